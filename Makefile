@@ -1,0 +1,40 @@
+# longtake: `make demo` shows everything, `make test` checks everything.
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+OUT ?= runs/demo
+DEMO_OPTIONS := $(if $(COCO),--coco "$(COCO)") $(if $(VIS),--vis "$(VIS)") $(if $(VIDEOS),--videos "$(VIDEOS)") $(if $(QUICK),--quick)
+
+.PHONY: demo test check install tiny-weights bench-eval bench-association clean
+
+demo: install
+	$(BIN)/longtake demo --out "$(OUT)" $(DEMO_OPTIONS)
+
+test: install
+	$(BIN)/python -m pytest $(TEST_OPTIONS)
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "longtake needs Python 3.11 or newer"'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+tiny-weights: install
+	$(BIN)/longtake tiny-weights --out vis_core/weights/tiny
+
+bench-eval: install
+	$(BIN)/python tests/benchmarks/bench_eval.py
+
+bench-association: install
+	$(BIN)/python tests/benchmarks/bench_association.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
