@@ -1,0 +1,64 @@
+"""The errors that a caller can cause. Nothing here for what a programmer broke: that is an assert.
+
+VisError
+├── ConfigError            a run file, a command line or a setting
+├── AnnotationError        COCO, YouTube-VIS or results JSON
+├── ImageError             an image file that cannot be trusted
+├── VideoDecodeError       a video file that cannot be read
+├── CheckpointError        weights that do not fit or cannot be trusted
+├── TrainingDivergedError  a loss or a weight that is no longer finite
+├── StorageError           a folder, a bucket or a disk that refuses
+└── RegistryError          a tracking server or a model that is not there
+
+Every message says what, where, what was expected, what was found and how to mend it. The command
+line alone turns a VisError into one line and an exit code (``jobs/cli.py``).
+"""
+
+
+class VisError(Exception):
+    """Is the base of everything that a user can cause.
+
+    Attributes:
+        exit_code: What the command line returns: 2 for the user's input, 1 for a run that failed,
+            4 for a service that stayed away.
+    """
+
+    exit_code = 2
+
+
+class ConfigError(VisError):
+    """A run file, a command line or a setting is wrong."""
+
+
+class AnnotationError(VisError):
+    """An annotation or result file is wrong; the message lists the defects, one a line."""
+
+
+class ImageError(VisError):
+    """An image file is missing, cut, too large or not an image."""
+
+
+class VideoDecodeError(VisError):
+    """A video file cannot be read. In batch work this is a row of the manifest, not an exit."""
+
+
+class CheckpointError(VisError):
+    """Weights are missing, do not fit the model or cannot be trusted."""
+
+
+class TrainingDivergedError(VisError):
+    """A loss or a weight is no longer finite."""
+
+    exit_code = 1
+
+
+class StorageError(VisError):
+    """A folder, a bucket or a disk refuses to be read or written."""
+
+    exit_code = 4
+
+
+class RegistryError(VisError):
+    """The tracking server or the registered model is not there."""
+
+    exit_code = 4

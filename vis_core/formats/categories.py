@@ -1,0 +1,91 @@
+"""Classes: the ids of a file and the contiguous label indices that everything else uses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from vis_core.errors import AnnotationError
+from vis_core.formats.defects import Defects, Found, shown
+from vis_core.formats.fields import entries_of
+
+
+@dataclass(frozen=True)
+class Categories:
+    """Is an ordered list of classes; label index ``i`` is category id ``ids[i]``.
+
+    Attributes:
+        ids: K ids as they stand in files, with holes where the file has holes.
+        names: K names, each different.
+    """
+
+    ids: tuple[int, ...]
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.ids) == len(self.names) == len(set(self.ids)) == len(set(self.names)):
+            raise AnnotationError(
+                f"categories: expected one name for each id, all different, found "
+                f"{len(self.ids)} ids and {len(self.names)} names; correct the class list"
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def _index(self) -> dict[int, int]:
+        return {category_id: index for index, category_id in enumerate(self.ids)}
+
+    def index_of_id(self, category_id: int) -> int:
+        """The label index of a category id."""
+        if category_id not in self._index:
+            raise AnnotationError(
+                f"category {category_id}: expected one of the {len(self)} ids of the class list, "
+                f"found none; correct the id or the class list"
+            )
+        return self._index[category_id]
+
+    def id_of_index(self, index: int) -> int:
+        """The category id of a label index."""
+        return self.ids[index]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The ``categories`` table of a file."""
+        return [
+            {"id": category_id, "name": name}
+            for category_id, name in zip(self.ids, self.names, strict=True)
+        ]
+
+    @classmethod
+    def from_json(cls, table: list[Any], defects: Defects | None = None) -> Self:
+        """Reads the ``categories`` table of a file.
+
+        Args:
+            table: Objects with ``id`` and ``name``.
+            defects: Where faults are collected; without it the first fault raises.
+
+        Raises:
+            AnnotationError: If an id or a name is missing or stands twice, and ``defects`` is None.
+        """
+        own = Defects(Path("categories")) if defects is None else defects
+        known: dict[str, int] = {}
+        for where, entry in entries_of({"categories": table}, "categories", own):
+            name = entry.get("name")
+            if not isinstance(name, str) or not name.strip() or not name.isprintable():
+                mend = "write a name of printable characters"
+                own.error(f'{where} "name"', expected="a name", found=name, mend=mend)
+            elif name in known:
+                found = Found(f"{shown(name)}, which id {known[name]} has too")
+                mend = "give the two classes different names or make them one"
+                own.error(f'{where} "name"', expected="a new name", found=found, mend=mend)
+            else:
+                known[name] = entry["id"]
+        if defects is None:
+            own.finish()
+        return cls(tuple(known.values()), tuple(known))
+
+
+def numbered(names: Sequence[str]) -> Categories:
+    """Categories with the ids 1, 2, 3, ... in the order of ``names``."""
+    return Categories(tuple(range(1, len(names) + 1)), tuple(names))

@@ -1,0 +1,140 @@
+"""From the classes of one list to those of another: public maps and a user's own taxonomy.
+
+A user's map is a small document::
+
+    target: ytvis_2021          # a public list, or a list of names
+    unmapped: drop              # what a class that is not named below does: drop or refuse
+    classes:
+      kitten: cat
+      sofa: null                # left out on purpose
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vis_core.errors import AnnotationError, ConfigError
+from vis_core.formats.categories import Categories, numbered
+from vis_core.formats.class_lists import CLASS_LISTS, FROM_COCO
+from vis_core.formats.coco import ImageRecord
+from vis_core.formats.defects import shown
+
+UNMAPPED = ("drop", "refuse")
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """Is where each class of a source goes.
+
+    Attributes:
+        target: The classes after the map.
+        names: Source name to target name, or to None for a class left out on purpose.
+        unmapped: ``drop`` leaves out the classes that ``names`` lacks, ``refuse`` raises.
+    """
+
+    target: Categories
+    names: Mapping[str, str | None]
+    unmapped: str = "drop"
+
+    def __post_init__(self) -> None:
+        known = set(self.target.names)
+        for source, target in self.names.items():
+            if target is not None and target not in known:
+                raise ConfigError(
+                    f"classes.{source}: expected null or a class of the target list, found "
+                    f"{shown(target)}; the list has {', '.join(self.target.names[:8])}, ..."
+                )
+        if self.unmapped not in UNMAPPED:
+            raise ConfigError(
+                f"unmapped: expected drop or refuse, found {shown(self.unmapped)}; choose one"
+            )
+
+    def target_labels(self, source: Categories) -> list[int | None]:
+        """The target label of each source label; None where instances are left out.
+
+        Raises:
+            AnnotationError: If a class is not mapped and ``unmapped`` is ``refuse``.
+        """
+        index = {name: label for label, name in enumerate(self.target.names)}
+        missing = [name for name in source.names if name not in self.names]
+        if missing and self.unmapped == "refuse":
+            raise AnnotationError(
+                f"class map: expected an entry for each class, found none for {len(missing)}: "
+                f"{', '.join(missing[:20])}; map them, write null, or set unmapped: drop"
+            )
+        targets = (self.names.get(name) for name in source.names)
+        return [None if target is None else index[target] for target in targets]
+
+
+def map_from_coco(target: str) -> ClassMap:
+    """The published map from COCO to ``ytvis_2019``, ``ytvis_2021``, ``ytvis_2022`` or ``ovis``."""
+    if target not in FROM_COCO:
+        raise ConfigError(
+            f"class map: expected one of {', '.join(FROM_COCO)}, found {shown(target)}; choose one"
+        )
+    return ClassMap(CLASS_LISTS[target], FROM_COCO[target])
+
+
+def parse_class_map(document: Any, where: str) -> ClassMap:
+    """Reads a user's map from a parsed YAML document.
+
+    Args:
+        document: A mapping with ``target``, ``classes`` and perhaps ``unmapped``.
+        where: The file, for messages.
+
+    Raises:
+        ConfigError: If the document is not such a map.
+    """
+    if not isinstance(document, dict) or set(document) - {"target", "unmapped", "classes"}:
+        found = sorted(map(str, document)) if isinstance(document, dict) else document
+        raise ConfigError(
+            f"{where}: expected the keys target, classes and unmapped, found {shown(found)}; "
+            "write target: <list>, classes: {name: target name or null}"
+        )
+    classes = document.get("classes")
+    if not isinstance(classes, dict) or not all(
+        isinstance(key, str) and (value is None or isinstance(value, str))
+        for key, value in classes.items()
+    ):
+        raise ConfigError(
+            f"{where}: classes: expected names and, for each, a name or null, found "
+            f"{shown(classes)}; quote names that YAML reads as numbers"
+        )
+    try:
+        target = _target(document.get("target"))
+        return ClassMap(target, classes, document.get("unmapped", "drop"))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def map_records(
+    records: Sequence[ImageRecord], source: Categories, class_map: ClassMap
+) -> tuple[list[ImageRecord], dict[str, int]]:
+    """Gives the instances of images their target labels.
+
+    Returns:
+        The records, all images kept, and how many instances of which source class were left out.
+    """
+    targets = class_map.target_labels(source)
+    mapped, left_out = [], dict.fromkeys(source.names, 0)
+    for record in records:
+        kept = [place for place, label in enumerate(record.labels) if targets[label] is not None]
+        for label in record.labels:
+            left_out[source.names[label]] += targets[label] is None
+        labels = tuple(targets[record.labels[place]] or 0 for place in kept)
+        segmentations = tuple(record.segmentations[place] for place in kept)
+        mapped.append(replace(record, labels=labels, segmentations=segmentations))
+    return mapped, {name: count for name, count in left_out.items() if count}
+
+
+def _target(value: Any) -> Categories:
+    if isinstance(value, str) and value in CLASS_LISTS:
+        return CLASS_LISTS[value]
+    if isinstance(value, list) and value and all(isinstance(name, str) for name in value):
+        if len(set(value)) == len(value):
+            return numbered(value)
+        raise ConfigError("target: expected each name once, found one twice; remove it")
+    raise ConfigError(
+        f"target: expected a list of names or one of {', '.join(CLASS_LISTS)}, found "
+        f"{shown(value)}; write the classes to end with"
+    )

@@ -1,0 +1,284 @@
+"""COCO instance annotations: read, checked whole, and written.
+
+Reading collects every defect before it raises. Crowd regions are checked and left out, since they
+are no instances; annotations without a pixel inside the image are left out with a warning.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from vis_core.errors import AnnotationError, ImageError
+from vis_core.formats.categories import Categories
+from vis_core.formats.defects import Defects, Found, shown
+from vis_core.formats.fields import (
+    check_area,
+    check_box,
+    check_crowd,
+    check_file_name,
+    check_reference,
+    check_size,
+    entries_of,
+    ids_of,
+    table_of,
+)
+from vis_core.formats.images import image_size
+from vis_core.formats.rle import Rle, checked_to_rle, rle_areas, segmentation_fault
+from vis_core.formats.strict_json import parse_json, report_constants, write_json
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """Is one image with its instances; crowd regions are left out.
+
+    Attributes:
+        image_id: Id in the file.
+        path: Where the image is.
+        height: Stored pixels.
+        width: Stored pixels.
+        labels: N class indices.
+        segmentations: N compressed RLEs ``{"size": [H, W], "counts": str}``.
+    """
+
+    image_id: int
+    path: str
+    height: int
+    width: int
+    labels: tuple[int, ...]
+    segmentations: tuple[Rle, ...]
+
+
+@dataclass
+class CheckedImage:
+    """Is an entry of ``images`` with what the annotations add to it."""
+
+    entry: dict[str, Any]
+    category_ids: list[int] = field(default_factory=list)
+    segmentations: list[Rle] = field(default_factory=list)
+    crowds: int = 0
+
+
+def read_coco(
+    path: Path,
+    image_folder: Path | None,
+    categories: Categories | None = None,
+    *,
+    check_images: bool = True,
+) -> tuple[list[ImageRecord], Categories]:
+    """Reads a COCO instance file.
+
+    Args:
+        path: The JSON file.
+        image_folder: Where the images lie; None leaves the paths as they stand in the file.
+        categories: The classes wanted, found by name; annotations of others are left out. None
+            takes those of the file.
+        check_images: Whether every image must be there and have the stated size.
+
+    Returns:
+        One record per image, in the order of the file, and the classes of the labels.
+
+    Raises:
+        AnnotationError: If anything in the file is wrong; the message lists what.
+    """
+    defects = Defects(path)
+    images, own = check_coco(path, image_folder if check_images else None, defects)
+    defects.finish()
+    wanted = own if categories is None else categories
+    label_of = _labels_by_id(path, own, wanted)
+    records, dropped = [], 0
+    for image in images:
+        labels = [label_of.get(category_id, -1) for category_id in image.category_ids]
+        kept = [index for index, label in enumerate(labels) if label >= 0]
+        dropped += len(labels) - len(kept)
+        name = image.entry["file_name"]
+        records.append(
+            ImageRecord(
+                image_id=image.entry["id"],
+                path=str(image_folder / name) if image_folder else name,
+                height=image.entry["height"],
+                width=image.entry["width"],
+                labels=tuple(labels[index] for index in kept),
+                segmentations=tuple(image.segmentations[index] for index in kept),
+            )
+        )
+    if dropped:
+        _log.warning("%s: left out %d annotations of classes that are not wanted", path, dropped)
+    return records, wanted
+
+
+def check_coco(
+    path: Path, image_folder: Path | None, defects: Defects
+) -> tuple[list[CheckedImage], Categories]:
+    """Reads a COCO file and adds what is wrong to ``defects``; images are checked if a folder."""
+    document = parse_json(path)
+    root = document.root
+    if isinstance(root, dict) and "videos" in root and "images" not in root:
+        mend = "read it as YouTube-VIS, or give an image annotation file"
+        defects.error(
+            "the document", expected='"images"', found=Found('"videos" (YouTube-VIS)'), mend=mend
+        )
+        return [], Categories((), ())
+    images: dict[int, CheckedImage] = {}
+    for where, entry in entries_of(root, "images", defects):
+        if _check_image(where, entry, image_folder, defects):
+            images[entry["id"]] = CheckedImage(entry)
+    if not isinstance(root, dict):
+        return [], Categories((), ())
+    known_images = ids_of(root, "images")
+    own = Categories.from_json(table_of(root, "categories", defects), defects)
+    known_categories = ids_of(root, "categories")
+    waiting: list[tuple[str, dict[str, Any]]] = []
+    annotations = entries_of(root, "annotations", defects)
+    for where, entry in annotations:
+        good = _check_fields(where, entry, known_images, known_categories, defects)
+        image = images.get(entry["image_id"]) if good else None
+        if _check_segmentation(where, entry, image, defects) and image is not None:
+            waiting.append((where, entry))
+    if not annotations and not defects.error_count:
+        defects.warn(
+            '"annotations"',
+            expected="annotations",
+            found=Found("none"),
+            mend="nothing to train on here",
+        )
+    _attach(waiting, images, defects)
+    report_constants(document, defects)
+    return list(images.values()), own
+
+
+def write_coco(path: Path, records: Sequence[ImageRecord], categories: Categories) -> None:
+    """Writes a COCO instance file, whole or not at all; paths are written as they stand."""
+    every = list(chain.from_iterable(record.segmentations for record in records))
+    areas = iter(rle_areas(every).tolist())
+    annotations: list[dict[str, Any]] = []
+    for record in records:
+        for label, rle in zip(record.labels, record.segmentations, strict=True):
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": record.image_id,
+                    "category_id": categories.id_of_index(label),
+                    "iscrowd": 0,
+                    "area": next(areas),
+                    "segmentation": rle,
+                }
+            )
+    images = [
+        {
+            "id": record.image_id,
+            "file_name": record.path,
+            "height": record.height,
+            "width": record.width,
+        }
+        for record in records
+    ]
+    tables = {"images": images, "categories": categories.to_json(), "annotations": annotations}
+    write_json(path, tables)
+
+
+def _check_fields(
+    where: str, entry: dict[str, Any], images: set[Any], categories: set[Any], defects: Defects
+) -> bool:
+    good = check_crowd(where, entry, defects)
+    good &= check_reference(where, entry, "image_id", images, "images", defects)
+    good &= check_reference(where, entry, "category_id", categories, "categories", defects)
+    if "bbox" in entry:
+        good &= check_box(f'{where} "bbox"', entry["bbox"], defects)
+    if "area" in entry:
+        good &= check_area(f'{where} "area"', entry["area"], defects)
+    return good
+
+
+def _check_image(where: str, entry: dict[str, Any], folder: Path | None, defects: Defects) -> bool:
+    name = entry.get("file_name")
+    good = check_file_name(f'{where} "file_name"', name, defects)
+    good &= check_size(where, entry, defects)
+    if not good or folder is None:
+        return good
+    try:
+        size = image_size(folder / str(name))
+    except ImageError as error:
+        mend = "put the file there or remove the entry"
+        place = f'{where} "file_name" {shown(name)}'
+        found = Found(str(error).removeprefix(f"{folder / str(name)}: "))
+        defects.error(place, expected="an image file", found=found, mend=mend)
+        return False
+    stated = entry["height"], entry["width"]
+    if size != stated:
+        defects.error(
+            f'{where} "height", "width" of {shown(name)}',
+            expected=f"the stored size {size[0]} x {size[1]}",
+            found=Found(f"{stated[0]} x {stated[1]}"),
+            mend="correct the entry or replace the file",
+        )
+    return size == stated
+
+
+def _check_segmentation(
+    where: str, entry: dict[str, Any], image: CheckedImage | None, defects: Defects
+) -> bool:
+    """Checks the segmentation; without its image only what can be told without the size."""
+    segmentation = entry.get("segmentation")
+    size = segmentation.get("size") if isinstance(segmentation, dict) else None
+    if image is not None:
+        height, width = image.entry["height"], image.entry["width"]
+    elif isinstance(size, list) and len(size) == 2:
+        height, width = size
+    else:
+        height, width = 1, 1
+    fault = segmentation_fault(segmentation, height, width)
+    if fault is None:
+        return True
+    mend = "correct the mask or remove the annotation"
+    expected = "polygons or an RLE of the image's size"
+    place = f'{where} "segmentation"'
+    defects.error(place, expected=expected, found=Found(fault), mend=mend)
+    return False
+
+
+def _attach(
+    waiting: list[tuple[str, dict[str, Any]]], images: dict[int, CheckedImage], defects: Defects
+) -> None:
+    """Turns checked segmentations into RLEs and hands them to their images."""
+    kept: list[tuple[str, dict[str, Any], Rle]] = []
+    for where, entry in waiting:
+        image = images[entry["image_id"]].entry
+        rle = checked_to_rle(entry["segmentation"], image["height"], image["width"])
+        kept.append((where, entry, rle))
+    areas = rle_areas([rle for _, _, rle in kept])
+    for (where, entry, rle), area in zip(kept, areas.tolist(), strict=True):
+        if area == 0:
+            defects.warn(
+                f'{where} "segmentation"',
+                expected="a pixel inside the image",
+                found=Found("none"),
+                mend="the annotation is left out",
+            )
+            continue
+        image_of = images[entry["image_id"]]
+        if entry.get("iscrowd", 0):
+            image_of.crowds += 1
+        else:
+            image_of.category_ids.append(entry["category_id"])
+            image_of.segmentations.append(rle)
+
+
+def _labels_by_id(path: Path, own: Categories, wanted: Categories) -> dict[int, int]:
+    """Maps the ids of the file to label indices of the wanted classes, by name."""
+    index_of = {name: index for index, name in enumerate(wanted.names)}
+    label_of = {
+        category_id: index_of[name]
+        for category_id, name in zip(own.ids, own.names, strict=True)
+        if name in index_of
+    }
+    if own.names and not label_of:
+        raise AnnotationError(
+            f"{path}: expected a class of {shown(list(wanted.names[:8]))}, found only "
+            f"{shown(list(own.names[:8]))}; give the class list of this file or a class map"
+        )
+    return label_of

@@ -1,0 +1,138 @@
+"""What is wrong with a file: every defect is collected, told in one form and counted.
+
+A reader adds errors and warnings while it walks a document and raises once at its end, so a user
+mends a file in one go. No file is opened here.
+"""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from vis_core.errors import AnnotationError
+
+SHOWN_IN_MESSAGE = 20
+KEPT = 10_000  # beyond this a file is of another kind; the rest is only counted
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Defect:
+    """Is one thing that is wrong.
+
+    Attributes:
+        where: Json path with the id of the entry, ``annotations[2] (id 12) "bbox"``.
+        expected: What should stand there.
+        found: What stands there.
+        mend: What the user can do.
+    """
+
+    where: str
+    expected: str
+    found: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: expected {self.expected}, found {self.found}; {self.mend}"
+
+    def to_json(self) -> dict[str, str]:
+        """The defect for programs."""
+        return {
+            "where": self.where,
+            "expected": self.expected,
+            "found": self.found,
+            "mend": self.mend,
+        }
+
+
+@dataclass
+class Defects:
+    """Collects what is wrong with one file.
+
+    Attributes:
+        file: The file that is read; every message names it.
+        errors: What makes the file unusable, in the order of the file.
+        warnings: What was dropped or looks wrong, while the rest is used.
+        error_count: All errors, those beyond the kept ones too.
+        warning_count: All warnings, those beyond the kept ones too.
+    """
+
+    file: Path
+    errors: list[Defect] = field(default_factory=list)
+    warnings: list[Defect] = field(default_factory=list)
+    error_count: int = 0
+    warning_count: int = 0
+
+    def error(self, where: str, *, expected: str, found: object, mend: str) -> None:
+        """Adds what makes the file unusable."""
+        self.error_count += 1
+        if len(self.errors) < KEPT:
+            self.errors.append(Defect(where, expected, shown(found), mend))
+
+    def warn(self, where: str, *, expected: str, found: object, mend: str) -> None:
+        """Adds what the user should know about a file that can be used."""
+        self.warning_count += 1
+        if len(self.warnings) < KEPT:
+            self.warnings.append(Defect(where, expected, shown(found), mend))
+
+    def finish(self) -> None:
+        """Raises AnnotationError if there was an error, else logs the warnings."""
+        if self.error_count:
+            self.fail()
+        if self.warning_count:
+            _log.warning("%s", self.message(self.warnings, self.warning_count, "warning"))
+
+    def fail(self) -> NoReturn:
+        """Raises AnnotationError with the first errors and how many there are."""
+        message = self.message(self.errors, self.error_count, "error")
+        room = SHOWN_IN_MESSAGE - min(self.error_count, SHOWN_IN_MESSAGE)
+        if self.warning_count and room:
+            shown_warnings = self.warnings[:room]
+            message += "".join(f"\n  warning: {defect}" for defect in shown_warnings)
+            if self.warning_count > len(shown_warnings):
+                message += f"\n  ... and {self.warning_count - len(shown_warnings)} more warnings"
+        raise AnnotationError(message)
+
+    def message(self, defects: list[Defect], count: int, kind: str) -> str:
+        """One line for one defect; else a headline and one line each for the first 20."""
+        if count == 1:
+            return f"{self.file}: {defects[0]}"
+        lines = [f"{self.file}: {count} {kind}s"]
+        lines += [f"  {defect}" for defect in defects[:SHOWN_IN_MESSAGE]]
+        if count > SHOWN_IN_MESSAGE:
+            lines.append(f"  ... and {count - SHOWN_IN_MESSAGE} more")
+        return "\n".join(lines)
+
+
+class Found(str):
+    """Is a description in our own words, shown as it is and not quoted."""
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """A value of a file for a message: quoted, control characters escaped, cut to ``limit``."""
+    if isinstance(value, Found):
+        return str(value)
+    text = _described(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _described(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return ascii(value[:200])
+    if isinstance(value, dict):
+        return f"an object with {len(value)} keys"
+    if isinstance(value, list) and len(value) > 8:
+        return f"a list of {len(value)} entries"
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an integer of {value.bit_length()} bits"
+    return ascii(value) if not isinstance(value, list) else f"[{_inside(value)}]"
+
+
+def _inside(values: list[object]) -> str:
+    return ", ".join(
+        f"a list of {len(value)}" if isinstance(value, list) else _described(value)
+        for value in values
+    )

@@ -1,0 +1,133 @@
+"""Checks of YouTube-VIS results: each entry, its video, class, score and masks."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vis_core.formats.categories import Categories
+from vis_core.formats.defects import Defects, Found
+from vis_core.formats.fields import check_reference, is_id, is_number
+from vis_core.formats.rle import size_fault
+from vis_core.formats.strict_json import entry_name, parse_json, report_constants
+from vis_core.formats.tracks import VideoEntry, frame_segmentations
+
+
+def check_results(
+    path: Path,
+    videos: Mapping[int, VideoEntry],
+    categories: Categories,
+    defects: Defects,
+    *,
+    runs_read_later: bool = False,
+) -> list[dict[str, Any]]:
+    """Reads a results file and adds what is wrong to ``defects``.
+
+    Args:
+        path: The JSON file.
+        videos: What is known of each video, by id.
+        categories: The classes of the ground truth.
+        defects: Where defects are added.
+        runs_read_later: Whether the caller reads the runs of every mask, see ``tracks.py``.
+    """
+    document = parse_json(path)
+    root = document.root
+    if not isinstance(root, list):
+        mend = "give a results file: [{video_id, score, category_id, segmentations}, ...]"
+        defects.error("the document", expected="a list of results", found=root, mend=mend)
+        return []
+    entries = list(
+        check_entries(root, videos, categories, defects, runs_read_later=runs_read_later)
+    )
+    if not root:
+        defects.warn("the document", expected="results", found=Found("none"), mend="AP will be 0")
+    report_constants(document, defects)
+    return entries
+
+
+def check_entries(
+    root: Iterable[Any],
+    videos: Mapping[int, VideoEntry],
+    categories: Categories,
+    defects: Defects,
+    *,
+    runs_read_later: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """Yields the entries that can be used and adds what is wrong with the others."""
+    category_ids = set(categories.ids)
+    for index, entry in enumerate(root):
+        where = entry_name("results", index, entry)
+        if not isinstance(entry, dict):
+            defects.error(where, expected="an object", found=entry, mend="remove this entry")
+            continue
+        good = check_result(where, entry, videos, category_ids, defects)
+        video = videos.get(entry["video_id"]) if good else None
+        rles = frame_segmentations(where, entry, video, defects, runs_read_later=runs_read_later)
+        if rles is None:
+            continue
+        if not any(rles):
+            mend = "it counts as a false positive"
+            place = f'{where} "segmentations"'
+            defects.warn(place, expected="a mask in some frame", found=Found("none"), mend=mend)
+        yield {**_result_fields(entry), "segmentations": rles}
+
+
+def entries_alone(path: Path, defects: Defects) -> list[dict[str, Any]]:
+    """Reads a results file without its ground truth, as far as it can be checked alone.
+
+    The masks of one video must agree in size and number of frames; ids must be integers.
+    """
+    document = parse_json(path)
+    root = document.root if isinstance(document.root, list) else []
+    videos: dict[int, VideoEntry] = {}
+    for entry in root:
+        masks: Any = entry.get("segmentations") if isinstance(entry, dict) else None
+        video_id: Any = entry.get("video_id") if isinstance(masks, list) else None
+        if is_id(video_id) and (video_id not in videos or not videos[video_id].height):
+            height, width = _first_size(masks) or (0, 0)
+            videos[video_id] = VideoEntry(height, width, ("",) * len(masks))
+    classes = {
+        entry["category_id"]
+        for entry in root
+        if isinstance(entry, dict) and is_id(entry.get("category_id"))
+    }
+    names = tuple(str(category_id) for category_id in sorted(classes))
+    return check_results(path, videos, Categories(tuple(sorted(classes)), names), defects)
+
+
+def _first_size(masks: list[Any]) -> tuple[int, int] | None:
+    """The size of the first RLE with a bearable one."""
+    for mask in masks:
+        size = mask.get("size") if isinstance(mask, dict) else None
+        if isinstance(size, list) and len(size) == 2 and size_fault(mask, *size) is None:
+            return size[0], size[1]
+    return None
+
+
+def check_result(
+    where: str,
+    entry: dict[str, Any],
+    videos: Mapping[int, VideoEntry],
+    category_ids: set[int],
+    defects: Defects,
+) -> bool:
+    """Checks the video, the class and the score of one result."""
+    good = check_reference(where, entry, "video_id", videos, "videos", defects)
+    good &= check_reference(where, entry, "category_id", category_ids, "categories", defects)
+    return good & check_score(where, entry, defects)
+
+
+def check_score(where: str, entry: dict[str, Any], defects: Defects) -> bool:
+    """Checks the score of a result."""
+    score = entry.get("score")
+    place, expected = f'{where} "score"', "a finite number in [0, 1]"
+    if not is_number(score):
+        defects.error(place, expected=expected, found=score, mend="write the confidence")
+        return False
+    if not 0 <= float(score) <= 1:  # type: ignore[arg-type]
+        mend = "used as it is, since only the order counts"
+        defects.warn(place, expected=expected, found=score, mend=mend)
+    return True
+
+
+def _result_fields(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: entry[key] for key in ("video_id", "score", "category_id")}

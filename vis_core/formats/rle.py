@@ -1,0 +1,233 @@
+"""Masks as run-length encodings: the only place that calls ``pycocotools.mask``.
+
+pycocotools dies by a signal, hangs or returns uninitialised memory on foreign input, so every
+size, run and coordinate is checked in numpy before it is called. An RLE of ours is the compressed
+COCO form with ``counts`` as text: ``{"size": [H, W], "counts": "..."}``.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from vis_core.errors import AnnotationError
+from vis_core.formats.defects import shown
+from vis_core.formats.run_lengths import MAX_PIXELS, counts_fault, runs_of_strings, string_fault
+
+Rle = dict[str, Any]
+
+_REACH = 10  # polygons may leave the image by this many times its long side
+_SMALLEST_REACH = 10_000  # pixels
+_AT_ONCE = 4096  # masks read at once: bounds the memory
+_LONGEST_OUTLINE = 1_000_000  # pixels; pycocotools takes about 80 bytes for each
+
+
+def encode_mask(mask: np.ndarray) -> Rle:
+    """Encodes a mask (H, W) of bool."""
+    return encode_masks(mask[None])[0]
+
+
+def encode_masks(masks: np.ndarray) -> list[Rle]:
+    """Encodes masks (N, H, W) of bool."""
+    if masks.ndim != 3 or masks.dtype != bool:
+        raise ValueError(f"masks must be (N, H, W) of bool, but got {masks.shape} of {masks.dtype}")
+    if masks.size == 0 and len(masks):
+        raise ValueError(f"masks must have pixels, but got {masks.shape}")
+    if not len(masks):
+        return []
+    columns_first = np.asfortranarray(masks.transpose(1, 2, 0).view(np.uint8))
+    return [_as_text(rle) for rle in coco_mask.encode(columns_first)]
+
+
+def decode_rle(rle: Rle) -> np.ndarray:
+    """Decodes an RLE to a mask (H, W) of bool.
+
+    Raises:
+        AnnotationError: If the RLE is not sound.
+    """
+    sound = segmentation_to_rle(rle, *_size_of(rle, "rle"), where="rle")
+    decoded: np.ndarray = coco_mask.decode(sound)
+    return decoded.astype(bool)
+
+
+def rle_area(rle: Rle) -> int:
+    """Foreground pixels of an RLE."""
+    return int(rle_areas([rle])[0])
+
+
+def rle_areas(rles: Sequence[Rle]) -> np.ndarray:
+    """(N,) int64 foreground pixels of RLEs, which may differ in size."""
+    areas = np.zeros(len(rles), np.int64)
+    rows_of: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for row, rle in enumerate(rles):
+        rows_of[_size_of(rle, "rle")].append(row)
+    for (height, width), rows in rows_of.items():
+        for start in range(0, len(rows), _AT_ONCE):
+            own = rows[start : start + _AT_ONCE]
+            areas[own] = _areas_of([rles[row] for row in own], height, width)
+    return areas
+
+
+def rle_box_xywh(rle: Rle) -> tuple[float, float, float, float]:
+    """The smallest box (x, y, width, height) round an RLE in pixels; zeros if it is empty."""
+    sound = segmentation_to_rle(rle, *_size_of(rle, "rle"), where="rle")
+    x, y, width, height = coco_mask.toBbox(sound).tolist()
+    return x, y, width, height
+
+
+def polygons_to_rle(polygons: Sequence[Sequence[float]], height: int, width: int) -> Rle:
+    """Rasterises polygons ``[x1, y1, x2, y2, ...]`` in pixels as COCO does; parts are joined.
+
+    Raises:
+        AnnotationError: If a polygon has under 3 points, an odd count of numbers, or a number that
+            is not finite or far outside.
+    """
+    fault = polygons_fault(list(polygons), height, width)
+    if fault is not None:
+        _refuse("polygons", fault)
+    return rasterised(polygons, height, width)
+
+
+def rasterised(polygons: Sequence[Sequence[float]], height: int, width: int) -> Rle:
+    """Rasterises polygons that ``polygons_fault`` has passed."""
+    parts = coco_mask.frPyObjects(list(polygons), height, width)
+    return _as_text(coco_mask.merge(parts) if len(parts) > 1 else parts[0])
+
+
+def segmentation_to_rle(segmentation: object, height: int, width: int, where: str) -> Rle:
+    """Turns a segmentation of a file (polygons or RLE of either form) into a compressed RLE.
+
+    Args:
+        segmentation: What stands in the file.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        where: Place in the file, for the message.
+
+    Raises:
+        AnnotationError: If the segmentation is not sound or not of that size.
+    """
+    fault = segmentation_fault(segmentation, height, width)
+    if fault is not None:
+        _refuse(where, fault)
+    return checked_to_rle(segmentation, height, width)
+
+
+def checked_to_rle(segmentation: Any, height: int, width: int) -> Rle:
+    """Turns a segmentation that ``segmentation_fault`` has passed into a compressed RLE."""
+    if isinstance(segmentation, list):
+        return rasterised(segmentation, height, width)
+    counts = segmentation["counts"]
+    if isinstance(counts, list):
+        runs = {"size": [height, width], "counts": counts}
+        return _as_text(coco_mask.frPyObjects(runs, height, width))
+    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+    return {"size": [height, width], "counts": text}
+
+
+def segmentation_fault(segmentation: object, height: int, width: int) -> str | None:
+    """Says in words what is wrong with a segmentation; None if nothing."""
+    if isinstance(segmentation, list):
+        return polygons_fault(segmentation, height, width)
+    if isinstance(segmentation, dict):
+        return rle_fault(segmentation, height, width)
+    return f"{shown(segmentation, 40)} instead of polygons or an RLE"
+
+
+def rle_fault(rle: dict[str, Any], height: int, width: int) -> str | None:
+    """Says in words what is wrong with an RLE for an image of that size; None if nothing."""
+    size_trouble = size_fault(rle, height, width)
+    if size_trouble is not None:
+        return size_trouble
+    counts = rle.get("counts")
+    if isinstance(counts, list):
+        return counts_fault(counts, height * width)
+    if isinstance(counts, bytes):
+        counts = counts.decode("latin-1")
+    return string_fault(counts, height * width)
+
+
+def size_fault(rle: dict[str, Any], height: int, width: int) -> str | None:
+    """Says in words what is wrong with the size of an RLE; None if nothing."""
+    size = rle.get("size")
+    if not isinstance(size, list | tuple) or len(size) != 2:
+        return f"size {shown(size, 40)} instead of [height, width]"
+    if any(type(side) is not int or side < 1 for side in size):
+        return f"size {shown(list(size), 40)}, which is not two integers of 1 or more"
+    if size[0] * size[1] > MAX_PIXELS:
+        return f"size {shown(list(size), 60)}, which is over {MAX_PIXELS} pixels"
+    if list(size) != [height, width]:
+        swapped = ", which is [width, height]" if list(size) == [width, height] else ""
+        return f"size {list(size)}{swapped} where the image has [{height}, {width}]"
+    return None
+
+
+def polygons_fault(polygons: list[Any], height: int, width: int) -> str | None:
+    """Says in words what is wrong with polygons; None if nothing."""
+    if not polygons:
+        return "an empty list of polygons"
+    reach = max(_SMALLEST_REACH, _REACH * max(height, width))
+    for index, polygon in enumerate(polygons):
+        fault = _polygon_fault(polygon, reach)
+        if fault is not None:
+            return f"polygon {index} with {fault}"
+    return None
+
+
+def _polygon_fault(polygon: object, reach: int) -> str | None:
+    if not isinstance(polygon, list | tuple):
+        return f"{shown(polygon, 40)} instead of numbers x1, y1, x2, y2, ..."
+    strange = set(map(type, polygon)) - {int, float}
+    if strange:
+        return f"a coordinate of type {min(kind.__name__ for kind in strange)}"
+    if len(polygon) < 6 or len(polygon) % 2:
+        return f"{len(polygon)} numbers, where an even count of 6 or more is needed"
+    low, high = min(polygon), max(polygon)
+    if not -reach <= low <= high <= reach or _has_nan(polygon):
+        return f"a coordinate that is not finite or beyond {reach} pixels"
+    if len(polygon) * (high - low) > _LONGEST_OUTLINE:  # else it cannot be that long
+        points = np.asarray(polygon, np.float64).reshape(-1, 2)
+        outline = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
+        if outline > _LONGEST_OUTLINE:
+            return f"an outline of {outline:.0f} pixels, more than {_LONGEST_OUTLINE}"
+    return None
+
+
+def _has_nan(values: Sequence[float]) -> bool:
+    try:
+        return math.isnan(sum(values))
+    except OverflowError:  # an integer that no float holds, which NaN hid from min and max
+        return True
+
+
+def _areas_of(rles: Sequence[Rle], height: int, width: int) -> np.ndarray:
+    """(N,) areas of RLEs of one size; only if one is faulty is each looked at."""
+    runs = None
+    if all(type(rle.get("counts")) is str for rle in rles):
+        runs = runs_of_strings([rle["counts"] for rle in rles], height * width)
+    if runs is None:
+        sound = [segmentation_to_rle(rle, height, width, "rle")["counts"] for rle in rles]
+        runs = runs_of_strings(sound, height * width)
+    assert runs is not None, "checked RLEs cannot be faulty"
+    return runs.areas()
+
+
+def _size_of(rle: Rle, where: str) -> tuple[int, int]:
+    size = rle.get("size")
+    if not isinstance(size, list | tuple) or len(size) != 2 or {*map(type, size)} != {int}:
+        _refuse(where, f"size {shown(size, 40)}")
+    height, width = size
+    return height, width
+
+
+def _as_text(rle: Rle) -> Rle:
+    height, width = rle["size"]
+    return {"size": [int(height), int(width)], "counts": rle["counts"].decode("ascii")}
+
+
+def _refuse(where: str, fault: str) -> NoReturn:
+    raise AnnotationError(
+        f"{where}: expected a segmentation of the image, found {fault}; correct or remove it"
+    )

@@ -1,0 +1,118 @@
+"""Splits by video that come out the same everywhere, and a check that nothing leaks."""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from vis_core.errors import ConfigError
+from vis_core.formats.youtube_vis import VideoRecord
+
+
+def split_videos(
+    videos: Sequence[VideoRecord], holdout: float, seed: str, group: str | None = None
+) -> tuple[list[VideoRecord], list[VideoRecord]]:
+    """Splits videos into train and holdout by a hash of their folder and the seed.
+
+    A video keeps its side when others come or go, as long as the share stays: each group is drawn
+    by itself, in the order of the hashes, until the holdout has its share.
+
+    Args:
+        videos: The data set.
+        holdout: Share of the videos to hold out, in (0, 1).
+        seed: Another seed is another split.
+        group: Regular expression; what it finds in a folder name (its first group, if it has one)
+            is the group of the video. None takes the whole folder name.
+
+    Raises:
+        ConfigError: If one side would be empty.
+    """
+    groups: dict[str, list[VideoRecord]] = defaultdict(list)
+    for video in videos:
+        groups[_group_of(video, group)].append(video)
+    order = sorted(groups, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    wanted = holdout * len(videos)
+    held: set[str] = set()
+    count = 0
+    for name in order:
+        if count >= wanted:
+            break
+        held.add(name)
+        count += len(groups[name])
+    train = [video for video in videos if _group_of(video, group) not in held]
+    kept = [video for video in videos if _group_of(video, group) in held]
+    if not train or not kept:
+        raise ConfigError(
+            f"split: expected videos on both sides, found {len(train)} and {len(kept)} of "
+            f"{len(groups)} groups; change --holdout or --group"
+        )
+    return train, kept
+
+
+def leaks(
+    train: Sequence[VideoRecord], holdout: Sequence[VideoRecord], image_folder: Path | None = None
+) -> list[str]:
+    """Names what both sides share: frame folders, frame files, and equal masks of equal frames.
+
+    Args:
+        train: One side.
+        holdout: The other side.
+        image_folder: Where frames lie; then equal first, middle and last frames are found too.
+    """
+    shared: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for what, keys_of in (
+        ("folder", lambda video: [_folder(video)]),
+        ("frame files", lambda video: list(video.file_names)),
+        ("masks", _mask_keys),
+        ("frame contents", lambda video: _frame_keys(video, image_folder)),
+    ):
+        there = {key: video for video in train for key in keys_of(video)}
+        for video in holdout:
+            twin = next((there[key] for key in keys_of(video) if key in there), None)
+            if twin is not None:
+                shared[twin.video_id, video.video_id].append(what)
+    return [
+        f"videos {one} and {other} share {', '.join(what)}" for (one, other), what in shared.items()
+    ]
+
+
+def _folder(video: VideoRecord) -> str:
+    return str(PurePosixPath(video.file_names[0]).parent)
+
+
+def _group_of(video: VideoRecord, group: str | None) -> str:
+    folder = _folder(video)
+    if folder == ".":
+        folder = video.file_names[0]
+    if group is None:
+        return folder
+    try:
+        found = re.search(group, folder)
+    except re.error as error:
+        raise ConfigError(
+            f"--group: expected a regular expression, found {group!r}: {error}"
+        ) from None
+    if found is None:
+        return folder
+    return found.group(1) if found.re.groups else found.group(0)
+
+
+def _mask_keys(video: VideoRecord) -> list[str]:
+    """Digests of tracks that show in two frames or more; a track is a fingerprint of its video."""
+    keys = []
+    for track in video.tracks:
+        counts = [rle["counts"] for rle in track.segmentations if rle is not None]
+        if len(counts) > 1:
+            text = f"{video.height} {video.width} " + " ".join(counts)
+            keys.append(hashlib.sha256(text.encode()).hexdigest())
+    return keys
+
+
+def _frame_keys(video: VideoRecord, image_folder: Path | None) -> list[str]:
+    if image_folder is None:
+        return []
+    names = video.file_names
+    chosen = {names[0], names[len(names) // 2], names[-1]}
+    files = [image_folder / name for name in sorted(chosen)]
+    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]

@@ -1,0 +1,184 @@
+"""JSON as annotation files must be: UTF-8, finite numbers, no key twice, no trap.
+
+``json.loads`` takes NaN, Infinity, UTF-16 and double keys in silence and answers 100,000 brackets
+with RecursionError. Here each of these becomes one AnnotationError that names the file.
+"""
+
+import codecs
+import gc
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vis_core.errors import AnnotationError
+from vis_core.formats.defects import Defects, shown
+
+_OTHER_ENCODINGS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
+
+
+@dataclass(frozen=True)
+class JsonDocument:
+    """Is a parsed file.
+
+    Attributes:
+        root: The value of the document.
+        has_constants: Whether NaN or Infinity was written somewhere; the reader of the fields
+            names the place, else ``report_constants`` finds it.
+    """
+
+    root: Any
+    has_constants: bool
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file in which nothing is doubtful.
+
+    Raises:
+        AnnotationError: If the file is missing, not UTF-8, not JSON, nested too deep, or holds a
+            key twice in one object, NaN, Infinity or an integer of thousands of digits.
+    """
+    document = parse_json(path)
+    defects = Defects(path)
+    report_constants(document, defects)
+    defects.finish()
+    return document.root
+
+
+def parse_json(path: Path) -> JsonDocument:
+    """Reads a JSON file, but leaves NaN and Infinity to the caller, who knows the fields."""
+    text = _read_text(path)
+    constants: list[str] = []
+
+    def constant(name: str) -> float:
+        constants.append(name)
+        return float(name)
+
+    try:
+        with paused_collector():
+            root = json.loads(text, object_pairs_hook=unique_keys, parse_constant=constant)
+    except json.JSONDecodeError as error:
+        message = (
+            f"{path}: line {error.lineno} column {error.colno}: expected JSON, found "
+            f"{_trouble(error, text)}; mend the file or fetch it again if it was cut off"
+        )
+        raise AnnotationError(message) from None
+    except RecursionError:
+        message = f"{path}: expected an annotation file, found brackets nested too deep to read"
+        raise AnnotationError(message + "; make the file anew") from None
+    except KeyTwiceError as error:
+        message = (
+            f"{path}: expected each key once in an object, found the key {shown(str(error))} "
+            "twice; remove one of them, since only one of the two would be read"
+        )
+        raise AnnotationError(message) from None
+    except ValueError as error:
+        message = f"{path}: expected numbers of ordinary size, found one with thousands of digits"
+        raise AnnotationError(f"{message} ({error}); mend the number") from None
+    return JsonDocument(root, bool(constants))
+
+
+def report_constants(document: JsonDocument, defects: Defects) -> None:
+    """Adds an error for each NaN or Infinity, unless errors have named what is wrong."""
+    if not document.has_constants or defects.error_count:
+        return
+    for where, value in _not_finite(document.root, ""):
+        defects.error(
+            where, expected="a finite number", found=value, mend="write a number or leave it out"
+        )
+
+
+def entry_name(table: str, index: int, entry: Any) -> str:
+    """Names an entry in a message: ``annotations[2] (id 12)``."""
+    entry_id = entry.get("id") if isinstance(entry, dict) else None
+    name = f"{table}[{index}]"
+    return name if entry_id is None else f"{name} (id {shown(entry_id, 40)})"
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Writes JSON under a temporary name and moves it into place."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            json.dump(document, file, allow_nan=False)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def paused_collector() -> Iterator[None]:
+    """Stops the search for cycles while many objects without any are made; it halves the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class KeyTwiceError(Exception):
+    """Carries the key that stands twice in an object."""
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Makes an object of its pairs; raises KeyTwiceError if a key stands there twice."""
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise KeyTwiceError(key)
+            seen.add(key)
+    return unique
+
+
+def _read_text(path: Path) -> str:
+    if not path.is_file():
+        raise AnnotationError(f"{path}: expected a JSON file, found none there; check the path")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read ({error.strerror})") from None
+    for mark, name in _OTHER_ENCODINGS:
+        if content.startswith(mark):
+            raise AnnotationError(f"{path}: expected UTF-8 text, found {name}; save it as UTF-8")
+    if not content.strip():
+        raise AnnotationError(f"{path}: expected JSON, found an empty file; fetch it again")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        message = f"{path}: line {line}: expected UTF-8 text, found the byte "
+        message += f"0x{content[error.start]:02x} at offset {error.start}; save the file as UTF-8"
+        raise AnnotationError(message) from None
+
+
+def _trouble(error: json.JSONDecodeError, text: str) -> str:
+    if error.msg.startswith("Extra data"):
+        return "a second document after the end of the first"
+    if not text[error.pos :].strip() or error.msg.startswith("Unterminated string"):
+        return f"the end of the file in the middle ({error.msg})"
+    return f"{shown(text[error.pos : error.pos + 20])} ({error.msg})"
+
+
+def _not_finite(value: Any, where: str) -> Iterator[tuple[str, float]]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield where or "the document", value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            place = f"{where} {shown(key)}".strip().replace("'", '"')
+            yield from _not_finite(inner, place)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _not_finite(inner, entry_name(where, index, inner))

@@ -1,0 +1,261 @@
+"""Decodes a video file that nobody vouches for, one frame in memory at a time.
+
+A damaged packet costs its own frames only; frames that are missing are counted and said; frames
+come as they are shown (rotation applied) with their true time. Nothing is resampled or invented.
+"""
+
+import logging
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Self
+
+import av.logging
+import cv2
+import numpy as np
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+
+from vis_core.errors import VideoDecodeError
+from vis_core.formats.video_container import (
+    CONTAINERS_WITHOUT_LENGTH,
+    choose_stream,
+    moving_streams,
+    open_container,
+)
+from vis_core.formats.video_files import DecodeLimits, shown_name
+from vis_core.formats.video_files import find_videos as find_videos
+from vis_core.formats.video_report import DecodeReport as DecodeReport
+from vis_core.formats.video_report import VideoInfo as VideoInfo
+from vis_core.structures import Frame
+
+logger = logging.getLogger(__name__)
+
+# Frames by which the last one may end before the stated duration: muxers round it to 1 ms.
+DURATION_SLACK_FRAMES = 0.5
+# Seconds by which it may where the duration is that of the file and audio may be longer.
+AUDIO_SLACK_S = 1.0
+# Seconds by which the first frame may come after the start of the file.
+LATE_START_S = 1.0
+MICROSECONDS = 1_000_000  # the unit of av's container.duration
+
+
+class VideoReader(Iterator[Frame]):
+    """Hands out the frames of one video file, in order, once.
+
+    Attributes:
+        info: Known as soon as the reader exists.
+        report: Complete as soon as the last frame is handed out.
+    """
+
+    def __init__(self, path: Path, max_frames: int | None, limits: DecodeLimits) -> None:
+        assert max_frames is None or max_frames > 0, f"max_frames must be positive: {max_frames}"
+        self._path = path
+        self._max_frames = max_frames
+        self._container = open_container(path)
+        try:
+            self._stream = choose_stream(self._container, path)
+            self._start_decoder(limits.max_pixels)
+            declared = self._stream.frames if self._stream.frames > 0 else None
+            self.report = DecodeReport(declared)
+            self._num_packets = self._num_hidden = 0
+            self._time_s = self._begin_s = self._end_s = 0.0
+            self._reformatter = VideoReformatter()  # one for all: each sets up its tables
+            self._stored = self._decode()
+            self._next_stored = next(self._stored, None)
+            self.info = self._describe()
+        except BaseException:
+            self._container.close()
+            raise
+        self.report.length_known = self.info.container not in CONTAINERS_WITHOUT_LENGTH and (
+            declared is not None or self.info.duration_s is not None
+        )
+
+    def __next__(self) -> Frame:
+        stored = self._next_stored
+        if stored is None:
+            self.close()
+            raise StopIteration
+        frame = Frame(self._shown_image(stored), self.report.decoded_frames, self._time_of(stored))
+        self.report.decoded_frames += 1
+        # One ahead, so that the report is whole when the last frame is handed out.
+        self._next_stored = next(self._stored, None)
+        if self._next_stored is None:
+            self.report.truncated = self._is_truncated()
+        elif self.report.decoded_frames == self._max_frames:
+            self.report.stopped_early = True
+            self._next_stored = None
+        return frame
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the decoder; no frame comes after it."""
+        self._next_stored = None
+        self._stored.close()
+        self._container.close()
+
+    def _start_decoder(self, max_pixels: int) -> None:
+        """Sets the limits of the decoder before it decodes a frame."""
+        codec = self._stream.codec_context
+        if codec.width * codec.height > max_pixels:
+            raise VideoDecodeError(
+                f"{shown_name(self._path)}: frames of {codec.width} x {codec.height} pixels exceed"
+                f" max_pixels {max_pixels}; raise inference.decoding.max_pixels to read it"
+            )
+        codec.options = {"max_pixels": str(max_pixels)}  # for frames that grow later on
+        # One thread: with several, libav ends a cut file silently and some frames early, and a
+        # pool with one actor on each core has no idle core to offer.
+        codec.thread_type = "NONE"
+
+    def _decode(self) -> Generator[VideoFrame, None, None]:
+        """Yields what is decoded, packet by packet, so that a bad one costs only its own frames."""
+        packets = self._packets()
+        flushed = False
+        while not flushed:
+            frames: list[VideoFrame] = []
+            with av.logging.Capture(local=True) as lines:
+                packet = next(packets)
+                flushed = packet is None
+                try:
+                    frames = self._stream.decode(packet)
+                except FFmpegError:
+                    self.report.bad_packets += 1
+            self.report.error_lines += len(lines)
+            self.report.corrupt_frames += sum(frame.is_corrupt for frame in frames)
+            yield from frames
+
+    def _packets(self) -> Iterator[Packet | None]:
+        """Yields the packets of the stream, then None, which makes the decoder give the rest."""
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.size > 0:
+                    self._num_packets += 1
+                    self._num_hidden += packet.is_discard
+                    self.report.corrupt_frames += packet.is_corrupt
+                    yield packet
+        except FFmpegError:
+            self.report.bad_packets += 1
+        except IndexError:
+            # av at the end of a file in which a stream began after the header (av 18.1,
+            # ``InputContainer.demux``: its flush loop counts streams that it does not know).
+            logger.debug("%s: a stream begins after the header", shown_name(self._path))
+        yield None
+
+    def _describe(self) -> VideoInfo:
+        """Reads the header and the first frame.
+
+        Raises:
+            VideoDecodeError: If there is no first frame.
+        """
+        stored, stream = self._next_stored, self._stream
+        if stored is None:
+            raise VideoDecodeError(f"{shown_name(self._path)}: {self._no_frame_reason()}")
+        sideways = _quarter_turns(stored.rotation) % 2 == 1
+        return VideoInfo(
+            height=stored.width if sideways else stored.height,
+            width=stored.height if sideways else stored.width,
+            rotation=stored.rotation,
+            rate=float(stream.average_rate or 0),
+            duration_s=self._duration_s(),
+            declared_frames=self.report.declared_frames,
+            container=self._container.format.name,
+            codec=stream.codec_context.name,
+            stream_index=stream.index,
+            num_video_streams=len(moving_streams(self._container)),
+        )
+
+    def _duration_s(self) -> float | None:
+        stream = self._stream
+        if stream.duration and stream.duration > 0 and stream.time_base:
+            return float(stream.duration * stream.time_base)
+        duration = self._container.duration
+        return duration / MICROSECONDS if duration and duration > 0 else None
+
+    def _shown_image(self, stored: VideoFrame) -> np.ndarray:
+        """Turns a decoded frame as it is shown and sizes it as the first one."""
+        try:
+            image = self._reformatter.reformat(stored, format="rgb24").to_ndarray()
+        except FFmpegError as error:
+            raise VideoDecodeError(
+                f"{shown_name(self._path)}: frame {self.report.decoded_frames} of format"
+                f" {stored.format.name} cannot be turned into RGB ({error.strerror})"
+            ) from error
+        # Counter-clockwise, like av's rotation: equal to what OpenCV shows, byte for byte.
+        image = np.rot90(image, _quarter_turns(stored.rotation))
+        if image.shape[:2] != (self.info.height, self.info.width):
+            self.report.resized_frames += 1
+            image = cv2.resize(
+                np.ascontiguousarray(image),
+                (self.info.width, self.info.height),
+                interpolation=cv2.INTER_AREA,
+            )
+        return np.ascontiguousarray(image)
+
+    def _time_of(self, stored: VideoFrame) -> float:
+        """Presentation time in seconds; where the file has none, one frame after the last."""
+        step_s = 1 / self.info.rate if self.info.rate > 0 else 0.0
+        if stored.pts is not None and stored.time_base is not None:
+            self._time_s = float(stored.pts * stored.time_base)
+        elif self.report.decoded_frames > 0:
+            self._time_s += step_s
+        if self.report.decoded_frames == 0:
+            self._begin_s = self._time_s
+        self._end_s = max(self._end_s, self._time_s + step_s)
+        return self._time_s
+
+    def _is_truncated(self) -> bool:
+        """Whether frames are missing, at the end of all packets.
+
+        Where the container states no count, the end of the last frame is compared with the stated
+        duration, not the count with duration x rate: a gap in the time is not a loss.
+        """
+        if self.report.declared_frames is not None:
+            return self.report.decoded_frames + self._num_hidden < self.report.declared_frames
+        if not self.report.length_known or self.info.duration_s is None or self.info.rate <= 0:
+            return False
+        slack_s = DURATION_SLACK_FRAMES / self.info.rate
+        if not self._stream.duration and self._container.streams.audio:
+            slack_s = max(slack_s, AUDIO_SLACK_S)
+        if self._end_s < self.info.duration_s - slack_s:
+            return True
+        # Video may begin a little after audio does, but not much: then its start is lost.
+        return self._end_s - self._begin_s < self.info.duration_s - slack_s - LATE_START_S
+
+    def _no_frame_reason(self) -> str:
+        if self._num_packets == 0:
+            why = "no data where the index says, the file is cut or damaged"
+        elif self._num_hidden == self._num_packets:
+            why = "its edit list hides all of them"
+        else:
+            why = "the decoder refuses all of them, the file is encrypted or damaged"
+        return f"opens but yields 0 frames of {self._num_packets} packets: {why}"
+
+
+def read_frames(
+    path: Path, *, max_frames: int | None = None, limits: DecodeLimits | None = None
+) -> VideoReader:
+    """Opens a video file and decodes its first frame.
+
+    Args:
+        path: A regular file, followed if it is a link.
+        max_frames: Frames after which the reader stops, at least 1; None reads all.
+        limits: What the video may ask of this machine.
+
+    Returns:
+        An iterator of frames with ``info`` and, when exhausted, ``report``. Close it or exhaust it.
+
+    Raises:
+        VideoDecodeError: If the file cannot be trusted, opened, or yields no frame.
+    """
+    return VideoReader(path, max_frames, limits or DecodeLimits())
+
+
+def _quarter_turns(rotation: int) -> int:
+    """Quarter turns counter-clockwise (0..3) nearest to a rotation in degrees."""
+    return round(rotation / 90) % 4

@@ -1,0 +1,106 @@
+"""Opens the container of a video file that nobody vouches for, and says why it will not.
+
+Containers that open other files (playlists, concat scripts) are refused, whatever their name.
+Decoding is in ``formats/video.py``.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import av
+import av.logging
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from vis_core.errors import VideoDecodeError
+from vis_core.formats.video_files import shown_name
+
+# Demuxers that read one file and nothing else. Without this list libav follows a playlist or a
+# concat script to other files and hosts (CVE-2026-107695, -107697).
+ALLOWED_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,gif,asf,ogg"
+# These hold no length: what is cut off their end cannot be missed.
+CONTAINERS_WITHOUT_LENGTH = frozenset({"mpegts", "mpeg"})
+
+
+def open_container(path: Path) -> InputContainer:
+    """Opens a regular file whose container is allowed.
+
+    Raises:
+        VideoDecodeError: If it is not a regular file, is empty, or is no allowed container.
+    """
+    _check_regular_file(path)
+    # libav keeps its complaints to itself below this level, and they are what tells of damage.
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture(local=True):
+            container: InputContainer = av.open(
+                # An absolute path starts with "/" and so is never read as a protocol ("concat:").
+                str(path.absolute()),
+                options={"format_whitelist": ALLOWED_CONTAINERS, "protocol_whitelist": "file"},
+                metadata_errors="replace",
+            )
+            return container
+    except FFmpegError as error:  # before MemoryError, EOFError, OSError, which it also may be
+        raise VideoDecodeError(
+            f"{shown_name(path)}: {_open_failure(error)}; expected one whole video file"
+        ) from error
+
+
+def choose_stream(container: InputContainer, path: Path) -> VideoStream:
+    """Picks the first video stream that is marked as default, else the first one.
+
+    Raises:
+        VideoDecodeError: If there is no video stream that can be read; a cover picture is none.
+    """
+    streams = moving_streams(container)
+    if not streams:
+        kinds = ", ".join(sorted({str(stream.type) for stream in container.streams})) or "none"
+        raise VideoDecodeError(
+            f"{shown_name(path)}: no video stream (streams: {kinds}); expected one"
+        )
+    readable = [stream for stream in streams if stream.codec_context is not None]
+    if not readable:
+        raise VideoDecodeError(
+            f"{shown_name(path)}: no decoder for its video stream; convert it to h264, VP9 or AV1"
+        )
+    default = [stream for stream in readable if stream.disposition & Disposition.default]
+    return (default or readable)[0]
+
+
+def moving_streams(container: InputContainer) -> list[VideoStream]:
+    """Lists the video streams that are not a cover picture."""
+    cover = Disposition.attached_pic | Disposition.timed_thumbnails
+    return [stream for stream in container.streams.video if not stream.disposition & cover]
+
+
+def _check_regular_file(path: Path) -> None:
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise VideoDecodeError(f"{shown_name(path)}: cannot be read ({reason})") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoDecodeError(
+            f"{shown_name(path)}: not a regular file; a folder, pipe or device is no video"
+        )
+    if status.st_size == 0:
+        raise VideoDecodeError(f"{shown_name(path)}: file is empty (0 bytes); copy it again")
+    if not os.access(path, os.R_OK):
+        raise VideoDecodeError(f"{shown_name(path)}: no permission to read it")
+
+
+def _open_failure(error: FFmpegError) -> str:
+    """Says in words why libav did not open a file."""
+    log: Any = error.log  # av's annotation names another shape than (level, source, line)
+    _, source, line = log or (0, "", "")
+    if "whitelist" in line.lower():
+        return f'container "{source}" is not allowed, it may open other files'
+    if isinstance(error, MemoryError):
+        return "damaged header, it claims more than any memory holds"
+    if isinstance(error, av.error.InvalidDataError):
+        return "not a video, or cut before its index"
+    return f"cannot be opened ({error.strerror})"

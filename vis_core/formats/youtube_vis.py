@@ -1,0 +1,242 @@
+"""YouTube-VIS and OVIS files: ground truth and results, read, checked whole, and written.
+
+One annotation is one track: ``segmentations`` has an RLE (either form), polygons or null for every
+frame of the video. Reading collects every defect before it raises.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vis_core.formats.categories import Categories
+from vis_core.formats.defects import Defects, Found
+from vis_core.formats.fields import (
+    check_reference,
+    entries_of,
+    ids_of,
+    table_of,
+)
+from vis_core.formats.result_checks import check_results
+from vis_core.formats.rle import Rle, rle_areas, rle_box_xywh
+from vis_core.formats.strict_json import parse_json, report_constants, write_json
+from vis_core.formats.tracks import (
+    VideoEntry,
+    check_track_fields,
+    check_video,
+    frame_segmentations,
+    report_twins,
+)
+
+if TYPE_CHECKING:  # torch comes with it, which reading a file does not need
+    from vis_core.structures import VideoResult
+
+
+@dataclass(frozen=True)
+class TrackRecord:
+    """Is one identity of a video as a file states it.
+
+    Attributes:
+        annotation_id: Id in the file.
+        label: Class index.
+        segmentations: T entries, a compressed RLE ``{"size": [H, W], "counts": str}`` or None.
+        iscrowd: Whether it stands for a group that is not told apart.
+        areas: T stated areas in pixels or None; empty where the file states none.
+    """
+
+    annotation_id: int
+    label: int
+    segmentations: tuple[Rle | None, ...]
+    iscrowd: bool
+    areas: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """Is one video with its tracks.
+
+    Attributes:
+        video_id: Id in the file.
+        height: Pixels of every frame.
+        width: Pixels of every frame.
+        file_names: T frame files below the image folder.
+        tracks: The identities, in the order of the file.
+    """
+
+    video_id: int
+    height: int
+    width: int
+    file_names: tuple[str, ...]
+    tracks: tuple[TrackRecord, ...]
+
+
+def read_youtube_vis(path: Path) -> tuple[list[VideoRecord], Categories]:
+    """Reads a YouTube-VIS or OVIS ground-truth file; tracks without a mask are left out.
+
+    Raises:
+        AnnotationError: If anything in the file is wrong; the message lists what.
+    """
+    defects = Defects(path)
+    videos, categories = check_youtube_vis(path, None, defects)
+    defects.finish()
+    return videos, categories
+
+
+def check_youtube_vis(
+    path: Path,
+    frame_folder: Path | None,
+    defects: Defects,
+    *,
+    keep_empty: bool = False,
+    runs_read_later: bool = False,
+) -> tuple[list[VideoRecord], Categories]:
+    """Reads a ground-truth file and adds what is wrong to ``defects``.
+
+    Args:
+        path: The JSON file.
+        frame_folder: Where the frames lie, to look for each; None looks for none.
+        defects: Where defects are added.
+        keep_empty: Whether tracks without any mask stay (the metric counts them as missed).
+        runs_read_later: Whether the caller reads the runs of every mask, see ``tracks.py``.
+    """
+    document = parse_json(path)
+    root = document.root
+    videos = _videos_of(root, frame_folder, defects)
+    if not isinstance(root, dict):
+        return [], Categories((), ())
+    known = ids_of(root, "videos")
+    categories = Categories.from_json(table_of(root, "categories", defects), defects)
+    category_ids = ids_of(root, "categories")
+    tracks: dict[int, list[TrackRecord]] = {video_id: [] for video_id in videos}
+    annotations = entries_of(root, "annotations", defects)
+    for where, entry in annotations:
+        good = check_reference(where, entry, "video_id", known, "videos", defects)
+        good &= check_reference(where, entry, "category_id", category_ids, "categories", defects)
+        video = videos.get(entry["video_id"]) if good else None
+        good &= check_track_fields(where, entry, video, defects)
+        rles = frame_segmentations(where, entry, video, defects, runs_read_later=runs_read_later)
+        if not good or video is None or rles is None:
+            continue
+        if not any(rles):
+            _warn_empty(where, defects, kept=keep_empty)
+        if (any(rles) or keep_empty) and entry["category_id"] in categories.ids:
+            tracks[entry["video_id"]].append(_track(entry, categories, rles))
+    if not annotations and not defects.error_count:
+        mend = "nothing to train on or to score here"
+        defects.warn('"annotations"', expected="annotations", found=Found("none"), mend=mend)
+    report_twins(annotations, defects)
+    report_constants(document, defects)
+    records = [
+        VideoRecord(video_id, video.height, video.width, video.file_names, tuple(tracks[video_id]))
+        for video_id, video in videos.items()
+    ]
+    return records, categories
+
+
+def write_youtube_vis(path: Path, videos: Sequence[VideoRecord], categories: Categories) -> None:
+    """Writes a YouTube-VIS ground-truth file, whole or not at all."""
+    annotations = []
+    for video in videos:
+        for track in video.tracks:
+            shown_rles = [rle for rle in track.segmentations if rle is not None]
+            areas = iter(rle_areas(shown_rles).tolist())
+            own_areas = [None if rle is None else next(areas) for rle in track.segmentations]
+            annotations.append(
+                {
+                    "id": track.annotation_id,
+                    "video_id": video.video_id,
+                    "category_id": categories.id_of_index(track.label),
+                    "iscrowd": int(track.iscrowd),
+                    "height": video.height,
+                    "width": video.width,
+                    "length": len(video.file_names),
+                    "segmentations": list(track.segmentations),
+                    "areas": list(track.areas) or own_areas,
+                    "bboxes": [rle and list(rle_box_xywh(rle)) for rle in track.segmentations],
+                }
+            )
+    tables = {
+        "videos": [
+            {
+                "id": video.video_id,
+                "height": video.height,
+                "width": video.width,
+                "length": len(video.file_names),
+                "file_names": list(video.file_names),
+            }
+            for video in videos
+        ],
+        "categories": categories.to_json(),
+        "annotations": annotations,
+    }
+    write_json(path, tables)
+
+
+def result_entries(
+    result: "VideoResult", video_id: int, categories: Categories
+) -> list[dict[str, Any]]:
+    """The entries of one video for a YouTube-VIS results file, best score first."""
+    return [
+        {
+            "video_id": video_id,
+            "score": float(track.score),
+            "category_id": categories.id_of_index(track.label),
+            "segmentations": list(track.segmentations),
+        }
+        for track in sorted(result.tracks, key=lambda track: -track.score)
+    ]
+
+
+def write_results(path: Path, entries: Iterable[dict[str, Any]]) -> None:
+    """Writes a YouTube-VIS results file, whole or not at all."""
+    write_json(path, list(entries))
+
+
+def read_results(
+    path: Path, videos: Sequence[VideoRecord], categories: Categories
+) -> list[dict[str, Any]]:
+    """Reads a results file for known videos and classes.
+
+    Returns:
+        Entries ``{"video_id", "score", "category_id", "segmentations"}``, each segmentation a
+        compressed RLE with text counts or None, in the order of the file.
+
+    Raises:
+        AnnotationError: If anything in the file is wrong; the message lists what.
+    """
+    defects = Defects(path)
+    entries = check_results(path, video_entries(videos), categories, defects)
+    defects.finish()
+    return entries
+
+
+def video_entries(videos: Sequence[VideoRecord]) -> dict[int, VideoEntry]:
+    """What results must agree with, by video id."""
+    return {
+        video.video_id: VideoEntry(video.height, video.width, video.file_names) for video in videos
+    }
+
+
+def _videos_of(root: Any, frame_folder: Path | None, defects: Defects) -> dict[int, VideoEntry]:
+    checked = {
+        entry["id"]: check_video(where, entry, frame_folder, defects)
+        for where, entry in entries_of(root, "videos", defects)
+    }
+    return {video_id: video for video_id, video in checked.items() if video is not None}
+
+
+def _track(entry: dict[str, Any], categories: Categories, rles: list[Rle | None]) -> TrackRecord:
+    return TrackRecord(
+        annotation_id=entry["id"],
+        label=categories.index_of_id(entry["category_id"]),
+        segmentations=tuple(rles),
+        iscrowd=bool(entry.get("iscrowd", 0)),
+        areas=tuple(entry.get("areas") or ()),
+    )
+
+
+def _warn_empty(where: str, defects: Defects, *, kept: bool) -> None:
+    mend = "it counts as never found" if kept else "the track is left out"
+    defects.warn(
+        f'{where} "segmentations"', expected="a mask in some frame", found=Found("none"), mend=mend
+    )

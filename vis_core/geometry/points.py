@@ -1,0 +1,48 @@
+"""Values of maps at scattered points (PointRend; used by Mask2Former's matching and losses)."""
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+
+def sample_at(maps: Tensor, points: Tensor) -> Tensor:
+    """Reads maps at points by bilinear interpolation; outside a map the value is 0.
+
+    Args:
+        maps: (N, C, h, w) maps.
+        points: (N, P, 2) x and y in [0, 1]; 0 and 1 are the outer borders of the map.
+
+    Returns:
+        (N, C, P) values.
+    """
+    grid = 2.0 * points.unsqueeze(2) - 1.0
+    return functional.grid_sample(maps, grid, align_corners=False).squeeze(3)
+
+
+def random_points(
+    count: int, num_points: int, device: torch.device, generator: torch.Generator | None
+) -> Tensor:
+    """Draws (count, num_points, 2) uniform points; the generator lives on the CPU."""
+    return torch.rand(count, num_points, 2, generator=generator).to(device)
+
+
+def uncertain_points(
+    mask_logits: Tensor, candidates: Tensor, extra: Tensor, num_uncertain: int
+) -> Tensor:
+    """Keeps the candidate points where a mask is least sure, and adds the extra ones.
+
+    Mask2Former 3.3 (after PointRend): a point is uncertain where the logit is near 0.
+
+    Args:
+        mask_logits: (N, h, w).
+        candidates: (N, R, 2) random points to choose from.
+        extra: (N, S, 2) random points that are always taken.
+        num_uncertain: How many candidates to keep.
+
+    Returns:
+        (N, num_uncertain + S, 2) points, the uncertain ones first.
+    """
+    uncertainty = -sample_at(mask_logits.unsqueeze(1), candidates).squeeze(1).abs()
+    chosen = uncertainty.topk(num_uncertain, dim=1).indices
+    kept = candidates.gather(1, chosen.unsqueeze(2).expand(-1, -1, 2))
+    return torch.cat([kept, extra], dim=1)
