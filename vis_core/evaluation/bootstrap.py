@@ -1,0 +1,104 @@
+"""How sure a score is: the paired bootstrap over videos.
+
+Videos are drawn with replacement and AP is computed anew; the spread of many draws is the interval.
+For two result files the same draws serve both, so the interval of their difference is paired
+(Efron and Tibshirani 1993, ch. 13; Koehn 2004 for the paired test).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vis_core.evaluation.matching import Matches
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Is a value with its bootstrap interval.
+
+    Attributes:
+        value: The score on all videos.
+        low: Lower end.
+        high: Upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, float]:
+        """The interval for programs."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def draw_videos(num_videos: int, num_draws: int, generator: np.random.Generator) -> np.ndarray:
+    """(N, V) how often each video is drawn in each of N draws of V videos with replacement."""
+    share = np.full(num_videos, 1 / max(1, num_videos))
+    drawn: np.ndarray = generator.multinomial(num_videos, share, size=num_draws)
+    return drawn
+
+
+def resampled_ap(
+    matches: Matches, num_classes: int, recall_points: np.ndarray, draws: np.ndarray
+) -> np.ndarray:
+    """(N,) AP of each draw, over all areas and all predictions kept.
+
+    Equals evaluating a data set in which each video stands as often as it was drawn: copies of a
+    prediction then stand together, and the best precision of such a group is at one of its ends.
+
+    Args:
+        matches: Of ``video_ap.match_videos``; area range 0 must be the one over all areas.
+        num_classes: K.
+        recall_points: (R,).
+        draws: (N, V) how often each video counts.
+    """
+    ap = np.full((len(draws), num_classes), np.nan)
+    bounds = np.searchsorted(matches.category, np.arange(num_classes + 1))
+    truth_bounds = np.searchsorted(matches.truth_category, np.arange(num_classes + 1))
+    for k in range(num_classes):
+        truth = np.arange(truth_bounds[k], truth_bounds[k + 1])
+        truth = truth[~matches.truth_ignored[truth, 0]]
+        positives = draws[:, matches.truth_video[truth]].sum(axis=1)  # (N,)
+        rows = np.arange(bounds[k], bounds[k + 1])
+        rows = rows[np.argsort(-matches.scores[rows], kind="stable")]
+        found = (matches.found[rows, 0] & ~matches.ignored[rows, 0]).T  # (T, P)
+        wrong = (~matches.found[rows, 0] & ~matches.ignored[rows, 0]).T
+        for draw in np.flatnonzero(positives).tolist():
+            counts = draws[draw, matches.video[rows]]
+            ap[draw, k] = _class_ap(
+                np.cumsum(found * counts, axis=1),
+                np.cumsum(wrong * counts, axis=1),
+                int(positives[draw]),
+                recall_points,
+            )
+    known = ~np.isnan(ap)
+    mean: np.ndarray = np.where(known, ap, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    return mean
+
+
+def interval(value: float, samples: np.ndarray) -> Interval:
+    """The percentile interval of a score at level 0.95."""
+    low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high))
+
+
+def is_significant(difference: Interval) -> bool:
+    """Whether the interval of a difference leaves out 0."""
+    return difference.low > 0 or difference.high < 0
+
+
+def _class_ap(
+    right: np.ndarray, wrong: np.ndarray, positives: int, recall_points: np.ndarray
+) -> float:
+    """Mean over thresholds and recall points; ``right`` and ``wrong`` are cumulated (T, P)."""
+    if right.shape[1] == 0:
+        return 0.0
+    curve = right / (right + wrong + np.spacing(1))
+    curve = np.maximum.accumulate(curve[:, ::-1], axis=1)[:, ::-1]
+    total = 0.0
+    for lane, hits in enumerate(right):
+        place = np.searchsorted(hits / positives, recall_points)
+        total += float(curve[lane, place[place < len(hits)]].sum())
+    return total / (len(right) * len(recall_points))

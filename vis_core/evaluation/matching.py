@@ -1,0 +1,260 @@
+"""Which prediction found which ground truth: IoU over space and time, then greedy by score.
+
+The pairing is that of the YouTube-VIS evaluator, for all area ranges and IoU thresholds at once
+and for many videos and classes at once; a naive loop of it stands in the test.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from vis_core.evaluation.intersection import intersections
+from vis_core.evaluation.tables import GroundTruth, Results, ResultVideo, TruthVideo
+
+_LANES_AT_ONCE = 1 << 22  # cells of (groups, areas, thresholds, ground truth) held at once
+_CERTAIN = 1 - 1e-10  # the reference evaluator never asks for more
+
+
+@dataclass(frozen=True)
+class Group:
+    """Is one class in one video.
+
+    Attributes:
+        video: Position of the video.
+        category: Position of the class.
+        iou: (D, G) IoU over space and time; D best predictions by score, G in file order.
+        scores: (D,) descending.
+        areas: (D,) mean area of each prediction.
+        truth_ids: (G,) annotation ids.
+        truth_areas: (G,) mean areas.
+        crowd: (G,) bool.
+    """
+
+    video: int
+    category: int
+    iou: np.ndarray
+    scores: np.ndarray
+    areas: np.ndarray
+    truth_ids: np.ndarray
+    truth_areas: np.ndarray
+    crowd: np.ndarray
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Is every prediction and every ground truth of an evaluation, ordered by class, then video.
+
+    Attributes:
+        category: (P,) class position of each prediction.
+        video: (P,) video position.
+        rank: (P,) place among the predictions of its video and class, by score.
+        scores: (P,).
+        found: (P, A, T) bool: matched, for each area range and IoU threshold.
+        ignored: (P, A, T) bool: counts neither as right nor as wrong.
+        truth_category: (Q,) class position of each ground truth.
+        truth_video: (Q,) video position.
+        truth_ignored: (Q, A) bool.
+    """
+
+    category: np.ndarray
+    video: np.ndarray
+    rank: np.ndarray
+    scores: np.ndarray
+    found: np.ndarray
+    ignored: np.ndarray
+    truth_category: np.ndarray
+    truth_video: np.ndarray
+    truth_ignored: np.ndarray
+
+
+def group_tracks(
+    truth: GroundTruth,
+    results: Results,
+    video_ids: Sequence[int],
+    category_ids: Sequence[int],
+    most: int,
+    *,
+    use_categories: bool = True,
+) -> list[Group]:
+    """Pairs predictions with ground truth of the same video and class, the best ``most`` of each.
+
+    Without categories all classes are one, their ground truth ordered by class.
+    """
+    groups = []
+    position_of = {category_id: place for place, category_id in enumerate(category_ids)}
+    nothing = np.zeros(0, np.int64)
+    for position, video_id in enumerate(video_ids):
+        truth_video, result_video = truth.videos[video_id], results.get(video_id)
+        found = nothing if result_video is None else result_video.category_ids
+        truth_rows = _rows_by_class(truth_video.category_ids, position_of, use_categories)
+        result_rows = _rows_by_class(found, position_of, use_categories)
+        for category in sorted({*truth_rows, *result_rows}):
+            rows = truth_rows.get(category, nothing)
+            own = result_rows.get(category, nothing)
+            groups.append(_group((position, category), truth_video, rows, result_video, own, most))
+    groups.sort(key=lambda group: (group.category, group.video))
+    return groups
+
+
+def match_groups(
+    groups: Sequence[Group], area_ranges: np.ndarray, thresholds: np.ndarray
+) -> Matches:
+    """Matches predictions with ground truth, best score first, for every area and threshold.
+
+    Args:
+        groups: Ordered by class, then video.
+        area_ranges: (A, 2) smallest and largest mean area, both inclusive.
+        thresholds: (T,) IoU needed.
+    """
+    counts = np.array([len(group.scores) for group in groups], np.int64)
+    truth_counts = np.array([len(group.truth_ids) for group in groups], np.int64)
+    first, truth_first = _starts(counts), _starts(truth_counts)
+    found = np.zeros((int(first[-1]), len(area_ranges), len(thresholds)), bool)
+    ignored = np.zeros_like(found)
+    truth_ids = _joined([group.truth_ids for group in groups]).astype(np.int64)
+    crowd = _joined([group.crowd for group in groups]).astype(bool)
+    truth_areas = _joined([group.truth_areas for group in groups])
+    skip = _outside(truth_areas, area_ranges) | crowd[:, None]
+    needed = np.minimum(thresholds, _CERTAIN)
+    lanes = len(area_ranges) * len(thresholds)
+    for batch in _batches(counts, truth_counts, lanes):
+        width = int(truth_counts[batch].max())
+        columns = np.arange(width) < truth_counts[batch][:, None]
+        rows = np.where(columns, truth_first[batch][:, None] + np.arange(width), 0)
+        iou = _padded([groups[index].iou for index in batch.tolist()], width)
+        truth = _BatchTruth(truth_ids[rows], crowd[rows], skip[rows].transpose(0, 2, 1))
+        _match_batch(iou, counts[batch], first[batch], truth, needed, found, ignored)
+    areas = _joined([group.areas for group in groups])
+    ignored |= ~found & _outside(areas, area_ranges)[:, :, None]
+    categories = np.array([group.category for group in groups], np.int64)
+    videos = np.array([group.video for group in groups], np.int64)
+    return Matches(
+        category=np.repeat(categories, counts),
+        video=np.repeat(videos, counts),
+        rank=np.arange(int(first[-1])) - np.repeat(first[:-1], counts),
+        scores=_joined([group.scores for group in groups]),
+        found=found,
+        ignored=ignored,
+        truth_category=np.repeat(categories, truth_counts),
+        truth_video=np.repeat(videos, truth_counts),
+        truth_ignored=skip,
+    )
+
+
+@dataclass(frozen=True)
+class _BatchTruth:
+    """Is the ground truth of B groups, padded to G: ids (B, G), crowd (B, G), skip (B, A, G)."""
+
+    ids: np.ndarray
+    crowd: np.ndarray
+    skip: np.ndarray
+
+
+def _starts(counts: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+
+
+def _outside(areas: np.ndarray, area_ranges: np.ndarray) -> np.ndarray:
+    """(N, A) whether an area lies outside each range."""
+    outside: np.ndarray = (areas[:, None] < area_ranges[:, 0]) | (
+        areas[:, None] > area_ranges[:, 1]
+    )
+    return outside
+
+
+def _rows_by_class(
+    ids: np.ndarray, position_of: dict[int, int], use_categories: bool
+) -> dict[int, np.ndarray]:
+    """Rows of each class position; without classes all of them, ordered by class."""
+    rows: dict[int, list[int]] = {}
+    for row, category_id in enumerate(ids.tolist()):
+        position = position_of.get(category_id)
+        if position is not None:
+            rows.setdefault(position, []).append(row)
+    if not use_categories and rows:
+        rows = {0: [row for position in sorted(rows) for row in rows[position]]}
+    return {position: np.array(own, np.int64) for position, own in rows.items()}
+
+
+def _group(
+    key: tuple[int, int],
+    truth: TruthVideo,
+    rows: np.ndarray,
+    result: ResultVideo | None,
+    own: np.ndarray,
+    most: int,
+) -> Group:
+    scores, areas = np.zeros(0), np.zeros(0)
+    iou = np.zeros((0, len(rows)))
+    if result is not None and len(own):
+        own = own[np.argsort(-result.scores[own], kind="stable")][:most]
+        scores, areas = result.scores[own], result.mean_areas[own]
+        iou = np.zeros((len(own), len(rows)))
+        if len(rows):
+            common = intersections(result.masks, own, truth.masks, rows)
+            union = result.areas[own][:, None] + truth.areas[rows] - common
+            iou = common / np.maximum(union, 1)
+    return Group(
+        *key, iou, scores, areas, truth.ids[rows], truth.mean_areas[rows], truth.crowd[rows]
+    )
+
+
+def _batches(depths: np.ndarray, widths: np.ndarray, lanes: int) -> Iterator[np.ndarray]:
+    """Groups of like width, deepest first, so that little is lost by padding."""
+    useful = np.flatnonzero((depths > 0) & (widths > 0))
+    if not len(useful):
+        return
+    steps = np.ceil(np.log2(widths[useful])).astype(np.int64)
+    order = np.lexsort((-depths[useful], steps))
+    useful, steps = useful[order], steps[order]
+    bounds = [0, *(np.flatnonzero(np.diff(steps)) + 1).tolist(), len(useful)]
+    for start, stop in pairwise(bounds):
+        at_once = max(1, _LANES_AT_ONCE // (lanes << int(steps[start])))
+        for first in range(start, stop, at_once):
+            yield useful[first : min(first + at_once, stop)]
+
+
+def _padded(ious: Sequence[np.ndarray], width: int) -> np.ndarray:
+    """(B, D, G) IoUs of groups, the deepest first; -1 where a group has no such pair."""
+    padded = np.full((len(ious), len(ious[0]), width), -1.0)
+    for row, iou in enumerate(ious):
+        padded[row, : iou.shape[0], : iou.shape[1]] = iou
+    return padded
+
+
+def _match_batch(
+    iou: np.ndarray,
+    depths: np.ndarray,
+    first: np.ndarray,
+    truth: _BatchTruth,
+    needed: np.ndarray,
+    found: np.ndarray,
+    ignored: np.ndarray,
+) -> None:
+    """Writes ``found`` and ``ignored`` of the predictions of some groups.
+
+    For each lane (area, threshold) and each prediction by score: of the free ground truth (a crowd
+    is always free) with enough IoU, one that is not ignored before one that is, then the highest
+    IoU, then the last.
+    """
+    width = iou.shape[2]
+    free = np.ones((len(iou), truth.skip.shape[1], len(needed), width), bool)
+    for rank in range(int(depths[0])):
+        active = int(np.searchsorted(-depths, -rank, side="left"))
+        overlap = iou[:active, rank, None, None, :]
+        fits = free[:active] & (overlap >= needed[:, None])
+        wanted = fits & ~truth.skip[:active, :, None, :]
+        fits = np.where(wanted.any(axis=3, keepdims=True), wanted, fits)
+        best = width - 1 - np.argmax(np.where(fits, overlap, -1.0)[..., ::-1], axis=3)
+        row, area, threshold = np.nonzero(fits.any(axis=3))
+        column = best[row, area, threshold]
+        free[row, area, threshold, column] = truth.crowd[row, column]
+        place = first[row] + rank
+        found[place, area, threshold] = truth.ids[row, column] != 0  # as in the reference
+        ignored[place, area, threshold] = truth.skip[row, area, column]
+
+
+def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0), *arrays])
