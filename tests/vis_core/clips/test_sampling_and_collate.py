@@ -1,0 +1,75 @@
+"""Frames of a clip, clips of a batch."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.vis_core.clips.makers import still
+from vis_core.clips.collate import collate_clips
+from vis_core.clips.sampling import sample_frame_indices
+from vis_core.structures import Clip
+
+
+@given(
+    total=st.integers(1, 60),
+    frames=st.integers(1, 12),
+    reach=st.integers(0, 25),
+    seed=st.integers(0, 1000),
+)
+def test_sampled_frames_equal_the_naive_statement(total, frames, reach, seed):
+    indices = sample_frame_indices(total, frames, reach, np.random.default_rng(seed))
+    generator = np.random.default_rng(seed)
+    anchor = int(generator.integers(total))
+    near = [f for f in range(total) if f != anchor and abs(f - anchor) <= reach] or [anchor]
+    drawn = [near[int(i)] for i in generator.choice(len(near), size=frames - 1)]
+    assert indices == sorted([anchor, *drawn])
+
+
+def test_every_frame_of_a_video_is_drawn():
+    generator = np.random.default_rng(0)
+    seen = {index for _ in range(200) for index in sample_frame_indices(9, 2, 3, generator)}
+    assert seen == set(range(9))
+
+
+def _clip(height, width, frames=2, places=((20, 20, 8),)):
+    one = still(height, width, places)
+    images, masks = np.repeat(one.images, frames, 0), np.repeat(one.masks, frames, 0)
+    return Clip(f"{height}x{width}", images, masks, one.labels)
+
+
+def test_collate_equals_the_naive_loop():
+    clips = [_clip(40, 70), _clip(65, 33, places=((20, 20, 8), (25, 50, 5))), _clip(32, 32)]
+    batch = collate_clips(clips)
+    assert batch.images.shape == (3, 2, 3, 96, 96) and batch.images.dtype == torch.uint8
+    assert batch.sizes.tolist() == [[40, 70], [65, 33], [32, 32]]
+    for b, clip in enumerate(clips):
+        height, width = clip.images.shape[1:3]
+        for t in range(2):
+            for channel in range(3):
+                plane = np.zeros((96, 96), np.uint8)
+                plane[:height, :width] = clip.images[t, :, :, channel]
+                assert np.array_equal(batch.images[b, t, channel].numpy(), plane)
+            for row in range(len(clip.labels)):
+                mask = np.zeros((96, 96), bool)
+                mask[:height, :width] = clip.masks[t, row]
+                assert np.array_equal(batch.masks[b][t, row].numpy(), mask)
+        assert batch.labels[b].tolist() == clip.labels.tolist()
+
+
+def test_one_clip_alone_equals_its_part_of_a_batch():
+    clips = [_clip(64, 64), _clip(40, 50)]
+    both, alone = collate_clips(clips), collate_clips(clips[:1])
+    assert torch.equal(both.images[:1], alone.images) and torch.equal(both.masks[0], alone.masks[0])
+
+
+def test_a_clip_without_instances_collates():
+    batch = collate_clips([_clip(40, 40, places=()), _clip(40, 40)])
+    assert batch.masks[0].shape == (2, 0, 64, 64) and batch.labels[0].shape == (0,)
+    assert len(batch.frame_targets()) == 4
+
+
+def test_clips_of_different_lengths_are_refused():
+    with pytest.raises(ValueError, match="one number of frames"):
+        collate_clips([_clip(40, 40), _clip(40, 40, frames=3)])

@@ -1,0 +1,261 @@
+"""Affine maps and pixels: hand-made cases, agreement of the two ways, the released pictures."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.conftest import reference_cases
+from vis_core.clips.affine import (
+    Affine,
+    compose,
+    crop_affine,
+    flip_affine,
+    resize_affine,
+    rotation_affine,
+    transform_polygons,
+    window_affine,
+)
+from vis_core.clips.transforms import (
+    crop,
+    flip,
+    reached_part,
+    resize,
+    rotate_about,
+    visible_instances,
+    warp_frames,
+    warp_image,
+    warp_masks,
+)
+from vis_core.formats.rle import decode_rle, polygons_to_rle
+from vis_core.structures import Clip
+
+PSEUDO_CASES = [path for path in reference_cases("ctvis/pseudo_*.npz")]
+
+
+def _picture(height=40, width=60, seed=0):
+    """A smooth picture: a hard one cannot be compared after two ways of interpolation."""
+    ys, xs = np.mgrid[0:height, 0:width]
+    phases = np.random.default_rng(seed).uniform(0, 6, 3)
+    waves = [127 + 100 * np.sin(xs / 9 + p) * np.cos(ys / 7 + 2 * p) for p in phases]
+    masks = np.stack([(xs - 20) ** 2 + (ys - 18) ** 2 < 120, (xs > 38) & (ys > 12) & (ys < 30)])
+    return np.stack(waves, axis=-1).astype(np.uint8), masks
+
+
+def test_an_affine_of_one_whole_pixel_moves_pixels_exactly():
+    image, masks = _picture()
+    shift = Affine(np.array([[1.0, 0, 3], [0, 1.0, -2]]), 40, 60)
+    moved = warp_image(image, shift)
+    assert np.array_equal(moved[:38, 3:], image[2:, :57])
+    assert not moved[:, :3].any()
+    assert np.array_equal(warp_masks(masks, shift)[:, :38, 3:], masks[:, 2:, :57])
+
+
+def test_flip_as_a_map_equals_flip_of_the_pixels():
+    image, masks = _picture()
+    image_flipped, masks_flipped = flip(image, masks)
+    affine = flip_affine(40, 60)
+    assert np.array_equal(warp_image(image, affine), image_flipped)
+    assert np.array_equal(warp_masks(masks, affine), masks_flipped)
+
+
+def test_crop_as_a_map_equals_crop_of_the_pixels():
+    image, masks = _picture()
+    image_cut, masks_cut = crop(image, masks, 7, 4, 20, 30)
+    affine = crop_affine(7, 4, 20, 30)
+    assert np.array_equal(warp_image(image, affine), image_cut)
+    assert np.array_equal(warp_masks(masks, affine), masks_cut)
+
+
+def test_a_right_angle_turns_counter_clockwise():
+    image, masks = _picture(40, 40)
+    turned, turned_masks = rotate_about(image, masks, 90.0, (20.0, 20.0))
+    assert np.array_equal(turned, np.rot90(image))
+    assert np.array_equal(turned_masks, np.rot90(masks, axes=(1, 2)))
+
+
+def test_one_map_of_several_steps_equals_the_steps_one_by_one():
+    image, masks = _picture()
+    step_image, step_masks = crop(image, masks, 5, 3, 34, 50)
+    step_image, step_masks = resize(step_image, step_masks, 68, 100)
+    step_image, step_masks = flip(step_image, step_masks)
+    step_image, step_masks = rotate_about(step_image, step_masks, 10.0, (48.0, 30.0))
+    affine = compose(
+        [
+            crop_affine(5, 3, 34, 50),
+            resize_affine((34, 50), 68, 100),
+            flip_affine(68, 100),
+            rotation_affine(68, 100, 10.0, (48.0, 30.0)),
+        ]
+    )
+    inside = warp_image(np.full((40, 60), 255, np.uint8), affine) == 255
+    inside &= (
+        rotate_about(np.full((68, 100, 3), 255, np.uint8), masks[:0], 10.0, (48.0, 30.0))[0][..., 0]
+        == 255
+    )
+    difference = np.abs(warp_image(image, affine).astype(int) - step_image)[inside]
+    assert difference.max() <= 4 and difference.mean() < 1.0
+    disagree = (warp_masks(masks, affine) != step_masks)[:, inside]
+    assert disagree.mean() < 0.01
+
+
+def test_the_map_of_points_agrees_with_the_map_of_pixels():
+    affine = compose([resize_affine((40, 60), 30, 90), rotation_affine(30, 90, -12.0, (45, 15))])
+    square = [20.0, 10.0, 30.0, 10.0, 30.0, 20.0, 20.0, 20.0]
+    mask = np.zeros((1, 40, 60), bool)
+    mask[0, 10:20, 20:30] = True
+    (polygon,) = transform_polygons([square], affine)
+    rasterised = decode_rle(polygons_to_rle([polygon], 30, 90))
+    both = rasterised & warp_masks(mask, affine)[0]
+    assert both.sum() / (rasterised | warp_masks(mask, affine)[0]).sum() > 0.85
+
+
+def test_resize_of_the_same_size_changes_nothing():
+    image, masks = _picture()
+    same_image, same_masks = resize(image, masks, 40, 60)
+    assert np.array_equal(same_image, image) and np.array_equal(same_masks, masks)
+
+
+def test_a_cut_polygon_stays_inside_and_one_outside_vanishes():
+    triangle = [-5.0, 2.0, 15.0, 2.0, 5.0, 22.0]
+    far = [50.0, 50.0, 60.0, 50.0, 60.0, 60.0]
+    (cut,) = transform_polygons([triangle, far], crop_affine(0, 0, 10, 12), clip=True)
+    corners = np.array(cut).reshape(-1, 2)
+    assert corners.min() >= 0 and corners[:, 0].max() <= 12 and corners[:, 1].max() <= 10
+    assert len(transform_polygons([triangle, far], crop_affine(0, 0, 10, 12))) == 2
+
+
+def test_warp_frames_equals_a_loop_over_frames_and_instances():
+    image, masks = _picture()
+    affines = [window_affine((t, 0, t + 30, 20), 30, 45, 1.5) for t in range(3)]
+    images, moved = warp_frames(image, masks, affines)
+    for t, affine in enumerate(affines):
+        assert np.array_equal(images[t], warp_image(image, affine))
+        for g in range(len(masks)):
+            assert np.array_equal(moved[t, g], warp_masks(masks[g : g + 1], affine)[0])
+
+
+def test_shrinking_averages_instead_of_skipping_pixels():
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 200
+    images, _ = warp_frames(
+        stripes, np.zeros((0, 64, 64), bool), [window_affine((0, 0, 64, 64), 16, 16, 0.25)]
+    )
+    assert np.abs(images.astype(int) - 100).max() <= 1
+
+
+def test_no_instances_pass_through_every_function():
+    image, masks = _picture()
+    none = masks[:0]
+    affine = rotation_affine(40, 60, 5, (30, 20))
+    assert warp_masks(none, affine).shape == (0, 40, 60)
+    assert resize(image, none, 20, 30)[1].shape == (0, 20, 30)
+    assert flip(*crop(image, none, 0, 0, 5, 6))[1].shape == (0, 5, 6)
+    assert warp_frames(image, none, [affine] * 3)[1].shape == (3, 0, 40, 60)
+
+
+def test_masks_of_too_few_pixels_are_emptied_and_who_never_shows_is_left_out():
+    masks = np.zeros((2, 3, 5, 5), bool)
+    masks[0, 0, :2, :2] = masks[1, 0, 0, :3] = masks[1, 2, 0, :3] = True
+    clip = Clip("c", np.zeros((2, 5, 5, 3), np.uint8), masks, np.array([7, 8, 9]))
+    kept = visible_instances(clip, 4)
+    assert kept.labels.tolist() == [7] and kept.masks.sum(axis=(2, 3)).tolist() == [[4], [0]]
+    assert visible_instances(clip, 1).labels.tolist() == [7, 9]
+
+
+def test_masks_moved_in_their_boxes_equal_masks_moved_whole():
+    """Only fixed-point rounding of the coordinates may differ, on a pixel of the outline."""
+    rng = np.random.default_rng(0)
+    masks = _picture()[1]
+    for _ in range(60):
+        affine = compose(
+            [
+                window_affine(rng.uniform(-20, 20, 4), 50, 70, rng.uniform(0.4, 2.5)),
+                rotation_affine(50, 70, rng.uniform(-180, 180), (rng.uniform(0, 70), 25)),
+            ]
+        )
+        whole = [warp_image(mask.astype(np.uint8) * 255, affine) >= 128 for mask in masks]
+        assert (warp_masks(masks, affine) != np.array(whole)).sum() <= 3
+
+
+def test_what_lies_outside_reaches_nothing():
+    assert reached_part(window_affine((100, 0, 110, 10), 20, 20, 1.0), 10, 10) is None
+    (rows, columns), local = reached_part(window_affine((-5, -6, 15, 15), 30, 40, 1.0), 4, 4)
+    assert (rows, columns) == (slice(5, 11), slice(4, 10)) and (local.height, local.width) == (6, 6)
+
+
+def _recorded_step(step):
+    """One recorded detectron2 transform as our map; None where it does nothing."""
+    kind = step["type"]
+    if kind == "ResizeTransform":
+        return resize_affine((step["h"], step["w"]), int(step["new_h"]), int(step["new_w"]))
+    if kind == "CropTransform":
+        return crop_affine(*(int(step[key]) for key in ("x0", "y0", "h", "w")))
+    if kind == "RotationTransform":
+        sizes = int(step["h"]), int(step["w"])
+        return rotation_affine(*sizes, step["angle"], tuple(step["center"]))
+    return None
+
+
+def _recorded_image(image, steps):
+    masks = np.zeros((0, *image.shape[:2]), bool)
+    for step in steps:
+        if step["type"] == "ResizeTransform":
+            image, masks = resize(image, masks, int(step["new_h"]), int(step["new_w"]))
+        elif step["type"] == "CropTransform":
+            numbers = (int(step[key]) for key in ("x0", "y0", "h", "w"))
+            image, masks = crop(image, masks, *numbers)
+        elif step["type"] == "HFlipTransform":
+            image, masks = flip(image, masks)
+        elif step["type"] == "RotationTransform":
+            image, masks = rotate_about(image, masks, step["angle"], tuple(step["center"]))
+    return image
+
+
+def _recorded_mask(polygons, steps, height, width):
+    for step in steps:
+        if step["type"] == "HFlipTransform":
+            affine = flip_affine(height, int(step["width"]))
+        else:
+            affine = _recorded_step(step)
+        if affine is not None:
+            polygons = transform_polygons(polygons, affine, clip=step["type"] == "CropTransform")
+    if not polygons:
+        return np.zeros((height, width), bool)
+    return decode_rle(polygons_to_rle(polygons, height, width))
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("path", PSEUDO_CASES, ids=lambda path: path.stem)
+def test_recorded_transforms_give_the_released_images_and_masks(path):
+    recorded = np.load(path)
+    case = json.loads((path.parent / "pseudo_cases.json").read_text())[path.stem]
+    for t, steps in enumerate(case["transforms_per_frame"]):
+        expected = recorded[f"f{t}_image"].transpose(1, 2, 0)
+        image = _recorded_image(recorded["image"], steps)
+        assert image.shape == expected.shape
+        assert np.abs(image.astype(int) - expected).max() <= 2
+        for g, annotation in enumerate(case["input_annotations"]):
+            mask = _recorded_mask(annotation["segmentation"], steps, *expected.shape[:2])
+            wrong = (mask != recorded[f"f{t}_masks"][g]).sum()
+            assert wrong <= 4, f"frame {t} instance {g}: {wrong} pixels differ"
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("path", PSEUDO_CASES, ids=lambda path: path.stem)
+def test_one_map_per_frame_shows_nearly_the_released_images(path):
+    """The way of make_pseudo_clip: one interpolation instead of up to three."""
+    recorded = np.load(path)
+    case = json.loads((path.parent / "pseudo_cases.json").read_text())[path.stem]
+    for t, steps in enumerate(case["transforms_per_frame"]):
+        expected = recorded[f"f{t}_image"].transpose(1, 2, 0)
+        height, width = expected.shape[:2]
+        maps = [
+            flip_affine(height, width) if step["type"] == "HFlipTransform" else _recorded_step(step)
+            for step in steps
+        ]
+        affine = compose([step for step in maps if step is not None])
+        images, _ = warp_frames(recorded["image"], np.zeros((0, 1, 1), bool), [affine])
+        filled = expected.any(axis=-1)
+        difference = np.abs(images[0].astype(int) - expected)[filled]
+        assert difference.mean() < 8

@@ -1,0 +1,40 @@
+"""Clips of several sizes become one batch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from vis_core.structures import Clip, ClipBatch
+
+# The coarsest features of every segmentor have this stride in pixels.
+SIZE_DIVISOR = 32
+
+
+def collate_clips(clips: Sequence[Clip], size_divisor: int = SIZE_DIVISOR) -> ClipBatch:
+    """Pads clips right and bottom with 0 to one size.
+
+    Args:
+        clips: B clips of the same number of frames T; sizes may differ.
+        size_divisor: Height and width of the batch are its multiples.
+
+    Returns:
+        A batch whose images and masks have the padded size; ``sizes`` keeps the sizes before.
+    """
+    frames = {len(clip) for clip in clips}
+    if len(frames) != 1:
+        raise ValueError(
+            f"clips of a batch must have one number of frames, but got {sorted(frames)}"
+        )
+    sizes = np.array([clip.images.shape[1:3] for clip in clips], dtype=np.int64)
+    height, width = -(-sizes.max(axis=0) // size_divisor) * size_divisor
+    images = np.zeros((len(clips), frames.pop(), 3, height, width), dtype=np.uint8)
+    masks = []
+    for b, clip in enumerate(clips):
+        high, wide = sizes[b]
+        images[b, :, :, :high, :wide] = clip.images.transpose(0, 3, 1, 2)
+        padded = np.zeros((*clip.masks.shape[:2], height, width), dtype=bool)
+        padded[:, :, :high, :wide] = clip.masks
+        masks.append(torch.from_numpy(padded))
+    labels = [torch.from_numpy(np.asarray(clip.labels, dtype=np.int64)) for clip in clips]
+    return ClipBatch(torch.from_numpy(images), masks, labels, torch.from_numpy(sizes))

@@ -1,0 +1,188 @@
+"""Moves the pixels of an image and of its masks: step by step, or by one affine map per frame.
+
+Every function is pure and takes explicit parameters; drawing them is ``clips/draws.py`` and its
+users. Images are (H, W, 3) uint8, masks (G, H, W) bool. What comes from outside the
+picture is 0.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from vis_core.clips.affine import Affine, rotation_affine, window_affine
+from vis_core.structures import Clip
+
+# A mask pixel is inside where at least half of it is covered.
+_HALF = 128
+
+
+def resize(
+    image: np.ndarray, masks: np.ndarray, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Stretches to ``height`` x ``width`` pixels, bilinear and without aliasing."""
+    if image.shape[:2] == (height, width):
+        return image, masks
+    resized = np.zeros((len(masks), height, width), dtype=bool)
+    for g in np.flatnonzero(masks.any(axis=(1, 2))):
+        resized[g] = _resize_plane(masks[g].astype(np.uint8) * 255, height, width) >= _HALF
+    return _resize_plane(image, height, width), resized
+
+
+def _resize_plane(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes uint8 pixels as detectron2 does: Pillow widens its filter when it shrinks."""
+    resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(resized)
+
+
+def crop(
+    image: np.ndarray, masks: np.ndarray, x0: int, y0: int, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts ``height`` x ``width`` pixels out, the upper left one at ``(x0, y0)``."""
+    rows, columns = slice(y0, y0 + height), slice(x0, x0 + width)
+    return image[rows, columns], masks[:, rows, columns]
+
+
+def flip(image: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mirrors left to right."""
+    return image[:, ::-1], masks[:, :, ::-1]
+
+
+def rotate_about(
+    image: np.ndarray, masks: np.ndarray, angle_deg: float, center: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rotates counter-clockwise about ``center`` (x, y) in pixels; the size stays."""
+    affine = rotation_affine(image.shape[0], image.shape[1], angle_deg, center)
+    return warp_image(image, affine), warp_masks(masks, affine)
+
+
+def warp_image(image: np.ndarray, affine: Affine) -> np.ndarray:
+    """Moves an image (or one plane (H, W)) of uint8, bilinear; outside is 0."""
+    moved: np.ndarray = cv2.warpAffine(
+        np.ascontiguousarray(image),
+        affine.pixel_matrix,
+        (affine.width, affine.height),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=0,
+    )
+    return moved
+
+
+def warp_masks(masks: np.ndarray, affine: Affine) -> np.ndarray:
+    """Moves (G, H, W) masks, bool or coverage in 0..255, to (G, height, width) bool.
+
+    Equals ``warp_image`` of every mask, looked at only where the mask can arrive.
+    """
+    moved = np.zeros((len(masks), affine.height, affine.width), dtype=bool)
+    for cut_out, out in zip(_cut_outs(masks), moved, strict=True):
+        _warp_into(out, cut_out, affine)
+    return moved
+
+
+def warp_frames(
+    image: np.ndarray, masks: np.ndarray, affines: Sequence[Affine]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Shows one image through T affine maps that share one output size.
+
+    Where all maps shrink, the source is shrunk first by averaging: a bilinear look at four pixels
+    would alias.
+
+    Returns:
+        (T, H, W, 3) uint8 images and (T, G, H, W) bool masks.
+    """
+    image, masks, affines = shrink_source(image, masks, affines)
+    size = (affines[0].height, affines[0].width)
+    images = np.empty((len(affines), *size, 3), dtype=np.uint8)
+    moved = np.zeros((len(affines), len(masks), *size), dtype=bool)
+    cut_outs = _cut_outs(masks)
+    for t, affine in enumerate(affines):
+        images[t] = warp_image(image, affine)
+        for cut_out, out in zip(cut_outs, moved[t], strict=True):
+            _warp_into(out, cut_out, affine)
+    return images, moved
+
+
+def shrink_source(
+    image: np.ndarray, masks: np.ndarray, affines: Sequence[Affine]
+) -> tuple[np.ndarray, np.ndarray, list[Affine]]:
+    """Shrinks an image to the largest size at which any of the maps shows it, by averaging.
+
+    Returns:
+        The image, the masks (as coverage in 0..255 if they were shrunk) and the maps from it.
+    """
+    height, width = image.shape[:2]
+    factor = min(1.0, max(affine.scale for affine in affines))
+    size = (max(1, round(height * factor)), max(1, round(width * factor)))
+    if size == (height, width):
+        return image, masks, list(affines)
+    coverage = np.zeros((len(masks), *size), dtype=np.uint8)
+    for g, mask in enumerate(masks):
+        plane = mask.view(np.uint8) * np.uint8(255)
+        coverage[g] = cv2.resize(plane, size[::-1], interpolation=cv2.INTER_AREA)
+    back = Affine(np.array([[width / size[1], 0, 0], [0, height / size[0], 0]]), height, width)
+    shrunk = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+    return shrunk, coverage, [affine.after(back) for affine in affines]
+
+
+def reached_part(
+    affine: Affine, height: int, width: int
+) -> tuple[tuple[slice, slice], Affine] | None:
+    """Says which rows and columns of the output a source of ``height`` x ``width`` can reach.
+
+    Returns:
+        The part, and the map whose output is that part alone; None if nothing arrives.
+    """
+    # Bilinear interpolation looks half a pixel beyond the source; one pixel is on the safe side.
+    corners = np.array([[-1, -1], [width + 1, -1], [-1, height + 1], [width + 1, height + 1]])
+    places = corners @ affine.matrix[:, :2].T + affine.matrix[:, 2]
+    x0, y0 = np.maximum(np.floor(places.min(axis=0)), 0).astype(int)
+    x1, y1 = np.minimum(np.ceil(places.max(axis=0)), (affine.width, affine.height)).astype(int)
+    if x0 >= x1 or y0 >= y1:
+        return None
+    matrix = affine.matrix.copy()
+    matrix[:, 2] -= (x0, y0)
+    local = Affine(matrix, int(y1 - y0), int(x1 - x0))
+    return (slice(int(y0), int(y1)), slice(int(x0), int(x1))), local
+
+
+def _cut_outs(masks: np.ndarray) -> list[tuple[np.ndarray, int, int]]:
+    """Cuts each mask to its box: coverage (h, w) in 0..255 and the place x0, y0 of its corner."""
+    cut_outs = []
+    for mask in masks:
+        plane = mask.view(np.uint8)
+        x0, y0, width, height = cv2.boundingRect(np.ascontiguousarray(plane))
+        coverage = plane[y0 : y0 + height, x0 : x0 + width]
+        if mask.dtype == bool:
+            coverage = coverage * np.uint8(255)
+        cut_outs.append((coverage, x0, y0))
+    return cut_outs
+
+
+def _warp_into(out: np.ndarray, cut_out: tuple[np.ndarray, int, int], affine: Affine) -> None:
+    """Writes where a cut-out arrives into ``out`` (height, width) bool, which is empty before."""
+    coverage, x0, y0 = cut_out
+    if not coverage.size:
+        return
+    height, width = coverage.shape
+    placed = affine.after(window_affine((-x0, -y0), height, width, 1.0))
+    part = reached_part(placed, height, width)
+    if part is not None:
+        window, local = part
+        out[window] = warp_image(coverage, local) >= _HALF
+
+
+def visible_instances(clip: Clip, min_pixels: int) -> Clip:
+    """Empties the masks of fewer than ``min_pixels`` and leaves out who then never shows."""
+    masks = clip.masks
+    pixels = np.array([[np.count_nonzero(mask) for mask in frame] for frame in masks], dtype=int)
+    pixels = pixels.reshape(masks.shape[:2])
+    slivers = (pixels > 0) & (pixels < min_pixels)
+    if slivers.any():
+        masks = masks.copy()
+        masks[slivers] = False
+    shown = (pixels >= min_pixels).any(axis=0)
+    if shown.all():
+        return Clip(clip.clip_id, clip.images, masks, clip.labels)
+    return Clip(clip.clip_id, clip.images, masks[:, shown], clip.labels[shown])
