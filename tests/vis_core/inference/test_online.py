@@ -1,0 +1,70 @@
+"""A system is walked through a video."""
+
+import gc
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.vis_core.inference.toy import ToySystem, square_frames
+from vis_core.errors import VideoDecodeError
+from vis_core.formats.rle import decode_rle
+from vis_core.inference.online import annotate_video
+
+
+def test_tracks_follow_the_squares():
+    result = annotate_video(ToySystem(), square_frames(10))
+    assert [track.label for track in result.tracks] == [0, 1]
+    assert (result.height, result.width, result.num_frames) == (32, 48, 10)
+    for track in result.tracks:
+        for index, rle in enumerate(track.segmentations):
+            rows, columns = np.nonzero(decode_rle(rle))
+            assert abs(rows.mean() - (8 * track.label + 3.5)) < 2
+            assert abs(columns.mean() - (4 * index + 3.5)) < 2
+
+
+@pytest.mark.parametrize("chunk_frames", [1, 3, 10, 50])
+def test_the_result_does_not_depend_on_the_chunks(chunk_frames):
+    whole = annotate_video(ToySystem(), square_frames(10), chunk_frames=4)
+    system = ToySystem()
+    assert annotate_video(system, square_frames(10), chunk_frames=chunk_frames) == whole
+    assert max(system.chunk_sizes) == min(chunk_frames, 10)
+
+
+def test_frames_without_instances_give_a_result_without_tracks():
+    result = annotate_video(ToySystem(), square_frames(5, labels=()))
+    assert result.num_frames == 5
+    assert result.tracks == []
+
+
+def test_every_frame_is_told_in_order():
+    told = []
+    annotate_video(
+        ToySystem(),
+        square_frames(6),
+        on_frame=lambda frame, named, ids, masks: told.append(
+            (frame.index, len(named), ids.tolist(), tuple(masks.shape))
+        ),
+    )
+    assert told == [(index, 2, [0, 1], (2, 32, 48)) for index in range(6)]
+
+
+def test_a_video_without_frames_is_refused():
+    with pytest.raises(VideoDecodeError, match="no frame"):
+        annotate_video(ToySystem(), iter([]))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc")
+def test_memory_grows_by_run_lengths_only():
+    sizes = {}
+
+    def note(frame, *_):
+        if frame.index in (400, 2400):
+            gc.collect()
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            sizes[frame.index] = pages * os.sysconf("SC_PAGE_SIZE")
+
+    # One mask of bool is 36 kB here: kept pixels would cost 290 MB over these frames.
+    annotate_video(ToySystem(), square_frames(2401, 160, 224), on_frame=note)
+    assert sizes[2400] - sizes[400] < 8 * 2**20

@@ -1,0 +1,56 @@
+"""Names instances over time. Knows no images and no ground truth (law 2)."""
+
+import torch
+from torch import Tensor
+
+from vis_core.association.assignment import ASSIGNMENTS, Claim
+from vis_core.association.memory import MemoryBank
+from vis_core.association.settings import AssociationConfig
+from vis_core.association.similarity import SIMILARITIES
+from vis_core.structures import Instances
+
+
+class Associator:
+    """Names the instances of one frame after the tracks of the past (IDOL 3.3, CTVIS 3.2)."""
+
+    def __init__(self, config: AssociationConfig) -> None:
+        self.config = config
+        self.memory = MemoryBank(config)
+
+    def reset(self) -> None:
+        """Forgets the past: the next frame starts a video."""
+        self.memory.reset()
+
+    @torch.no_grad()
+    def step(self, instances: Instances) -> tuple[Instances, Tensor]:
+        """Names the instances of the next frame.
+
+        Args:
+            instances: N instances, the best score first.
+
+        Returns:
+            The instances that have a track, and their track ids, int64.
+        """
+        claim = self._claim(instances)
+        starts = claim.may_start & (instances.scores > self.config.new_track_score)
+        track_ids = torch.zeros(len(instances), dtype=torch.int64, device=instances.scores.device)
+        if len(self.memory):
+            track_ids = torch.where(claim.won, self.memory.ids[claim.row], track_ids)
+        track_ids[starts] = self.memory.new_ids(int(starts.sum())).to(track_ids.device)
+        kept = claim.won | starts
+        named, ids = instances[kept], track_ids[kept]
+        if len(self.memory) or len(ids):
+            self.memory.write(ids, named.embeddings, named.scores)
+        return named, ids
+
+    def _claim(self, instances: Instances) -> Claim:
+        """Compares with the memory; without one, every instance may start a track."""
+        count = len(instances)
+        if not len(self.memory):
+            nobody = torch.zeros(count, dtype=torch.bool, device=instances.scores.device)
+            return Claim(torch.zeros_like(nobody, dtype=torch.int64), nobody, ~nobody)
+        scores = SIMILARITIES[self.config.similarity](instances.embeddings, self.memory.read())
+        threshold = self.config.match_threshold
+        floor = scores.new_full((count,), float("-inf") if threshold is None else threshold)
+        seen = self.memory.seen if self.config.frame_weighting else None
+        return ASSIGNMENTS[self.config.assignment](scores, floor, seen)

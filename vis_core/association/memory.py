@@ -1,0 +1,187 @@
+"""What is kept of each track: one memory, used in training and in inference (CTVIS 3.2-3.3).
+
+Nothing is detached: in training, gradients flow through the stored embeddings, their fusion and
+its weight beta. Updates therefore make new tensors instead of writing into old ones.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from vis_core.association.settings import AssociationConfig
+
+_MOMENTUM = 0.75  # of the newest embedding; released CTVIS, EMBED_TYPE momentum
+_TAU = 0.5  # floor of the weights of IDOL Eq. 5
+
+
+class MemoryBank:
+    """Keeps M tracks; row m of every tensor is track m.
+
+    Attributes:
+        ids: (M,) int64 track ids, ascending.
+        history: (M, L, C) past embeddings, newest first; zeros where there is none.
+        history_scores: (M, L) scores that go with them.
+        stored: (M,) how many of the L are there.
+        fused: (M, C) similarity-guided average (CTVIS Eq. 1).
+        momentum: (M, C) exponential average.
+        seen: (M,) frames in which the track was written.
+        unseen: (M,) frames since then.
+        next_id: The id that the next new track gets; ids are never used again.
+    """
+
+    def __init__(self, config: AssociationConfig) -> None:
+        self.config = config
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everything."""
+        self.ids = torch.zeros(0, dtype=torch.int64)
+        self.next_id = 0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self) -> Tensor:
+        """Gives the (M, C) embedding that each track is compared by."""
+        return MEMORY_READS[self.config.memory](self)
+
+    def new_ids(self, count: int) -> Tensor:
+        """Gives ids to ``count`` new tracks."""
+        first, self.next_id = self.next_id, self.next_id + count
+        return torch.arange(first, self.next_id)
+
+    def write(self, track_ids: Tensor, embeddings: Tensor, scores: Tensor) -> None:
+        """Stores one frame: an embedding for each track seen in it; the others grow older.
+
+        Args:
+            track_ids: (N,) int64, no id twice; unknown ids open new rows.
+            embeddings: (N, C).
+            scores: (N,).
+        """
+        self._open_rows(track_ids, embeddings)
+        rows = torch.searchsorted(self.ids, track_ids)
+        hit = torch.zeros(len(self), dtype=torch.bool, device=self.ids.device)
+        hit[rows] = True
+        source = torch.zeros(len(self), dtype=torch.int64, device=self.ids.device)
+        source[rows] = torch.arange(len(rows), device=self.ids.device)
+        if len(rows):
+            new, score = embeddings[source], scores[source]
+            self._fuse(hit, new)
+            shifted = torch.cat([new[:, None], self.history[:, :-1]], dim=1)
+            self.history = torch.where(hit[:, None, None], shifted, self.history)
+            shifted_scores = torch.cat([score[:, None], self.history_scores[:, :-1]], dim=1)
+            self.history_scores = torch.where(hit[:, None], shifted_scores, self.history_scores)
+        self.stored = (self.stored + hit).clamp(max=self.config.history_length)
+        self.seen = self.seen + hit
+        self.unseen = torch.where(hit, 0, self.unseen + 1)
+        self._forget()
+
+    def _fuse(self, hit: Tensor, new: Tensor) -> None:
+        """Averages the new embeddings into ``fused`` (CTVIS Eq. 1-2) and ``momentum``."""
+        known = self.stored > 0
+        cosine = functional.cosine_similarity(new[:, None], self.history, dim=2)
+        beta = (cosine.sum(dim=1) / self.stored.clamp(min=1)).clamp(min=0)[:, None]
+        fused = torch.where(known[:, None], (1 - beta) * self.fused + beta * new, new)
+        self.fused = torch.where(hit[:, None], fused, self.fused)
+        average = (1 - _MOMENTUM) * self.momentum + _MOMENTUM * new
+        average = torch.where(known[:, None], average, new)
+        self.momentum = torch.where(hit[:, None], average, self.momentum)
+
+    def _open_rows(self, track_ids: Tensor, embeddings: Tensor) -> None:
+        """Adds empty rows for ids that are not known yet."""
+        if not len(self):
+            self._start_empty(embeddings)
+        fresh = track_ids[~torch.isin(track_ids, self.ids)].sort().values
+        if not len(fresh):
+            return
+        order = torch.cat([self.ids, fresh]).argsort()
+        count = len(fresh)
+        self.ids = torch.cat([self.ids, fresh])[order]
+        for name in ("history", "history_scores", "stored", "fused", "momentum", "seen", "unseen"):
+            old = getattr(self, name)
+            setattr(self, name, torch.cat([old, old.new_zeros(count, *old.shape[1:])])[order])
+        self.next_id = max(self.next_id, int(fresh[-1]) + 1)
+
+    def _start_empty(self, embeddings: Tensor) -> None:
+        device, width = embeddings.device, embeddings.shape[1]
+        length = self.config.history_length
+        self.ids = torch.zeros(0, dtype=torch.int64, device=device)
+        self.history = embeddings.new_zeros(0, length, width)
+        self.history_scores = embeddings.new_zeros(0, length)
+        self.stored = torch.zeros(0, dtype=torch.int64, device=device)
+        self.fused = embeddings.new_zeros(0, width)
+        self.momentum = embeddings.new_zeros(0, width)
+        self.seen = torch.zeros(0, dtype=torch.int64, device=device)
+        self.unseen = torch.zeros(0, dtype=torch.int64, device=device)
+
+    def _forget(self) -> None:
+        """Drops the tracks that were not seen for too long."""
+        limit = self.config.max_unseen_frames
+        if limit is None or not (self.unseen > limit).any():
+            return
+        kept = self.unseen <= limit
+        for name in (
+            "ids", "history", "history_scores", "stored", "fused", "momentum", "seen", "unseen",
+        ):  # fmt: skip
+            setattr(self, name, getattr(self, name)[kept])
+
+
+def latest(memory: MemoryBank) -> Tensor:
+    """Gives the newest embedding of each track (M, C) (MinVIS, STC 3.5)."""
+    return memory.history[:, 0]
+
+
+def similarity_guided(memory: MemoryBank) -> Tensor:
+    """Gives the average that trusts an embedding as far as it resembles the past (M, C).
+
+    CTVIS Eq. 1-2: ``e = (1 - beta) e + beta e_t``, beta the mean cosine of ``e_t`` with the stored
+    embeddings, at least 0. The first embedding is taken as it is.
+    """
+    return memory.fused
+
+
+def momentum(memory: MemoryBank) -> Tensor:
+    """Gives the exponential average (M, C), 0.75 for the newest (released CTVIS, an option)."""
+    return memory.momentum
+
+
+def temporally_weighted(memory: MemoryBank) -> Tensor:
+    """Averages the past embeddings of each track, the recent ones weighing more (M, C).
+
+    IDOL Eq. 5: ``e = sum_t e_t (tau + T/t) / sum_t (tau + T/t)``, t = 1 the newest, tau = 0.5.
+
+    Differs: the authors' release weighs otherwise, see ``temporally_weighted_released``.
+    """
+    age = torch.arange(1, memory.history.shape[1] + 1, device=memory.ids.device)
+    weights = _TAU + memory.stored[:, None] / age
+    return _weighted_mean(memory, weights)
+
+
+def temporally_weighted_released(memory: MemoryBank) -> Tensor:
+    """Averages the past embeddings by score plus a linear ramp (M, C) (released IDOL and CTVIS).
+
+    Of n stored embeddings the oldest weighs ``score + 1/n``, the newest ``score + 1``.
+    """
+    place = torch.arange(memory.history.shape[1], device=memory.ids.device)
+    count = memory.stored[:, None].clamp(min=1)
+    return _weighted_mean(memory, memory.history_scores + (count - place) / count)
+
+
+def _weighted_mean(memory: MemoryBank, weights: Tensor) -> Tensor:
+    """Averages the stored embeddings (M, L, C) by weights (M, L)."""
+    place = torch.arange(memory.history.shape[1], device=memory.ids.device)
+    weights = weights * (place < memory.stored[:, None])
+    total = (memory.history * weights[:, :, None]).sum(dim=1)
+    mean: Tensor = total / weights.sum(dim=1, keepdim=True)
+    return mean
+
+
+MEMORY_READS: dict[str, Callable[[MemoryBank], Tensor]] = {
+    "latest": latest,
+    "similarity_guided": similarity_guided,
+    "momentum": momentum,
+    "temporally_weighted": temporally_weighted,
+    "temporally_weighted_released": temporally_weighted_released,
+}

@@ -1,0 +1,92 @@
+"""The schema of everything that vis_core can be told. Defaults live here once, with their source.
+
+The paper's form is the default; where the authors' release differs, it is a named choice.
+Reading files and command lines is ``pipelines/config.py``.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vis_core.association.settings import AssociationConfig
+from vis_core.segmentors.mask2former import Mask2FormerSettings
+from vis_core.segmentors.selection import SelectionConfig
+from vis_core.systems.ctvis_items import CtvisItemsConfig
+
+
+class QueryLossWeights(BaseModel):
+    """Weighs the losses of a Mask2Former."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    class_: float = Field(2.0, ge=0, alias="class", description="Cross entropy (Mask2Former).")
+    mask: float = Field(5.0, ge=0, description="Binary cross entropy of masks (Mask2Former).")
+    dice: float = Field(5.0, ge=0, description="Dice of masks (Mask2Former).")
+
+
+class CtvisLossWeights(QueryLossWeights):
+    """Weighs the losses of CTVIS Eq. 6."""
+
+    embed: float = Field(2.0, ge=0, description="Contrastive loss (CTVIS 4.1: lambda_emb).")
+    embed_cosine: float = Field(
+        0.0, ge=0, description="Auxiliary cosine loss; the release has 3.0, the paper none."
+    )
+
+
+class QuerySystemConfig(BaseModel):
+    """What CTVIS and MinVIS have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    segmentor: Mask2FormerSettings = Field(default_factory=Mask2FormerSettings)
+    selection: SelectionConfig = Field(default_factory=SelectionConfig)
+    association: AssociationConfig = Field(default_factory=AssociationConfig)
+    loss_weights: QueryLossWeights = Field(default_factory=QueryLossWeights)
+    test_short_side: int = Field(480, ge=32, description="Pixels at test (CTVIS 4.1: 480).")
+    test_max_long_side: int = Field(1333, ge=32, description="Pixels at test (released CTVIS).")
+
+
+class MinvisConfig(QuerySystemConfig):
+    """MinVIS: latest memory, cosine similarity, Hungarian assignment without a floor."""
+
+    name: Literal["minvis"] = "minvis"
+    association: AssociationConfig = Field(
+        default_factory=lambda: AssociationConfig(
+            memory="latest", similarity="cosine", assignment="hungarian"
+        )
+    )
+
+
+class CtvisConfig(QuerySystemConfig):
+    """CTVIS: Mask2Former, an embedding head, contrastive items through the memory."""
+
+    name: Literal["ctvis"] = "ctvis"
+    loss_weights: CtvisLossWeights = Field(default_factory=CtvisLossWeights)
+    embedding_width: int = Field(256, ge=8, description="C of the embedding head (CTVIS 3.1).")
+    items: CtvisItemsConfig = Field(default_factory=CtvisItemsConfig)
+
+
+SystemConfig = Annotated[CtvisConfig | MinvisConfig, Field(discriminator="name")]
+
+
+def tiny_segmentor(train_batch_norm: bool = False) -> Mask2FormerSettings:
+    """Sizes the segmentor that trains on a laptop's CPU; about one million weights (ours)."""
+    return Mask2FormerSettings(
+        backbone="tiny",
+        num_queries=20,
+        hidden_width=64,
+        num_heads=4,
+        encoder_layers=2,
+        encoder_ffn_width=128,
+        decoder_layers=3,
+        decoder_ffn_width=192,
+        num_points=768,
+        train_batch_norm=train_batch_norm,
+    )
+
+
+def tiny_minvis(train_batch_norm: bool = False) -> MinvisConfig:
+    """Is the system that the shipped start weights are trained with."""
+    return MinvisConfig(
+        segmentor=tiny_segmentor(train_batch_norm), test_short_side=128, test_max_long_side=384
+    )

@@ -1,0 +1,60 @@
+"""Backbones: ResNet, Swin and ConvNeXt of transformers behind one function."""
+
+from typing import Any, Literal
+
+from torch import nn
+from transformers import ConvNextConfig, PreTrainedConfig, ResNetConfig, SwinConfig
+
+BackboneName = Literal["tiny", "resnet50", "resnet101", "swin_t", "swin_l", "convnext_l"]
+
+_STAGES = ["stage1", "stage2", "stage3", "stage4"]
+
+# Depths and widths as published (He 2016, Liu 2021, Liu 2022); "tiny" is ours, for CPU training.
+_BACKBONES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
+    "tiny": (
+        ResNetConfig,
+        {
+            "embedding_size": 24,
+            "hidden_sizes": [32, 64, 96, 128],
+            "depths": [1, 1, 2, 1],
+            "layer_type": "basic",
+        },
+    ),
+    "resnet50": (ResNetConfig, {"depths": [3, 4, 6, 3]}),
+    "resnet101": (ResNetConfig, {"depths": [3, 4, 23, 3]}),
+    "swin_t": (
+        SwinConfig,
+        {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24], "window_size": 7},
+    ),
+    "swin_l": (
+        SwinConfig,
+        {
+            "image_size": 384,
+            "embed_dim": 192,
+            "depths": [2, 2, 18, 2],
+            "num_heads": [6, 12, 24, 48],
+            "window_size": 12,
+            "drop_path_rate": 0.3,
+        },
+    ),
+    "convnext_l": (
+        ConvNextConfig,
+        {"hidden_sizes": [192, 384, 768, 1536], "depths": [3, 3, 27, 3], "drop_path_rate": 0.3},
+    ),
+}
+
+
+def backbone_config(name: BackboneName) -> PreTrainedConfig:
+    """Gives transformers' config of a backbone with outputs at strides 4, 8, 16 and 32."""
+    kind, sizes = _BACKBONES[name]
+    return kind(out_features=_STAGES, **sizes)
+
+
+def freeze_batch_norm(module: nn.Module) -> None:
+    """Puts batch norms in evaluation mode: their statistics stay those of the pretraining.
+
+    Clips are too few a batch to estimate them (detectron2's FrozenBN in all five systems).
+    """
+    for child in module.modules():
+        if isinstance(child, nn.BatchNorm2d):
+            child.eval()

@@ -1,0 +1,135 @@
+"""Mask2Former (Cheng 2022) as a segmentor, over transformers' model."""
+
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
+
+from vis_core.criterion.query_losses import (
+    PointSampling,
+    QueryPredictions,
+    query_losses,
+)
+from vis_core.layers.backbone import BackboneName, backbone_config, freeze_batch_norm
+from vis_core.structures import FrameTargets
+
+# ImageNet statistics in [0, 255], RGB; detectron2's and CTVIS's.
+_MEAN = (123.675, 116.28, 103.53)
+_STD = (58.395, 57.12, 57.375)
+STRIDE = 32
+
+
+class Mask2FormerSettings(BaseModel):
+    """Sizes a Mask2Former; the defaults are those of the paper with ResNet-50."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: BackboneName = Field("resnet50", description="Feature extractor.")
+    num_queries: int = Field(100, ge=1, description="Q; 100 for R50, 200 for Swin-L (paper).")
+    hidden_width: int = Field(256, ge=8, description="Channels of queries and pixel features.")
+    num_heads: int = Field(8, ge=1, description="Attention heads.")
+    encoder_layers: int = Field(6, ge=1, description="Deformable encoder layers.")
+    encoder_ffn_width: int = Field(1024, ge=8, description="Channels inside the encoder's FFN.")
+    decoder_layers: int = Field(9, ge=1, description="Masked-attention decoder layers.")
+    decoder_ffn_width: int = Field(2048, ge=8, description="Channels inside the decoder's FFN.")
+    num_points: int = Field(12544, ge=16, description="Points of matching and mask loss (paper).")
+    no_object_weight: float = Field(0.1, gt=0, le=1, description="Class weight of no object.")
+    train_batch_norm: bool = Field(
+        False, description="Learn batch-norm statistics; only for training from nothing."
+    )
+
+    def transformers_config(self, num_classes: int) -> Mask2FormerConfig:
+        """Says the same in transformers' words."""
+        return Mask2FormerConfig(
+            backbone_config=backbone_config(self.backbone),
+            feature_size=self.hidden_width,
+            mask_feature_size=self.hidden_width,
+            hidden_dim=self.hidden_width,
+            encoder_feedforward_dim=self.encoder_ffn_width,
+            encoder_layers=self.encoder_layers,
+            # transformers counts the learnt queries as the first of its layers
+            decoder_layers=self.decoder_layers + 1,
+            num_attention_heads=self.num_heads,
+            dim_feedforward=self.decoder_ffn_width,
+            num_queries=self.num_queries,
+            num_labels=num_classes,
+        )
+
+
+@dataclass(frozen=True)
+class SegmentorOutput:
+    """Is what a segmentor says of F frames.
+
+    Attributes:
+        predictions: Class and mask logits of every decoder layer.
+        queries: (F, Q, C) the last decoder output after its norm, which all heads read.
+    """
+
+    predictions: QueryPredictions
+    queries: Tensor
+
+
+class Mask2Former(nn.Module):
+    """Turns images into queries with classes and masks."""
+
+    def __init__(self, settings: Mask2FormerSettings, num_classes: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.network = Mask2FormerForUniversalSegmentation(
+            settings.transformers_config(num_classes)
+        )
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> "Mask2Former":
+        """Switches to training, with batch norms left frozen unless the settings say otherwise."""
+        super().train(mode)
+        if mode and not self.settings.train_batch_norm:
+            freeze_batch_norm(self)
+        return self
+
+    def forward(self, images: Tensor, sizes: Tensor | None = None) -> SegmentorOutput:
+        """Segments frames.
+
+        Args:
+            images: (F, 3, H, W) uint8 RGB, H and W multiples of 32, padded right and bottom.
+            sizes: (F, 2) height and width before padding; None if nothing is padded.
+
+        Returns:
+            Logits at stride 4 of the padded input.
+        """
+        pixels = self.normalize(images, sizes)
+        output = self.network.model(pixel_values=pixels, output_hidden_states=True)
+        states = torch.stack(output.transformer_decoder_intermediate_states).transpose(1, 2)
+        predictions = QueryPredictions(
+            class_logits=self.network.class_predictor(states),
+            mask_logits=torch.stack(output.masks_queries_logits),
+        )
+        return SegmentorOutput(predictions, states[-1])
+
+    def normalize(self, images: Tensor, sizes: Tensor | None) -> Tensor:
+        """Standardises the pixels, then zeroes the padding (the authors' order)."""
+        pixels = (images.float() - self.mean) / self.std
+        if sizes is None:
+            return pixels
+        rows = torch.arange(images.shape[2], device=images.device)
+        columns = torch.arange(images.shape[3], device=images.device)
+        inside = (rows < sizes[:, :1])[:, :, None] & (columns < sizes[:, 1:])[:, None, :]
+        return pixels * inside.unsqueeze(1)
+
+    def losses(
+        self,
+        output: SegmentorOutput,
+        targets: list[FrameTargets],
+        generator: torch.Generator | None = None,
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Compares with the ground truth: named losses and the matched query of every instance."""
+        return query_losses(
+            output.predictions,
+            targets,
+            PointSampling(self.settings.num_points),
+            self.settings.no_object_weight,
+            generator,
+        )
