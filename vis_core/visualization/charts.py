@@ -1,0 +1,186 @@
+"""Line charts for HTML pages: the lines in SVG, the words in HTML so that phones can read them.
+
+A chart has no script and no colour of its own: the page's style sheet gives ``--series-1`` to
+``--series-8`` and so follows light and dark.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+_POINTS = 600  # of a line; more cannot be seen, so neighbours are averaged
+_COLOURS = 8
+_SMOOTHING = 0.85  # weight of the past in the exponential mean of a line
+_TICKS = 5
+
+
+@dataclass(frozen=True)
+class Series:
+    """Is one line of a chart.
+
+    Attributes:
+        name: What the legend says.
+        x: Positions in rising order.
+        y: As many values; those that are not finite are left out.
+    """
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Is a vertical line with a word, such as the start of a stage."""
+
+    x: float
+    name: str
+
+
+def line_chart(
+    series: Sequence[Series], *, label: str, x_label: str, marks: Sequence[Mark] = ()
+) -> str:
+    """Draws lines: the values faint, their exponential mean strong.
+
+    The mean starts anew at every mark. The vertical axis starts at 0 and ends at the highest mean,
+    so that a single spike does not flatten everything else; what is above it is cut.
+
+    Args:
+        series: The lines.
+        label: Says in words what the chart shows, for those who cannot see it.
+        x_label: Name of the horizontal axis.
+        marks: Vertical lines, in rising order.
+
+    Returns:
+        HTML; empty if no series has a finite value.
+    """
+    lines = [(line.name, _segments(line, marks)) for line in series]
+    lines = [(name, segments) for name, segments in lines if segments]
+    if not lines:
+        return ""
+    means = [[_mean(segment) for segment in segments] for _, segments in lines]
+    x_low, x_high = _bounds([x for _, segments in lines for s in segments for x, _ in s])
+    peak = max(value for line in means for segment in line for _, value in segment)
+    y_ticks = nice_ticks(0.0, peak * 1.05 if peak > 0 else 1.0)
+    frame = _Frame(x_low, x_high, y_ticks[-1])
+    paths = []
+    for number, ((_, segments), smooth) in enumerate(zip(lines, means, strict=True)):
+        colour = f"s{number % _COLOURS + 1}"
+        raw = "".join(frame.path(segment) for segment in segments)
+        paths.append(f'<path class="raw {colour}" d="{raw}"/>')
+        mean = "".join(frame.path(segment) for segment in smooth)
+        paths.append(f'<path class="mean {colour}" d="{mean}"/>')
+    legend = [(name, line[-1][-1][1]) for (name, _), line in zip(lines, means, strict=True)]
+    return (
+        f'<figure class="chart" role="img" aria-label="{escape(label, quote=True)}">'
+        f"{_legend(legend)}"
+        f'<div class="plot"><svg viewBox="0 0 1000 1000" preserveAspectRatio="none" '
+        f'aria-hidden="true">{frame.grid(y_ticks, marks)}{"".join(paths)}</svg>'
+        f"{_words(frame, y_ticks, marks)}</div>"
+        f'<figcaption class="axis">{escape(x_label)}</figcaption></figure>'
+    )
+
+
+def nice_ticks(low: float, high: float) -> list[float]:
+    """Chooses about five round numbers (1, 2, 2.5 or 5 times a power of ten) around a range."""
+    span = max(high - low, 1e-12)
+    raw = span / _TICKS
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def short_number(value: float) -> str:
+    """Writes a number as an axis does: 1200 -> 1.2k, 0.250 -> 0.25."""
+    if abs(value) >= 1000:
+        return f"{value / 1000:.4g}k"
+    return f"{value:.4g}"
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Maps values to the 1000 x 1000 units of the drawing."""
+
+    x_low: float
+    x_high: float
+    y_high: float
+
+    def x(self, value: float) -> float:
+        return 1000 * (value - self.x_low) / (self.x_high - self.x_low)
+
+    def y(self, value: float) -> float:
+        return 1000 * (1 - value / self.y_high)
+
+    def path(self, points: Sequence[tuple[float, float]]) -> str:
+        steps = " ".join(f"{self.x(x):.1f} {min(max(self.y(y), -50), 1050):.1f}" for x, y in points)
+        return f"M{steps}" if len(points) > 1 else f"M{steps} h0.1"
+
+    def grid(self, y_ticks: Sequence[float], marks: Sequence[Mark]) -> str:
+        lines = [f'<path class="grid" d="M0 {self.y(tick):.1f}H1000"/>' for tick in y_ticks]
+        lines += [
+            f'<path class="mark" d="M{self.x(mark.x):.1f} 0V1000"/>'
+            for mark in marks
+            if self.x_low < mark.x < self.x_high
+        ]
+        return "".join(lines)
+
+
+def _segments(line: Series, marks: Sequence[Mark]) -> list[list[tuple[float, float]]]:
+    """Cuts a line at the marks, drops what is not finite and thins it out."""
+    starts = [mark.x for mark in marks]
+    groups: dict[int, list[tuple[float, float]]] = {}
+    for x, y in zip(line.x, line.y, strict=True):
+        if math.isfinite(x) and math.isfinite(y):
+            groups.setdefault(sum(start < x for start in starts), []).append((x, y))
+    return [_thinned(groups[key]) for key in sorted(groups)]
+
+
+def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    size = math.ceil(len(points) / _POINTS)
+    if size <= 1:
+        return points
+    parts = [points[start : start + size] for start in range(0, len(points), size)]
+    return [(part[-1][0], sum(y for _, y in part) / len(part)) for part in parts]
+
+
+def _mean(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Is the exponential mean, with Adam's correction of the start."""
+    total, weight, smooth = 0.0, 0.0, []
+    for x, y in points:
+        total = _SMOOTHING * total + (1 - _SMOOTHING) * y
+        weight = _SMOOTHING * weight + (1 - _SMOOTHING)
+        smooth.append((x, total / weight))
+    return smooth
+
+
+def _bounds(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    return (low, high) if high > low else (low, low + 1)
+
+
+def _legend(entries: Sequence[tuple[str, float]]) -> str:
+    items = "".join(
+        f'<li><span class="swatch s{number % _COLOURS + 1}"></span>{escape(name)} '
+        f"<b>{short_number(value)}</b></li>"
+        for number, (name, value) in enumerate(entries)
+    )
+    return f'<ul class="legend">{items}</ul>'
+
+
+def _words(frame: _Frame, y_ticks: Sequence[float], marks: Sequence[Mark]) -> str:
+    """Places the numbers of both axes and the names of the marks over the drawing."""
+    words = [
+        f'<span class="tick y" style="top:{frame.y(tick) / 10:.2f}%">{short_number(tick)}</span>'
+        for tick in y_ticks
+    ]
+    for tick in nice_ticks(frame.x_low, frame.x_high):
+        if frame.x_low <= tick <= frame.x_high:
+            place = f'style="left:{frame.x(tick) / 10:.2f}%"'
+            words.append(f'<span class="tick x" {place}>{short_number(tick)}</span>')
+    for mark in marks:
+        if mark.x < frame.x_high:
+            place = f'style="left:{max(frame.x(mark.x), 0) / 10:.2f}%"'
+            words.append(f'<span class="name" {place}>{escape(mark.name)}</span>')
+    return "".join(words)

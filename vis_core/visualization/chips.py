@@ -1,0 +1,154 @@
+"""Label chips: where the small name plates of instances go on a picture, and how they look."""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from vis_core.visualization.colours import Colour, ink_on
+
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, the end excluded
+_LONGEST_NAME = 24  # letters; a class name beyond it is cut with an ellipsis
+
+
+@dataclass(frozen=True)
+class Chip:
+    """Is one name plate that has its place.
+
+    Attributes:
+        text: What it says.
+        box: Where it stands, wholly inside the image.
+        text_px: Height of the letters.
+        baseline: y of the text's baseline inside the image.
+        colour: Its ground, RGB.
+    """
+
+    text: str
+    box: Box
+    text_px: int
+    baseline: int
+    colour: Colour
+
+
+def label_texts(track_id: int, name: str, score: float) -> tuple[str, ...]:
+    """Says what a chip may read, the longest first: ``#3 dog 0.91``, ``#3 dog``, ``#3``."""
+    # Control characters and lone surrogates go: OpenCV's text engine dies of the latter.
+    shown = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in name).strip()
+    if len(shown) > _LONGEST_NAME:
+        shown = shown[: _LONGEST_NAME - 1].rstrip() + "…"
+    return f"#{track_id} {shown} {score:.2f}", f"#{track_id} {shown}", f"#{track_id}"
+
+
+def text_pixels(height: int, width: int) -> int:
+    """Chooses the letter height for an image: about 1/34 of the short side, 10 to 30 pixels."""
+    return int(min(max(round(min(height, width) / 34), 10), 30))
+
+
+def place_chip(
+    texts: Sequence[str], anchor: Box, taken: Sequence[Box], size: tuple[int, int], colour: Colour
+) -> Chip | None:
+    """Finds a place near an instance that is inside the image and off the other chips.
+
+    A chip neither grows wider than its instance or 0.3 of the image, nor covers another one, as
+    long as a shorter text avoids it. In a crowd the shortest may cover up to half of others.
+
+    Args:
+        texts: What the chip may read, the longest first.
+        anchor: Box of the instance's mask.
+        taken: Boxes of the chips that already stand.
+        size: Height and width of the image.
+        colour: Ground of the chip.
+
+    Returns:
+        The chip, or None where not even the shortest text finds a place.
+    """
+    height, width = size
+    text_px = text_pixels(height, width)
+    pad = max(2, text_px // 4)
+    for text in texts:
+        is_last = text == texts[-1]
+        (_, top, text_width, text_height), _ = _measure(text, text_px)
+        chip_width, chip_height = text_width + 2 * pad, text_height + pad
+        widest = width if is_last else min(max(anchor[2] - anchor[0], 0.3 * width), width)
+        if chip_width > widest or chip_height > height:
+            continue
+        (x, y), covered = _free_corner(anchor, (chip_width, chip_height), taken, size)
+        if covered == 0 or (is_last and covered <= chip_width * chip_height // 2):
+            box = (x, y, x + chip_width, y + chip_height)
+            return Chip(text, box, text_px, y + pad // 2 - top, colour)
+    return None
+
+
+def draw_chip(image: np.ndarray, chip: Chip) -> None:
+    """Paints a chip on ``image`` in place: a rounded plate and its text in black or white."""
+    x0, y0, x1, y1 = chip.box
+    radius = max(1, min(chip.text_px // 4, (y1 - y0) // 2 - 1))
+    plate = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    _fill_rounded(plate, radius)
+    ground = image[y0:y1, x0:x1]
+    share = plate[..., None].astype(np.float32) / 255.0
+    colour = np.array(chip.colour, np.float32)
+    ground[:] = np.rint(ground * (1 - share) + colour * share).astype(np.uint8)
+    pad = max(2, chip.text_px // 4)
+    (left, *_), face = _measure(chip.text, chip.text_px)
+    origin = (x0 + pad - left, chip.baseline)
+    cv2.putText(image, chip.text, origin, ink_on(chip.colour), face, chip.text_px, _WEIGHT)
+
+
+_WEIGHT = 500  # of the variable font, between regular and bold: thin strokes vanish in H.264
+
+
+def _measure(text: str, text_px: int) -> tuple[tuple[int, int, int, int], "cv2.FontFace"]:
+    """Measures a text: its box (left, top, width, height) about the origin, and the font used.
+
+    The font is OpenCV's own Unicode one; a handle takes less than a microsecond to make.
+    """
+    face = cv2.FontFace("sans")
+    rect = cv2.getTextSize((0, 0), text, (0, 0), face, text_px, _WEIGHT)
+    return (rect[0], rect[1], rect[2], rect[3]), face
+
+
+def _free_corner(
+    anchor: Box, chip: tuple[int, int], taken: Sequence[Box], size: tuple[int, int]
+) -> tuple[tuple[int, int], int]:
+    """Tries above, inside, below and beside the instance; the least covered place, and how much."""
+    x0, y0, x1, y1 = anchor
+    width, height = chip
+    corners = [
+        (x0, y0 - height),
+        (x0, y0),
+        (x0, y1),
+        (x1 - width, y0 - height),
+        (x1 - width, y1 - height),
+        (x0, (y0 + y1 - height) // 2),
+        (x1, y0),
+        (x0, y0 - 2 * height),
+        (x0, y1 + height),
+    ]
+    inside = [
+        (min(max(x, 0), size[1] - width), min(max(y, 0), size[0] - height)) for x, y in corners
+    ]
+    covered = [
+        sum(_overlap((x, y, x + width, y + height), box) for box in taken) for x, y in inside
+    ]
+    best = int(np.argmin(covered))
+    return inside[best], covered[best]
+
+
+def _overlap(one: Box, other: Box) -> int:
+    """Counts the pixels that two boxes share."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(width, 0) * max(height, 0)
+
+
+def _fill_rounded(plate: np.ndarray, radius: int) -> None:
+    """Fills a plate of coverage 0..255 with a rectangle whose corners are round."""
+    height, width = plate.shape
+    plate[radius : height - radius] = 255
+    plate[:, radius : width - radius] = 255
+    for x in (radius, width - 1 - radius):
+        for y in (radius, height - 1 - radius):
+            cv2.circle(plate, (x, y), radius, 255, -1, cv2.LINE_AA)

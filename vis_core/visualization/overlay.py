@@ -1,0 +1,233 @@
+"""Annotations drawn on frames: one frame, a whole video file, a strip of a few frames.
+
+Masks are decoded one frame at a time, so memory does not grow with the video.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vis_core.errors import VideoDecodeError
+from vis_core.formats.rle import decode_rle
+from vis_core.formats.video_writer import write_video
+from vis_core.structures import Frame, VideoResult
+from vis_core.visualization.chips import Box, draw_chip, label_texts, place_chip
+from vis_core.visualization.colours import track_colour
+from vis_core.visualization.whole_file import whole_file
+
+_FILL = 0.42  # share of the colour in the filled mask: the texture below stays visible
+_MIN_SHORT_SIDE = 360  # smaller videos are shown enlarged, else their labels cannot be read
+_MAX_LONG_SIDE = 1280  # larger ones reduced: a preview, not an archive
+
+
+def draw_overlay(
+    image: np.ndarray,
+    track_ids: Sequence[int],
+    labels: Sequence[int],
+    scores: Sequence[float],
+    masks: np.ndarray,
+    class_names: Sequence[str],
+) -> np.ndarray:
+    """Draws the instances of one frame: translucent fill, outline and a label chip each.
+
+    Large masks lie below small ones; chips of high scores choose their place first.
+
+    Args:
+        image: (H, W, 3) uint8, RGB; left as it is.
+        track_ids: N ids; they choose the colours.
+        labels: N class indices.
+        scores: N confidences in [0, 1].
+        masks: (N, H, W) bool.
+        class_names: K names; a label beyond them is shown as its number.
+
+    Returns:
+        (H, W, 3) uint8, RGB, a new array.
+    """
+    drawn = np.ascontiguousarray(image).copy()
+    height, width = drawn.shape[:2]
+    shown = [n for n in range(len(track_ids)) if masks[n].any()]
+    boxes = {n: _box_of(masks[n]) for n in shown}
+    shown.sort(key=lambda n: -int(masks[n].sum()))
+    thickness = 1 + min(height, width) // 240
+    for n in shown:
+        _fill(drawn, masks[n], boxes[n], track_colour(int(track_ids[n])))
+    for n in shown:
+        _outline(drawn, masks[n], track_colour(int(track_ids[n])), thickness)
+    taken: list[Box] = []
+    for n in sorted(shown, key=lambda n: -float(scores[n])):
+        texts = label_texts(int(track_ids[n]), _name(class_names, int(labels[n])), float(scores[n]))
+        colour = track_colour(int(track_ids[n]))
+        chip = place_chip(texts, boxes[n], taken, (height, width), colour)
+        if chip is not None:
+            draw_chip(drawn, chip)
+            taken.append(chip.box)
+    return drawn
+
+
+def annotated_frame(
+    frame: Frame, result: VideoResult, class_names: Sequence[str], size: tuple[int, int]
+) -> np.ndarray:
+    """Draws what a result says about one frame, at a chosen size.
+
+    A chip shows the score of the whole track: numbers that change in every frame cannot be read.
+
+    Args:
+        frame: The frame; one beyond the result's last is returned without annotation.
+        result: The tracks of its video.
+        class_names: K names.
+        size: Height and width of the picture that is returned.
+
+    Returns:
+        (size[0], size[1], 3) uint8, RGB.
+    """
+    image = _resized(frame.image, size)
+    seen = [
+        (track, rle)
+        for track in result.tracks
+        if frame.index < len(track.segmentations)
+        and (rle := track.segmentations[frame.index]) is not None
+    ]
+    masks = np.zeros((len(seen), *size), bool)
+    for row, (_, rle) in enumerate(seen):
+        masks[row] = _resized(decode_rle(rle).astype(np.uint8) * 255, size) > 127
+    return draw_overlay(
+        image,
+        [track.track_id for track, _ in seen],
+        [track.label for track, _ in seen],
+        [track.score for track, _ in seen],
+        masks,
+        class_names,
+    )
+
+
+def write_overlay_video(
+    path: Path,
+    frames: Iterable[Frame],
+    result: VideoResult,
+    class_names: Sequence[str],
+    fps: float,
+) -> int:
+    """Writes a video with its annotations as H.264 mp4 that every browser plays.
+
+    The file appears under its name only when it is whole. Small videos are enlarged and very
+    large ones reduced (see ``display_size``); both sides become even, as yuv420p asks.
+
+    Args:
+        path: The mp4 file.
+        frames: The video, one frame in memory at a time.
+        result: Its tracks.
+        class_names: K names.
+        fps: Frames per second; not finite or not positive means 25, and 240 is the most.
+
+    Returns:
+        The number of frames written.
+
+    Raises:
+        VideoDecodeError: There is no frame at all.
+        StorageError: The file cannot be written.
+    """
+    size = display_size(result.height, result.width)
+    pictures = (annotated_frame(frame, result, class_names, size) for frame in frames)
+    with whole_file(path) as partial:
+        count = write_video(partial, pictures, fps)
+        if count == 0:
+            raise VideoDecodeError(f"{path.name}: the video has no frames, so nothing can be drawn")
+    return count
+
+
+def contact_strip(
+    frames: Iterable[Frame],
+    result: VideoResult,
+    class_names: Sequence[str],
+    count: int = 6,
+    height: int = 216,
+    gap: int = 6,
+) -> np.ndarray:
+    """Puts evenly spaced annotated frames side by side, the first and the last among them.
+
+    Args:
+        frames: The video; only the frames that are shown are kept.
+        result: Its tracks and its number of frames T.
+        class_names: K names.
+        count: Frames in the strip; fewer if the video has fewer.
+        height: Pixels of the strip.
+        gap: White pixels between two frames.
+
+    Returns:
+        (height, width, 3) uint8, RGB; ``write_picture`` stores it.
+
+    Raises:
+        VideoDecodeError: None of the frames is there.
+    """
+    last = max(result.num_frames - 1, 0)
+    chosen = set(np.rint(np.linspace(0, last, count)).astype(int).tolist())
+    size = display_size(result.height, result.width)
+    shown_size = (height, max(1, round(height * size[1] / size[0])))
+    pictures: list[np.ndarray] = []
+    for frame in frames:
+        if frame.index in chosen:
+            picture = annotated_frame(frame, result, class_names, shown_size)
+            pictures += [picture, np.full((height, gap, 3), 255, np.uint8)]
+        if frame.index >= last:
+            break
+    if not pictures:
+        raise VideoDecodeError("the video has no frames, so no strip can be drawn")
+    return np.concatenate(pictures[:-1], axis=1)
+
+
+def write_picture(path: Path, image: np.ndarray) -> None:
+    """Writes an RGB picture as PNG or JPEG, by the suffix; it appears only when it is whole."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, 90] if path.suffix.lower() in {".jpg", ".jpeg"} else []
+    _, data = cv2.imencode(path.suffix.lower(), image[..., ::-1], options)
+    with whole_file(path) as partial:
+        partial.write_bytes(data.tobytes())
+
+
+def display_size(height: int, width: int) -> tuple[int, int]:
+    """Chooses the even (height, width) at which a video is shown: 360 short, 1280 long at most."""
+    scale: float = max(1, math.ceil(_MIN_SHORT_SIDE / min(height, width)))
+    scale = min(scale, _MAX_LONG_SIDE / max(height, width))
+    return max(2, round(height * scale / 2) * 2), max(2, round(width * scale / 2) * 2)
+
+
+def _name(class_names: Sequence[str], label: int) -> str:
+    return class_names[label] if 0 <= label < len(class_names) else f"class {label}"
+
+
+def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes (H, W) or (H, W, 3) uint8: averaging when it shrinks, smooth when it grows."""
+    height, width = image.shape[:2]
+    if (height, width) == size:
+        return image
+    way = cv2.INTER_AREA if size[0] * size[1] < height * width else cv2.INTER_CUBIC
+    resized: np.ndarray = cv2.resize(image, (size[1], size[0]), interpolation=way)
+    return resized
+
+
+def _box_of(mask: np.ndarray) -> Box:
+    """Bounds a mask that is not empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _fill(image: np.ndarray, mask: np.ndarray, box: Box, colour: tuple[int, int, int]) -> None:
+    """Mixes the colour into the masked pixels, in place, touching the mask's box only."""
+    x0, y0, x1, y1 = box
+    inside = mask[y0:y1, x0:x1]
+    region = image[y0:y1, x0:x1]
+    mixed = region[inside] * (1 - _FILL) + np.array(colour, np.float32) * _FILL
+    region[inside] = np.rint(mixed).astype(np.uint8)
+
+
+def _outline(
+    image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], thickness: int
+) -> None:
+    """Draws the mask's edge, holes too; a thin dark halo parts it from pictures of its colour."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    if thickness > 1:  # a single pixel would drown in it
+        halo = tuple(value // 4 for value in colour)
+        cv2.drawContours(image, contours, -1, halo, thickness + 2, cv2.LINE_AA)
+    cv2.drawContours(image, contours, -1, colour, thickness, cv2.LINE_AA)

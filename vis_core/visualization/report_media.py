@@ -1,0 +1,80 @@
+"""Pictures and videos of a report: inside the page while they fit, else linked beside it."""
+
+import base64
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+import av
+import cv2
+
+_TYPES = {
+    ".mp4": "video/mp4",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+}
+_POSTER_WIDTH = 640  # pixels
+_BASE64 = 4 / 3  # letters a byte
+
+
+class MediaBudget:
+    """Counts how much of a page is taken by embedded files.
+
+    Args:
+        page: The report file; links are relative to its folder.
+        total_bytes: Of all embedded files together, as base64.
+        file_bytes: Of a single one.
+    """
+
+    def __init__(self, page: Path, total_bytes: int, file_bytes: int) -> None:
+        self._folder = page.parent
+        self._left = total_bytes
+        self._file_bytes = file_bytes
+
+    def source(self, path: Path) -> str:
+        """Gives what ``src`` says: the file itself as a data URL, or a relative link to it."""
+        size = int(path.stat().st_size * _BASE64)
+        if size > min(self._left, self._file_bytes):
+            link = os.path.relpath(path.absolute(), self._folder.absolute())
+            return quote(os.fsencode(link.replace(os.sep, "/")), safe="/")
+        return self._embed(path.read_bytes(), _TYPES[path.suffix.lower()])
+
+    def poster(self, video: Path) -> str:
+        """Gives a still of a video as a data URL; empty if none can be had or it does not fit."""
+        still = _still_of(video)
+        if not still or len(still) * _BASE64 > self._left:
+            return ""
+        return self._embed(still, "image/jpeg")
+
+    def _embed(self, data: bytes, kind: str) -> str:
+        text = base64.b64encode(data).decode()
+        self._left -= len(text)
+        return f"data:{kind};base64,{text}"
+
+
+def is_video(path: Path) -> bool:
+    """Tells a video from a picture by the suffix."""
+    return _TYPES.get(path.suffix.lower(), "").startswith("video/")
+
+
+def is_media(path: Path) -> bool:
+    """Tells whether a page can show the file at all."""
+    return path.suffix.lower() in _TYPES and path.is_file()
+
+
+def _still_of(video: Path) -> bytes:
+    """Decodes the frame after the first third, where tracks have usually entered."""
+    try:
+        with av.open(str(video.absolute()), format="mp4") as container:
+            stream = container.streams.video[0]
+            wanted = (stream.frames or 0) // 3
+            for index, frame in enumerate(container.decode(stream)):
+                if index == wanted:
+                    height = max(1, round(frame.height * _POSTER_WIDTH / frame.width))
+                    image = frame.to_ndarray(format="bgr24")
+                    small = cv2.resize(image, (_POSTER_WIDTH, height), interpolation=cv2.INTER_AREA)
+                    return bytes(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])[1])
+    except (av.FFmpegError, IndexError):
+        return b""  # a page without a still is better than none
+    return b""
