@@ -1,0 +1,201 @@
+"""Annotates an archive of videos: each video exactly one result, or one stated reason.
+
+A video costs only itself. The same command again does what is left, and nothing if nothing is.
+Ray, torch and the model start only when there is work.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.archive import Archive, list_archive
+from pipelines.ledger import Ledger, Survey, VideoRow, json_digest
+from pipelines.registry import ModelReference
+from pipelines.storage import LocalStorage, open_storage
+from vis_core.errors import ConfigError
+from vis_core.formats.video_files import shown_name
+from vis_core.inference.settings import InferenceConfig
+from vis_core.progress import Progress, in_words
+
+if TYPE_CHECKING:  # torch comes with it
+    from pipelines.annotate_worker import AnnotateJob, LoadSystem
+
+
+@dataclass
+class AnnotateSummary:
+    """Is how a job ended.
+
+    Attributes:
+        out: Where the results are.
+        rows: The outcome of every video that has one.
+        num_skipped: How many of the rows an earlier run had finished.
+        num_pending: Videos without an outcome, when the job was interrupted.
+        skipped_entries: Names and reasons of entries of the archive that were left out.
+        num_frames: Frames that were annotated by this run.
+        seconds: What it took.
+        interrupted: Whether it was stopped by Ctrl-C.
+    """
+
+    out: str
+    rows: list[VideoRow] = field(default_factory=list)
+    num_skipped: int = 0
+    num_pending: int = 0
+    skipped_entries: list[tuple[str, str]] = field(default_factory=list)
+    num_frames: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    def having(self, status: str) -> list[VideoRow]:
+        """The rows with a status, sorted by video."""
+        found = [row for row in self.rows if row.status == status]
+        return sorted(found, key=lambda row: row.video)
+
+    def describe(self) -> list[str]:
+        """The lines that a person reads at the end."""
+        lines = [
+            f"{row.status}: {shown_name(row.video)}: {row.reason}"
+            for status in ("failed", "quarantined")
+            for row in self.having(status)
+        ]
+        lines += [
+            f"{row.completeness}: {shown_name(row.video)}: {row.num_frames} frames could be read"
+            for row in self.having("done")
+            if row.completeness in ("truncated", "damaged")
+        ]
+        lines += [f"left out: {name}: {reason}" for name, reason in self.skipped_entries]
+        counts = (
+            f"{len(self.rows)} videos: {len(self.having('done'))} done,"
+            f" {len(self.having('failed'))} failed, {len(self.having('quarantined'))} quarantined"
+        )
+        if self.num_skipped:
+            counts += f"; {self.num_skipped} of them by an earlier run"
+        if self.num_pending:
+            counts += f"; {self.num_pending} to do"
+        if self.num_frames:
+            counts += f"; {self.num_frames} frames in {in_words(self.seconds)}"
+        elif not self.num_pending and self.num_skipped == len(self.rows):
+            counts += "; nothing to do"
+        return [*lines, counts, f"results: {self.out}"]
+
+
+def annotate_archive(
+    videos: Path | str | Archive,
+    out: Path | str,
+    model: ModelReference,
+    config: InferenceConfig | None = None,
+    *,
+    load: "LoadSystem | None" = None,
+    num_workers: int | None = None,
+    gpus_per_worker: float = 0.0,
+    max_frames: int | None = None,
+    redo_failed: bool = False,
+    address: str | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> AnnotateSummary:
+    """Annotates every video that has no outcome yet.
+
+    Args:
+        videos: Folder, video file or s3:// prefix, or its listing.
+        out: Folder or s3:// prefix of the results.
+        model: One exact model, see ``resolve_model``.
+        config: How a video is walked through.
+        load: Makes a system of a model folder, in the workers; None means ``load_system``.
+        num_workers: Actors; None means one for each core.
+        gpus_per_worker: Share of a GPU that each actor gets.
+        max_frames: Frames annotated of each video; None means all.
+        redo_failed: Whether videos that have failed are tried again.
+        address: Of a running Ray cluster; None starts a local one.
+        clock: Gives seconds from any start.
+
+    Raises:
+        ConfigError: If there is no video, or a number is out of range.
+        CheckpointError: If the model cannot be loaded.
+        StorageError: If the archive or the results cannot be reached.
+    """
+    config = config or InferenceConfig()
+    _refuse_less_than_one(max_frames=max_frames, workers=num_workers)
+    archive = videos if isinstance(videos, Archive) else list_archive(videos)
+    _refuse_inside(archive, out)
+    settings = {"inference": config.model_dump(mode="json"), "max_frames": max_frames}
+    ledger = Ledger(open_storage(out), json_digest([model.digest, settings]))
+    ledger.storage.sweep()
+    survey = ledger.survey(archive.videos)
+    summary = _summary_of(survey, ledger, archive, redo_failed)
+    pending = survey.pending + (survey.failed if redo_failed else [])
+    if pending:
+        from pipelines.annotate_worker import AnnotateJob
+
+        start_s = clock()
+        job = AnnotateJob(archive.storage, ledger, model, config, max_frames, load)
+        workers = min(num_workers or os.cpu_count() or 1, len(pending))
+        try:
+            _annotate_pending(job, pending, summary, workers, gpus_per_worker, address)
+        except KeyboardInterrupt:
+            summary.interrupted = True
+        summary.num_pending = len(archive.videos) - len(summary.rows)
+        summary.seconds = clock() - start_s
+    about: dict[str, Any] = {"model": str(model), "model_digest": model.digest, **settings}
+    ledger.write_manifest(about, summary.rows)
+    return summary
+
+
+def _annotate_pending(
+    job: "AnnotateJob",
+    pending: list[Any],
+    summary: AnnotateSummary,
+    num_workers: int,
+    gpus_per_worker: float,
+    address: str | None,
+) -> None:
+    """Runs the pool and fills the summary as the outcomes come."""
+    from pipelines.annotate_pool import AnnotatorPool
+    from pipelines.config import RayConfig
+    from pipelines.runtime import ray_session
+
+    with (
+        ray_session(RayConfig(num_workers=num_workers), address),
+        Progress(len(pending), "videos", "annotate") as progress,
+    ):
+        pool = AnnotatorPool(job, num_workers, gpus_per_worker)
+        num_failed = 0
+
+        def note(num_frames: int) -> None:
+            progress.update(0, f"{num_frames} frames, {num_failed} failed")
+
+        with closing(pool.run(pending, note)) as outcomes:
+            for row in outcomes:
+                summary.rows.append(row)
+                summary.num_frames += row.num_frames
+                num_failed += row.status != "done"
+                progress.update(1)
+
+
+def _summary_of(
+    survey: Survey, ledger: Ledger, archive: Archive, redo_failed: bool
+) -> AnnotateSummary:
+    """Says what earlier runs have finished."""
+    summary = AnnotateSummary(ledger.storage.uri, skipped_entries=archive.skipped)
+    for video in survey.done:
+        summary.rows.append(VideoRow(video.key, "done", result=ledger.result_key(video)))
+    if not redo_failed:
+        summary.rows += [ledger.failure(video) for video in survey.failed]
+    summary.num_skipped = len(summary.rows)
+    return summary
+
+
+def _refuse_inside(archive: Archive, out: Path | str) -> None:
+    """Keeps results out of a folder whose content another run would take for its input."""
+    if isinstance(archive.storage, LocalStorage) and not str(out).startswith("s3://"):
+        root, target = archive.storage.root.resolve(), Path(out).resolve()
+        if target == root:
+            raise ConfigError(f"{out}: is the folder of the videos; name another one with --out")
+
+
+def _refuse_less_than_one(**numbers: int | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise ConfigError(f"{name}: expected at least 1, found {number}")

@@ -1,0 +1,205 @@
+"""Annotates one video after the other with one model; runs in an actor, knows no Ray.
+
+Imports torch: the job (``pipelines/annotate.py``) imports it only when there is work.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipelines.archive import ArchivedVideo
+from pipelines.ledger import Ledger, VideoRow
+from pipelines.registry import ModelReference
+from pipelines.storage import Storage
+from vis_core.errors import VideoDecodeError
+from vis_core.formats.categories import Categories
+from vis_core.formats.rle import rle_area, rle_box_xywh
+from vis_core.formats.video import VideoReader, read_frames
+from vis_core.formats.video_files import shown_name
+from vis_core.inference.online import FrameSystem, annotate_video
+from vis_core.inference.settings import InferenceConfig
+from vis_core.structures import Frame, Track, VideoResult
+
+LoadSystem = Callable[[str], FrameSystem]
+
+
+@dataclass(frozen=True)
+class AnnotateJob:
+    """Is what every worker of a job is told.
+
+    Attributes:
+        videos: Where the videos are.
+        ledger: Where the outcomes go.
+        model: The model, one exact version.
+        config: How a video is walked through.
+        max_frames: Frames annotated of each video, or None for all.
+        load: Makes a system of a model folder; None means ``load_system``.
+    """
+
+    videos: Storage
+    ledger: Ledger
+    model: ModelReference
+    config: InferenceConfig
+    max_frames: int | None = None
+    load: LoadSystem | None = None
+
+
+class VideoAnnotator:
+    """Holds a model and annotates the videos that it is given."""
+
+    def __init__(self, job: AnnotateJob) -> None:
+        self._job = job
+        self._num_frames = 0
+
+    def load(self) -> None:
+        """Loads the model.
+
+        Raises:
+            CheckpointError: If it cannot be.
+        """
+        from vis_core.systems.build import read_categories
+
+        torch.set_num_threads(1)  # there is an actor for each core
+        folder = self._job.model.path
+        self._categories = read_categories(folder)
+        self._system = (self._job.load or _load_on_best_device)(str(folder))
+
+    def num_frames(self) -> int:
+        """Frames annotated so far, to be asked while ``annotate`` runs in another thread."""
+        return self._num_frames
+
+    def annotate(self, video: ArchivedVideo) -> VideoRow:
+        """Annotates a video and commits its result, or the reason why there is none.
+
+        Raises:
+            StorageError: If the archive or the results cannot be reached.
+        """
+        job = self._job
+        if job.ledger.is_done(video):
+            return VideoRow(video.key, "done", result=job.ledger.result_key(video))
+        with job.videos.as_file(video.key, video.etag) as path:
+            try:
+                with read_frames(
+                    path, max_frames=job.max_frames, limits=job.config.decoding
+                ) as reader:
+                    times_s: list[float] = []
+                    result = annotate_video(
+                        self._system,
+                        self._counted(reader, times_s),
+                        job.config.chunk_frames,
+                        tracks=job.config.tracks,
+                    )
+            except VideoDecodeError as error:
+                reason = str(error).removeprefix(f"{shown_name(path)}: ")
+                return job.ledger.fail(video, "failed", reason)
+        job.ledger.commit(video, result_document(video, result, reader, times_s, self._about()))
+        return VideoRow(
+            video.key,
+            "done",
+            result=job.ledger.result_key(video),
+            num_frames=result.num_frames,
+            completeness=reader.report.completeness,
+        )
+
+    def _counted(self, reader: VideoReader, times_s: list[float]) -> Iterator[Frame]:
+        for frame in reader:
+            times_s.append(frame.time_s)
+            self._num_frames += 1
+            yield frame
+
+    def _about(self) -> "ResultAbout":
+        job = self._job
+        return ResultAbout(job.model, job.config, job.max_frames, self._categories)
+
+
+@dataclass(frozen=True)
+class ResultAbout:
+    """Is what the results of a job have in common.
+
+    Attributes:
+        model: The model.
+        config: How the videos are walked through.
+        max_frames: Frames annotated of each video, or None for all.
+        categories: Classes of the model.
+    """
+
+    model: ModelReference
+    config: InferenceConfig
+    max_frames: int | None
+    categories: Categories
+
+
+def result_document(
+    video: ArchivedVideo,
+    result: VideoResult,
+    reader: VideoReader,
+    times_s: list[float],
+    about: ResultAbout,
+) -> dict[str, Any]:
+    """The result of one video as a YouTube-VIS file with what made it; a function of its arguments.
+
+    ``file_names`` names the frames as a tool that extracts them would; ``times_s`` is their true
+    presentation time.
+    """
+    size = {"height": result.height, "width": result.width, "length": result.num_frames}
+    return {
+        "info": {
+            "video": video.key,
+            "video_version": video.version,
+            "video_bytes": video.size,
+            "model": about.model.name,
+            "model_version": about.model.version,
+            "model_digest": about.model.digest,
+            "settings": about.config.model_dump(mode="json"),
+            "max_frames": about.max_frames,
+        },
+        "videos": [{"id": 1, **size, **_video_entry(video, reader, times_s)}],
+        "categories": about.categories.to_json(),
+        "annotations": [
+            {"id": number, "video_id": 1, **size, **_annotation(track, about.categories)}
+            for number, track in enumerate(result.tracks, start=1)
+        ],
+    }
+
+
+def _video_entry(video: ArchivedVideo, reader: VideoReader, times_s: list[float]) -> dict[str, Any]:
+    folder = f"video_{video.version[:12]}"
+    return {
+        "name": video.key,
+        "file_names": [f"{folder}/{index:06d}.jpg" for index in range(len(times_s))],
+        "times_s": times_s,
+        "rate": reader.info.rate,
+        "rotation": reader.info.rotation,
+        "decoding": {
+            **asdict(reader.report),
+            "completeness": reader.report.completeness,
+            "container": reader.info.container,
+            "codec": reader.info.codec,
+            "stream_index": reader.info.stream_index,
+            "num_video_streams": reader.info.num_video_streams,
+        },
+    }
+
+
+def _annotation(track: Track, categories: Categories) -> dict[str, Any]:
+    rles = track.segmentations
+    return {
+        "track_id": track.track_id,
+        "category_id": categories.id_of_index(track.label),
+        "score": track.score,
+        "iscrowd": 0,
+        "segmentations": rles,
+        "areas": [rle and rle_area(rle) for rle in rles],
+        "bboxes": [rle and list(rle_box_xywh(rle)) for rle in rles],
+        "frame_scores": track.frame_scores,
+    }
+
+
+def _load_on_best_device(folder: str) -> FrameSystem:
+    """Loads on the GPU that was lent to this process, if one was."""
+    from vis_core.systems.build import load_system
+
+    return load_system(Path(folder), "cuda" if torch.cuda.is_available() else "cpu")

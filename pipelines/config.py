@@ -1,0 +1,200 @@
+"""The schema of a whole run, how it is read, and the one dotted spelling of every knob."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipelines.optimization import OptimizerSettings
+from pipelines.yaml_strict import parse_yaml, read_yaml_mapping
+from vis_core.clips.scenes import SceneSettings
+from vis_core.clips.settings import AugmentConfig, PseudoConfig
+from vis_core.config import CtvisConfig, SystemConfig
+from vis_core.errors import ConfigError
+from vis_core.inference.settings import InferenceConfig
+
+_SECTION = ConfigDict(frozen=True, extra="forbid")
+
+
+class StageConfig(BaseModel):
+    """Is one stage of training; it starts from the weights of the stage before."""
+
+    model_config = _SECTION
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,30}$", description="Names folders and metrics.")
+    clips: Literal["images", "pseudo", "videos"] = Field(
+        description="What it trains on: still images, pseudo-videos, or clips of real videos."
+    )
+    steps: int = Field(ge=1, description="Optimizer steps.")
+    batch_size: int = Field(16, ge=1, description="Clips a step and worker (CTVIS 4.1: 16 in all).")
+    clip_frames: int = Field(1, ge=1, description="T of clips of real videos.")
+    frame_range: int = Field(
+        20, ge=1, description="Frames to either side from which T are drawn (released CTVIS)."
+    )
+    checkpoint_every: int = Field(500, ge=1, description="Steps between checkpoints.")
+    optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings)
+
+
+class SweepConfig(BaseModel):
+    """Says how the thresholds of association are swept on cached instances."""
+
+    model_config = _SECTION
+
+    trials: int = Field(12, ge=1, description="Settings that are tried.")
+    match_threshold: tuple[float, float] = Field((0.1, 0.8), description="Range, similarity.")
+    new_track_score: tuple[float, float] = Field((0.05, 0.7), description="Range, score.")
+    score_threshold: tuple[float, float] = Field((0.02, 0.5), description="Range, score.")
+
+
+class SyntheticConfig(BaseModel):
+    """Says how many synthetic scenes stand in for data that is not given."""
+
+    model_config = _SECTION
+
+    scene: SceneSettings = Field(default_factory=SceneSettings)
+    images: int = Field(240, ge=4, description="Still images.")
+    train_videos: int = Field(24, ge=1, description="Labelled videos to train on.")
+    val_videos: int = Field(8, ge=1, description="Labelled videos for the sweep.")
+    test_videos: int = Field(12, ge=1, description="Labelled videos for the scores.")
+    archive_videos: int = Field(4, ge=1, description="Unlabelled video files.")
+    video_frames: int = Field(20, ge=2, description="Frames of a video.")
+
+
+class RayConfig(BaseModel):
+    """Says how much of a machine or cluster training takes."""
+
+    model_config = _SECTION
+
+    num_workers: int = Field(1, ge=1, description="Data-parallel training workers.")
+    use_gpu: bool = Field(False, description="One GPU a worker.")
+    object_store_mb: int = Field(400, ge=100, description="Shared memory of a local cluster.")
+
+
+class RunConfig(BaseModel):
+    """Is a whole run: from images to annotated videos."""
+
+    model_config = _SECTION
+
+    seed: int = Field(0, ge=0, description="Of everything random.")
+    system: SystemConfig = Field(default_factory=CtvisConfig)
+    start_from: str | None = Field(
+        None, description="Model folder to start stage 1 from; 'tiny' names the shipped weights."
+    )
+    synthetic: SyntheticConfig = Field(default_factory=SyntheticConfig)
+    pseudo: PseudoConfig = Field(default_factory=PseudoConfig)
+    augment: AugmentConfig = Field(
+        default_factory=AugmentConfig, description="How images and clips of videos are varied."
+    )
+    clips_per_image: int = Field(1, ge=1, description="Pseudo-videos made of one image.")
+    stages: tuple[StageConfig, ...] = Field(min_length=1, description="In order.")
+    sweep: SweepConfig = Field(default_factory=SweepConfig)
+    inference: InferenceConfig = Field(default_factory=InferenceConfig)
+    ray: RayConfig = Field(default_factory=RayConfig)
+    model_name: str = Field(
+        "longtake", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,60}$", description="In the registry."
+    )
+
+
+def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads a run file and applies ``dotted.key=value`` overrides.
+
+    Raises:
+        ConfigError: With the file, the dotted key, what was expected and what was found.
+    """
+    values = read_yaml_mapping(path)
+    for override in overrides:
+        _apply(values, override)
+    return parse_run_config(values, str(path))
+
+
+def parse_run_config(values: Mapping[str, Any], source: str) -> RunConfig:
+    """Checks plain values against the schema."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, source)) from error
+
+
+def flatten(model: BaseModel) -> dict[str, Any]:
+    """Gives every setting under its dotted path, the spelling of YAML, sweeps and MLflow."""
+    return dict(_walk(model.model_dump(mode="json", by_alias=True), ()))
+
+
+def digest(*parts: Any) -> str:
+    """Names a combination of plain values and config sections by 12 hexadecimal digits."""
+    plain = [
+        part.model_dump(mode="json", by_alias=True) if isinstance(part, BaseModel) else part
+        for part in parts
+    ]
+    text = json.dumps(plain, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def to_yaml(config: RunConfig) -> str:
+    """Writes the complete resolved run as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
+
+
+def _walk(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, child in value.items():
+            yield from _walk(child, (*path, str(key)))
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for index, child in enumerate(value):
+            yield from _walk(child, (*path, str(index)))
+    else:
+        yield ".".join(path), value
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {override}: expected dotted.key=value")
+    *parents, last = key.strip().split(".")
+    place: Any = values
+    for parent in parents:
+        if isinstance(place, list):
+            if not parent.isdigit() or int(parent) >= len(place):
+                raise ConfigError(f"--set {override}: {parent!r} is not an item of a list")
+            place = place[int(parent)]
+        elif isinstance(place, dict):
+            place = place.setdefault(parent, {})
+        if not isinstance(place, dict | list):
+            raise ConfigError(f"--set {override}: {parent!r} holds a value, not a section")
+    if not isinstance(place, dict):
+        raise ConfigError(f"--set {override}: {last!r} is not a key of a section")
+    place[last] = parse_yaml(text, f"--set {key}")
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    """Turns pydantic's findings into lines with the dotted key, expected, found and a guess."""
+    lines = []
+    for finding in error.errors():
+        path = ".".join(str(part) for part in finding["loc"]) or "(the whole file)"
+        if finding["type"] == "extra_forbidden":
+            near = get_close_matches(str(finding["loc"][-1]), sorted(_known_keys()), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            lines.append(f"{source}: unknown key {path!r}{hint}")
+        else:
+            found = "" if finding["type"] == "missing" else f", found {finding['input']!r:.80}"
+            lines.append(f"{source}: {path}: {finding['msg'].lower()}{found}")
+    return "\n".join(lines[:20])
+
+
+def _known_keys() -> set[str]:
+    """Lists every key of the schema, to guess what a typo meant."""
+    keys: set[str] = set()
+    queue: list[Any] = [RunConfig.model_json_schema()]
+    while queue:
+        node = queue.pop()
+        if isinstance(node, dict):
+            keys |= set(node.get("properties", {}))
+            queue.extend(node.values())
+        elif isinstance(node, list):
+            queue.extend(node)
+    return keys

@@ -1,0 +1,136 @@
+"""Annotates the labelled videos of a split with Ray and scores the result."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vis_core.evaluation.tables import load_ground_truth, load_results
+from vis_core.evaluation.video_ap import evaluate
+from vis_core.formats.categories import Categories
+from vis_core.formats.images import read_image
+from vis_core.formats.youtube_vis import (
+    VideoRecord,
+    read_youtube_vis,
+    result_entries,
+    write_results,
+)
+from vis_core.inference.online import annotate_video
+from vis_core.inference.settings import InferenceConfig
+from vis_core.progress import Progress
+from vis_core.structures import Frame
+from vis_core.systems.base import System
+
+
+@dataclass(frozen=True)
+class LabelledVideos:
+    """Is a ground-truth file with the folder of its frames."""
+
+    annotations: Path
+    frames: Path
+
+
+def score_model(
+    model_folder: Path,
+    videos: LabelledVideos,
+    out: Path,
+    inference: InferenceConfig,
+    label: str,
+    max_frames: int | None = None,
+) -> dict[str, float]:
+    """Annotates every video of a split and computes the YouTube-VIS metric.
+
+    Args:
+        model_folder: The model.
+        videos: The split.
+        out: Results go to ``<out>/results.json``, scores to ``<out>/stats.json``.
+        inference: How videos are walked through.
+        label: Names the progress.
+        max_frames: Frames of each video that are annotated; None means all.
+
+    Returns:
+        ``ap``, ``ap50``, ``ap75``, ``ar1``, ``ar10`` and the rest of the metric.
+    """
+    import ray
+
+    records, categories = read_youtube_vis(videos.annotations)
+    remote = ray.remote(num_cpus=1)(_annotate)
+    pending = [
+        remote.remote(model_folder, record, videos.frames, categories, inference, max_frames)
+        for record in records
+    ]
+    entries: list[dict[str, Any]] = []
+    with Progress(len(records), "videos", label) as progress:
+        while pending:
+            done, pending = ray.wait(pending, num_returns=1)
+            entries += ray.get(done[0])
+            progress.update(1)
+    # the order of arrival depends on the machine; the file must not
+    entries.sort(key=lambda entry: (entry["video_id"], -entry["score"]))
+    out.mkdir(parents=True, exist_ok=True)
+    write_results(out / "results.json", entries)
+    stats = evaluate_file(videos.annotations, out / "results.json")
+    (out / "stats.json").write_text(json.dumps(stats, indent=2) + "\n")
+    return stats
+
+
+def evaluate_file(annotations: Path, results: Path) -> dict[str, float]:
+    """Scores a results file against its ground truth: ``ap``, ``ap50``… as metrics are called."""
+    truth = load_ground_truth(annotations)
+    stats = evaluate(truth, load_results(results, truth)).stats
+    return {name.lower(): value for name, value in stats.items()}
+
+
+def frames_of(record: VideoRecord, folder: Path, max_frames: int | None = None) -> Iterator[Frame]:
+    """Reads the frames of a labelled video, one at a time."""
+    for index, name in enumerate(record.file_names[:max_frames]):
+        yield Frame(read_image(folder / name), index, float(index))
+
+
+def blank_frames(record: VideoRecord, max_frames: int | None = None) -> Iterator[Frame]:
+    """Gives black frames of the right size and number, where only the size matters."""
+    black = np.zeros((record.height, record.width, 3), dtype=np.uint8)
+    for index in range(len(record.file_names[:max_frames])):
+        yield Frame(black, index, float(index))
+
+
+_loaded: dict[Path, System] = {}
+
+
+def _annotate(
+    model_folder: Path,
+    record: VideoRecord,
+    frames: Path,
+    categories: Categories,
+    inference: InferenceConfig,
+    max_frames: int | None,
+) -> list[dict[str, Any]]:
+    """Annotates one video in a Ray worker; the model is loaded once a worker."""
+    system = loaded_system(model_folder)
+    result = annotate_video(
+        system,
+        frames_of(record, frames, max_frames),
+        inference.chunk_frames,
+        tracks=inference.tracks,
+    )
+    padding: list[None] = [None] * (len(record.file_names) - result.num_frames)
+    entries = result_entries(result, record.video_id, categories)
+    for entry in entries:
+        entry["segmentations"] = [*entry["segmentations"], *padding]
+    return entries
+
+
+def loaded_system(model_folder: Path) -> System:
+    """Loads a model once in a process, on one thread: workers share the cores among them."""
+    import torch
+
+    from vis_core.systems.build import load_system
+
+    if model_folder not in _loaded:
+        torch.set_num_threads(1)
+        _loaded.clear()
+        _loaded[model_folder] = load_system(model_folder)
+    return _loaded[model_folder]

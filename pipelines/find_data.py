@@ -1,0 +1,139 @@
+"""Finds annotation files and image folders in what a user points at. Reads no annotations."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vis_core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class AnnotatedFiles:
+    """Is an annotation file and the folder that its file names are relative to."""
+
+    annotations: Path
+    folder: Path
+
+
+@dataclass(frozen=True)
+class VideoFiles:
+    """Is a YouTube-VIS style data set.
+
+    Attributes:
+        train: Annotations to train on.
+        val: Annotations to choose thresholds with.
+        test: Annotations to score with; the same as ``val`` where the user gave no third file.
+        frames: The folder that file names are relative to.
+    """
+
+    train: Path
+    val: Path
+    test: Path
+    frames: Path
+
+
+_IMAGE_FOLDERS = ("images", "train2017", "val2017", "JPEGImages", ".")
+_FRAME_FOLDERS = ("JPEGImages", "train/JPEGImages", "frames", ".")
+
+
+def find_coco(path: Path) -> AnnotatedFiles:
+    """Finds ``instances*.json`` and the images of a COCO folder, or of one annotation file.
+
+    Raises:
+        ConfigError: Nothing is there; the message says what was looked for.
+    """
+    _must_exist(path, "COCO")
+    if path.is_file():
+        folder = next((f for p in path.parents[:2] if (f := _images_below(p))), None)
+        if folder is None:
+            raise ConfigError(
+                f"{path}: no image folder beside it; expected one of {', '.join(_IMAGE_FOLDERS[:4])}"
+            )
+        return AnnotatedFiles(path, folder)
+    names = [*path.glob("annotations/*.json"), *path.glob("*.json")]
+    ranked = sorted(names, key=lambda p: ("instances" not in p.name, "train" not in p.name, p.name))
+    if not ranked:
+        raise ConfigError(
+            f"{path}: no annotation file; expected annotations/instances_*.json or instances*.json"
+        )
+    folder = _images_below(path)
+    if folder is None:
+        raise ConfigError(
+            f"{path}: no image folder; expected one of {', '.join(_IMAGE_FOLDERS[:4])}"
+        )
+    return AnnotatedFiles(ranked[0], folder)
+
+
+def find_vis(path: Path, category_names: frozenset[str] | None) -> VideoFiles:
+    """Finds the train and val annotations of a YouTube-VIS style folder.
+
+    Where several pairs are there (one per class list), the one whose names are most like
+    ``category_names`` is taken, so that images and videos speak of the same classes.
+
+    Raises:
+        ConfigError: Nothing is there; the message says what was looked for.
+    """
+    _must_exist(path, "VIS")
+    if not path.is_dir():
+        raise ConfigError(f"{path}: expected a folder with train and val annotations and frames")
+    frames = next((path / f for f in _FRAME_FOLDERS if (path / f).is_dir()), path)
+    files = sorted([*path.glob("*.json"), *path.glob("annotations/*.json"), *path.glob("*/*.json")])
+    pairs = [(file, other) for file in files if (other := _val_of(file)) is not None]
+    if not pairs:
+        raise ConfigError(
+            f"{path}: no pair of annotation files; expected for example train.json and val.json, "
+            "or instances_train_*.json and instances_val_*.json"
+        )
+    train, val = max(pairs, key=lambda pair: _likeness(pair[0], category_names))
+    test = train.with_name(train.name.replace("train", "test"))
+    return VideoFiles(train, val, test if test.is_file() and test != train else val, frames)
+
+
+def find_archive(path: Path) -> Path:
+    """Checks that a folder of videos is there and holds at least one.
+
+    Raises:
+        ConfigError: It is missing or empty.
+    """
+    from vis_core.formats.video_files import find_videos
+
+    _must_exist(path, "VIDEOS")
+    if not path.is_dir():
+        raise ConfigError(f"{path}: expected a folder of video files, found a file")
+    if not find_videos(path):
+        raise ConfigError(f"{path}: no video file in it; expected .mp4, .mkv, .avi and the like")
+    return path
+
+
+def _must_exist(path: Path, what: str) -> None:
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file or folder; correct {what}=")
+
+
+def _images_below(folder: Path) -> Path | None:
+    """Finds the first usual folder that holds pictures."""
+    for name in _IMAGE_FOLDERS:
+        place = folder / name
+        if place.is_dir() and any(
+            next(place.glob(pattern), None) for pattern in ("*.jpg", "*.jpeg", "*.png")
+        ):
+            return place
+    return None
+
+
+def _val_of(train: Path) -> Path | None:
+    if "train" not in train.name:
+        return None
+    for word in ("val", "valid"):
+        val = train.with_name(train.name.replace("train", word))
+        if val.is_file():
+            return val
+    return None
+
+
+def _likeness(annotations: Path, names: frozenset[str] | None) -> tuple[float, int]:
+    """Ranks an annotation file: the overlap of its class names, then how many classes it has."""
+    from vis_core.formats.youtube_vis import read_youtube_vis
+
+    own = frozenset(read_youtube_vis(annotations)[1].names)
+    overlap = len(own & names) / len(own | names) if names else 0.0
+    return overlap, len(own)

@@ -1,0 +1,136 @@
+"""The instances of a split, kept on disk so that thresholds can be swept without the network."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipelines.evaluate import LabelledVideos, frames_of, loaded_system
+from vis_core.association.associator import Associator
+from vis_core.association.settings import AssociationConfig
+from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis
+from vis_core.geometry.masks import InputSize
+from vis_core.progress import Progress
+from vis_core.segmentors.selection import SelectionConfig, select_instances
+from vis_core.structures import Instances
+from vis_core.systems.base import System
+
+
+def cache_instances(
+    model_folder: Path,
+    videos: LabelledVideos,
+    out: Path,
+    floor: float,
+    max_frames: int | None = None,
+) -> None:
+    """Runs the network once over a split and keeps what scores above a floor.
+
+    Args:
+        model_folder: The model.
+        videos: The split.
+        out: One file a video; videos that are there already are not done again.
+        floor: Lowest score kept; a sweep cannot go below it.
+        max_frames: Frames of each video; None means all.
+    """
+    import ray
+
+    out.mkdir(parents=True, exist_ok=True)
+    records = [
+        record
+        for record in read_youtube_vis(videos.annotations)[0]
+        if not cache_file(out, record).is_file()
+    ]
+    remote = ray.remote(num_cpus=1)(_cache_video)
+    pending = [
+        remote.remote(model_folder, record, videos.frames, out, floor, max_frames)
+        for record in records
+    ]
+    with Progress(len(pending), "videos", "cache instances") as progress:
+        while pending:
+            done, pending = ray.wait(pending, num_returns=1)
+            ray.get(done[0])
+            progress.update(1)
+
+
+def cache_file(folder: Path, record: VideoRecord) -> Path:
+    """Says where the instances of a video are kept."""
+    return folder / f"video_{record.video_id}.safetensors"
+
+
+@dataclass
+class CachedSystem:
+    """Gives the kept instances of one video in the order of its frames, selected anew.
+
+    Stands in for a system in ``annotate_video``: only selection and association are left to do.
+    """
+
+    frames: list[Instances]
+    geometry: InputSize
+    selection: SelectionConfig
+    association: AssociationConfig
+    _next: int = field(default=0, init=False)
+
+    def segment(self, images: list[np.ndarray]) -> list[Instances]:
+        """Selects among the kept instances of the next frames; the images are not looked at."""
+        first, self._next = self._next, self._next + len(images)
+        chosen = self.frames[first : self._next]
+        return [select_instances(instances, self.selection) for instances in chosen]
+
+    def new_associator(self) -> Associator:
+        """Makes an associator with an empty memory."""
+        return Associator(self.association)
+
+    def input_size(self, height: int, width: int) -> InputSize:  # noqa: ARG002
+        """Gives the geometry that the network had."""
+        return self.geometry
+
+
+def load_cached(path: Path) -> tuple[list[Instances], InputSize]:
+    """Reads the kept instances of one video, frame by frame."""
+    tensors = load_file(path)
+    counts = tensors.pop("counts").tolist()
+    geometry = InputSize(*tensors.pop("geometry").tolist())
+    split = {name: tensor.float().split(counts) for name, tensor in tensors.items()}
+    frames = [
+        Instances(**{name: parts[t] for name, parts in split.items()}) for t in range(len(counts))
+    ]
+    return frames, geometry
+
+
+def _cache_video(
+    model_folder: Path,
+    record: VideoRecord,
+    frames: Path,
+    out: Path,
+    floor: float,
+    max_frames: int | None,
+) -> None:
+    system = loaded_system(model_folder)
+    kept = list(_above(system, record, frames, floor, max_frames))
+    size = system.input_size(record.height, record.width)
+    tensors = {
+        "counts": torch.tensor([len(instances) for instances in kept]),
+        "geometry": torch.tensor(
+            [size.resized_height, size.resized_width, size.padded_height, size.padded_width]
+        ),
+        "scores": torch.cat([i.scores for i in kept]),
+        "class_scores": torch.cat([i.class_scores for i in kept]),
+        # half precision: a threshold at 0 does not need more
+        "mask_logits": torch.cat([i.mask_logits for i in kept]).half(),
+        "embeddings": torch.cat([i.embeddings for i in kept]),
+    }
+    temporary = out / f".{uuid.uuid4().hex}.part"
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+    temporary.rename(cache_file(out, record))
+
+
+def _above(
+    system: System, record: VideoRecord, frames: Path, floor: float, max_frames: int | None
+) -> Iterator[Instances]:
+    for frame in frames_of(record, frames, max_frames):
+        (instances,) = system.segment([frame.image])
+        yield instances[instances.scores > floor]

@@ -1,0 +1,121 @@
+"""Parameter groups, schedule and one training step. No Ray, no files."""
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from vis_core.errors import TrainingDivergedError
+from vis_core.structures import ClipBatch
+from vis_core.systems.base import System
+
+
+class OptimizerSettings(BaseModel):
+    """Says how weights move; the defaults are CTVIS's and Mask2Former's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float = Field(1e-4, gt=0, description="AdamW step size (CTVIS 4.1).")
+    backbone_factor: float = Field(
+        0.1, ge=0, description="Learning rate of the backbone over the rest (Mask2Former)."
+    )
+    weight_decay: float = Field(0.05, ge=0, description="AdamW; none on norms and embeddings.")
+    clip_norm: float = Field(0.01, gt=0, description="Greatest gradient norm (Mask2Former).")
+    warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up.")
+    schedule: Literal["steps", "cosine"] = Field(
+        "steps", description="Step decay (CTVIS 4.1) or half a cosine down to 1 %."
+    )
+    decay_at: tuple[float, ...] = Field(
+        (0.375, 0.75),
+        description="Shares of all steps after which the rate falls to a tenth "
+        "(CTVIS 4.1: 6,000 and 12,000 of 16,000).",
+    )
+
+
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
+
+
+def build_optimizer(system: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
+    """Makes AdamW with the released groups: slow backbone, no decay on norms and embeddings."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for module_name, module in system.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            full_name = f"{module_name}.{name}"
+            plain = isinstance(module, (*_NORMS, nn.Embedding)) or "relative_position" in name
+            rate = settings.learning_rate
+            if ".encoder." in full_name and "pixel_level_module.encoder" in full_name:
+                rate *= settings.backbone_factor
+            decay = 0.0 if plain else settings.weight_decay
+            groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+            for (rate, decay), parameters in groups.items()
+        ]
+    )
+
+
+def rate_factor(step: int, num_steps: int, settings: OptimizerSettings) -> float:
+    """Gives the learning rate of a step (from 0) over its initial value."""
+    warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
+    progress = step / max(1, num_steps)
+    if settings.schedule == "cosine":
+        return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+    return warm * 0.1 ** sum(progress >= share for share in settings.decay_at)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
+    """Scales every group's initial rate; returns the greatest rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+    return max(group["lr"] for group in optimizer.param_groups)
+
+
+def train_step(
+    system: System,
+    batch: ClipBatch,
+    optimizer: torch.optim.Optimizer,
+    weights: Mapping[str, float],
+    clip_norm: float,
+    generator: torch.Generator | None = None,
+) -> dict[str, float]:
+    """Takes one step: losses, weighted sum, finite check, backward, clip, step.
+
+    Args:
+        system: In training mode, or what wraps it for several ranks.
+        batch: On the device of the system.
+        optimizer: Its rates already set.
+        weights: Of the named losses; a loss without a weight is an error of the programmer.
+        clip_norm: Greatest gradient norm.
+        generator: Of everything random in the losses.
+
+    Returns:
+        The unweighted losses by name, their weighted ``total`` and the ``gradient_norm``.
+
+    Raises:
+        TrainingDivergedError: A loss or the gradient is not finite; the weights are untouched.
+    """
+    losses = system(batch, generator)
+    total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+    values = {name: float(loss.detach()) for name, loss in losses.items()}
+    broken = [name for name, value in values.items() if not math.isfinite(value)]
+    if broken:
+        raise TrainingDivergedError(
+            f"train/loss/{broken[0]} is {values[broken[0]]}; lower optimizer.learning_rate "
+            "or start from the last checkpoint"
+        )
+    optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    norm = float(torch.nn.utils.clip_grad_norm_(system.parameters(), clip_norm))
+    if not math.isfinite(norm):
+        raise TrainingDivergedError(
+            f"the gradient norm is {norm}; lower optimizer.learning_rate "
+            "or start from the last checkpoint"
+        )
+    optimizer.step()
+    return values | {"total": float(total.detach()), "gradient_norm": norm}

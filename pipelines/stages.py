@@ -1,0 +1,214 @@
+"""Runs the stages of a training: stage k starts from the weights of stage k - 1."""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import RunConfig, StageConfig, digest
+from pipelines.evaluate import LabelledVideos, score_model
+from pipelines.run_data import RunData
+from pipelines.train import StageJob, run_stage, stage_threads
+from pipelines.training_data import BatchPlan
+from vis_core.clips.sources import ClipSource, ImageClips, ParquetClips, VideoClips
+from vis_core.errors import ConfigError
+from vis_core.formats.coco import read_coco
+from vis_core.formats.youtube_vis import read_youtube_vis
+
+_log = logging.getLogger(__name__)
+TINY_WEIGHTS = Path(__file__).resolve().parents[1] / "vis_core" / "weights" / "tiny"
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """Is what is known of a finished stage.
+
+    Attributes:
+        name: Of the stage.
+        steps: Optimizer steps.
+        seconds: Wall time of the training.
+        metrics: Of the model on the test videos.
+        model: Its folder.
+    """
+
+    name: str
+    steps: int
+    seconds: float
+    metrics: dict[str, float]
+    model: Path
+
+
+@dataclass(frozen=True)
+class TrainingPlace:
+    """Says where a training reads and writes.
+
+    Attributes:
+        folder: Of the run.
+        data: What is trained and scored on.
+        pseudo: Folder of the pseudo-videos.
+        max_frames: Frames of each scored video; None means all.
+    """
+
+    folder: Path
+    data: RunData
+    pseudo: Path
+    max_frames: int | None = None
+
+    @property
+    def losses(self) -> Path:
+        """Where the losses of all stages go."""
+        return self.folder / "losses.jsonl"
+
+    def model(self, stage: str) -> Path:
+        """Where the model of a stage goes."""
+        return self.folder / "models" / stage
+
+
+def run_stages(
+    config: RunConfig,
+    place: TrainingPlace,
+    on_stage: Callable[[StageResult], None] = lambda result: None,  # noqa: ARG005
+) -> list[StageResult]:
+    """Trains and scores every stage that is not finished yet.
+
+    Args:
+        config: Of the run.
+        place: Where to read and write.
+        on_stage: Is told of every finished stage, also of one that was finished before.
+    """
+    start = start_folder(config)
+    results: list[StageResult] = []
+    key = digest(
+        config.seed, config.system, config.augment, str(start), place.data.categories.names
+    )
+    for stage in config.stages:
+        key = digest(key, stage)
+        result = _finished(place, stage, key)
+        if result is None:
+            result = _train_and_score(config, stage, place, start, key)
+        else:
+            _log.info("stage %s is finished, nothing to do", stage.name)
+        results.append(result)
+        start = result.model
+        on_stage(result)
+    _write_table(place.folder / "stages.json", results)
+    return results
+
+
+def start_folder(config: RunConfig) -> Path | None:
+    """Finds the model folder that the first stage starts from.
+
+    Raises:
+        ConfigError: It is not there.
+    """
+    if config.start_from is None:
+        return None
+    folder = TINY_WEIGHTS if config.start_from == "tiny" else Path(config.start_from)
+    if not (folder / "weights.safetensors").is_file():
+        raise ConfigError(
+            f"start_from: {folder} holds no weights.safetensors; give a model folder, 'tiny', or "
+            "null for random weights"
+        )
+    return folder
+
+
+def clip_source(
+    config: RunConfig, stage: StageConfig, data: RunData, pseudo: Path
+) -> Callable[[], ClipSource]:
+    """Says how a worker opens the clips of a stage."""
+    if stage.clips == "images":
+        return partial(_open_images, config, data)
+    if stage.clips == "pseudo":
+        return partial(ParquetClips, pseudo)
+    return partial(_open_videos, config, stage, data)
+
+
+def _open_images(config: RunConfig, data: RunData) -> ClipSource:
+    records, _ = read_coco(
+        data.images.annotations, data.images.folder, data.categories, check_images=False
+    )
+    return ImageClips(records, config.augment)
+
+
+def _open_videos(config: RunConfig, stage: StageConfig, data: RunData) -> ClipSource:
+    records, _ = read_youtube_vis(data.videos.train)
+    return VideoClips(
+        records, data.videos.frames, stage.clip_frames, stage.frame_range, config.augment
+    )
+
+
+def _train_and_score(
+    config: RunConfig, stage: StageConfig, place: TrainingPlace, start: Path | None, key: str
+) -> StageResult:
+    started = time.monotonic()
+    plan = BatchPlan(
+        make_source=clip_source(config, stage, place.data, place.pseudo),
+        key=key,
+        seed=int(digest(config.seed, stage.name), 16),
+        num_steps=stage.steps,
+        batch_size=stage.batch_size,
+        world_size=config.ray.num_workers,
+    )
+    job = StageJob(config, stage, place.data.categories, start, place.losses, stage_threads(config))
+    # Ray Train goes on with whatever it finds under a name, so the name says what it is.
+    storage = place.folder / "train" / key
+    model = place.model(stage.name)
+    run_stage(job, plan, storage, model)
+    seconds = time.monotonic() - started
+    videos = LabelledVideos(place.data.videos.test, place.data.videos.frames)
+    metrics = score_model(
+        model,
+        videos,
+        place.folder / "evaluation" / stage.name,
+        config.inference,
+        f"score {stage.name}",
+        place.max_frames,
+    )
+    result = StageResult(stage.name, stage.steps, seconds, metrics, model)
+    shutil.rmtree(storage, ignore_errors=True)  # the model folder holds what is needed
+    _mark_finished(place, result, key)
+    return result
+
+
+def _marker(place: TrainingPlace, stage: str) -> Path:
+    return place.folder / "evaluation" / stage / "finished.json"
+
+
+def _mark_finished(place: TrainingPlace, result: StageResult, key: str) -> None:
+    path = _marker(place, result.name)
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(_row(result) | {"key": key}, indent=2) + "\n")
+    temporary.rename(path)
+
+
+def _finished(place: TrainingPlace, stage: StageConfig, key: str) -> StageResult | None:
+    """Reads the result of a stage that was finished with the same settings, if there is one."""
+    path = _marker(place, stage.name)
+    if not path.is_file():
+        return None
+    row = json.loads(path.read_text())
+    if row["key"] != key or not place.model(stage.name).is_dir():
+        return None
+    return StageResult(
+        row["name"], row["steps"], row["seconds"], row["metrics"], place.model(stage.name)
+    )
+
+
+def _row(result: StageResult) -> dict[str, Any]:
+    return {
+        "name": result.name,
+        "steps": result.steps,
+        "seconds": round(result.seconds, 1),
+        "metrics": result.metrics,
+    }
+
+
+def _write_table(path: Path, results: list[StageResult]) -> None:
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps([_row(result) for result in results], indent=2) + "\n")
+    temporary.rename(path)

@@ -1,0 +1,213 @@
+"""Local folders and s3:// prefixes behind one small interface.
+
+What is written once appears whole or not at all, and the first writer wins: that is the only
+coordination between workers, jobs and reruns. S3 is in ``storage_s3.py``.
+"""
+
+import os
+import re
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from vis_core.errors import ConfigError, StorageError
+from vis_core.formats.video_files import shown_name
+
+PARTIAL_FOLDER = ".partial"  # files on their way; never listed
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """Is one entry of a listing.
+
+    Attributes:
+        key: Name below the root, with "/".
+        size: Bytes.
+        etag: What the store says of the content; empty for a folder.
+    """
+
+    key: str
+    size: int
+    etag: str = ""
+
+
+class Storage(Protocol):
+    """Is a root under which objects are read and written; can be sent to other processes."""
+
+    @property
+    def uri(self) -> str:
+        """The root, as a user writes it."""
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Yields the objects whose key starts with ``prefix`` (a folder: "results/"), sorted."""
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object."""
+
+    def read(self, key: str) -> bytes:
+        """The content of an object."""
+
+    def as_file(self, key: str, etag: str = "") -> AbstractContextManager[Path]:
+        """Lends an object as a local file; with ``etag``, only if it is still that content."""
+
+    def write_once(self, key: str, body: bytes) -> bool:
+        """Writes an object, whole, unless there is one; says whether this content is now there."""
+
+    def replace(self, key: str, body: bytes) -> None:
+        """Writes an object, whole, in place of one that may be there."""
+
+    def sweep(self) -> None:
+        """Removes what writers of this machine that are dead have left half-written."""
+
+
+def open_storage(uri: Path | str) -> Storage:
+    """Opens a folder or an s3:// prefix; nothing is read, written or made yet.
+
+    Raises:
+        ConfigError: If the scheme is another one, or the bucket has no name.
+    """
+    scheme, separator, rest = str(uri).partition("://")
+    if not separator or isinstance(uri, Path):
+        return LocalStorage(Path(uri))
+    if scheme != "s3":
+        raise ConfigError(f"{scheme}://…: expected a folder or s3://bucket/prefix")
+    bucket, _, prefix = rest.partition("/")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
+        raise ConfigError(f"s3://{shown_name(bucket)}: no bucket has this name; correct the uri")
+    from pipelines.storage_s3 import S3Storage
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return S3Storage(bucket, prefix.strip("/"), endpoint)
+
+
+@dataclass(frozen=True)
+class LocalStorage:
+    """Is a folder.
+
+    Attributes:
+        root: The folder; made when something is written.
+    """
+
+    root: Path
+
+    @property
+    def uri(self) -> str:
+        """The folder."""
+        return str(self.root)
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Yields the regular files below ``root / prefix``, sorted by key."""
+        try:
+            for parent, folders, files in os.walk(self._path(prefix or ".")):
+                folders[:] = sorted(name for name in folders if name != PARTIAL_FOLDER)
+                for name in sorted(files):
+                    path = Path(parent, name)
+                    yield StoredObject(path.relative_to(self.root).as_posix(), path.lstat().st_size)
+        except OSError as error:
+            raise self._refused("list", prefix, error) from error
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a file."""
+        try:
+            return self._path(key).is_file()
+        except OSError as error:
+            raise self._refused("look up", key, error) from error
+
+    def read(self, key: str) -> bytes:
+        """The content of a file."""
+        try:
+            return self._path(key).read_bytes()
+        except OSError as error:
+            raise self._refused("read", key, error) from error
+
+    def as_file(self, key: str, etag: str = "") -> AbstractContextManager[Path]:  # noqa: ARG002
+        """Lends the file itself."""
+        return nullcontext(self._path(key))
+
+    def write_once(self, key: str, body: bytes) -> bool:
+        """Writes beside, syncs, and links under the final name, which fails if it exists."""
+        final = self._path(key)
+        if self.exists(key):
+            return self.read(key) == body
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            partial = self._write_partial(body)
+            try:
+                os.link(partial, final)
+            except FileExistsError:
+                return self.read(key) == body
+            finally:
+                partial.unlink()
+            _sync_folder(final.parent)
+        except OSError as error:
+            raise self._refused("write", key, error) from error
+        return True
+
+    def replace(self, key: str, body: bytes) -> None:
+        """Writes beside, syncs, and renames over the final name."""
+        final = self._path(key)
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            self._write_partial(body).replace(final)
+            _sync_folder(final.parent)
+        except OSError as error:
+            raise self._refused("write", key, error) from error
+
+    def sweep(self) -> None:
+        """Removes partial files whose writer, a process of this machine, is gone."""
+        folder = self.root / PARTIAL_FOLDER
+        for path in folder.iterdir() if folder.is_dir() else ():
+            host, _, rest = path.name.rpartition("@")
+            process_id = rest.partition("-")[0]
+            if host == socket.gethostname() and process_id.isdigit() and _is_gone(int(process_id)):
+                path.unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        parts = PurePosixPath(key).parts
+        assert ".." not in parts and not key.startswith("/"), f"key leaves the root: {key!r}"
+        return self.root / key
+
+    def _write_partial(self, body: bytes) -> Path:
+        """Writes and syncs a file whose name says whose it is."""
+        folder = self.root / PARTIAL_FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f"{socket.gethostname()}@{os.getpid()}-{uuid.uuid4().hex}"
+        try:
+            with partial.open("xb") as file:
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        return partial
+
+    def _refused(self, what: str, key: str, error: OSError) -> StorageError:
+        where = shown_name(self.root / key)
+        return StorageError(
+            f"cannot {what} {where} ({error.strerror or error}); make room or give access, then run"
+            " the same command again"
+        )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_gone(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -1,0 +1,160 @@
+"""Sweeps the thresholds of selection and association on cached instances with Ray Tune."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import RunConfig
+from pipelines.evaluate import LabelledVideos, blank_frames, evaluate_file
+from pipelines.instance_cache import CachedSystem, cache_file, load_cached
+from vis_core.association.settings import AssociationConfig
+from vis_core.config import CtvisConfig, MinvisConfig
+from vis_core.formats.youtube_vis import read_youtube_vis, result_entries, write_results
+from vis_core.inference.online import annotate_video
+from vis_core.inference.settings import InferenceConfig
+from vis_core.segmentors.selection import SelectionConfig
+
+# The knobs of the sweep, spelled as everywhere (law 6).
+MATCH = "system.association.match_threshold"
+NEW_TRACK = "system.association.new_track_score"
+SCORE = "system.selection.score_threshold"
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """Is all that a trial must know.
+
+    Attributes:
+        system: The config whose thresholds are varied.
+        inference: How videos are walked through.
+        videos: The split that is scored.
+        cache: Folder of the cached instances.
+        max_frames: Frames of each video; None means all.
+    """
+
+    system: CtvisConfig | MinvisConfig
+    inference: InferenceConfig
+    videos: LabelledVideos
+    cache: Path
+    max_frames: int | None = None
+
+
+def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, Any]:
+    """Tries settings and says which is best; a sweep that was killed goes on.
+
+    The first trial is the setting as it stands, so the best is never worse than it.
+
+    Args:
+        job: What is varied and scored.
+        config: Of the run: ranges, number of trials, seed.
+        out: Folder of Ray Tune's state; the table goes to ``<out>/sweep.json``.
+
+    Returns:
+        ``best`` (dotted keys), ``best_ap``, ``start_ap`` and the ``trials``.
+    """
+    from ray import tune
+    from ray.tune.search.optuna import OptunaSearch
+
+    sweep = config.sweep
+    space = {
+        MATCH: tune.uniform(*sweep.match_threshold),
+        NEW_TRACK: tune.uniform(*sweep.new_track_score),
+        SCORE: tune.uniform(*sweep.score_threshold),
+    }
+    start = {
+        MATCH: job.system.association.match_threshold,
+        NEW_TRACK: job.system.association.new_track_score,
+        SCORE: job.system.selection.score_threshold,
+    }
+    search = OptunaSearch(metric="ap", mode="max", seed=config.seed, points_to_evaluate=[start])
+    trainable = tune.with_resources(tune.with_parameters(_trial, job=job), {"cpu": 1})
+    storage = str(out.absolute())
+    if tune.Tuner.can_restore(os.path.join(storage, "thresholds")):
+        tuner = tune.Tuner.restore(
+            os.path.join(storage, "thresholds"),
+            trainable=trainable,
+            resume_unfinished=True,
+            resume_errored=True,
+        )
+    else:
+        tuner = tune.Tuner(
+            trainable,
+            param_space=space,
+            tune_config=tune.TuneConfig(
+                search_alg=search,
+                num_samples=sweep.trials,
+                max_concurrent_trials=max(1, os.cpu_count() or 1),
+            ),
+            run_config=tune.RunConfig(name="thresholds", storage_path=storage, verbose=0),
+        )
+    grid = tuner.fit()
+    return _summary(grid, start, out / "sweep.json")
+
+
+def with_thresholds(
+    system: CtvisConfig | MinvisConfig, values: dict[str, float]
+) -> CtvisConfig | MinvisConfig:
+    """Puts swept values (dotted keys) into a system's config."""
+    association = AssociationConfig.model_validate(
+        system.association.model_dump()
+        | {"match_threshold": values[MATCH], "new_track_score": values[NEW_TRACK]}
+    )
+    selection = SelectionConfig.model_validate(
+        system.selection.model_dump() | {"score_threshold": values[SCORE]}
+    )
+    return system.model_copy(update={"association": association, "selection": selection})
+
+
+def score_cached(job: SweepJob, system: CtvisConfig | MinvisConfig, results: Path) -> float:
+    """Associates the cached instances anew and scores them."""
+    records, categories = read_youtube_vis(job.videos.annotations)
+    entries: list[dict[str, Any]] = []
+    for record in records:
+        frames, geometry = load_cached(cache_file(job.cache, record))
+        cached = CachedSystem(frames, geometry, system.selection, system.association)
+        result = annotate_video(
+            cached,
+            blank_frames(record, job.max_frames),
+            job.inference.chunk_frames,
+            tracks=job.inference.tracks,
+        )
+        missing: list[None] = [None] * (len(record.file_names) - result.num_frames)
+        for entry in result_entries(result, record.video_id, categories):
+            entry["segmentations"] = [*entry["segmentations"], *missing]
+            entries.append(entry)
+    write_results(results, entries)
+    return evaluate_file(job.videos.annotations, results)["ap"]
+
+
+def _trial(values: dict[str, float], job: SweepJob) -> dict[str, float]:
+    import tempfile
+
+    import torch
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        system = with_thresholds(job.system, values)
+        return {"ap": score_cached(job, system, Path(folder) / "results.json")}
+
+
+def _summary(grid: Any, start: dict[str, float], path: Path) -> dict[str, Any]:
+    """Writes the table of trials, best first; ties go to the setting as it stood."""
+    trials = [
+        {"values": dict(result.config), "ap": float(result.metrics["ap"])}
+        for result in grid
+        if result.error is None and result.metrics and "ap" in result.metrics
+    ]
+    trials.sort(key=lambda trial: (-trial["ap"], trial["values"] != start))
+    start_ap = next((t["ap"] for t in trials if t["values"] == start), float("nan"))
+    summary = {
+        "best": trials[0]["values"],
+        "best_ap": trials[0]["ap"],
+        "start": start,
+        "start_ap": start_ap,
+        "trials": trials,
+        "failed_trials": len(grid) - len(trials),
+    }
+    path.write_text(json.dumps(summary, indent=2) + "\n")
+    return summary

@@ -1,0 +1,113 @@
+"""Reads YAML without its surprises: no tags, no aliases, no duplicate keys, YAML 1.2 scalars.
+
+PyYAML's defaults read ``1e-4`` as text, ``on`` as true and ``010`` as 8, and keep the last of two
+equal keys in silence; an alias bomb parses at once and never ends when it is walked.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vis_core.errors import ConfigError
+
+_MAX_BYTES = 1 << 20
+_MAX_DEPTH = 32
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Builds plain mappings, lists and scalars, and refuses the rest."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            event = self.peek_event()
+            raise yaml.constructor.ConstructorError(
+                None, None, "aliases are not allowed; write the value out", event.start_mark
+            )
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            mark = self.peek_event().start_mark
+            raise yaml.constructor.ConstructorError(None, None, "nested too deep", mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be a word", key.start_mark
+                )
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands here twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+_WORDS = {
+    "tag:yaml.org,2002:null": (r"^(?:null|~|)$", "n~"),
+    "tag:yaml.org,2002:bool": (r"^(?:true|false)$", "tf"),
+    "tag:yaml.org,2002:int": (r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
+    "tag:yaml.org,2002:float": (
+        r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)(?:[eE][-+]?[0-9]+)?$",
+        "-+.0123456789",
+    ),
+}
+for _tag, (_pattern, _first) in _WORDS.items():
+    characters: list[str | None] = [*_first]
+    if _tag.endswith("null"):
+        characters.append("")
+    _StrictLoader.add_implicit_resolver(_tag, re.compile(_pattern), characters)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Parses one YAML document.
+
+    Args:
+        text: The document.
+        source: What errors call it, a file name or an option.
+
+    Raises:
+        ConfigError: With the line of what is wrong.
+    """
+    try:
+        # safe: the loader builds mappings, lists and scalars only
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        where = f"{source}, line {mark.line + 1}" if mark else source
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(f"{where}: {problem}") from error
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{source}: nested too deep") from error
+
+
+def read_yaml_mapping(path: Path) -> dict[str, Any]:
+    """Reads a YAML file that holds one mapping.
+
+    Raises:
+        ConfigError: The file is missing, too large, not UTF-8, not YAML or not a mapping.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    raw = path.read_bytes()
+    if len(raw) > _MAX_BYTES:
+        raise ConfigError(f"{path}: {len(raw)} bytes; a run file has at most {_MAX_BYTES}")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from error
+    value = parse_yaml(text, str(path))
+    if not isinstance(value, dict):
+        found = "nothing" if value is None else type(value).__name__
+        raise ConfigError(f"{path}: expected a mapping of keys at the top, found {found}")
+    return value

@@ -1,0 +1,289 @@
+"""An archive is annotated: every video one result or one reason."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipelines.annotate import annotate_archive
+from tests.pipelines import toy_loaders
+from tests.pipelines.toy_archive import add_poison, toy_archive, toy_model, tree
+from vis_core.errors import CheckpointError, ConfigError
+from vis_core.formats.rle import decode_rle
+from vis_core.formats.youtube_vis import read_youtube_vis
+from vis_core.inference.settings import InferenceConfig
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+
+@pytest.fixture
+def model(tmp_path):
+    return toy_model(tmp_path / "model")
+
+
+def annotate(videos, out, model, load=toy_loaders.load_toy, **options):
+    options.setdefault("num_workers", 1)
+    return annotate_archive(videos, out, model, load=load, **options)
+
+
+def statuses(summary):
+    return {row.video: row.status for row in summary.rows}
+
+
+class Finished:
+    """An archive that is annotated: three good videos and an empty one."""
+
+    def __init__(self, folder):
+        self.videos = toy_archive(folder / "videos")
+        (self.videos / "empty\n.mp4").touch()
+        self.out = folder / "out"
+        self.model = toy_model(folder / "model")
+        self.summary = annotate(self.videos, self.out, self.model)
+
+    def document(self, row):
+        return json.loads((self.out / row.result).read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(ray_cluster, tmp_path_factory):  # noqa: ARG001
+    return Finished(tmp_path_factory.mktemp("finished"))
+
+
+def test_every_video_has_a_result_of_youtube_vis_form(finished):
+    summary = finished.summary
+    assert summary.num_frames == 6 + 7 + 8
+    assert [row.video for row in summary.having("done")] == [f"clip{n}.mp4" for n in range(3)]
+    for row in summary.having("done"):
+        document = finished.document(row)
+        video = document["videos"][0]
+        assert document["info"]["video"] == row.video == video["name"]
+        assert document["info"]["model_version"] == 3
+        assert [entry["category_id"] for entry in document["annotations"]] == [10, 20]
+        assert video["length"] == len(video["file_names"]) == len(video["times_s"])
+        assert video["decoding"]["completeness"] == "complete"
+        for entry in document["annotations"]:
+            assert len(entry["segmentations"]) == video["length"]
+            assert decode_rle(entry["segmentations"][0]).shape == (32, 48)
+            assert entry["areas"][0] > 20
+
+
+def test_a_result_is_read_as_a_youtube_vis_file(finished):
+    row = finished.summary.having("done")[0]
+    records, categories = read_youtube_vis(finished.out / row.result)
+    assert categories.names == ("r", "g", "b")
+    assert [track.label for track in records[0].tracks] == [0, 1]
+
+
+def test_the_manifest_lists_every_video_with_its_outcome(finished):
+    manifest = json.loads((finished.out / "manifest.json").read_text())
+    assert {row["video"]: row["status"] for row in manifest["videos"]} == {
+        "clip0.mp4": "done",
+        "clip1.mp4": "done",
+        "clip2.mp4": "done",
+        "empty\n.mp4": "failed",
+    }
+
+
+def test_a_lost_manifest_is_written_again(finished, tmp_path):
+    shutil.copytree(finished.out, tmp_path / "out")
+    (tmp_path / "out" / "manifest.json").unlink()
+    annotate(finished.videos, tmp_path / "out", finished.model)
+    assert tree(tmp_path / "out") == tree(finished.out)
+
+
+def test_a_second_run_does_nothing_and_says_so(finished, monkeypatch):
+    before = tree(finished.out)
+    monkeypatch.setattr("pipelines.annotate._annotate_pending", None)
+    summary = annotate(finished.videos, finished.out, finished.model)
+    assert tree(finished.out) == before
+    assert summary.num_skipped == 4
+    assert summary.num_frames == 0
+    text = "\n".join(summary.describe())
+    assert "4 videos: 3 done, 1 failed, 0 quarantined; 4 of them by an earlier run" in text
+    assert "nothing to do" in text
+    assert "failed: empty\\n.mp4: file is empty" in text
+
+
+def test_a_new_video_is_all_that_a_later_run_does(finished, tmp_path):
+    for name in ("videos", "out"):
+        shutil.copytree(finished.videos.parent / name, tmp_path / name)
+    shutil.copy(finished.videos / "clip0.mp4", tmp_path / "videos" / "new.mp4")
+    summary = annotate(tmp_path / "videos", tmp_path / "out", finished.model)
+    assert summary.num_frames == 6
+    assert summary.num_skipped == 4
+    assert len(summary.rows) == 5
+
+
+def test_results_do_not_depend_on_the_number_of_workers(tmp_path, model):
+    videos = toy_archive(tmp_path / "videos", 4)
+    for workers in (1, 3):
+        annotate(videos, tmp_path / f"out{workers}", model, num_workers=workers)
+    assert tree(tmp_path / "out1") == tree(tmp_path / "out3")
+
+
+def test_settings_shape_the_result_and_other_settings_write_beside_it(tmp_path, model):
+    videos = toy_archive(tmp_path / "videos", 1)
+    config = InferenceConfig.model_validate({"tracks": {"max_tracks": 1}})
+    summary = annotate(videos, tmp_path / "out", model, config=config, max_frames=2)
+    document = json.loads((tmp_path / "out" / summary.rows[0].result).read_text())
+    assert document["videos"][0]["length"] == 2
+    assert document["videos"][0]["decoding"]["completeness"] == "partial"
+    assert len(document["annotations"]) == 1
+    annotate(videos, tmp_path / "out", model, max_frames=3)
+    assert len(list((tmp_path / "out" / "results").iterdir())) == 2
+
+
+def test_a_killed_worker_costs_nothing(tmp_path, model):
+    videos = toy_archive(tmp_path / "videos")
+    add_poison(videos)
+    calm = annotate(videos, tmp_path / "calm", model)
+    killed = annotate(
+        videos, tmp_path / "killed", model, toy_loaders.load_that_dies_once, num_workers=2
+    )
+    assert (model.path / "died").exists()
+    assert statuses(killed) == statuses(calm)
+    assert set(statuses(killed).values()) == {"done"}
+    assert tree(tmp_path / "killed") == tree(tmp_path / "calm")
+
+
+@pytest.mark.parametrize(
+    "load, reason",
+    [
+        (toy_loaders.load_that_dies_on_poison, "lost its worker 3 times"),
+        (toy_loaders.load_that_breaks_on_poison, "RuntimeError: CUDA out of memory"),
+    ],
+)
+def test_a_video_that_ends_its_worker_three_times_is_put_aside(load, reason, tmp_path, model):
+    videos = toy_archive(tmp_path / "videos")
+    add_poison(videos)
+    summary = annotate(videos, tmp_path / "out", model, load=load)
+    assert statuses(summary) == {
+        "clip0.mp4": "done",
+        "clip1.mp4": "done",
+        "clip2.mp4": "done",
+        "poison.mp4": "quarantined",
+    }
+    assert reason in summary.having("quarantined")[0].reason
+    redone = annotate(videos, tmp_path / "out", model, redo_failed=True)
+    assert set(statuses(redone).values()) == {"done"}
+
+
+def test_a_model_that_does_not_load_is_an_error_at_once(tmp_path, model):
+    videos = toy_archive(tmp_path / "videos")
+    with pytest.raises(CheckpointError, match="weights do not fit"):
+        annotate(videos, tmp_path / "out", model, load=toy_loaders.load_that_is_refused)
+    with pytest.raises(CheckpointError, match="3 workers were lost while they loaded"):
+        annotate(videos, tmp_path / "out", model, load=toy_loaders.load_that_dies)
+    assert not (tmp_path / "out").exists()
+
+
+def test_numbers_out_of_range_and_results_among_the_videos_are_refused(tmp_path, model):
+    videos = toy_archive(tmp_path / "videos", 1)
+    with pytest.raises(ConfigError, match="max_frames: expected at least 1, found 0"):
+        annotate(videos, tmp_path / "out", model, max_frames=0)
+    with pytest.raises(ConfigError, match="workers"):
+        annotate(videos, tmp_path / "out", model, num_workers=0)
+    with pytest.raises(ConfigError, match="is the folder of the videos"):
+        annotate(videos, videos, model)
+
+
+def test_from_s3_to_s3(tmp_path, model, s3_bucket):
+    from pipelines.storage import open_storage
+
+    videos = toy_archive(tmp_path / "videos")
+    source = open_storage(s3_bucket + "/in")
+    for path in sorted(videos.iterdir()):
+        source.write_once(f"odd name/{path.name}", path.read_bytes())
+    source.write_once("empty.mp4", b"")
+    source.write_once("notes.txt", b"no video")
+    summary = annotate(s3_bucket + "/in", s3_bucket + "/out", model)
+    assert statuses(summary) == {
+        "empty.mp4": "failed",
+        "odd name/clip0.mp4": "done",
+        "odd name/clip1.mp4": "done",
+        "odd name/clip2.mp4": "done",
+    }
+    out = open_storage(s3_bucket + "/out")
+    document = json.loads(out.read(summary.having("done")[0].result))
+    assert document["info"]["video"] == "odd name/clip0.mp4"
+    again = annotate(s3_bucket + "/in", s3_bucket + "/out", model)
+    assert again.num_frames == 0
+    assert again.num_skipped == 4
+
+
+@pytest.mark.data
+def test_every_raw_video_has_a_result_or_a_reason(tmp_path, model, data_dir):
+    raw = data_dir / "videos_raw"
+    entries = json.loads((raw / "manifest.json").read_text())["videos"]
+    summary = annotate(raw, tmp_path / "out", model, max_frames=2, num_workers=2)
+    expected = {entry["file"]: "done" if entry["opens"] else "failed" for entry in entries}
+    assert statuses(summary) == expected
+    assert all(row.reason for row in summary.having("failed"))
+    assert len(list((tmp_path / "out" / "results").iterdir())) == len(summary.having("done"))
+
+
+@pytest.mark.data
+def test_hostile_videos_cost_only_themselves(tmp_path, model, data_dir):
+    summary = annotate(data_dir / "hostile_more" / "videos", tmp_path / "out", model, max_frames=9)
+    listed = json.loads((data_dir / "hostile_more" / "expected.json").read_text())
+    found = statuses(summary)
+    for name, entry in listed.items():
+        video = name.removeprefix("videos/")
+        if video in found and entry["outcome"] == "quarantine":
+            assert found[video] == "failed", video
+        if video in found and entry["outcome"] == "ok":
+            assert found[video] == "done", video
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from pipelines.annotate import annotate_archive
+from tests.pipelines import toy_loaders
+from tests.pipelines.toy_archive import toy_model
+if __name__ == "__main__":
+    root = Path(sys.argv[1])
+    summary = annotate_archive(
+        root / "videos", root / "out", toy_model(root / "model"),
+        load=getattr(toy_loaders, sys.argv[2]), num_workers=2,
+    )
+    print("interrupted", summary.interrupted, len(summary.rows), summary.num_pending, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_job_goes_on_where_it_stopped(ending, tmp_path, model):
+    videos = toy_archive(tmp_path / "videos", 6, frames=8)
+    annotate(videos, tmp_path / "calm", model)
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    environment.pop("RAY_ADDRESS", None)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(tmp_path), "load_slow"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    results = tmp_path / "out" / "results"
+    waited = time.monotonic()
+    while not (results.is_dir() and any(results.iterdir())):
+        assert time.monotonic() - waited < 90
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, ending)
+    output, _ = process.communicate(timeout=60)
+    if ending == signal.SIGINT:
+        assert "interrupted True" in output
+    finished = {path.name: path.read_bytes() for path in results.iterdir()}
+    assert 0 < len(finished) < 6
+    summary = annotate(videos, tmp_path / "out", model)
+    assert summary.num_skipped == len(finished)
+    assert tree(tmp_path / "out") == tree(tmp_path / "calm")

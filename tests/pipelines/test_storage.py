@@ -1,0 +1,333 @@
+"""Folders and S3 prefixes: written once, whole, or not at all."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipelines.storage import PARTIAL_FOLDER, LocalStorage, open_storage
+from vis_core.errors import ConfigError, StorageError, VideoDecodeError
+
+
+@pytest.fixture(params=["folder", "s3"])
+def storage(request, tmp_path):
+    """Each kind of storage, below a prefix."""
+    if request.param == "folder":
+        return open_storage(tmp_path / "root")
+    return open_storage(request.getfixturevalue("s3_bucket") + "/some/prefix")
+
+
+def test_an_empty_storage_lists_nothing(storage):
+    assert list(storage.list()) == []
+    assert not storage.exists("a.json")
+
+
+def test_the_first_writer_wins(storage):
+    assert storage.write_once("results/a.json", b"first")
+    assert not storage.write_once("results/a.json", b"second")
+    assert storage.read("results/a.json") == b"first"
+    assert storage.exists("results/a.json")
+
+
+def test_the_same_content_again_counts_as_written(storage):
+    assert storage.write_once("a", b"content")
+    assert storage.write_once("a", b"content")
+
+
+def test_replace_replaces(storage):
+    storage.replace("manifest.json", b"one")
+    storage.replace("manifest.json", b"two")
+    assert storage.read("manifest.json") == b"two"
+
+
+def test_a_listing_has_keys_and_sizes_below_the_prefix(storage):
+    for key in ("results/b", "results/a", "failed/c", "top"):
+        storage.write_once(key, key.encode())
+    assert [(entry.key, entry.size) for entry in storage.list("results/")] == [
+        ("results/a", 9),
+        ("results/b", 9),
+    ]
+    assert len(list(storage.list())) == 4
+
+
+def test_an_object_is_lent_as_a_file(storage):
+    storage.write_once("clip a.mp4", b"frames")
+    with storage.as_file("clip a.mp4") as path:
+        assert path.read_bytes() == b"frames"
+        assert path.suffix == ".mp4"
+
+
+def test_an_absent_object_is_named(storage):
+    with pytest.raises(StorageError, match="absent.json"):
+        storage.read("absent.json")
+
+
+def test_many_writers_have_one_winner(storage):
+    results = {}
+
+    def write(number):
+        results[number] = storage.write_once("one", f"writer {number}".encode())
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    winners = [number for number, won in results.items() if won]
+    assert len(winners) == 1
+    assert storage.read("one") == f"writer {winners[0]}".encode()
+
+
+def test_a_key_never_leaves_the_root(tmp_path):
+    with pytest.raises(AssertionError, match="leaves the root"):
+        LocalStorage(tmp_path).write_once("../escape", b"x")
+
+
+@pytest.mark.parametrize("uri", ["http://host/x", "s3://", "s3:///x", "gs://bucket/x"])
+def test_other_uris_are_refused(uri):
+    with pytest.raises(ConfigError, match="expected a folder|no bucket"):
+        open_storage(uri)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(StorageError, match="locked.*give access"):
+        LocalStorage(tmp_path / "locked").write_once("a", b"x")
+
+
+def test_a_file_in_place_of_a_folder_is_named(tmp_path):
+    (tmp_path / "results").write_bytes(b"x")
+    with pytest.raises(StorageError, match="results/a"):
+        LocalStorage(tmp_path).write_once("results/a", b"x")
+
+
+WRITER = """
+import hashlib, sys
+from pathlib import Path
+from pipelines.storage import LocalStorage
+storage = LocalStorage(Path(sys.argv[1]))
+storage.sweep()
+print("ready", flush=True)
+for number in range(300):
+    body = hashlib.sha256(str(number).encode()).digest() * 3000
+    storage.write_once(f"results/{number:03d}", body)
+"""
+
+KILLED_AT = """
+import os, signal, sys
+from pathlib import Path
+from pipelines.storage import LocalStorage
+left = int(sys.argv[2])
+def counted(original):
+    def call(*args, **kwargs):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*args, **kwargs)
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    return call
+for name in ("mkdir", "fsync", "link", "unlink", "open"):
+    setattr(os, name, counted(getattr(os, name)))
+LocalStorage(Path(sys.argv[1])).write_once("results/a", b"whole content")
+print("finished")
+"""
+
+
+def python(code, *args):
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", code, *map(str, args)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_kill_at_any_step_leaves_the_whole_content_or_none(tmp_path):
+    finished = False
+    for step in range(1, 60):
+        root = tmp_path / str(step)
+        process = python(KILLED_AT, root, step)
+        output, _ = process.communicate(timeout=60)
+        storage = LocalStorage(root)
+        assert [entry.key for entry in storage.list()] in ([], ["results/a"])
+        if storage.exists("results/a"):
+            assert storage.read("results/a") == b"whole content"
+        storage.sweep()
+        assert storage.write_once("results/a", b"whole content")
+        assert list((root / PARTIAL_FOLDER).iterdir()) == []
+        if "finished" in output:
+            finished = True
+            break
+        assert process.returncode == -signal.SIGKILL
+    assert finished
+    assert step > 6
+
+
+@pytest.mark.slow
+def test_random_kills_tear_and_lose_nothing(tmp_path):
+    chance = random.Random(1)
+    kills = 0
+    returncode = None
+    while returncode != 0:
+        process = python(WRITER, tmp_path)
+        process.stdout.readline()
+        try:
+            process.communicate(timeout=chance.uniform(0, 0.03))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+        returncode = process.returncode
+        for entry in LocalStorage(tmp_path).list("results/"):
+            assert entry.size == 96_000
+    assert kills >= 3
+    assert len(list(LocalStorage(tmp_path).list("results/"))) == 300
+    LocalStorage(tmp_path).sweep()
+    assert list((tmp_path / PARTIAL_FOLDER).iterdir()) == []
+
+
+def test_a_living_writer_keeps_its_partial_file(tmp_path):
+    storage = LocalStorage(tmp_path)
+    partial = storage._write_partial(b"on its way")
+    storage.sweep()
+    assert partial.exists()
+
+
+class Faults:
+    """Answers some requests of boto3 in place of the server, before or after it has acted."""
+
+    def __init__(self, monkeypatch, storage):
+        from botocore.httpsession import URLLib3Session
+
+        self.plan = []
+        original = URLLib3Session.send
+        monkeypatch.setattr("pipelines.storage_s3.FIRST_PAUSE_S", 0.0)
+        monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+        faults = self
+
+        def send(session, request):
+            fault = faults.plan.pop(0) if faults.plan else None
+            if fault is None:
+                return original(session, request)
+            return fault(lambda: original(session, request))
+
+        monkeypatch.setattr(URLLib3Session, "send", send)
+        storage.exists("warm up")
+
+
+def refuse(status, code):
+    """The server answers with an error and does nothing."""
+
+    def fault(_):
+        from botocore.awsrequest import AWSResponse
+
+        body = f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode()
+
+        class Raw:
+            def stream(self, **_):
+                yield body
+
+            def read(self, *_):
+                return body
+
+        return AWSResponse("http://x", status, {"content-type": "application/xml"}, Raw())
+
+    return fault
+
+
+def lose_answer(act):
+    """The server acts, its answer is lost."""
+    from botocore.exceptions import ConnectionClosedError
+
+    act()
+    raise ConnectionClosedError(endpoint_url="http://x")
+
+
+@pytest.fixture
+def s3_storage(s3_bucket):
+    return open_storage(s3_bucket + "/out")
+
+
+def test_a_lost_answer_to_our_own_write_is_a_success(s3_storage, monkeypatch):
+    faults = Faults(monkeypatch, s3_storage)
+    faults.plan = [lose_answer]
+    assert s3_storage.write_once("a", b"ours")
+    assert s3_storage.read("a") == b"ours"
+
+
+def test_a_lost_answer_to_a_write_that_lost_is_no_success(s3_storage, monkeypatch):
+    s3_storage.write_once("a", b"theirs")
+    faults = Faults(monkeypatch, s3_storage)
+    faults.plan = [lose_answer]
+    assert not s3_storage.write_once("a", b"ours")
+    assert s3_storage.read("a") == b"theirs"
+
+
+@pytest.mark.parametrize(
+    "status, code",
+    [(409, "ConditionalRequestConflict"), (500, "InternalError"), (503, "SlowDown")],
+)
+def test_what_may_pass_is_tried_again(status, code, s3_storage, monkeypatch):
+    faults = Faults(monkeypatch, s3_storage)
+    faults.plan = [refuse(status, code)] * 3
+    assert s3_storage.write_once("a", b"ours")
+    assert s3_storage.read("a") == b"ours"
+
+
+def test_a_refusal_is_said_at_once_with_bucket_and_key(s3_storage, monkeypatch):
+    faults = Faults(monkeypatch, s3_storage)
+    faults.plan = [refuse(403, "SignatureDoesNotMatch")] + [lose_answer] * 50
+    with pytest.raises(StorageError, match="s3://bucket-.*/out/a.*SignatureDoesNotMatch"):
+        s3_storage.read("a")
+    assert len(faults.plan) == 50
+
+
+def test_a_service_that_stays_away_is_an_error_in_the_end(s3_storage, monkeypatch):
+    faults = Faults(monkeypatch, s3_storage)
+    faults.plan = [refuse(503, "SlowDown")] * 100
+    with pytest.raises(StorageError, match="503"):
+        s3_storage.write_once("a", b"ours")
+
+
+@pytest.mark.usefixtures("s3_bucket")
+def test_a_missing_bucket_is_named():
+    with pytest.raises(StorageError, match="NoSuchBucket"):
+        list(open_storage("s3://no-such-bucket-here").list())
+
+
+def test_an_object_that_changed_is_not_read_as_the_listed_one(s3_storage):
+    s3_storage.write_once("a.mp4", b"one")
+    etag = next(s3_storage.list()).etag
+    with s3_storage.as_file("a.mp4", etag) as path:
+        assert path.read_bytes() == b"one"
+    s3_storage.replace("a.mp4", b"two")
+    with (
+        pytest.raises(VideoDecodeError, match="changed while it was read"),
+        s3_storage.as_file("a.mp4", etag),
+    ):
+        pass
+
+
+def test_a_listing_is_read_page_by_page(s3_storage, monkeypatch):
+    for number in range(5):
+        s3_storage.write_once(f"k{number}", b"x")
+    pages = []
+
+    def small_page(self, start, token):  # noqa: ARG001
+        page = s3_storage._client.list_objects_v2(
+            Bucket=s3_storage.bucket, Prefix=start, MaxKeys=2, **token
+        )
+        pages.append(page)
+        return page
+
+    monkeypatch.setattr(type(s3_storage), "_page", small_page)
+    assert [entry.key for entry in s3_storage.list()] == [f"k{number}" for number in range(5)]
+    assert len(pages) == 3

@@ -1,0 +1,52 @@
+"""Small archives of videos for tests."""
+
+import json
+
+import av
+import numpy as np
+
+from pipelines.registry import ModelReference
+from tests.pipelines.toy_loaders import POISON
+from tests.vis_core.inference.toy import square_frames
+
+
+def write_clip(path, images, rate=10):
+    """Encodes images without loss of the colours that the toy system looks for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "0"})
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = "yuv444p"
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def toy_archive(folder, count=3, frames=6):
+    """Videos of moving squares, of growing length."""
+    for number in range(count):
+        images = [frame.image for frame in square_frames(frames + number)]
+        write_clip(folder / f"clip{number}.mp4", images)
+    return folder
+
+
+def add_poison(folder, name="poison.mp4"):
+    """A video that ends the worker of a poisoned system."""
+    write_clip(folder / name, [np.full((32, 48, 3), POISON, np.uint8)] * 4)
+
+
+def toy_model(folder):
+    """A model folder of three classes; the toy loaders read nothing else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [{"id": 10 * index, "name": name} for index, name in enumerate("rgb", start=1)]
+    (folder / "categories.json").write_text(json.dumps(names))
+    return ModelReference(folder, "toy", 3, "d" * 64)
+
+
+def tree(folder):
+    """Content of every file of a folder by its name, partial files left out."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".partial" not in path.parts
+    }
