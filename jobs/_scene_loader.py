@@ -1,0 +1,30 @@
+"""Batches of synthetic still scenes, rendered by a loader's worker process."""
+
+import torch
+from torch.utils.data import Dataset
+
+from vis_core.clips.scenes import SceneSettings, render_scene
+from vis_core.structures import ClipBatch
+
+
+class SceneBatches(Dataset[ClipBatch]):
+    """Is ``num_steps`` batches; batch i is a function of (first seed, i)."""
+
+    def __init__(self, num_steps: int, batch: int, first_seed: int) -> None:
+        self.num_steps, self.batch, self.first_seed = num_steps, batch, first_seed
+
+    def __len__(self) -> int:
+        return self.num_steps
+
+    def __getitem__(self, index: int) -> ClipBatch:
+        if index >= self.num_steps:
+            raise IndexError(index)
+        first = self.first_seed + index * self.batch
+        clips = [render_scene(SceneSettings(), 1, first + k) for k in range(self.batch)]
+        images = torch.stack([torch.from_numpy(clip.images) for clip in clips])
+        return ClipBatch(
+            images=images.permute(0, 1, 4, 2, 3).contiguous(),
+            masks=[torch.from_numpy(clip.masks) for clip in clips],
+            labels=[torch.from_numpy(clip.labels) for clip in clips],
+            sizes=torch.tensor([clip.images.shape[1:3] for clip in clips]),
+        )

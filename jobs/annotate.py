@@ -1,0 +1,111 @@
+"""``longtake annotate``: videos in, one annotation file for each out."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vis_core.inference.settings import InferenceConfig
+
+MAX_FAILED_EXIT = 3
+INTERRUPTED_EXIT = 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line."""
+    parser.add_argument("videos", metavar="VIDEOS", help="folder, video file or s3://bucket/prefix")
+    parser.add_argument(
+        "--model", required=True, metavar="MODEL", help="model folder or models:/name@alias"
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="folder or s3://bucket/prefix of the results"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change how videos are walked through: inference.chunk_frames=8; may be repeated",
+    )
+    parser.add_argument("--max-frames", type=int, metavar="N", help="frames of each video")
+    parser.add_argument("--workers", type=int, metavar="N", help="actors (default: one a core)")
+    parser.add_argument(
+        "--gpus-per-worker", type=float, default=0.0, metavar="G", help="share of a GPU for each"
+    )
+    parser.add_argument(
+        "--max-failed",
+        type=int,
+        metavar="N",
+        help=f"exit {MAX_FAILED_EXIT} if more videos than this fail (default: any number may)",
+    )
+    parser.add_argument(
+        "--redo-failed", action="store_true", help="try videos again that failed before"
+    )
+    parser.add_argument(
+        "--tracking-uri",
+        metavar="URI",
+        help="store of registered models (default: MLFLOW_TRACKING_URI)",
+    )
+    parser.add_argument(
+        "--model-cache",
+        type=Path,
+        default=Path.home() / ".cache" / "longtake" / "models",
+        metavar="DIR",
+        help="keeps downloaded models (default: %(default)s)",
+    )
+    parser.add_argument("--address", metavar="ADDRESS", help="of a running Ray cluster")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Annotates an archive and prints what became of each video that is not simply done."""
+    from pipelines.annotate import annotate_archive
+    from pipelines.archive import list_archive
+    from pipelines.registry import resolve_model
+
+    archive = list_archive(args.videos)  # a wrong folder is said before a model is fetched
+    config = _inference_config(args.set)
+    tracking_uri = args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    model = resolve_model(args.model, tracking_uri, args.model_cache)
+    summary = annotate_archive(
+        archive,
+        args.out,
+        model,
+        config,
+        num_workers=args.workers,
+        gpus_per_worker=args.gpus_per_worker,
+        max_frames=args.max_frames,
+        redo_failed=args.redo_failed,
+        address=args.address,
+    )
+    print("\n".join(summary.describe()))
+    if summary.interrupted:
+        print("longtake annotate: stopped; the same command again does the rest", file=sys.stderr)
+        return INTERRUPTED_EXIT
+    num_failed = len(summary.rows) - len(summary.having("done"))
+    if args.max_failed is not None and num_failed > args.max_failed:
+        return MAX_FAILED_EXIT
+    return 0
+
+
+def _inference_config(overrides: list[str]) -> "InferenceConfig":
+    """Applies overrides of the section ``inference``; a model brings the other sections along.
+
+    Raises:
+        ConfigError: If an override names another section or does not fit the schema.
+    """
+    from vis_core.errors import ConfigError
+    from vis_core.inference.settings import InferenceConfig
+
+    for override in overrides:
+        if not override.startswith("inference."):
+            raise ConfigError(
+                f"--set {override}: expected a key of inference.…; the model fixes the rest"
+            )
+    if not overrides:
+        return InferenceConfig()
+    from jobs.run_options import CONFIGS
+    from pipelines.config import load_run_config
+
+    return load_run_config(CONFIGS / "tiny.yaml", overrides).inference

@@ -1,0 +1,101 @@
+"""The command line ``longtake``: picks a verb, loads only its module, turns errors into one line."""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from vis_core.errors import VisError
+
+# verb -> (module, one line of help); the order is that of a project's life
+VERBS: dict[str, tuple[str, str]] = {
+    "demo": ("jobs.demo", "run the whole pipeline, on synthetic scenes or on your data"),
+    "scenes": ("jobs.scenes", "write synthetic scenes as COCO, YouTube-VIS and video files"),
+    "validate": ("jobs.validate", "check annotation or result files and list every fault"),
+    "split": ("jobs.split", "split a data set by video, reproducibly"),
+    "pseudo": ("jobs.pseudo", "make pseudo-videos from COCO images"),
+    "train": ("jobs.train", "train the stages of a run file"),
+    "tune": ("jobs.tune", "sweep the thresholds of association on cached instances"),
+    "register": ("jobs.register", "put a model into the registry"),
+    "annotate": ("jobs.annotate", "annotate an archive of videos"),
+    "evaluate": ("jobs.evaluate", "score results against ground truth"),
+    "pack": ("jobs.pack", "pack results for a challenge server"),
+    "report": ("jobs.report", "write the HTML page of a run"),
+    "config": ("jobs.config", "print the resolved run file or its JSON schema"),
+    "tiny-weights": ("jobs.tiny_weights", "train the start weights that the project ships"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb.
+
+    Returns:
+        0 done, 1 our fault, 2 the user's input, 3 finished with too many failures, 4 a service
+        stayed away, 130 stopped with Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if arguments else 2
+    verb, *rest = arguments
+    if verb not in VERBS:
+        print(f"longtake: unknown verb {verb!r}; longtake --help lists them", file=sys.stderr)
+        return 2
+    _quiet_libraries()
+    module = importlib.import_module(VERBS[verb][0])
+    parser = argparse.ArgumentParser(prog=f"longtake {verb}", description=VERBS[verb][1])
+    parser.add_argument("--debug", action="store_true", help="log more and show tracebacks")
+    module.add_arguments(parser)
+    args = parser.parse_args(rest)
+    logging.basicConfig(
+        level=logging.DEBUG if args.debug else logging.INFO,
+        format="%(message)s"
+        if not args.debug
+        else "%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+    _quiet_loggers()
+    try:
+        return int(module.run(args))
+    except VisError as error:
+        if args.debug:
+            raise
+        print(f"longtake {verb}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"\nlongtake {verb}: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # the reader of our output left, as in `longtake … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _usage() -> str:
+    lines = ["usage: longtake VERB [options]; longtake VERB --help says more", ""]
+    lines += [f"  {verb:<13} {text}" for verb, (_, text) in VERBS.items()]
+    return "\n".join(lines)
+
+
+def _quiet_libraries() -> None:
+    """Leaves standard error to this program; a variable that the user set stays."""
+    for name, value in {
+        "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+        "RAY_TRAIN_ENABLE_PRINT_DEPRECATION": "0",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
+        "GIT_PYTHON_REFRESH": "quiet",
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+def _quiet_loggers() -> None:
+    for name in ("ray", "mlflow", "alembic", "transformers", "urllib3", "botocore", "PIL"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

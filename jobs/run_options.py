@@ -1,0 +1,54 @@
+"""Options that the verbs of a run share."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelines.config import RunConfig
+    from pipelines.run_data import GivenData
+
+CONFIGS = Path(__file__).with_name("configs")
+
+
+def add_config_options(parser: argparse.ArgumentParser, default: str = "tiny") -> None:
+    """Declares which run file is read and what is changed in it."""
+    presets = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+    parser.add_argument(
+        "--config",
+        default=default,
+        metavar="FILE|PRESET",
+        help=f"run file, or one of {', '.join(presets)} (default {default})",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a setting by its dotted key; may be repeated",
+    )
+    parser.add_argument("--from-scratch", action="store_true", help="ignore start weights")
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the user's own data."""
+    parser.add_argument("--coco", type=Path, help="COCO folder or annotation file")
+    parser.add_argument("--vis", type=Path, help="YouTube-VIS style folder")
+    parser.add_argument("--videos", type=Path, help="folder of video files to annotate")
+
+
+def read_config(args: argparse.Namespace) -> "RunConfig":
+    """Reads the run file that the options name."""
+    from pipelines.config import load_run_config
+
+    preset = CONFIGS / f"{args.config}.yaml"
+    path = preset if preset.is_file() else Path(args.config)
+    overrides = [*args.set, *(["start_from=null"] if args.from_scratch else [])]
+    return load_run_config(path, overrides)
+
+
+def given_data(args: argparse.Namespace) -> "GivenData":
+    """Collects the user's own data."""
+    from pipelines.run_data import GivenData
+
+    return GivenData(args.coco, args.vis, args.videos)

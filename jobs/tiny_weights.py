@@ -1,0 +1,124 @@
+"""Trains the small start weights that the project ships (``make tiny-weights``).
+
+A Mask2Former learns slowly from nothing, and hub weights cannot be had everywhere. So the tiny
+segmentor is trained once on synthetic scenes, whose seeds no demonstration and no test uses, and
+is shipped without an embedding head: identity is what the demonstration itself must learn.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vis_core.structures import ClipBatch
+    from vis_core.systems.base import System
+
+# Demonstrations and tests use scene seeds below this number.
+FIRST_SEED = 1_000_000_000
+_DENSE_SEEDS = 5_000_000  # the scenes of the dense pretraining lie this far behind the others
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the verb."""
+    parser.add_argument("--out", type=Path, required=True, help="folder of the weights")
+    parser.add_argument("--steps", type=int, default=7_000, help="training steps")
+    parser.add_argument("--batch", type=int, default=8, help="images a step")
+    parser.add_argument("--seed", type=int, default=0, help="of the weights and the order")
+    parser.add_argument(
+        "--backbone-steps", type=int, default=600, help="steps of dense pretraining"
+    )
+    parser.add_argument("--save-every", type=int, default=1000, help="steps between snapshots")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains, saves ``weights.safetensors`` with its config, and writes the card."""
+    import torch
+
+    from jobs._dense_pretraining import pretrain_backbone
+    from pipelines.optimization import (
+        OptimizerSettings,
+        build_optimizer,
+        rate_factor,
+        set_rate,
+        train_step,
+    )
+    from vis_core.clips.scenes import CLASS_NAMES
+    from vis_core.config import tiny_minvis
+    from vis_core.systems.minvis import Minvis
+
+    torch.manual_seed(args.seed)
+    config = tiny_minvis(train_batch_norm=True)
+    system = Minvis(config, len(CLASS_NAMES)).train()
+    first_seed = FIRST_SEED + args.seed * 10_000_000
+    started = time.monotonic()
+    dense = _scene_batches(args.backbone_steps, 2 * args.batch, first_seed + _DENSE_SEEDS)
+    pretrain_backbone(system.segmentor, dense, args.backbone_steps, len(CLASS_NAMES))
+    settings = OptimizerSettings(
+        learning_rate=6e-4,
+        backbone_factor=1.0,
+        clip_norm=5.0,
+        warmup_steps=300,
+        schedule="cosine",
+    )
+    optimizer = build_optimizer(system, settings)
+    generator = torch.Generator().manual_seed(args.seed)
+    running: dict[str, float] = {}
+    batches = _scene_batches(args.steps, args.batch, first_seed)
+    for step, batch in enumerate(batches):
+        set_rate(optimizer, rate_factor(step, args.steps, settings))
+        values = train_step(
+            system, batch, optimizer, system.loss_weights, settings.clip_norm, generator
+        )
+        for name, value in values.items():
+            running[name] = 0.98 * running.get(name, value) + 0.02 * value
+        done = step + 1
+        if done % 100 == 0:
+            losses = " ".join(f"{name} {value:.3f}" for name, value in running.items())
+            rate = done / (time.monotonic() - started)
+            print(f"step {done}/{args.steps}  {losses}  {rate:.2f} it/s", flush=True)
+        if done % args.save_every == 0 or done == args.steps:
+            seconds = time.monotonic() - started
+            _save(args, system, running, done, seconds)
+    return 0
+
+
+def _scene_batches(num_steps: int, batch: int, first_seed: int) -> "Iterator[ClipBatch]":
+    """Renders one batch of still scenes a step in a process of its own."""
+    from torch.utils.data import DataLoader
+
+    from jobs._scene_loader import SceneBatches
+
+    yield from DataLoader(
+        SceneBatches(num_steps, batch, first_seed),
+        batch_size=None,
+        num_workers=1,
+        prefetch_factor=8,
+    )
+
+
+def _save(
+    args: argparse.Namespace, system: "System", losses: dict[str, float], steps: int, seconds: float
+) -> None:
+    from vis_core.clips.scenes import CLASS_NAMES, SceneSettings
+    from vis_core.formats.categories import Categories
+    from vis_core.systems.build import save_system
+
+    categories = Categories(tuple(range(1, len(CLASS_NAMES) + 1)), CLASS_NAMES)
+    save_system(args.out, system, categories)
+    card = {
+        "what": "tiny Mask2Former, start weights for demonstrations and tests",
+        "trained_on": "synthetic still scenes (vis_core/clips/scenes.py), one new scene an image",
+        "scene_settings": SceneSettings().model_dump(),
+        "first_scene_seed": FIRST_SEED + args.seed * 10_000_000,
+        "images_seen": steps * args.batch + args.backbone_steps * 2 * args.batch,
+        "backbone_steps": args.backbone_steps,
+        "steps": steps,
+        "seconds": round(seconds),
+        "seed": args.seed,
+        "smoothed_losses": {name: round(value, 4) for name, value in losses.items()},
+        "command": "make tiny-weights",
+    }
+    (args.out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
