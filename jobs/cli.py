@@ -1,4 +1,4 @@
-"""The command line ``longtake``: picks a verb, loads only its module, turns errors into one line."""
+"""The command line ``longtake``: picks a verb, loads its module, turns errors into one line."""
 
 import argparse
 import importlib

@@ -47,8 +47,8 @@ class SweepConfig(BaseModel):
 
     trials: int = Field(12, ge=1, description="Settings that are tried.")
     match_threshold: tuple[float, float] = Field((0.1, 0.8), description="Range, similarity.")
-    new_track_score: tuple[float, float] = Field((0.05, 0.7), description="Range, score.")
-    score_threshold: tuple[float, float] = Field((0.02, 0.5), description="Range, score.")
+    new_track_score: tuple[float, float] = Field((0.01, 0.7), description="Range, score.")
+    score_threshold: tuple[float, float] = Field((0.01, 0.5), description="Range, score.")
 
 
 class SyntheticConfig(BaseModel):

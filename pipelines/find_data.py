@@ -46,7 +46,8 @@ def find_coco(path: Path) -> AnnotatedFiles:
         folder = next((f for p in path.parents[:2] if (f := _images_below(p))), None)
         if folder is None:
             raise ConfigError(
-                f"{path}: no image folder beside it; expected one of {', '.join(_IMAGE_FOLDERS[:4])}"
+                f"{path}: no image folder beside it; expected one of "
+                f"{', '.join(_IMAGE_FOLDERS[:4])}"
             )
         return AnnotatedFiles(path, folder)
     names = [*path.glob("annotations/*.json"), *path.glob("*.json")]

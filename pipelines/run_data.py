@@ -141,9 +141,9 @@ def _users_data(
 
 
 def _stills(videos: VideoFiles, folder: Path) -> AnnotatedFiles:
-    """Writes a COCO file of some frames of the training videos; the pictures stay where they are."""
+    """Writes a COCO file of some frames of the training videos; the pictures stay put."""
     records, categories = read_youtube_vis(videos.train)
-    stills = []
+    stills: list[ImageRecord] = []
     for video in records:
         for t in range(0, len(video.file_names), _STILL_EVERY):
             shown = [

@@ -37,6 +37,8 @@ def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]
     if address:
         ray.init(address=address, logging_level=logging.WARNING)
     else:
+        # What Ray does anyway for a new local cluster, but said, so that it does not warn.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
         ray.init(
             address="local",
             # Logical: two more than the workers, so that data tasks never wait for training.

@@ -198,7 +198,7 @@ class _LossLog:
         kept = [row for row in read_losses(path) if _precedes(row, stage, first_step)]
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        os.replace(temporary, path)
+        temporary.replace(path)
 
     def add(self, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():

@@ -20,6 +20,7 @@ from vis_core.segmentors.selection import SelectionConfig
 MATCH = "system.association.match_threshold"
 NEW_TRACK = "system.association.new_track_score"
 SCORE = "system.selection.score_threshold"
+_STATE = "thresholds"
 
 
 @dataclass(frozen=True)
@@ -63,17 +64,18 @@ def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, A
         NEW_TRACK: tune.uniform(*sweep.new_track_score),
         SCORE: tune.uniform(*sweep.score_threshold),
     }
-    start = {
+    start: dict[str, float | None] = {
         MATCH: job.system.association.match_threshold,
         NEW_TRACK: job.system.association.new_track_score,
         SCORE: job.system.selection.score_threshold,
     }
     search = OptunaSearch(metric="ap", mode="max", seed=config.seed, points_to_evaluate=[start])
     trainable = tune.with_resources(tune.with_parameters(_trial, job=job), {"cpu": 1})
-    storage = str(out.absolute())
-    if tune.Tuner.can_restore(os.path.join(storage, "thresholds")):
+    storage = out.absolute()
+    state = str(storage / _STATE)
+    if tune.Tuner.can_restore(state):
         tuner = tune.Tuner.restore(
-            os.path.join(storage, "thresholds"),
+            state,
             trainable=trainable,
             resume_unfinished=True,
             resume_errored=True,
@@ -87,7 +89,7 @@ def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, A
                 num_samples=sweep.trials,
                 max_concurrent_trials=max(1, os.cpu_count() or 1),
             ),
-            run_config=tune.RunConfig(name="thresholds", storage_path=storage, verbose=0),
+            run_config=tune.RunConfig(name=_STATE, storage_path=str(storage), verbose=0),
         )
     grid = tuner.fit()
     return _summary(grid, start, out / "sweep.json")
@@ -139,9 +141,9 @@ def _trial(values: dict[str, float], job: SweepJob) -> dict[str, float]:
         return {"ap": score_cached(job, system, Path(folder) / "results.json")}
 
 
-def _summary(grid: Any, start: dict[str, float], path: Path) -> dict[str, Any]:
+def _summary(grid: Any, start: dict[str, float | None], path: Path) -> dict[str, Any]:
     """Writes the table of trials, best first; ties go to the setting as it stood."""
-    trials = [
+    trials: list[dict[str, Any]] = [
         {"values": dict(result.config), "ap": float(result.metrics["ap"])}
         for result in grid
         if result.error is None and result.metrics and "ap" in result.metrics

@@ -1,7 +1,7 @@
 """The whole road as steps on one run folder; each step leaves alone what it finds finished.
 
-config.yaml   data/   pseudo/   models/<stage>/   losses.jsonl   stages.json   sweep/   models/final/
-evaluation.json   tracking.db   annotations/   overlays/   report.html
+config.yaml   data/   pseudo/   models/<stage>/   losses.jsonl   stages.json   sweep/
+models/final/   evaluation.json   tracking.db   annotations/   overlays/   report.html
 """
 
 import json

@@ -122,7 +122,8 @@ class Clip:
         expected = (frames, len(self.labels), height, width)
         if self.masks.shape != expected or self.masks.dtype != bool:
             raise ValueError(
-                f"masks must be {expected} of bool, but got {self.masks.shape} of {self.masks.dtype}"
+                f"masks must be {expected} of bool, but got {self.masks.shape} "
+                f"of {self.masks.dtype}"
             )
 
     def __len__(self) -> int:
@@ -131,8 +132,7 @@ class Clip:
     @property
     def present(self) -> np.ndarray:
         """(T, G) bool: which instance shows at least one pixel in which frame."""
-        shown: np.ndarray = self.masks.any(axis=(2, 3))
-        return shown
+        return np.asarray(self.masks.any(axis=(2, 3)))
 
 
 @dataclass(frozen=True)

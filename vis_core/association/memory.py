@@ -31,6 +31,14 @@ class MemoryBank:
         next_id: The id that the next new track gets; ids are never used again.
     """
 
+    history: Tensor
+    history_scores: Tensor
+    stored: Tensor
+    fused: Tensor
+    momentum: Tensor
+    seen: Tensor
+    unseen: Tensor
+
     def __init__(self, config: AssociationConfig) -> None:
         self.config = config
         self.reset()

@@ -2,7 +2,7 @@
 
 For demonstrations, tests and start weights where no data is given. A scene is a function of its
 settings and one seed. It holds what makes video instance segmentation hard: occlusion, entry and
-exit, look-alike instances, deformation and camera motion. Reading and writing files lives elsewhere.
+exit, look-alike instances, deformation and camera motion. Files are read and written elsewhere.
 """
 
 from collections.abc import Callable
@@ -134,7 +134,7 @@ def _render_frame(
     offset: np.ndarray,
     t: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws the actors back to front; returns the image (H, W, 3) and who owns each pixel (H, W)."""
+    """Draws the actors back to front; gives the image (H, W, 3) and each pixel's owner (H, W)."""
     center = ((settings.width - 1) / 2, (settings.height - 1) / 2)
     whole = np.array([background.shape[1] - 1, background.shape[0] - 1]) / 2
     window = whole + np.clip(offset, -whole / 2, whole / 2)

@@ -1,4 +1,4 @@
-"""Contrastive losses between anchors, positives and negatives. All are dot products, no temperature.
+"""Contrastive losses between anchors, positives and negatives. Dot products, no temperature.
 
 IDOL Eq. 4 is the log of a double sum, STC Eq. 3 a sum of logs; they agree only for one positive.
 """

@@ -103,7 +103,7 @@ def match_layers(
     sampling: PointSampling,
     generator: torch.Generator | None = None,
 ) -> list[list[Tensor]]:
-    """Matches every frame of every layer; result[layer][frame] is the (G,) query of each instance."""
+    """Matches each frame of each layer; result[layer][frame] is the (G,) query of each instance."""
     num_layers, num_frames = predictions.class_logits.shape[:2]
     device = predictions.class_logits.device
     matched: list[list[Tensor]] = []

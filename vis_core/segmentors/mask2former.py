@@ -74,6 +74,9 @@ class SegmentorOutput:
 class Mask2Former(nn.Module):
     """Turns images into queries with classes and masks."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, settings: Mask2FormerSettings, num_classes: int) -> None:
         super().__init__()
         self.settings = settings

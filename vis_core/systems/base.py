@@ -7,12 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from vis_core.association.associator import Associator
+from vis_core.config import QuerySystemConfig
 from vis_core.geometry.masks import InputSize
 from vis_core.structures import ClipBatch, Instances
 
 
 class System(nn.Module, ABC):
     """Binds a segmentor, a criterion and an association rule: one paper."""
+
+    config: QuerySystemConfig
 
     @abstractmethod
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:

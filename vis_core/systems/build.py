@@ -5,7 +5,6 @@ nothing that can run. Loading checks names, shapes and finiteness before a tenso
 """
 
 import json
-import os
 import uuid
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def save_system(folder: Path, system: System, categories: Categories) -> None:
     weights = {name: tensor.contiguous() for name, tensor in system.state_dict().items()}
     temporary = folder / f".{WEIGHTS_FILE}-{uuid.uuid4().hex}"
     save_file(weights, temporary)
-    os.replace(temporary, folder / WEIGHTS_FILE)
+    temporary.replace(folder / WEIGHTS_FILE)
     _write_json(folder / CONFIG_FILE, config.model_dump(mode="json", by_alias=True))
     _write_json(folder / CATEGORIES_FILE, categories.to_json())
 
@@ -163,4 +162,4 @@ def _read_text(path: Path) -> str:
 def _write_json(path: Path, value: object) -> None:
     temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -1,0 +1,63 @@
+"""Trains the stages of a run file: data, pseudo-videos, stage after stage, a score after each."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.run_options import add_config_options, add_data_options, given_data, read_config
+
+if TYPE_CHECKING:
+    from pipelines.config import RunConfig
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the verb."""
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--dry-run", action="store_true", help="check everything, start nothing")
+    parser.add_argument("--max-frames", type=int, help="frames of each scored video")
+    parser.add_argument("--address", help="of a running Ray cluster; default: this machine")
+    add_data_options(parser)
+    add_config_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains what is not trained yet; the same command resumes a run that was stopped."""
+    from pipelines.run_data import check_given
+
+    config = read_config(args)
+    given = given_data(args)
+    check_given(given)
+    if args.dry_run:
+        print("\n".join(_plan(config)))
+        return 0
+    from pipelines import whole_run as steps
+    from pipelines.runtime import ray_session
+
+    whole = steps.Run(args.out, config, given, args.max_frames)
+    steps.open_run(whole)
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    data = steps.prepare(whole)
+    for note in data.notes:
+        print(f"note: {note}")
+    with ray_session(config.ray, args.address):
+        pseudo = steps.make_pseudo_videos(whole, data)
+        for stage in steps.train(whole, data, pseudo):
+            print(f"{stage.name:<10} AP {stage.metrics.get('ap', -1):.3f}  {stage.model}")
+    print(f"next: longtake tune --run {args.out}")
+    return 0
+
+
+def _plan(config: "RunConfig") -> list[str]:
+    """Says what would be trained, after the start weights were found."""
+    from pipelines.stages import start_folder
+
+    start = start_folder(config)
+    lines = [f"{config.system.name} starts from {start or 'random weights'}"]
+    clips = config.ray.num_workers
+    lines += [
+        f"stage {stage.name}: {stage.steps} steps of {stage.batch_size * clips} clips "
+        f"({stage.clips}), learning rate {stage.optimizer.learning_rate:g}"
+        for stage in config.stages
+    ]
+    return [*lines, "nothing was started (--dry-run)"]
