@@ -1,6 +1,7 @@
 """Sweeps the thresholds of selection and association on cached instances with Ray Tune."""
 
 import json
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,7 @@ def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, A
     from ray import tune
     from ray.tune.search.optuna import OptunaSearch
 
+    logging.getLogger("optuna").setLevel(logging.ERROR)
     sweep = config.sweep
     space = {
         MATCH: tune.uniform(*sweep.match_threshold),

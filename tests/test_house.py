@@ -1,0 +1,53 @@
+"""The rooms of the house: imports go down only, heavy packages stay where they belong."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# room -> what it must never import
+FORBIDDEN = {
+    "vis_core": {"pipelines", "jobs", "ray", "mlflow", "boto3", "kfp", "tests"},
+    "pipelines": {"jobs", "kfp", "tests"},
+    "jobs": {"tests"},
+}
+MODULES = [path for room in FORBIDDEN for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+def imported_packages(path: Path) -> set[str]:
+    """Top-level names of every import of a file, also of those inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down_only(path: Path) -> None:
+    room = path.relative_to(ROOT).parts[0]
+    assert not imported_packages(path) & FORBIDDEN[room]
+
+
+def test_top_level_is_the_agreed_one() -> None:
+    import subprocess
+
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split("\n")
+    if not any(listed):
+        pytest.skip("not a git checkout")
+    folders = {name.split("/")[0] for name in listed if "/" in name and not name.startswith(".")}
+    assert folders <= {"pipelines", "vis_core", "jobs", "infra", "tests", "docs"}
+
+
+def test_shipped_weights_are_small_and_load() -> None:
+    from vis_core.systems.build import load_system
+
+    folder = ROOT / "vis_core" / "weights" / "tiny"
+    assert (folder / "weights.safetensors").stat().st_size < 8_000_000
+    assert not load_system(folder).training

@@ -1,0 +1,120 @@
+"""Every decision of the authors' trackers on recorded videos (reference ctvis/, sections 1, 3)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import reference_cases
+from vis_core.association.associator import Associator
+from vis_core.association.settings import AssociationConfig
+from vis_core.segmentors.selection import SelectionConfig, select_instances
+from vis_core.structures import Instances
+
+CASES = reference_cases("ctvis/tracker_*.npz")
+# what the release calls its memories -> what we call them
+MEMORIES = {
+    "similarity_guided": "similarity_guided",
+    "momentum": "momentum",
+    "last": "latest",
+    "temporally_weighted_softmax": "temporally_weighted_released",
+}
+
+
+def read_case(path: Path) -> tuple[dict, dict, dict]:
+    """The recorded values, the inputs they came from, and the authors' configuration."""
+    case = json.loads((path.parent / "tracker_cases.json").read_text())[path.stem]
+    with np.load(path) as file:
+        values = dict(file)
+    with np.load(path.parent / case["inputs_in"]) as file:
+        inputs = {name: file[name] for name in file if name.startswith("in_")}
+    return values, inputs, case["config"]
+
+
+def frame_instances(inputs: dict, frame: int) -> Instances:
+    """All queries of a frame; the score is that of the best class."""
+    logits = torch.from_numpy(inputs["in_pred_logits"][frame])
+    class_scores = logits.softmax(dim=1)[:, :-1]
+    masks = torch.from_numpy(inputs["in_pred_masks"][frame])
+    embeddings = torch.from_numpy(inputs["in_pred_embeds"][frame])
+    return Instances(class_scores.amax(dim=1), class_scores, masks, embeddings)
+
+
+def associator(config: dict) -> Associator:
+    """Ours with the settings of a case."""
+    return Associator(
+        AssociationConfig(
+            memory=MEMORIES[config["embed_type"]],
+            similarity=config["match_metric"],
+            assignment=config["match_type"],
+            match_threshold=config["match_score_thr"],
+            new_track_score=config["init_score_thr"],
+            history_length=config["maximum_cache"],
+            max_unseen_frames=config["num_dead_frames"],
+            frame_weighting=config["frame_weight"],
+        )
+    )
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_ids_are_those_of_the_release(path: Path) -> None:
+    values, inputs, config = read_case(path)
+    selection = SelectionConfig(
+        score_threshold=config["inference_select_thr"], nms_iou=config["mask_nms_thr"]
+    )
+    ours = associator(config)
+    wanted_ids = values["ids_per_query"]
+    for frame, wanted in enumerate(wanted_ids):
+        everything = frame_instances(inputs, frame)
+        # the query index travels as one more class score, so that it is selected along
+        index = torch.arange(len(everything))[:, None] * 1e-6 - 1
+        marked = Instances(
+            everything.scores,
+            torch.cat([everything.class_scores, index], dim=1),
+            everything.mask_logits,
+            everything.embeddings,
+        )
+        selected = select_instances(marked, selection)
+        kept = ((selected.class_scores[:, -1] + 1) * 1e6).round().long()
+        assert kept.tolist() == values[f"f{frame:02d}_kept"].tolist()
+        named, ids = ours.step(selected)
+        queries = ((named.class_scores[:, -1] + 1) * 1e6).round().long()
+        found = np.full(len(everything), -1)
+        found[queries.numpy()] = ids.numpy()
+        assert found.tolist() == wanted.tolist(), f"frame {frame}"
+        bank = values[f"f{frame:02d}_bank_ids_after"]
+        assert sorted(ours.memory.ids.tolist()) == sorted(bank.tolist()), f"frame {frame}"
+        following = f"f{frame + 1:02d}_mem_embeds"
+        if following in values:
+            order = np.argsort(values[f"f{frame + 1:02d}_mem_ids"])
+            np.testing.assert_allclose(
+                ours.memory.read().numpy(), values[following][order], atol=1e-5
+            )
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("path", reference_cases("ctvis/minvis_?.npz"), ids=lambda path: path.stem)
+def test_permutations_are_those_of_minvis(path: Path) -> None:
+    with np.load(path) as file:
+        embeddings = torch.from_numpy(file["in_pred_embds"][0]).permute(1, 2, 0)
+        permutations = file["permutations"]
+    ours = Associator(
+        AssociationConfig(
+            memory="latest",
+            similarity="cosine",
+            assignment="hungarian",
+            match_threshold=None,
+            new_track_score=0,
+        )
+    )
+    count = embeddings.shape[1]
+    ones = torch.ones(count)
+    blank = torch.zeros(count, 1, 1)
+    for frame, row in enumerate(embeddings):
+        named, ids = ours.step(Instances(ones, ones[:, None], blank, row))
+        assert len(named) == count
+        if frame:
+            assert ids.argsort().tolist() == permutations[frame - 1].tolist()
