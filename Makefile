@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= runs/demo
 DEMO_OPTIONS := $(if $(COCO),--coco "$(COCO)") $(if $(VIS),--vis "$(VIS)") $(if $(VIDEOS),--videos "$(VIDEOS)") $(if $(QUICK),--quick)
 
-.PHONY: demo test check install tiny-weights bench-eval bench-association clean
+.PHONY: demo test check install tiny-weights bench-eval clean
 
 demo: install
 	$(BIN)/longtake demo --out "$(OUT)" $(DEMO_OPTIONS)
@@ -31,10 +31,7 @@ tiny-weights: install
 	$(BIN)/longtake tiny-weights --out vis_core/weights/tiny
 
 bench-eval: install
-	$(BIN)/python tests/benchmarks/bench_eval.py
-
-bench-association: install
-	$(BIN)/python tests/benchmarks/bench_association.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_eval.py --videos 200 2000 $(if $(REFERENCE),--reference "$(REFERENCE)")
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

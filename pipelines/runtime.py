@@ -18,6 +18,8 @@ _LOCAL_ENVIRONMENT = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
 
+_TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
+
 
 @contextmanager
 def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]:
@@ -37,8 +39,8 @@ def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]
     if address:
         ray.init(address=address, logging_level=logging.WARNING)
     else:
-        # What Ray does anyway for a new local cluster, but said, so that it does not warn.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        # Ray makes a token for a new local cluster and warns that it did; nobody has to act.
+        logging.getLogger(_TOKEN_LOGGER).setLevel(logging.ERROR)
         ray.init(
             address="local",
             # Logical: two more than the workers, so that data tasks never wait for training.
