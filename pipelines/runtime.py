@@ -14,6 +14,8 @@ _LOCAL_ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
+    # The raylet warns at four times this, which is 2 on a laptop: data, training and sweep pass 8.
+    "RAY_worker_maximum_startup_concurrency": "4",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }

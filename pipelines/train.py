@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -113,7 +114,7 @@ def train_worker(arguments: dict[str, Any]) -> None:
             step_generator(job.config.seed, rank, step),
         )
         if losses:
-            losses.add(step + 1, values | {"rate": rate})
+            losses.add(step + 1, values | {"rate": rate}, last=step + 1 == job.stage.steps)
         if (step + 1) % job.stage.checkpoint_every == 0 or step + 1 == job.stage.steps:
             _report(system, optimizer, job, step + 1, rank, values)
 
@@ -138,17 +139,27 @@ def _in_order() -> Any:
 
 
 def _fit(trainer: Any) -> Any:
-    """Runs the trainer; an error of a worker's own kind comes out as itself."""
+    """Runs the trainer; an error of a worker's own kind comes out as itself.
+
+    Ray Train puts its own handler on Ctrl-C, which stops the workers in order and then asks the
+    process to exit with 0; here it stays what it is everywhere else, a KeyboardInterrupt.
+    """
     from ray.train import TrainingFailedError
 
+    handler = signal.getsignal(signal.SIGINT)
     try:
         return trainer.fit()
+    except SystemExit as stopped:
+        raise KeyboardInterrupt from stopped
     except TrainingFailedError as error:
         causes = getattr(error, "worker_failures", {})
         for cause in causes.values():
             if "TrainingDivergedError" in repr(cause):
                 raise TrainingDivergedError(str(cause).strip().splitlines()[-1]) from error
         raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
 
 
 def _restore(system: System, optimizer: torch.optim.Optimizer) -> int:
@@ -200,11 +211,11 @@ class _LossLog:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
         temporary.replace(path)
 
-    def add(self, step: int, values: dict[str, float]) -> None:
+    def add(self, step: int, values: dict[str, float], last: bool) -> None:
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.count += 1
-        if self.count == _LOG_EVERY:
+        if last or self.count == _LOG_EVERY:
             row: dict[str, Any] = {"stage": self.stage, "step": step}
             row |= {f"train/loss/{n}": v / self.count for n, v in self.sums.items()}
             row["time/step_s"] = (time.monotonic() - self.started) / self.count

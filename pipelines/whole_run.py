@@ -16,7 +16,11 @@ from pipelines.config import RunConfig, digest, flatten, to_yaml
 from pipelines.evaluate import LabelledVideos, score_model
 from pipelines.instance_cache import cache_instances
 from pipelines.overlays import OverlayJob, draw_overlays
-from pipelines.pseudo_videos import generate_pseudo_videos, num_pseudo_clips
+from pipelines.pseudo_videos import (
+    find_pseudo_videos,
+    generate_pseudo_videos,
+    num_pseudo_clips,
+)
 from pipelines.registry import register_model, resolve_model
 from pipelines.run_data import GivenData, RunData, prepare_data
 from pipelines.stages import StageResult, TrainingPlace, run_stages
@@ -122,6 +126,11 @@ def make_pseudo_videos(run: Run, data: RunData) -> Path:
         data.images.annotations, data.images.folder, data.categories, check_images=False
     )
     config = run.config
+    if find_pseudo_videos(
+        records, data.categories, config.pseudo, out, config.seed, config.clips_per_image
+    ):
+        _log.info("pseudo-videos are finished, nothing to do")
+        return out
     with Progress(
         num_pseudo_clips(records, config.clips_per_image), "clips", "pseudo-videos"
     ) as progress:
@@ -211,6 +220,8 @@ def annotate(run: Run, data: RunData, model_uri: str) -> AnnotateSummary:
         num_workers=os.cpu_count(),
         max_frames=run.max_frames,
     )
+    if summary.interrupted:
+        raise KeyboardInterrupt
     rows = []
     for row in summary.rows:
         document = run.folder / "annotations" / row.result

@@ -38,6 +38,7 @@ class Progress:
         self._start_s = self._line_s = clock()
         self._note = ""
         self._line = ""
+        self._line_done = -1
         self._bar = self._new_bar() if self._stream.isatty() else None
 
     def update(self, amount: int = 1, note: str | None = None) -> None:
@@ -57,10 +58,10 @@ class Progress:
             self._write_line()
 
     def close(self) -> None:
-        """Shows the last state."""
+        """Shows the last state, unless the last line said it already."""
         if self._bar is not None:
             self._bar.close()
-        else:
+        elif self._line_done != self.done:
             self._write_line()
 
     def __enter__(self) -> Self:
@@ -90,7 +91,7 @@ class Progress:
         self._line_s = self._clock()
         line = self.describe()
         if line != self._line:
-            self._line = line
+            self._line, self._line_done = line, self.done
             self._stream.write(line + "\n")
             self._stream.flush()
 
