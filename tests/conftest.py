@@ -11,7 +11,8 @@ IN_CI = os.environ.get("CI", "").lower() == "true"
 
 def reference_dir() -> Path:
     """The folder of reference vectors: LONGTAKE_REFERENCE_DIR, else the copy in tests/golden."""
-    return Path(os.environ.get("LONGTAKE_REFERENCE_DIR") or ROOT / "tests" / "golden")
+    named = os.environ.get("LONGTAKE_REFERENCE_DIR")
+    return Path(named).resolve() if named else ROOT / "tests" / "golden"
 
 
 def reference_cases(pattern: str) -> list[Path]:
@@ -25,7 +26,7 @@ def reference_cases(pattern: str) -> list[Path]:
 def data_dir_or_none() -> Path | None:
     """The data folder if it is there."""
     folder = Path(os.environ.get("LONGTAKE_DATA_DIR") or ROOT.parent / "shared" / "data")
-    return folder if folder.is_dir() else None
+    return folder.resolve() if folder.is_dir() else None
 
 
 @pytest.fixture(scope="session")

@@ -242,12 +242,14 @@ def test_hostile_videos_cost_only_themselves(tmp_path, model, data_dir):
 
 
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
 from pipelines.annotate import annotate_archive
 from tests.pipelines import toy_loaders
 from tests.pipelines.toy_archive import toy_model
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     root = Path(sys.argv[1])
     summary = annotate_archive(
         root / "videos", root / "out", toy_model(root / "model"),
