@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,11 +15,13 @@ from pipelines.optimization import OptimizerSettings
 from pipelines.yaml_strict import parse_yaml, read_yaml_mapping
 from vis_core.clips.scenes import SceneSettings
 from vis_core.clips.settings import AugmentConfig, PseudoConfig
-from vis_core.config import CtvisConfig, SystemConfig
+from vis_core.config import CtvisConfig, MinvisConfig, SystemConfig
 from vis_core.errors import ConfigError
 from vis_core.inference.settings import InferenceConfig
 
 _SECTION = ConfigDict(frozen=True, extra="forbid")
+_SYSTEM_KEYS = CtvisConfig.model_fields.keys() | MinvisConfig.model_fields.keys()
+_PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
 class StageConfig(BaseModel):
@@ -80,7 +83,7 @@ class RunConfig(BaseModel):
 
     model_config = _SECTION
 
-    seed: int = Field(0, ge=0, description="Of everything random.")
+    seed: int = Field(0, ge=0, lt=1 << 32, description="Of everything random.")
     system: SystemConfig = Field(default_factory=CtvisConfig)
     start_from: str | None = Field(
         None, description="Model folder to start stage 1 from; 'tiny' names the shipped weights."
@@ -113,9 +116,13 @@ def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def parse_run_config(values: Mapping[str, Any], source: str) -> RunConfig:
-    """Checks plain values against the schema."""
+    """Checks plain values against the schema.
+
+    Strictly: a number in quotes is text, ``true`` is no number, and nothing is converted.
+    """
+    refuse_secrets(values, source)
     try:
-        return RunConfig.model_validate(values)
+        return RunConfig.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         raise ConfigError(_explain(error, source)) from error
 
@@ -171,19 +178,47 @@ def _apply(values: dict[str, Any], override: str) -> None:
     place[last] = parse_yaml(text, f"--set {key}")
 
 
+def refuse_secrets(values: Mapping[str, Any], source: str) -> None:
+    """Refuses a run that holds a password, without repeating it.
+
+    A config is logged, stored with the model and sent to the cluster: the wrong place for one.
+
+    Raises:
+        ConfigError: A value is a URL with a user and password in it.
+    """
+    for key, value in _walk(values, ()):
+        if isinstance(value, str) and _PASSWORD_IN_URL.search(value):
+            raise ConfigError(
+                f"{source}: {key} holds a password; give secrets through the environment "
+                "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile"
+            )
+
+
 def _explain(error: ValidationError, source: str) -> str:
     """Turns pydantic's findings into lines with the dotted key, expected, found and a guess."""
-    lines = []
-    for finding in error.errors():
-        path = ".".join(str(part) for part in finding["loc"]) or "(the whole file)"
-        if finding["type"] == "extra_forbidden":
-            near = get_close_matches(str(finding["loc"][-1]), sorted(_known_keys()), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            lines.append(f"{source}: unknown key {path!r}{hint}")
-        else:
-            found = "" if finding["type"] == "missing" else f", found {finding['input']!r:.80}"
-            lines.append(f"{source}: {path}: {finding['msg'].lower()}{found}")
-    return "\n".join(lines[:20])
+    # what was written wrong comes before what was not written
+    findings = sorted(error.errors(), key=lambda finding: finding["type"] == "missing")
+    return "\n".join(f"{source}: {line}" for finding in findings[:20] for line in _lines(finding))
+
+
+def _lines(finding: Any) -> Iterator[str]:
+    path = _dotted(finding["loc"])
+    if finding["type"] == "extra_forbidden":
+        near = get_close_matches(str(finding["loc"][-1]), sorted(_known_keys()), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        for key, _ in _walk(finding["input"], tuple(path.split("."))):
+            yield f"unknown key {key!r}{hint}"
+    else:
+        found = "" if finding["type"] == "missing" else f", found {finding['input']!r:.80}"
+        yield f"{path}: {finding['msg'].lower()}{found}"
+
+
+def _dotted(location: tuple[str | int, ...]) -> str:
+    """Spells a place as users do: without the names that pydantic gives to union members."""
+    parts = [str(part) for part in location]
+    if parts[:1] == ["system"] and parts[1:2] and parts[1] not in _SYSTEM_KEYS:
+        del parts[1]
+    return ".".join(parts) or "(the whole file)"
 
 
 def _known_keys() -> set[str]:

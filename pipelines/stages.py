@@ -109,12 +109,19 @@ def start_folder(config: RunConfig) -> Path | None:
     if config.start_from is None:
         return None
     folder = TINY_WEIGHTS if config.start_from == "tiny" else Path(config.start_from)
-    if not (folder / "weights.safetensors").is_file():
+    if not _is_file(folder / "weights.safetensors"):
         raise ConfigError(
-            f"start_from: {folder} holds no weights.safetensors; give a model folder, 'tiny', or "
-            "null for random weights"
+            f"start_from: {str(folder):.200} holds no weights.safetensors; "
+            "give a model folder, 'tiny', or null for random weights"
         )
     return folder
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def clip_source(

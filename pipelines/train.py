@@ -129,7 +129,8 @@ def first_weights(job: StageJob) -> System:
 
 def step_generator(seed: int, rank: int, step: int) -> torch.Generator:
     """Makes the generator of one step, so that a resumed run draws the same points and noise."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + rank) * 10_000_019 + step)
+    mixed = (seed * 1_000_003 + rank) * 10_000_019 + step
+    return torch.Generator().manual_seed(mixed % (1 << 63))
 
 
 def _in_order() -> Any:

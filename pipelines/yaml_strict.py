@@ -4,6 +4,7 @@ PyYAML's defaults read ``1e-4`` as text, ``on`` as true and ``010`` as 8, and ke
 equal keys in silence; an alias bomb parses at once and never ends when it is walked.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,14 @@ class _StrictLoader(yaml.SafeLoader):
         self.depth -= 1
         return node
 
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        value = super().construct_yaml_float(node)
+        if not math.isfinite(value):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{node.value} is too large for a number", node.start_mark
+            )
+        return value
+
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
@@ -50,6 +59,8 @@ class _StrictLoader(yaml.SafeLoader):
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:float", _StrictLoader.construct_yaml_float)
 
 _WORDS = {
     "tag:yaml.org,2002:null": (r"^(?:null|~|)$", "n~"),
@@ -85,7 +96,7 @@ def parse_yaml(text: str, source: str) -> Any:
         where = f"{source}, line {mark.line + 1}" if mark else source
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise ConfigError(f"{where}: {problem}") from error
-    except ValueError as error:
+    except ValueError as error:  # an integer with more digits than Python reads
         raise ConfigError(f"{source}: {error}") from error
     except RecursionError as error:
         raise ConfigError(f"{source}: nested too deep") from error
