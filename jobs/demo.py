@@ -6,7 +6,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.run_options import add_config_options, add_data_options, given_data, read_config
+from jobs.run_options import (
+    absolute_path,
+    add_config_options,
+    add_data_options,
+    given_data,
+    read_config,
+)
 
 if TYPE_CHECKING:
     from pipelines.whole_run import Run
@@ -14,7 +20,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the verb."""
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the run")
+    parser.add_argument(
+        "--out", type=absolute_path, default=Path("runs/demo").absolute(), help="folder of the run"
+    )
     parser.add_argument("--quick", action="store_true", help="a tenth of the training")
     parser.add_argument("--max-frames", type=int, help="frames of each annotated video")
     parser.add_argument("--address", help="of a running Ray cluster; default: this machine")

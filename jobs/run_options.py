@@ -30,11 +30,19 @@ def add_config_options(parser: argparse.ArgumentParser, default: str = "tiny") -
     parser.add_argument("--from-scratch", action="store_true", help="ignore start weights")
 
 
+def absolute_path(text: str) -> Path:
+    """Reads a path of the command line so that it means the same in every worker.
+
+    Ray Train's workers run in folders of their own.
+    """
+    return Path(text).absolute()
+
+
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Declares the user's own data."""
-    parser.add_argument("--coco", type=Path, help="COCO folder or annotation file")
-    parser.add_argument("--vis", type=Path, help="YouTube-VIS style folder")
-    parser.add_argument("--videos", type=Path, help="folder of video files to annotate")
+    parser.add_argument("--coco", type=absolute_path, help="COCO folder or annotation file")
+    parser.add_argument("--vis", type=absolute_path, help="YouTube-VIS style folder")
+    parser.add_argument("--videos", type=absolute_path, help="folder of video files to annotate")
 
 
 def read_config(args: argparse.Namespace) -> "RunConfig":

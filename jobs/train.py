@@ -2,10 +2,15 @@
 
 import argparse
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.run_options import add_config_options, add_data_options, given_data, read_config
+from jobs.run_options import (
+    absolute_path,
+    add_config_options,
+    add_data_options,
+    given_data,
+    read_config,
+)
 
 if TYPE_CHECKING:
     from pipelines.config import RunConfig
@@ -13,7 +18,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the verb."""
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--out", type=absolute_path, required=True, help="folder of the run")
     parser.add_argument("--dry-run", action="store_true", help="check everything, start nothing")
     parser.add_argument("--max-frames", type=int, help="frames of each scored video")
     parser.add_argument("--address", help="of a running Ray cluster; default: this machine")

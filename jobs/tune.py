@@ -1,12 +1,15 @@
 """Sweeps the thresholds of association on the validation videos of a trained run."""
 
 import argparse
-from pathlib import Path
+
+from jobs.run_options import absolute_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the verb."""
-    parser.add_argument("--run", type=Path, required=True, help="folder that longtake train made")
+    parser.add_argument(
+        "--run", type=absolute_path, required=True, help="folder that longtake train made"
+    )
     parser.add_argument("--address", help="of a running Ray cluster; default: this machine")
 
 

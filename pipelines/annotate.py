@@ -164,14 +164,15 @@ def _annotate_pending(
         num_failed = 0
 
         def note(num_frames: int) -> None:
-            progress.update(0, f"{num_frames} frames, {num_failed} failed")
+            frames = max(num_frames, summary.num_frames)
+            progress.update(0, f"{frames} frames, {num_failed} failed")
 
         with closing(pool.run(pending, note)) as outcomes:
             for row in outcomes:
                 summary.rows.append(row)
                 summary.num_frames += row.num_frames
                 num_failed += row.status != "done"
-                progress.update(1)
+                progress.update(1, f"{summary.num_frames} frames, {num_failed} failed")
 
 
 def _summary_of(

@@ -108,7 +108,7 @@ def start_folder(config: RunConfig) -> Path | None:
     """
     if config.start_from is None:
         return None
-    folder = TINY_WEIGHTS if config.start_from == "tiny" else Path(config.start_from)
+    folder = TINY_WEIGHTS if config.start_from == "tiny" else Path(config.start_from).absolute()
     if not _is_file(folder / "weights.safetensors"):
         raise ConfigError(
             f"start_from: {str(folder):.200} holds no weights.safetensors; "

@@ -7,6 +7,8 @@ import torch.nn.functional as functional
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+UNMATCHED = -1
+
 
 @dataclass(frozen=True)
 class MatchingWeights:
@@ -52,18 +54,14 @@ def hungarian_matching(cost: Tensor) -> Tensor:
     """Gives each true instance the query that makes the whole cost least.
 
     Args:
-        cost: (Q, G) with G <= Q; not finite values count as very dear.
+        cost: (Q, G); not finite values count as very dear.
 
     Returns:
-        (G,) int64 query index of each true instance, on the device of ``cost``.
+        (G,) int64 query index of each true instance, on the device of ``cost``; ``UNMATCHED`` for
+        the dearest G - Q instances of a frame that shows more than there are queries.
     """
-    if cost.shape[1] > cost.shape[0]:
-        raise ValueError(
-            f"a frame holds {cost.shape[1]} instances but the segmentor has only {cost.shape[0]} "
-            "queries; raise system.segmentor.num_queries"
-        )
     safe = torch.nan_to_num(cost.detach().float(), nan=1e10, posinf=1e10, neginf=-1e10)
     query, instance = linear_sum_assignment(safe.cpu().numpy())
-    matched = torch.empty(cost.shape[1], dtype=torch.int64)
+    matched = torch.full((cost.shape[1],), UNMATCHED)
     matched[torch.from_numpy(instance)] = torch.from_numpy(query)
     return matched.to(cost.device)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vis_core.criterion.classification import query_class_loss
 from vis_core.criterion.hungarian_matching import (
+    UNMATCHED,
     MatchingWeights,
     hungarian_matching,
     matching_cost,
@@ -67,9 +68,10 @@ def query_losses(
 
     Returns:
         The unweighted losses ``class``, ``mask``, ``dice``, and for each frame the (G,) query that
-        the last layer matched with each instance.
+        the last layer matched with each instance, or ``UNMATCHED``.
     """
     matched = match_layers(predictions, targets, sampling, generator)
+    found = [[query != UNMATCHED for query in frames] for frames in matched]
     num_layers, num_frames, num_queries = predictions.class_logits.shape[:3]
     num_classes = predictions.class_logits.shape[3] - 1
     device = predictions.class_logits.device
@@ -78,16 +80,16 @@ def query_losses(
     for layer in range(num_layers):
         wanted = torch.full((num_frames, num_queries), num_classes, device=device)
         for frame, target in enumerate(targets):
-            wanted[frame, matched[layer][frame]] = target.labels
+            kept = found[layer][frame]
+            wanted[frame, matched[layer][frame][kept]] = target.labels[kept]
         class_losses.append(
             query_class_loss(predictions.class_logits[layer], wanted, no_object_weight)
         )
-    chosen = [
-        predictions.mask_logits[layer, frame, matched[layer][frame]]
-        for layer, frame in product(range(num_layers), range(num_frames))
-    ]
-    logits = torch.cat(chosen)
-    truth = torch.cat([target.masks for target in targets] * num_layers)
+    places = list(product(range(num_layers), range(num_frames)))
+    logits = torch.cat(
+        [predictions.mask_logits[n, f, matched[n][f][found[n][f]]] for n, f in places]
+    )
+    truth = torch.cat([targets[f].masks[found[n][f]] for n, f in places])
     mask, dice = _mask_losses(logits, truth, sampling, generator)
     losses = {
         "class": torch.stack(class_losses).sum(),

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from vis_core.config import CtvisConfig
 from vis_core.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
+from vis_core.criterion.hungarian_matching import UNMATCHED
 from vis_core.layers.mlp import Mlp
 from vis_core.structures import ClipBatch, FrameTargets
 from vis_core.systems.ctvis_items import ContrastiveItems, concat_items, contrastive_items
@@ -73,8 +74,9 @@ class Ctvis(QuerySystem):
             queries = torch.zeros(num_frames, len(labels), dtype=torch.int64, device=labels.device)
             present = torch.zeros_like(queries, dtype=torch.bool)
             for t, frame in enumerate(frames):
-                shown = targets[frame].instance_index
-                queries[t, shown] = matched[frame]
+                found = matched[frame] != UNMATCHED
+                shown = targets[frame].instance_index[found]
+                queries[t, shown] = matched[frame][found]
                 present[t, shown] = True
             clip_embeddings = embeddings[frames.start : frames.stop]
             pooled.append(
