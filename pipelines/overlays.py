@@ -1,6 +1,7 @@
 """Draws the annotations of an archive on its videos, one Ray task a video."""
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from vis_core.progress import Progress
 from vis_core.structures import Track, VideoResult
 from vis_core.visualization.overlay import write_overlay_video
 
+_log = logging.getLogger(__name__)
 # Tracks below it are noise to the eye, though AP counts them.
 _SHOWN_SCORE = 0.3
 
@@ -36,6 +38,9 @@ def draw_overlays(jobs: list[OverlayJob]) -> list[str]:
     import ray
 
     todo = [job for job in jobs if not job.overlay.is_file()]
+    if jobs and not todo:
+        _log.info("overlays are drawn, nothing to do")
+        return []
     remote = ray.remote(num_cpus=1)(_draw)
     pending = [remote.remote(job) for job in todo]
     problems: list[str] = []

@@ -236,7 +236,8 @@ def _move_alias(client: "MlflowClient", name: str, alias: str, version: int) -> 
             f"model {name!r}: {alias} was set to version {version}, but another job moved it to "
             f"{now} at the same time; register again if yours should win"
         )
-    _log.info("model %s: %s: %s -> %d", name, alias, previous or "none", version)
+    if previous is None or int(previous) != version:
+        _log.info("model %s: %s: %s -> %d", name, alias, previous or "none", version)
     return int(previous) if previous else None
 
 

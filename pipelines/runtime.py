@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -57,6 +59,17 @@ def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def kept_interrupt_handler() -> Iterator[None]:
+    """Puts back what Ctrl-C does; Ray Train and Ray Tune leave handlers of their own behind."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
 
 
 def quiet_ray() -> None:

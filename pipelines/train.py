@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import tempfile
 import threading
 import time
@@ -15,7 +14,7 @@ import torch
 
 from pipelines.config import RunConfig, StageConfig
 from pipelines.optimization import build_optimizer, rate_factor, set_rate, train_step
-from pipelines.runtime import require_cpus
+from pipelines.runtime import kept_interrupt_handler, require_cpus
 from pipelines.training_data import BatchPlan, batch_dataset, read_batches
 from vis_core.errors import CheckpointError, TrainingDivergedError
 from vis_core.formats.categories import Categories
@@ -147,9 +146,9 @@ def _fit(trainer: Any) -> Any:
     """
     from ray.train import TrainingFailedError
 
-    handler = signal.getsignal(signal.SIGINT)
     try:
-        return trainer.fit()
+        with kept_interrupt_handler():
+            return trainer.fit()
     except SystemExit as stopped:
         raise KeyboardInterrupt from stopped
     except TrainingFailedError as error:
@@ -158,9 +157,6 @@ def _fit(trainer: Any) -> Any:
             if "TrainingDivergedError" in repr(cause):
                 raise TrainingDivergedError(str(cause).strip().splitlines()[-1]) from error
         raise
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, handler)
 
 
 def _restore(system: System, optimizer: torch.optim.Optimizer) -> int:

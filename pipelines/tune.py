@@ -10,6 +10,7 @@ from typing import Any
 from pipelines.config import RunConfig
 from pipelines.evaluate import LabelledVideos, blank_frames, evaluate_file
 from pipelines.instance_cache import CachedSystem, cache_file, load_cached
+from pipelines.runtime import kept_interrupt_handler
 from vis_core.association.settings import AssociationConfig
 from vis_core.config import CtvisConfig, MinvisConfig
 from vis_core.formats.youtube_vis import read_youtube_vis, result_entries, write_results
@@ -93,8 +94,9 @@ def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, A
             ),
             run_config=tune.RunConfig(name=_STATE, storage_path=str(storage), verbose=0),
         )
-    grid = tuner.fit()
-    return _summary(grid, start, out / "sweep.json")
+    with kept_interrupt_handler():
+        grid = tuner.fit()
+    return _summary(grid, start, sweep.trials, out / "sweep.json")
 
 
 def with_thresholds(
@@ -143,13 +145,24 @@ def _trial(values: dict[str, float], job: SweepJob) -> dict[str, float]:
         return {"ap": score_cached(job, system, Path(folder) / "results.json")}
 
 
-def _summary(grid: Any, start: dict[str, float | None], path: Path) -> dict[str, Any]:
-    """Writes the table of trials, best first; ties go to the setting as it stood."""
+def _summary(
+    grid: Any, start: dict[str, float | None], num_trials: int, path: Path
+) -> dict[str, Any]:
+    """Writes the table of trials, best first; ties go to the setting as it stood.
+
+    Raises:
+        KeyboardInterrupt: Ray Tune ended in order before all trials were done, as it does on
+            Ctrl-C.
+    """
     trials: list[dict[str, Any]] = [
         {"values": dict(result.config), "ap": float(result.metrics["ap"])}
         for result in grid
         if result.error is None and result.metrics and "ap" in result.metrics
     ]
+    if len(trials) + grid.num_errors < num_trials:
+        raise KeyboardInterrupt
+    if not trials:
+        raise next(iter(grid.errors))
     trials.sort(key=lambda trial: (-trial["ap"], trial["values"] != start))
     start_ap = next((t["ap"] for t in trials if t["values"] == start), float("nan"))
     summary = {
@@ -158,7 +171,7 @@ def _summary(grid: Any, start: dict[str, float | None], path: Path) -> dict[str,
         "start": start,
         "start_ap": start_ap,
         "trials": trials,
-        "failed_trials": len(grid) - len(trials),
+        "failed_trials": grid.num_errors,
     }
     path.write_text(json.dumps(summary, indent=2) + "\n")
     return summary

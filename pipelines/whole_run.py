@@ -32,7 +32,7 @@ from pipelines.yaml_strict import read_yaml_mapping
 from vis_core.errors import ConfigError
 from vis_core.formats.coco import read_coco
 from vis_core.progress import Progress
-from vis_core.systems.build import load_system, read_categories, save_system
+from vis_core.systems.build import CATEGORIES_FILE, load_system, read_categories, save_system
 
 _log = logging.getLogger(__name__)
 _FINAL = "final"
@@ -166,7 +166,7 @@ def sweep(run: Run, data: RunData, trained: Path) -> dict[str, Any]:
     """Sweeps the thresholds on the validation videos; the best go into ``models/final``."""
     final = run.folder / "models" / _FINAL
     table = run.folder / "sweep" / "sweep.json"
-    if not (table.is_file() and final.is_dir()):
+    if not (table.is_file() and (final / CATEGORIES_FILE).is_file()):
         videos = LabelledVideos(data.videos.val, data.videos.frames)
         cache = run.folder / "sweep" / "instances"
         floor = run.config.sweep.score_threshold[0]
@@ -205,7 +205,7 @@ def register(run: Run, metrics: dict[str, float]) -> str:
         run.config.model_name,
         {f"test/{name}": value for name, value in metrics.items()},
     )
-    _log.info("registered %s version %d as champion", registered.name, registered.version)
+    _log.info("%s version %d is champion", registered.name, registered.version)
     return f"models:/{registered.name}@champion"
 
 
