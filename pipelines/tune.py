@@ -163,7 +163,9 @@ def _summary(
         raise KeyboardInterrupt
     if not trials:
         raise next(iter(grid.errors))
-    trials.sort(key=lambda trial: (-trial["ap"], trial["values"] != start))
+    trials.sort(
+        key=lambda trial: (-trial["ap"], trial["values"] != start, *trial["values"].values())
+    )
     start_ap = next((t["ap"] for t in trials if t["values"] == start), float("nan"))
     summary = {
         "best": trials[0]["values"],

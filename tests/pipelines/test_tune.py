@@ -1,0 +1,79 @@
+"""The sweep of thresholds: cached instances give the scores of the network, the best is kept."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.config import RunConfig, SweepConfig, load_run_config
+from pipelines.evaluate import LabelledVideos, score_model
+from pipelines.instance_cache import cache_instances
+from pipelines.stages import TINY_WEIGHTS
+from pipelines.synthetic import CATEGORIES, write_clips_as_videos
+from pipelines.tune import (
+    MATCH,
+    NEW_TRACK,
+    SCORE,
+    SweepJob,
+    _summary,
+    score_cached,
+    sweep_thresholds,
+    with_thresholds,
+)
+from vis_core.clips.scenes import render_scene
+from vis_core.inference.settings import InferenceConfig
+from vis_core.systems.build import read_system_config
+
+TINY_RUN = Path(__file__).resolve().parents[2] / "jobs" / "configs" / "tiny.yaml"
+FLOOR = 0.01
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> SweepJob:  # noqa: ARG001
+    folder = tmp_path_factory.mktemp("sweep")
+    scene = run_config().synthetic.scene
+    clips = [render_scene(scene, 5, seed) for seed in (901, 902)]
+    write_clips_as_videos(folder / "vis", "val", clips, CATEGORIES)
+    videos = LabelledVideos(folder / "vis" / "val.json", folder / "vis" / "JPEGImages")
+    cache_instances(TINY_WEIGHTS, videos, folder / "cache", FLOOR)
+    return SweepJob(read_system_config(TINY_WEIGHTS), InferenceConfig(), videos, folder / "cache")
+
+
+def run_config(trials: int = 3) -> RunConfig:
+    return load_run_config(TINY_RUN).model_copy(update={"sweep": SweepConfig(trials=trials)})
+
+
+def test_cached_instances_score_what_the_network_scores(job: SweepJob, tmp_path: Path) -> None:
+    through_network = score_model(
+        TINY_WEIGHTS, job.videos, tmp_path / "network", job.inference, "score"
+    )
+    assert score_cached(job, job.system, tmp_path / "cached.json") == pytest.approx(
+        through_network["ap"], abs=1e-3
+    )
+    assert through_network["ap"] > 0
+
+
+def test_the_best_of_a_sweep_is_at_least_the_start_and_true(job: SweepJob, tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    summary = sweep_thresholds(job, run_config(), tmp_path / "sweep")
+    assert len(summary["trials"]) == 3
+    assert summary["best_ap"] >= summary["start_ap"]
+    scores = [trial["ap"] for trial in summary["trials"]]
+    assert scores == sorted(scores, reverse=True)
+    again = score_cached(job, with_thresholds(job.system, summary["best"]), tmp_path / "r.json")
+    assert again == summary["best_ap"]
+    assert json.loads((tmp_path / "sweep" / "sweep.json").read_text()) == summary
+    # the same command again takes the state that it finds
+    assert sweep_thresholds(job, run_config(), tmp_path / "sweep") == summary
+
+
+class Grid(list):
+    """Stands for Ray Tune's ResultGrid after a Ctrl-C."""
+
+    num_errors = 0
+
+
+def test_a_sweep_that_ended_early_is_an_interruption(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _summary(Grid(), {MATCH: 0.5, NEW_TRACK: 0.1, SCORE: 0.1}, 2, tmp_path / "sweep.json")
+    assert not (tmp_path / "sweep.json").exists()
