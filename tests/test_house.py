@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import readme_tree
+
 ROOT = Path(__file__).resolve().parents[1]
 # room -> what it must never import
 FORBIDDEN = {
@@ -43,6 +45,11 @@ def test_top_level_is_the_agreed_one() -> None:
         pytest.skip("not a git checkout")
     folders = {name.split("/")[0] for name in listed if "/" in name and not name.startswith(".")}
     assert folders <= {"pipelines", "vis_core", "jobs", "infra", "tests", "docs"}
+
+
+def test_the_readme_lists_every_file() -> None:
+    _, listed, _ = readme_tree.parts(readme_tree.README.read_text())
+    assert listed == readme_tree.tree(), "run python -m tests.readme_tree"
 
 
 def test_shipped_weights_are_small_and_load() -> None:
