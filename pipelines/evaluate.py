@@ -39,7 +39,6 @@ def score_model(
     out: Path,
     inference: InferenceConfig,
     label: str,
-    max_frames: int | None = None,
 ) -> dict[str, float]:
     """Annotates every video of a split and computes the YouTube-VIS metric.
 
@@ -49,7 +48,6 @@ def score_model(
         out: Results go to ``<out>/results.json``, scores to ``<out>/stats.json``.
         inference: How videos are walked through.
         label: Names the progress.
-        max_frames: Frames of each video that are annotated; None means all.
 
     Returns:
         ``ap``, ``ap50``, ``ap75``, ``ar1``, ``ar10`` and the rest of the metric.
@@ -59,7 +57,7 @@ def score_model(
     records, categories = read_youtube_vis(videos.annotations)
     remote = ray.remote(num_cpus=1)(_annotate)
     pending = [
-        remote.remote(model_folder, record, videos.frames, categories, inference, max_frames)
+        remote.remote(model_folder, record, videos.frames, categories, inference)
         for record in records
     ]
     entries: list[dict[str, Any]] = []
@@ -84,16 +82,16 @@ def evaluate_file(annotations: Path, results: Path) -> dict[str, float]:
     return {name.lower(): value for name, value in stats.items()}
 
 
-def frames_of(record: VideoRecord, folder: Path, max_frames: int | None = None) -> Iterator[Frame]:
+def frames_of(record: VideoRecord, folder: Path) -> Iterator[Frame]:
     """Reads the frames of a labelled video, one at a time."""
-    for index, name in enumerate(record.file_names[:max_frames]):
+    for index, name in enumerate(record.file_names):
         yield Frame(read_image(folder / name), index, float(index))
 
 
-def blank_frames(record: VideoRecord, max_frames: int | None = None) -> Iterator[Frame]:
+def blank_frames(record: VideoRecord) -> Iterator[Frame]:
     """Gives black frames of the right size and number, where only the size matters."""
     black = np.zeros((record.height, record.width, 3), dtype=np.uint8)
-    for index in range(len(record.file_names[:max_frames])):
+    for index in range(len(record.file_names)):
         yield Frame(black, index, float(index))
 
 
@@ -106,21 +104,16 @@ def _annotate(
     frames: Path,
     categories: Categories,
     inference: InferenceConfig,
-    max_frames: int | None,
 ) -> list[dict[str, Any]]:
     """Annotates one video in a Ray worker; the model is loaded once a worker."""
     system = loaded_system(model_folder)
     result = annotate_video(
         system,
-        frames_of(record, frames, max_frames),
+        frames_of(record, frames),
         inference.chunk_frames,
         tracks=inference.tracks,
     )
-    padding: list[None] = [None] * (len(record.file_names) - result.num_frames)
-    entries = result_entries(result, record.video_id, categories)
-    for entry in entries:
-        entry["segmentations"] = [*entry["segmentations"], *padding]
-    return entries
+    return result_entries(result, record.video_id, categories)
 
 
 def loaded_system(model_folder: Path) -> System:

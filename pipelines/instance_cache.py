@@ -25,7 +25,6 @@ def cache_instances(
     videos: LabelledVideos,
     out: Path,
     floor: float,
-    max_frames: int | None = None,
 ) -> None:
     """Runs the network once over a split and keeps what scores above a floor.
 
@@ -34,7 +33,6 @@ def cache_instances(
         videos: The split.
         out: One file a video; videos that are there already are not done again.
         floor: Lowest score kept; a sweep cannot go below it.
-        max_frames: Frames of each video; None means all.
     """
     import ray
 
@@ -45,10 +43,7 @@ def cache_instances(
         if not cache_file(out, record).is_file()
     ]
     remote = ray.remote(num_cpus=1)(_cache_video)
-    pending = [
-        remote.remote(model_folder, record, videos.frames, out, floor, max_frames)
-        for record in records
-    ]
+    pending = [remote.remote(model_folder, record, videos.frames, out, floor) for record in records]
     with Progress(len(pending), "videos", "cache instances") as progress:
         while pending:
             done, pending = ray.wait(pending, num_returns=1)
@@ -107,10 +102,9 @@ def _cache_video(
     frames: Path,
     out: Path,
     floor: float,
-    max_frames: int | None,
 ) -> None:
     system = loaded_system(model_folder)
-    kept = list(_above(system, record, frames, floor, max_frames))
+    kept = list(_above(system, record, frames, floor))
     size = system.input_size(record.height, record.width)
     tensors = {
         "counts": torch.tensor([len(instances) for instances in kept]),
@@ -128,9 +122,7 @@ def _cache_video(
     temporary.rename(cache_file(out, record))
 
 
-def _above(
-    system: System, record: VideoRecord, frames: Path, floor: float, max_frames: int | None
-) -> Iterator[Instances]:
-    for frame in frames_of(record, frames, max_frames):
+def _above(system: System, record: VideoRecord, frames: Path, floor: float) -> Iterator[Instances]:
+    for frame in frames_of(record, frames):
         (instances,) = system.segment([frame.image])
         yield instances[instances.scores > floor]

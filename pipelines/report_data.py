@@ -4,6 +4,7 @@ stages.json               [{name, steps, seconds, metrics}]
 losses.jsonl              {stage, step, train/loss/<name>…} a line, steps from 1 in each stage
 sweep.json                {best, start, best_ap, trials: [{values, ap}], failed_trials}
 evaluation.json           scores of the finished system
+data/data.json            {notes: [sentence]}
 annotations/summary.json  {videos: [{name, status, reason, frames, tracks, seconds}]}
 overlays/                 <name of a video>.mp4, or a strip as .png or .jpg
 config.yaml               the resolved run
@@ -59,6 +60,7 @@ def collect_report(run_dir: Path) -> ReportData:
         title=f"{config.get('model_name', 'longtake')}: {run_dir.resolve().name}",
         facts=_facts(run_dir, config, stages),
         headlines=_headlines(stages, final, videos, failures),
+        notes=_notes(run_dir),
         stages=stages,
         final=final,
         curves=curves,
@@ -96,6 +98,11 @@ def _stages(run_dir: Path, absent: list[str]) -> tuple[StageRow, ...]:
         )
         for row in _dicts(rows)
     )
+
+
+def _notes(run_dir: Path) -> tuple[str, ...]:
+    data = _read_json(run_dir, "data/data.json", [], "notes")
+    return tuple(str(note) for note in data.get("notes", ())) if isinstance(data, dict) else ()
 
 
 def _final(run_dir: Path, absent: list[str]) -> dict[str, float] | None:

@@ -15,7 +15,7 @@ from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord, read_coco, write_coco
 from vis_core.formats.images import read_image
 from vis_core.formats.video_writer import write_video
-from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis
+from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis, write_youtube_vis
 from vis_core.structures import Clip
 
 _log = logging.getLogger(__name__)
@@ -76,7 +76,11 @@ def check_given(given: GivenData) -> None:
 
 
 def prepare_data(
-    given: GivenData, config: RunConfig, folder: Path, on_item: Callable[[int], None]
+    given: GivenData,
+    config: RunConfig,
+    folder: Path,
+    on_item: Callable[[int], None],
+    max_frames: int | None = None,
 ) -> RunData:
     """Finds or makes the data of a run below ``folder``.
 
@@ -85,6 +89,7 @@ def prepare_data(
         config: Of the run.
         folder: For what has to be made.
         on_item: Is told of every scene or clip that is made.
+        max_frames: Frames of each labelled video that are annotated and scored; None means all.
     """
     if given.coco or given.vis:
         data = _users_data(given, config, folder, on_item)
@@ -92,8 +97,32 @@ def prepare_data(
         if not (folder / "synthetic").is_dir():
             write_synthetic(folder / "synthetic", config.synthetic, config.seed, on_item)
         data = _synthetic_data(folder / "synthetic", given)
+    if max_frames is not None:
+        data = _first_frames(data, folder / f"first_{max_frames}", max_frames)
     _save(folder / "data.json", data)
     return data
+
+
+def _first_frames(data: RunData, folder: Path, count: int) -> RunData:
+    """Cuts the videos that are scored, the truth as well as the frames; training keeps all."""
+    cut = {}
+    for path in dict.fromkeys((data.videos.val, data.videos.test)):
+        records, categories = read_youtube_vis(path)
+        cut[path] = folder / path.name
+        folder.mkdir(parents=True, exist_ok=True)
+        write_youtube_vis(cut[path], [_first(record, count) for record in records], categories)
+    videos = replace(data.videos, val=cut[data.videos.val], test=cut[data.videos.test])
+    note = f"scores are of the first {count} frames of each labelled video"
+    return replace(data, videos=videos, notes=(*data.notes, note))
+
+
+def _first(record: VideoRecord, count: int) -> VideoRecord:
+    tracks = [
+        replace(track, segmentations=track.segmentations[:count], areas=track.areas[:count])
+        for track in record.tracks
+        if any(track.segmentations[:count])
+    ]
+    return replace(record, file_names=record.file_names[:count], tracks=tuple(tracks))
 
 
 def _synthetic_data(folder: Path, given: GivenData) -> RunData:

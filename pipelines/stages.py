@@ -51,13 +51,11 @@ class TrainingPlace:
         folder: Of the run.
         data: What is trained and scored on.
         pseudo: Folder of the pseudo-videos.
-        max_frames: Frames of each scored video; None means all.
     """
 
     folder: Path
     data: RunData
     pseudo: Path
-    max_frames: int | None = None
 
     @property
     def losses(self) -> Path:
@@ -174,7 +172,6 @@ def _train_and_score(
         place.folder / "evaluation" / stage.name,
         config.inference,
         f"score {stage.name}",
-        place.max_frames,
     )
     result = StageResult(stage.name, stage.steps, seconds, metrics, model)
     shutil.rmtree(storage, ignore_errors=True)  # the model folder holds what is needed

@@ -34,14 +34,12 @@ class SweepJob:
         inference: How videos are walked through.
         videos: The split that is scored.
         cache: Folder of the cached instances.
-        max_frames: Frames of each video; None means all.
     """
 
     system: CtvisConfig | MinvisConfig
     inference: InferenceConfig
     videos: LabelledVideos
     cache: Path
-    max_frames: int | None = None
 
 
 def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, Any]:
@@ -122,14 +120,11 @@ def score_cached(job: SweepJob, system: CtvisConfig | MinvisConfig, results: Pat
         cached = CachedSystem(frames, geometry, system.selection, system.association)
         result = annotate_video(
             cached,
-            blank_frames(record, job.max_frames),
+            blank_frames(record),
             job.inference.chunk_frames,
             tracks=job.inference.tracks,
         )
-        missing: list[None] = [None] * (len(record.file_names) - result.num_frames)
-        for entry in result_entries(result, record.video_id, categories):
-            entry["segmentations"] = [*entry["segmentations"], *missing]
-            entries.append(entry)
+        entries += result_entries(result, record.video_id, categories)
     write_results(results, entries)
     return evaluate_file(job.videos.annotations, results)["ap"]
 

@@ -114,9 +114,15 @@ def prepare(run: Run) -> RunData:
     synthetic = not (run.given.coco or run.given.vis)
     total = num_scenes(run.config.synthetic) if synthetic else None
     if synthetic and (folder / "synthetic").is_dir():
-        return prepare_data(run.given, run.config, folder, lambda count: None)  # noqa: ARG005
+        return prepare_data(
+            run.given,
+            run.config,
+            folder,
+            lambda count: None,  # noqa: ARG005
+            run.max_frames,
+        )
     with Progress(total, "scenes" if synthetic else "items", "data") as progress:
-        return prepare_data(run.given, run.config, folder, progress.update)
+        return prepare_data(run.given, run.config, folder, progress.update, run.max_frames)
 
 
 def make_pseudo_videos(run: Run, data: RunData) -> Path:
@@ -150,7 +156,7 @@ def make_pseudo_videos(run: Run, data: RunData) -> Path:
 
 def train(run: Run, data: RunData, pseudo: Path) -> list[StageResult]:
     """Trains and scores the stages; parameters, losses and scores go to the tracking store."""
-    place = TrainingPlace(run.folder, data, pseudo, run.max_frames)
+    place = TrainingPlace(run.folder, data, pseudo)
     with tracked(run) as record:
         record.log_params(flatten(run.config))
         results: list[StageResult] = []
@@ -171,8 +177,8 @@ def sweep(run: Run, data: RunData, trained: Path) -> dict[str, Any]:
         cache = run.folder / "sweep" / "instances"
         floor = run.config.sweep.score_threshold[0]
         start = run.config.system.selection.score_threshold
-        cache_instances(trained, videos, cache, min(floor, start), run.max_frames)
-        job = SweepJob(run.config.system, run.config.inference, videos, cache, run.max_frames)
+        cache_instances(trained, videos, cache, min(floor, start))
+        job = SweepJob(run.config.system, run.config.inference, videos, cache)
         summary = sweep_thresholds(job, run.config, run.folder / "sweep")
         system: Any = load_system(trained)
         system.config = with_thresholds(run.config.system, summary["best"])
@@ -191,7 +197,6 @@ def score(run: Run, data: RunData) -> dict[str, float]:
             run.folder / "evaluation" / _FINAL,
             run.config.inference,
             "score final",
-            run.max_frames,
         )
         _write_whole(path, json.dumps(stats, indent=2) + "\n")
     return dict(json.loads(path.read_text()))

@@ -103,7 +103,8 @@ def _accuracy(report: ReportData) -> str:
         f'<th scope="col">time</th>{head}</tr></thead><tbody>{body}</tbody>'
     )
     lead = "Average precision on held-out videos, masks over space and time." + _gain(rows)
-    return f'<p class="lead">{lead}</p>' + _table(table, "Accuracy by stage")
+    notes = "".join(f"<br>Note: {_text(note)}." for note in report.notes)
+    return f'<p class="lead">{lead}{notes}</p>' + _table(table, "Accuracy by stage")
 
 
 def _gain(rows: Sequence[StageRow]) -> str:
@@ -112,7 +113,7 @@ def _gain(rows: Sequence[StageRow]) -> str:
     if len(scored) < 2:
         return ""
     (first, before), (last, after) = scored[0], scored[-1]
-    word = "gain" if after >= before else "loss"
+    word = "gain" if after > before else "loss" if after < before else "same"
     return (
         f" From <b>{_text(first)}</b> to <b>{_text(last)}</b>: "
         f'<b class="{word}">{after - before:+.3f} AP</b>.'

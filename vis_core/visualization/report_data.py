@@ -78,6 +78,7 @@ class ReportData:
         title: Of the page.
         facts: About the run as a whole.
         headlines: A few large numbers for the top.
+        notes: What a reader must know of the data, in sentences.
         stages: Training stages in order.
         final: Scores of the finished system, after the sweep; None if not measured.
         curves: Groups of lines by their heading, over the steps of all stages.
@@ -93,6 +94,7 @@ class ReportData:
     title: str
     facts: tuple[Fact, ...] = ()
     headlines: tuple[Fact, ...] = ()
+    notes: tuple[str, ...] = ()
     stages: tuple[StageRow, ...] = ()
     final: Mapping[str, float] | None = None
     curves: tuple[tuple[str, tuple[Series, ...]], ...] = ()
