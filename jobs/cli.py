@@ -14,6 +14,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "demo": ("jobs.demo", "run the whole pipeline, on synthetic scenes or on your data"),
     "scenes": ("jobs.scenes", "write synthetic scenes as COCO, YouTube-VIS and video files"),
     "validate": ("jobs.validate", "check annotation or result files and list every fault"),
+    "convert": ("jobs.convert", "rename and drop the classes of a data set by a map"),
     "split": ("jobs.split", "split a data set by video, reproducibly"),
     "pseudo": ("jobs.pseudo", "make pseudo-videos from COCO images"),
     "train": ("jobs.train", "train the stages of a run file"),

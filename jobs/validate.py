@@ -4,11 +4,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.file_kinds import kind_of
+
 if TYPE_CHECKING:
     from vis_core.formats.defects import Defects
 
 KINDS = ("coco", "youtube_vis", "results", "image")
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".svg")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(file: Path, args: argparse.Namespace, defects: "Defects") -> str:
     """Checks one file and says what it holds."""
-    kind = args.kind or _kind_of(file)
+    kind = args.kind or kind_of(file)
     if kind == "image":
         from vis_core.formats.images import read_image
 
@@ -79,19 +80,6 @@ def _check_results(file: Path, ground_truth: Path | None, defects: "Defects") ->
     videos, categories = read_youtube_vis(ground_truth)
     entries = check_results(file, video_entries(videos), categories, defects)
     return f"results, {len(entries)} tracks for {len(videos)} videos"
-
-
-def _kind_of(file: Path) -> str:
-    """Tells the kind by the suffix, or by the tables that the document has."""
-    if file.suffix.lower() in _IMAGE_SUFFIXES:
-        return "image"
-    try:
-        text = file.read_bytes()
-    except OSError:
-        return "coco"  # whose reader says what is wrong with the file
-    if text.lstrip()[:1] == b"[":
-        return "results"
-    return "youtube_vis" if b'"videos"' in text and b'"images"' not in text else "coco"
 
 
 def _report(defects: "Defects", summary: str, unreadable: str) -> dict[str, Any]:

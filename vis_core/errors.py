@@ -3,7 +3,7 @@
 VisError
 ├── ConfigError            a run file, a command line or a setting
 ├── AnnotationError        COCO, YouTube-VIS or results JSON
-├── ImageError             an image file that cannot be trusted
+│   └── ImageError         an image file that cannot be trusted
 ├── VideoDecodeError       a video file that cannot be read
 ├── CheckpointError        weights that do not fit or cannot be trusted
 ├── TrainingDivergedError  a loss or a weight that is no longer finite
@@ -34,7 +34,7 @@ class AnnotationError(VisError):
     """An annotation or result file is wrong; the message lists the defects, one a line."""
 
 
-class ImageError(VisError):
+class ImageError(AnnotationError):
     """An image file is missing, cut, too large or not an image."""
 
 

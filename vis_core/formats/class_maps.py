@@ -18,6 +18,7 @@ from vis_core.formats.categories import Categories, numbered
 from vis_core.formats.class_lists import CLASS_LISTS, FROM_COCO
 from vis_core.formats.coco import ImageRecord
 from vis_core.formats.defects import shown
+from vis_core.formats.youtube_vis import VideoRecord
 
 UNMAPPED = ("drop", "refuse")
 
@@ -124,6 +125,28 @@ def map_records(
         labels = tuple(targets[record.labels[place]] or 0 for place in kept)
         segmentations = tuple(record.segmentations[place] for place in kept)
         mapped.append(replace(record, labels=labels, segmentations=segmentations))
+    return mapped, {name: count for name, count in left_out.items() if count}
+
+
+def map_videos(
+    videos: Sequence[VideoRecord], source: Categories, class_map: ClassMap
+) -> tuple[list[VideoRecord], dict[str, int]]:
+    """Gives the tracks of videos their target labels.
+
+    Returns:
+        The records, all videos kept, and how many tracks of which source class were left out.
+    """
+    targets = class_map.target_labels(source)
+    mapped, left_out = [], dict.fromkeys(source.names, 0)
+    for video in videos:
+        tracks = []
+        for track in video.tracks:
+            label = targets[track.label]
+            if label is None:
+                left_out[source.names[track.label]] += 1
+            else:
+                tracks.append(replace(track, label=label))
+        mapped.append(replace(video, tracks=tuple(tracks)))
     return mapped, {name: count for name, count in left_out.items() if count}
 
 
