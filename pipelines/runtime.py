@@ -3,12 +3,14 @@
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pipelines.config import RayConfig
-from vis_core.errors import ConfigError
+from vis_core.errors import ClusterError, ConfigError
 
 # A poll each 2 s makes every report() wait 1.7 s; on one machine 0.2 s costs nothing.
 _LOCAL_ENVIRONMENT = {
@@ -33,6 +35,8 @@ def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]
         config: Sizes of a local cluster.
         address: Of a running cluster; None starts one in this process.
     """
+    if address:
+        _present_token()
     import ray
 
     if ray.is_initialized():
@@ -41,7 +45,7 @@ def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]
     for name, value in _LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if address:
-        ray.init(address=address, logging_level=logging.WARNING)
+        _connect(address)
     else:
         # Ray makes a token for a new local cluster and warns that it did; nobody has to act.
         logging.getLogger(_TOKEN_LOGGER).setLevel(logging.ERROR)
@@ -59,6 +63,49 @@ def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]
         yield
     finally:
         ray.shutdown()
+
+
+def _present_token() -> None:
+    """Shows the cluster its token, as ``ray start`` wants by default.
+
+    Ray's library reads the mode when it is imported and is silent about the token unless told so.
+    """
+    token_file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    if "RAY_AUTH_TOKEN" in os.environ or token_file.is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _connect(address: str) -> None:
+    """Joins a running cluster.
+
+    Raises:
+        ClusterError: It does not answer, or does not let us in.
+    """
+    import ray
+
+    _refuse_silent_host(address)
+    try:
+        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[-1]
+        raise ClusterError(
+            f"--address {address}: the Ray cluster does not answer ({reason:.200}); is it running, "
+            "and is its token in RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token?"
+        ) from error
+
+
+def _refuse_silent_host(address: str) -> None:
+    """Knocks once; Ray itself would go on trying for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto" and the like
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise ClusterError(
+            f"--address {address}: nothing answers there ({error}); start the cluster or correct "
+            "the address"
+        ) from error
 
 
 @contextmanager

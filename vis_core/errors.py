@@ -8,7 +8,8 @@ VisError
 ├── CheckpointError        weights that do not fit or cannot be trusted
 ├── TrainingDivergedError  a loss or a weight that is no longer finite
 ├── StorageError           a folder, a bucket or a disk that refuses
-└── RegistryError          a tracking server or a model that is not there
+├── RegistryError          a tracking server or a model that is not there
+└── ClusterError           a Ray cluster that does not answer
 
 Every message says what, where, what was expected, what was found and how to mend it. The command
 line alone turns a VisError into one line and an exit code (``jobs/cli.py``).
@@ -60,5 +61,11 @@ class StorageError(VisError):
 
 class RegistryError(VisError):
     """The tracking server or the registered model is not there."""
+
+    exit_code = 4
+
+
+class ClusterError(VisError):
+    """The Ray cluster does not answer."""
 
     exit_code = 4

@@ -1,0 +1,39 @@
+"""Being on Ray: a cluster that is not there is one line at once, Ctrl-C stays what it was."""
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from pipelines.runtime import kept_interrupt_handler
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    few = [f"synthetic.{part}_videos=1" for part in ("train", "val", "test", "archive")]
+    changes = [word for change in ("synthetic.images=4", *few) for word in ("--set", change)]
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.cli", "demo", "--address", address, *changes,
+         "--out", str(tmp_path / "run")],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 4
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"longtake demo: --address {address}: nothing answers there")
+    assert "Traceback" not in done.stderr
+
+
+def test_what_ctrl_c_does_is_put_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with kept_interrupt_handler():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert signal.getsignal(signal.SIGINT) is before
