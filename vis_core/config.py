@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vis_core.association.settings import AssociationConfig
 from vis_core.segmentors.mask2former import Mask2FormerSettings
 from vis_core.segmentors.selection import SelectionConfig
-from vis_core.systems.ctvis_items import CtvisItemsConfig
+from vis_core.systems.ctvis_settings import CtvisItemsConfig
 
 
 class QueryLossWeights(BaseModel):

@@ -6,9 +6,16 @@ from torch import Tensor
 from vis_core.config import CtvisConfig
 from vis_core.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
 from vis_core.criterion.hungarian_matching import UNMATCHED
+from vis_core.criterion.query_losses import PointSampling, QueryPredictions, match_layers
 from vis_core.layers.mlp import Mlp
+from vis_core.segmentors.mask2former import SegmentorOutput
 from vis_core.structures import ClipBatch, FrameTargets
-from vis_core.systems.ctvis_items import ContrastiveItems, concat_items, contrastive_items
+from vis_core.systems.ctvis_items import (
+    ContrastiveItems,
+    ItemDraws,
+    concat_items,
+    contrastive_items,
+)
 from vis_core.systems.query_system import QuerySystem
 
 
@@ -32,7 +39,11 @@ class Ctvis(QuerySystem):
         output = self.segment_clips(batch)
         losses, matched = self.segmentor.losses(output, targets, generator)
         embeddings = self.embed(output.queries)
-        items = self._items(batch, embeddings, targets, matched, generator)
+        if self.config.items.match_again:
+            places = self._matched_again(batch, output, generator)
+        else:
+            places = _matched_places(batch, targets, matched)
+        items = self._items(embeddings, places, generator)
         if items is None:
             # attached to the graph, so that every rank runs the same backward
             zero = embeddings.sum() * 0
@@ -60,27 +71,62 @@ class Ctvis(QuerySystem):
 
     def _items(
         self,
-        batch: ClipBatch,
         embeddings: Tensor,
-        targets: list[FrameTargets],
-        matched: list[Tensor],
+        places: list[tuple[Tensor, Tensor]],
         generator: torch.Generator | None,
     ) -> ContrastiveItems | None:
         """Pools the contrastive items of all clips of the batch; None if there are none."""
-        num_frames = batch.images.shape[1]
         pooled = []
-        for row, labels in enumerate(batch.labels):
-            frames = range(row * num_frames, (row + 1) * num_frames)
-            queries = torch.zeros(num_frames, len(labels), dtype=torch.int64, device=labels.device)
-            present = torch.zeros_like(queries, dtype=torch.bool)
-            for t, frame in enumerate(frames):
-                found = matched[frame] != UNMATCHED
-                shown = targets[frame].instance_index[found]
-                queries[t, shown] = matched[frame][found]
-                present[t, shown] = True
-            clip_embeddings = embeddings[frames.start : frames.stop]
-            pooled.append(
-                contrastive_items(clip_embeddings, queries, present, self.config.items, generator)
-            )
+        for own, (queries, present) in zip(
+            embeddings.split(len(embeddings) // len(places)), places, strict=True
+        ):
+            shape = (*queries.shape, own.shape[1])
+            draws = ItemDraws.random(shape, own.device, generator)
+            pooled.append(contrastive_items(own, queries, present, self.config.items, draws))
         items = concat_items(pooled)
         return items if len(items.anchors) else None
+
+    def _matched_again(
+        self, batch: ClipBatch, output: SegmentorOutput, generator: torch.Generator | None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Matches all instances of each clip in each frame with fresh points (released CTVIS).
+
+        Absent instances are empty masks of no class and take a query from the others.
+        """
+        targets = []
+        for masks, labels in zip(batch.masks, batch.labels, strict=True):
+            everyone = torch.arange(len(labels), device=labels.device)
+            for frame_masks in masks:
+                shown = frame_masks.flatten(1).any(dim=1)
+                wanted = torch.where(shown, labels, self.num_classes)
+                targets.append(FrameTargets(wanted, frame_masks, everyone))
+        last = QueryPredictions(
+            output.predictions.class_logits[-1:], output.predictions.mask_logits[-1:]
+        )
+        sampling = PointSampling(self.config.segmentor.num_points)
+        (matched,) = match_layers(last, targets, sampling, generator)
+        num_frames = batch.images.shape[1]
+        places = []
+        for row, masks in enumerate(batch.masks):
+            queries = torch.stack(matched[row * num_frames : (row + 1) * num_frames])
+            places.append((queries, masks.flatten(2).any(dim=2) & (queries != UNMATCHED)))
+        return places
+
+
+def _matched_places(
+    batch: ClipBatch, targets: list[FrameTargets], matched: list[Tensor]
+) -> list[tuple[Tensor, Tensor]]:
+    """Arranges the match of the losses by clip: (T, G) queries and where there is one."""
+    num_frames = batch.images.shape[1]
+    places = []
+    for row, labels in enumerate(batch.labels):
+        queries = torch.zeros(num_frames, len(labels), dtype=torch.int64, device=labels.device)
+        present = torch.zeros_like(queries, dtype=torch.bool)
+        for t in range(num_frames):
+            frame = row * num_frames + t
+            found = matched[frame] != UNMATCHED
+            shown = targets[frame].instance_index[found]
+            queries[t, shown] = matched[frame][found]
+            present[t, shown] = True
+        places.append((queries, present))
+    return places

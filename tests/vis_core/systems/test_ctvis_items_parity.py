@@ -1,0 +1,121 @@
+"""The released contrastive items, losses and gradients, draw by draw (reference ctvis/, 2)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import reference_cases
+from vis_core.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
+from vis_core.systems.ctvis_items import (
+    ContrastiveItems,
+    ItemDraws,
+    concat_items,
+    contrastive_items,
+    walk_clip,
+)
+from vis_core.systems.ctvis_settings import CtvisItemsConfig
+
+CASES = [path for path in reference_cases("ctvis/train_*.npz") if "loss" not in path.stem]
+
+
+def read_case(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    case = json.loads((path.parent / "train_cases.json").read_text())[path.stem]
+    with np.load(path) as file:
+        return {name: torch.from_numpy(np.asarray(file[name])) for name in file}, case
+
+
+def items_config(case: dict) -> CtvisItemsConfig:
+    """Ours with the settings of a case."""
+    return CtvisItemsConfig.released().model_copy(
+        update={
+            "positives": "memory_or_latest",
+            "noise_probability": 0.001 if case["noise_embed"] else 0.0,
+        }
+    )
+
+
+def recorded_draws(case: dict, video: int) -> ItemDraws:
+    """The authors' draws at their places; without momentum the newest embedding always is taken."""
+    shape = case["T"], case["num_obj"]
+    latest = torch.full(shape, 1.0 if case["momentum_embed"] else 0.0)
+    noise, pick = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape)
+    for draw in case["draws"]:
+        row, frame, instance = draw["b_t_inst"]
+        if row != video:
+            continue
+        if draw["phase"] == "sample":
+            latest[frame, instance] = draw["value"]
+        elif "randint" in draw["call"]:
+            pick[frame, instance] = (draw["value"] + 0.5) / case["Q"]
+        else:
+            noise[frame, instance] = draw["value"]
+    return ItemDraws(latest, noise, pick, torch.zeros(case["T"], case["Q"]))
+
+
+def all_items(values: dict, case: dict) -> list[ContrastiveItems]:
+    embeddings = values["pred_embeds"]
+    return [
+        contrastive_items(
+            embeddings[:, row],
+            values["gt_query"][:, row].long(),
+            values["valid"][:, row].bool(),
+            items_config(case),
+            recorded_draws(case, row),
+        )
+        for row in range(case["B"])
+    ]
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_the_memory_of_a_clip_is_that_of_the_release(path: Path) -> None:
+    values, case = read_case(path)
+    for row in range(case["B"]):
+        walked = walk_clip(
+            values["pred_embeds"][:, row],
+            values["gt_query"][:, row].long(),
+            values["valid"][:, row].bool(),
+            items_config(case),
+            recorded_draws(case, row),
+        )
+        for ours, there, name in (
+            (walked.stored, walked.is_stored, "stored_embeds"),
+            (walked.fused, walked.is_known, "ma_embeds"),
+        ):
+            wanted = values[name][row]
+            assert torch.equal(there, ~wanted.isnan().any(dim=2)), name
+            torch.testing.assert_close(ours[there], wanted[there], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_items_losses_and_gradients_are_those_of_the_release(path: Path) -> None:
+    values, case = read_case(path)
+    values["pred_embeds"].requires_grad_()
+    parts = all_items(values, case)
+    places = [[row, *place] for row, part in enumerate(parts) for place in part.places.tolist()]
+    assert places == values["item_bti"].tolist()
+    items = concat_items(parts)
+    torch.testing.assert_close(items.anchors, values["item_anchor"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(items.positives, values["item_pos"], atol=1e-5, rtol=1e-5)
+    assert items.negative_mask.sum(dim=1).tolist() == values["item_num_neg"].tolist()
+    for ours, mask, wanted, count in zip(
+        items.negatives,
+        items.negative_mask,
+        values["item_neg"],
+        values["item_num_neg"],
+        strict=True,
+    ):
+        torch.testing.assert_close(ours[mask], wanted[: int(count)], atol=1e-5, rtol=1e-5)
+    keys = items.negatives, items.negative_mask
+    losses = {
+        "reid": contrastive_loss(items.anchors, items.positives.unsqueeze(1), *keys),
+        "aux": cosine_auxiliary_loss(items.anchors, items.positives, *keys),
+    }
+    for name, wanted in (("reid", values["loss_reid"]), ("aux", values["loss_aux_reid"])):
+        torch.testing.assert_close(losses[name], wanted, atol=1e-5, rtol=1e-4)
+        (gradient,) = torch.autograd.grad(losses[name], values["pred_embeds"], retain_graph=True)
+        torch.testing.assert_close(gradient, values[f"grad_{name}"], atol=1e-5, rtol=1e-4)
