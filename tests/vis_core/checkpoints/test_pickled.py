@@ -1,0 +1,83 @@
+"""Pickled checkpoints: what is read, and that nothing of a hostile one runs."""
+
+import json
+import pickle
+import resource
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import data_dir_or_none
+from vis_core.checkpoints.pickled import read_pickled_tensors
+from vis_core.errors import CheckpointError
+
+
+def hostile_pickles() -> list[Path]:
+    folder = data_dir_or_none()
+    if folder is None:
+        return []
+    manifest = json.loads((folder / "hostile" / "manifest.json").read_text())
+    entries = manifest.get("entries") or manifest["files"]
+    listed = [
+        folder / "hostile" / entry["file"]
+        for entry in entries
+        if entry["kind"] == "checkpoint" and entry["expect"] == "reject"
+    ]
+    more = json.loads((folder / "hostile_more" / "expected.json").read_text())
+    listed += [folder / "hostile_more" / name for name in more if name.startswith("models/")]
+    return [path for path in listed if path.suffix in (".pt", ".pth", ".pkl")]
+
+
+@pytest.mark.data
+@pytest.mark.usefixtures("data_dir")
+@pytest.mark.parametrize("path", hostile_pickles(), ids=lambda path: path.name)
+def test_a_hostile_pickle_is_refused_and_never_run(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError) as caught:
+        read_pickled_tensors(path)
+    assert path.name in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.int64])
+def test_what_torch_saves_is_read_whole(dtype: torch.dtype, tmp_path: Path) -> None:
+    base = torch.arange(24).reshape(4, 6).to(dtype)
+    saved = OrderedDict(whole=base, turned=base.T, part=base[1:3, ::2], none=base[:0])
+    torch.save({"model": saved, "iteration": 7}, tmp_path / "a.pth")
+    found = read_pickled_tensors(tmp_path / "a.pth")
+    assert found.keys() == saved.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in saved.items())
+
+
+def test_pickles_of_arrays_are_read(tmp_path: Path) -> None:
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.float32(2)}
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"model": arrays, "__author__": "x"}))
+    found = read_pickled_tensors(tmp_path / "a.pkl")
+    assert torch.equal(found["a"], torch.arange(6.0).reshape(2, 3))
+    assert found["b"] == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [({"model": {"a": 3}}, "holds no tensor"), ([1, 2], "mapping of names")],
+)
+def test_a_pickle_without_tensors_is_refused(content: object, word: str, tmp_path: Path) -> None:
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(CheckpointError, match=word):
+        read_pickled_tensors(tmp_path / "a.pkl")
+
+
+def test_every_cut_of_a_file_is_an_error_of_ours(tmp_path: Path) -> None:
+    torch.save({"model": {"a": torch.ones(3)}}, tmp_path / "whole.pth")
+    whole = (tmp_path / "whole.pth").read_bytes()
+    for end in range(0, len(whole), 37):
+        (tmp_path / "cut.pth").write_bytes(whole[:end])
+        with pytest.raises(CheckpointError, match=r"cut\.pth"):
+            read_pickled_tensors(tmp_path / "cut.pth")

@@ -1,0 +1,156 @@
+"""The names of detectron2's Mask2Former, MinVIS and CTVIS, turned into those of our systems.
+
+Rules instead of a table of 1,000 lines; tests compare them with the recorded tables, name by name.
+"""
+
+import re
+from collections.abc import Callable
+from re import Match
+
+Target = tuple[str, int | None]
+"""Our name, and which third of the rows it takes (None: the whole tensor)."""
+
+# Buffers that the authors' code stores and no model needs, and heads of other tasks.
+_UNUSED = re.compile(
+    r"criterion\..*|.*relative_position_index|.*num_batches_tracked|pixel_(mean|std)"
+)
+
+_NETWORK = "segmentor.network."
+_ENCODER = _NETWORK + "model.pixel_level_module.encoder."
+_PIXELS = _NETWORK + "model.pixel_level_module.decoder."
+_QUERIES = _NETWORK + "model.transformer_module."
+
+
+def our_names(official: str) -> list[Target] | None:
+    """Gives what a tensor of the authors is called here.
+
+    Args:
+        official: Such as ``sem_seg_head.predictor.class_embed.weight``.
+
+    Returns:
+        One target, or three for a fused projection; empty for what is not needed; None if unknown.
+    """
+    if _UNUSED.fullmatch(official):
+        return []
+    for pattern, target in _RULES:
+        found = pattern.fullmatch(official)
+        if found:
+            made = target(found) if callable(target) else found.expand(target)
+            return [(made, None)] if isinstance(made, str) else made
+    return None
+
+
+def _resnet_part(found: Match[str]) -> str:
+    stage, block, part, norm, rest = found.groups()
+    where = f"{_ENCODER}encoder.stages.{int(stage) - 2}.layers.{block}."
+    layer = "shortcut" if part == "shortcut" else f"layer.{int(part[-1]) - 1}"
+    return f"{where}{layer}.{'normalization' if norm else 'convolution'}.{rest}"
+
+
+def _thirds(prefix: str, rest: str) -> list[Target]:
+    return [(f"{prefix}{name}_proj.{rest}", third) for third, name in enumerate("qkv")]
+
+
+def _swin_qkv(found: Match[str]) -> list[Target]:
+    layer, block, rest = found.groups()
+    return _thirds(f"{_ENCODER}swin.encoder.layers.{layer}.blocks.{block}.attention.", rest)
+
+
+def _self_attention(found: Match[str]) -> list[Target]:
+    layer, rest = found.groups()
+    return _thirds(f"{_QUERIES}decoder.layers.{layer}.self_attn.", rest)
+
+
+_SWIN_BLOCK = {
+    "norm1": "layernorm_before",
+    "norm2": "layernorm_after",
+    "attn.proj": "attention.o_proj",
+    "mlp.fc1": "mlp.fc1",
+    "mlp.fc2": "mlp.fc2",
+}
+
+
+def _swin_block(found: Match[str]) -> str:
+    layer, block, part, rest = found.groups()
+    where = f"{_ENCODER}swin.encoder.layers.{layer}.blocks.{block}."
+    return f"{where}{_SWIN_BLOCK[part]}.{rest}"
+
+
+def _swin_norm(found: Match[str]) -> str:
+    return f"{_ENCODER}hidden_states_norms.stage{int(found[1]) + 1}.{found[2]}"
+
+
+_ENCODER_LAYER = {
+    "norm1": "self_attn_layer_norm",
+    "norm2": "final_layer_norm",
+    "linear1": "fc1",
+    "linear2": "fc2",
+}
+
+
+def _encoder_layer(found: Match[str]) -> str:
+    return f"{_PIXELS}encoder.layers.{found[1]}.{_ENCODER_LAYER[found[2]]}.{found[3]}"
+
+
+_DECODER_PARTS = {
+    ("self_attention", "self_attn.out_proj"): "self_attn.out_proj",
+    ("self_attention", "norm"): "self_attn_layer_norm",
+    ("cross_attention", "norm"): "cross_attn_layer_norm",
+    ("ffn", "norm"): "final_layer_norm",
+    ("ffn", "linear1"): "fc1",
+    ("ffn", "linear2"): "fc2",
+}
+
+
+def _decoder_part(found: Match[str]) -> str:
+    kind, layer, part, rest = found.groups()
+    return f"{_QUERIES}decoder.layers.{layer}.{_DECODER_PARTS[kind, part]}.{rest}"
+
+
+_HEAD = r"sem_seg_head\."
+_LAYERS = _HEAD + r"predictor\.transformer_"
+_ENCODER_LAYERS = _HEAD + r"pixel_decoder\.transformer\.encoder\.layers\.(\d+)\."
+_RULES: list[tuple[re.Pattern[str], str | Callable[[Match[str]], str | list[Target]]]] = [
+    (re.compile(pattern), target)
+    for pattern, target in (
+        (r"backbone\.stem\.conv1\.norm\.(\w+)", _ENCODER + r"embedder.embedder.normalization.\1"),
+        (r"backbone\.stem\.conv1\.(\w+)", _ENCODER + r"embedder.embedder.convolution.\1"),
+        (r"backbone\.res(\d)\.(\d+)\.(shortcut|conv[123])(\.norm)?\.(\w+)", _resnet_part),
+        (r"backbone\.patch_embed\.proj\.(\w+)",
+         _ENCODER + r"swin.embeddings.patch_embeddings.projection.\1"),
+        (r"backbone\.patch_embed\.norm\.(\w+)", _ENCODER + r"swin.embeddings.norm.\1"),
+        (r"backbone\.layers\.(\d)\.blocks\.(\d+)\.attn\.relative_position_bias_table",
+         _ENCODER + r"swin.encoder.layers.\1.blocks.\2.attention.relative_position_bias."
+         "relative_position_bias_table"),
+        (r"backbone\.layers\.(\d)\.blocks\.(\d+)\.attn\.qkv\.(\w+)", _swin_qkv),
+        (r"backbone\.layers\.(\d)\.blocks\.(\d+)\.(norm[12]|attn\.proj|mlp\.fc[12])\.(\w+)",
+         _swin_block),
+        (r"backbone\.layers\.(\d)\.downsample\.(reduction|norm)\.(\w+)",
+         _ENCODER + r"swin.encoder.layers.\1.downsample.\2.\3"),
+        (r"backbone\.norm(\d)\.(\w+)", _swin_norm),
+        (_HEAD + r"pixel_decoder\.input_proj\.(.+)", _PIXELS + r"input_projections.\1"),
+        (_HEAD + r"pixel_decoder\.transformer\.level_embed", _PIXELS + "level_embed"),
+        (_ENCODER_LAYERS + r"self_attn\.(.+)",
+         _PIXELS + r"encoder.layers.\1.self_attn.\2"),
+        (_ENCODER_LAYERS + r"(norm[12]|linear[12])\.(\w+)",
+         _encoder_layer),
+        (_HEAD + r"pixel_decoder\.mask_features\.(\w+)", _PIXELS + r"mask_projection.\1"),
+        (_HEAD + r"pixel_decoder\.(adapter|layer)_(\d)\.norm\.(\w+)", _PIXELS + r"\1_\2.1.\3"),
+        (_HEAD + r"pixel_decoder\.(adapter|layer)_(\d)\.(\w+)", _PIXELS + r"\1_\2.0.\3"),
+        (_LAYERS + r"self_attention_layers\.(\d+)\.self_attn\.in_proj_(\w+)", _self_attention),
+        (_LAYERS + r"cross_attention_layers\.(\d+)\.multihead_attn\.(.+)",
+         _QUERIES + r"decoder.layers.\1.cross_attn.\2"),
+        (_LAYERS + r"(self_attention|cross_attention|ffn)_layers\.(\d+)\."
+         r"(self_attn\.out_proj|norm|linear[12])\.(\w+)", _decoder_part),
+        (_HEAD + r"predictor\.decoder_norm\.(\w+)", _QUERIES + r"decoder.layernorm.\1"),
+        # called static_query before the authors' version 2
+        (_HEAD + r"predictor\.(?:query_feat|static_query)\.weight",
+         _QUERIES + "queries_features.weight"),
+        (_HEAD + r"predictor\.query_embed\.weight", _QUERIES + "queries_embedder.weight"),
+        (_HEAD + r"predictor\.level_embed\.weight", _QUERIES + "level_embed.weight"),
+        (_HEAD + r"predictor\.class_embed\.(\w+)", _NETWORK + r"class_predictor.\1"),
+        (_HEAD + r"predictor\.mask_embed\.layers\.(\d)\.(\w+)",
+         _QUERIES + r"decoder.mask_predictor.mask_embedder.\1.0.\2"),
+        (_HEAD + r"predictor\.reid_embed\.layers\.(.+)", r"embedding_head.layers.\1"),
+    )
+]  # fmt: skip
