@@ -1,11 +1,24 @@
 """Backbones: ResNet, Swin and ConvNeXt of transformers behind one function."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from transformers import ConvNextConfig, PreTrainedConfig, ResNetConfig, SwinConfig
 
 BackboneName = Literal["tiny", "resnet50", "resnet101", "swin_t", "swin_l", "convnext_l"]
+
+
+class OwnBackbone(BaseModel):
+    """Is a backbone of other sizes than the published ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: Literal["resnet", "swin", "convnext"] = Field(description="Kind of network.")
+    sizes: dict[str, int | float | str | list[int]] = Field(
+        description="In the words of transformers' config of that family: depths, embed_dim, ..."
+    )
+
 
 _STAGES = ["stage1", "stage2", "stage3", "stage4"]
 
@@ -44,10 +57,31 @@ _BACKBONES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
 }
 
 
-def backbone_config(name: BackboneName) -> PreTrainedConfig:
+_FAMILIES: dict[str, type[PreTrainedConfig]] = {
+    "resnet": ResNetConfig,
+    "swin": SwinConfig,
+    "convnext": ConvNextConfig,
+}
+
+
+def backbone_config(backbone: BackboneName | OwnBackbone) -> PreTrainedConfig:
     """Gives transformers' config of a backbone with outputs at strides 4, 8, 16 and 32."""
-    kind, sizes = _BACKBONES[name]
+    if isinstance(backbone, OwnBackbone):
+        return _FAMILIES[backbone.family](out_features=_STAGES, **backbone.sizes)
+    kind, sizes = _BACKBONES[backbone]
     return kind(out_features=_STAGES, **sizes)
+
+
+def named_backbone(own: OwnBackbone) -> BackboneName | None:
+    """Finds the published backbone that has the given sizes, if there is one."""
+    for name in get_args(BackboneName):
+        config = backbone_config(name)
+        if isinstance(config, _FAMILIES[own.family]) and all(
+            getattr(config, key, None) == value for key, value in own.sizes.items()
+        ):
+            published: BackboneName = name
+            return published
+    return None
 
 
 def freeze_batch_norm(module: nn.Module) -> None:

@@ -12,7 +12,12 @@ from vis_core.criterion.query_losses import (
     QueryPredictions,
     query_losses,
 )
-from vis_core.layers.backbone import BackboneName, backbone_config, freeze_batch_norm
+from vis_core.layers.backbone import (
+    BackboneName,
+    OwnBackbone,
+    backbone_config,
+    freeze_batch_norm,
+)
 from vis_core.structures import FrameTargets
 
 # ImageNet statistics in [0, 255], RGB; detectron2's and CTVIS's.
@@ -26,7 +31,9 @@ class Mask2FormerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backbone: BackboneName = Field("resnet50", description="Feature extractor.")
+    backbone: BackboneName | OwnBackbone = Field(
+        "resnet50", description="Feature extractor: a published one, or a family with its sizes."
+    )
     num_queries: int = Field(100, ge=1, description="Q; 100 for R50, 200 for Swin-L (paper).")
     hidden_width: int = Field(256, ge=8, description="Channels of queries and pixel features.")
     num_heads: int = Field(8, ge=1, description="Attention heads.")

@@ -1,0 +1,107 @@
+"""The authors' networks inside ours: names, sizes and every output (reference ctvis/, 4)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.conftest import reference_cases
+from vis_core.checkpoints.official import import_official, system_of
+from vis_core.checkpoints.sizes import num_classes_of
+from vis_core.errors import CheckpointError
+from vis_core.systems.base import System
+from vis_core.systems.ctvis import Ctvis
+
+TINY = reference_cases("ctvis/mask2former_tiny_*.safetensors")
+FULL = reference_cases("ctvis/ctvis_*_parameters.json")
+
+
+def tiny_tensors() -> dict[str, torch.Tensor]:
+    return load_file(TINY[0])
+
+
+def recorded(path: Path) -> dict[str, torch.Tensor]:
+    with np.load(path) as file:
+        return {name: torch.from_numpy(np.asarray(file[name])) for name in file}
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("path", TINY, ids=lambda path: path.stem)
+def test_every_layer_gives_what_the_authors_network_gives(path: Path) -> None:
+    system, unused = system_of(load_file(path), path.name)
+    assert isinstance(system, Ctvis)
+    assert all("criterion" in name or "relative_position_index" in name for name in unused)
+    values = recorded(path.with_suffix(".npz"))
+    height, width = values["images_uint8"].shape[2:]
+    padded = values["pixel_values_padded"].shape[2:]
+    images = torch.zeros(2, 3, *padded, dtype=torch.uint8)
+    images[:, :, :height, :width] = values["images_uint8"]
+    sizes = torch.tensor([[height, width]] * 2)
+    pixels = system.segmentor.normalize(images, sizes)
+    torch.testing.assert_close(pixels, values["pixel_values_padded"], atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        output = system.segmentor(images, sizes)
+        states = system.embed(output.queries)
+    # transformers splits the fused projections of Swin: the authors' sums in another order
+    close = {"atol": 1e-4 if "swin" in path.stem else 1e-5, "rtol": 1e-5}
+    predictions = output.predictions
+    torch.testing.assert_close(predictions.class_logits, values["layer_logits"], **close)
+    torch.testing.assert_close(predictions.mask_logits, values["layer_masks"], **close)
+    torch.testing.assert_close(output.queries, values["layer_queries"][-1], **close)
+    torch.testing.assert_close(states, values["layer_reid_embeds"][-1], **close)
+
+
+@pytest.mark.slow
+@pytest.mark.parity
+@pytest.mark.parametrize("path", FULL, ids=lambda path: path.stem)
+def test_a_full_size_checkpoint_loads_with_nothing_missing(path: Path, tmp_path: Path) -> None:
+    shapes = json.loads(path.read_text())["parameters"]
+    draw = torch.Generator().manual_seed(0)
+    tensors = {
+        name: 0.02 * torch.randn(shape, generator=draw).abs() for name, shape in shapes.items()
+    }
+    torch.save({"model": tensors, "iteration": 1}, tmp_path / "model_final.pth")
+    del tensors
+    system, unused = import_official(tmp_path / "model_final.pth")
+    (tmp_path / "model_final.pth").unlink()
+    assert isinstance(system, Ctvis)
+    assert system.num_classes == num_classes_of(shapes)
+    swin = "SwinL" in path.stem
+    assert system.config.segmentor.backbone == ("swin_l" if swin else "resnet50")
+    assert system.config.segmentor.num_queries == (200 if swin else 100)
+    assert "criterion.empty_weight" in unused
+    if not swin:
+        (instances,) = system.segment([np.full((64, 96, 3), 100, dtype=np.uint8)])
+        assert torch.isfinite(instances.scores).all()
+
+
+def test_missing_unexpected_and_misshaped_tensors_are_all_named() -> None:
+    tensors = tiny_tensors()
+    del tensors["sem_seg_head.predictor.decoder_norm.bias"]
+    tensors["roi_heads.weight"] = torch.ones(2)
+    tensors["sem_seg_head.predictor.class_embed.bias"] = torch.ones(3)
+    tensors["sem_seg_head.predictor.query_embed.weight"][0] = float("nan")
+    with pytest.raises(CheckpointError) as caught:
+        system_of(tensors, "model.pth")
+    for word in (
+        "roi_heads.weight is unexpected",
+        "decoder.layernorm.bias is missing",
+        "class_predictor.bias has shape (3,), expected (6,)",
+        "queries_embedder.weight holds values that are not finite",
+    ):
+        assert word in str(caught.value)
+
+
+def test_without_an_embedding_head_it_is_minvis() -> None:
+    tensors = {name: t for name, t in tiny_tensors().items() if "reid_embed" not in name}
+    system, _ = system_of(tensors, "model.pth")
+    assert isinstance(system, System)
+    assert system.config.name == "minvis"
+
+
+def test_a_checkpoint_of_something_else_says_what_it_lacks() -> None:
+    with pytest.raises(CheckpointError, match=r"other\.pth: .*query_feat\.weight is missing"):
+        system_of({"backbone.stem.weight": torch.ones(1)}, "other.pth")

@@ -1,0 +1,113 @@
+"""Turns a checkpoint of the authors of Mask2Former, MinVIS or CTVIS into a system of ours."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vis_core.checkpoints.official_names import our_names
+from vis_core.checkpoints.pickled import read_pickled_tensors
+from vis_core.checkpoints.sizes import embedding_width_of, num_classes_of, settings_of
+from vis_core.config import CtvisConfig, MinvisConfig
+from vis_core.errors import CheckpointError
+from vis_core.systems.base import System
+from vis_core.systems.build import build_system, fit_problems
+
+_SHOWN = 40
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """Is what a checkpoint holds under our names.
+
+    Attributes:
+        tensors: By our names.
+        unknown: Names of the file that no rule knows.
+        unused: Names that are known and not needed.
+    """
+
+    tensors: dict[str, Tensor]
+    unknown: list[str]
+    unused: list[str]
+
+
+def import_official(path: Path) -> tuple[System, list[str]]:
+    """Reads a checkpoint into a system of its size: CTVIS if it has an embedding head, else MinVIS.
+
+    Args:
+        path: ``.pth`` or ``.pkl`` of detectron2.
+
+    Returns:
+        The system in evaluation mode, and the names in the file that were left aside.
+
+    Raises:
+        CheckpointError: The file cannot be trusted, or a tensor is missing, unexpected, of another
+            shape or not finite; the message names every one.
+    """
+    return system_of(read_pickled_tensors(path), str(path))
+
+
+def system_of(found: dict[str, Tensor], source: str) -> tuple[System, list[str]]:
+    """Makes the system of tensors under the authors' names (see ``import_official``)."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
+    try:
+        settings, num_classes = settings_of(shapes), num_classes_of(shapes)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}") from error
+    width = embedding_width_of(shapes)
+    config: CtvisConfig | MinvisConfig
+    if width is None:
+        config = MinvisConfig(segmentor=settings)
+    else:
+        config = CtvisConfig(segmentor=settings, embedding_width=width)
+    system = build_system(config, num_classes)
+    renamed = rename(found)
+    wanted = system.state_dict()
+    tensors = renamed.tensors | _unused_of_ours(wanted, renamed.tensors)
+    problems = [f"{name} is unexpected" for name in renamed.unknown]
+    problems += fit_problems(wanted, tensors)
+    problems += [
+        f"{name} holds values that are not finite"
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all()
+    ]
+    if problems:
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise CheckpointError(f"{source}: " + "; ".join(problems[:_SHOWN]) + more)
+    system.load_state_dict(tensors)
+    return system.eval(), renamed.unused
+
+
+def rename(found: dict[str, Tensor]) -> Renamed:
+    """Gives tensors our names; a fused projection becomes three."""
+    tensors: dict[str, Tensor] = {}
+    unknown, unused = [], []
+    for official, tensor in found.items():
+        targets = our_names(official)
+        if targets is None:
+            unknown.append(official)
+        elif not targets:
+            unused.append(official)
+        for name, third in targets or ():
+            tensors[name] = tensor if third is None else tensor.chunk(3)[third]
+    return Renamed(tensors, unknown, unused)
+
+
+# Counters, the class weights of a loss that is not used here, and Swin's last norm, left over from
+# classification: the features are taken before it.
+_OURS_ALONE = (
+    ".num_batches_tracked",
+    "criterion.empty_weight",
+    "encoder.swin.layernorm.weight",
+    "encoder.swin.layernorm.bias",
+)
+
+
+def _unused_of_ours(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Gives what transformers keeps and no release has."""
+    return {
+        name: tensor
+        for name, tensor in wanted.items()
+        if name not in found and name.endswith(_OURS_ALONE)
+    }

@@ -1,0 +1,102 @@
+"""What a checkpoint of the authors says of its network: every size that can be read off shapes."""
+
+import re
+from collections.abc import Mapping
+from math import isqrt
+from typing import Any
+
+from vis_core.errors import CheckpointError
+from vis_core.layers.backbone import OwnBackbone, named_backbone
+from vis_core.segmentors.mask2former import Mask2FormerSettings
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_PREDICTOR = "sem_seg_head.predictor."
+_PIXELS = "sem_seg_head.pixel_decoder."
+
+
+def settings_of(shapes: Shapes) -> Mask2FormerSettings:
+    """Sizes a Mask2Former like a checkpoint.
+
+    The number of attention heads leaves no trace in the shapes; it is 8, as in every release.
+
+    Args:
+        shapes: By the names of the authors.
+
+    Raises:
+        CheckpointError: A tensor that every Mask2Former has is absent.
+    """
+    queries, width = _shape(shapes, _query_name(shapes))
+    return Mask2FormerSettings(
+        backbone=_backbone_of(shapes),
+        num_queries=queries,
+        hidden_width=width,
+        encoder_layers=_count(shapes, _PIXELS + r"transformer\.encoder\.layers\.(\d+)\."),
+        encoder_ffn_width=_shape(shapes, _PIXELS + "transformer.encoder.layers.0.linear1.weight")[
+            0
+        ],
+        decoder_layers=_count(shapes, _PREDICTOR + r"transformer_ffn_layers\.(\d+)\."),
+        decoder_ffn_width=_shape(shapes, _PREDICTOR + "transformer_ffn_layers.0.linear1.weight")[0],
+    )
+
+
+def num_classes_of(shapes: Shapes) -> int:
+    """Counts the classes, "no object" not among them."""
+    return _shape(shapes, _PREDICTOR + "class_embed.weight")[0] - 1
+
+
+def embedding_width_of(shapes: Shapes) -> int | None:
+    """Gives C of the embedding head of CTVIS; None for MinVIS and Mask2Former, which have none."""
+    last = shapes.get(_PREDICTOR + "reid_embed.layers.2.weight")
+    return last[0] if last else None
+
+
+def _query_name(shapes: Shapes) -> str:
+    """Finds the queries: they were called static_query before the authors' version 2."""
+    old = _PREDICTOR + "static_query.weight"
+    return old if old in shapes else _PREDICTOR + "query_feat.weight"
+
+
+def _backbone_of(shapes: Shapes) -> Any:
+    if "backbone.patch_embed.proj.weight" in shapes:
+        own = OwnBackbone(family="swin", sizes=_swin_sizes(shapes))
+    else:
+        own = OwnBackbone(family="resnet", sizes=_resnet_sizes(shapes))
+    return named_backbone(own) or own
+
+
+def _resnet_sizes(shapes: Shapes) -> dict[str, Any]:
+    stages = range(2, 6)
+    return {
+        "embedding_size": _shape(shapes, "backbone.stem.conv1.weight")[0],
+        "hidden_sizes": [_shape(shapes, f"backbone.res{n}.0.conv3.weight")[0] for n in stages],
+        "depths": [_count(shapes, rf"backbone\.res{n}\.(\d+)\.") for n in stages],
+    }
+
+
+def _swin_sizes(shapes: Shapes) -> dict[str, Any]:
+    tables = [
+        _shape(shapes, f"backbone.layers.{n}.blocks.0.attn.relative_position_bias_table")
+        for n in range(4)
+    ]
+    return {
+        "embed_dim": _shape(shapes, "backbone.patch_embed.proj.weight")[0],
+        "depths": [_count(shapes, rf"backbone\.layers\.{n}\.blocks\.(\d+)\.") for n in range(4)],
+        "num_heads": [heads for _, heads in tables],
+        # a window of w has (2 w - 1)^2 relative positions
+        "window_size": (isqrt(tables[0][0]) + 1) // 2,
+    }
+
+
+def _shape(shapes: Shapes, name: str) -> tuple[int, ...]:
+    if name not in shapes:
+        raise CheckpointError(
+            f"{name} is missing; expected a checkpoint of Mask2Former, MinVIS or CTVIS"
+        )
+    return shapes[name]
+
+
+def _count(shapes: Shapes, pattern: str) -> int:
+    """Counts the layers that names number from 0."""
+    found = [re.match(pattern, name) for name in shapes]
+    return 1 + max((int(match[1]) for match in found if match), default=-1)
