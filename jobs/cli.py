@@ -17,6 +17,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "convert": ("jobs.convert", "rename and drop the classes of a data set by a map"),
     "split": ("jobs.split", "split a data set by video, reproducibly"),
     "pseudo": ("jobs.pseudo", "make pseudo-videos from COCO images"),
+    "import-weights": ("jobs.import_weights", "bring published weights into a model folder"),
     "train": ("jobs.train", "train the stages of a run file"),
     "tune": ("jobs.tune", "sweep the thresholds of association on cached instances"),
     "register": ("jobs.register", "put a model into the registry"),
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _usage() -> str:
     lines = ["usage: longtake VERB [options]; longtake VERB --help says more", ""]
-    lines += [f"  {verb:<13} {text}" for verb, (_, text) in VERBS.items()]
+    lines += [f"  {verb:<15} {text}" for verb, (_, text) in VERBS.items()]
     return "\n".join(lines)
 
 

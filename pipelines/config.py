@@ -86,7 +86,9 @@ class RunConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=1 << 32, description="Of everything random.")
     system: SystemConfig = Field(default_factory=CtvisConfig)
     start_from: str | None = Field(
-        None, description="Model folder to start stage 1 from; 'tiny' names the shipped weights."
+        None,
+        description="What stage 1 starts from: a model folder, a .pth or .pkl of the authors, "
+        "a folder of transformers, hf:<id>, or 'tiny', the shipped weights.",
     )
     synthetic: SyntheticConfig = Field(default_factory=SyntheticConfig)
     pseudo: PseudoConfig = Field(default_factory=PseudoConfig)

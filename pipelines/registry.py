@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.foreign_models import as_model_folder, is_foreign
 from pipelines.masking import mask_secrets
 from pipelines.mlflow_client import (
     connect,
@@ -134,7 +135,8 @@ def resolve_model(uri: str, tracking_uri: str | None, cache: Path) -> ModelRefer
     """Finds a model and brings its verified files here: resolve once, pass the reference on.
 
     Args:
-        uri: ``models:/name@alias``, ``models:/name/3`` or a plain model folder.
+        uri: ``models:/name@alias``, ``models:/name/3``, a model folder, or what
+            ``pipelines/foreign_models.py`` converts: ``hf:<id>``, a checkpoint of the authors.
         tracking_uri: The store of registered models; not used for a folder.
         cache: Keeps downloaded models, one folder per digest.
 
@@ -144,7 +146,8 @@ def resolve_model(uri: str, tracking_uri: str | None, cache: Path) -> ModelRefer
         CheckpointError: The files are not those that were registered.
     """
     if not uri.startswith("models:"):
-        folder = read_model_folder(Path(uri))
+        path = as_model_folder(uri, cache) if is_foreign(uri) else Path(uri)
+        folder = read_model_folder(path)
         return ModelReference(folder.path, folder.path.resolve().name, None, folder.digest)
     parts = _URI.fullmatch(uri)
     if parts is None or tracking_uri is None:

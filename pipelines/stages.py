@@ -12,6 +12,7 @@ from typing import Any
 
 from pipelines.config import RunConfig, StageConfig, digest
 from pipelines.evaluate import LabelledVideos, score_model
+from pipelines.foreign_models import as_model_folder, is_foreign
 from pipelines.run_data import RunData
 from pipelines.train import StageJob, run_stage, stage_threads
 from pipelines.training_data import BatchPlan
@@ -79,7 +80,7 @@ def run_stages(
         place: Where to read and write.
         on_stage: Is told of every finished stage, also of one that was finished before.
     """
-    start = start_folder(config)
+    start = start_folder(config, place.folder / "start")
     results: list[StageResult] = []
     key = digest(
         config.seed, config.system, config.augment, str(start), place.data.categories.names
@@ -98,21 +99,34 @@ def run_stages(
     return results
 
 
-def start_folder(config: RunConfig) -> Path | None:
+def start_folder(config: RunConfig, cache: Path | None = None) -> Path | None:
     """Finds the model folder that the first stage starts from.
+
+    Args:
+        config: Of the run.
+        cache: Keeps what is converted from other formats; None leaves it unconverted.
 
     Raises:
         ConfigError: It is not there.
     """
     if config.start_from is None:
         return None
+    if _is_foreign(config.start_from):
+        return as_model_folder(config.start_from, cache) if cache else Path(config.start_from)
     folder = TINY_WEIGHTS if config.start_from == "tiny" else Path(config.start_from).absolute()
     if not _is_file(folder / "weights.safetensors"):
         raise ConfigError(
             f"start_from: {str(folder):.200} holds no weights.safetensors; "
-            "give a model folder, 'tiny', or null for random weights"
+            "give a model folder, a checkpoint of the authors, hf:<id>, 'tiny', or null"
         )
     return folder
+
+
+def _is_foreign(uri: str) -> bool:
+    try:
+        return is_foreign(uri)
+    except OSError:  # a name that no file can have
+        return False
 
 
 def _is_file(path: Path) -> bool:

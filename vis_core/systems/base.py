@@ -16,6 +16,7 @@ class System(nn.Module, ABC):
     """Binds a segmentor, a criterion and an association rule: one paper."""
 
     config: QuerySystemConfig
+    num_classes: int
 
     @abstractmethod
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
