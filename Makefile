@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= runs/demo
 DEMO_OPTIONS := $(if $(COCO),--coco "$(COCO)") $(if $(VIS),--vis "$(VIS)") $(if $(VIDEOS),--videos "$(VIDEOS)") $(if $(QUICK),--quick)
 
-.PHONY: demo test check install tiny-weights bench-eval clean
+.PHONY: demo test check install tiny-weights bench-eval bench-association clean
 
 demo: install
 	$(BIN)/longtake demo --out "$(OUT)" $(DEMO_OPTIONS)
@@ -32,6 +32,9 @@ tiny-weights: install
 
 bench-eval: install
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_eval.py --videos 200 2000 $(if $(REFERENCE),--reference "$(REFERENCE)")
+
+bench-association: install
+	$(BIN)/python -m tests.benchmarks.bench_association
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
