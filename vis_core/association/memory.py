@@ -1,19 +1,22 @@
 """What is kept of each track: one memory, used in training and in inference (CTVIS 3.2-3.3).
 
 Nothing is detached: in training, gradients flow through the stored embeddings, their fusion and
-its weight beta. Updates therefore make new tensors instead of writing into old ones.
+its weight beta. Updates then make new tensors instead of writing into old ones.
 """
 
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
 from vis_core.association.settings import AssociationConfig
 
 _MOMENTUM = 0.75  # of the newest embedding; released CTVIS, EMBED_TYPE momentum
 _TAU = 0.5  # floor of the weights of IDOL Eq. 5
+_EPSILON = 1e-8  # of torch's cosine similarity
+_ROWS = (
+    "history", "history_norms", "history_scores", "stored", "fused", "momentum", "seen", "unseen",
+)  # fmt: skip
 
 
 class MemoryBank:
@@ -22,6 +25,7 @@ class MemoryBank:
     Attributes:
         ids: (M,) int64 track ids, ascending.
         history: (M, L, C) past embeddings, newest first; zeros where there is none.
+        history_norms: (M, L) their lengths.
         history_scores: (M, L) scores that go with them.
         stored: (M,) how many of the L are there.
         fused: (M, C) similarity-guided average (CTVIS Eq. 1).
@@ -32,6 +36,7 @@ class MemoryBank:
     """
 
     history: Tensor
+    history_norms: Tensor
     history_scores: Tensor
     stored: Tensor
     fused: Tensor
@@ -70,32 +75,44 @@ class MemoryBank:
         """
         self._open_rows(track_ids, embeddings)
         rows = torch.searchsorted(self.ids, track_ids)
+        past, norms = self.history[rows], embeddings.norm(dim=1)
+        self._fuse(rows, embeddings, past, norms)
+        for name, new, old in (
+            ("history", embeddings, past),
+            ("history_norms", norms, self.history_norms[rows]),
+            ("history_scores", scores, self.history_scores[rows]),
+        ):
+            shifted = torch.cat([new[:, None], old[:, :-1]], dim=1)
+            whole = getattr(self, name)
+            # a gradient needs the tensors of earlier frames as they were; inference does not
+            put = whole.index_put if torch.is_grad_enabled() else whole.index_put_
+            setattr(self, name, put((rows,), shifted))
         hit = torch.zeros(len(self), dtype=torch.bool, device=self.ids.device)
         hit[rows] = True
-        source = torch.zeros(len(self), dtype=torch.int64, device=self.ids.device)
-        source[rows] = torch.arange(len(rows), device=self.ids.device)
-        if len(rows):
-            new, score = embeddings[source], scores[source]
-            self._fuse(hit, new)
-            shifted = torch.cat([new[:, None], self.history[:, :-1]], dim=1)
-            self.history = torch.where(hit[:, None, None], shifted, self.history)
-            shifted_scores = torch.cat([score[:, None], self.history_scores[:, :-1]], dim=1)
-            self.history_scores = torch.where(hit[:, None], shifted_scores, self.history_scores)
         self.stored = (self.stored + hit).clamp(max=self.config.history_length)
         self.seen = self.seen + hit
         self.unseen = torch.where(hit, 0, self.unseen + 1)
         self._forget()
 
-    def _fuse(self, hit: Tensor, new: Tensor) -> None:
-        """Averages the new embeddings into ``fused`` (CTVIS Eq. 1-2) and ``momentum``."""
-        known = self.stored > 0
-        cosine = functional.cosine_similarity(new[:, None], self.history, dim=2)
-        beta = (cosine.sum(dim=1) / self.stored.clamp(min=1)).clamp(min=0)[:, None]
-        fused = torch.where(known[:, None], (1 - beta) * self.fused + beta * new, new)
-        self.fused = torch.where(hit[:, None], fused, self.fused)
-        average = (1 - _MOMENTUM) * self.momentum + _MOMENTUM * new
-        average = torch.where(known[:, None], average, new)
-        self.momentum = torch.where(hit[:, None], average, self.momentum)
+    def _fuse(self, rows: Tensor, new: Tensor, past: Tensor, norms: Tensor) -> None:
+        """Averages the new embeddings into ``fused`` (CTVIS Eq. 1-2) and ``momentum``.
+
+        Args:
+            rows: (N,) tracks that are written.
+            new: (N, C) their new embeddings, of lengths ``norms`` (N,).
+            past: (N, L, C) their history.
+        """
+        stored = self.stored[rows]
+        dots = (past @ new[:, :, None]).squeeze(2)
+        lengths = (self.history_norms[rows] * norms[:, None]).clamp(min=_EPSILON)
+        # rows that are not filled yet are zeros and add nothing
+        beta = ((dots / lengths).sum(dim=1) / stored.clamp(min=1)).clamp(min=0)[:, None]
+        known = (stored > 0)[:, None]
+        old = self.fused[rows]
+        fused = torch.where(known, (1 - beta) * old + beta * new, new)
+        self.fused = self.fused.index_put((rows,), fused)
+        average = (1 - _MOMENTUM) * self.momentum[rows] + _MOMENTUM * new
+        self.momentum = self.momentum.index_put((rows,), torch.where(known, average, new))
 
     def _open_rows(self, track_ids: Tensor, embeddings: Tensor) -> None:
         """Adds empty rows for ids that are not known yet."""
@@ -107,7 +124,7 @@ class MemoryBank:
         order = torch.cat([self.ids, fresh]).argsort()
         count = len(fresh)
         self.ids = torch.cat([self.ids, fresh])[order]
-        for name in ("history", "history_scores", "stored", "fused", "momentum", "seen", "unseen"):
+        for name in _ROWS:
             old = getattr(self, name)
             setattr(self, name, torch.cat([old, old.new_zeros(count, *old.shape[1:])])[order])
         self.next_id = max(self.next_id, int(fresh[-1]) + 1)
@@ -117,6 +134,7 @@ class MemoryBank:
         length = self.config.history_length
         self.ids = torch.zeros(0, dtype=torch.int64, device=device)
         self.history = embeddings.new_zeros(0, length, width)
+        self.history_norms = embeddings.new_zeros(0, length)
         self.history_scores = embeddings.new_zeros(0, length)
         self.stored = torch.zeros(0, dtype=torch.int64, device=device)
         self.fused = embeddings.new_zeros(0, width)
@@ -130,9 +148,7 @@ class MemoryBank:
         if limit is None or not (self.unseen > limit).any():
             return
         kept = self.unseen <= limit
-        for name in (
-            "ids", "history", "history_scores", "stored", "fused", "momentum", "seen", "unseen",
-        ):  # fmt: skip
+        for name in ("ids", *_ROWS):
             setattr(self, name, getattr(self, name)[kept])
 
 
