@@ -3,7 +3,8 @@
 import torch
 from torch.utils.data import Dataset
 
-from vis_core.clips.scenes import SceneSettings, render_scene
+from vis_core.clips.scenes import render_scene
+from vis_core.clips.settings import SceneSettings
 from vis_core.structures import ClipBatch
 
 

@@ -38,13 +38,8 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from jobs._dense_pretraining import pretrain_backbone
-    from pipelines.optimization import (
-        OptimizerSettings,
-        build_optimizer,
-        rate_factor,
-        set_rate,
-        train_step,
-    )
+    from pipelines.optimization import build_optimizer, rate_factor, set_rate, train_step
+    from pipelines.optimizer_settings import OptimizerSettings
     from vis_core.clips.scenes import CLASS_NAMES
     from vis_core.config import tiny_minvis
     from vis_core.systems.minvis import Minvis
@@ -102,7 +97,8 @@ def _scene_batches(num_steps: int, batch: int, first_seed: int) -> "Iterator[Cli
 def _save(
     args: argparse.Namespace, system: "System", losses: dict[str, float], steps: int, seconds: float
 ) -> None:
-    from vis_core.clips.scenes import CLASS_NAMES, SceneSettings
+    from vis_core.clips.scenes import CLASS_NAMES
+    from vis_core.clips.settings import SceneSettings
     from vis_core.formats.categories import Categories
     from vis_core.systems.build import save_system
 

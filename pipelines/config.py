@@ -11,10 +11,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipelines.optimization import OptimizerSettings
+from pipelines.optimizer_settings import OptimizerSettings
 from pipelines.yaml_strict import parse_yaml, read_yaml_mapping
-from vis_core.clips.scenes import SceneSettings
-from vis_core.clips.settings import AugmentConfig, PseudoConfig
+from vis_core.clips.settings import AugmentConfig, PseudoConfig, SceneSettings
 from vis_core.config import CtvisConfig, MinvisConfig, SystemConfig
 from vis_core.errors import ConfigError
 from vis_core.inference.settings import InferenceConfig

@@ -4,6 +4,7 @@ Models of the hub and of transformers become MinVIS, checkpoints of detectron2 w
 What is converted is kept in a cache under the digest of its source, so it is converted once.
 """
 
+import json
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -24,11 +25,9 @@ CHECKPOINT_SUFFIXES = (".pth", ".pt", ".pkl")
 
 def is_foreign(uri: str) -> bool:
     """Says whether a model is one to convert: ``hf:<id>``, a checkpoint file, a foreign folder."""
-    from vis_core.checkpoints.transformers_folder import is_transformers_folder
-
     path = Path(uri)
     return (
-        uri.startswith(_HUB) or path.suffix in CHECKPOINT_SUFFIXES or is_transformers_folder(path)
+        uri.startswith(_HUB) or path.suffix in CHECKPOINT_SUFFIXES or _is_transformers_folder(path)
     )
 
 
@@ -145,3 +144,14 @@ def _fetched(name: str) -> Path:
             f"{_HUB}{name}: the hub did not give it ({reason:.200}); check the id and the network, "
             "or download it elsewhere and give its folder"
         ) from error
+
+
+def _is_transformers_folder(folder: Path) -> bool:
+    """Says whether a folder holds a model of transformers rather than one of ours."""
+    config = folder / "config.json"
+    if not config.is_file():
+        return False
+    try:
+        return "model_type" in json.loads(config.read_bytes())
+    except (ValueError, TypeError):
+        return False

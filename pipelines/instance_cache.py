@@ -15,7 +15,8 @@ from vis_core.association.settings import AssociationConfig
 from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis
 from vis_core.geometry.masks import InputSize
 from vis_core.progress import Progress
-from vis_core.segmentors.selection import SelectionConfig, select_instances
+from vis_core.segmentors.selection import select_instances
+from vis_core.segmentors.settings import SelectionConfig
 from vis_core.structures import Instances
 from vis_core.systems.base import System
 

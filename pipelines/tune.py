@@ -16,7 +16,7 @@ from vis_core.config import CtvisConfig, MinvisConfig
 from vis_core.formats.youtube_vis import read_youtube_vis, result_entries, write_results
 from vis_core.inference.online import annotate_video
 from vis_core.inference.settings import InferenceConfig
-from vis_core.segmentors.selection import SelectionConfig
+from vis_core.segmentors.settings import SelectionConfig
 
 # The knobs of the sweep, spelled as everywhere (law 6).
 MATCH = "system.association.match_threshold"

@@ -1,6 +1,8 @@
 """The rooms of the house: imports go down only, heavy packages stay where they belong."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ FORBIDDEN = {
     "pipelines": {"jobs", "kfp", "tests"},
     "jobs": {"tests"},
 }
+HEAVY = {"torch", "transformers", "ray", "mlflow"}
 MODULES = [path for room in FORBIDDEN for path in sorted((ROOT / room).rglob("*.py"))]
 
 
@@ -36,8 +39,6 @@ def test_imports_go_down_only(path: Path) -> None:
 
 
 def test_top_level_is_the_agreed_one() -> None:
-    import subprocess
-
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.split("\n")
@@ -45,6 +46,15 @@ def test_top_level_is_the_agreed_one() -> None:
         pytest.skip("not a git checkout")
     folders = {name.split("/")[0] for name in listed if "/" in name and not name.startswith(".")}
     assert folders <= {"pipelines", "vis_core", "jobs", "infra", "tests", "docs"}
+
+
+@pytest.mark.parametrize("module", ["pipelines.config", "pipelines.foreign_models", "jobs.cli"])
+def test_a_run_file_is_read_before_anything_heavy_is_imported(module: str) -> None:
+    program = f"import sys, {module}; print({HEAVY} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
 
 
 def test_the_readme_lists_every_file() -> None:

@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from vis_core.association.settings import AssociationConfig
-from vis_core.segmentors.mask2former import Mask2FormerSettings
-from vis_core.segmentors.selection import SelectionConfig
+from vis_core.segmentors.settings import Mask2FormerSettings, SelectionConfig
 from vis_core.systems.ctvis_settings import CtvisItemsConfig
 
 

@@ -5,7 +5,8 @@ from functools import partial
 import torch
 
 from pipelines.training_data import BatchPlan, batch_to_row, row_to_batch
-from vis_core.clips.scenes import SceneSettings, render_scene
+from vis_core.clips.scenes import render_scene
+from vis_core.clips.settings import SceneSettings
 from vis_core.structures import Clip
 
 

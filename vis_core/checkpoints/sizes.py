@@ -6,8 +6,9 @@ from math import isqrt
 from typing import Any
 
 from vis_core.errors import CheckpointError
-from vis_core.layers.backbone import OwnBackbone, named_backbone
-from vis_core.segmentors.mask2former import Mask2FormerSettings
+from vis_core.layers.backbone import named_backbone
+from vis_core.layers.settings import OwnBackbone
+from vis_core.segmentors.settings import Mask2FormerSettings
 
 Shapes = Mapping[str, tuple[int, ...]]
 

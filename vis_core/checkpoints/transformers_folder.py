@@ -14,8 +14,9 @@ from vis_core.config import MinvisConfig
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import Categories, numbered
 from vis_core.formats.class_lists import CLASS_LISTS
-from vis_core.layers.backbone import OwnBackbone, named_backbone
-from vis_core.segmentors.mask2former import Mask2FormerSettings
+from vis_core.layers.backbone import named_backbone
+from vis_core.layers.settings import OwnBackbone
+from vis_core.segmentors.settings import Mask2FormerSettings
 from vis_core.systems.build import build_system, fit_problems
 from vis_core.systems.minvis import Minvis
 
@@ -24,17 +25,6 @@ _SIZES = {
     "swin": ("embed_dim", "depths", "num_heads", "window_size", "patch_size", "mlp_ratio"),
     "convnext": ("hidden_sizes", "depths", "patch_size"),
 }
-
-
-def is_transformers_folder(folder: Path) -> bool:
-    """Says whether a folder holds a model of transformers rather than one of ours."""
-    config = folder / "config.json"
-    if not config.is_file():
-        return False
-    try:
-        return "model_type" in json.loads(config.read_bytes())
-    except (ValueError, TypeError):
-        return False
 
 
 def import_transformers(folder: Path) -> tuple[Minvis, Categories]:

@@ -10,25 +10,11 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
+from vis_core.clips.settings import SceneSettings
 from vis_core.structures import Clip
 
 CLASS_NAMES = ("ball", "star", "box", "leaf", "gear", "moon")
-
-
-class SceneSettings(BaseModel):
-    """Says how large and how crowded the scenes are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    height: int = Field(128, ge=32, description="Pixels of a frame; our choice for CPU training.")
-    width: int = Field(192, ge=32, description="Pixels of a frame; our choice for CPU training.")
-    min_objects: int = Field(2, ge=1, description="Fewest instances of a scene.")
-    max_objects: int = Field(5, ge=1, description="Most instances of a scene.")
-    lookalike_probability: float = Field(
-        0.5, ge=0, le=1, description="Chance that an instance copies the look of the one before."
-    )
 
 
 @dataclass

@@ -176,3 +176,17 @@ class PseudoConfig(AugmentConfig):
                 f"max_paste_scale ({self.max_paste_scale})"
             )
         return self
+
+
+class SceneSettings(BaseModel):
+    """Says how large and how crowded the scenes are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    height: int = Field(128, ge=32, description="Pixels of a frame; our choice for CPU training.")
+    width: int = Field(192, ge=32, description="Pixels of a frame; our choice for CPU training.")
+    min_objects: int = Field(2, ge=1, description="Fewest instances of a scene.")
+    max_objects: int = Field(5, ge=1, description="Most instances of a scene.")
+    lookalike_probability: float = Field(
+        0.5, ge=0, le=1, description="Chance that an instance copies the look of the one before."
+    )

@@ -1,24 +1,11 @@
 """Backbones: ResNet, Swin and ConvNeXt of transformers behind one function."""
 
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from transformers import ConvNextConfig, PreTrainedConfig, ResNetConfig, SwinConfig
 
-BackboneName = Literal["tiny", "resnet50", "resnet101", "swin_t", "swin_l", "convnext_l"]
-
-
-class OwnBackbone(BaseModel):
-    """Is a backbone of other sizes than the published ones."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    family: Literal["resnet", "swin", "convnext"] = Field(description="Kind of network.")
-    sizes: dict[str, int | float | str | list[int]] = Field(
-        description="In the words of transformers' config of that family: depths, embed_dim, ..."
-    )
-
+from vis_core.layers.settings import BackboneName, OwnBackbone
 
 _STAGES = ["stage1", "stage2", "stage3", "stage4"]
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
@@ -12,12 +11,8 @@ from vis_core.criterion.query_losses import (
     QueryPredictions,
     query_losses,
 )
-from vis_core.layers.backbone import (
-    BackboneName,
-    OwnBackbone,
-    backbone_config,
-    freeze_batch_norm,
-)
+from vis_core.layers.backbone import backbone_config, freeze_batch_norm
+from vis_core.segmentors.settings import Mask2FormerSettings
 from vis_core.structures import FrameTargets
 
 # ImageNet statistics in [0, 255], RGB; detectron2's and CTVIS's.
@@ -26,43 +21,22 @@ _STD = (58.395, 57.12, 57.375)
 STRIDE = 32
 
 
-class Mask2FormerSettings(BaseModel):
-    """Sizes a Mask2Former; the defaults are those of the paper with ResNet-50."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    backbone: BackboneName | OwnBackbone = Field(
-        "resnet50", description="Feature extractor: a published one, or a family with its sizes."
+def transformers_config(settings: Mask2FormerSettings, num_classes: int) -> Mask2FormerConfig:
+    """Says the settings in transformers' words."""
+    return Mask2FormerConfig(
+        backbone_config=backbone_config(settings.backbone),
+        feature_size=settings.hidden_width,
+        mask_feature_size=settings.hidden_width,
+        hidden_dim=settings.hidden_width,
+        encoder_feedforward_dim=settings.encoder_ffn_width,
+        encoder_layers=settings.encoder_layers,
+        # transformers counts the learnt queries as the first of its layers
+        decoder_layers=settings.decoder_layers + 1,
+        num_attention_heads=settings.num_heads,
+        dim_feedforward=settings.decoder_ffn_width,
+        num_queries=settings.num_queries,
+        num_labels=num_classes,
     )
-    num_queries: int = Field(100, ge=1, description="Q; 100 for R50, 200 for Swin-L (paper).")
-    hidden_width: int = Field(256, ge=8, description="Channels of queries and pixel features.")
-    num_heads: int = Field(8, ge=1, description="Attention heads.")
-    encoder_layers: int = Field(6, ge=1, description="Deformable encoder layers.")
-    encoder_ffn_width: int = Field(1024, ge=8, description="Channels inside the encoder's FFN.")
-    decoder_layers: int = Field(9, ge=1, description="Masked-attention decoder layers.")
-    decoder_ffn_width: int = Field(2048, ge=8, description="Channels inside the decoder's FFN.")
-    num_points: int = Field(12544, ge=16, description="Points of matching and mask loss (paper).")
-    no_object_weight: float = Field(0.1, gt=0, le=1, description="Class weight of no object.")
-    train_batch_norm: bool = Field(
-        False, description="Learn batch-norm statistics; only for training from nothing."
-    )
-
-    def transformers_config(self, num_classes: int) -> Mask2FormerConfig:
-        """Says the same in transformers' words."""
-        return Mask2FormerConfig(
-            backbone_config=backbone_config(self.backbone),
-            feature_size=self.hidden_width,
-            mask_feature_size=self.hidden_width,
-            hidden_dim=self.hidden_width,
-            encoder_feedforward_dim=self.encoder_ffn_width,
-            encoder_layers=self.encoder_layers,
-            # transformers counts the learnt queries as the first of its layers
-            decoder_layers=self.decoder_layers + 1,
-            num_attention_heads=self.num_heads,
-            dim_feedforward=self.decoder_ffn_width,
-            num_queries=self.num_queries,
-            num_labels=num_classes,
-        )
 
 
 @dataclass(frozen=True)
@@ -88,7 +62,7 @@ class Mask2Former(nn.Module):
         super().__init__()
         self.settings = settings
         self.network = Mask2FormerForUniversalSegmentation(
-            settings.transformers_config(num_classes)
+            transformers_config(settings, num_classes)
         )
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)

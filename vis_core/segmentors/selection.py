@@ -1,23 +1,10 @@
 """Which predictions of a frame become instances: score threshold, then mask NMS."""
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from vis_core.segmentors.settings import SelectionConfig
 from vis_core.structures import Instances
-
-
-class SelectionConfig(BaseModel):
-    """Says which predictions of a frame are kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    score_threshold: float = Field(
-        0.01, ge=0, le=1, description="Score to exceed (released CTVIS: 0.01)."
-    )
-    nms_iou: float = Field(
-        0.6, gt=0, le=1, description="Mask IoU above which the weaker one goes (released CTVIS)."
-    )
 
 
 def select_instances(instances: Instances, config: SelectionConfig) -> Instances:

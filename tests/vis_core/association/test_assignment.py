@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vis_core.association.assignment import greedy, hungarian
-from vis_core.segmentors.selection import SelectionConfig, mask_iou, select_instances
+from vis_core.segmentors.selection import mask_iou, select_instances
+from vis_core.segmentors.settings import SelectionConfig
 from vis_core.structures import Instances
 
 

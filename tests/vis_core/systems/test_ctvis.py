@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from vis_core.clips.collate import collate_clips
-from vis_core.clips.scenes import SceneSettings, render_scene
+from vis_core.clips.scenes import render_scene
+from vis_core.clips.settings import SceneSettings
 from vis_core.config import CtvisConfig, tiny_segmentor
 from vis_core.structures import Clip, ClipBatch
 from vis_core.systems.ctvis import Ctvis

@@ -11,7 +11,8 @@ from tests.conftest import reference_cases
 from vis_core.association.associator import Associator
 from vis_core.association.settings import AssociationConfig
 from vis_core.checkpoints.official import system_of
-from vis_core.segmentors.selection import SelectionConfig, select_instances
+from vis_core.segmentors.selection import select_instances
+from vis_core.segmentors.settings import SelectionConfig
 from vis_core.structures import Instances
 
 # configs/ytvis_2019 of the release

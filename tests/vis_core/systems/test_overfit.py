@@ -6,15 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.optimization import (
-    OptimizerSettings,
-    build_optimizer,
-    rate_factor,
-    set_rate,
-    train_step,
-)
+from pipelines.optimization import build_optimizer, rate_factor, set_rate, train_step
+from pipelines.optimizer_settings import OptimizerSettings
 from vis_core.clips.collate import collate_clips
-from vis_core.clips.scenes import CLASS_NAMES, SceneSettings, render_scene
+from vis_core.clips.scenes import CLASS_NAMES, render_scene
+from vis_core.clips.settings import SceneSettings
 from vis_core.config import CtvisConfig, tiny_minvis
 from vis_core.evaluation.tables import ground_truth_of, results_of
 from vis_core.evaluation.video_ap import evaluate

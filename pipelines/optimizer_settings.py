@@ -1,0 +1,27 @@
+"""How weights move. Imports no torch: a run file is read early."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class OptimizerSettings(BaseModel):
+    """Says how weights move; the defaults are CTVIS's and Mask2Former's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float = Field(1e-4, gt=0, description="AdamW step size (CTVIS 4.1).")
+    backbone_factor: float = Field(
+        0.1, ge=0, description="Learning rate of the backbone over the rest (Mask2Former)."
+    )
+    weight_decay: float = Field(0.05, ge=0, description="AdamW; none on norms and embeddings.")
+    clip_norm: float = Field(0.01, gt=0, description="Greatest gradient norm (Mask2Former).")
+    warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up.")
+    schedule: Literal["steps", "cosine"] = Field(
+        "steps", description="Step decay (CTVIS 4.1) or half a cosine down to 1 %."
+    )
+    decay_at: tuple[float, ...] = Field(
+        (0.375, 0.75),
+        description="Shares of all steps after which the rate falls to a tenth "
+        "(CTVIS 4.1: 6,000 and 12,000 of 16,000).",
+    )
