@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipelines.config import RayConfig
@@ -109,14 +109,35 @@ def _refuse_silent_host(address: str) -> None:
 
 
 @contextmanager
-def kept_interrupt_handler() -> Iterator[None]:
-    """Puts back what Ctrl-C does; Ray Train and Ray Tune leave handlers of their own behind."""
+def kept_interrupts() -> Iterator[None]:
+    """Lets Ctrl-C be a KeyboardInterrupt, whatever handlers Ray puts in its place meanwhile.
+
+    Ray Train and Ray Tune end their run in order and then go on as if nothing had happened, or ask
+    the process to exit with 0; Ray Train forgets a Ctrl-C that comes while its run is ending. Here
+    the signal itself is noted, and raised when the block ends without an error.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals go to the main thread
+        return
     handler = signal.getsignal(signal.SIGINT)
+    noted, write_end = os.pipe()
+    os.set_blocking(noted, False)
+    os.set_blocking(write_end, False)
+    former = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    interrupted = False
     try:
         yield
+    except SystemExit as stopped:
+        raise KeyboardInterrupt from stopped
     finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, handler)
+        signal.set_wakeup_fd(former)
+        signal.signal(signal.SIGINT, handler)
+        with suppress(BlockingIOError):
+            interrupted = signal.SIGINT in os.read(noted, 1024)
+        os.close(noted)
+        os.close(write_end)
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 def quiet_ray() -> None:

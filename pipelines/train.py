@@ -14,7 +14,7 @@ import torch
 
 from pipelines.config import RunConfig, StageConfig
 from pipelines.optimization import build_optimizer, rate_factor, set_rate, train_step
-from pipelines.runtime import kept_interrupt_handler, require_cpus
+from pipelines.runtime import kept_interrupts, require_cpus
 from pipelines.training_data import BatchPlan, batch_dataset, read_batches
 from vis_core.errors import CheckpointError, TrainingDivergedError
 from vis_core.formats.categories import Categories
@@ -139,18 +139,12 @@ def _in_order() -> Any:
 
 
 def _fit(trainer: Any) -> Any:
-    """Runs the trainer; an error of a worker's own kind comes out as itself.
-
-    Ray Train puts its own handler on Ctrl-C, which stops the workers in order and then asks the
-    process to exit with 0; here it stays what it is everywhere else, a KeyboardInterrupt.
-    """
+    """Runs the trainer; an error of a worker's own kind comes out as itself."""
     from ray.train import TrainingFailedError
 
     try:
-        with kept_interrupt_handler():
+        with kept_interrupts():
             return trainer.fit()
-    except SystemExit as stopped:
-        raise KeyboardInterrupt from stopped
     except TrainingFailedError as error:
         causes = getattr(error, "worker_failures", {})
         for cause in causes.values():

@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.config import RunConfig
 from pipelines.evaluate import LabelledVideos, blank_frames, evaluate_file
 from pipelines.instance_cache import CachedSystem, cache_file, load_cached
-from pipelines.runtime import kept_interrupt_handler
+from pipelines.runtime import kept_interrupts
 from vis_core.association.settings import AssociationConfig
 from vis_core.config import CtvisConfig, MinvisConfig
 from vis_core.formats.youtube_vis import read_youtube_vis, result_entries, write_results
@@ -92,7 +92,7 @@ def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, A
             ),
             run_config=tune.RunConfig(name=_STATE, storage_path=str(storage), verbose=0),
         )
-    with kept_interrupt_handler():
+    with kept_interrupts():
         grid = tuner.fit()
     return _summary(grid, start, sweep.trials, out / "sweep.json")
 

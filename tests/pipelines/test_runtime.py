@@ -1,12 +1,15 @@
 """Being on Ray: a cluster that is not there is one line at once, Ctrl-C stays what it was."""
 
+import os
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
-from pipelines.runtime import kept_interrupt_handler
+import pytest
+
+from pipelines.runtime import kept_interrupts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,6 +37,27 @@ def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 
 def test_what_ctrl_c_does_is_put_back() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with kept_interrupt_handler():
+    with kept_interrupts():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_that_another_handler_swallows_still_stops() -> None:
+    reached = []
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), kept_interrupts():
+        signal.signal(signal.SIGINT, lambda *_: reached.append("swallowed"))
+        os.kill(os.getpid(), signal.SIGINT)
+        reached.append("the end of the block")
+    assert reached == ["swallowed", "the end of the block"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_handler_that_exits_is_ctrl_c_too() -> None:
+    with pytest.raises(KeyboardInterrupt), kept_interrupts():
+        raise SystemExit(0)
+
+
+def test_an_error_comes_out_as_itself() -> None:
+    with pytest.raises(ValueError, match="broken"), kept_interrupts():
+        raise ValueError("broken")
