@@ -7,8 +7,9 @@ rows share ``max(0, H - max(above) - max(below))`` pixels: exact, without pixels
 numbers in one machine word a few vector operations for all predictions of a video and class.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from vis_core.errors import AnnotationError
 from vis_core.formats.run_lengths import RunLengths, runs_of_strings
 
 _CHUNK = 1 << 18  # characters of RLE text decoded at once: what a processor cache holds
+_MASKS_AT_ONCE = 600  # of neighbouring videos: enough that a call of numpy is worth its start
+
+Tracks = Sequence[Sequence[dict[str, Any] | None]]  # N tracks of T compressed RLEs or None
 
 
 class FaultyRunsError(AnnotationError):
@@ -34,7 +38,7 @@ class ColumnMasks:
         columns: (N, T) columns from the leftmost to the rightmost; 0 where absent.
         left: (N,) leftmost column with a pixel in any frame; W for a track without any.
         right: (N,) rightmost such column, exclusive.
-        offset: (N, T) where the columns of a mask begin in ``runs``.
+        offset: (N, T) where the columns of a mask begin in ``runs``; nothing where absent.
         runs: (S,) first run of each column: rows above it, and in the upper half of the word the
             rows below it.
         more_offset: (N + 1,) where the further runs of a track begin.
@@ -71,9 +75,56 @@ class ColumnMasks:
         return mean
 
 
-def column_masks(
-    tracks: Sequence[Sequence[dict[str, Any] | None]], height: int, width: int, num_frames: int
-) -> ColumnMasks:
+def masks_of_videos(videos: Iterable[tuple[Tracks, tuple[int, int, int]]]) -> Iterator[ColumnMasks]:
+    """Converts the tracks of videos of (H, W, T); small neighbours of one size are read at once.
+
+    Equals ``column_masks(tracks, *size)`` of each.
+    """
+    for size, neighbours in groupby(videos, key=lambda video: video[1]):
+        batch: list[Tracks] = []
+        masks = 0
+        for tracks, _ in neighbours:
+            if batch and masks + len(tracks) * size[2] > _MASKS_AT_ONCE:
+                yield from _convert_batch(batch, size)
+                batch, masks = [], 0
+            batch.append(tracks)
+            masks += len(tracks) * size[2]
+        yield from _convert_batch(batch, size)
+
+
+def _convert_batch(batch: Sequence[Tracks], size: tuple[int, int, int]) -> list[ColumnMasks]:
+    masks = column_masks(list(chain.from_iterable(batch)), *size)
+    return [masks] if len(batch) == 1 else _split(masks, list(map(len, batch)))
+
+
+def _split(masks: ColumnMasks, counts: Sequence[int]) -> list[ColumnMasks]:
+    """Parts of ``counts`` tracks each, as views."""
+    run_bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(masks.columns.sum(axis=1))])
+    rows = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    parts = []
+    for start, stop in pairwise(rows.tolist()):
+        own = slice(start, stop)
+        first_run, first_more = int(run_bounds[start]), int(masks.more_offset[start])
+        more = slice(first_more, int(masks.more_offset[stop]))
+        part = ColumnMasks(
+            height=masks.height,
+            width=masks.width,
+            first_column=masks.first_column[own],
+            columns=masks.columns[own],
+            left=masks.left[own],
+            right=masks.right[own],
+            offset=masks.offset[own] - first_run,
+            runs=masks.runs[first_run : int(run_bounds[stop])],
+            more_offset=masks.more_offset[start : stop + 1] - first_more,
+            more_column=masks.more_column[more],
+            more_runs=masks.more_runs[:, more],
+            areas=masks.areas[own],
+        )
+        parts.append(part)
+    return parts
+
+
+def column_masks(tracks: Tracks, height: int, width: int, num_frames: int) -> ColumnMasks:
     """Converts tracks of compressed RLEs (text counts) or None.
 
     Args:
@@ -144,7 +195,8 @@ def _by_column(
     """Cuts runs into columns; ``places`` (M,) says which cell of (N, T) each mask belongs to."""
     height, width = size
     column, top, bottom = _cut_runs(runs, height)
-    bounds = np.searchsorted(column, np.arange(len(runs) + 1) * width)
+    mask_starts = np.arange(len(runs) + 1) * width
+    bounds = np.searchsorted(column, mask_starts.astype(column.dtype))
     shown = np.flatnonzero(bounds[1:] > bounds[:-1])
     left, right = column[bounds[shown]], column[bounds[shown + 1] - 1] + 1
     spans = (right - left).astype(np.int64)

@@ -171,9 +171,8 @@ def _common_pixels(tracks: np.ndarray, other: np.ndarray, height: int) -> np.nda
     """(D,) pixels common to the first runs (D, T, w) of tracks and (1, T, w) of another track."""
     half, bits = half_of(tracks.dtype)
     most = np.maximum(tracks.view(half), other.view(half)).view(tracks.dtype)
-    outside = most << bits  # rows above, in the upper half
-    outside += most
-    outside >>= bits  # rows above and rows below together
+    outside = most * (1 + (1 << bits))  # rows above and rows below together, in the upper half
+    outside >>= bits
     np.minimum(outside, height, out=outside)
     cells = outside.shape[1] * outside.shape[2]
     by_column = outside.sum(axis=1, dtype=outside.dtype)

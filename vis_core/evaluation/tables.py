@@ -12,8 +12,8 @@ import numpy as np
 from vis_core.evaluation.column_masks import (
     ColumnMasks,
     FaultyRunsError,
-    column_masks,
     joined_masks,
+    masks_of_videos,
 )
 from vis_core.formats.categories import Categories
 from vis_core.formats.defects import Defects
@@ -99,9 +99,13 @@ def load_results(path: Path, truth: GroundTruth) -> Results:
 def ground_truth_of(videos: Sequence[VideoRecord], categories: Categories) -> GroundTruth:
     """Converts ground-truth records for scoring."""
     sizes = {v.video_id: (v.height, v.width, len(v.file_names)) for v in videos}
-    return GroundTruth(
-        categories, {video.video_id: _truth_video(video, categories) for video in videos}, sizes
-    )
+    tracks = ([track.segmentations for track in video.tracks] for video in videos)
+    masks = masks_of_videos(zip(tracks, (sizes[v.video_id] for v in videos), strict=True))
+    tables = {
+        video.video_id: _truth_video(video, own, categories)
+        for video, own in zip(videos, masks, strict=True)
+    }
+    return GroundTruth(categories, tables, sizes)
 
 
 def results_of(entries: Iterable[dict[str, Any]], truth: GroundTruth) -> Results:
@@ -112,13 +116,16 @@ def results_of(entries: Iterable[dict[str, Any]], truth: GroundTruth) -> Results
         by_video: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for entry in batch:
             by_video[entry["video_id"]].append(entry)
-        for video_id, own in by_video.items():
-            parts[video_id].append(_result_video(own, truth.sizes[video_id]))
+        masks = masks_of_videos(
+            ([entry["segmentations"] for entry in own], truth.sizes[video_id])
+            for video_id, own in by_video.items()
+        )
+        for (video_id, own), own_masks in zip(by_video.items(), masks, strict=True):
+            parts[video_id].append(_result_video(own, own_masks))
     return {video_id: _joined_video(own) for video_id, own in parts.items() if own}
 
 
-def _result_video(entries: list[dict[str, Any]], size: tuple[int, int, int]) -> ResultVideo:
-    masks = column_masks([entry["segmentations"] for entry in entries], *size)
+def _result_video(entries: list[dict[str, Any]], masks: ColumnMasks) -> ResultVideo:
     return ResultVideo(
         category_ids=np.array([entry["category_id"] for entry in entries], np.int64),
         scores=np.array([entry["score"] for entry in entries], np.float64),
@@ -140,7 +147,7 @@ def _joined_video(parts: list[ResultVideo]) -> ResultVideo:
     )
 
 
-_AT_ONCE = 2048  # result entries held as objects
+_AT_ONCE = 200  # result entries held as objects: what a processor cache holds
 _Loaded = TypeVar("_Loaded")
 
 
@@ -178,10 +185,7 @@ def _load_results(path: Path, truth: GroundTruth, quickly: bool) -> Results:
     return results
 
 
-def _truth_video(video: VideoRecord, categories: Categories) -> TruthVideo:
-    frames = len(video.file_names)
-    rles = [track.segmentations for track in video.tracks]
-    masks = column_masks(rles, video.height, video.width, frames)
+def _truth_video(video: VideoRecord, masks: ColumnMasks, categories: Categories) -> TruthVideo:
     measured = masks.mean_areas()
     mean_areas = [
         _mean_of_stated(track.areas) if track.areas else measured[row]
@@ -195,7 +199,7 @@ def _truth_video(video: VideoRecord, categories: Categories) -> TruthVideo:
         areas=masks.areas.sum(axis=1),
         mean_areas=np.array(mean_areas, np.float64),
         masks=masks,
-        num_frames=frames,
+        num_frames=masks.num_frames,
     )
 
 

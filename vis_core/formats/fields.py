@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Container
 from pathlib import PurePosixPath
+from types import NoneType
 from typing import Any
 
 from vis_core.formats.defects import Defects, Found, shown
@@ -18,6 +19,7 @@ _LONGEST_PATH = 4096
 _PLAIN_NAME = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _NUMBERS = {int, float}
 _LARGEST = sys.float_info.max
+_FARTHEST = 1e10  # pixels; an area above belongs to no range of the metric
 
 
 def is_id(value: object) -> bool:
@@ -135,19 +137,28 @@ def file_name_fault(name: object) -> str | None:
 
 
 def is_box(box: Any) -> bool:
-    """Whether ``box`` is finite ``[x, y, width, height]``, width and height 0 or more."""
+    """Whether ``box`` is ``[x, y, width, height]``, none absurd, width and height 0 or more."""
     return (
         isinstance(box, list)
         and len(box) == 4
         and all(map(is_number, box))
+        and -_FARTHEST <= min(box) <= max(box) <= _FARTHEST
         and box[2] >= 0
         and box[3] >= 0
     )
 
 
 def is_area(area: Any) -> bool:
-    """Whether ``area`` is a finite number of 0 or more."""
-    return is_number(area) and area >= 0
+    """Whether ``area`` is a number of 0 or more and not absurd."""
+    return is_number(area) and 0 <= area <= _FARTHEST
+
+
+def are_areas(areas: list[Any]) -> bool:
+    """Whether every entry is null or an area; says the same as ``is_area`` of each, sooner."""
+    if not {*map(type, areas)} <= {int, float, NoneType}:
+        return False
+    stated = [area for area in areas if area is not None]
+    return all(map((0.0).__le__, stated)) and all(map(_FARTHEST.__ge__, stated))
 
 
 def check_box(where: str, box: object, defects: Defects) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from vis_core.formats.defects import Defects, Found, shown
 from vis_core.formats.fields import (
+    are_areas,
     check_area,
     check_box,
     check_crowd,
@@ -83,6 +84,8 @@ def check_track_fields(
         ):
             good = False
             _wrong_length(place, values, video, defects)
+            continue
+        if key == "areas" and are_areas(values):
             continue
         for index, value in enumerate(values):
             if value is not None and not is_good(value):

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from tests.vis_core.evaluation.helpers import random_masks, track
-from vis_core.evaluation.column_masks import FaultyRunsError, at_frame, column_masks
+from vis_core.evaluation.column_masks import (
+    ColumnMasks,
+    FaultyRunsError,
+    at_frame,
+    column_masks,
+    joined_masks,
+    masks_of_videos,
+)
 from vis_core.evaluation.intersection import intersections
 
 
@@ -77,3 +84,29 @@ def test_no_tracks_and_no_masks_are_fine() -> None:
 def test_a_faulty_mask_is_refused() -> None:
     with pytest.raises(FaultyRunsError):
         column_masks([[{"size": [5, 6], "counts": "0"}]], 5, 6, 1)
+
+
+@pytest.mark.parametrize("at_once", [1, 12, 600])
+def test_videos_read_at_once_equal_each_read_alone(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vis_core.evaluation.column_masks._MASKS_AT_ONCE", at_once)
+    generator = np.random.default_rng(5)
+    sizes = [(6, 7, 2)] * 5 + [(9, 4, 3)] * 3 + [(6, 7, 2)]
+    videos = [
+        ([track(one) for one in random_masks(generator, count, size[2], *size[:2])], size)
+        for size, count in zip(sizes, (2, 0, 1, 3, 2, 1, 2, 0, 1), strict=True)
+    ]
+    together = list(masks_of_videos(iter(videos)))
+    assert len(together) == len(videos)
+    for masks, (tracks, size) in zip(together, videos, strict=True):
+        alone = column_masks(tracks, *size)
+        _assert_same(masks, alone)
+        _assert_same(joined_masks([masks, masks]), joined_masks([alone, alone]))
+
+
+def _assert_same(one: ColumnMasks, other: ColumnMasks) -> None:
+    shown = one.columns > 0
+    np.testing.assert_array_equal(one.offset[shown], other.offset[shown])
+    for name in vars(one).keys() - {"offset"}:
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)

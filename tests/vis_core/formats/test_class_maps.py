@@ -1,5 +1,8 @@
+import json
+
 import pytest
 
+from tests.conftest import reference_dir
 from vis_core.errors import AnnotationError, ConfigError
 from vis_core.formats.categories import Categories
 from vis_core.formats.class_lists import CLASS_LISTS, FROM_COCO
@@ -33,6 +36,46 @@ def test_the_maps_from_coco_name_known_classes(target: str, mapped: int) -> None
     assert set(FROM_COCO[target].values()) <= set(CLASS_LISTS[target].names)
     labels = map_from_coco(target).target_labels(CLASS_LISTS["coco"])
     assert sum(label is not None for label in labels) == mapped
+
+
+def _published(relative: str) -> dict:
+    file = reference_dir() / relative
+    if not file.is_file():
+        pytest.skip(f"{file} is not there")
+    return json.loads(file.read_text())
+
+
+def _pairs(target: str) -> set[tuple[int, int]]:
+    """(COCO id, id of the target) of each class that our map keeps."""
+    coco, wanted = CLASS_LISTS["coco"], CLASS_LISTS[target]
+    labels = map_from_coco(target).target_labels(coco)
+    return {
+        (own, wanted.id_of_index(label))
+        for own, label in zip(coco.ids, labels, strict=True)
+        if label is not None
+    }
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", ["ytvis_2019", "ytvis_2021", "ovis"])
+def test_lists_and_maps_equal_those_of_the_authors(name: str) -> None:
+    theirs = _published("ctvis/coco_to_vis_categories.json")[name]
+    ours = CLASS_LISTS[name]
+    listed = [(entry["id"], entry["name"]) for entry in theirs["categories"]]
+    assert list(zip(ours.ids, ours.names, strict=True)) == listed
+    assert _pairs(name) == {(pair["coco_id"], pair["vis_id"]) for pair in theirs["coco_to_vis"]}
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", ["coco", "ytvis_2019", "ytvis_2021", "ovis"])
+def test_lists_and_maps_equal_those_of_the_public_repositories(name: str) -> None:
+    document = _published("../spec/classes.json")
+    ours = CLASS_LISTS[name]
+    listed = [(entry["id"], entry["name"]) for entry in document[name]["categories"]]
+    assert list(zip(ours.ids, ours.names, strict=True)) == listed
+    if name != "coco":
+        stated = document[f"coco_to_{name}"]["map"]
+        assert _pairs(name) == {(int(own), other) for own, other in stated.items()}
 
 
 def test_instances_get_their_target_labels_and_the_rest_is_counted() -> None:
