@@ -49,12 +49,14 @@ class Instances:
         class_scores: (N, K) score of every class; ``labels`` is its argmax.
         mask_logits: (N, h, w) raw masks; positive means inside.
         embeddings: (N, C) what the associator compares.
+        boxes: (N, 4) xyxy, or None where the segmentor predicts none.
     """
 
     scores: Tensor
     class_scores: Tensor
     mask_logits: Tensor
     embeddings: Tensor
+    boxes: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check_shape("scores", self.scores, ("N",))
@@ -62,6 +64,8 @@ class Instances:
         _check_shape("class_scores", self.class_scores, (count, "K"))
         _check_shape("mask_logits", self.mask_logits, (count, "h", "w"))
         _check_shape("embeddings", self.embeddings, (count, "C"))
+        if self.boxes is not None:
+            _check_shape("boxes", self.boxes, (count, 4))
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -80,7 +84,8 @@ class Instances:
         return self._map(lambda tensor: tensor.to(device))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        changed: dict[str, Any] = {f.name: change(getattr(self, f.name)) for f in fields(self)}
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed: dict[str, Any] = {n: change(t) for n, t in held.items() if t is not None}
         return replace(self, **changed)
 
 
