@@ -27,5 +27,5 @@ class SceneBatches(Dataset[ClipBatch]):
             images=images.permute(0, 1, 4, 2, 3).contiguous(),
             masks=[torch.from_numpy(clip.masks) for clip in clips],
             labels=[torch.from_numpy(clip.labels) for clip in clips],
-            sizes=torch.tensor([clip.images.shape[1:3] for clip in clips]),
+            sizes=torch.stack([torch.from_numpy(clip.frame_sizes) for clip in clips]),
         )

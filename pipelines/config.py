@@ -13,13 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.optimizer_settings import OptimizerSettings
 from pipelines.yaml_strict import parse_yaml, read_yaml_mapping
-from vis_core.clips.settings import AugmentConfig, PseudoConfig, SceneSettings
+from vis_core.clips.settings import AugmentConfig, PairConfig, PseudoConfig, SceneSettings
 from vis_core.config import CtvisConfig, MinvisConfig, SystemConfig
 from vis_core.errors import ConfigError
 from vis_core.inference.settings import InferenceConfig
 
 _SECTION = ConfigDict(frozen=True, extra="forbid")
 _SYSTEM_KEYS = CtvisConfig.model_fields.keys() | MinvisConfig.model_fields.keys()
+_UNION_MEMBERS = {"size": ("short_side", "fixed"), "crop_size": ("fraction", "pixels")}
 _PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
@@ -29,14 +30,17 @@ class StageConfig(BaseModel):
     model_config = _SECTION
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,30}$", description="Names folders and metrics.")
-    clips: Literal["images", "pseudo", "videos"] = Field(
-        description="What it trains on: still images, pseudo-videos, or clips of real videos."
+    clips: Literal["images", "pairs", "pseudo", "videos"] = Field(
+        description="What it trains on: still images, key-reference pairs of still images, "
+        "pseudo-videos, or clips of real videos (2 frames are a key and a reference frame)."
     )
     steps: int = Field(ge=1, description="Optimizer steps.")
     batch_size: int = Field(16, ge=1, description="Clips a step and worker (CTVIS 4.1: 16 in all).")
     clip_frames: int = Field(1, ge=1, description="T of clips of real videos.")
     frame_range: int = Field(
-        20, ge=1, description="Frames to either side from which T are drawn (released CTVIS)."
+        20,
+        ge=1,
+        description="Frames to either side from which T are drawn (released CTVIS; IDOL: 10).",
     )
     checkpoint_every: int = Field(500, ge=1, description="Steps between checkpoints.")
     optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings)
@@ -93,6 +97,9 @@ class RunConfig(BaseModel):
     pseudo: PseudoConfig = Field(default_factory=PseudoConfig)
     augment: AugmentConfig = Field(
         default_factory=AugmentConfig, description="How images and clips of videos are varied."
+    )
+    pairs: PairConfig = Field(
+        default_factory=PairConfig, description="How an image becomes a key-reference pair."
     )
     clips_per_image: int = Field(1, ge=1, description="Pseudo-videos made of one image.")
     stages: tuple[StageConfig, ...] = Field(min_length=1, description="In order.")
@@ -219,7 +226,10 @@ def _dotted(location: tuple[str | int, ...]) -> str:
     parts = [str(part) for part in location]
     if parts[:1] == ["system"] and parts[1:2] and parts[1] not in _SYSTEM_KEYS:
         del parts[1]
-    return ".".join(parts) or "(the whole file)"
+    parents = ["", *parts]
+    named = zip(parents, parts, strict=False)
+    kept = [part for parent, part in named if part not in _UNION_MEMBERS.get(parent, ())]
+    return ".".join(kept) or "(the whole file)"
 
 
 def _known_keys() -> set[str]:

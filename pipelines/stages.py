@@ -16,7 +16,7 @@ from pipelines.foreign_models import as_model_folder, is_foreign
 from pipelines.run_data import RunData
 from pipelines.train import StageJob, run_stage, stage_threads
 from pipelines.training_data import BatchPlan
-from vis_core.clips.sources import ClipSource, ImageClips, ParquetClips, VideoClips
+from vis_core.clips.sources import ClipSource, ImageClips, PairClips, ParquetClips, VideoClips
 from vis_core.errors import ConfigError
 from vis_core.formats.coco import read_coco
 from vis_core.formats.youtube_vis import read_youtube_vis
@@ -83,7 +83,12 @@ def run_stages(
     start = start_folder(config, place.folder / "start")
     results: list[StageResult] = []
     key = digest(
-        config.seed, config.system, config.augment, str(start), place.data.categories.names
+        config.seed,
+        config.system,
+        config.augment,
+        config.pairs,
+        str(start),
+        place.data.categories.names,
     )
     for stage in config.stages:
         key = digest(key, stage)
@@ -142,6 +147,8 @@ def clip_source(
     """Says how a worker opens the clips of a stage."""
     if stage.clips == "images":
         return partial(_open_images, config, data)
+    if stage.clips == "pairs":
+        return partial(_open_pairs, config, data)
     if stage.clips == "pseudo":
         return partial(ParquetClips, pseudo)
     return partial(_open_videos, config, stage, data)
@@ -152,6 +159,13 @@ def _open_images(config: RunConfig, data: RunData) -> ClipSource:
         data.images.annotations, data.images.folder, data.categories, check_images=False
     )
     return ImageClips(records, config.augment)
+
+
+def _open_pairs(config: RunConfig, data: RunData) -> ClipSource:
+    records, _ = read_coco(
+        data.images.annotations, data.images.folder, data.categories, check_images=False
+    )
+    return PairClips(records, config.pairs)
 
 
 def _open_videos(config: RunConfig, stage: StageConfig, data: RunData) -> ClipSource:

@@ -85,7 +85,7 @@ def batch_to_row(batch: ClipBatch) -> dict[str, Any]:
         "shape": list(batch.images.shape),
         "masks": [np.packbits(mask).tobytes() for mask in masks],
         "labels": [label.tolist() for label in batch.labels],
-        "sizes": batch.sizes.tolist(),
+        "sizes": batch.sizes.flatten().tolist(),
     }
 
 
@@ -104,7 +104,7 @@ def row_to_batch(row: dict[str, Any]) -> ClipBatch:
         images=torch.from_numpy(images),
         masks=masks,
         labels=[torch.from_numpy(label) for label in labels],
-        sizes=torch.tensor([[int(side) for side in size] for size in row["sizes"]]),
+        sizes=torch.tensor(row["sizes"], dtype=torch.int64).reshape(shape[0], frames, 2),
     )
 
 

@@ -49,12 +49,14 @@ class Instances:
         class_scores: (N, K) score of every class; ``labels`` is its argmax.
         mask_logits: (N, h, w) raw masks; positive means inside.
         embeddings: (N, C) what the associator compares.
+        boxes: (N, 4) xyxy, or None where the segmentor predicts none.
     """
 
     scores: Tensor
     class_scores: Tensor
     mask_logits: Tensor
     embeddings: Tensor
+    boxes: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check_shape("scores", self.scores, ("N",))
@@ -62,6 +64,8 @@ class Instances:
         _check_shape("class_scores", self.class_scores, (count, "K"))
         _check_shape("mask_logits", self.mask_logits, (count, "h", "w"))
         _check_shape("embeddings", self.embeddings, (count, "C"))
+        if self.boxes is not None:
+            _check_shape("boxes", self.boxes, (count, 4))
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -80,7 +84,8 @@ class Instances:
         return self._map(lambda tensor: tensor.to(device))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        changed: dict[str, Any] = {f.name: change(getattr(self, f.name)) for f in fields(self)}
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed: dict[str, Any] = {n: change(t) for n, t in held.items() if t is not None}
         return replace(self, **changed)
 
 
@@ -108,12 +113,15 @@ class Clip:
         images: (T, H, W, 3) uint8, RGB.
         masks: (T, G, H, W) bool; all False where an instance is absent. The row g is the identity.
         labels: (G,) int64 class indices.
+        sizes: (T, 2) height and width of each frame where some are smaller and padded right and
+            bottom with 0 (views of different sizes); None if all fill H x W.
     """
 
     clip_id: str
     images: np.ndarray
     masks: np.ndarray
     labels: np.ndarray
+    sizes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.shape[3] != 3:
@@ -125,9 +133,18 @@ class Clip:
                 f"masks must be {expected} of bool, but got {self.masks.shape} "
                 f"of {self.masks.dtype}"
             )
+        if self.sizes is not None and self.sizes.shape != (frames, 2):
+            raise ValueError(f"sizes must be ({frames}, 2), but got {self.sizes.shape}")
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def frame_sizes(self) -> np.ndarray:
+        """(T, 2) int64 height and width of each frame before padding."""
+        if self.sizes is not None:
+            return self.sizes
+        return np.tile(np.array(self.images.shape[1:3], dtype=np.int64), (len(self), 1))
 
     @property
     def present(self) -> np.ndarray:
@@ -143,7 +160,7 @@ class ClipBatch:
         images: (B, T, 3, H, W) uint8; padding is 0.
         masks: B tensors (T, G_b, H, W) bool.
         labels: B tensors (G_b,) int64.
-        sizes: (B, 2) int64, height and width of each clip before padding.
+        sizes: (B, T, 2) int64, height and width of each frame before padding.
     """
 
     images: Tensor
@@ -156,6 +173,7 @@ class ClipBatch:
             raise ValueError(f"images must be (B, T, 3, H, W), but got {tuple(self.images.shape)}")
         if not len(self.masks) == len(self.labels) == len(self.sizes) == len(self.images):
             raise ValueError("images, masks, labels and sizes must name the same clips")
+        _check_shape("sizes", self.sizes, (*self.images.shape[:2], 2))
 
     def to(self, device: torch.device | str) -> Self:
         """Moves every tensor to ``device``."""

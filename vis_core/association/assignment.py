@@ -98,7 +98,42 @@ def hungarian(scores: Tensor, floor: Tensor, seen: Tensor | None = None) -> Clai
     return Claim(row, won, ~won)
 
 
+def best_claim(scores: Tensor, floor: Tensor, seen: Tensor | None = None) -> Claim:  # noqa: ARG001
+    """Lets each instance ask for its best track, and gives a track to the best that asks.
+
+    MaskTrack R-CNN, IDOL's "multi-cues", STC 3.5. Who asks in vain gets nothing and starts
+    nothing; who is not above its floor asks for none and may start. Equals the loop::
+
+        for n in range(N):
+            m = argmax(scores[n])
+            if scores[n, m] <= floor[n]: n may start
+            elif scores[n, m] > score of the holder of m: m goes from its holder to n
+
+    Args:
+        scores: (N, M) similarity.
+        floor: (N,) similarity to exceed.
+        seen: Not used.
+
+    Differs: released mmtracking leaves a track with an earlier instance, too, when a later one
+    claims it better; here the better one alone has it.
+    """
+    count, tracks = scores.shape
+    order = torch.arange(count, device=scores.device)
+    if count == 0 or tracks == 0:
+        nobody = torch.zeros(count, dtype=torch.bool, device=scores.device)
+        return Claim(torch.zeros_like(order), nobody, ~nobody)
+    best, row = scores.max(dim=1)
+    asks = best > floor
+    highest = best.new_full((tracks,), float("-inf"))
+    highest.scatter_reduce_(0, row[asks], best[asks], "amax")
+    leads = asks & (best == highest[row])
+    first = torch.full((tracks,), count, device=scores.device)
+    first.scatter_reduce_(0, row[leads], order[leads], "amin")
+    return Claim(row, leads & (first[row] == order), ~asks)
+
+
 ASSIGNMENTS: dict[str, Callable[[Tensor, Tensor, Tensor | None], Claim]] = {
     "greedy": greedy,
     "hungarian": hungarian,
+    "best_claim": best_claim,
 }

@@ -11,7 +11,10 @@ from vis_core.structures import Instances
 
 
 class Associator:
-    """Names the instances of one frame after the tracks of the past (IDOL 3.3, CTVIS 3.2)."""
+    """Names the instances of one frame after the tracks of the past.
+
+    IDOL 3.3, CTVIS 3.2, STC 3.5.
+    """
 
     def __init__(self, config: AssociationConfig) -> None:
         self.config = config
@@ -32,7 +35,7 @@ class Associator:
             The instances that have a track, and their track ids, int64.
         """
         claim = self._claim(instances)
-        starts = claim.may_start & (instances.scores > self.config.new_track_score)
+        starts = claim.may_start & (instances.scores > self._start_score())
         track_ids = torch.zeros(len(instances), dtype=torch.int64, device=instances.scores.device)
         if len(self.memory):
             track_ids = torch.where(claim.won, self.memory.ids[claim.row], track_ids)
@@ -40,8 +43,13 @@ class Associator:
         kept = claim.won | starts
         named, ids = instances[kept], track_ids[kept]
         if len(self.memory) or len(ids):
-            self.memory.write(ids, named.embeddings, named.scores)
+            self.memory.write(ids, named.embeddings, named.scores, named.boxes, named.labels)
         return named, ids
+
+    def _start_score(self) -> float:
+        """Says which score an instance must exceed to start a track."""
+        first = self.config.first_track_score
+        return self.config.new_track_score if len(self.memory) or first is None else first
 
     def _claim(self, instances: Instances) -> Claim:
         """Compares with the memory; without one, every instance may start a track."""
@@ -49,8 +57,6 @@ class Associator:
         if not len(self.memory):
             nobody = torch.zeros(count, dtype=torch.bool, device=instances.scores.device)
             return Claim(torch.zeros_like(nobody, dtype=torch.int64), nobody, ~nobody)
-        scores = SIMILARITIES[self.config.similarity](instances.embeddings, self.memory.read())
-        threshold = self.config.match_threshold
-        floor = scores.new_full((count,), float("-inf") if threshold is None else threshold)
+        scores, floor = SIMILARITIES[self.config.similarity](instances, self.memory)
         seen = self.memory.seen if self.config.frame_weighting else None
         return ASSIGNMENTS[self.config.assignment](scores, floor, seen)

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from vis_core.association.settings import AssociationConfig
 
-_MOMENTUM = 0.75  # of the newest embedding; released CTVIS, EMBED_TYPE momentum
 _TAU = 0.5  # floor of the weights of IDOL Eq. 5
 _EPSILON = 1e-8  # of torch's cosine similarity
 _ROWS = (
     "history", "history_norms", "history_scores", "stored", "fused", "momentum", "seen", "unseen",
 )  # fmt: skip
+_CUE_ROWS = ("boxes", "labels")  # only where they are compared
 
 
 class MemoryBank:
@@ -32,6 +32,8 @@ class MemoryBank:
         momentum: (M, C) exponential average.
         seen: (M,) frames in which the track was written.
         unseen: (M,) frames since then.
+        boxes: (M, 4) newest box xyxy; only with the similarity "cues".
+        labels: (M,) newest class; only with the similarity "cues".
         next_id: The id that the next new track gets; ids are never used again.
     """
 
@@ -43,9 +45,12 @@ class MemoryBank:
     momentum: Tensor
     seen: Tensor
     unseen: Tensor
+    boxes: Tensor
+    labels: Tensor
 
     def __init__(self, config: AssociationConfig) -> None:
         self.config = config
+        self._rows = _ROWS + (_CUE_ROWS if config.similarity == "cues" else ())
         self.reset()
 
     def reset(self) -> None:
@@ -65,13 +70,22 @@ class MemoryBank:
         first, self.next_id = self.next_id, self.next_id + count
         return torch.arange(first, self.next_id)
 
-    def write(self, track_ids: Tensor, embeddings: Tensor, scores: Tensor) -> None:
+    def write(
+        self,
+        track_ids: Tensor,
+        embeddings: Tensor,
+        scores: Tensor,
+        boxes: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> None:
         """Stores one frame: an embedding for each track seen in it; the others grow older.
 
         Args:
             track_ids: (N,) int64, no id twice; unknown ids open new rows.
             embeddings: (N, C).
             scores: (N,).
+            boxes: (N, 4) xyxy; kept with the similarity "cues" alone, which needs them.
+            labels: (N,) classes; the same.
         """
         self._open_rows(track_ids, embeddings)
         rows = torch.searchsorted(self.ids, track_ids)
@@ -87,12 +101,21 @@ class MemoryBank:
             # a gradient needs the tensors of earlier frames as they were; inference does not
             put = whole.index_put if torch.is_grad_enabled() else whole.index_put_
             setattr(self, name, put((rows,), shifted))
+        if self.config.similarity == "cues":
+            self._keep_cues(rows, boxes, labels)
         hit = torch.zeros(len(self), dtype=torch.bool, device=self.ids.device)
         hit[rows] = True
         self.stored = (self.stored + hit).clamp(max=self.config.history_length)
         self.seen = self.seen + hit
         self.unseen = torch.where(hit, 0, self.unseen + 1)
         self._forget()
+
+    def _keep_cues(self, rows: Tensor, boxes: Tensor | None, labels: Tensor | None) -> None:
+        """Keeps the newest box (N, 4) and class (N,) of the tracks that are written."""
+        if boxes is None or labels is None:
+            raise ValueError('the similarity "cues" compares boxes, but the instances have none')
+        self.boxes = self.boxes.index_put((rows,), boxes)
+        self.labels = self.labels.index_put((rows,), labels)
 
     def _fuse(self, rows: Tensor, new: Tensor, past: Tensor, norms: Tensor) -> None:
         """Averages the new embeddings into ``fused`` (CTVIS Eq. 1-2) and ``momentum``.
@@ -111,7 +134,8 @@ class MemoryBank:
         old = self.fused[rows]
         fused = torch.where(known, (1 - beta) * old + beta * new, new)
         self.fused = self.fused.index_put((rows,), fused)
-        average = (1 - _MOMENTUM) * self.momentum[rows] + _MOMENTUM * new
+        share = self.config.newest_share
+        average = (1 - share) * self.momentum[rows] + share * new
         self.momentum = self.momentum.index_put((rows,), torch.where(known, average, new))
 
     def _open_rows(self, track_ids: Tensor, embeddings: Tensor) -> None:
@@ -124,7 +148,7 @@ class MemoryBank:
         order = torch.cat([self.ids, fresh]).argsort()
         count = len(fresh)
         self.ids = torch.cat([self.ids, fresh])[order]
-        for name in _ROWS:
+        for name in self._rows:
             old = getattr(self, name)
             setattr(self, name, torch.cat([old, old.new_zeros(count, *old.shape[1:])])[order])
         self.next_id = max(self.next_id, int(fresh[-1]) + 1)
@@ -141,6 +165,9 @@ class MemoryBank:
         self.momentum = embeddings.new_zeros(0, width)
         self.seen = torch.zeros(0, dtype=torch.int64, device=device)
         self.unseen = torch.zeros(0, dtype=torch.int64, device=device)
+        if self.config.similarity == "cues":
+            self.boxes = embeddings.new_zeros(0, 4)
+            self.labels = torch.zeros(0, dtype=torch.int64, device=device)
 
     def _forget(self) -> None:
         """Drops the tracks that were not seen for too long."""
@@ -148,7 +175,7 @@ class MemoryBank:
         if limit is None or not (self.unseen > limit).any():
             return
         kept = self.unseen <= limit
-        for name in ("ids", *_ROWS):
+        for name in ("ids", *self._rows):
             setattr(self, name, getattr(self, name)[kept])
 
 
@@ -167,7 +194,10 @@ def similarity_guided(memory: MemoryBank) -> Tensor:
 
 
 def momentum(memory: MemoryBank) -> Tensor:
-    """Gives the exponential average (M, C), 0.75 for the newest (released CTVIS, an option)."""
+    """Gives the exponential average (M, C) (an option of released CTVIS and IDOL).
+
+    ``newest_share`` of it is the newest embedding; the first is taken as it is.
+    """
     return memory.momentum
 
 

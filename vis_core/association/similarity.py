@@ -1,25 +1,45 @@
-"""How alike instances and tracks are: (N, C) and (M, C) to (N, M), high is alike."""
+"""How alike instances and tracks are: N instances and M tracks to (N, M), high is alike.
+
+What a similarity must exceed, (N,), belongs to it: a threshold, or the score of being new.
+"""
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from vis_core.association.memory import MemoryBank
+from vis_core.association.settings import CueWeights
+from vis_core.geometry.boxes import box_iou
+from vis_core.structures import Instances
 
-def bisoftmax(embeddings: Tensor, memory: Tensor) -> Tensor:
+
+def bisoftmax(embeddings: Tensor, memory: Tensor, age: Tensor | None = None) -> Tensor:
     """Averages the softmax over tracks and the softmax over instances of the dot products.
 
-    CTVIS Eq. 3; IDOL Eq. 6 with track age 0.
+    CTVIS Eq. 3; IDOL Eq. 6 with the age ``sigma`` of each track. As printed, ``sigma`` stands
+    beside the exponential and not in it, and in every term of the sum below::
+
+        (exp(e_j d_i) + sigma_j) / sum_k (exp(e_k d_i) + sigma_k)
+
+    So it decides between tracks that all resemble an instance little, and hardly moves a large dot
+    product. It equals a softmax of ``log(exp(e_j d_i) + sigma_j)``, which does not overflow.
 
     Args:
         embeddings: (N, C) of the instances.
         memory: (M, C) of the tracks.
+        age: (M,) sigma, the existing time of each track in frames; None is 0.
 
     Returns:
         (N, M) in [0, 1].
+
+    Differs: released IDOL has no sigma here; it weighs several tracks above the threshold by the
+    same count of frames, see ``assignment.py::greedy``.
     """
     dot = embeddings @ memory.T
-    return (dot.softmax(dim=1) + dot.softmax(dim=0)) / 2
+    over_tracks = dot if age is None else torch.logaddexp(dot, age.to(dot).log().expand_as(dot))
+    return (over_tracks.softmax(dim=1) + dot.softmax(dim=0)) / 2
 
 
 def cosine(embeddings: Tensor, memory: Tensor) -> Tensor:
@@ -35,7 +55,65 @@ def cosine(embeddings: Tensor, memory: Tensor) -> Tensor:
     return functional.normalize(embeddings, dim=1) @ functional.normalize(memory, dim=1).T
 
 
-SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "bisoftmax": bisoftmax,
-    "cosine": cosine,
+def cues(
+    instances: Instances, memory: Tensor, boxes: Tensor, labels: Tensor, weights: CueWeights
+) -> tuple[Tensor, Tensor]:
+    """Adds up embedding, score, box and class (MaskTrack R-CNN Eq. 3; STC 3.5).
+
+    ``log p_ij + a log s_i + b IoU(i, j) + c [label_i = label_j]``, p the softmax over the dot
+    products with all tracks and a 0 for being new; being new has no box and any class, so it
+    reaches ``log p_i0 + a log s_i + c``.
+
+    Args:
+        instances: N, with boxes.
+        memory: (M, C) embeddings of the tracks.
+        boxes: (M, 4) xyxy, newest of the tracks.
+        labels: (M,) newest classes of the tracks.
+        weights: a, b and c.
+
+    Returns:
+        (N, M) similarity and (N,) that of being new.
+    """
+    if instances.boxes is None:
+        raise ValueError('the similarity "cues" compares boxes, but the instances have none')
+    dot = instances.embeddings @ memory.T
+    chances = torch.cat([dot.new_zeros(len(dot), 1), dot], dim=1).log_softmax(dim=1)
+    confidence = weights.score * instances.scores.log()
+    same_class = (instances.labels[:, None] == labels).to(dot)
+    shared = weights.iou * box_iou(instances.boxes, boxes) + weights.label * same_class
+    scores = chances[:, 1:] + confidence[:, None] + shared
+    return scores, chances[:, 0] + confidence + weights.label
+
+
+def _bisoftmax(instances: Instances, memory: MemoryBank) -> tuple[Tensor, Tensor]:
+    return _above_threshold(bisoftmax(instances.embeddings, memory.read()), memory)
+
+
+def _bisoftmax_with_age(instances: Instances, memory: MemoryBank) -> tuple[Tensor, Tensor]:
+    scores = bisoftmax(instances.embeddings, memory.read(), memory.seen)
+    return _above_threshold(scores, memory)
+
+
+def _cosine(instances: Instances, memory: MemoryBank) -> tuple[Tensor, Tensor]:
+    return _above_threshold(cosine(instances.embeddings, memory.read()), memory)
+
+
+def _cues(instances: Instances, memory: MemoryBank) -> tuple[Tensor, Tensor]:
+    weights = memory.config.cue_weights
+    return cues(instances, memory.read(), memory.boxes, memory.labels, weights)
+
+
+def _above_threshold(scores: Tensor, memory: MemoryBank) -> tuple[Tensor, Tensor]:
+    """Pairs scores (N, M) with the threshold of the config as their floor (N,)."""
+    threshold = memory.config.match_threshold
+    return scores, scores.new_full(
+        (len(scores),), float("-inf") if threshold is None else threshold
+    )
+
+
+SIMILARITIES: dict[str, Callable[[Instances, MemoryBank], tuple[Tensor, Tensor]]] = {
+    "bisoftmax": _bisoftmax,
+    "bisoftmax_with_age": _bisoftmax_with_age,
+    "cosine": _cosine,
+    "cues": _cues,
 }

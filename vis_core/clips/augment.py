@@ -1,40 +1,68 @@
-"""Varies real clips and still images: one crop, one size and one flip, shared by all frames."""
+"""Varies real clips and still images: crop, size and flip, shared by the frames or drawn anew."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
-from vis_core.clips.draws import crop_sides, output_frame
+from vis_core.clips.draws import crop_sides, one_size, output_frame
 from vis_core.clips.settings import AugmentConfig, FixedSize
-from vis_core.clips.transforms import crop, flip, resize, visible_instances
+from vis_core.clips.transforms import crop, flip, pad_frames, resize, visible_instances
 from vis_core.structures import Clip
+
+_Window = tuple[int, int, int, int]  # x0, y0, height and width in pixels
+
+
+@dataclass(frozen=True)
+class _View:
+    """Is how a frame is shown.
+
+    Attributes:
+        window: The part of it that is shown.
+        height: Pixels to which that part is resized.
+        width: Pixels.
+        frame_height: Pixels of the frame it is put in; more than ``height`` leaves a free part.
+        frame_width: Pixels.
+        flips: Whether it is mirrored.
+    """
+
+    window: _Window
+    height: int
+    width: int
+    frame_height: int
+    frame_width: int
+    flips: bool
+
+    def of(self, image: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Shows an image (H, W, 3) and its masks (G, H, W) without the free part."""
+        shown = resize(*crop(image, masks, *self.window), self.height, self.width)
+        return flip(*shown) if self.flips else shown
 
 
 def augment_clip(clip: Clip, config: AugmentConfig, generator: np.random.Generator) -> Clip:
-    """Crops, resizes and flips a clip the way the released CTVIS treats real videos.
+    """Crops, resizes and flips a clip the way the released CTVIS and IDOL treat real videos.
 
     Args:
         clip: T frames of one size.
-        config: Chances and sizes.
-        generator: All draws are shared by the frames of the clip.
+        config: Chances and sizes, and which draws the frames share.
+        generator: Draws.
 
     Returns:
         A clip of the same frames and identities; instances that no longer show are left out.
+        Frames whose crops give different sizes are padded to the largest; ``sizes`` tells theirs.
     """
-    height, width = clip.images.shape[1:3]
-    x0, y0, height, width = _draw_window(height, width, config, generator)
-    scale, out_height, out_width = output_frame(height, width, config.size, generator)
-    fitted_height, fitted_width = out_height, out_width
-    if isinstance(config.size, FixedSize):
-        fitted_height, fitted_width = max(1, round(height * scale)), max(1, round(width * scale))
-    flips = generator.random() < config.flip_probability
-    images = np.zeros((len(clip), out_height, out_width, 3), dtype=np.uint8)
-    masks = np.zeros((len(clip), len(clip.labels), out_height, out_width), dtype=bool)
-    for t in range(len(clip)):
-        shown = crop(clip.images[t], clip.masks[t], x0, y0, height, width)
-        shown = resize(*shown, fitted_height, fitted_width)
-        image, frame_masks = flip(*shown) if flips else shown
-        images[t, :fitted_height, :fitted_width] = image
-        masks[t, :, :fitted_height, :fitted_width] = frame_masks
-    varied = Clip(clip.clip_id, images, masks, clip.labels)
+    views = _draw_views(len(clip), clip.images.shape[1:3], config, generator)
+    height = max(view.frame_height for view in views)
+    width = max(view.frame_width for view in views)
+    masks = np.zeros((len(clip), len(clip.labels), height, width), dtype=bool)
+    images = []
+    for t, view in enumerate(views):
+        image, frame_masks = view.of(clip.images[t], clip.masks[t])
+        images.append(image)
+        masks[t, :, : view.height, : view.width] = frame_masks
+    padded, sizes = pad_frames(images, height, width)
+    # The free part of a fixed size counts as picture where all frames have the same.
+    sizes = None if config.drawn_per_frame == "nothing" else sizes
+    varied = Clip(clip.clip_id, padded, masks, clip.labels, sizes)
     return visible_instances(varied, config.min_visible_pixels)
 
 
@@ -51,10 +79,44 @@ def make_image_clip(
     return augment_clip(clip, config, generator)
 
 
+def _draw_views(
+    count: int, size: tuple[int, ...], config: AugmentConfig, generator: np.random.Generator
+) -> list[_View]:
+    """Draws how each of ``count`` frames of ``size`` (height, width) is shown."""
+    height, width = size
+    if config.drawn_per_frame == "everything":
+        return [_draw_view(height, width, config, generator) for _ in range(count)]
+    if config.drawn_per_frame == "nothing":
+        return [_draw_view(height, width, config, generator)] * count
+    # one coin for the crops of all frames, one size, one flip; a place for each (released IDOL)
+    always = generator.random() < config.crop_probability
+    shared = config.model_copy(
+        update={
+            "crop_probability": float(always),
+            "size": one_size(config.size, generator),
+            "flip_probability": float(generator.random() < config.flip_probability),
+        }
+    )
+    return [_draw_view(height, width, shared, generator) for _ in range(count)]
+
+
+def _draw_view(
+    height: int, width: int, config: AugmentConfig, generator: np.random.Generator
+) -> _View:
+    window = _draw_window(height, width, config, generator)
+    height, width = window[2:]
+    scale, out_height, out_width = output_frame(height, width, config.size, generator)
+    fitted_height, fitted_width = out_height, out_width
+    if isinstance(config.size, FixedSize):
+        fitted_height, fitted_width = max(1, round(height * scale)), max(1, round(width * scale))
+    flips = bool(generator.random() < config.flip_probability)
+    return _View(window, fitted_height, fitted_width, out_height, out_width, flips)
+
+
 def _draw_window(
     height: int, width: int, config: AugmentConfig, generator: np.random.Generator
-) -> tuple[int, int, int, int]:
-    """Draws the part that is shown: x0, y0, height and width in pixels."""
+) -> _Window:
+    """Draws the part that is shown."""
     if generator.random() >= config.crop_probability:
         return 0, 0, height, width
     sides = crop_sides(height, width, config.crop_size, generator)

@@ -15,7 +15,7 @@ def collate_clips(clips: Sequence[Clip], size_divisor: int = SIZE_DIVISOR) -> Cl
     """Pads clips right and bottom with 0 to one size.
 
     Args:
-        clips: B clips of the same number of frames T; sizes may differ.
+        clips: B clips of the same number of frames T; sizes may differ, of frames too.
         size_divisor: Height and width of the batch are its multiples.
 
     Returns:
@@ -26,15 +26,15 @@ def collate_clips(clips: Sequence[Clip], size_divisor: int = SIZE_DIVISOR) -> Cl
         raise ValueError(
             f"clips of a batch must have one number of frames, but got {sorted(frames)}"
         )
-    sizes = np.array([clip.images.shape[1:3] for clip in clips], dtype=np.int64)
-    height, width = -(-sizes.max(axis=0) // size_divisor) * size_divisor
+    sizes = np.stack([clip.frame_sizes for clip in clips]).astype(np.int64)
+    height, width = -(-sizes.max(axis=(0, 1)) // size_divisor) * size_divisor
     images = np.zeros((len(clips), frames.pop(), 3, height, width), dtype=np.uint8)
     masks = []
     for b, clip in enumerate(clips):
-        high, wide = sizes[b]
-        images[b, :, :, :high, :wide] = clip.images.transpose(0, 3, 1, 2)
+        high, wide = sizes[b].max(axis=0)
+        images[b, :, :, :high, :wide] = clip.images[:, :high, :wide].transpose(0, 3, 1, 2)
         padded = np.zeros((*clip.masks.shape[:2], height, width), dtype=bool)
-        padded[:, :, :high, :wide] = clip.masks
+        padded[:, :, :high, :wide] = clip.masks[:, :, :high, :wide]
         masks.append(torch.from_numpy(padded))
     labels = [torch.from_numpy(np.asarray(clip.labels, dtype=np.int64)) for clip in clips]
     return ClipBatch(torch.from_numpy(images), masks, labels, torch.from_numpy(sizes))

@@ -45,6 +45,14 @@ def output_frame(
     return scale, max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 
+def one_size(size: ShortSide | FixedSize, generator: np.random.Generator) -> ShortSide | FixedSize:
+    """Draws one of several lengths of the short side, for frames that share it."""
+    if isinstance(size, FixedSize):
+        return size
+    short = int(generator.choice(size.short_sides))
+    return size.model_copy(update={"short_sides": (short,)})
+
+
 def crop_sides(
     height: int, width: int, settings: CropFraction | CropPixels, generator: np.random.Generator
 ) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Makes a clip that moves out of a still image (CTVIS Section 3.4).
+"""Makes a clip out of a still image: one that moves (CTVIS 3.4), or a pair of two views.
 
 Every motion draws its parameters once per clip and passes through them in order, so that a clip is
 smooth; half of the clips run backwards. Rotation, view, flip and output size make one affine map
@@ -10,8 +10,9 @@ from collections.abc import Callable
 import numpy as np
 
 from vis_core.clips.affine import Affine, compose, flip_affine, rotation_affine, window_affine
+from vis_core.clips.augment import augment_clip
 from vis_core.clips.draws import crop_sides, output_frame, path_fractions
-from vis_core.clips.settings import PseudoConfig
+from vis_core.clips.settings import PairConfig, PseudoConfig
 from vis_core.clips.transforms import (
     reached_part,
     shrink_source,
@@ -60,6 +61,44 @@ def make_pseudo_clip(
     if pastes and paste_from is not None:
         clip = copy_paste(clip, paste_from(), config, generator)
     return visible_instances(clip, config.min_visible_pixels)
+
+
+def crop_pair(
+    image: np.ndarray,
+    masks: np.ndarray,
+    labels: np.ndarray,
+    config: PairConfig,
+    generator: np.random.Generator,
+    clip_id: str,
+) -> Clip:
+    """Makes a key and a reference frame of one image by two independent views (2nd place 2.2).
+
+    Each view draws its crop, size and flip; an instance has the same row in both and is absent
+    where the crop leaves nothing of it. The views differ in size: the smaller is padded, and
+    ``sizes`` keeps both.
+
+    Args:
+        image: (H, W, 3) uint8.
+        masks: (G, H, W) bool.
+        labels: (G,) int64.
+        config: Chances and sizes.
+        generator: The pair is a function of it and of the other arguments.
+        clip_id: Names the pair.
+
+    Returns:
+        A clip of two frames, the key frame first.
+
+    Differs: the release resizes, crops and resizes again; here the crop is cut out of the image
+    and resized once. Its boxes are those of the annotation, cut at the crop, and may exceed what
+    is left of an instance; ours follow from the masks, as the release's do on real videos.
+    """
+    twice = Clip(
+        clip_id,
+        np.broadcast_to(image, (2, *image.shape)),
+        np.broadcast_to(masks, (2, *masks.shape)),
+        np.asarray(labels, dtype=np.int64),
+    )
+    return augment_clip(twice, config, generator)
 
 
 def draw_motion(

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from vis_core.clips.transforms import pad_frames
 from vis_core.errors import AnnotationError, ImageError
 from vis_core.formats.categories import Categories
 from vis_core.formats.rle import decode_rle, encode_masks
@@ -83,7 +84,11 @@ def clip_to_row(clip: Clip, image_id: int, categories: Categories) -> dict[str, 
         "image_id": image_id,
         "height": height,
         "width": width,
-        "frames": [encode_jpeg(image) for image in clip.images],
+        # a frame that is padded in the clip is stored at its own size
+        "frames": [
+            encode_jpeg(image[:high, :wide])
+            for image, (high, wide) in zip(clip.images, clip.frame_sizes, strict=True)
+        ],
         "instances": instances,
         "error": None,
     }
@@ -103,7 +108,8 @@ def row_to_clip(row: Mapping[str, Any], categories: Categories) -> Clip:
         AnnotationError: If a mask is not sound or a category is unknown.
     """
     height, width, instances = row["height"], row["width"], row["instances"]
-    images = [decode_jpeg(data, f"clip {row['clip_id']}") for data in row["frames"]]
+    frames = [decode_jpeg(data, f"clip {row['clip_id']}") for data in row["frames"]]
+    images, sizes = pad_frames(frames, height, width)
     masks = np.zeros((len(images), len(instances), height, width), dtype=bool)
     for index, instance in enumerate(instances):
         for t, counts in enumerate(instance["rle"]):
@@ -111,7 +117,7 @@ def row_to_clip(row: Mapping[str, Any], categories: Categories) -> Clip:
                 rle = {"size": [height, width], "counts": counts.decode("ascii")}
                 masks[t, index] = decode_rle(rle)
     labels = [categories.index_of_id(instance["category_id"]) for instance in instances]
-    return Clip(row["clip_id"], np.stack(images), masks, np.array(labels, dtype=np.int64))
+    return Clip(row["clip_id"], images, masks, np.array(labels, dtype=np.int64), sizes)
 
 
 def encode_jpeg(image: np.ndarray) -> bytes:

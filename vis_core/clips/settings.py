@@ -87,8 +87,8 @@ OutputSize = Annotated[ShortSide | FixedSize, Field(discriminator="name")]
 CropSize = Annotated[CropFraction | CropPixels, Field(discriminator="name")]
 
 
-class AugmentConfig(ClipSection):
-    """Says how real clips and still images are varied: once per clip, the same for all frames."""
+class ViewConfig(ClipSection):
+    """Says how the view of a picture is drawn: crop, size and flip."""
 
     size: OutputSize = Field(default=ShortSide(), description="Pixels of the frames.")
     flip_probability: float = Field(
@@ -110,7 +110,50 @@ class AugmentConfig(ClipSection):
     )
 
 
-class PseudoConfig(AugmentConfig):
+class AugmentConfig(ViewConfig):
+    """Says how real clips and still images are varied."""
+
+    drawn_per_frame: Literal["nothing", "crop", "everything"] = Field(
+        default="nothing",
+        description="What each frame draws for itself, the rest once per clip. nothing: all share "
+        "one view (released CTVIS); crop: the sides and place of a crop, whether there is one being"
+        " drawn once (released IDOL on videos); everything: crop, size and flip.",
+    )
+
+
+class PairConfig(AugmentConfig):
+    """Says how a still image becomes a key-reference pair of two views (2nd place 2022, 2.2)."""
+
+    size: OutputSize = Field(
+        default=ShortSide(max_long_side=1333),
+        description="Pixels of a view; the long side up to 1333 (released IDOL, COCO).",
+    )
+    flip_probability: float = Field(
+        default=0.5, ge=0, le=1, description="Chance that a view is flipped (released IDOL)."
+    )
+    crop_probability: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Chance that a view is cropped; 2.2 crops both views, released IDOL has 0.5.",
+    )
+    crop_size: CropSize = Field(
+        default=CropPixels(short_sides=(400, 500, 600)),
+        description="How the sides of a crop are drawn (released IDOL).",
+    )
+    drawn_per_frame: Literal["nothing", "crop", "everything"] = Field(
+        default="everything",
+        description="What each view draws for itself: everything, as 2.2 says independently; "
+        "nothing makes two equal views (released IDOL, PRETRAIN_SAME_CROP).",
+    )
+    min_visible_pixels: PositiveInt = Field(
+        default=1,
+        description="An instance that shows fewer pixels in a view is absent there (released IDOL: "
+        "any pixel counts).",
+    )
+
+
+class PseudoConfig(ViewConfig):
     """Says how a still image becomes a clip that moves (CTVIS 3.4)."""
 
     num_frames: PositiveInt = Field(

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 
 from vis_core.clips.augment import augment_clip, make_image_clip
 from vis_core.clips.draws import row_seed
-from vis_core.clips.pseudo import make_pseudo_clip
+from vis_core.clips.pseudo import crop_pair, make_pseudo_clip
 from vis_core.clips.records import read_still, read_video_frames, with_instances
 from vis_core.clips.rows import classes_of_schema, row_to_clip
 from vis_core.clips.sampling import sample_frame_indices
-from vis_core.clips.settings import AugmentConfig, PseudoConfig
+from vis_core.clips.settings import AugmentConfig, PairConfig, PseudoConfig
 from vis_core.errors import AnnotationError, ImageError, StorageError
 from vis_core.formats.coco import ImageRecord
 from vis_core.formats.youtube_vis import VideoRecord
@@ -66,6 +66,27 @@ class ImageClips:
         generator = np.random.default_rng(row_seed(seed, record.image_id, 0))
         clip_id = f"image:{record.image_id}:{seed}"
         return make_image_clip(
+            still.images[0], still.masks[0], still.labels, self._config, generator, clip_id
+        )
+
+
+class PairClips:
+    """Makes key-reference pairs of still images as they are asked for (2nd place 2022, 2.2)."""
+
+    def __init__(self, records: Sequence[ImageRecord], config: PairConfig) -> None:
+        self._records = with_instances(records)
+        self._config = config
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def clip(self, index: int, seed: int) -> Clip:
+        """Reads image ``index`` and shows it twice."""
+        record = self._records[index]
+        still = read_still(record)
+        generator = np.random.default_rng(row_seed(seed, record.image_id, 0))
+        clip_id = f"pair:{record.image_id}:{seed}"
+        return crop_pair(
             still.images[0], still.masks[0], still.labels, self._config, generator, clip_id
         )
 

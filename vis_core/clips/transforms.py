@@ -6,6 +6,7 @@ picture is 0.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -184,5 +185,21 @@ def visible_instances(clip: Clip, min_pixels: int) -> Clip:
         masks[slivers] = False
     shown = (pixels >= min_pixels).any(axis=0)
     if shown.all():
-        return Clip(clip.clip_id, clip.images, masks, clip.labels)
-    return Clip(clip.clip_id, clip.images, masks[:, shown], clip.labels[shown])
+        return replace(clip, masks=masks)
+    return replace(clip, masks=masks[:, shown], labels=clip.labels[shown])
+
+
+def pad_frames(
+    frames: Sequence[np.ndarray], height: int, width: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Puts T images of any sizes into one frame size, the rest right and bottom 0.
+
+    Returns:
+        (T, height, width, 3) uint8, and the (T, 2) sizes before; None if all fill the frame.
+    """
+    if all(frame.shape[:2] == (height, width) for frame in frames):
+        return np.stack(frames), None
+    images = np.zeros((len(frames), height, width, 3), dtype=np.uint8)
+    for image, frame in zip(images, frames, strict=True):
+        image[: frame.shape[0], : frame.shape[1]] = frame
+    return images, np.array([frame.shape[:2] for frame in frames], dtype=np.int64)

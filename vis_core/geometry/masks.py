@@ -1,6 +1,7 @@
 """Masks between the sizes of a network and the sizes of an image."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -28,22 +29,27 @@ class InputSize:
 
 
 def full_size_masks(
-    mask_logits: Tensor, input_size: InputSize, image_size: tuple[int, int]
+    mask_logits: Tensor,
+    input_size: InputSize,
+    image_size: tuple[int, int],
+    last_resize: Literal["bilinear", "nearest"] = "bilinear",
 ) -> Tensor:
     """Brings raw masks to the pixels of the image: up to the padded input, crop, resize, > 0.
 
-    Both resizes are bilinear without aligned corners, as the segmentors were trained.
+    The resizes are bilinear without aligned corners, as the segmentors were trained.
 
     Args:
         mask_logits: (N, h, w) raw masks that cover the padded input.
         input_size: How the image was resized and padded.
         image_size: Height and width of the image.
+        last_resize: How the masks of the resized image come to its own size; released IDOL takes
+            the nearest pixel.
 
     Returns:
         (N, H, W) bool.
     """
     groups = [
-        _resize(_input_logits(group, input_size), image_size) > 0
+        _resize(_input_logits(group, input_size), image_size, last_resize) > 0
         for group in torch.split(mask_logits, MASKS_AT_ONCE)
         if len(group) > 0
     ]
@@ -58,8 +64,12 @@ def _input_logits(mask_logits: Tensor, input_size: InputSize) -> Tensor:
     return padded[:, : input_size.resized_height, : input_size.resized_width]
 
 
-def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def _resize(
+    maps: Tensor, size: tuple[int, int], mode: Literal["bilinear", "nearest"] = "bilinear"
+) -> Tensor:
     """(N, H, W) float maps from (N, h, w)."""
     if maps.shape[1:] == size:
         return maps
+    if mode == "nearest":
+        return interpolate(maps[:, None].float(), size=size, mode="nearest")[:, 0]
     return interpolate(maps[:, None].float(), size=size, mode="bilinear", align_corners=False)[:, 0]

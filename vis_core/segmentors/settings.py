@@ -36,5 +36,32 @@ class SelectionConfig(BaseModel):
         0.01, ge=0, le=1, description="Score to exceed (released CTVIS: 0.01)."
     )
     nms_iou: float = Field(
-        0.6, gt=0, le=1, description="Mask IoU above which the weaker one goes (released CTVIS)."
+        0.6,
+        gt=0,
+        le=1,
+        description="Mask IoU above which the weaker one goes (released CTVIS; IDOL 3.3: 0.5, "
+        "released IDOL 0.3 for OVIS).",
     )
+    box_nms_iou: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Box IoU above which the weaker one of a class goes, before there are masks; "
+        "released IDOL: 0.9, not in the papers. None: no box NMS.",
+    )
+    iou_smoothing_pixels: float = Field(
+        0.0,
+        ge=0,
+        description="Added to overlap and union of two masks; released IDOL: 1e-6, by which of two "
+        "empty masks the weaker one goes. 0: both stay.",
+    )
+
+    @classmethod
+    def idol(cls) -> "SelectionConfig":
+        """Gives IDOL 3.3 as printed; the score threshold, not printed, as released."""
+        return cls(score_threshold=0.1, nms_iou=0.5)
+
+    @classmethod
+    def idol_released(cls, nms_iou: float = 0.5) -> "SelectionConfig":
+        """Gives the form of the authors' code; ``nms_iou`` is 0.3 for OVIS."""
+        return cls(score_threshold=0.1, nms_iou=nms_iou, box_nms_iou=0.9, iou_smoothing_pixels=1e-6)

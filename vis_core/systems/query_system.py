@@ -29,9 +29,7 @@ class QuerySystem(System):
 
     def segment_clips(self, batch: ClipBatch) -> SegmentorOutput:
         """Segments the B * T frames of a batch, clip by clip."""
-        num_frames = batch.images.shape[1]
-        sizes = batch.sizes.repeat_interleave(num_frames, dim=0)
-        return self.segmentor(batch.images.flatten(0, 1), sizes)
+        return self.segmentor(batch.images.flatten(0, 1), batch.sizes.flatten(0, 1))
 
     def input_size(self, height: int, width: int) -> InputSize:
         """Scales the short side to the test size and pads to a multiple of the stride."""

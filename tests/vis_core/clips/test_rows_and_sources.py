@@ -16,8 +16,8 @@ from vis_core.clips.rows import (
     row_to_clip,
     schema_with_classes,
 )
-from vis_core.clips.settings import AugmentConfig, FixedSize, PseudoConfig
-from vis_core.clips.sources import ImageClips, ParquetClips, PseudoClips, VideoClips
+from vis_core.clips.settings import AugmentConfig, FixedSize, PairConfig, PseudoConfig, ShortSide
+from vis_core.clips.sources import ImageClips, PairClips, ParquetClips, PseudoClips, VideoClips
 from vis_core.errors import AnnotationError, ImageError, StorageError, VisError
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord
@@ -102,7 +102,12 @@ def test_a_bad_image_is_an_error_that_names_it(tmp_path, content):
     else:
         other = encode_jpeg(textured_image(60, 60))
         path.write_bytes({"cut": data[: len(data) // 2], "other size": other}.get(content, content))
-    for source in (ImageClips([record], AugmentConfig()), PseudoClips([record], SMALL)):
+    sources = (
+        ImageClips([record], AugmentConfig()),
+        PseudoClips([record], SMALL),
+        PairClips([record], PairConfig()),
+    )
+    for source in sources:
         with pytest.raises(ImageError, match="000004.jpg"):
             source.clip(0, 0)
 
@@ -111,6 +116,7 @@ def test_images_without_instances_are_left_out_and_none_at_all_is_an_error(tmp_p
     records = [_record(tmp_path, 1), _record(tmp_path, 2, ())]
     assert [record.image_id for record in with_instances(records)] == [1]
     assert len(ImageClips(records, AugmentConfig())) == 1
+    assert len(PairClips(records, PairConfig())) == 1
     with pytest.raises(AnnotationError, match="none in 1 images"):
         PseudoClips(records[1:], SMALL)
 
@@ -121,6 +127,8 @@ def test_every_source_is_a_function_of_index_and_seed(tmp_path):
         lambda: ImageClips(records, AugmentConfig(size=FixedSize(height=48, width=64))),
         lambda: PseudoClips(records, SMALL, clips_per_image=2),
         lambda: VideoClips(*_video(tmp_path), 3, 2, AugmentConfig()),
+        lambda: VideoClips(*_video(tmp_path), 2, 10, AugmentConfig(drawn_per_frame="crop")),
+        lambda: PairClips(records, PairConfig(size=ShortSide(short_sides=(48, 64)))),
     ]
     for make in makers:
         source = make()

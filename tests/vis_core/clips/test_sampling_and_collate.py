@@ -43,7 +43,7 @@ def test_collate_equals_the_naive_loop():
     clips = [_clip(40, 70), _clip(65, 33, places=((20, 20, 8), (25, 50, 5))), _clip(32, 32)]
     batch = collate_clips(clips)
     assert batch.images.shape == (3, 2, 3, 96, 96) and batch.images.dtype == torch.uint8
-    assert batch.sizes.tolist() == [[40, 70], [65, 33], [32, 32]]
+    assert batch.sizes.tolist() == [[[40, 70]] * 2, [[65, 33]] * 2, [[32, 32]] * 2]
     for b, clip in enumerate(clips):
         height, width = clip.images.shape[1:3]
         for t in range(2):

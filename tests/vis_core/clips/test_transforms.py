@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import reference_cases
+from tests.vis_core.clips.recorded import recorded_image, recorded_mask, recorded_step
 from vis_core.clips.affine import (
     Affine,
     compose,
@@ -184,47 +185,6 @@ def test_what_lies_outside_reaches_nothing():
     assert (rows, columns) == (slice(5, 11), slice(4, 10)) and (local.height, local.width) == (6, 6)
 
 
-def _recorded_step(step):
-    """One recorded detectron2 transform as our map; None where it does nothing."""
-    kind = step["type"]
-    if kind == "ResizeTransform":
-        return resize_affine((step["h"], step["w"]), int(step["new_h"]), int(step["new_w"]))
-    if kind == "CropTransform":
-        return crop_affine(*(int(step[key]) for key in ("x0", "y0", "h", "w")))
-    if kind == "RotationTransform":
-        sizes = int(step["h"]), int(step["w"])
-        return rotation_affine(*sizes, step["angle"], tuple(step["center"]))
-    return None
-
-
-def _recorded_image(image, steps):
-    masks = np.zeros((0, *image.shape[:2]), bool)
-    for step in steps:
-        if step["type"] == "ResizeTransform":
-            image, masks = resize(image, masks, int(step["new_h"]), int(step["new_w"]))
-        elif step["type"] == "CropTransform":
-            numbers = (int(step[key]) for key in ("x0", "y0", "h", "w"))
-            image, masks = crop(image, masks, *numbers)
-        elif step["type"] == "HFlipTransform":
-            image, masks = flip(image, masks)
-        elif step["type"] == "RotationTransform":
-            image, masks = rotate_about(image, masks, step["angle"], tuple(step["center"]))
-    return image
-
-
-def _recorded_mask(polygons, steps, height, width):
-    for step in steps:
-        if step["type"] == "HFlipTransform":
-            affine = flip_affine(height, int(step["width"]))
-        else:
-            affine = _recorded_step(step)
-        if affine is not None:
-            polygons = transform_polygons(polygons, affine, clip=step["type"] == "CropTransform")
-    if not polygons:
-        return np.zeros((height, width), bool)
-    return decode_rle(polygons_to_rle(polygons, height, width))
-
-
 @pytest.mark.parity
 @pytest.mark.parametrize("path", PSEUDO_CASES, ids=lambda path: path.stem)
 def test_recorded_transforms_give_the_released_images_and_masks(path):
@@ -232,11 +192,11 @@ def test_recorded_transforms_give_the_released_images_and_masks(path):
     case = json.loads((path.parent / "pseudo_cases.json").read_text())[path.stem]
     for t, steps in enumerate(case["transforms_per_frame"]):
         expected = recorded[f"f{t}_image"].transpose(1, 2, 0)
-        image = _recorded_image(recorded["image"], steps)
+        image = recorded_image(recorded["image"], steps)
         assert image.shape == expected.shape
         assert np.abs(image.astype(int) - expected).max() <= 2
         for g, annotation in enumerate(case["input_annotations"]):
-            mask = _recorded_mask(annotation["segmentation"], steps, *expected.shape[:2])
+            mask = recorded_mask(annotation["segmentation"], steps, *expected.shape[:2])
             wrong = (mask != recorded[f"f{t}_masks"][g]).sum()
             assert wrong <= 4, f"frame {t} instance {g}: {wrong} pixels differ"
 
@@ -251,7 +211,7 @@ def test_one_map_per_frame_shows_nearly_the_released_images(path):
         expected = recorded[f"f{t}_image"].transpose(1, 2, 0)
         height, width = expected.shape[:2]
         maps = [
-            flip_affine(height, width) if step["type"] == "HFlipTransform" else _recorded_step(step)
+            flip_affine(height, width) if step["type"] == "HFlipTransform" else recorded_step(step)
             for step in steps
         ]
         affine = compose([step for step in maps if step is not None])

@@ -5,7 +5,7 @@ import torch
 from vis_core.association.assignment import ASSIGNMENTS
 from vis_core.association.associator import Associator
 from vis_core.association.settings import AssociationConfig
-from vis_core.association.similarity import SIMILARITIES
+from vis_core.association.similarity import bisoftmax
 from vis_core.structures import Instances
 from vis_core.systems.ctvis_items import ItemDraws, walk_clip
 from vis_core.systems.ctvis_settings import CtvisItemsConfig
@@ -53,7 +53,7 @@ def test_training_walks_through_the_memory_of_inference() -> None:
                 break
             # the association recomputed from the memory of training decides as inference did
             again = embeddings[t + 1, seen[t + 1]]
-            similarity = SIMILARITIES[config.similarity](again, walked.fused[t, rows])
+            similarity = bisoftmax(again, walked.fused[t, rows])
             floor = similarity.new_full((len(again),), config.match_threshold)
             claim = ASSIGNMENTS[config.assignment](similarity, floor, None)
             assert claim.won.all()

@@ -1,0 +1,156 @@
+"""Every decision of the authors' IDOL on recorded videos (reference idol/ 1 and 5, ctvis/ 3)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.conftest import reference_cases
+from vis_core.association.associator import Associator
+from vis_core.association.settings import AssociationConfig
+from vis_core.segmentors.selection import (
+    select_by_score_and_box,
+    select_instances,
+)
+from vis_core.segmentors.settings import SelectionConfig
+from vis_core.structures import Instances
+
+TRACKERS = reference_cases("idol/tracker_*.npz")
+VIDEOS = [p for p in reference_cases("idol/video_*.npz") if "pair" not in p.stem]
+ONE_FRAME_BEFORE = 1  # the memory of a frame is recorded before that frame is named
+# of IDOL.inference, for the tiny models of video_*.npz and idol_tracker.npz
+YTVIS = {
+    "inference_select_thres": 0.1,
+    "nms_pre": 0.5,
+    "add_new_score": 0.2,
+    "memory_len": 3,
+    "inference_tw": True,
+    "inference_fw": True,
+}
+
+
+def association(config: dict) -> AssociationConfig:
+    """Our settings for the authors' flags (spec: frame weight = TW or FW, temporal weight = TW)."""
+    weighted = config["inference_tw"]
+    return AssociationConfig.idol_released(config["add_new_score"]).model_copy(
+        update={
+            "memory": "temporally_weighted_released" if weighted else "momentum",
+            "history_length": config["memory_len"],
+            "frame_weighting": weighted or config["inference_fw"],
+        }
+    )
+
+
+def selection(config: dict, box_nms_iou: float | None = 0.9) -> SelectionConfig:
+    """Our settings for the authors' thresholds."""
+    return SelectionConfig.idol_released(config["nms_pre"]).model_copy(
+        update={"score_threshold": config["inference_select_thres"], "box_nms_iou": box_nms_iou}
+    )
+
+
+def xyxy(boxes: Tensor, size: list[int]) -> Tensor:
+    """Pixels of the corners from normalised centres and sides."""
+    scale = torch.tensor([size[1], size[0]] * 2)
+    return torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1) * scale
+
+
+def frame_instances(inputs: dict, frame: int, size: list[int]) -> Instances:
+    """All queries of a frame; one more embedding number says which, so that it travels along."""
+    class_scores = torch.from_numpy(inputs["pred_logits"][frame]).sigmoid()
+    return Instances(
+        class_scores.amax(dim=1),
+        class_scores,
+        torch.from_numpy(inputs["pred_masks"][frame]).float(),
+        torch.from_numpy(inputs["pred_inst_embed"][frame]),
+        xyxy(torch.from_numpy(inputs["pred_boxes"][frame]), size),
+    )
+
+
+def walk(values: dict, inputs: dict, config: dict, size: list[int]) -> None:
+    """Goes through a video as the system does, and compares all that was recorded."""
+    ours = Associator(association(config))
+    settings = selection(config)
+    for frame, wanted in enumerate(values["ids_per_query"]):
+        name = f"f{frame:02d}_"
+        everything = frame_instances(inputs, frame, size)
+        chosen = select_by_score_and_box(
+            everything.scores, everything.class_scores, everything.boxes, settings
+        )
+        assert chosen.tolist() == values[name + "in_query"].tolist(), f"frame {frame}"
+        if name + "mem_ids" in values:
+            order = np.argsort(values[name + "mem_ids"])
+            assert ours.memory.ids.tolist() == values[name + "mem_ids"][order].tolist()
+            embeddings = values[name + "mem_embeds"][order]
+            np.testing.assert_allclose(ours.memory.read().numpy(), embeddings, atol=1e-5)
+            seen = values[name + "mem_exist_frames"][order]
+            assert ours.memory.seen.tolist() == seen.tolist()
+            missed = frame - values[name + "mem_last_frame"][order] - ONE_FRAME_BEFORE
+            assert ours.memory.unseen.tolist() == missed.tolist()
+        selected = select_instances(everything[chosen], settings)
+        kept = values[name + "kept"]
+        assert selected.scores.tolist() == everything.scores[kept].tolist()
+        assert torch.equal(selected.embeddings, everything.embeddings[kept])
+        named, ids = ours.step(everything[torch.from_numpy(kept)])
+        assert len(named) == len(ids)
+        recorded = values[name + "ids"]
+        assert ids.tolist() == recorded[recorded >= 0].tolist(), f"frame {frame}"
+        shown = kept[recorded >= 0]
+        assert torch.equal(named.embeddings, everything.embeddings[shown])
+        assert [int(i) for i in wanted[shown]] == ids.tolist() and (wanted >= 0).sum() == len(ids)
+        after = values[name + "mem_ids_after"]
+        assert ours.memory.ids.tolist() == sorted(after.tolist()), f"frame {frame}"
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("path", TRACKERS, ids=lambda path: path.stem)
+def test_recorded_trackers_decide_alike(path: Path) -> None:
+    cases = json.loads((path.parent / "tracker_cases.json").read_text())
+    case = next(case for case in cases.values() if case["file"] == path.name)
+    with np.load(path) as file:
+        values = dict(file)
+    with np.load(path.parent / case["inputs_in"]) as file:
+        inputs = {name[3:]: file[name] for name in file if name.startswith("in_")}
+    walk(values, inputs, case["config"], case["resized_image_size"])
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("path", VIDEOS, ids=lambda path: path.stem)
+def test_identities_in_the_tiny_models_videos_are_theirs(path: Path) -> None:
+    with np.load(path) as file:
+        values = dict(file)
+    walk(values, values, YTVIS, list(values["frames_uint8"].shape[2:]))
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    "path", reference_cases("ctvis/idol_tracker*.npz"), ids=lambda path: path.stem
+)
+def test_the_tracker_of_the_boundary_report_decides_alike(path: Path) -> None:
+    """The recorder of this file used no box NMS, and recorded the memory after each frame."""
+    with np.load(path) as file:
+        values = dict(file)
+    ours = Associator(association(YTVIS))
+    for frame, wanted in enumerate(values["ids_per_query"]):
+        name = f"f{frame:02d}_"
+        class_scores = torch.from_numpy(values["in_pred_logits"][frame]).sigmoid()
+        everything = Instances(
+            class_scores.amax(dim=1),
+            class_scores,
+            torch.from_numpy(values["in_pred_masks"][frame]),
+            torch.from_numpy(values["in_pred_embeds"][frame]),
+        )
+        selected = select_instances(everything, selection(YTVIS, box_nms_iou=None))
+        assert torch.equal(selected.embeddings, everything.embeddings[values[name + "kept"]])
+        _, ids = ours.step(selected)
+        recorded = values[name + "ids"]
+        assert ids.tolist() == recorded[recorded >= 0].tolist(), f"frame {frame}"
+        assert sorted(ids.tolist()) == sorted(wanted[wanted >= 0].tolist())
+        order = np.argsort(values[name + "memory_ids_after"])
+        assert ours.memory.ids.tolist() == values[name + "memory_ids_after"][order].tolist()
+        embeddings = values[name + "memory_embeds_after"][order]
+        np.testing.assert_allclose(ours.memory.read().numpy(), embeddings, atol=1e-5)
+        seen = values[name + "memory_exist_frames_after"][order]
+        assert ours.memory.seen.tolist() == seen.tolist()

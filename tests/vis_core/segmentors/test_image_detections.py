@@ -1,0 +1,98 @@
+"""Detections of still images: those of the released COCO evaluation (reference idol/, 7)."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.conftest import reference_cases
+from vis_core.geometry.boxes import box_iou
+from vis_core.geometry.masks import InputSize
+from vis_core.segmentors.image_detections import DetectionConfig, best_classes, detect_instances
+
+MASK_STRIDE = 4
+SIZE = InputSize(16, 24, 32, 32)
+
+
+def predictions(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Class scores, boxes within 16 x 24 pixels and mask logits at random."""
+    draw = torch.Generator().manual_seed(seed)
+    corner = torch.rand(count, 2, generator=draw) * torch.tensor([12.0, 8.0])
+    boxes = torch.cat([corner, corner + 4 + 4 * torch.rand(count, 2, generator=draw)], dim=1)
+    scores = torch.rand(count, 3, generator=draw)
+    return scores, boxes, torch.randn(count, 8, 8, generator=draw)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_best_classes_equal_the_loop(seed: int) -> None:
+    scores, boxes, _ = predictions(30, seed)
+    config = DetectionConfig(box_nms_iou=0.4, max_detections=15)
+    iou = box_iou(boxes, boxes)
+    kept: list[int] = []
+    for query in scores.amax(dim=1).argsort(descending=True).tolist():
+        rivals = [k for k in kept if scores[k].argmax() == scores[query].argmax()]
+        if all(iou[query, k] <= 0.4 for k in rivals):
+            kept.append(query)
+    pairs = sorted(((float(scores[q, c]), q, c) for q in kept for c in range(3)), reverse=True)
+    queries, labels = best_classes(scores, boxes, config)
+    found = list(zip(queries.tolist(), labels.tolist(), strict=True))
+    assert found == [(q, c) for _, q, c in pairs[:15]]
+    assert len(kept) < 30
+
+
+def test_an_order_of_predictions_changes_no_detection() -> None:
+    scores, boxes, masks = predictions(12, 1)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    one = detect_instances(scores, boxes, masks, SIZE, (32, 48), DetectionConfig())
+    other = detect_instances(
+        scores[order], boxes[order], masks[order], SIZE, (32, 48), DetectionConfig()
+    )
+    assert torch.equal(one.scores, other.scores) and torch.equal(one.labels, other.labels)
+    assert torch.equal(one.boxes, other.boxes) and torch.equal(one.masks, other.masks)
+
+
+def test_no_predictions_give_no_detections() -> None:
+    scores, boxes, masks = predictions(0, 0)
+    found = detect_instances(scores, boxes, masks, SIZE, (32, 48), DetectionConfig())
+    assert found.masks.shape == (0, 32, 48) and len(found.scores) == 0
+
+
+def test_a_box_outside_the_image_is_no_detection() -> None:
+    scores, boxes, masks = predictions(3, 0)
+    boxes[1] += 100
+    found = detect_instances(scores, boxes, masks, SIZE, (32, 48), DetectionConfig())
+    assert len(found.scores) == 6
+    assert (found.boxes[:, 2:] <= torch.tensor([48, 32])).all() and (found.boxes >= 0).all()
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    "path", reference_cases("idol/coco_inference*.npz"), ids=lambda path: path.stem
+)
+def test_detections_are_those_of_the_release(path) -> None:
+    with np.load(path) as file:
+        values = dict(file)
+    for b, image_size in enumerate(values["image_sizes"].tolist()):
+        scale = torch.tensor(image_size[::-1] * 2)
+        cx, cy, w, h = torch.from_numpy(values["pred_boxes"][b]).unbind(dim=1)
+        boxes = torch.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], dim=1) * scale
+        scores = torch.from_numpy(values["pred_logits"][b]).sigmoid()
+        masks = torch.from_numpy(values["pred_masks"][b])
+        padded = (MASK_STRIDE * masks.shape[1], MASK_STRIDE * masks.shape[2])
+        queries, labels = best_classes(scores, boxes, DetectionConfig())
+        assert labels.tolist() == values[f"b{b}_labels"].tolist()
+        np.testing.assert_allclose(scores[queries, labels], values[f"b{b}_scores"], atol=1e-6)
+        resized = values[f"b{b}_boxes_resized_xyxy"]
+        np.testing.assert_allclose(boxes[queries], resized, atol=1e-4)
+        output = tuple(values["output_sizes"][b].tolist())
+        found = detect_instances(
+            scores, boxes, masks, InputSize(*image_size, *padded), output, DetectionConfig()
+        )
+        assert found.labels.tolist() == values[f"b{b}_out_labels"].tolist()
+        np.testing.assert_allclose(found.scores, values[f"b{b}_out_scores"], atol=1e-6)
+        np.testing.assert_allclose(found.boxes, values[f"b{b}_out_boxes_xyxy"], atol=1e-3)
+        shape = values[f"b{b}_out_masks_shape"]
+        bits = np.unpackbits(values[f"b{b}_out_masks"], count=int(np.prod(shape)))
+        wanted = bits.reshape(shape).astype(bool)
+        assert found.masks.shape == wanted.shape
+        assert np.array_equal(found.masks.numpy(), wanted)
