@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import reference_cases
@@ -180,13 +180,20 @@ def test_perfect_results_give_ap_one(seed: int) -> None:
     assert evaluate(truth, as_results(entries, truth)).stats["AP"] == pytest.approx(1.0)
 
 
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10_000), score=st.floats(0, 1))
-def test_a_false_positive_never_raises_ap(seed: int, score: float) -> None:
-    truth, entries = random_set(np.random.default_rng(seed))
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), score=st.floats(0, 1), empty=st.booleans())
+def test_a_false_positive_never_raises_ap(seed: int, score: float, empty: bool) -> None:
+    generator = np.random.default_rng(seed)
+    truth, entries = random_set(generator)
+    wrong = {
+        "video_id": int(generator.integers(1, 4)),
+        "score": score,
+        "category_id": CATEGORIES.id_of_index(int(generator.integers(2))),
+        "segmentations": [None] * 3 if empty else track(random_masks(generator, 3, 9, 8)),
+    }
+    assume(evaluate(truth, as_results([wrong], truth)).stats["AP50"] <= 0)  # it finds nothing
     before = evaluate(truth, as_results(entries, truth)).stats["AP"]
-    empty = {"video_id": 1, "score": score, "category_id": 1, "segmentations": [None] * 3}
-    after = evaluate(truth, as_results([*entries, empty], truth)).stats["AP"]
+    after = evaluate(truth, as_results([*entries, wrong], truth)).stats["AP"]
     assert after <= before + 1e-12
 
 
