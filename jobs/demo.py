@@ -32,12 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Chains the steps; what is finished is left alone, so the same command resumes."""
-    from pipelines.run_data import check_given
-    from pipelines.whole_run import Run, open_run, quick
+    from pipelines.given_data import check_given
+    from pipelines.start_weights import start_folder
 
     config = read_config(args)
     given = given_data(args)
     check_given(given)
+    start_folder(config)
+    from pipelines.whole_run import Run, open_run, quick
+
     whole = Run(args.out, quick(config) if args.quick else config, given, args.max_frames)
     open_run(whole)
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")

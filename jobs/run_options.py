@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pipelines.config import RunConfig
-    from pipelines.run_data import GivenData
+    from pipelines.given_data import GivenData
 
 CONFIGS = Path(__file__).with_name("configs")
 
@@ -48,15 +48,21 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 def read_config(args: argparse.Namespace) -> "RunConfig":
     """Reads the run file that the options name."""
     from pipelines.config import load_run_config
+    from vis_core.errors import ConfigError
 
     preset = CONFIGS / f"{args.config}.yaml"
     path = preset if preset.is_file() else Path(args.config)
+    if not path.is_file():
+        presets = ", ".join(sorted(each.stem for each in CONFIGS.glob("*.yaml")))
+        raise ConfigError(
+            f"--config {args.config}: no such run file; give one, or one of {presets}"
+        )
     overrides = [*args.set, *(["start_from=null"] if args.from_scratch else [])]
     return load_run_config(path, overrides)
 
 
 def given_data(args: argparse.Namespace) -> "GivenData":
     """Collects the user's own data."""
-    from pipelines.run_data import GivenData
+    from pipelines.given_data import GivenData
 
     return GivenData(args.coco, args.vis, args.videos)

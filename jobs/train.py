@@ -28,11 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains what is not trained yet; the same command resumes a run that was stopped."""
-    from pipelines.run_data import check_given
+    from pipelines.given_data import check_given
+    from pipelines.start_weights import start_folder
 
     config = read_config(args)
     given = given_data(args)
     check_given(given)
+    start_folder(config)
     if args.dry_run:
         print("\n".join(_plan(config)))
         return 0
@@ -55,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _plan(config: "RunConfig") -> list[str]:
     """Says what would be trained, after the start weights were found."""
-    from pipelines.stages import start_folder
+    from pipelines.start_weights import start_folder
 
     start = start_folder(config)
     lines = [f"{config.system.name} starts from {start or 'random weights'}"]

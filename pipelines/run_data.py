@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipelines.config import RunConfig
 from pipelines.find_data import AnnotatedFiles, VideoFiles, find_archive, find_coco, find_vis
+from pipelines.given_data import GivenData
 from pipelines.synthetic import FPS, write_clips_as_videos, write_synthetic
 from vis_core.clips.sources import PseudoClips
 from vis_core.errors import ConfigError
@@ -28,15 +29,6 @@ _ARCHIVE_VIDEOS = 4
 
 
 @dataclass(frozen=True)
-class GivenData:
-    """Is what the user points at; None where nothing was given."""
-
-    coco: Path | None = None
-    vis: Path | None = None
-    videos: Path | None = None
-
-
-@dataclass(frozen=True)
 class RunData:
     """Is the data of a run.
 
@@ -53,26 +45,6 @@ class RunData:
     archive: Path
     categories: Categories
     notes: tuple[str, ...]
-
-
-def check_given(given: GivenData) -> None:
-    """Finds the mistakes of a command line before anything is started or written.
-
-    Raises:
-        ConfigError: A folder is missing or empty.
-        AnnotationError: Annotations are wrong or name absent images.
-    """
-    names = None
-    if given.coco:
-        files = find_coco(given.coco)
-        _, categories = read_coco(files.annotations, files.folder)
-        names = frozenset(categories.names)
-    if given.vis:
-        vis = find_vis(given.vis, names)
-        for path in dict.fromkeys((vis.train, vis.val, vis.test)):
-            _check_frames(path, vis.frames)
-    if given.videos:
-        find_archive(given.videos)
 
 
 def prepare_data(
@@ -245,21 +217,6 @@ def _encode_archive(videos: VideoFiles, folder: Path) -> Path:
         write_video(partial, pictures, FPS)
         partial.rename(path)
     return folder
-
-
-def _check_frames(annotations: Path, frames: Path) -> None:
-    """Refuses annotations whose frames are not there."""
-    videos: list[VideoRecord] = read_youtube_vis(annotations)[0]
-    absent = [
-        name for video in videos for name in video.file_names if not (frames / name).is_file()
-    ]
-    if absent:
-        raise ConfigError(
-            f"{annotations}: {len(absent)} frames are absent, the first is {frames / absent[0]}; "
-            "correct the file names or the folder"
-        )
-    if not any(video.tracks for video in videos):
-        raise ConfigError(f"{annotations}: no annotated video; expected at least one")
 
 
 def _save(path: Path, data: RunData) -> None:

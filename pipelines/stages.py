@@ -12,17 +12,15 @@ from typing import Any
 
 from pipelines.config import RunConfig, StageConfig, digest
 from pipelines.evaluate import LabelledVideos, score_model
-from pipelines.foreign_models import as_model_folder, is_foreign
 from pipelines.run_data import RunData
+from pipelines.start_weights import start_folder
 from pipelines.train import StageJob, run_stage, stage_threads
 from pipelines.training_data import BatchPlan
 from vis_core.clips.sources import ClipSource, ImageClips, PairClips, ParquetClips, VideoClips
-from vis_core.errors import ConfigError
 from vis_core.formats.coco import read_coco
 from vis_core.formats.youtube_vis import read_youtube_vis
 
 _log = logging.getLogger(__name__)
-TINY_WEIGHTS = Path(__file__).resolve().parents[1] / "vis_core" / "weights" / "tiny"
 
 
 @dataclass(frozen=True)
@@ -102,43 +100,6 @@ def run_stages(
         on_stage(result)
     _write_table(place.folder / "stages.json", results)
     return results
-
-
-def start_folder(config: RunConfig, cache: Path | None = None) -> Path | None:
-    """Finds the model folder that the first stage starts from.
-
-    Args:
-        config: Of the run.
-        cache: Keeps what is converted from other formats; None leaves it unconverted.
-
-    Raises:
-        ConfigError: It is not there.
-    """
-    if config.start_from is None:
-        return None
-    if _is_foreign(config.start_from):
-        return as_model_folder(config.start_from, cache) if cache else Path(config.start_from)
-    folder = TINY_WEIGHTS if config.start_from == "tiny" else Path(config.start_from).absolute()
-    if not _is_file(folder / "weights.safetensors"):
-        raise ConfigError(
-            f"start_from: {str(folder):.200} holds no weights.safetensors; "
-            "give a model folder, a checkpoint of the authors, hf:<id>, 'tiny', or null"
-        )
-    return folder
-
-
-def _is_foreign(uri: str) -> bool:
-    try:
-        return is_foreign(uri)
-    except OSError:  # a name that no file can have
-        return False
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that no file can have
-        return False
 
 
 def clip_source(

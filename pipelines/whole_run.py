@@ -14,6 +14,7 @@ from typing import Any
 from pipelines.annotate import AnnotateSummary, annotate_archive
 from pipelines.config import RunConfig, digest, flatten, to_yaml
 from pipelines.evaluate import LabelledVideos, score_model
+from pipelines.given_data import GivenData
 from pipelines.instance_cache import cache_instances
 from pipelines.overlays import OverlayJob, draw_overlays
 from pipelines.pseudo_videos import (
@@ -22,7 +23,7 @@ from pipelines.pseudo_videos import (
     num_pseudo_clips,
 )
 from pipelines.registry import register_model, resolve_model
-from pipelines.run_data import GivenData, RunData, prepare_data
+from pipelines.run_data import RunData, prepare_data
 from pipelines.stages import StageResult, TrainingPlace, run_stages
 from pipelines.synthetic import num_scenes
 from pipelines.tracking import TrackedRun, Tracking

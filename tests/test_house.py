@@ -48,7 +48,16 @@ def test_top_level_is_the_agreed_one() -> None:
     assert folders <= {"pipelines", "vis_core", "jobs", "infra", "tests", "docs"}
 
 
-@pytest.mark.parametrize("module", ["pipelines.config", "pipelines.foreign_models", "jobs.cli"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "pipelines.config",
+        "pipelines.foreign_models",
+        "pipelines.given_data",
+        "pipelines.start_weights",
+        "jobs.cli",
+    ],
+)
 def test_a_run_file_is_read_before_anything_heavy_is_imported(module: str) -> None:
     program = f"import sys, {module}; print({HEAVY} & set(sys.modules))"
     done = subprocess.run(

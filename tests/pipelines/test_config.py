@@ -16,7 +16,7 @@ from pipelines.config import (
     parse_run_config,
     to_yaml,
 )
-from pipelines.stages import start_folder
+from pipelines.start_weights import start_folder
 from tests.conftest import data_dir_or_none
 from vis_core.errors import ConfigError
 

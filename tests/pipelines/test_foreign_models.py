@@ -12,7 +12,7 @@ from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation,
 from jobs.cli import main
 from pipelines.config import load_run_config
 from pipelines.foreign_models import as_model_folder, is_foreign
-from pipelines.stages import start_folder
+from pipelines.start_weights import start_folder
 from tests.conftest import reference_cases
 from vis_core.checkpoints.transformers_folder import import_transformers
 from vis_core.errors import CheckpointError

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from pipelines.config import SyntheticConfig, load_run_config
-from pipelines.run_data import GivenData, prepare_data
+from pipelines.given_data import GivenData
+from pipelines.run_data import prepare_data
 from vis_core.formats.youtube_vis import read_youtube_vis
 
 TINY_RUN = Path(__file__).resolve().parents[2] / "jobs" / "configs" / "tiny.yaml"

@@ -8,7 +8,7 @@ import pytest
 from pipelines.config import RunConfig, SweepConfig, load_run_config
 from pipelines.evaluate import LabelledVideos, score_model
 from pipelines.instance_cache import cache_instances
-from pipelines.stages import TINY_WEIGHTS
+from pipelines.start_weights import TINY_WEIGHTS
 from pipelines.synthetic import CATEGORIES, write_clips_as_videos
 from pipelines.tune import (
     MATCH,
