@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipelines.optimizer_settings import OptimizerSettings
+from pipelines.optimizer_settings import OptimizerSettings, Precision
 from pipelines.yaml_strict import parse_yaml, read_yaml_mapping
 from vis_core.clips.settings import AugmentConfig, PairConfig, PseudoConfig, SceneSettings
 from vis_core.config import CtvisConfig, MinvisConfig, SystemConfig
@@ -30,9 +30,17 @@ class StageConfig(BaseModel):
     model_config = _SECTION
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,30}$", description="Names folders and metrics.")
-    clips: Literal["images", "pairs", "pseudo", "videos"] = Field(
+    clips: Literal["images", "pairs", "pseudo", "videos", "mixed"] = Field(
         description="What it trains on: still images, key-reference pairs of still images, "
-        "pseudo-videos, or clips of real videos (2 frames are a key and a reference frame)."
+        "pseudo-videos, clips of real videos (2 frames are a key and a reference frame), or each "
+        "clip one of the last two by chance (CTVIS 4: COCO joint training)."
+    )
+    pseudo_share: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Chance that a mixed clip is a pseudo-video. Released CTVIS weighs them against"
+        " real clips 1 : 1.5 (YouTube-VIS 2019), 1 : 0.8 (2021) and 1 : 0.75 (OVIS).",
     )
     steps: int = Field(ge=1, description="Optimizer steps.")
     batch_size: int = Field(16, ge=1, description="Clips a step and worker (CTVIS 4.1: 16 in all).")
@@ -42,8 +50,17 @@ class StageConfig(BaseModel):
         ge=1,
         description="Frames to either side from which T are drawn (released CTVIS; IDOL: 10).",
     )
+    precision: Precision = Field(
+        "float32", description="Of the network in training; CTVIS is released with AMP."
+    )
     checkpoint_every: int = Field(500, ge=1, description="Steps between checkpoints.")
     optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings)
+
+    @model_validator(mode="after")
+    def _share_of_mixed(self) -> Self:
+        if (self.clips == "mixed") != (self.pseudo_share is not None):
+            raise ValueError("pseudo_share belongs to clips: mixed, and mixed needs it")
+        return self
 
 
 class SweepConfig(BaseModel):
@@ -109,6 +126,17 @@ class RunConfig(BaseModel):
     model_name: str = Field(
         "longtake", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,60}$", description="In the registry."
     )
+
+    @model_validator(mode="after")
+    def _frames_of_mixed(self) -> Self:
+        for stage in self.stages:
+            if stage.clips == "mixed" and stage.clip_frames != self.pseudo.num_frames:
+                raise ValueError(
+                    f"stage {stage.name} mixes clips of {stage.clip_frames} frames (clip_frames) "
+                    f"with pseudo-videos of {self.pseudo.num_frames} (pseudo.num_frames); "
+                    "make them equal"
+                )
+        return self
 
 
 def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from pipelines.optimizer_settings import OptimizerSettings
+from pipelines.optimizer_settings import OptimizerSettings, Precision
 from vis_core.errors import TrainingDivergedError
 from vis_core.structures import ClipBatch
 from vis_core.systems.base import System
@@ -14,19 +14,22 @@ from vis_core.systems.base import System
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
 
 
-def build_optimizer(system: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
-    """Makes AdamW with the released groups: slow backbone, no decay on norms and embeddings."""
+def build_optimizer(system: System, settings: OptimizerSettings) -> torch.optim.AdamW:
+    """Makes AdamW with the released groups: slow backbone, no decay on norms and embeddings.
+
+    Position tables of Swin count as embeddings, as in Mask2Former's release.
+    """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for module_name, module in system.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad:
                 continue
-            full_name = f"{module_name}.{name}"
             plain = isinstance(module, (*_NORMS, nn.Embedding)) or "relative_position" in name
             rate = settings.learning_rate
-            if ".encoder." in full_name and "pixel_level_module.encoder" in full_name:
+            if f"{module_name}.{name}".startswith(system.backbone_prefix):
                 rate *= settings.backbone_factor
-            decay = 0.0 if plain else settings.weight_decay
+            spared = plain and not settings.decay_norms_and_embeddings
+            decay = 0.0 if spared else settings.weight_decay
             groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
         [
@@ -59,6 +62,7 @@ def train_step(
     weights: Mapping[str, float],
     clip_norm: float,
     generator: torch.Generator | None = None,
+    precision: Precision = "float32",
 ) -> dict[str, float]:
     """Takes one step: losses, weighted sum, finite check, backward, clip, step.
 
@@ -69,6 +73,8 @@ def train_step(
         weights: Of the named losses; a loss without a weight is an error of the programmer.
         clip_norm: Greatest gradient norm.
         generator: Of everything random in the losses.
+        precision: Of the network; weights, losses and the optimizer stay in float32. bfloat16 has
+            the range of float32, so that nothing needs to be scaled.
 
     Returns:
         The unweighted losses by name, their weighted ``total`` and the ``gradient_norm``.
@@ -76,7 +82,9 @@ def train_step(
     Raises:
         TrainingDivergedError: A loss or the gradient is not finite; the weights are untouched.
     """
-    losses = system(batch, generator)
+    half = precision == "bfloat16"
+    with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=half):
+        losses = system(batch, generator)
     total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
     values = {name: float(loss.detach()) for name, loss in losses.items()}
     broken = [name for name, value in values.items() if not math.isfinite(value)]

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Precision = Literal["float32", "bfloat16"]
+
 
 class OptimizerSettings(BaseModel):
     """Says how weights move; the defaults are CTVIS's and Mask2Former's."""
@@ -14,7 +16,10 @@ class OptimizerSettings(BaseModel):
     backbone_factor: float = Field(
         0.1, ge=0, description="Learning rate of the backbone over the rest (Mask2Former)."
     )
-    weight_decay: float = Field(0.05, ge=0, description="AdamW; none on norms and embeddings.")
+    weight_decay: float = Field(0.05, ge=0, description="AdamW (Mask2Former); released IDOL: 1e-4.")
+    decay_norms_and_embeddings: bool = Field(
+        False, description="Whether norms and embeddings decay too (released IDOL: everything)."
+    )
     clip_norm: float = Field(0.01, gt=0, description="Greatest gradient norm (Mask2Former).")
     warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up.")
     schedule: Literal["steps", "cosine"] = Field(

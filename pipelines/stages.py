@@ -16,7 +16,14 @@ from pipelines.run_data import RunData
 from pipelines.start_weights import start_folder
 from pipelines.train import StageJob, run_stage, stage_threads
 from pipelines.training_data import BatchPlan
-from vis_core.clips.sources import ClipSource, ImageClips, PairClips, ParquetClips, VideoClips
+from vis_core.clips.sources import (
+    ClipSource,
+    ImageClips,
+    MixedClips,
+    PairClips,
+    ParquetClips,
+    VideoClips,
+)
 from vis_core.formats.coco import read_coco
 from vis_core.formats.youtube_vis import read_youtube_vis
 
@@ -112,6 +119,8 @@ def clip_source(
         return partial(_open_pairs, config, data)
     if stage.clips == "pseudo":
         return partial(ParquetClips, pseudo)
+    if stage.clips == "mixed":
+        return partial(_open_mixed, config, stage, data, pseudo)
     return partial(_open_videos, config, stage, data)
 
 
@@ -134,6 +143,12 @@ def _open_videos(config: RunConfig, stage: StageConfig, data: RunData) -> ClipSo
     return VideoClips(
         records, data.videos.frames, stage.clip_frames, stage.frame_range, config.augment
     )
+
+
+def _open_mixed(config: RunConfig, stage: StageConfig, data: RunData, pseudo: Path) -> ClipSource:
+    assert stage.pseudo_share is not None, "the schema asks for it"
+    videos = _open_videos(config, stage, data)
+    return MixedClips(ParquetClips(pseudo), videos, stage.pseudo_share)
 
 
 def _train_and_score(

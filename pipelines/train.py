@@ -113,6 +113,7 @@ def train_worker(arguments: dict[str, Any]) -> None:
             system.loss_weights,
             job.stage.optimizer.clip_norm,
             step_generator(job.config.seed, rank, step),
+            job.stage.precision,
         )
         if losses:
             losses.add(step + 1, values | {"rate": rate}, last=step + 1 == job.stage.steps)

@@ -249,6 +249,31 @@ class ParquetClips:
         return self._open[path]
 
 
+class MixedClips:
+    """Gives each clip from one of two sources, by chance and with replacement (released CTVIS).
+
+    The seed of a clip decides, so a batch is the same at any parallelism.
+
+    Args:
+        first: Gives a clip with the chance ``share``.
+        second: Gives the others.
+        share: In (0, 1).
+    """
+
+    def __init__(self, first: ClipSource, second: ClipSource, share: float) -> None:
+        self._sources = (first, second)
+        self._share = share
+
+    def __len__(self) -> int:
+        return sum(len(source) for source in self._sources)
+
+    def clip(self, index: int, seed: int) -> Clip:  # noqa: ARG002 (the seed decides)
+        """Draws the source and the clip."""
+        generator = np.random.default_rng(row_seed(seed, "mixed", 0))
+        source = self._sources[int(generator.random() >= self._share)]
+        return source.clip(int(generator.integers(len(source))), seed)
+
+
 def _read_partner(record: ImageRecord) -> Clip:
     """Reads an image to paste from; one that cannot be read pastes nothing.
 

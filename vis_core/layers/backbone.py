@@ -72,10 +72,10 @@ def named_backbone(own: OwnBackbone) -> BackboneName | None:
 
 
 def freeze_batch_norm(module: nn.Module) -> None:
-    """Puts batch norms in evaluation mode: their statistics stay those of the pretraining.
+    """Makes batch norms fixed maps: statistics, scales and shifts stay those of the pretraining.
 
     Clips are too few a batch to estimate them (detectron2's FrozenBN in all five systems).
     """
     for child in module.modules():
         if isinstance(child, nn.BatchNorm2d):
-            child.eval()
+            child.eval().requires_grad_(False)

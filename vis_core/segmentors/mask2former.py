@@ -64,6 +64,8 @@ class Mask2Former(nn.Module):
         self.network = Mask2FormerForUniversalSegmentation(
             transformers_config(settings, num_classes)
         )
+        if not settings.train_batch_norm:
+            freeze_batch_norm(self)
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -88,10 +90,11 @@ class Mask2Former(nn.Module):
         output = self.network.model(pixel_values=pixels, output_hidden_states=True)
         states = torch.stack(output.transformer_decoder_intermediate_states).transpose(1, 2)
         predictions = QueryPredictions(
-            class_logits=self.network.class_predictor(states),
-            mask_logits=torch.stack(output.masks_queries_logits),
+            # losses and association are computed in full precision, whatever the network ran in
+            class_logits=self.network.class_predictor(states).float(),
+            mask_logits=torch.stack(output.masks_queries_logits).float(),
         )
-        return SegmentorOutput(predictions, states[-1])
+        return SegmentorOutput(predictions, states[-1].float())
 
     def normalize(self, images: Tensor, sizes: Tensor | None) -> Tensor:
         """Standardises the pixels, then zeroes the padding (the authors' order)."""

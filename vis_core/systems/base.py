@@ -40,6 +40,11 @@ class System(nn.Module, ABC):
 
     @property
     @abstractmethod
+    def backbone_prefix(self) -> str:
+        """How the names of the backbone's parameters begin; they learn at a rate of their own."""
+
+    @property
+    @abstractmethod
     def loss_weights(self) -> dict[str, float]:
         """The weight of every named loss."""
 

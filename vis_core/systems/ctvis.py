@@ -35,10 +35,21 @@ class Ctvis(QuerySystem):
 
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Computes the terms of CTVIS Eq. 6; the embedding loss of still images is 0."""
-        targets = batch.frame_targets()
         output = self.segment_clips(batch)
+        embeddings = self.embed(output.queries).float()
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self._compare(batch, output, embeddings, generator)
+
+    def _compare(
+        self,
+        batch: ClipBatch,
+        output: SegmentorOutput,
+        embeddings: Tensor,
+        generator: torch.Generator | None,
+    ) -> dict[str, Tensor]:
+        """Compares predictions and embeddings (B * T, Q, C) with the ground truth."""
+        targets = batch.frame_targets()
         losses, matched = self.segmentor.losses(output, targets, generator)
-        embeddings = self.embed(output.queries)
         if self.config.items.match_again:
             places = self._matched_again(batch, output, generator)
         else:

@@ -12,9 +12,9 @@ class Minvis(QuerySystem):
 
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Computes the segmentation losses of every frame (MinVIS 3.2)."""
-        losses, _ = self.segmentor.losses(
-            self.segment_clips(batch), batch.frame_targets(), generator
-        )
+        output = self.segment_clips(batch)
+        with torch.autocast(output.queries.device.type, enabled=False):
+            losses, _ = self.segmentor.losses(output, batch.frame_targets(), generator)
         return losses
 
     @property

@@ -56,6 +56,11 @@ class QuerySystem(System):
         output = self.segmentor(frames, sizes.expand(len(images), 2))
         return [self._frame_instances(output, row) for row in range(len(images))]
 
+    @property
+    def backbone_prefix(self) -> str:
+        """Where transformers keeps the backbone of a Mask2Former."""
+        return "segmentor.network.model.pixel_level_module.encoder."
+
     def new_associator(self) -> Associator:
         """Makes an associator with an empty memory."""
         return Associator(self.config.association)

@@ -17,7 +17,14 @@ from vis_core.clips.rows import (
     schema_with_classes,
 )
 from vis_core.clips.settings import AugmentConfig, FixedSize, PairConfig, PseudoConfig, ShortSide
-from vis_core.clips.sources import ImageClips, PairClips, ParquetClips, PseudoClips, VideoClips
+from vis_core.clips.sources import (
+    ImageClips,
+    MixedClips,
+    PairClips,
+    ParquetClips,
+    PseudoClips,
+    VideoClips,
+)
 from vis_core.errors import AnnotationError, ImageError, StorageError, VisError
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord
@@ -272,3 +279,29 @@ def test_clips_of_the_labelled_real_videos_have_the_asked_length(data_dir):
     for index in range(0, len(source), max(1, len(source) // 4)):
         clip = source.clip(index, 1)
         assert len(clip) == 3 and clip.present.any(axis=0).all()
+
+
+class Numbered:
+    """A source whose clips say where they come from."""
+
+    def __init__(self, name: str, count: int) -> None:
+        self.name, self.count = name, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def clip(self, index: int, seed: int) -> Clip:
+        assert 0 <= index < self.count
+        images = np.zeros((1, 2, 2, 3), np.uint8)
+        name = f"{self.name}:{index}:{seed}"
+        return Clip(name, images, np.zeros((1, 0, 2, 2), bool), np.zeros(0, np.int64))
+
+
+def test_a_mixed_clip_comes_from_either_source_by_its_seed() -> None:
+    mixed = MixedClips(Numbered("first", 5), Numbered("second", 900), share=0.4)
+    assert len(mixed) == 905
+    names = [mixed.clip(0, seed).clip_id for seed in range(4000)]
+    share = sum(name.startswith("first") for name in names) / len(names)
+    assert share == pytest.approx(0.4, abs=0.03)
+    assert names == [mixed.clip(17, seed).clip_id for seed in range(4000)]  # the seed alone decides
+    assert {name.split(":")[1] for name in names if name.startswith("first")} == set("01234")

@@ -1,0 +1,88 @@
+"""How weights move: groups of parameters, and a step in half precision."""
+
+import math
+import re
+
+import pytest
+import torch
+
+from pipelines.optimization import build_optimizer, train_step
+from pipelines.optimizer_settings import OptimizerSettings
+from vis_core.clips.collate import collate_clips
+from vis_core.clips.scenes import CLASS_NAMES, render_scene
+from vis_core.clips.settings import SceneSettings
+from vis_core.config import CtvisConfig, tiny_segmentor
+from vis_core.layers.settings import BackboneName
+from vis_core.segmentors.settings import Mask2FormerSettings
+from vis_core.structures import ClipBatch
+from vis_core.systems.ctvis import Ctvis
+
+RATE, FACTOR, DECAY = 1e-4, 0.1, 0.05
+SPARED = re.compile(  # norms, also those of convolution blocks, embeddings, tables of positions
+    r"norm|relative_position_bias|queries_|transformer_module\.level_embed"
+    r"|decoder\.(input_projections\.\d+|adapter_\d|layer_\d)\.1\."
+)
+
+
+def system_of(backbone: BackboneName) -> Ctvis:
+    """A full-size CTVIS without memory behind its tensors."""
+    with torch.device("meta"):
+        return Ctvis(CtvisConfig(segmentor=Mask2FormerSettings(backbone=backbone)), 40)
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "swin_l", "convnext_l"])
+def test_every_weight_that_learns_is_in_one_group(backbone: BackboneName) -> None:
+    system = system_of(backbone)
+    optimizer = build_optimizer(system, OptimizerSettings())
+    grouped = [id(weight) for group in optimizer.param_groups for weight in group["params"]]
+    assert sorted(grouped) == sorted(id(w) for w in system.parameters() if w.requires_grad)
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "swin_l"])
+def test_the_backbone_is_slow_and_norms_do_not_decay(backbone: BackboneName) -> None:
+    system = system_of(backbone)
+    optimizer = build_optimizer(system, OptimizerSettings(learning_rate=RATE))
+    found = {
+        id(weight): (group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for weight in group["params"]
+    }
+    for name, weight in system.named_parameters():
+        if id(weight) not in found:
+            assert backbone == "resnet50" and "normalization" in name  # FrozenBN
+            continue
+        spared = SPARED.search(name) is not None
+        rate = RATE * FACTOR if ".pixel_level_module.encoder." in name else RATE
+        if spared:
+            assert found[id(weight)] == (rate, 0.0), name
+        elif weight.ndim > 1:
+            assert found[id(weight)] == (rate, DECAY), name
+
+
+def test_all_weights_decay_where_that_is_asked_for() -> None:
+    settings = OptimizerSettings(decay_norms_and_embeddings=True, weight_decay=1e-4)
+    optimizer = build_optimizer(system_of("swin_l"), settings)
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {1e-4}
+    assert len(optimizer.param_groups) == 2
+
+
+def batch_and_system() -> tuple[ClipBatch, Ctvis]:
+    torch.manual_seed(0)
+    batch = collate_clips([render_scene(SceneSettings(), 3, seed) for seed in (1, 2)])
+    return batch, Ctvis(CtvisConfig(segmentor=tiny_segmentor()), len(CLASS_NAMES)).train()
+
+
+def test_a_step_in_half_precision_is_close_to_one_in_full() -> None:
+    values = {}
+    for precision in ("float32", "bfloat16"):
+        batch, system = batch_and_system()
+        optimizer = build_optimizer(system, OptimizerSettings())
+        generator = torch.Generator().manual_seed(3)
+        weights = system.loss_weights
+        values[precision] = train_step(system, batch, optimizer, weights, 1.0, generator, precision)
+        assert all(weight.dtype == torch.float32 for weight in system.parameters())
+        assert all(torch.isfinite(weight).all() for weight in system.parameters())
+    full, half = values["float32"], values["bfloat16"]
+    assert all(map(math.isfinite, half.values()))
+    assert half["total"] == pytest.approx(full["total"], rel=0.05)
+    assert half["class"] != full["class"]  # the network did run in half precision
