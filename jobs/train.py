@@ -2,7 +2,6 @@
 
 import argparse
 import os
-from typing import TYPE_CHECKING
 
 from jobs.run_options import (
     absolute_path,
@@ -11,9 +10,6 @@ from jobs.run_options import (
     given_data,
     read_config,
 )
-
-if TYPE_CHECKING:
-    from pipelines.config import RunConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +32,9 @@ def run(args: argparse.Namespace) -> int:
     check_given(given)
     start_folder(config)
     if args.dry_run:
-        print("\n".join(_plan(config)))
+        from jobs.training_plan import training_plan
+
+        print("\n".join(training_plan(config, given, args.out)))
         return 0
     from pipelines import whole_run as steps
     from pipelines.runtime import ray_session
@@ -53,18 +51,3 @@ def run(args: argparse.Namespace) -> int:
             print(f"{stage.name:<10} AP {stage.metrics.get('ap', -1):.3f}  {stage.model}")
     print(f"next: longtake tune --run {args.out}")
     return 0
-
-
-def _plan(config: "RunConfig") -> list[str]:
-    """Says what would be trained, after the start weights were found."""
-    from pipelines.start_weights import start_folder
-
-    start = start_folder(config)
-    lines = [f"{config.system.name} starts from {start or 'random weights'}"]
-    clips = config.ray.num_workers
-    lines += [
-        f"stage {stage.name}: {stage.steps} steps of {stage.batch_size * clips} clips "
-        f"({stage.clips}), learning rate {stage.optimizer.learning_rate:g}"
-        for stage in config.stages
-    ]
-    return [*lines, "nothing was started (--dry-run)"]

@@ -4,9 +4,10 @@ The paper's form is the default; where the authors' release differs, it is a nam
 Reading files and command lines is ``pipelines/config.py``.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vis_core.association.settings import AssociationConfig
 from vis_core.segmentors.settings import Mask2FormerSettings, SelectionConfig
@@ -45,15 +46,49 @@ class QuerySystemConfig(BaseModel):
     test_max_long_side: int = Field(1333, ge=32, description="Pixels at test (released CTVIS).")
 
 
+def with_own_defaults(values: Any, own: Mapping[str, BaseModel]) -> Any:
+    """Fills sections that a run file states in part with the defaults of their system.
+
+    Without this they would be filled with those of the section's class, which are CTVIS's.
+
+    Args:
+        values: What is to be validated; anything but a mapping is left to the schema.
+        own: Section to its defaults.
+    """
+    if not isinstance(values, Mapping):
+        return values
+    filled = {
+        name: section.model_dump(mode="json", by_alias=True) | dict(values[name])
+        for name, section in own.items()
+        if isinstance(values.get(name), Mapping)
+    }
+    return {**values, **filled}
+
+
+_MINVIS_ASSOCIATION = AssociationConfig(
+    memory="latest",
+    similarity="cosine",
+    assignment="hungarian",
+    match_threshold=None,
+    new_track_score=0.0,
+)
+_MINVIS_SELECTION = SelectionConfig(score_threshold=0.0, nms_iou=1.0)
+
+
 class MinvisConfig(QuerySystemConfig):
-    """MinVIS: latest memory, cosine similarity, Hungarian assignment without a floor."""
+    """MinVIS: all queries, latest memory, cosine similarity, Hungarian without a floor."""
 
     name: Literal["minvis"] = "minvis"
-    association: AssociationConfig = Field(
-        default_factory=lambda: AssociationConfig(
-            memory="latest", similarity="cosine", assignment="hungarian"
-        )
+    association: AssociationConfig = _MINVIS_ASSOCIATION
+    selection: SelectionConfig = Field(
+        _MINVIS_SELECTION, description="All queries are followed (MinVIS 3.3): no threshold or NMS."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_own_defaults(cls, values: Any) -> Any:
+        own = {"association": _MINVIS_ASSOCIATION, "selection": _MINVIS_SELECTION}
+        return with_own_defaults(values, own)
 
 
 class CtvisConfig(QuerySystemConfig):

@@ -163,3 +163,25 @@ def test_a_misspelt_key_is_refused_at_every_place() -> None:
             with pytest.raises(ConfigError) as caught:
                 parse_run_config(mutant, "run.yaml")
             assert wrong in str(caught.value) or ".".join(map(str, path[:-1])) in str(caught.value)
+
+
+def test_a_section_in_part_keeps_the_defaults_of_its_system() -> None:
+    stage = {"name": "frames", "clips": "images", "steps": 1}
+    run = {"system": {"name": "minvis", "association": {"history_length": 3}}, "stages": [stage]}
+    association = parse_run_config(run, "run.yaml").system.association
+    assert (association.assignment, association.match_threshold) == ("hungarian", None)
+    assert association.history_length == 3
+
+
+@pytest.mark.parametrize(
+    "stage, words",
+    [
+        ({"clips": "mixed", "clip_frames": 8}, "mixed needs it"),
+        ({"clips": "videos", "pseudo_share": 0.5}, "pseudo_share belongs to clips: mixed"),
+        ({"clips": "mixed", "clip_frames": 5, "pseudo_share": 0.5}, "pseudo.num_frames"),
+    ],
+)
+def test_a_mixed_stage_that_does_not_fit_is_refused(stage: dict, words: str) -> None:
+    run = {"stages": [{"name": "joint", "steps": 1} | stage]}
+    with pytest.raises(ConfigError, match=words):
+        parse_run_config(run, "run.yaml")

@@ -1,0 +1,131 @@
+"""Says what a run would train: the plan that ``longtake train --dry-run`` prints."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelines.config import RunConfig, StageConfig
+    from pipelines.given_data import GivenData
+    from vis_core.clips.settings import FixedSize, ShortSide, ViewConfig
+
+# what a kind of clips is made of, the option that gives it last
+_NEEDS = {
+    "images": ["images of --coco"],
+    "pairs": ["images of --coco"],
+    "pseudo": ["pseudo-videos of --coco"],
+    "videos": ["training videos of --vis"],
+    "mixed": ["pseudo-videos of --coco", "training videos of --vis"],
+}
+
+
+def training_plan(config: "RunConfig", given: "GivenData", out: Path) -> list[str]:
+    """Lists the system, the start, each stage and what would be written; starts and writes nothing.
+
+    Args:
+        config: Resolved.
+        given: The user's own data, which was found to be there.
+        out: Folder of the run.
+    """
+    lines = [*_system(config), *_start(config), *_data(config, given)]
+    for number, stage in enumerate(config.stages, 1):
+        lines += _stage(config, stage, number)
+    lines += [
+        f"writes      {out}: models/<stage>, losses.jsonl, evaluation/<stage>, tracking",
+        "nothing was started or written (--dry-run)",
+    ]
+    return lines
+
+
+def _system(config: "RunConfig") -> list[str]:
+    import torch
+
+    from vis_core.systems.build import build_system
+
+    with torch.device("meta"):
+        system = build_system(config.system, 40)
+    total = sum(weight.numel() for weight in system.parameters())
+    learning = sum(weight.numel() for weight in system.parameters() if weight.requires_grad)
+    segmentor, association = config.system.segmentor, config.system.association
+    backbone = segmentor.backbone
+    name = backbone if isinstance(backbone, str) else f"a {backbone.family} of own sizes"
+    floor = association.match_threshold
+    return [
+        f"system      {config.system.name}, {name}, {segmentor.num_queries} queries",
+        f"weights     {total / 1e6:.1f} million, {learning / 1e6:.1f} million learn (40 classes)",
+        f"association {association.memory}, {association.similarity}, {association.assignment}, "
+        f"threshold {'none' if floor is None else floor}",
+        f"losses      {_losses(system.loss_weights)}",
+        f"test        short side {config.system.test_short_side}, "
+        f"long side up to {config.system.test_max_long_side}",
+    ]
+
+
+def _losses(weights: dict[str, float]) -> str:
+    return ", ".join(f"{name} {weight:g}" for name, weight in weights.items() if weight)
+
+
+def _start(config: "RunConfig") -> list[str]:
+    unset = "random weights; published ones: --set start_from=FILE|FOLDER|hf:<id>"
+    return [f"start       {config.start_from or unset}"]
+
+
+def _data(config: "RunConfig", given: "GivenData") -> list[str]:
+    needs = dict.fromkeys(need for stage in config.stages for need in _NEEDS[stage.clips])
+    stated = {"--coco": given.coco, "--vis": given.vis}
+    found = []
+    for need in needs:
+        path = stated[need.rsplit(" ", 1)[1]]
+        found.append(f"{need}: {path if path else 'not given, synthetic scenes would stand in'}")
+    return [f"data        {line}" for line in found]
+
+
+def _stage(config: "RunConfig", stage: "StageConfig", number: int) -> list[str]:
+    workers, optimizer = config.ray.num_workers, stage.optimizer
+    backbone = optimizer.learning_rate * optimizer.backbone_factor
+    where = "workers with a GPU" if config.ray.use_gpu else "workers"
+    return [
+        f"stage {number}     {stage.name}: {stage.steps:,} steps of {stage.batch_size * workers} "
+        f"clips ({stage.batch_size} x {workers} {where})",
+        f"  clips     {_clips(config, stage)}",
+        f"  rate      {optimizer.learning_rate:g}, backbone {backbone:g}, {_schedule(stage)}",
+        f"  AdamW     weight decay {optimizer.weight_decay:g}"
+        f"{'' if optimizer.decay_norms_and_embeddings else ', none on norms and embeddings'}"
+        f", gradients clipped at {optimizer.clip_norm:g}",
+        f"  runs in   {stage.precision}, a checkpoint every {stage.checkpoint_every:,} steps",
+    ]
+
+
+def _clips(config: "RunConfig", stage: "StageConfig") -> str:
+    pseudo = f"pseudo-videos of {config.pseudo.num_frames} frames ({_view(config.pseudo)})"
+    videos = (
+        f"{stage.clip_frames} frame{'s' if stage.clip_frames > 1 else ''} within "
+        f"{stage.frame_range} of real videos ({_view(config.augment)})"
+    )
+    if stage.clips == "mixed":
+        return f"{stage.pseudo_share:.0%} {pseudo}, the others {videos}"
+    return {
+        "images": f"still images ({_view(config.augment)})",
+        "pairs": f"key-reference pairs of still images ({_view(config.pairs)})",
+        "pseudo": pseudo,
+        "videos": videos,
+    }[stage.clips]
+
+
+def _view(view: "ViewConfig") -> str:
+    return f"{_size(view.size)}, crop {view.crop_probability:.0%}, flip {view.flip_probability:.0%}"
+
+
+def _size(size: "ShortSide | FixedSize") -> str:
+    if size.name == "fixed":
+        return f"{size.height} x {size.width}"
+    sides = size.short_sides
+    return f"short side {min(sides)} to {max(sides)}, long side up to {size.max_long_side}"
+
+
+def _schedule(stage: "StageConfig") -> str:
+    optimizer = stage.optimizer
+    warm = f"{optimizer.warmup_steps} steps of warm-up, " if optimizer.warmup_steps else ""
+    if optimizer.schedule == "cosine":
+        return f"{warm}half a cosine down to 1 %"
+    places = " and ".join(f"{round(share * stage.steps):,}" for share in optimizer.decay_at)
+    return f"{warm}a tenth after {places} steps" if places else f"{warm}constant"

@@ -1,0 +1,59 @@
+"""``longtake train --dry-run``: every preset and recipe resolves, and its numbers are told."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.cli import main
+from jobs.run_options import CONFIGS
+from pipelines.config import load_run_config
+
+RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def plan_of(recipe: str, out: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    assert main(["train", "--config", recipe, "--dry-run", "--out", str(out), *options]) == 0
+    assert not out.exists()
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_has_a_plan(
+    recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_of(recipe, tmp_path / "run", capsys)
+    config = load_run_config(CONFIGS / f"{recipe}.yaml")
+    for stage in config.stages:
+        clips = stage.batch_size * config.ray.num_workers
+        assert f"{stage.name}: {stage.steps:,} steps of {clips} clips" in plan
+    assert plan.endswith("nothing was started or written (--dry-run)\n")
+
+
+@pytest.mark.parametrize(
+    "recipe, words",
+    [
+        (
+            "ctvis_r50_ytvis19",
+            ["40% pseudo-videos of 10 frames", "6,000 and 12,000", "44.2 million"],
+        ),
+        ("ctvis_swinl_ovis", ["57% pseudo-videos of 6 frames", "within 10", "200 queries"]),
+        ("minvis_r50_ytvis21", ["1 frame within", "after 5,500 steps", "threshold none"]),
+    ],
+)
+def test_a_plan_tells_the_published_numbers(
+    recipe: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_of(recipe, tmp_path / "run", capsys)
+    assert [word for word in words if word not in plan] == []
+
+
+def test_missing_data_and_start_weights_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_of("ctvis_r50_ovis", tmp_path / "run", capsys)
+    assert "training videos of --vis: not given" in plan
+    assert "random weights" in plan
+    absent = f"start_from={tmp_path / 'absent'}"
+    arguments = ["train", "--dry-run", "--out", str(tmp_path / "run"), "--set", absent]
+    assert main(arguments) == 2
+    assert "absent holds no weights.safetensors" in capsys.readouterr().err
