@@ -86,8 +86,8 @@ def verify_model_folder(path: Path, expected: dict[str, str], where: str) -> Mod
         want, have = expected.get(name), folder.sha256.get(name)
         if want != have:
             raise CheckpointError(
-                f"{where}: {name}: expected sha256 {_short(want)}, found {_short(have)}; the file "
-                "was changed or damaged after it was registered: register the model again"
+                f"{where}: {name}: expected sha256 {_short(want)}, found {_short(have)}: the "
+                "digest is not the registered one, it was changed or damaged; register it again"
             )
     return folder
 

@@ -38,6 +38,40 @@ def test_imports_go_down_only(path: Path) -> None:
     assert not imported_packages(path) & FORBIDDEN[room]
 
 
+# call -> the modules that may make it, each with the guard that it needs
+GUARDED_CALLS = {
+    "torch.load": {"pipelines/train.py"},  # our own checkpoints, weights_only written out
+    "yaml.load": {"pipelines/yaml_strict.py"},  # with a loader that knows no tags
+    "pickle.Unpickler": {"vis_core/checkpoints/pickled.py"},  # with a closed list of constructors
+    "pickle.load": set(),
+    "pickle.loads": set(),
+    "eval": set(),
+    "exec": set(),
+    "mlflow.pyfunc.load_model": set(),
+    "cv2.imread": set(),
+    "cv2.VideoCapture": set(),
+    "torch.hub.load": set(),
+}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_could_run_foreign_code_is_called_in_guarded_modules_only(path: Path) -> None:
+    here = str(path.relative_to(ROOT))
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef):
+            for base in map(ast.unparse, node.bases):
+                assert here in GUARDED_CALLS.get(base, {here}), f"{here}: class of {base}"
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        assert here in GUARDED_CALLS.get(called, {here}), f"{here}:{node.lineno}: {called}"
+        options = {word.arg: ast.unparse(word.value) for word in node.keywords}
+        assert options.get("shell") != "True", f"{here}:{node.lineno}: a shell"
+        assert "trust_remote_code" not in options, f"{here}:{node.lineno}: foreign code"
+        if called == "torch.load":
+            assert options.get("weights_only") == "True", f"{here}:{node.lineno}: torch.load"
+
+
 def test_top_level_is_the_agreed_one() -> None:
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False

@@ -96,7 +96,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def fit_problems(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
-    """Lists what keeps tensors from fitting a model: missing, unexpected, wrong in shape."""
+    """Lists what keeps tensors from fitting a model: absent, unexpected, of other shape or kind."""
     problems = [f"{name} is missing" for name in wanted.keys() - found.keys()]
     problems += [f"{name} is unexpected" for name in found.keys() - wanted.keys()]
     for name in sorted(wanted.keys() & found.keys()):
@@ -104,7 +104,13 @@ def fit_problems(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[st
             problems.append(
                 f"{name} has shape {tuple(found[name].shape)}, expected {tuple(wanted[name].shape)}"
             )
+        elif wanted[name].is_floating_point() != found[name].is_floating_point():
+            problems.append(f"{name} holds {_kind(found[name])}, expected {_kind(wanted[name])}")
     return sorted(problems)
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def start_from(
