@@ -15,8 +15,8 @@ class TransportConfig(BaseModel):
         description="How positives and negatives of the contrastive loss are chosen: by optimal "
         "transport (IDOL A.2) or by thresholds of box IoU (ablation of IDOL Table 6).",
     )
-    focal_alpha: float = Field(0.25, ge=0, le=1, description="Alpha of the focal class cost.")
-    focal_gamma: float = Field(2.0, ge=0, description="Gamma of the focal class cost.")
+    focal_alpha: float = Field(0.25, ge=0, le=1, description="Of the focal cost and losses.")
+    focal_gamma: float = Field(2.0, ge=0, description="Of the focal cost and losses.")
     giou_weight: float = Field(3.0, ge=0, description="Weight of the negative GIoU in the cost.")
     center_radius: float = Field(
         2.5 / 32,
