@@ -3,12 +3,17 @@
 IDOL Eq. 4 is the log of a double sum, STC Eq. 3 a sum of logs; they agree only for one positive.
 """
 
+import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
 
 def contrastive_loss(
-    anchors: Tensor, positives: Tensor, negatives: Tensor, negative_mask: Tensor
+    anchors: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    negative_mask: Tensor,
+    positive_mask: Tensor | None = None,
 ) -> Tensor:
     """Computes ``log(1 + sum_+ sum_- exp(v.k- - v.k+))``, averaged over items.
 
@@ -17,16 +22,19 @@ def contrastive_loss(
 
     Args:
         anchors: (I, C) embeddings v.
-        positives: (I, A, C) embeddings k+, all of them counted.
+        positives: (I, A, C) embeddings k+.
         negatives: (I, P, C) embeddings k-.
         negative_mask: (I, P) bool, which of the negatives count.
+        positive_mask: (I, A) bool, which of the positives count; None: all.
 
     Returns:
-        Scalar.
+        Scalar; an item without a positive or without a negative adds 0.
     """
-    differences = _differences(anchors, positives, negatives, negative_mask)
+    # the double sum is a product of two sums, so no pair is ever formed
+    away = _counted(_products(anchors, negatives), negative_mask).logsumexp(dim=1)
+    towards = _counted(-_products(anchors, positives), positive_mask).logsumexp(dim=1)
     # log(1 + sum exp(x)) = softplus(logsumexp(x)), which does not overflow
-    return functional.softplus(differences.flatten(1).logsumexp(dim=1)).mean()
+    return functional.softplus(away + towards).mean()
 
 
 def per_positive_loss(
@@ -50,32 +58,50 @@ def per_positive_loss(
 
 
 def cosine_auxiliary_loss(
-    anchors: Tensor, positives: Tensor, negatives: Tensor, negative_mask: Tensor
+    anchors: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    negative_mask: Tensor,
+    positive_mask: Tensor | None = None,
 ) -> Tensor:
-    """Averages the squared error of cosines: 1 for the positive, 0 for negatives.
+    """Averages the squared error of cosines: 1 for positives, 0 for negatives.
 
-    Released CTVIS (loss_aux_reid, weight 3); the paper does not have it.
+    Released IDOL and CTVIS (loss_reid_aux, loss_aux_reid, weight 3); the papers do not have it.
 
     Args:
         anchors: (I, C).
-        positives: (I, C), one for each anchor.
+        positives: (I, A, C).
         negatives: (I, P, C).
         negative_mask: (I, P) bool, which of the negatives count.
+        positive_mask: (I, A) bool, which of the positives count; None: all.
 
     Returns:
         Scalar: the mean over the keys of each item, then over items.
     """
-    positive_error = (functional.cosine_similarity(anchors, positives, dim=1) - 1).square()
-    cosines = functional.cosine_similarity(anchors[:, None], negatives, dim=2)
-    negative_error = (cosines.square() * negative_mask).sum(dim=1)
-    return ((positive_error + negative_error) / (1 + negative_mask.sum(dim=1))).mean()
+    if positive_mask is None:
+        positive_mask = torch.ones_like(positives[:, :, 0], dtype=torch.bool)
+    cosines = [
+        functional.cosine_similarity(anchors[:, None], keys, dim=2)
+        for keys in (positives, negatives)
+    ]
+    errors = torch.cat([cosines[0] - 1, cosines[1]], dim=1).square()
+    counted = torch.cat([positive_mask, negative_mask], dim=1)
+    return ((errors * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)).mean()
 
 
 def _differences(
     anchors: Tensor, positives: Tensor, negatives: Tensor, negative_mask: Tensor
 ) -> Tensor:
     """Gives ``v.k- - v.k+`` of every pair (I, A, P); minus infinity where k- does not count."""
-    positive = (positives @ anchors[:, :, None]).squeeze(2)
-    negative = (negatives @ anchors[:, :, None]).squeeze(2)
-    negative = negative.masked_fill(~negative_mask, float("-inf"))
-    return negative[:, None, :] - positive[:, :, None]
+    negative = _counted(_products(anchors, negatives), negative_mask)
+    return negative[:, None, :] - _products(anchors, positives)[:, :, None]
+
+
+def _products(anchors: Tensor, keys: Tensor) -> Tensor:
+    """Gives the (I, P) dot products of anchors (I, C) with their keys (I, P, C)."""
+    return (keys @ anchors[:, :, None]).squeeze(2)
+
+
+def _counted(exponents: Tensor, mask: Tensor | None) -> Tensor:
+    """Gives exponents (I, P) in which what the mask leaves out adds nothing to a sum."""
+    return exponents if mask is None else exponents.masked_fill(~mask, float("-inf"))

@@ -3,6 +3,8 @@
 import torch.nn.functional as functional
 from torch import Tensor
 
+from vis_core.criterion.classification import focal_loss
+
 
 def mask_bce_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Averages the binary cross entropy over the points of each mask.
@@ -17,10 +19,26 @@ def mask_bce_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(1)
 
 
+def mask_focal_loss(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:
+    """Averages the focal loss over the pixels of each mask (IDOL 3.1).
+
+    Args:
+        logits: (N, P).
+        targets: (N, P) 0 or 1.
+        alpha: See ``focal_loss``.
+        gamma: See ``focal_loss``.
+
+    Returns:
+        (N,) one loss a mask.
+    """
+    return focal_loss(logits, targets, alpha, gamma).mean(1)
+
+
 def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Measures one minus the (smoothed) dice overlap of each mask.
 
-    Mask2Former 3.3, as released: plain sums in the denominator and 1 added above and below.
+    Mask2Former 3.3 and IDOL 3.1, both as released: plain sums in the denominator, 1 added above
+    and below.
 
     Args:
         logits: (N, P).

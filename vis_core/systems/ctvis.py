@@ -64,7 +64,7 @@ class Ctvis(QuerySystem):
                 items.anchors, items.positives.unsqueeze(1), items.negatives, items.negative_mask
             ),
             "embed_cosine": cosine_auxiliary_loss(
-                items.anchors, items.positives, items.negatives, items.negative_mask
+                items.anchors, items.positives.unsqueeze(1), items.negatives, items.negative_mask
             ),
         }
 

@@ -84,5 +84,5 @@ def test_contrastive_losses(path: Path) -> None:
         loss = contrastive_loss(anchor, keys[positive][None], negatives, counted)
         torch.testing.assert_close(loss, values[f"{case}_loss_reid"], atol=1e-5, rtol=1e-4)
         if int(positive.sum()) == 1:
-            auxiliary = cosine_auxiliary_loss(anchor, keys[positive], negatives, counted)
+            auxiliary = cosine_auxiliary_loss(anchor, keys[positive][None], negatives, counted)
             torch.testing.assert_close(auxiliary, values[f"{case}_loss_aux"], atol=1e-5, rtol=1e-4)

@@ -113,7 +113,7 @@ def test_items_losses_and_gradients_are_those_of_the_release(path: Path) -> None
     keys = items.negatives, items.negative_mask
     losses = {
         "reid": contrastive_loss(items.anchors, items.positives.unsqueeze(1), *keys),
-        "aux": cosine_auxiliary_loss(items.anchors, items.positives, *keys),
+        "aux": cosine_auxiliary_loss(items.anchors, items.positives.unsqueeze(1), *keys),
     }
     for name, wanted in (("reid", values["loss_reid"]), ("aux", values["loss_aux_reid"])):
         torch.testing.assert_close(losses[name], wanted, atol=1e-5, rtol=1e-4)

@@ -48,7 +48,7 @@ def test_matches_losses_and_gradients_are_those_of_the_release(path: Path) -> No
     items = concat_items(pooled)
     keys = items.negatives, items.negative_mask
     reid = 2 * contrastive_loss(items.anchors, items.positives.unsqueeze(1), *keys)
-    auxiliary = 3 * cosine_auxiliary_loss(items.anchors, items.positives, *keys)
+    auxiliary = 3 * cosine_auxiliary_loss(items.anchors, items.positives.unsqueeze(1), *keys)
     torch.testing.assert_close(reid, values["loss_reid_weighted"], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(auxiliary, values["loss_aux_reid_weighted"], atol=1e-5, rtol=1e-4)
     (gradient,) = torch.autograd.grad(reid + auxiliary, embeddings)

@@ -1,0 +1,59 @@
+"""What the criterion of IDOL can be told. Imports no torch: a run file is read early."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TransportConfig(BaseModel):
+    """Says which queries belong to which true instance; released IDOL where no paper is named."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    selection: Literal["transport", "iou"] = Field(
+        "transport",
+        description="How positives and negatives of the contrastive loss are chosen: by optimal "
+        "transport (IDOL A.2) or by thresholds of box IoU (ablation of IDOL Table 6).",
+    )
+    focal_alpha: float = Field(0.25, ge=0, le=1, description="Of the focal cost and losses.")
+    focal_gamma: float = Field(2.0, ge=0, description="Of the focal cost and losses.")
+    giou_weight: float = Field(3.0, ge=0, description="Weight of the negative GIoU in the cost.")
+    center_radius: float = Field(
+        2.5 / 32,
+        gt=0,
+        description="Half side of the centre area of an instance, as a share of the image "
+        "(2.5 cells of simOTA, of which 32 span the image).",
+    )
+    outside_cost: float = Field(
+        100.0,
+        ge=0,
+        description="Cost of a query whose centre is not both in the box and the centre area.",
+    )
+    background_cost: float = Field(
+        10000.0,
+        ge=0,
+        description="Cost of a query whose centre is in no box and no centre area of the frame.",
+    )
+    positive_ious: int = Field(
+        10, ge=1, description="IoUs whose sum is the number of positives, m1 (IDOL A.2)."
+    )
+    negative_ious: int = Field(
+        100, ge=1, description="IoUs whose sum is the number of non-negatives, m2 (IDOL A.2)."
+    )
+    repair_cost: float = Field(
+        100000.0,
+        gt=0,
+        description="Added to queries in use while an instance that has none looks for one.",
+    )
+    max_repairs: int = Field(
+        100,
+        ge=0,
+        description="Rounds of that search, after which such an instance shares its cheapest "
+        "query (ours: the release may search for ever).",
+    )
+    positive_iou: float = Field(
+        0.7, gt=0, le=1, description="Box IoU above which the ablation has positives (IDOL A.2)."
+    )
+    negative_iou: float = Field(
+        0.3, ge=0, le=1, description="Box IoU below which the ablation has negatives (IDOL A.2)."
+    )
