@@ -118,6 +118,9 @@ def _cache_video(
         "mask_logits": torch.cat([i.mask_logits for i in kept]).half(),
         "embeddings": torch.cat([i.embeddings for i in kept]),
     }
+    class_logits = [i.class_logits for i in kept if i.class_logits is not None]
+    if class_logits:
+        tensors["class_logits"] = torch.cat(class_logits)
     temporary = out / f".{uuid.uuid4().hex}.part"
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
     temporary.rename(cache_file(out, record))

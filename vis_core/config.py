@@ -65,13 +65,7 @@ def with_own_defaults(values: Any, own: Mapping[str, BaseModel]) -> Any:
     return {**values, **filled}
 
 
-_MINVIS_ASSOCIATION = AssociationConfig(
-    memory="latest",
-    similarity="cosine",
-    assignment="hungarian",
-    match_threshold=None,
-    new_track_score=0.0,
-)
+_MINVIS_ASSOCIATION = AssociationConfig.minvis()
 _MINVIS_SELECTION = SelectionConfig(score_threshold=0.0, nms_iou=1.0)
 
 

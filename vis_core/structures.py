@@ -50,6 +50,8 @@ class Instances:
         mask_logits: (N, h, w) raw masks; positive means inside.
         embeddings: (N, C) what the associator compares.
         boxes: (N, 4) xyxy, or None where the segmentor predicts none.
+        class_logits: (N, K + 1) raw scores of every class and, last, of no object; None where the
+            segmentor has no such class.
     """
 
     scores: Tensor
@@ -57,6 +59,7 @@ class Instances:
     mask_logits: Tensor
     embeddings: Tensor
     boxes: Tensor | None = None
+    class_logits: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check_shape("scores", self.scores, ("N",))
@@ -66,6 +69,8 @@ class Instances:
         _check_shape("embeddings", self.embeddings, (count, "C"))
         if self.boxes is not None:
             _check_shape("boxes", self.boxes, (count, 4))
+        if self.class_logits is not None:
+            _check_shape("class_logits", self.class_logits, (count, self.class_scores.shape[1] + 1))
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -200,7 +205,7 @@ class Track:
     """Is one identity over a video, as it is written to a file.
 
     Attributes:
-        track_id: Unique in its video, from 0.
+        track_id: The identity in its video, from 0; unique unless tracks may have several labels.
         label: Class index.
         score: Confidence of the whole track in [0, 1].
         segmentations: T entries, a COCO RLE ``{"size": [H, W], "counts": str}`` or None if absent.

@@ -101,7 +101,7 @@ def test_presets_are_whole(preset: str, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_dry_run_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--dry-run", "--out", str(tmp_path / "run")]) == 0
-    assert "stage videos" in capsys.readouterr().out
+    assert "videos: 200 steps" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()
 
 

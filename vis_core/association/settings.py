@@ -88,6 +88,22 @@ class AssociationConfig(BaseModel):
     )
 
     @classmethod
+    def ctvis_released(cls) -> "AssociationConfig":
+        """Gives the form of the authors' code (configs/*/CTVIS_*.yaml)."""
+        return cls(match_threshold=0.3, max_unseen_frames=20, frame_weighting=True)
+
+    @classmethod
+    def minvis(cls) -> "AssociationConfig":
+        """Gives MinVIS 3.3: every query goes on with one of the frame before, without a floor."""
+        return cls(
+            memory="latest",
+            similarity="cosine",
+            assignment="hungarian",
+            match_threshold=None,
+            new_track_score=0,
+        )
+
+    @classmethod
     def idol(cls) -> "AssociationConfig":
         """Gives IDOL 3.3 as printed; T and the score of a new track, not printed, as released."""
         return cls(

@@ -1,11 +1,14 @@
 """Masks between the sizes of a network and the sizes of an image."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
+
+Resize = Literal["bilinear", "nearest"]
 
 # Masks that are resized at once: keeps the floats of a frame with many instances small.
 MASKS_AT_ONCE = 8
@@ -32,7 +35,7 @@ def full_size_masks(
     mask_logits: Tensor,
     input_size: InputSize,
     image_size: tuple[int, int],
-    last_resize: Literal["bilinear", "nearest"] = "bilinear",
+    last_resize: Resize = "bilinear",
 ) -> Tensor:
     """Brings raw masks to the pixels of the image: up to the padded input, crop, resize, > 0.
 
@@ -49,10 +52,41 @@ def full_size_masks(
         (N, H, W) bool.
     """
     groups = [
-        _resize(_input_logits(group, input_size), image_size, last_resize) > 0
-        for group in torch.split(mask_logits, MASKS_AT_ONCE)
-        if len(group) > 0
+        logits > 0 for logits in _image_logits(mask_logits, input_size, image_size, last_resize)
     ]
+    return _joined(groups, mask_logits, image_size)
+
+
+def masks_with_confidence(
+    mask_logits: Tensor,
+    input_size: InputSize,
+    image_size: tuple[int, int],
+    last_resize: Resize = "bilinear",
+) -> tuple[Tensor, Tensor]:
+    """Gives the masks of ``full_size_masks`` and how sure the segmentor is of their pixels.
+
+    Returns:
+        (N, H, W) bool, and (N,) float32: the sum over the pixels of each mask of sigmoid(logit).
+    """
+    masks, confidences = [], []
+    for logits in _image_logits(mask_logits, input_size, image_size, last_resize):
+        masks.append(logits > 0)
+        confidences.append((logits.sigmoid() * masks[-1]).sum(dim=(1, 2)))
+    nothing = torch.zeros(0, device=mask_logits.device)
+    return _joined(masks, mask_logits, image_size), torch.cat([nothing, *confidences])
+
+
+def _image_logits(
+    mask_logits: Tensor, input_size: InputSize, image_size: tuple[int, int], last_resize: Resize
+) -> Iterator[Tensor]:
+    """(n, H, W) logits at the pixels of the image, a few masks at a time."""
+    for group in torch.split(mask_logits, MASKS_AT_ONCE):
+        if len(group) > 0:
+            yield _resize(_input_logits(group, input_size), image_size, last_resize)
+
+
+def _joined(groups: list[Tensor], mask_logits: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """(N, H, W) bool masks of all groups; without a group, of no instance."""
     if not groups:
         return torch.zeros((0, *image_size), dtype=torch.bool, device=mask_logits.device)
     return torch.cat(groups)
@@ -64,9 +98,7 @@ def _input_logits(mask_logits: Tensor, input_size: InputSize) -> Tensor:
     return padded[:, : input_size.resized_height, : input_size.resized_width]
 
 
-def _resize(
-    maps: Tensor, size: tuple[int, int], mode: Literal["bilinear", "nearest"] = "bilinear"
-) -> Tensor:
+def _resize(maps: Tensor, size: tuple[int, int], mode: Resize = "bilinear") -> Tensor:
     """(N, H, W) float maps from (N, h, w)."""
     if maps.shape[1:] == size:
         return maps

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vis_core.errors import VideoDecodeError
-from vis_core.geometry.masks import InputSize, full_size_masks
+from vis_core.geometry.masks import InputSize, full_size_masks, masks_with_confidence
 from vis_core.inference.settings import InferenceConfig, TrackConfig
 from vis_core.inference.tracks import TrackBuilder
 from vis_core.structures import Frame, Instances, VideoResult
@@ -52,11 +52,12 @@ def annotate_video(
         frames: Frames of one size, in order, indices from 0.
         chunk_frames: Frames that go through the network at once.
         on_frame: Is called after each frame.
-        tracks: Which tracks are kept.
+        tracks: Which tracks are kept, how they are scored and labelled.
 
     Raises:
         VideoDecodeError: If there is no frame, or the frames cannot be read.
     """
+    tracks = tracks or TrackConfig()
     associator = system.new_associator()
     builder: TrackBuilder | None = None
     with torch.inference_mode():
@@ -67,10 +68,18 @@ def annotate_video(
             found = system.segment([frame.image for frame in chunk])
             for frame, instances in zip(chunk, found, strict=True):
                 named, track_ids = associator.step(instances)
-                masks = full_size_masks(named.mask_logits, input_size, (height, width))
-                builder.add(frame.index, named, track_ids, masks)
+                masks, confidences = _masks(named, input_size, (height, width), tracks)
+                builder.add(frame.index, named, track_ids, masks, confidences)
                 if on_frame is not None:
                     on_frame(frame, named, track_ids, masks)
     if builder is None:
         raise VideoDecodeError("the video has no frame; expected at least one")
     return builder.finish()
+
+
+def _masks(
+    named: Instances, input_size: InputSize, size: tuple[int, int], tracks: TrackConfig
+) -> tuple[Tensor, Tensor | None]:
+    """(N, H, W) masks and, where tracks are scored by them, the (N,) confidence in their pixels."""
+    where = (named.mask_logits, input_size, size, tracks.last_mask_resize)
+    return masks_with_confidence(*where) if tracks.mask_quality else (full_size_masks(*where), None)

@@ -1,5 +1,7 @@
 """What the annotation of a video can be told. Imports no torch: a run file is read early."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from vis_core.formats.video_files import DecodeLimits
@@ -7,30 +9,122 @@ from vis_core.formats.video_files import DecodeLimits
 _SECTION = ConfigDict(frozen=True, extra="forbid")
 
 
-class TrackConfig(BaseModel):
-    """Says which tracks of a video are kept."""
+class ShortTrackFilter(BaseModel):
+    """Says which tracks leave the result while the video runs (released IDOL and CTVIS).
+
+    They stay in the memory: one that is named again restarts under its id, without its past.
+    """
 
     model_config = _SECTION
 
-    max_tracks: int = Field(
+    after_frame: int = Field(
+        default=8,
+        ge=0,
+        description="Index of the last frame after which no track leaves (released IDOL and CTVIS:"
+        " 8).",
+    )
+    min_detections: int = Field(
+        default=3,
+        ge=1,
+        description="Frames since its start, or restart, that a track must be named in to stay"
+        " (released IDOL and CTVIS: 3).",
+    )
+    missed_frames: int = Field(
+        default=2,
+        ge=1,
+        description="Frames in a row, up to the present one, that a short track is missed in when"
+        " it leaves (released IDOL and CTVIS: 2).",
+    )
+
+
+class TrackConfig(BaseModel):
+    """Says which tracks of a video are kept, and how they are scored and labelled.
+
+    The papers' form is the default; those of the authors' code are classmethods.
+    """
+
+    model_config = _SECTION
+
+    evidence: Literal["scores", "logits"] = Field(
+        default="scores",
+        description="What of a track's frames is put together: class scores (IDOL 3.3, CTVIS 3.2),"
+        " or class logits with no object, their softmax then being the scores (MinVIS, released"
+        " CTVIS).",
+    )
+    over_time: Literal["mean", "max"] = Field(
+        default="mean",
+        description="How it is put together over the frames where the track is named (the papers:"
+        " mean; max is an option of the released IDOL and CTVIS).",
+    )
+    labels: Literal["best", "every"] = Field(
+        default="best",
+        description="Whether a track is listed with its best class alone, or once for every class"
+        " (MinVIS, released CTVIS and IDOL); max_tracks and min_score then count the listings.",
+    )
+    mask_quality: bool = Field(
+        default=False,
+        description="Multiply the score of a kept track by the mean sigmoid of its mask pixels"
+        " over all frames (released CTVIS; not in the papers).",
+    )
+    last_mask_resize: Literal["bilinear", "nearest"] = Field(
+        default="bilinear",
+        description="How masks of the resized image come to the size of the video (Mask2Former:"
+        " bilinear; released IDOL: nearest).",
+    )
+    short_tracks: ShortTrackFilter | None = Field(
+        default=None,
+        description="Tracks that leave while the video runs (released IDOL and CTVIS; not in the"
+        " papers). None: all stay.",
+    )
+    max_tracks: int | None = Field(
         default=100,
         ge=1,
         description="Tracks kept of a video, best score first; the YouTube-VIS evaluator reads no"
-        " more than 100 (its maxDets).",
+        " more than 100 (its maxDets). Released CTVIS: the number of classes; MinVIS: 10; released"
+        " IDOL: None, which is all.",
     )
     min_score: float = Field(
         default=0.0,
         ge=0,
         le=1,
         description="Track score below which a track is dropped, in [0, 1]; 0 keeps all, since AP"
-        " counts weak tracks too.",
+        " counts weak tracks too (released IDOL: 0.05).",
     )
     min_frames: int = Field(
         default=1,
-        ge=1,
-        description="Frames that a track must show at least one pixel in; 1 keeps all (the released"
-        " IDOL drops tracks under 3).",
+        ge=0,
+        description="Frames that a track must show at least one pixel in; 0 also lists tracks"
+        " without any, as released CTVIS, MinVIS and IDOL do.",
     )
+
+    @classmethod
+    def ctvis_released(cls, num_classes: int) -> "TrackConfig":
+        """Gives the form of CTVIS's code, which lists as many tracks as there are classes."""
+        return cls(
+            evidence="logits",
+            labels="every",
+            mask_quality=True,
+            short_tracks=ShortTrackFilter(),
+            max_tracks=num_classes,
+            min_frames=0,
+        )
+
+    @classmethod
+    def minvis_released(cls) -> "TrackConfig":
+        """Gives the form of MinVIS's code."""
+        return cls(evidence="logits", labels="every", max_tracks=10, min_frames=0)
+
+    @classmethod
+    def idol_released(cls) -> "TrackConfig":
+        """Gives the form of IDOL's code."""
+        return cls(
+            labels="every",
+            last_mask_resize="nearest",
+            short_tracks=ShortTrackFilter(),
+            max_tracks=None,
+            min_score=0.05,
+            min_frames=0,
+        )
 
 
 class InferenceConfig(BaseModel):

@@ -5,14 +5,21 @@ its run lengths and running sums, no pixels.
 """
 
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy.special import softmax
 from torch import Tensor
 
+from vis_core.errors import ConfigError
 from vis_core.formats.rle import encode_masks
 from vis_core.inference.settings import TrackConfig
 from vis_core.structures import Instances, Track, VideoResult
+
+# how the evidence of a frame joins that of the frames before, and what stands before the first
+_JOIN = {"mean": np.add, "max": np.maximum}
+_BEFORE = {"mean": 0.0, "max": -np.inf}
+_SMALLEST_AREA = 1e-6  # pixels, beside the area of a mask (released CTVIS)
 
 
 @dataclass
@@ -20,16 +27,23 @@ class _OpenTrack:
     """Is what is kept of one track while the video runs, in flat arrays for its length's sake.
 
     Attributes:
-        class_score_sum: (K,) float64, over the frames where the track was named.
+        evidence: (K,) class scores or (K + 1,) class logits, float64: the sum or the maximum over
+            the frames where the track was named.
         num_named: Those frames.
+        last_named: The newest of them.
+        area: Pixels of all its masks.
+        confidence: Sum of the sigmoid of these pixels.
         frame_indices: Frames in which it shows at least one pixel.
         frame_scores: Its confidence in each of these.
         counts: Its run lengths in each of these, one after the other (ASCII).
         ends: Where each of these ends in ``counts``.
     """
 
-    class_score_sum: np.ndarray
+    evidence: np.ndarray
     num_named: int = 0
+    last_named: int = 0
+    area: int = 0
+    confidence: float = 0.0
     frame_indices: "array[int]" = field(default_factory=lambda: array("L"))
     frame_scores: "array[float]" = field(default_factory=lambda: array("d"))
     counts: bytearray = field(default_factory=bytearray)
@@ -43,10 +57,9 @@ class _OpenTrack:
         self.ends.append(len(self.counts))
 
     @property
-    def mean_class_scores(self) -> np.ndarray:
-        """(K,) mean over the frames where the track was named."""
-        mean: np.ndarray = self.class_score_sum / self.num_named
-        return mean
+    def mask_quality(self) -> float:
+        """Mean sigmoid of the pixels of all its masks (released CTVIS)."""
+        return self.confidence / (self.area + _SMALLEST_AREA)
 
 
 class TrackBuilder:
@@ -56,9 +69,17 @@ class TrackBuilder:
         self._size = (height, width)
         self._config = config or TrackConfig()
         self._open: dict[int, _OpenTrack] = {}
+        self._short: dict[int, _OpenTrack] = {}  # those of _open that the filter may still drop
         self._num_frames = 0
 
-    def add(self, frame_index: int, instances: Instances, track_ids: Tensor, masks: Tensor) -> None:
+    def add(
+        self,
+        frame_index: int,
+        instances: Instances,
+        track_ids: Tensor,
+        masks: Tensor,
+        confidences: Tensor | None = None,
+    ) -> None:
         """Adds one frame; to be called for every frame in order, also for one without instances.
 
         Args:
@@ -66,37 +87,124 @@ class TrackBuilder:
             instances: N named instances.
             track_ids: (N,) int64, no id twice.
             masks: (N, H, W) bool at the size of the video.
+            confidences: (N,) sum of the sigmoid of each mask's pixels, where tracks are scored by
+                their masks.
+
+        Raises:
+            ConfigError: If tracks are to be scored by logits that the system does not have.
         """
         assert frame_index == self._num_frames, f"frame {frame_index} after {self._num_frames - 1}"
         assert masks.shape == (len(instances), *self._size), f"masks are {tuple(masks.shape)}"
+        assert confidences is not None or not self._config.mask_quality, "masks without confidences"
         self._num_frames += 1
-        shown = masks.flatten(1).any(dim=1).tolist()
+        areas = masks.flatten(1).count_nonzero(dim=1).tolist()
         rles = encode_masks(masks.cpu().numpy())
         scores = instances.scores.tolist()
-        class_scores = instances.class_scores.double().cpu().numpy()
+        evidence = self._evidence(instances)
+        insides = [0.0] * len(scores) if confidences is None else confidences.tolist()
         for row, track_id in enumerate(track_ids.tolist()):
-            track = self._open.setdefault(track_id, _OpenTrack(np.zeros(class_scores.shape[1])))
-            track.class_score_sum += class_scores[row]
-            track.num_named += 1
-            if shown[row]:
+            track = self._named(track_id, evidence[row])
+            if areas[row]:
                 track.show(frame_index, scores[row], rles[row]["counts"])
+                track.area += areas[row]
+                track.confidence += insides[row]
+        self._drop_short()
 
     def finish(self) -> VideoResult:
         """Keeps the tracks that the config wants, best score first.
 
-        The score of a track is the highest of its mean class scores over the frames where it was
-        named, its label the class of that score (IDOL, CTVIS).
+        With the defaults, the score of a track is the highest of its mean class scores over the
+        frames where it was named, its label the class of that score (IDOL, CTVIS).
         """
-        tracks = [
-            self._track(track_id, track)
+        kept = {
+            track_id: track
             for track_id, track in self._open.items()
             if len(track.frame_indices) >= self._config.min_frames
-            and track.mean_class_scores.max() >= self._config.min_score
+        }
+        if not kept:
+            return VideoResult(*self._size, self._num_frames, [])
+        table = np.stack([self._class_scores(track) for track in kept.values()])  # (M, K)
+        ids = np.fromiter(kept, dtype=np.int64)
+        rows, labels = self._listed(table, ids)
+        frames = {row: self._frames(kept[int(ids[row])]) for row in np.unique(rows)}
+        tracks = [
+            Track(int(ids[row]), int(label), float(score), *frames[row])
+            for row, label, score in zip(rows, labels, table[rows, labels], strict=True)
         ]
-        tracks.sort(key=lambda track: (-track.score, track.track_id))
-        return VideoResult(*self._size, self._num_frames, tracks[: self._config.max_tracks])
+        if self._config.mask_quality:
+            tracks = [
+                replace(track, score=track.score * kept[track.track_id].mask_quality)
+                for track in tracks
+            ]
+            tracks.sort(key=lambda track: -track.score)
+        return VideoResult(*self._size, self._num_frames, tracks)
 
-    def _track(self, track_id: int, track: _OpenTrack) -> Track:
+    def _evidence(self, instances: Instances) -> np.ndarray:
+        """(N, K) class scores or (N, K + 1) class logits, float64."""
+        evidence: Tensor | None = instances.class_scores
+        if self._config.evidence == "logits":
+            evidence = instances.class_logits
+        if evidence is None:
+            raise ConfigError(
+                "inference.tracks.evidence is logits, but this system has no logits with a class "
+                "for no object; set it to scores"
+            )
+        values: np.ndarray = evidence.cpu().double().numpy()
+        return values
+
+    def _named(self, track_id: int, evidence: np.ndarray) -> _OpenTrack:
+        """Notes that a track is named in the present frame, and opens it if it is new."""
+        over_time = self._config.over_time
+        if track_id not in self._open:
+            opened = _OpenTrack(np.full(len(evidence), _BEFORE[over_time]))
+            self._open[track_id] = self._short[track_id] = opened
+        track = self._open[track_id]
+        track.evidence = _JOIN[over_time](track.evidence, evidence)
+        track.num_named += 1
+        track.last_named = self._num_frames - 1
+        return track
+
+    def _drop_short(self) -> None:
+        """Drops the tracks that the filter of short ones wants out after the present frame."""
+        limits = self._config.short_tracks
+        if limits is None:
+            self._short.clear()
+            return
+        present = self._num_frames - 1
+        self._short = {
+            track_id: track
+            for track_id, track in self._short.items()
+            if track.num_named < limits.min_detections
+        }
+        if present <= limits.after_frame:
+            return
+        for track_id, track in list(self._short.items()):
+            if present - track.last_named >= limits.missed_frames:
+                del self._open[track_id], self._short[track_id]
+
+    def _class_scores(self, track: _OpenTrack) -> np.ndarray:
+        """(K,) score of every class over the frames where the track was named."""
+        evidence = track.evidence
+        if self._config.over_time == "mean":
+            evidence = evidence / track.num_named
+        if self._config.evidence == "scores":
+            return evidence
+        scores: np.ndarray = softmax(evidence)[:-1]
+        return scores
+
+    def _listed(self, table: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Chooses the rows and labels of the (M, K) table that are listed, best score first."""
+        wanted = table >= self._config.min_score
+        if self._config.labels == "best":
+            wanted &= np.arange(table.shape[1]) == table.argmax(axis=1)[:, None]
+        rows, labels = np.nonzero(wanted)
+        order = np.lexsort((labels, ids[rows], -table[rows, labels]))[: self._config.max_tracks]
+        return rows[order], labels[order]
+
+    def _frames(
+        self, track: _OpenTrack
+    ) -> tuple[list[dict[str, object] | None], list[float | None]]:
+        """Gives the run lengths and the scores of a track in every frame of the video."""
         segmentations: list[dict[str, object] | None] = [None] * self._num_frames
         frame_scores: list[float | None] = [None] * self._num_frames
         start = 0
@@ -106,7 +214,4 @@ class TrackBuilder:
             segmentations[frame_index] = {"size": list(self._size), "counts": counts}
             frame_scores[frame_index] = score
             start = end
-        label = int(track.mean_class_scores.argmax())
-        return Track(
-            track_id, label, float(track.mean_class_scores[label]), segmentations, frame_scores
-        )
+        return segmentations, frame_scores

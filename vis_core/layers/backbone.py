@@ -1,5 +1,6 @@
 """Backbones: ResNet, Swin and ConvNeXt of transformers behind one function."""
 
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from torch import nn
@@ -51,12 +52,19 @@ _FAMILIES: dict[str, type[PreTrainedConfig]] = {
 }
 
 
-def backbone_config(backbone: BackboneName | OwnBackbone) -> PreTrainedConfig:
-    """Gives transformers' config of a backbone with outputs at strides 4, 8, 16 and 32."""
+def backbone_config(
+    backbone: BackboneName | OwnBackbone, stages: Sequence[str] = _STAGES
+) -> PreTrainedConfig:
+    """Gives transformers' config of a backbone with outputs at strides 4, 8, 16 and 32.
+
+    Args:
+        backbone: Its name or sizes.
+        stages: Which of ``stage1`` to ``stage4`` are put out.
+    """
     if isinstance(backbone, OwnBackbone):
-        return _FAMILIES[backbone.family](out_features=_STAGES, **backbone.sizes)
+        return _FAMILIES[backbone.family](out_features=list(stages), **backbone.sizes)
     kind, sizes = _BACKBONES[backbone]
-    return kind(out_features=_STAGES, **sizes)
+    return kind(out_features=list(stages), **sizes)
 
 
 def named_backbone(own: OwnBackbone) -> BackboneName | None:

@@ -12,12 +12,10 @@ from vis_core.criterion.query_losses import (
     query_losses,
 )
 from vis_core.layers.backbone import backbone_config, freeze_batch_norm
+from vis_core.segmentors.pixels import PixelNorm
 from vis_core.segmentors.settings import Mask2FormerSettings
 from vis_core.structures import FrameTargets
 
-# ImageNet statistics in [0, 255], RGB; detectron2's and CTVIS's.
-_MEAN = (123.675, 116.28, 103.53)
-_STD = (58.395, 57.12, 57.375)
 STRIDE = 32
 
 
@@ -55,9 +53,6 @@ class SegmentorOutput:
 class Mask2Former(nn.Module):
     """Turns images into queries with classes and masks."""
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, settings: Mask2FormerSettings, num_classes: int) -> None:
         super().__init__()
         self.settings = settings
@@ -66,8 +61,7 @@ class Mask2Former(nn.Module):
         )
         if not settings.train_batch_norm:
             freeze_batch_norm(self)
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+        self.pixels = PixelNorm()
 
     def train(self, mode: bool = True) -> "Mask2Former":
         """Switches to training, with batch norms left frozen unless the settings say otherwise."""
@@ -97,14 +91,9 @@ class Mask2Former(nn.Module):
         return SegmentorOutput(predictions, states[-1].float())
 
     def normalize(self, images: Tensor, sizes: Tensor | None) -> Tensor:
-        """Standardises the pixels, then zeroes the padding (the authors' order)."""
-        pixels = (images.float() - self.mean) / self.std
-        if sizes is None:
-            return pixels
-        rows = torch.arange(images.shape[2], device=images.device)
-        columns = torch.arange(images.shape[3], device=images.device)
-        inside = (rows < sizes[:, :1])[:, :, None] & (columns < sizes[:, 1:])[:, None, :]
-        return pixels * inside.unsqueeze(1)
+        """Gives the pixels that the network sees."""
+        pixels: Tensor = self.pixels(images, sizes)
+        return pixels
 
     def losses(
         self,

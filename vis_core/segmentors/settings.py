@@ -27,6 +27,36 @@ class Mask2FormerSettings(BaseModel):
     )
 
 
+class DeformableDetrSettings(BaseModel):
+    """Sizes IDOL's Deformable DETR; the defaults are those of the release with ResNet-50."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: BackboneName | OwnBackbone = Field(
+        "resnet50", description="Feature extractor: a published one, or a family with its sizes."
+    )
+    num_queries: int = Field(300, ge=10, description="Q (IDOL 4.1).")
+    hidden_width: int = Field(
+        256, ge=32, multiple_of=32, description="Channels of queries and features."
+    )
+    num_heads: int = Field(8, ge=1, description="Attention heads.")
+    encoder_layers: int = Field(6, ge=1, description="Deformable encoder layers.")
+    encoder_ffn_width: int = Field(1024, ge=8, description="Channels inside the encoder's FFN.")
+    # transformers cannot build a decoder of one layer
+    decoder_layers: int = Field(6, ge=2, description="Deformable decoder layers.")
+    decoder_ffn_width: int = Field(1024, ge=8, description="Channels inside the decoder's FFN.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="In training (Deformable DETR).")
+    dynamic_channels: int = Field(
+        8, ge=1, description="Channels inside the dynamic mask head (IDOL 3.1)."
+    )
+    frozen_stages: int = Field(
+        2,
+        ge=0,
+        le=5,
+        description="Parts of a ResNet that do not learn, the stem first (detectron2: 2).",
+    )
+
+
 class SelectionConfig(BaseModel):
     """Says which predictions of a frame are kept."""
 

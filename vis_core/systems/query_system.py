@@ -66,11 +66,13 @@ class QuerySystem(System):
         return Associator(self.config.association)
 
     def _frame_instances(self, output: SegmentorOutput, row: int) -> Instances:
-        class_scores = output.predictions.class_logits[-1, row].softmax(dim=1)[:, :-1]
+        class_logits = output.predictions.class_logits[-1, row]
+        class_scores = class_logits.softmax(dim=1)[:, :-1]
         everything = Instances(
             scores=class_scores.max(dim=1).values,
             class_scores=class_scores,
             mask_logits=output.predictions.mask_logits[-1, row],
             embeddings=self.embed(output.queries[row]),
+            class_logits=class_logits,
         )
         return select_instances(everything, self.config.selection)

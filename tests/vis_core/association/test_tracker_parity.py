@@ -102,15 +102,7 @@ def test_permutations_are_those_of_minvis(path: Path) -> None:
     with np.load(path) as file:
         embeddings = torch.from_numpy(file["in_pred_embds"][0]).permute(1, 2, 0)
         permutations = file["permutations"]
-    ours = Associator(
-        AssociationConfig(
-            memory="latest",
-            similarity="cosine",
-            assignment="hungarian",
-            match_threshold=None,
-            new_track_score=0,
-        )
-    )
+    ours = Associator(AssociationConfig.minvis())
     count = embeddings.shape[1]
     ones = torch.ones(count)
     blank = torch.zeros(count, 1, 1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from vis_core.geometry.masks import InputSize, full_size_masks
+from vis_core.geometry.masks import InputSize, full_size_masks, masks_with_confidence
 
 
 def naive_full_size(logits, size, image_size):
@@ -58,3 +58,17 @@ def test_half_precision_logits_are_resized_in_full_precision():
     assert torch.equal(
         full_size_masks(logits, size, (50, 50)), full_size_masks(logits.float(), size, (50, 50))
     )
+
+
+@pytest.mark.parametrize("last_resize", ["bilinear", "nearest"])
+@pytest.mark.parametrize("count", [0, 1, 19])
+def test_confidence_equals_the_naive_loop(count, last_resize):
+    logits = torch.randn(count, 16, 24, generator=torch.Generator().manual_seed(count))
+    size = InputSize(60, 91, 64, 96)
+    masks, confidences = masks_with_confidence(logits, size, (121, 183), last_resize)
+    assert torch.equal(masks, full_size_masks(logits, size, (121, 183), last_resize))
+    assert confidences.shape == (count,)
+    for mask, confidence, raw in zip(masks, confidences, logits, strict=True):
+        padded = interpolate(raw[None, None], (64, 96), mode="bilinear")[:, :, :60, :91]
+        values = interpolate(padded, (121, 183), mode=last_resize)[0, 0]
+        assert float(confidence) == pytest.approx(float(values[mask].sigmoid().sum()), rel=1e-5)

@@ -1,10 +1,13 @@
 """Named instances become tracks."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from vis_core.errors import ConfigError
 from vis_core.formats.rle import decode_rle
-from vis_core.inference.settings import TrackConfig
+from vis_core.inference.settings import ShortTrackFilter, TrackConfig
 from vis_core.inference.tracks import TrackBuilder
 from vis_core.structures import Instances
 
@@ -108,3 +111,117 @@ def test_equal_scores_are_sorted_by_track_id():
     found = instances_with([[0.5, 0.1], [0.5, 0.1]])
     builder.add(0, found, torch.tensor([4, 3]), full_masks(2))
     assert [track.track_id for track in builder.finish().tracks] == [3, 4]
+
+
+def instances_of_logits(logits):
+    logits = torch.tensor(logits)
+    found = instances_with(logits.softmax(dim=1)[:, :-1].tolist())
+    return replace(found, class_logits=logits)
+
+
+def test_mean_logits_are_not_mean_scores():
+    logits = [[[4.0, 0.0, 1.0]], [[-3.0, 2.0, 0.0]]]
+    builder = TrackBuilder(4, 4, TrackConfig(evidence="logits"))
+    for index, frame in enumerate(logits):
+        builder.add(index, instances_of_logits(frame), torch.tensor([0]), full_masks(1))
+    (track,) = builder.finish().tracks
+    wanted = torch.tensor(logits).mean(dim=0)[0].softmax(dim=0)[:-1]
+    assert track.label == int(wanted.argmax()) == 1
+    assert track.score == pytest.approx(float(wanted.max()))
+
+
+@pytest.mark.parametrize(("over_time", "wanted"), [("mean", 0.5), ("max", 0.8)])
+def test_scores_are_put_together_over_time(over_time, wanted):
+    builder = TrackBuilder(4, 4, TrackConfig(over_time=over_time))
+    for index, score in enumerate([0.8, 0.2]):
+        found = instances_with([[score, 0.1]])
+        builder.add(index, found, torch.tensor([0]), full_masks(1))
+    assert builder.finish().tracks[0].score == pytest.approx(wanted)
+
+
+def test_the_largest_logits_of_a_track_may_all_be_negative():
+    builder = TrackBuilder(4, 4, TrackConfig(evidence="logits", over_time="max"))
+    for index, logits in enumerate([[-5.0, -9.0, -7.0], [-6.0, -8.0, -7.0]]):
+        builder.add(index, instances_of_logits([logits]), torch.tensor([0]), full_masks(1))
+    wanted = torch.tensor([-5.0, -8.0, -7.0]).softmax(dim=0)[0]
+    assert builder.finish().tracks[0].score == pytest.approx(float(wanted))
+
+
+def test_logits_that_a_system_does_not_have_are_named():
+    builder = TrackBuilder(4, 4, TrackConfig(evidence="logits"))
+    with pytest.raises(ConfigError, match=r"inference\.tracks\.evidence"):
+        builder.add(0, instances_with([[0.5, 0.1]]), torch.tensor([0]), full_masks(1))
+
+
+def test_a_track_may_be_listed_with_several_labels():
+    config = TrackConfig(labels="every", max_tracks=3)
+    builder = TrackBuilder(4, 4, config)
+    found = instances_with([[0.7, 0.6], [0.1, 0.65]])
+    builder.add(0, found, torch.tensor([5, 2]), full_masks(2))
+    listed = [(track.track_id, track.label) for track in builder.finish().tracks]
+    assert listed == [(5, 0), (2, 1), (5, 1)]
+
+
+def test_every_label_above_the_lowest_score_is_listed():
+    builder = TrackBuilder(4, 4, TrackConfig(labels="every", max_tracks=None, min_score=0.3))
+    found = instances_with([[0.7, 0.2], [0.4, 0.65]])
+    builder.add(0, found, torch.tensor([0, 1]), full_masks(2))
+    listed = [(track.track_id, track.label) for track in builder.finish().tracks]
+    assert listed == [(0, 0), (1, 1), (1, 0)]
+
+
+def test_mask_quality_is_the_mean_over_the_pixels_of_all_frames():
+    builder = TrackBuilder(4, 4, TrackConfig(mask_quality=True, max_tracks=2))
+    small = torch.zeros(1, 4, 4, dtype=torch.bool)
+    small[0, 0] = True  # 4 pixels; the other frame has 16
+    found = instances_with([[0.8, 0.1]])
+    builder.add(0, found, torch.tensor([0]), full_masks(1), torch.tensor([16 * 0.9]))
+    builder.add(1, found, torch.tensor([0]), small, torch.tensor([4 * 0.6]))
+    builder.add(2, found, torch.tensor([0]), torch.zeros_like(small), torch.tensor([0.0]))
+    (track,) = builder.finish().tracks
+    assert track.score == pytest.approx(0.8 * (16 * 0.9 + 4 * 0.6) / 20)
+
+
+def test_mask_quality_sorts_the_kept_tracks_but_does_not_choose_them():
+    builder = TrackBuilder(4, 4, TrackConfig(mask_quality=True, max_tracks=2))
+    found = instances_with([[0.9, 0.1], [0.8, 0.1], [0.7, 0.1]])
+    inside = 16 * torch.tensor([0.5, 0.7, 1.0])
+    builder.add(0, found, torch.tensor([0, 1, 2]), full_masks(3), inside)
+    assert [track.track_id for track in builder.finish().tracks] == [1, 0]
+
+
+def test_tracks_without_a_pixel_are_listed_if_asked_for():
+    builder = TrackBuilder(4, 4, TrackConfig(min_frames=0))
+    builder.add(0, instances_with([[0.9, 0.1]]), torch.tensor([3]), ~full_masks(1))
+    (track,) = builder.finish().tracks
+    assert track.track_id == 3
+    assert track.segmentations == [None]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_short_tracks_leave_as_in_the_naive_loop(seed):
+    """The loop keeps a row of scores or None for each track, as the authors' code does."""
+    limits = ShortTrackFilter(after_frame=3, min_detections=3, missed_frames=2)
+    builder = TrackBuilder(10, 14, TrackConfig(short_tracks=limits, max_tracks=None, min_frames=0))
+    naive = {}
+    left = 0
+    for index, (instances, track_ids, masks) in enumerate(random_walk(seed, frames=30, ids=9)):
+        rare = torch.rand(len(track_ids), generator=torch.Generator().manual_seed(index)) > 0.6
+        builder.add(index, instances[rare], track_ids[rare], masks[rare])
+        for track_id in track_ids[rare].tolist():
+            naive.setdefault(track_id, [None] * index)
+        for track_id, row in naive.items():
+            at = (track_ids[rare] == track_id).nonzero().flatten().tolist()
+            row.append(instances[rare].class_scores[at[0]] if at else None)
+        if index > limits.after_frame:
+            for track_id, row in list(naive.items()):
+                seen = sum(scores is not None for scores in row)
+                if seen < limits.min_detections and row[-2:] == [None, None]:
+                    del naive[track_id]
+                    left += 1
+    assert left > 0
+    tracks = builder.finish().tracks
+    assert {track.track_id for track in tracks} == set(naive)
+    for track in tracks:
+        seen = [scores for scores in naive[track.track_id] if scores is not None]
+        assert track.score == pytest.approx(float(torch.stack(seen).mean(dim=0).max()))

@@ -1,0 +1,35 @@
+"""Pixels as networks want them: standardised, with zeros where there is no image."""
+
+import torch
+from torch import Tensor, nn
+
+# ImageNet statistics in [0, 255], RGB; detectron2's, CTVIS's and IDOL's.
+_MEAN = (123.675, 116.28, 103.53)
+_STD = (58.395, 57.12, 57.375)
+
+
+class PixelNorm(nn.Module):
+    """Standardises the pixels, then zeroes the padding (the authors' order)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor, sizes: Tensor | None) -> Tensor:
+        """Gives (F, 3, H, W) float pixels.
+
+        Args:
+            images: (F, 3, H, W) uint8 RGB, padded right and bottom.
+            sizes: (F, 2) height and width before padding; None if nothing is padded.
+        """
+        pixels = (images.float() - self.mean) / self.std
+        if sizes is None:
+            return pixels
+        rows = torch.arange(images.shape[2], device=images.device)
+        columns = torch.arange(images.shape[3], device=images.device)
+        inside = (rows < sizes[:, :1])[:, :, None] & (columns < sizes[:, 1:])[:, None, :]
+        return pixels * inside.unsqueeze(1)
