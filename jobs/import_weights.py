@@ -1,4 +1,4 @@
-"""Imports published weights: detectron2's Mask2Former, MinVIS and CTVIS, or one of transformers."""
+"""Imports published weights: the authors' Mask2Former, MinVIS, CTVIS, IDOL, or transformers'."""
 
 import argparse
 from pathlib import Path

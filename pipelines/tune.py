@@ -12,7 +12,7 @@ from pipelines.evaluate import LabelledVideos, blank_frames, evaluate_file
 from pipelines.instance_cache import CachedSystem, cache_file, load_cached
 from pipelines.runtime import kept_interrupts
 from vis_core.association.settings import AssociationConfig
-from vis_core.config import CtvisConfig, MinvisConfig
+from vis_core.config import AnySystemConfig
 from vis_core.formats.youtube_vis import read_youtube_vis, result_entries, write_results
 from vis_core.inference.online import annotate_video
 from vis_core.inference.settings import InferenceConfig
@@ -36,7 +36,7 @@ class SweepJob:
         cache: Folder of the cached instances.
     """
 
-    system: CtvisConfig | MinvisConfig
+    system: AnySystemConfig
     inference: InferenceConfig
     videos: LabelledVideos
     cache: Path
@@ -97,9 +97,7 @@ def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, A
     return _summary(grid, start, sweep.trials, out / "sweep.json")
 
 
-def with_thresholds(
-    system: CtvisConfig | MinvisConfig, values: dict[str, float]
-) -> CtvisConfig | MinvisConfig:
+def with_thresholds(system: AnySystemConfig, values: dict[str, float]) -> AnySystemConfig:
     """Puts swept values (dotted keys) into a system's config."""
     association = AssociationConfig.model_validate(
         system.association.model_dump()
@@ -111,7 +109,7 @@ def with_thresholds(
     return system.model_copy(update={"association": association, "selection": selection})
 
 
-def score_cached(job: SweepJob, system: CtvisConfig | MinvisConfig, results: Path) -> float:
+def score_cached(job: SweepJob, system: AnySystemConfig, results: Path) -> float:
     """Associates the cached instances anew and scores them."""
     records, categories = read_youtube_vis(job.videos.annotations)
     entries: list[dict[str, Any]] = []

@@ -10,7 +10,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vis_core.association.settings import AssociationConfig
-from vis_core.segmentors.settings import Mask2FormerSettings, SelectionConfig
+from vis_core.criterion.settings import TransportConfig
+from vis_core.segmentors.settings import (
+    DeformableDetrSettings,
+    Mask2FormerSettings,
+    SelectionConfig,
+)
 from vis_core.systems.ctvis_settings import CtvisItemsConfig
 
 
@@ -33,17 +38,47 @@ class CtvisLossWeights(QueryLossWeights):
     )
 
 
-class QuerySystemConfig(BaseModel):
-    """What CTVIS and MinVIS have in common."""
+class IdolLossWeights(BaseModel):
+    """Weighs the losses of IDOL Eq. 2; ``released`` gives those of the authors' code."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    segmentor: Mask2FormerSettings = Field(default_factory=Mask2FormerSettings)
+    class_: float = Field(1.0, ge=0, alias="class", description="Focal loss (IDOL Eq. 2).")
+    box: float = Field(2.0, ge=0, description="L1 of boxes (IDOL 3.1: lambda_1; released 5).")
+    giou: float = Field(2.0, ge=0, description="GIoU of boxes (IDOL 3.1: lambda_1).")
+    mask: float = Field(2.0, ge=0, description="Focal loss of masks (IDOL 3.1: lambda_1).")
+    dice: float = Field(2.0, ge=0, description="Dice of masks (IDOL 3.1: lambda_1; released 5).")
+    embed: float = Field(
+        1.0, ge=0, description="Contrastive loss (IDOL 3.1: lambda_2; released 2)."
+    )
+    embed_cosine: float = Field(
+        0.0, ge=0, description="Auxiliary cosine loss; the release has 3, the paper none."
+    )
+
+    @classmethod
+    def released(cls) -> "IdolLossWeights":
+        """Gives the weights of the authors' code."""
+        return cls.model_validate(
+            {"class": 2, "box": 5, "giou": 2, "mask": 2, "dice": 5, "embed": 2, "embed_cosine": 3}
+        )
+
+
+class BaseSystemConfig(BaseModel):
+    """What all systems have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
     selection: SelectionConfig = Field(default_factory=SelectionConfig)
     association: AssociationConfig = Field(default_factory=AssociationConfig)
-    loss_weights: QueryLossWeights = Field(default_factory=QueryLossWeights)
-    test_short_side: int = Field(480, ge=32, description="Pixels at test (CTVIS 4.1: 480).")
+    test_short_side: int = Field(480, ge=32, description="Pixels at test (CTVIS 4: 480).")
     test_max_long_side: int = Field(1333, ge=32, description="Pixels at test (released CTVIS).")
+
+
+class QuerySystemConfig(BaseSystemConfig):
+    """What CTVIS and MinVIS have in common."""
+
+    segmentor: Mask2FormerSettings = Field(default_factory=Mask2FormerSettings)
+    loss_weights: QueryLossWeights = Field(default_factory=QueryLossWeights)
 
 
 def with_own_defaults(values: Any, own: Mapping[str, BaseModel]) -> Any:
@@ -94,7 +129,34 @@ class CtvisConfig(QuerySystemConfig):
     items: CtvisItemsConfig = Field(default_factory=CtvisItemsConfig)
 
 
-SystemConfig = Annotated[CtvisConfig | MinvisConfig, Field(discriminator="name")]
+_IDOL_SECTIONS: dict[str, BaseModel] = {
+    "association": AssociationConfig.idol(),
+    "selection": SelectionConfig.idol(),
+}
+
+
+class IdolConfig(BaseSystemConfig):
+    """IDOL: Deformable DETR with a dynamic mask head, pairs of frames, optimal transport."""
+
+    name: Literal["idol"] = "idol"
+    segmentor: DeformableDetrSettings = Field(default_factory=DeformableDetrSettings)
+    selection: SelectionConfig = Field(default_factory=SelectionConfig.idol)
+    association: AssociationConfig = Field(default_factory=AssociationConfig.idol)
+    loss_weights: IdolLossWeights = Field(default_factory=IdolLossWeights)
+    matching: TransportConfig = Field(default_factory=TransportConfig)
+    embedding_width: int = Field(256, ge=8, description="C of the embedding head (released IDOL).")
+    test_short_side: int = Field(
+        360, ge=32, description="Pixels at test (IDOL 4.1: 360; released 480, OVIS 720)."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_own_defaults(cls, values: Any) -> Any:
+        return with_own_defaults(values, _IDOL_SECTIONS)
+
+
+AnySystemConfig = CtvisConfig | MinvisConfig | IdolConfig
+SystemConfig = Annotated[AnySystemConfig, Field(discriminator="name")]
 
 
 def tiny_segmentor(train_batch_norm: bool = False) -> Mask2FormerSettings:
@@ -117,4 +179,25 @@ def tiny_minvis(train_batch_norm: bool = False) -> MinvisConfig:
     """Is the system that the shipped start weights are trained with."""
     return MinvisConfig(
         segmentor=tiny_segmentor(train_batch_norm), test_short_side=128, test_max_long_side=384
+    )
+
+
+def tiny_idol() -> IdolConfig:
+    """Sizes an IDOL that trains on a laptop's CPU (ours)."""
+    return IdolConfig(
+        segmentor=DeformableDetrSettings(
+            backbone="tiny",
+            num_queries=30,
+            hidden_width=64,
+            num_heads=4,
+            encoder_layers=2,
+            encoder_ffn_width=128,
+            decoder_layers=3,
+            decoder_ffn_width=192,
+            dropout=0.0,
+            frozen_stages=0,
+        ),
+        embedding_width=64,
+        test_short_side=128,
+        test_max_long_side=384,
     )

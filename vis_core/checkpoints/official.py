@@ -1,4 +1,4 @@
-"""Turns a checkpoint of the authors of Mask2Former, MinVIS or CTVIS into a system of ours."""
+"""Turns a checkpoint of the authors of Mask2Former, MinVIS, CTVIS or IDOL into a system of ours."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,10 +6,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vis_core.checkpoints.idol_names import PREFIX, our_idol_names
 from vis_core.checkpoints.official_names import our_names
 from vis_core.checkpoints.pickled import read_pickled_tensors
-from vis_core.checkpoints.sizes import embedding_width_of, num_classes_of, settings_of
-from vis_core.config import CtvisConfig, MinvisConfig
+from vis_core.checkpoints.sizes import (
+    Shapes,
+    embedding_width_of,
+    idol_num_classes_of,
+    idol_settings_of,
+    num_classes_of,
+    settings_of,
+)
+from vis_core.config import AnySystemConfig, CtvisConfig, IdolConfig, MinvisConfig
 from vis_core.errors import CheckpointError
 from vis_core.systems.base import System
 from vis_core.systems.build import build_system, fit_problems
@@ -33,7 +41,7 @@ class Renamed:
 
 
 def import_official(path: Path) -> tuple[System, list[str]]:
-    """Reads a checkpoint into a system of its size: CTVIS if it has an embedding head, else MinVIS.
+    """Reads a checkpoint into a system of its size: IDOL, CTVIS or MinVIS.
 
     Args:
         path: ``.pth`` or ``.pkl`` of detectron2.
@@ -52,15 +60,9 @@ def system_of(found: dict[str, Tensor], source: str) -> tuple[System, list[str]]
     """Makes the system of tensors under the authors' names (see ``import_official``)."""
     shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
     try:
-        settings, num_classes = settings_of(shapes), num_classes_of(shapes)
+        config, num_classes = _config_of(shapes)
     except CheckpointError as error:
         raise CheckpointError(f"{source}: {error}") from error
-    width = embedding_width_of(shapes)
-    config: CtvisConfig | MinvisConfig
-    if width is None:
-        config = MinvisConfig(segmentor=settings)
-    else:
-        config = CtvisConfig(segmentor=settings, embedding_width=width)
     system = build_system(config, num_classes)
     renamed = rename(found)
     wanted = system.state_dict()
@@ -79,12 +81,27 @@ def system_of(found: dict[str, Tensor], source: str) -> tuple[System, list[str]]
     return system.eval(), renamed.unused
 
 
+def _config_of(shapes: Shapes) -> tuple[AnySystemConfig, int]:
+    """Says of which paper and size a checkpoint is, and how many classes it has."""
+    if any(name.startswith(PREFIX) for name in shapes):
+        embedding = shapes.get("detr.reid_embed_head.layers.2.weight", (0,))
+        config = IdolConfig(
+            segmentor=idol_settings_of(shapes), embedding_width=max(8, embedding[0])
+        )
+        return config, idol_num_classes_of(shapes)
+    settings, width = settings_of(shapes), embedding_width_of(shapes)
+    if width is None:
+        return MinvisConfig(segmentor=settings), num_classes_of(shapes)
+    return CtvisConfig(segmentor=settings, embedding_width=width), num_classes_of(shapes)
+
+
 def rename(found: dict[str, Tensor]) -> Renamed:
     """Gives tensors our names; a fused projection becomes three."""
     tensors: dict[str, Tensor] = {}
     unknown, unused = [], []
     for official, tensor in found.items():
-        targets = our_names(official)
+        known = our_idol_names if official.startswith("detr.") else our_names
+        targets = known(official)
         if targets is None:
             unknown.append(official)
         elif not targets:
@@ -99,8 +116,8 @@ def rename(found: dict[str, Tensor]) -> Renamed:
 _OURS_ALONE = (
     ".num_batches_tracked",
     "criterion.empty_weight",
-    "encoder.swin.layernorm.weight",
-    "encoder.swin.layernorm.bias",
+    ".swin.layernorm.weight",
+    ".swin.layernorm.bias",
 )
 
 

@@ -10,13 +10,15 @@ from re import Match
 Target = tuple[str, int | None]
 """Our name, and which third of the rows it takes (None: the whole tensor)."""
 
+Rules = list[tuple[re.Pattern[str], str | Callable[[Match[str]], str | list[Target]]]]
+
 # Buffers that the authors' code stores and no model needs, and heads of other tasks.
 _UNUSED = re.compile(
-    r"criterion\..*|.*relative_position_index|.*num_batches_tracked|pixel_(mean|std)"
+    r"(detr\.)?criterion\..*|.*relative_position_index|.*num_batches_tracked|pixel_(mean|std)"
 )
 
 _NETWORK = "segmentor.network."
-_ENCODER = _NETWORK + "model.pixel_level_module.encoder."
+ENCODER = _NETWORK + "model.pixel_level_module.encoder."
 _PIXELS = _NETWORK + "model.pixel_level_module.decoder."
 _QUERIES = _NETWORK + "model.transformer_module."
 
@@ -30,9 +32,14 @@ def our_names(official: str) -> list[Target] | None:
     Returns:
         One target, or three for a fused projection; empty for what is not needed; None if unknown.
     """
+    return by_rules(official, _RULES)
+
+
+def by_rules(official: str, rules: Rules) -> list[Target] | None:
+    """Finds the first rule that fits a name and gives its targets."""
     if _UNUSED.fullmatch(official):
         return []
-    for pattern, target in _RULES:
+    for pattern, target in rules:
         found = pattern.fullmatch(official)
         if found:
             made = target(found) if callable(target) else found.expand(target)
@@ -42,23 +49,24 @@ def our_names(official: str) -> list[Target] | None:
 
 def _resnet_part(found: Match[str]) -> str:
     stage, block, part, norm, rest = found.groups()
-    where = f"{_ENCODER}encoder.stages.{int(stage) - 2}.layers.{block}."
+    where = f"{ENCODER}encoder.stages.{int(stage) - 2}.layers.{block}."
     layer = "shortcut" if part == "shortcut" else f"layer.{int(part[-1]) - 1}"
     return f"{where}{layer}.{'normalization' if norm else 'convolution'}.{rest}"
 
 
-def _thirds(prefix: str, rest: str) -> list[Target]:
+def thirds(prefix: str, rest: str) -> list[Target]:
+    """Splits a fused projection into query, key and value."""
     return [(f"{prefix}{name}_proj.{rest}", third) for third, name in enumerate("qkv")]
 
 
 def _swin_qkv(found: Match[str]) -> list[Target]:
     layer, block, rest = found.groups()
-    return _thirds(f"{_ENCODER}swin.encoder.layers.{layer}.blocks.{block}.attention.", rest)
+    return thirds(f"{ENCODER}swin.encoder.layers.{layer}.blocks.{block}.attention.", rest)
 
 
 def _self_attention(found: Match[str]) -> list[Target]:
     layer, rest = found.groups()
-    return _thirds(f"{_QUERIES}decoder.layers.{layer}.self_attn.", rest)
+    return thirds(f"{_QUERIES}decoder.layers.{layer}.self_attn.", rest)
 
 
 _SWIN_BLOCK = {
@@ -72,12 +80,12 @@ _SWIN_BLOCK = {
 
 def _swin_block(found: Match[str]) -> str:
     layer, block, part, rest = found.groups()
-    where = f"{_ENCODER}swin.encoder.layers.{layer}.blocks.{block}."
+    where = f"{ENCODER}swin.encoder.layers.{layer}.blocks.{block}."
     return f"{where}{_SWIN_BLOCK[part]}.{rest}"
 
 
 def _swin_norm(found: Match[str]) -> str:
-    return f"{_ENCODER}hidden_states_norms.stage{int(found[1]) + 1}.{found[2]}"
+    return f"{ENCODER}hidden_states_norms.stage{int(found[1]) + 1}.{found[2]}"
 
 
 _ENCODER_LAYER = {
@@ -110,23 +118,23 @@ def _decoder_part(found: Match[str]) -> str:
 _HEAD = r"sem_seg_head\."
 _LAYERS = _HEAD + r"predictor\.transformer_"
 _ENCODER_LAYERS = _HEAD + r"pixel_decoder\.transformer\.encoder\.layers\.(\d+)\."
-_RULES: list[tuple[re.Pattern[str], str | Callable[[Match[str]], str | list[Target]]]] = [
+_RULES: Rules = [
     (re.compile(pattern), target)
     for pattern, target in (
-        (r"backbone\.stem\.conv1\.norm\.(\w+)", _ENCODER + r"embedder.embedder.normalization.\1"),
-        (r"backbone\.stem\.conv1\.(\w+)", _ENCODER + r"embedder.embedder.convolution.\1"),
+        (r"backbone\.stem\.conv1\.norm\.(\w+)", ENCODER + r"embedder.embedder.normalization.\1"),
+        (r"backbone\.stem\.conv1\.(\w+)", ENCODER + r"embedder.embedder.convolution.\1"),
         (r"backbone\.res(\d)\.(\d+)\.(shortcut|conv[123])(\.norm)?\.(\w+)", _resnet_part),
         (r"backbone\.patch_embed\.proj\.(\w+)",
-         _ENCODER + r"swin.embeddings.patch_embeddings.projection.\1"),
-        (r"backbone\.patch_embed\.norm\.(\w+)", _ENCODER + r"swin.embeddings.norm.\1"),
+         ENCODER + r"swin.embeddings.patch_embeddings.projection.\1"),
+        (r"backbone\.patch_embed\.norm\.(\w+)", ENCODER + r"swin.embeddings.norm.\1"),
         (r"backbone\.layers\.(\d)\.blocks\.(\d+)\.attn\.relative_position_bias_table",
-         _ENCODER + r"swin.encoder.layers.\1.blocks.\2.attention.relative_position_bias."
+         ENCODER + r"swin.encoder.layers.\1.blocks.\2.attention.relative_position_bias."
          "relative_position_bias_table"),
         (r"backbone\.layers\.(\d)\.blocks\.(\d+)\.attn\.qkv\.(\w+)", _swin_qkv),
         (r"backbone\.layers\.(\d)\.blocks\.(\d+)\.(norm[12]|attn\.proj|mlp\.fc[12])\.(\w+)",
          _swin_block),
         (r"backbone\.layers\.(\d)\.downsample\.(reduction|norm)\.(\w+)",
-         _ENCODER + r"swin.encoder.layers.\1.downsample.\2.\3"),
+         ENCODER + r"swin.encoder.layers.\1.downsample.\2.\3"),
         (r"backbone\.norm(\d)\.(\w+)", _swin_norm),
         (_HEAD + r"pixel_decoder\.input_proj\.(.+)", _PIXELS + r"input_projections.\1"),
         (_HEAD + r"pixel_decoder\.transformer\.level_embed", _PIXELS + "level_embed"),

@@ -8,7 +8,7 @@ from typing import Any
 from vis_core.errors import CheckpointError
 from vis_core.layers.backbone import named_backbone
 from vis_core.layers.settings import OwnBackbone
-from vis_core.segmentors.settings import Mask2FormerSettings
+from vis_core.segmentors.settings import DeformableDetrSettings, Mask2FormerSettings
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -38,6 +38,46 @@ def settings_of(shapes: Shapes) -> Mask2FormerSettings:
         ],
         decoder_layers=_count(shapes, _PREDICTOR + r"transformer_ffn_layers\.(\d+)\."),
         decoder_ffn_width=_shape(shapes, _PREDICTOR + "transformer_ffn_layers.0.linear1.weight")[0],
+    )
+
+
+def idol_settings_of(shapes: Shapes) -> DeformableDetrSettings:
+    """Sizes IDOL's segmentor like a checkpoint; 8 heads and no dropout, which leave no trace."""
+    queries, twice = _shape(shapes, "detr.detr.query_embed.weight")
+    layers = r"detr\.detr\.transformer\.{}coder\.layers\.(\d+)\."
+    widths = "detr.detr.transformer.{}coder.layers.0.linear1.weight"
+    inside = {
+        name.removeprefix("detr.detr.backbone.0."): shape
+        for name, shape in shapes.items()
+        if name.startswith("detr.detr.backbone.0.")
+    }
+    return DeformableDetrSettings(
+        backbone=_backbone_of(inside),
+        num_queries=queries,
+        hidden_width=twice // 2,
+        encoder_layers=_count(shapes, layers.format("en")),
+        encoder_ffn_width=_shape(shapes, widths.format("en"))[0],
+        decoder_layers=_count(shapes, layers.format("de")),
+        decoder_ffn_width=_shape(shapes, widths.format("de"))[0],
+        dynamic_channels=_dynamic_channels(
+            _shape(shapes, "detr.controller.layers.2.weight")[0], twice // 64
+        ),
+    )
+
+
+def idol_num_classes_of(shapes: Shapes) -> int:
+    """Counts the classes of an IDOL."""
+    return _shape(shapes, "detr.detr.class_embed.0.weight")[0]
+
+
+def _dynamic_channels(num_parameters: int, mask_channels: int) -> int:
+    """Finds d of (c + 2) d + d d + d weights and 2 d + 1 biases, c being the mask channels."""
+    for channels in range(1, 257):
+        if (mask_channels + 2) * channels + channels**2 + 3 * channels + 1 == num_parameters:
+            return channels
+    raise CheckpointError(
+        f"detr.controller.layers.2.weight has {num_parameters} rows, which no mask head of three "
+        f"layers over {mask_channels} channels needs"
     )
 
 
@@ -92,7 +132,7 @@ def _swin_sizes(shapes: Shapes) -> dict[str, Any]:
 def _shape(shapes: Shapes, name: str) -> tuple[int, ...]:
     if name not in shapes:
         raise CheckpointError(
-            f"{name} is missing; expected a checkpoint of Mask2Former, MinVIS or CTVIS"
+            f"{name} is missing; expected a checkpoint of Mask2Former, MinVIS, CTVIS or IDOL"
         )
     return shapes[name]
 

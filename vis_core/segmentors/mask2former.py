@@ -16,8 +16,6 @@ from vis_core.segmentors.pixels import PixelNorm
 from vis_core.segmentors.settings import Mask2FormerSettings
 from vis_core.structures import FrameTargets
 
-STRIDE = 32
-
 
 def transformers_config(settings: Mask2FormerSettings, num_classes: int) -> Mask2FormerConfig:
     """Says the settings in transformers' words."""

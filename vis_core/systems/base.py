@@ -2,20 +2,24 @@
 
 from abc import ABC, abstractmethod
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vis_core.association.associator import Associator
-from vis_core.config import QuerySystemConfig
+from vis_core.config import BaseSystemConfig
 from vis_core.geometry.masks import InputSize
 from vis_core.structures import ClipBatch, Instances
+
+# Networks of five stages halve their input as often; detectron2 pads to it in all five systems.
+STRIDE = 32
 
 
 class System(nn.Module, ABC):
     """Binds a segmentor, a criterion and an association rule: one paper."""
 
-    config: QuerySystemConfig
+    config: BaseSystemConfig
     num_classes: int
 
     @abstractmethod
@@ -30,13 +34,33 @@ class System(nn.Module, ABC):
             images: Frames (H, W, 3) uint8 RGB of one video.
         """
 
-    @abstractmethod
     def new_associator(self) -> Associator:
         """Makes an associator with an empty memory, for one video."""
+        return Associator(self.config.association)
 
-    @abstractmethod
     def input_size(self, height: int, width: int) -> InputSize:
-        """Says to which size a frame is resized and padded."""
+        """Scales the short side to the test size and pads to a multiple of the stride."""
+        short, longest = self.config.test_short_side, self.config.test_max_long_side
+        scale = min(short / min(height, width), longest / max(height, width))
+        resized = max(1, round(height * scale)), max(1, round(width * scale))
+        padded = tuple(-(-side // STRIDE) * STRIDE for side in resized)
+        return InputSize(*resized, *padded)
+
+    def input_frames(self, images: list[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """Resizes and pads frames (H, W, 3) uint8 of one size.
+
+        Returns:
+            (F, 3, H', W') uint8 and (F, 2) int64 height and width before padding.
+        """
+        size = self.input_size(*images[0].shape[:2])
+        shape = (size.resized_width, size.resized_height)
+        pixels = np.zeros((len(images), size.padded_height, size.padded_width, 3), dtype=np.uint8)
+        for row, image in enumerate(images):
+            resized = cv2.resize(image, shape, interpolation=cv2.INTER_LINEAR)
+            pixels[row, : shape[1], : shape[0]] = resized
+        frames = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
+        sizes = torch.tensor([shape[::-1]], device=self.device)
+        return frames, sizes.expand(len(images), 2)
 
     @property
     @abstractmethod

@@ -5,6 +5,7 @@ nothing that can run. Loading checks names, shapes and finiteness before a tenso
 """
 
 import json
+import re
 import uuid
 from pathlib import Path
 
@@ -14,20 +15,25 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vis_core.config import CtvisConfig, MinvisConfig, SystemConfig
+from vis_core.config import AnySystemConfig, CtvisConfig, IdolConfig, SystemConfig
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import Categories
 from vis_core.systems.base import System
 from vis_core.systems.ctvis import Ctvis
+from vis_core.systems.idol import Idol
 from vis_core.systems.minvis import Minvis
 
+# the heads whose rows are classes, in the order of the class list
+_CLASS_HEAD = re.compile(r"\.class_predictor\.|\.class_heads\.\d+\.")
 WEIGHTS_FILE, CONFIG_FILE, CATEGORIES_FILE = "weights.safetensors", "config.json", "categories.json"
 
 
-def build_system(config: CtvisConfig | MinvisConfig, num_classes: int) -> System:
+def build_system(config: AnySystemConfig, num_classes: int) -> System:
     """Makes a system with random weights."""
     if isinstance(config, CtvisConfig):
         return Ctvis(config, num_classes)
+    if isinstance(config, IdolConfig):
+        return Idol(config, num_classes)
     return Minvis(config, num_classes)
 
 
@@ -60,11 +66,11 @@ def load_system(folder: str | Path, device: str | torch.device = "cpu") -> Syste
     return system.to(device).eval()
 
 
-def read_system_config(folder: Path) -> CtvisConfig | MinvisConfig:
+def read_system_config(folder: Path) -> AnySystemConfig:
     """Reads the config of a model folder."""
     text = _read_text(folder / CONFIG_FILE)
     try:
-        config: CtvisConfig | MinvisConfig = TypeAdapter(SystemConfig).validate_json(text)
+        config: AnySystemConfig = TypeAdapter(SystemConfig).validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -137,7 +143,7 @@ def start_from(
     taken = {n: t for n, t in found.items() if n in wanted and t.shape == wanted[n].shape}
     old_names = read_categories(folder).names
     same_classes = categories is not None and categories.names == old_names
-    for name in [n for n in found if ".class_predictor." in n and n in wanted]:
+    for name in [n for n in found if _CLASS_HEAD.search(n) and n in wanted]:
         if same_classes:
             continue
         taken[name] = _carry_classes(wanted[name], found[name], categories, old_names)
@@ -150,9 +156,10 @@ def start_from(
 def _carry_classes(
     fresh: Tensor, old: Tensor, categories: Categories | None, old_names: tuple[str, ...]
 ) -> Tensor:
-    """Copies the rows of classes with equal names, and of "no object" (the last row)."""
+    """Copies the rows of classes with equal names, and of "no object", the last row, if any."""
     result = fresh.clone()
-    result[-1] = old[-1]
+    if len(old) > len(old_names):
+        result[-1] = old[-1]
     for index, name in enumerate(categories.names if categories else ()):
         if name in old_names:
             result[index] = old[old_names.index(name)]

@@ -1,0 +1,38 @@
+"""Two clips to learn by heart, and how well a system then annotates them."""
+
+from vis_core.clips.scenes import CLASS_NAMES
+from vis_core.evaluation.tables import ground_truth_of, results_of
+from vis_core.evaluation.video_ap import evaluate
+from vis_core.formats.categories import numbered
+from vis_core.formats.rle import encode_masks
+from vis_core.formats.youtube_vis import TrackRecord, VideoRecord, result_entries
+from vis_core.inference.online import annotate_video
+from vis_core.structures import Clip, Frame
+from vis_core.systems.base import System
+
+CATEGORIES = numbered(CLASS_NAMES)
+
+
+def record(video_id: int, clip: Clip) -> VideoRecord:
+    """The truth of a clip as an annotation file would state it."""
+    tracks = []
+    for row, label in enumerate(clip.labels):
+        rles = encode_masks(clip.masks[:, row])
+        shown = clip.present[:, row]
+        kept = tuple(rle if there else None for rle, there in zip(rles, shown, strict=True))
+        if shown.any():
+            tracks.append(TrackRecord(10 * video_id + row, int(label), kept, False, ()))
+    height, width = clip.images.shape[1:3]
+    names = tuple(f"{video_id}/{t}.jpg" for t in range(len(clip)))
+    return VideoRecord(video_id, height, width, names, tuple(tracks))
+
+
+def video_ap(system: System, clips: list[Clip]) -> float:
+    """The video AP of a system on clips."""
+    system.eval()
+    truth = ground_truth_of([record(i + 1, clip) for i, clip in enumerate(clips)], CATEGORIES)
+    entries = []
+    for index, clip in enumerate(clips):
+        frames = (Frame(image, t, float(t)) for t, image in enumerate(clip.images))
+        entries += result_entries(annotate_video(system, frames), index + 1, CATEGORIES)
+    return evaluate(truth, results_of(entries, truth)).stats["AP"]

@@ -1,0 +1,285 @@
+"""The authors' IDOL inside ours: every output, from pixels to identities (reference idol/, 5)."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tests.conftest import reference_cases
+from vis_core.association.associator import Associator
+from vis_core.association.settings import AssociationConfig
+from vis_core.checkpoints.idol_names import our_idol_names
+from vis_core.checkpoints.official import system_of
+from vis_core.config import IdolLossWeights
+from vis_core.geometry.boxes import to_xyxy
+from vis_core.segmentors.selection import select_by_score_and_box, select_instances
+from vis_core.segmentors.settings import SelectionConfig
+from vis_core.structures import ClipBatch, FrameTargets, Instances
+from vis_core.systems.idol import Idol
+from vis_core.systems.idol_items import ContrastiveItems
+
+FORWARD = reference_cases("idol/forward_*.npz")
+VIDEOS = [path for path in reference_cases("idol/video_*.npz") if "pair" not in path.stem]
+CLOSE = {"atol": 1e-4, "rtol": 1e-4}
+
+
+def recorded(path: Path) -> dict[str, Tensor]:
+    with np.load(path) as file:
+        return {name: torch.from_numpy(np.asarray(file[name])) for name in file}
+
+
+def tiny(path: Path) -> Idol:
+    """Our system with the weights of the case that a file is of."""
+    kind = path.stem.split("_")[-1]
+    weights = path.parent / f"idol_tiny_{kind}.safetensors"
+    system, _ = system_of(load_file(weights), weights.name)
+    assert isinstance(system, Idol)
+    return system
+
+
+def padded(images: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Frames of several sizes (3, H, W) as one batch, and their sizes."""
+    sizes = torch.tensor([list(image.shape[1:]) for image in images])
+    height, width = (-(-int(side) // 32) * 32 for side in sizes.amax(dim=0))
+    batch = torch.zeros(len(images), 3, height, width, dtype=torch.uint8)
+    for row, image in enumerate(images):
+        batch[row, :, : image.shape[1], : image.shape[2]] = image
+    return batch, sizes
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("path", FORWARD, ids=lambda path: path.stem)
+@torch.no_grad()
+def test_every_part_gives_what_the_authors_network_gives(path: Path) -> None:
+    system, values = tiny(path), recorded(path)
+    count = sum(name.endswith("_uint8") for name in values)
+    frames, sizes = padded([values[f"image{row}_uint8"] for row in range(count)])
+    assert sizes.tolist() == values["image_sizes"].tolist()
+    segmentor = system.segmentor
+    sources, masks = segmentor._sources(segmentor.pixels(frames, sizes), sizes)
+    for level, (source, mask) in enumerate(zip(sources, masks, strict=True)):
+        torch.testing.assert_close(source, values[f"src{level}"], **CLOSE)
+        assert torch.equal(~mask, values[f"padding_mask{level}"])
+    memory, decoded = segmentor._transform(sources, masks)
+    inside = torch.cat([mask.flatten(1) for mask in masks], dim=1)
+    torch.testing.assert_close(memory[inside], values["memory"][inside], **CLOSE)
+    torch.testing.assert_close(decoded.first_reference_points, values["init_reference"], **CLOSE)
+    output = segmentor(frames, sizes)
+    torch.testing.assert_close(output.states, values["decoder_hidden"], **CLOSE)
+    torch.testing.assert_close(output.mask_features, values["mask_features"], **CLOSE)
+    last = output.predictions
+    torch.testing.assert_close(last.class_logits[-1], values["pred_logits"], **CLOSE)
+    torch.testing.assert_close(last.boxes_cxcywh_norm[-1], values["pred_boxes"], **CLOSE)
+    torch.testing.assert_close(
+        last.boxes_cxcywh_norm[:-1], values["inter_references"][:-1], **CLOSE
+    )
+    points = values["reference_points_used_for_masks"]
+    torch.testing.assert_close(output.references[-1], points, **CLOSE)
+    parameters = segmentor.controller(output.states[-1])
+    torch.testing.assert_close(parameters, values["controller_params"], **CLOSE)
+    embeddings = system.embedding_head(output.states[-1])
+    torch.testing.assert_close(embeddings, values["pred_inst_embed"], **CLOSE)
+    everyone = torch.arange(last.class_logits.shape[2])
+    for row in range(count):
+        found = segmentor.mask_logits(output, len(output.states) - 1, row, everyone)
+        torch.testing.assert_close(found, values["pred_masks"][row], atol=5e-4, rtol=1e-4)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("path", VIDEOS, ids=lambda path: path.stem)
+@torch.no_grad()
+def test_frames_become_the_identities_of_the_release(path: Path) -> None:
+    system, values = tiny(path), recorded(path)
+    frames, sizes = padded(list(values["frames_uint8"]))
+    output = system.segmentor(frames, sizes)
+    embeddings = system.embedding_head(output.states[-1])
+    associator = Associator(AssociationConfig.idol_released())
+    selection = SelectionConfig.idol_released()
+    for t in range(len(frames)):
+        class_scores = output.predictions.class_logits[-1, t].sigmoid()
+        scores = class_scores.amax(dim=1)
+        boxes = to_xyxy(output.predictions.boxes_cxcywh_norm[-1, t])
+        chosen = select_by_score_and_box(scores, class_scores, boxes, selection)
+        found = Instances(
+            scores[chosen],
+            # the query travels as one more class score, so that it is selected along
+            torch.cat([class_scores[chosen], chosen[:, None] * 1e-6 - 1], dim=1),
+            system.segmentor.mask_logits(output, len(output.states) - 1, t, chosen),
+            embeddings[t, chosen],
+            boxes[chosen],
+        )
+        named, ids = associator.step(select_instances(found, selection))
+        queries = ((named.class_scores[:, -1] + 1) * 1e6).round().long()
+        ours = torch.full((len(scores),), -1)
+        ours[queries] = ids
+        assert ours.tolist() == values["ids_per_query"][t].tolist(), f"frame {t}"
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    "path", reference_cases("idol/official_to_hf_*.json"), ids=lambda path: path.stem
+)
+def test_names_are_those_of_the_recorded_table(path: Path) -> None:
+    thirds = {"copy": None} | {f"rows[{third}/3]": third for third in range(3)}
+    prefixes = (
+        ("model.", "segmentor.network."),
+        ("class_embed.", "segmentor.class_heads."),
+        ("bbox_embed.", "segmentor.network.decoder.bbox_embed."),
+    )
+    table = json.loads(path.read_text())["mapping"]
+    for official, targets in table.items():
+        if ".norm0." in official:
+            continue  # of a stage whose output is not read
+        wanted = []
+        for target in targets:
+            hf = target["hf"]
+            old, new = next(pair for pair in prefixes if hf.startswith(pair[0]))
+            wanted.append((new + hf.removeprefix(old), thirds[target["op"]]))
+        assert our_idol_names(official) == wanted, official
+
+
+@pytest.mark.parity
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", reference_cases("idol/official_parameters_*.json"), ids=lambda path: path.stem
+)
+def test_a_full_size_checkpoint_has_every_tensor(path: Path) -> None:
+    stated = json.loads(path.read_text())
+    draw = torch.Generator().manual_seed(0)
+    tensors = {
+        name: 0.02 * torch.rand(entry["shape"], generator=draw)
+        for name, entry in stated["tensors"].items()
+    }
+    alias = "detr.detr.transformer.decoder."  # the release stores the box heads twice
+    for name in [name for name in tensors if name.startswith(alias + "bbox_embed.")]:
+        tensors[name] = tensors[name.replace(alias, "detr.detr.")]
+    system, unused = system_of(tensors, path.name)
+    assert isinstance(system, Idol)
+    assert all("criterion" in name or "norm0" in name or "index" in name for name in unused)
+    assert named_backbone_of(system) == ("swin_l" if "SwinL" in path.stem else "resnet50")
+    if "n_trainable" in stated and "R50" in path.stem:  # stem and res2 are frozen
+        learning = sum(w.numel() for w in system.parameters() if w.requires_grad)
+        assert learning == stated["n_trainable"]
+
+
+def named_backbone_of(system: Idol) -> object:
+    return system.config.segmentor.backbone
+
+
+# what the authors call the losses of the last layer, and their weights
+LOSSES = {
+    "class": "loss_ce",
+    "box": "loss_bbox",
+    "giou": "loss_giou",
+    "mask": "loss_mask",
+    "dice": "loss_dice",
+    "embed": "loss_reid",
+    "embed_cosine": "loss_reid_aux",
+}
+
+
+def without_dropout(system: Idol) -> Idol:
+    """The same weights; the authors recorded their steps without dropout."""
+    segmentor = system.config.segmentor.model_copy(update={"dropout": 0.0})
+    twin = Idol(system.config.model_copy(update={"segmentor": segmentor}), system.num_classes)
+    twin.load_state_dict(system.state_dict())
+    return twin
+
+
+def train_steps() -> list[tuple[Path, str]]:
+    """Every recorded step: a file and the prefix of the case in it."""
+    steps = []
+    for path in reference_cases("idol/train_step_*.npz"):
+        with np.load(path) as file:
+            ends = [name for name in file if name.endswith("total_weighted")]
+        steps += [(path, name.removesuffix("total_weighted")) for name in ends]
+    return steps
+
+
+@dataclass(frozen=True)
+class RecordedBatch(ClipBatch):
+    """A batch in which the recorded ids say what is present: one step has an empty mask with one.
+
+    Attributes:
+        present: B tensors (2, G_b) bool.
+    """
+
+    present: list[Tensor] = field(default_factory=list)
+
+    def frame_targets(self) -> list[FrameTargets]:
+        """The ground truth of all frames, instances without an id left out."""
+        return [
+            FrameTargets(labels[there], masks[there], there.nonzero().flatten())
+            for clip, labels, present in zip(self.masks, self.labels, self.present, strict=True)
+            for masks, there in zip(clip, present, strict=True)
+        ]
+
+
+def batch_of(values: dict[str, Tensor]) -> ClipBatch:
+    """The recorded pairs."""
+    videos = sum(name.endswith("_labels") and name.startswith("video") for name in values)
+    frames, sizes = padded(
+        [values[f"video{v}_frame{t}_image_uint8"] for v in range(videos) for t in (0, 1)]
+    )
+    height, width = frames.shape[2:]
+    masks = []
+    for v in range(videos):
+        both = []
+        for t in (0, 1):
+            shown = values[f"video{v}_frame{t}_masks"]
+            place = (0, width - shown.shape[2], 0, height - shown.shape[1])
+            both.append(torch.nn.functional.pad(shown, place))
+        masks.append(torch.stack(both))
+    labels = [values[f"video{v}_labels"] for v in range(videos)]
+    present = [
+        torch.stack([values[f"video{v}_frame{t}_ids"] >= 0 for t in (0, 1)]) for v in range(videos)
+    ]
+    images = frames.view(videos, 2, 3, height, width)
+    return RecordedBatch(images, masks, labels, sizes.view(videos, 2, 2), present)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    "path, prefix", train_steps(), ids=lambda value: getattr(value, "stem", value or "step")
+)
+def test_a_training_step_has_the_losses_and_gradients_of_the_release(
+    path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = recorded(path)
+    values = {
+        name.removeprefix(prefix): value
+        for name, value in everything.items()
+        if name.startswith(prefix)
+    }
+    system = without_dropout(tiny(path)).train()
+    system.segmentor.network.backbone.eval()  # no paths of a Swin are dropped either
+
+    def recorded_negatives(items: ContrastiveItems, _: torch.Generator | None) -> Tensor:
+        chosen = torch.zeros_like(items.negative_mask)
+        for number, row in enumerate(items.negative_mask):
+            negatives = row.nonzero().flatten()
+            chosen[number, negatives[values[f"item{number}_aux_sample_ids"]]] = True
+        return chosen
+
+    monkeypatch.setattr("vis_core.systems.idol.sample_negatives", recorded_negatives)
+    losses = system.losses(batch_of(values), None)
+    weights = IdolLossWeights.released().model_dump(by_alias=True)
+    for ours, theirs in LOSSES.items():
+        layers = [name for name in values if re.fullmatch(rf"{theirs}(_\d+)?", name)]
+        wanted = torch.stack([values[name] for name in layers]).sum()
+        torch.testing.assert_close(weights[ours] * losses[ours], wanted, atol=2e-4, rtol=2e-4)
+    total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+    torch.testing.assert_close(total, values["total_weighted"], atol=2e-4, rtol=2e-4)
+    total.backward()
+    parameters = dict(system.named_parameters())
+    for name in [name for name in values if name.startswith("grad_")]:
+        found = [parameters[ours].grad for ours, _ in our_idol_names(name.removeprefix("grad_"))]
+        gradient = torch.cat([torch.zeros_like(values[name]) if g is None else g for g in found])
+        scale = max(1.0, float(values[name].abs().max()))
+        torch.testing.assert_close(gradient / scale, values[name] / scale, atol=5e-4, rtol=0)

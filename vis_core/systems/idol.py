@@ -1,0 +1,157 @@
+"""IDOL (Wu 2022): a Deformable DETR with masks, and embeddings that tell instances apart."""
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vis_core.config import IdolConfig
+from vis_core.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
+from vis_core.criterion.detection_losses import BoxPredictions, detection_losses
+from vis_core.geometry.boxes import to_xyxy
+from vis_core.layers.mlp import Mlp
+from vis_core.segmentors.deformable_detr import DeformableDetr, DeformableDetrOutput
+from vis_core.segmentors.selection import select_by_score_and_box, select_instances
+from vis_core.structures import ClipBatch, FrameTargets, Instances
+from vis_core.systems.base import System
+from vis_core.systems.idol_items import (
+    ContrastiveItems,
+    contrastive_items,
+    sample_negatives,
+    shared_truth,
+)
+
+
+class Idol(System):
+    """Is a Deformable DETR with an embedding head, trained on key and reference frames."""
+
+    config: IdolConfig
+
+    def __init__(self, config: IdolConfig, num_classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.num_classes = num_classes
+        self.segmentor = DeformableDetr(config.segmentor, num_classes)
+        width = config.segmentor.hidden_width
+        self.embedding_head = Mlp(width, config.embedding_width, config.embedding_width, 3)
+
+    def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Computes the terms of IDOL Eq. 2.
+
+        The first frame of a clip is the key frame; the second, or of more one that is drawn, is its
+        reference. Only the key frame is compared with its masks. Still images have no embedding
+        loss.
+        """
+        num_frames = batch.images.shape[1]
+        reference = 1
+        if num_frames > 2:
+            reference = 1 + int(torch.randint(num_frames - 1, (1,), generator=generator))
+        shown = [0, reference][:num_frames]
+        images, sizes = batch.images[:, shown], batch.sizes[:, shown]
+        output = self.segmentor(images.flatten(0, 1), sizes.flatten(0, 1))
+        embeddings = self.embedding_head(output.states[-1]).float()
+        targets = batch.frame_targets()
+        frames = [targets[row * num_frames + t] for row in range(len(images)) for t in shown]
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self._compare(output, embeddings, frames, len(shown), generator)
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The weights of IDOL Eq. 2."""
+        return self.config.loss_weights.model_dump(by_alias=True)
+
+    @property
+    def backbone_prefix(self) -> str:
+        """Where transformers keeps the backbone of a Deformable DETR."""
+        return "segmentor.network.backbone."
+
+    @torch.no_grad()
+    def segment(self, images: list[np.ndarray]) -> list[Instances]:
+        """Finds and selects the instances of frames of one size (see ``System.segment``).
+
+        Masks are made for the queries that are left after score and box.
+        """
+        if not images:
+            return []
+        frames, sizes = self.input_frames(images)
+        output = self.segmentor(frames, sizes)
+        embeddings = self.embedding_head(output.states[-1])
+        return [self._frame_instances(output, embeddings, row) for row in range(len(images))]
+
+    def _frame_instances(
+        self, output: DeformableDetrOutput, embeddings: Tensor, row: int
+    ) -> Instances:
+        class_scores = output.predictions.class_logits[-1, row].sigmoid()
+        scores = class_scores.max(dim=1).values
+        scale = output.sizes[row].flip(0).repeat(2)
+        boxes = to_xyxy(output.predictions.boxes_cxcywh_norm[-1, row]) * scale
+        selection = self.config.selection
+        chosen = select_by_score_and_box(scores, class_scores, boxes, selection)
+        last = len(output.states) - 1
+        found = Instances(
+            scores=scores[chosen],
+            class_scores=class_scores[chosen],
+            mask_logits=self.segmentor.mask_logits(output, last, row, chosen),
+            embeddings=embeddings[row, chosen],
+            boxes=boxes[chosen],
+        )
+        return select_instances(found, selection)
+
+    def _compare(
+        self,
+        output: DeformableDetrOutput,
+        embeddings: Tensor,
+        frames: list[FrameTargets],
+        frames_a_clip: int,
+        generator: torch.Generator | None,
+    ) -> dict[str, Tensor]:
+        """Compares predictions and embeddings (F, Q, C) of all frames with the ground truth."""
+        keys = slice(0, None, frames_a_clip)
+        key_rows = range(0, len(frames), frames_a_clip)
+        everything = output.predictions
+        predictions = BoxPredictions(
+            everything.class_logits[:, keys], everything.boxes_cxcywh_norm[:, keys]
+        )
+        losses, matched = detection_losses(
+            predictions,
+            partial(self._mask_logits, output, list(key_rows)),
+            frames[keys],
+            output.sizes[keys],
+            self.config.matching,
+        )
+        if frames_a_clip == 1:
+            zero = embeddings.sum() * 0  # attached to the graph
+            return losses | {"embed": zero, "embed_cosine": zero}
+        references = [row + 1 for row in key_rows]
+        items = contrastive_items(
+            embeddings[keys],
+            [matching.best_query for matching in matched[-1]],
+            embeddings[1::2],
+            [everything.guess(-1, row) for row in references],
+            [shared_truth(frames[row - 1], frames[row], output.sizes[row]) for row in references],
+            self.config.matching,
+        )
+        return losses | self._embedding_losses(items, embeddings, generator)
+
+    def _mask_logits(
+        self, output: DeformableDetrOutput, rows: list[int], layer: int, frame: int, queries: Tensor
+    ) -> Tensor:
+        return self.segmentor.mask_logits(output, layer, rows[frame], queries)
+
+    def _embedding_losses(
+        self, items: ContrastiveItems, embeddings: Tensor, generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        """Computes IDOL Eq. 4 and the released auxiliary loss; without an item both are 0."""
+        if not len(items):
+            zero = embeddings.sum() * 0
+            return {"embed": zero, "embed_cosine": zero}
+        sampled = sample_negatives(items, generator)
+        return {
+            "embed": contrastive_loss(
+                items.anchors, items.keys, items.keys, items.negative_mask, items.positive_mask
+            ),
+            "embed_cosine": cosine_auxiliary_loss(
+                items.anchors, items.keys, items.keys, sampled, items.positive_mask
+            ),
+        }
