@@ -30,7 +30,7 @@ def system_of(backbone: BackboneName) -> Ctvis:
         return Ctvis(CtvisConfig(segmentor=Mask2FormerSettings(backbone=backbone)), 40)
 
 
-@pytest.mark.parametrize("backbone", ["resnet50", "swin_l", "convnext_l"])
+@pytest.mark.parametrize("backbone", ["resnet50", "resnet101", "swin_t", "swin_l", "convnext_l"])
 def test_every_weight_that_learns_is_in_one_group(backbone: BackboneName) -> None:
     system = system_of(backbone)
     optimizer = build_optimizer(system, OptimizerSettings())

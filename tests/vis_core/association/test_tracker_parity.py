@@ -97,7 +97,7 @@ def test_ids_are_those_of_the_release(path: Path) -> None:
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("path", reference_cases("ctvis/minvis_?.npz"), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", reference_cases("ctvis/minvis_*.npz"), ids=lambda path: path.stem)
 def test_permutations_are_those_of_minvis(path: Path) -> None:
     with np.load(path) as file:
         embeddings = torch.from_numpy(file["in_pred_embds"][0]).permute(1, 2, 0)

@@ -17,7 +17,7 @@ from vis_core.inference.settings import ShortTrackFilter, TrackConfig
 from vis_core.structures import Instances, VideoResult
 
 CTVIS = reference_cases("ctvis/tracker_*.npz")
-MINVIS = reference_cases("ctvis/minvis_?.npz")
+MINVIS = reference_cases("ctvis/minvis_*.npz")
 IDOL = reference_cases("idol/tracker_*.npz")
 
 
