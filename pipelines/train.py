@@ -106,13 +106,16 @@ def train_worker(arguments: dict[str, Any]) -> None:
     shard = ray.train.get_dataset_shard(f"rank{rank}")
     for step, batch in read_batches(shard, first_step):
         rate = set_rate(optimizer, rate_factor(step, job.stage.steps, job.stage.optimizer))
+        generator = step_generator(job.config.seed, rank, step)
+        # dropout and dropped paths draw from the global generator
+        torch.manual_seed(generator.initial_seed())
         values = train_step(
             wrapped,
             batch.to(get_device()),
             optimizer,
             system.loss_weights,
             job.stage.optimizer.clip_norm,
-            step_generator(job.config.seed, rank, step),
+            generator,
             job.stage.precision,
         )
         if losses:
