@@ -10,6 +10,7 @@ import torch
 from tests.conftest import reference_cases
 from vis_core.association.associator import Associator
 from vis_core.association.settings import AssociationConfig
+from vis_core.association.similarity import SIMILARITIES, cosine
 from vis_core.segmentors.selection import select_instances
 from vis_core.segmentors.settings import SelectionConfig
 from vis_core.structures import Instances
@@ -80,20 +81,41 @@ def test_ids_are_those_of_the_release(path: Path) -> None:
         )
         selected = select_instances(marked, selection)
         kept = ((selected.class_scores[:, -1] + 1) * 1e6).round().long()
-        assert kept.tolist() == values[f"f{frame:02d}_kept"].tolist()
+        recorded = of_frame(values, frame)
+        assert kept.tolist() == recorded["kept"].tolist()
+        np.testing.assert_allclose(selected.scores.numpy(), recorded["scores"], atol=1e-5)
+        if "match_scores" in recorded:
+            compare_memory(ours, selected, recorded)
         named, ids = ours.step(selected)
         queries = ((named.class_scores[:, -1] + 1) * 1e6).round().long()
+        assert queries.tolist() == recorded["tracked_query"].tolist()
+        assert ids.tolist() == recorded["ids"].tolist()
         found = np.full(len(everything), -1)
         found[queries.numpy()] = ids.numpy()
         assert found.tolist() == wanted.tolist(), f"frame {frame}"
-        bank = values[f"f{frame:02d}_bank_ids_after"]
+        bank = recorded["bank_ids_after"]
         assert sorted(ours.memory.ids.tolist()) == sorted(bank.tolist()), f"frame {frame}"
-        following = f"f{frame + 1:02d}_mem_embeds"
-        if following in values:
-            order = np.argsort(values[f"f{frame + 1:02d}_mem_ids"])
-            np.testing.assert_allclose(
-                ours.memory.read().numpy(), values[following][order], atol=1e-5
-            )
+
+
+def of_frame(values: dict, frame: int) -> dict:
+    """What is recorded of one frame, by its bare name."""
+    prefix = f"f{frame:02d}_"
+    return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
+
+
+def compare_memory(ours: Associator, selected: Instances, recorded: dict) -> None:
+    """Compares the memory before a frame, and what the frame finds in it; our ids count up."""
+    order = np.argsort(recorded["mem_ids"])
+    assert ours.memory.ids.tolist() == recorded["mem_ids"][order].tolist()
+    assert ours.memory.seen.tolist() == recorded["mem_exist_frames"][order].tolist()
+    memory = ours.memory.read()
+    np.testing.assert_allclose(memory.numpy(), recorded["mem_embeds"][order], atol=1e-5)
+    similarity, _ = SIMILARITIES[ours.config.similarity](selected, ours.memory)
+    wanted = recorded["match_scores"][:, order]
+    np.testing.assert_allclose(similarity.numpy(), wanted, atol=1e-5)
+    # for cosines the release multiplies embeddings of length 1
+    dot = similarity if ours.config.similarity == "cosine" else selected.embeddings @ memory.T
+    np.testing.assert_allclose(dot.numpy(), recorded["dot"][:, order], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parity
@@ -102,11 +124,15 @@ def test_permutations_are_those_of_minvis(path: Path) -> None:
     with np.load(path) as file:
         embeddings = torch.from_numpy(file["in_pred_embds"][0]).permute(1, 2, 0)
         permutations = file["permutations"]
+        cosines = file["cos_sim_current_x_target"]
     ours = Associator(AssociationConfig.minvis())
     count = embeddings.shape[1]
     ones = torch.ones(count)
     blank = torch.zeros(count, 1, 1)
     for frame, row in enumerate(embeddings):
+        if frame:
+            similarity = cosine(row, ours.memory.read()).numpy()
+            np.testing.assert_allclose(similarity, cosines[frame - 1], atol=1e-5)
         named, ids = ours.step(Instances(ones, ones[:, None], blank, row))
         assert len(named) == count
         if frame:

@@ -45,8 +45,15 @@ def test_every_layer_gives_what_the_authors_network_gives(path: Path) -> None:
     with torch.no_grad():
         output = system.segmentor(images, sizes)
         states = system.embed(output.queries)
+        maps = system.segmentor.network.model.pixel_level_module(pixels, output_hidden_states=True)
     # transformers splits the fused projections of Swin: the authors' sums in another order
     close = {"atol": 1e-4 if "swin" in path.stem else 1e-5, "rtol": 1e-5}
+    for name, found in (
+        *((f"feature_res{n}", found) for n, found in enumerate(maps.encoder_hidden_states, 2)),
+        *((f"multi_scale_{n}", found) for n, found in enumerate(maps.decoder_hidden_states)),
+        ("mask_features", maps.decoder_last_hidden_state),
+    ):
+        torch.testing.assert_close(found, values[name], **close)
     predictions = output.predictions
     torch.testing.assert_close(predictions.class_logits, values["layer_logits"], **close)
     torch.testing.assert_close(predictions.mask_logits, values["layer_masks"], **close)

@@ -199,6 +199,13 @@ def test_recorded_transforms_give_the_released_images_and_masks(path):
             mask = recorded_mask(annotation["segmentation"], steps, *expected.shape[:2])
             wrong = (mask != recorded[f"f{t}_masks"][g]).sum()
             assert wrong <= 4, f"frame {t} instance {g}: {wrong} pixels differ"
+            if recorded[f"f{t}_ids"][g] < 0:
+                assert not mask.any(), f"frame {t} instance {g} left the view"
+            # the recorded box is that of the turned corners of the box: the mask lies inside it
+            rows, columns = np.nonzero(mask)
+            x0, y0, x1, y1 = recorded[f"f{t}_boxes_from_transform"][g]
+            assert ((columns + 1 >= x0 - 1) & (columns <= x1 + 1)).all()
+            assert ((rows + 1 >= y0 - 1) & (rows <= y1 + 1)).all()
 
 
 @pytest.mark.parity

@@ -1,5 +1,6 @@
 """The criterion against the authors' (reference ctvis/mask2former_criterion) at given points."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
+from vis_core.association.similarity import cosine
 from vis_core.criterion.classification import query_class_loss
 from vis_core.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
 from vis_core.criterion.hungarian_matching import (
@@ -15,7 +17,9 @@ from vis_core.criterion.hungarian_matching import (
     matching_cost,
 )
 from vis_core.criterion.mask import dice_loss, mask_bce_loss
-from vis_core.geometry.points import sample_at
+from vis_core.criterion.query_losses import PointSampling, QueryPredictions, query_losses
+from vis_core.geometry.points import sample_at, uncertain_points
+from vis_core.structures import FrameTargets
 
 CRITERIA = reference_cases("ctvis/mask2former_criterion*.npz")
 LOSSES = reference_cases("ctvis/train_loss_function*.npz")
@@ -79,17 +83,105 @@ def test_costs_matches_and_losses(path: Path, layer: str) -> None:
 
 
 @pytest.mark.parity
+@pytest.mark.parametrize("path", CRITERIA, ids=lambda path: path.stem)
+def test_the_whole_criterion_keeps_the_points_of_the_release(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = json.loads((path.parent / "criterion_cases.json").read_text())[path.stem]
+    values = tensors(path)
+    logits, masks = layers(values, "layer", "logits"), layers(values, "layer", "masks")
+    targets = [
+        FrameTargets(labels.long(), values[f"target{n}_masks"].bool(), torch.arange(len(labels)))
+        for n in range(logits.shape[1])
+        for labels in [values[f"target{n}_labels"]]
+    ]
+    names = [*(f"aux{layer}" for layer in range(len(logits) - 1)), "main"]
+    draws = [
+        torch.cat([values[f"{name}_matcher_points{frame}"] for frame in range(len(targets))])
+        for name in names
+    ]
+    draws += [by_instance(values, names, part) for part in ("rand_oversampled", "rand_remaining")]
+    wanted_points, handed = by_instance(values, names, "points"), iter(draws)
+
+    def recorded_points(count: int, num_points: int, *_: object) -> torch.Tensor:
+        points = next(handed)
+        assert points.shape == (count, num_points, 2)
+        return points
+
+    def compared_points(*arguments: torch.Tensor) -> torch.Tensor:
+        points = uncertain_points(*arguments)
+        # topk gives points in an order of its own
+        for ours, wanted in zip(points, wanted_points, strict=True):
+            assert sorted(ours.tolist()) == sorted(wanted.tolist())
+        return points
+
+    module = "vis_core.criterion.query_losses"
+    monkeypatch.setattr(f"{module}.random_points", recorded_points)
+    monkeypatch.setattr(f"{module}.uncertain_points", compared_points)
+    sampling = PointSampling(
+        case["num_points"], case["oversample_ratio"], case["importance_sample_ratio"]
+    )
+    predictions = QueryPredictions(logits.requires_grad_(), masks.requires_grad_())
+    losses, matched = query_losses(predictions, targets, sampling, case["eos_coef"])
+    assert next(handed, None) is None
+    for frame, found in enumerate(matched):
+        query, instance = values[f"main_match{frame}"]
+        assert found[instance].tolist() == query.tolist()
+    weights = case["weights"]
+    total = (
+        weights["loss_ce"] * losses["class"]
+        + weights["loss_mask"] * losses["mask"]
+        + weights["loss_dice"] * losses["dice"]
+    )
+    wanted_total = values["out_total_weighted"].float()
+    torch.testing.assert_close(total, wanted_total, atol=1e-5, rtol=1e-4)
+    total.backward()
+    for tensor, kind in ((logits, "logits"), (masks, "masks")):
+        wanted = layers(values, "grad_layer", kind)
+        torch.testing.assert_close(tensor.grad, wanted, atol=1e-5, rtol=1e-4)
+
+
+def layers(values: dict[str, torch.Tensor], prefix: str, kind: str) -> torch.Tensor:
+    """(L, F, ...) what is recorded of all decoder layers, the answer last."""
+    count = sum(name.startswith(prefix) and name.endswith(kind) for name in values)
+    return torch.stack([values[f"{prefix}{layer}_{kind}"] for layer in range(count)])
+
+
+def by_instance(values: dict[str, torch.Tensor], names: list[str], part: str) -> torch.Tensor:
+    """(N, P, 2) points of the masks of all layers, in the order of instances, not of queries."""
+    found = []
+    for name in names:
+        frames = sum(key.startswith(f"{name}_match") and "points" not in key for key in values)
+        rows, first = [], 0
+        for frame in range(frames):
+            instance = values[f"{name}_match{frame}"][1]
+            rows.append(first + instance.argsort())
+            first += len(instance)
+        found.append(values[f"{name}_loss_{part}"][torch.cat(rows)])
+    return torch.cat(found)
+
+
+@pytest.mark.parity
 @pytest.mark.parametrize("path", LOSSES, ids=lambda path: path.stem)
 def test_contrastive_losses(path: Path) -> None:
     values = tensors(path)
     cases = sorted({name.split("_")[0] for name in values} - {"all"})
     assert cases
+    found: dict[str, list[torch.Tensor]] = {"reid": [], "aux": []}
     for case in cases:
         anchor, keys = values[f"{case}_anchor"], values[f"{case}_keys"]
         positive = values[f"{case}_label"] == 1
+        torch.testing.assert_close(keys @ anchor.T, values[f"{case}_dot"], atol=1e-5, rtol=1e-5)
+        cosines = cosine(keys, anchor)
+        torch.testing.assert_close(cosines, values[f"{case}_cos"], atol=1e-5, rtol=1e-5)
         negatives = keys[~positive][None]
         counted = torch.ones(negatives.shape[:2], dtype=torch.bool)
-        loss = contrastive_loss(anchor, keys[positive][None], negatives, counted)
-        torch.testing.assert_close(loss, values[f"{case}_loss_reid"], atol=1e-5, rtol=1e-4)
-        auxiliary = cosine_auxiliary_loss(anchor, keys[positive][None], negatives, counted)
-        torch.testing.assert_close(auxiliary, values[f"{case}_loss_aux"], atol=1e-5, rtol=1e-4)
+        arguments = anchor, keys[positive][None], negatives, counted
+        found["reid"].append(contrastive_loss(*arguments))
+        found["aux"].append(cosine_auxiliary_loss(*arguments))
+        for name, losses in found.items():
+            wanted = values[f"{case}_loss_{name}"]
+            torch.testing.assert_close(losses[-1], wanted, atol=1e-5, rtol=1e-4)
+    for name, losses in found.items():
+        wanted = values[f"all_loss_{name}"]
+        torch.testing.assert_close(torch.stack(losses).mean(), wanted, atol=1e-5, rtol=1e-4)
