@@ -129,6 +129,11 @@ class RunConfig(BaseModel):
         "longtake", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,60}$", description="In the registry."
     )
 
+    @property
+    def needs_pseudo_videos(self) -> bool:
+        """Whether a stage looks at stored pseudo-videos."""
+        return any(stage.clips in ("pseudo", "mixed") for stage in self.stages)
+
     @model_validator(mode="after")
     def _frames_of_mixed(self) -> Self:
         for stage in self.stages:

@@ -24,7 +24,7 @@ from vis_core.clips.sources import (
     ParquetClips,
     VideoClips,
 )
-from vis_core.formats.coco import read_coco
+from vis_core.formats.coco import ImageRecord, read_coco
 from vis_core.formats.youtube_vis import read_youtube_vis
 
 _log = logging.getLogger(__name__)
@@ -125,17 +125,17 @@ def clip_source(
 
 
 def _open_images(config: RunConfig, data: RunData) -> ClipSource:
-    records, _ = read_coco(
-        data.images.annotations, data.images.folder, data.categories, check_images=False
-    )
-    return ImageClips(records, config.augment)
+    return ImageClips(_image_records(data), config.augment)
 
 
 def _open_pairs(config: RunConfig, data: RunData) -> ClipSource:
-    records, _ = read_coco(
+    return PairClips(_image_records(data), config.pairs)
+
+
+def _image_records(data: RunData) -> list[ImageRecord]:
+    return read_coco(
         data.images.annotations, data.images.folder, data.categories, check_images=False
-    )
-    return PairClips(records, config.pairs)
+    )[0]
 
 
 def _open_videos(config: RunConfig, stage: StageConfig, data: RunData) -> ClipSource:

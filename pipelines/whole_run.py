@@ -127,8 +127,11 @@ def prepare(run: Run) -> RunData:
 
 
 def make_pseudo_videos(run: Run, data: RunData) -> Path:
-    """Makes the pseudo-videos, or finds them finished."""
+    """Makes the pseudo-videos, or finds them finished; none where no stage looks at them."""
     out = run.folder / "pseudo"
+    if not run.config.needs_pseudo_videos:
+        _log.info("no stage looks at pseudo-videos, none are made")
+        return out
     records, _ = read_coco(
         data.images.annotations, data.images.folder, data.categories, check_images=False
     )

@@ -64,7 +64,11 @@ class IdolLossWeights(BaseModel):
 
 
 class BaseSystemConfig(BaseModel):
-    """What all systems have in common."""
+    """What all systems have in common.
+
+    A section that a run file states in part is filled with the defaults of its system; without that
+    it would be filled with those of the section's class, which are CTVIS's.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -72,6 +76,18 @@ class BaseSystemConfig(BaseModel):
     association: AssociationConfig = Field(default_factory=AssociationConfig)
     test_short_side: int = Field(480, ge=32, description="Pixels at test (CTVIS 4: 480).")
     test_max_long_side: int = Field(1333, ge=32, description="Pixels at test (released CTVIS).")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_sections_stated_in_part(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        filled = {}
+        for name in ("association", "selection"):
+            if isinstance(values.get(name), Mapping):
+                own = cls.model_fields[name].get_default(call_default_factory=True)
+                filled[name] = own.model_dump(mode="json", by_alias=True) | dict(values[name])
+        return {**values, **filled}
 
 
 class QuerySystemConfig(BaseSystemConfig):
@@ -81,43 +97,15 @@ class QuerySystemConfig(BaseSystemConfig):
     loss_weights: QueryLossWeights = Field(default_factory=QueryLossWeights)
 
 
-def with_own_defaults(values: Any, own: Mapping[str, BaseModel]) -> Any:
-    """Fills sections that a run file states in part with the defaults of their system.
-
-    Without this they would be filled with those of the section's class, which are CTVIS's.
-
-    Args:
-        values: What is to be validated; anything but a mapping is left to the schema.
-        own: Section to its defaults.
-    """
-    if not isinstance(values, Mapping):
-        return values
-    filled = {
-        name: section.model_dump(mode="json", by_alias=True) | dict(values[name])
-        for name, section in own.items()
-        if isinstance(values.get(name), Mapping)
-    }
-    return {**values, **filled}
-
-
-_MINVIS_ASSOCIATION = AssociationConfig.minvis()
-_MINVIS_SELECTION = SelectionConfig(score_threshold=0.0, nms_iou=1.0)
-
-
 class MinvisConfig(QuerySystemConfig):
     """MinVIS: all queries, latest memory, cosine similarity, Hungarian without a floor."""
 
     name: Literal["minvis"] = "minvis"
-    association: AssociationConfig = _MINVIS_ASSOCIATION
+    association: AssociationConfig = Field(default_factory=AssociationConfig.minvis)
     selection: SelectionConfig = Field(
-        _MINVIS_SELECTION, description="All queries are followed (MinVIS 3.3): no threshold or NMS."
+        default_factory=lambda: SelectionConfig(score_threshold=0.0, nms_iou=1.0),
+        description="All queries are followed (MinVIS 3.3): no threshold or NMS.",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _start_from_own_defaults(cls, values: Any) -> Any:
-        own = {"association": _MINVIS_ASSOCIATION, "selection": _MINVIS_SELECTION}
-        return with_own_defaults(values, own)
 
 
 class CtvisConfig(QuerySystemConfig):
@@ -127,12 +115,6 @@ class CtvisConfig(QuerySystemConfig):
     loss_weights: CtvisLossWeights = Field(default_factory=CtvisLossWeights)
     embedding_width: int = Field(256, ge=8, description="C of the embedding head (CTVIS 3.1).")
     items: CtvisItemsConfig = Field(default_factory=CtvisItemsConfig)
-
-
-_IDOL_SECTIONS: dict[str, BaseModel] = {
-    "association": AssociationConfig.idol(),
-    "selection": SelectionConfig.idol(),
-}
 
 
 class IdolConfig(BaseSystemConfig):
@@ -148,11 +130,6 @@ class IdolConfig(BaseSystemConfig):
     test_short_side: int = Field(
         360, ge=32, description="Pixels at test (IDOL 4.1: 360; released 480, OVIS 720)."
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _start_from_own_defaults(cls, values: Any) -> Any:
-        return with_own_defaults(values, _IDOL_SECTIONS)
 
 
 AnySystemConfig = CtvisConfig | MinvisConfig | IdolConfig

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,8 @@ from vis_core.errors import AnnotationError, ImageError, StorageError
 from vis_core.formats.coco import ImageRecord
 from vis_core.formats.youtube_vis import VideoRecord
 from vis_core.structures import Clip
+
+Config = TypeVar("Config", bound=AugmentConfig)
 
 # Open files that are kept: a descriptor and a parsed footer each.
 _MAX_OPEN_FILES = 32
@@ -49,46 +51,41 @@ class ClipSource(Protocol):
         ...
 
 
-class ImageClips:
-    """Gives still images as clips of one frame; images without instances are left out."""
+class _StillClips(Generic[Config]):
+    """Reads still images to be varied; images without instances are left out."""
 
-    def __init__(self, records: Sequence[ImageRecord], config: AugmentConfig) -> None:
+    def __init__(self, records: Sequence[ImageRecord], config: Config) -> None:
         self._records = with_instances(records)
         self._config = config
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def _read(self, index: int, seed: int) -> tuple[Clip, np.random.Generator, int]:
+        """Gives image ``index`` as a clip of one frame, what varies it, and its id."""
+        record = self._records[index]
+        generator = np.random.default_rng(row_seed(seed, record.image_id, 0))
+        return read_still(record), generator, record.image_id
+
+
+class ImageClips(_StillClips[AugmentConfig]):
+    """Gives still images as clips of one frame."""
 
     def clip(self, index: int, seed: int) -> Clip:
         """Reads image ``index`` and varies it."""
-        record = self._records[index]
-        still = read_still(record)
-        generator = np.random.default_rng(row_seed(seed, record.image_id, 0))
-        clip_id = f"image:{record.image_id}:{seed}"
-        return make_image_clip(
-            still.images[0], still.masks[0], still.labels, self._config, generator, clip_id
-        )
+        still, generator, image_id = self._read(index, seed)
+        image, masks, name = still.images[0], still.masks[0], f"image:{image_id}:{seed}"
+        return make_image_clip(image, masks, still.labels, self._config, generator, name)
 
 
-class PairClips:
+class PairClips(_StillClips[PairConfig]):
     """Makes key-reference pairs of still images as they are asked for (2nd place 2022, 2.2)."""
-
-    def __init__(self, records: Sequence[ImageRecord], config: PairConfig) -> None:
-        self._records = with_instances(records)
-        self._config = config
-
-    def __len__(self) -> int:
-        return len(self._records)
 
     def clip(self, index: int, seed: int) -> Clip:
         """Reads image ``index`` and shows it twice."""
-        record = self._records[index]
-        still = read_still(record)
-        generator = np.random.default_rng(row_seed(seed, record.image_id, 0))
-        clip_id = f"pair:{record.image_id}:{seed}"
-        return crop_pair(
-            still.images[0], still.masks[0], still.labels, self._config, generator, clip_id
-        )
+        still, generator, image_id = self._read(index, seed)
+        image, masks, name = still.images[0], still.masks[0], f"pair:{image_id}:{seed}"
+        return crop_pair(image, masks, still.labels, self._config, generator, name)
 
 
 class PseudoClips:

@@ -12,7 +12,7 @@ from vis_core.criterion.detection_losses import BoxPredictions
 from vis_core.layers.backbone import backbone_config
 from vis_core.layers.dynamic_mask_head import DynamicMaskHead
 from vis_core.layers.mlp import Mlp
-from vis_core.segmentors.pixels import PixelNorm
+from vis_core.segmentors.pixels import PixelNorm, inside_of
 from vis_core.segmentors.settings import DeformableDetrSettings
 
 _LEVELS, _POINTS = 4, 4  # Deformable DETR: four feature levels, four points each
@@ -32,15 +32,28 @@ class DeformableDetrOutput:
         predictions: Classes and boxes.
         states: (L, F, Q, D) decoder outputs.
         references: (L, F, Q, 2) normalised points that each layer starts from.
-        mask_features: (F, c, h, w) at stride 8.
+        maps: The encoder's three maps (F, D, h, w) at strides 8, 16 and 32.
         sizes: (F, 2) height and width of each frame before padding.
     """
 
     predictions: BoxPredictions
     states: Tensor
     references: Tensor
-    mask_features: Tensor
+    maps: list[Tensor]
     sizes: Tensor
+
+    def __getitem__(self, frames: slice) -> "DeformableDetrOutput":
+        """Keeps some of the frames."""
+        return DeformableDetrOutput(
+            BoxPredictions(
+                self.predictions.class_logits[:, frames],
+                self.predictions.boxes_cxcywh_norm[:, frames],
+            ),
+            self.states[:, frames],
+            self.references[:, frames],
+            [level[frames] for level in self.maps],
+            self.sizes[frames],
+        )
 
 
 class DeformableDetr(nn.Module):
@@ -89,17 +102,28 @@ class DeformableDetr(nn.Module):
             BoxPredictions(logits.float(), boxes.float()),
             states.float(),
             references.float(),
-            self.mask_branch(_maps(memory, sources)[:_MASK_LEVELS]).float(),
+            _maps(memory, sources)[:_MASK_LEVELS],
             sizes,
         )
 
+    def mask_features(self, output: DeformableDetrOutput) -> Tensor:
+        """Gives the (F, c, h, w) features at stride 8 that the masks of the frames are made of."""
+        features: Tensor = self.mask_branch(output.maps)
+        return features.float()
+
     def mask_logits(
-        self, output: DeformableDetrOutput, layer: int, frame: int, queries: Tensor
+        self,
+        output: DeformableDetrOutput,
+        features: Tensor,
+        layer: int,
+        frame: int,
+        queries: Tensor,
     ) -> Tensor:
         """Makes the masks of some queries of one frame (IDOL Eq. 1).
 
         Args:
             output: Of ``forward``.
+            features: (F, c, h, w) of ``mask_features`` of the same frames.
             layer: Of the decoder.
             frame: One of the F.
             queries: (N,) int64.
@@ -110,7 +134,7 @@ class DeformableDetr(nn.Module):
         height, width = output.sizes[frame].tolist()
         points = output.references[layer, frame, queries]
         logits: Tensor = self.mask_head(
-            output.mask_features[frame],
+            features[frame],
             self.controller(output.states[layer, frame, queries]).float(),
             points * points.new_tensor([width, height]),
         )
@@ -130,10 +154,7 @@ class DeformableDetr(nn.Module):
         As the authors do: the mask of the last level is that of the first, made smaller, and not
         that of the pixels as in transformers.
         """
-        rows = torch.arange(pixels.shape[2], device=pixels.device) < sizes[:, :1]
-        columns = torch.arange(pixels.shape[3], device=pixels.device) < sizes[:, 1:]
-        inside = rows[:, :, None] & columns[:, None, :]
-        levels = self.network.backbone(pixels, inside)
+        levels = self.network.backbone(pixels, inside_of(sizes, *pixels.shape[2:]))
         projections = self.network.input_proj
         sources = [
             project(level)

@@ -29,7 +29,17 @@ class PixelNorm(nn.Module):
         pixels = (images.float() - self.mean) / self.std
         if sizes is None:
             return pixels
-        rows = torch.arange(images.shape[2], device=images.device)
-        columns = torch.arange(images.shape[3], device=images.device)
-        inside = (rows < sizes[:, :1])[:, :, None] & (columns < sizes[:, 1:])[:, None, :]
-        return pixels * inside.unsqueeze(1)
+        return pixels * inside_of(sizes, images.shape[2], images.shape[3]).unsqueeze(1)
+
+
+def inside_of(sizes: Tensor, height: int, width: int) -> Tensor:
+    """Says which pixels (F, height, width) of padded frames are no padding.
+
+    Args:
+        sizes: (F, 2) height and width of each frame before padding.
+        height: Of the padded frames.
+        width: Of the padded frames.
+    """
+    rows = torch.arange(height, device=sizes.device) < sizes[:, :1]
+    columns = torch.arange(width, device=sizes.device) < sizes[:, 1:]
+    return rows[:, :, None] & columns[:, None, :]

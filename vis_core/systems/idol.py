@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vis_core.config import IdolConfig
 from vis_core.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
-from vis_core.criterion.detection_losses import BoxPredictions, detection_losses
+from vis_core.criterion.detection_losses import detection_losses
 from vis_core.geometry.boxes import to_xyxy
 from vis_core.layers.mlp import Mlp
 from vis_core.segmentors.deformable_detr import DeformableDetr, DeformableDetrOutput
@@ -76,11 +76,14 @@ class Idol(System):
             return []
         frames, sizes = self.input_frames(images)
         output = self.segmentor(frames, sizes)
+        features = self.segmentor.mask_features(output)
         embeddings = self.embedding_head(output.states[-1])
-        return [self._frame_instances(output, embeddings, row) for row in range(len(images))]
+        return [
+            self._frame_instances(output, features, embeddings, row) for row in range(len(images))
+        ]
 
     def _frame_instances(
-        self, output: DeformableDetrOutput, embeddings: Tensor, row: int
+        self, output: DeformableDetrOutput, features: Tensor, embeddings: Tensor, row: int
     ) -> Instances:
         class_scores = output.predictions.class_logits[-1, row].sigmoid()
         scores = class_scores.max(dim=1).values
@@ -92,7 +95,7 @@ class Idol(System):
         found = Instances(
             scores=scores[chosen],
             class_scores=class_scores[chosen],
-            mask_logits=self.segmentor.mask_logits(output, last, row, chosen),
+            mask_logits=self.segmentor.mask_logits(output, features, last, row, chosen),
             embeddings=embeddings[row, chosen],
             boxes=boxes[chosen],
         )
@@ -108,36 +111,34 @@ class Idol(System):
     ) -> dict[str, Tensor]:
         """Compares predictions and embeddings (F, Q, C) of all frames with the ground truth."""
         keys = slice(0, None, frames_a_clip)
-        key_rows = range(0, len(frames), frames_a_clip)
-        everything = output.predictions
-        predictions = BoxPredictions(
-            everything.class_logits[:, keys], everything.boxes_cxcywh_norm[:, keys]
-        )
+        key_output = output[keys]
         losses, matched = detection_losses(
-            predictions,
-            partial(self._mask_logits, output, list(key_rows)),
+            key_output.predictions,
+            partial(
+                self.segmentor.mask_logits, key_output, self.segmentor.mask_features(key_output)
+            ),
             frames[keys],
-            output.sizes[keys],
+            key_output.sizes,
             self.config.matching,
         )
         if frames_a_clip == 1:
             zero = embeddings.sum() * 0  # attached to the graph
             return losses | {"embed": zero, "embed_cosine": zero}
-        references = [row + 1 for row in key_rows]
+        references = slice(1, None, frames_a_clip)
+        guesses = output[references]
+        shared = [
+            shared_truth(*pair)
+            for pair in zip(frames[keys], frames[references], guesses.sizes, strict=True)
+        ]
         items = contrastive_items(
             embeddings[keys],
             [matching.best_query for matching in matched[-1]],
-            embeddings[1::2],
-            [everything.guess(-1, row) for row in references],
-            [shared_truth(frames[row - 1], frames[row], output.sizes[row]) for row in references],
+            embeddings[references],
+            [guesses.predictions.guess(-1, row) for row in range(len(shared))],
+            shared,
             self.config.matching,
         )
         return losses | self._embedding_losses(items, embeddings, generator)
-
-    def _mask_logits(
-        self, output: DeformableDetrOutput, rows: list[int], layer: int, frame: int, queries: Tensor
-    ) -> Tensor:
-        return self.segmentor.mask_logits(output, layer, rows[frame], queries)
 
     def _embedding_losses(
         self, items: ContrastiveItems, embeddings: Tensor, generator: torch.Generator | None
