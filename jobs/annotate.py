@@ -17,7 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     parser.add_argument("videos", metavar="VIDEOS", help="folder, video file or s3://bucket/prefix")
     parser.add_argument(
-        "--model", required=True, metavar="MODEL", help="model folder or models:/name@alias"
+        "--model",
+        required=True,
+        metavar="MODEL",
+        help="model folder, models:/name@alias, hf:<id>, or a checkpoint of the authors",
     )
     parser.add_argument(
         "--out", required=True, metavar="DIR", help="folder or s3://bucket/prefix of the results"

@@ -94,9 +94,17 @@ def _quiet_libraries() -> None:
         os.environ.setdefault(name, value)
 
 
+_LOUD_LIBRARIES = (
+    "ray", "mlflow", "alembic", "urllib3", "botocore", "PIL",
+    "httpx", "httpx2", "huggingface_hub", "filelock",
+)  # fmt: skip
+
+
 def _quiet_loggers() -> None:
-    for name in ("ray", "mlflow", "alembic", "transformers", "urllib3", "botocore", "PIL"):
+    for name in _LOUD_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # it warns of every backbone but Swin, all of which are tested
+    logging.getLogger("transformers").setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":

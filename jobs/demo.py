@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Chains the steps; what is finished is left alone, so the same command resumes."""
     from pipelines.given_data import check_given
-    from pipelines.start_weights import start_folder
+    from pipelines.start_weights import check_start, start_folder
 
     config = read_config(args)
     given = given_data(args)
@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.whole_run import Run, open_run, quick
 
     whole = Run(args.out, quick(config) if args.quick else config, given, args.max_frames)
+    print(f"start: {check_start(config)}")
     open_run(whole)
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     started = time.monotonic()

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Trains what is not trained yet; the same command resumes a run that was stopped."""
     from pipelines.given_data import check_given
-    from pipelines.start_weights import start_folder
+    from pipelines.start_weights import check_start, start_folder
 
     config = read_config(args)
     given = given_data(args)
@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.runtime import ray_session
 
     whole = steps.Run(args.out, config, given, args.max_frames)
+    print(f"start: {check_start(config)}")
     steps.open_run(whole)
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     data = steps.prepare(whole)

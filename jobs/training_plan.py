@@ -25,8 +25,13 @@ def training_plan(config: "RunConfig", given: "GivenData", out: Path) -> list[st
         config: Resolved.
         given: The user's own data, which was found to be there.
         out: Folder of the run.
+
+    Raises:
+        CheckpointError: The start weights cannot be trusted or do not fit.
     """
-    lines = [*_system(config), *_start(config), *_data(config, given)]
+    from pipelines.start_weights import check_start
+
+    lines = [*_system(config), f"start       {check_start(config)}", *_data(config, given)]
     for number, stage in enumerate(config.stages, 1):
         lines += _stage(config, stage, number)
     lines += [
@@ -62,11 +67,6 @@ def _system(config: "RunConfig") -> list[str]:
 
 def _losses(weights: dict[str, float]) -> str:
     return ", ".join(f"{name} {weight:g}" for name, weight in weights.items() if weight)
-
-
-def _start(config: "RunConfig") -> list[str]:
-    unset = "random weights; published ones: --set start_from=FILE|FOLDER|hf:<id>"
-    return [f"start       {config.start_from or unset}"]
 
 
 def _data(config: "RunConfig", given: "GivenData") -> list[str]:

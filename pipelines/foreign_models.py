@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.config import digest
+from pipelines.masking import mask_secrets
 from vis_core.errors import CheckpointError, ConfigError, RegistryError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from vis_core.systems.base import System
 
 _HUB = "hf:"
+_HUB_TIMEOUT_S = 30.0
 _HUB_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".pkl")
 
@@ -127,23 +129,38 @@ def _imported(source: Path) -> tuple["System", "Categories"]:
 
 def _fetched(name: str) -> Path:
     """Brings a model of the hub here; a folder is taken as it is."""
+    if not name:
+        raise ConfigError(f"{_HUB}: expected an id like organisation/model or a folder after it")
     if Path(name).is_dir():
         return Path(name)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub import HfApi, snapshot_download
+
+    # HTTPError is that of its client, which it does not re-export by name
+    from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
+        # snapshot_download asks the same, but would wait for an answer for ever
+        revision = HfApi().model_info(name, timeout=_HUB_TIMEOUT_S).sha
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_HUB_FILES)))
     except HFValidationError as error:
         raise ConfigError(
             f"{_HUB}{name}: not an id like organisation/model, nor a folder"
         ) from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (HTTPError, OSError, ValueError) as error:
         raise RegistryError(
-            f"{_HUB}{name}: the hub did not give it ({reason:.200}); check the id and the network, "
-            "or download it elsewhere and give its folder"
+            f"{_HUB}{name}: the hub did not give it ({_reason(error):.200}); check the id and the "
+            "network, or download it elsewhere and give its folder"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what the hub said; a server may repeat the token that it was shown."""
+    from huggingface_hub import get_token
+
+    lines = str(error).strip().splitlines()
+    text = lines[0] if lines else type(error).__name__
+    token = get_token()
+    return mask_secrets(text.replace(token, "***") if token else text)
 
 
 def _is_transformers_folder(folder: Path) -> bool:

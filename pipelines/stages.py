@@ -13,7 +13,7 @@ from typing import Any
 from pipelines.config import RunConfig, StageConfig, digest
 from pipelines.evaluate import LabelledVideos, score_model
 from pipelines.run_data import RunData
-from pipelines.start_weights import start_folder
+from pipelines.start_weights import START, start_folder
 from pipelines.train import StageJob, run_stage, stage_threads
 from pipelines.training_data import BatchPlan
 from vis_core.clips.sources import (
@@ -85,7 +85,7 @@ def run_stages(
         place: Where to read and write.
         on_stage: Is told of every finished stage, also of one that was finished before.
     """
-    start = start_folder(config, place.folder / "start")
+    start = start_folder(config, place.folder / START)
     results: list[StageResult] = []
     key = digest(
         config.seed,

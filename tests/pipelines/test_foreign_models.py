@@ -1,6 +1,11 @@
 """Models of others: transformers' folders become MinVIS, the authors' checkpoints what they are."""
 
+import http.server
 import json
+import pickle
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +21,16 @@ from pipelines.start_weights import start_folder
 from tests.conftest import reference_cases
 from vis_core.checkpoints.transformers_folder import import_transformers
 from vis_core.errors import CheckpointError
+from vis_core.formats.categories import numbered
 from vis_core.formats.class_lists import CLASS_LISTS
-from vis_core.systems.build import load_system, read_categories
+from vis_core.systems.build import (
+    WEIGHTS_FILE,
+    build_system,
+    load_system,
+    read_categories,
+    read_weights,
+    start_from,
+)
 
 TINY_RUN = Path(__file__).resolve().parents[2] / "jobs" / "configs" / "tiny.yaml"
 
@@ -151,6 +164,116 @@ def test_eighty_classes_are_those_of_coco() -> None:
 
     assert official_categories(80, None, "x.pth") == CLASS_LISTS["coco"]
     assert official_categories(40, "ytvis_2021", "x.pth") == CLASS_LISTS["ytvis_2021"]
+
+
+def as_pickled_arrays(folder: Path) -> Path:
+    """The same weights as detectron2's model zoo has them."""
+    path = folder / "model_final.pkl"
+    weights = load_file(reference_cases("ctvis/mask2former_tiny_r*.safetensors")[0])
+    arrays = {name: tensor.numpy() for name, tensor in weights.items()}
+    path.write_bytes(pickle.dumps({"model": arrays, "__author__": "tests"}))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["hf:", "folder of transformers", "own", ".pth", ".pkl"])
+def test_the_weights_of_every_kind_of_start_arrive(
+    kind: str, hub_folder: Path, tmp_path: Path
+) -> None:
+    source = {
+        "hf:": lambda: f"hf:{hub_folder}",
+        "folder of transformers": lambda: hub_folder,
+        "own": lambda: as_model_folder(str(hub_folder), tmp_path / "own"),
+        ".pth": lambda: official_file(tmp_path),
+        ".pkl": lambda: as_pickled_arrays(tmp_path),
+    }[kind]()
+    config = load_run_config(TINY_RUN, [f"start_from={source}"])
+    folder = start_folder(config, tmp_path / "start")
+    assert folder is not None
+    like = load_system(folder)
+    names = [*read_categories(folder).names[1:], "never seen"]
+    categories = numbered(names)
+    torch.manual_seed(5)
+    system = build_system(like.config, len(categories))
+    fresh = {name: tensor.clone() for name, tensor in system.state_dict().items()}
+    start_from(system, folder, categories)
+    found, wanted = system.state_dict(), read_weights(folder / WEIGHTS_FILE)
+    head = "segmentor.network.class_predictor.weight"
+    for name, tensor in wanted.items():
+        if "class_predictor" not in name and "empty_weight" not in name:
+            assert torch.equal(found[name], tensor), name
+    assert torch.equal(found[head][: len(names) - 1], wanted[head][1:-1])  # equal names
+    assert torch.equal(found[head][-1], wanted[head][-1])  # no object
+    assert torch.equal(found[head][len(names) - 1], fresh[head][len(names) - 1])  # a new class
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """A hub that repeats what it was told, or says nothing."""
+
+    def do_GET(self) -> None:
+        if "silent" in self.path:
+            time.sleep(4)
+            return
+        self.send_response(500)
+        self.send_header("X-Error-Message", f"you sent {self.headers['authorization']}")
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Keeps quiet."""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(
+        "huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}"
+    )
+    monkeypatch.setenv("HF_TOKEN", "hf_canaryofthetests")
+    monkeypatch.setattr("pipelines.foreign_models._HUB_TIMEOUT_S", 0.5)
+    yield
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize("name", ["tests/silent", "tests/echo"])
+def test_a_hub_that_misbehaves_is_one_line_without_the_token(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started = time.monotonic()
+    code = main(["import-weights", "--from", f"hf:{name}", "--to", str(tmp_path / "model")])
+    assert code == 4
+    assert time.monotonic() - started < 4
+    message = capsys.readouterr().err.strip()
+    assert message.count("\n") == 0
+    assert f"hf:{name}: the hub did not give it" in message
+    assert "canary" not in message
+
+
+@pytest.mark.parametrize("name", ["", "empty"])
+def test_what_is_no_model_of_the_hub_is_one_line(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    source = f"hf:{tmp_path / name}" if name else "hf:"
+    assert main(["import-weights", "--from", source, "--to", str(tmp_path / "model")]) == 2
+    assert capsys.readouterr().err.strip().count("\n") == 0
+
+
+def test_every_tensor_that_does_not_fit_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "many.pth"
+    weights = load_file(reference_cases("ctvis/mask2former_tiny_r*.safetensors")[0])
+    strange = {f"strange.{number}.weight": torch.ones(1) for number in range(60)}
+    torch.save({"model": weights | strange}, path)
+    with caplog.at_level("WARNING"), pytest.raises(CheckpointError, match="and 20 more"):
+        as_model_folder(str(path), tmp_path / "cache")
+    assert [name for name in strange if name not in caplog.text] == []
 
 
 def test_training_starts_from_a_checkpoint_of_the_authors(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Turns a checkpoint of the authors of Mask2Former, MinVIS, CTVIS or IDOL into a system of ours."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from vis_core.systems.base import System
 from vis_core.systems.build import build_system, fit_problems
 
 _SHOWN = 40
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,11 @@ def system_of(found: dict[str, Tensor], source: str) -> tuple[System, list[str]]
         if tensor.is_floating_point() and not torch.isfinite(tensor).all()
     ]
     if problems:
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise CheckpointError(f"{source}: " + "; ".join(problems[:_SHOWN]) + more)
+        if len(problems) > _SHOWN:  # a page of names is read better line by line
+            for problem in problems:
+                _log.warning("%s: %s", source, problem)
+            problems = [*problems[:_SHOWN], f"and {len(problems) - _SHOWN} more, all named above"]
+        raise CheckpointError(f"{source}: " + "; ".join(problems))
     system.load_state_dict(tensors)
     return system.eval(), renamed.unused
 

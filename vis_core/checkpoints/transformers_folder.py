@@ -37,10 +37,16 @@ def import_transformers(folder: Path) -> tuple[Minvis, Categories]:
         CheckpointError: It is another model, of sizes that are not supported, or a tensor is
             missing; nothing but safetensors is read.
     """
-    kind = json.loads((folder / "config.json").read_bytes()).get("model_type")
+    config = folder / "config.json"
+    if not config.is_file():
+        raise CheckpointError(f"{folder}: expected config.json, found none; is it a model?")
+    try:
+        kind = json.loads(config.read_bytes())["model_type"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{config}: expected JSON with a model_type, found none") from error
     if kind != "mask2former":
         raise CheckpointError(
-            f"{folder / 'config.json'}: model_type: expected mask2former, found {kind!r}; give an "
+            f"{config}: model_type: expected mask2former, found {kind!r}; give an "
             "instance segmentation Mask2Former"
         )
     if not list(folder.glob("*.safetensors")):
@@ -59,13 +65,13 @@ def import_transformers(folder: Path) -> tuple[Minvis, Categories]:
     lost = sorted(name for name in notes["missing_keys"] if not name.startswith("criterion."))
     lost += [str(name) for name in notes["mismatched_keys"]]
     if lost:
-        raise CheckpointError(f"{folder}: missing or of another shape: {', '.join(lost[:20])}")
+        raise CheckpointError(f"{folder}: missing or of another shape: {', '.join(lost)}")
     settings = _settings(network.config, folder)
     system = build_system(MinvisConfig(segmentor=settings), network.config.num_labels)
     weights = {f"segmentor.network.{name}": t for name, t in network.state_dict().items()}
     problems = fit_problems(system.state_dict(), weights)
     if problems:
-        raise CheckpointError(f"{folder}: " + "; ".join(problems[:20]))
+        raise CheckpointError(f"{folder}: " + "; ".join(problems))
     system.load_state_dict(weights)
     assert isinstance(system, Minvis)
     return system.eval(), _categories(network.config)

@@ -115,6 +115,27 @@ def fit_problems(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[st
     return sorted(problems)
 
 
+def taken_weights(config: AnySystemConfig, folder: Path) -> tuple[int, int]:
+    """Counts what ``start_from`` would take of a model folder for a system, and what there is.
+
+    Reads everything, so that a folder that cannot be trusted is refused.
+
+    Raises:
+        CheckpointError: As ``start_from``.
+    """
+    found = read_weights(folder / WEIGHTS_FILE)
+    with torch.device("meta"):
+        wanted = build_system(config, len(read_categories(folder))).state_dict()
+    fitting = [name for name, tensor in found.items() if _fits(wanted, name, tensor)]
+    if not fitting:
+        raise CheckpointError(f"{folder / WEIGHTS_FILE}: no tensor fits this system")
+    return len(fitting), len(wanted)
+
+
+def _fits(wanted: dict[str, Tensor], name: str, tensor: Tensor) -> bool:
+    return name in wanted and tensor.shape == wanted[name].shape
+
+
 def _kind(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
@@ -140,7 +161,7 @@ def start_from(
     """
     found = read_weights(folder / WEIGHTS_FILE)
     wanted = system.state_dict()
-    taken = {n: t for n, t in found.items() if n in wanted and t.shape == wanted[n].shape}
+    taken = {name: tensor for name, tensor in found.items() if _fits(wanted, name, tensor)}
     old_names = read_categories(folder).names
     same_classes = categories is not None and categories.names == old_names
     for name in [n for n in found if _CLASS_HEAD.search(n) and n in wanted]:

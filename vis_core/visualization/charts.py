@@ -60,7 +60,8 @@ def line_chart(
     if not lines:
         return ""
     means = [[_mean(segment) for segment in segments] for _, segments in lines]
-    x_low, x_high = _bounds([x for _, segments in lines for s in segments for x, _ in s])
+    places = [x for _, segments in lines for segment in segments for x, _ in segment]
+    x_low, x_high = _bounds([*places, *(mark.x for mark in marks)])
     peak = max(value for line in means for segment in line for _, value in segment)
     y_ticks = nice_ticks(0.0, peak * 1.05 if peak > 0 else 1.0)
     frame = _Frame(x_low, x_high, y_ticks[-1])
