@@ -20,6 +20,7 @@ from vis_core.checkpoints.sizes import (
 )
 from vis_core.config import AnySystemConfig, CtvisConfig, IdolConfig, MinvisConfig
 from vis_core.errors import CheckpointError
+from vis_core.layers.backbone import UNREAD
 from vis_core.systems.base import System
 from vis_core.systems.build import build_system, fit_problems
 
@@ -35,11 +36,13 @@ class Renamed:
         tensors: By our names.
         unknown: Names of the file that no rule knows.
         unused: Names that are known and not needed.
+        contradicted: Names of tensors that the file holds twice, not alike.
     """
 
     tensors: dict[str, Tensor]
     unknown: list[str]
     unused: list[str]
+    contradicted: list[str]
 
 
 def import_official(path: Path) -> tuple[System, list[str]]:
@@ -70,6 +73,7 @@ def system_of(found: dict[str, Tensor], source: str) -> tuple[System, list[str]]
     wanted = system.state_dict()
     tensors = renamed.tensors | _unused_of_ours(wanted, renamed.tensors)
     problems = [f"{name} is unexpected" for name in renamed.unknown]
+    problems += [f"{name} differs from its other copy" for name in renamed.contradicted]
     problems += fit_problems(wanted, tensors)
     problems += [
         f"{name} holds values that are not finite"
@@ -103,7 +107,7 @@ def _config_of(shapes: Shapes) -> tuple[AnySystemConfig, int]:
 def rename(found: dict[str, Tensor]) -> Renamed:
     """Gives tensors our names; a fused projection becomes three."""
     tensors: dict[str, Tensor] = {}
-    unknown, unused = [], []
+    unknown, unused, contradicted = [], [], []
     for official, tensor in found.items():
         known = our_idol_names if official.startswith("detr.") else our_names
         targets = known(official)
@@ -112,18 +116,15 @@ def rename(found: dict[str, Tensor]) -> Renamed:
         elif not targets:
             unused.append(official)
         for name, third in targets or ():
-            tensors[name] = tensor if third is None else tensor.chunk(3)[third]
-    return Renamed(tensors, unknown, unused)
+            part = tensor if third is None else tensor.chunk(3)[third]
+            if name in tensors and not torch.equal(tensors[name], part):
+                contradicted.append(official)
+            tensors[name] = part
+    return Renamed(tensors, unknown, unused, contradicted)
 
 
-# Counters, the class weights of a loss that is not used here, and Swin's last norm, left over from
-# classification: the features are taken before it.
-_OURS_ALONE = (
-    ".num_batches_tracked",
-    "criterion.empty_weight",
-    ".swin.layernorm.weight",
-    ".swin.layernorm.bias",
-)
+# Counters, the class weights of a loss that is not used here, and what nothing reads.
+_OURS_ALONE = (".num_batches_tracked", "criterion.empty_weight", *UNREAD)
 
 
 def _unused_of_ours(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -44,6 +44,7 @@ def settings_of(shapes: Shapes) -> Mask2FormerSettings:
 def idol_settings_of(shapes: Shapes) -> DeformableDetrSettings:
     """Sizes IDOL's segmentor like a checkpoint; 8 heads and no dropout, which leave no trace."""
     queries, twice = _shape(shapes, "detr.detr.query_embed.weight")
+    mask_channels = _shape(shapes, "detr.mask_head.lay2.weight")[0]
     layers = r"detr\.detr\.transformer\.{}coder\.layers\.(\d+)\."
     widths = "detr.detr.transformer.{}coder.layers.0.linear1.weight"
     inside = {
@@ -59,8 +60,9 @@ def idol_settings_of(shapes: Shapes) -> DeformableDetrSettings:
         encoder_ffn_width=_shape(shapes, widths.format("en"))[0],
         decoder_layers=_count(shapes, layers.format("de")),
         decoder_ffn_width=_shape(shapes, widths.format("de"))[0],
+        mask_channels=mask_channels,
         dynamic_channels=_dynamic_channels(
-            _shape(shapes, "detr.controller.layers.2.weight")[0], twice // 64
+            _shape(shapes, "detr.controller.layers.2.weight")[0], mask_channels
         ),
     )
 

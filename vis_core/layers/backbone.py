@@ -45,6 +45,9 @@ _BACKBONES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
 }
 
 
+# Swin's last norm, left over from classification: the features are taken before it.
+UNREAD = (".swin.layernorm.weight", ".swin.layernorm.bias")
+
 _FAMILIES: dict[str, type[PreTrainedConfig]] = {
     "resnet": ResNetConfig,
     "swin": SwinConfig,
@@ -77,6 +80,16 @@ def named_backbone(own: OwnBackbone) -> BackboneName | None:
             published: BackboneName = name
             return published
     return None
+
+
+def freeze_unread(module: nn.Module) -> None:
+    """Says of the weights whose output nothing reads that they do not learn.
+
+    Several workers wait for the gradient of every weight that does.
+    """
+    for name, weight in module.named_parameters():
+        if f".{name}".endswith(UNREAD):
+            weight.requires_grad_(False)
 
 
 def freeze_batch_norm(module: nn.Module) -> None:

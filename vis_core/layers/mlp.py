@@ -6,8 +6,7 @@ from torch import Tensor, nn
 class Mlp(nn.Module):
     """Stacks linear layers with ReLU between and none after the last.
 
-    CTVIS 3.1 and IDOL 3.1 use three layers as instance embedding head. Weights start as
-    kaiming-uniform with a = 1 and biases as 0 (released CTVIS: c2_xavier_fill).
+    CTVIS 3.1 and IDOL 3.1 use three layers as instance embedding head.
     """
 
     def __init__(self, in_width: int, hidden_width: int, out_width: int, num_layers: int) -> None:
@@ -16,10 +15,6 @@ class Mlp(nn.Module):
         self.layers = nn.ModuleList(
             nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
         )
-        for layer in self.layers:
-            assert isinstance(layer, nn.Linear)
-            nn.init.kaiming_uniform_(layer.weight, a=1)
-            nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (..., in_width) to (..., out_width)."""

@@ -9,8 +9,14 @@ from torch import Tensor, nn
 from transformers import DeformableDetrConfig, DeformableDetrModel
 
 from vis_core.criterion.detection_losses import BoxPredictions
-from vis_core.layers.backbone import backbone_config
+from vis_core.layers.backbone import backbone_config, freeze_unread
 from vis_core.layers.dynamic_mask_head import DynamicMaskHead
+from vis_core.layers.initialization import (
+    kaiming_uniform,
+    stacked_xavier_uniform,
+    uniform_bias,
+    xavier_uniform,
+)
 from vis_core.layers.mlp import Mlp
 from vis_core.segmentors.pixels import PixelNorm, inside_of
 from vis_core.segmentors.settings import DeformableDetrSettings
@@ -70,8 +76,10 @@ class DeformableDetr(nn.Module):
         self.network.decoder.bbox_embed = nn.ModuleList(
             Mlp(width, width, 4, 3) for _ in range(layers)
         )
-        self.mask_branch = MaskBranch(width)
-        self.mask_head = DynamicMaskHead(width // 32, settings.dynamic_channels, stride=_STRIDE)
+        self.mask_branch = MaskBranch(width, settings.mask_channels)
+        self.mask_head = DynamicMaskHead(
+            settings.mask_channels, settings.dynamic_channels, stride=_STRIDE
+        )
         self.controller = Mlp(width, width, self.mask_head.num_parameters, 3)
         self._initialize()
         self._freeze()
@@ -209,20 +217,35 @@ class DeformableDetr(nn.Module):
         )
 
     def _initialize(self) -> None:
-        """Starts the heads as the release does."""
-        for head in self.class_heads:
-            assert isinstance(head, nn.Linear)
-            nn.init.constant_(head.bias, math.log(_PRIOR / (1 - _PRIOR)))
-        for number, head in enumerate(self.network.decoder.bbox_embed):
-            last = head.layers[-1]
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-            if number == 0:
-                nn.init.constant_(last.bias[2:], _FIRST_LOG_SIZE)
-        for layer in self.controller.layers:
-            assert isinstance(layer, nn.Linear)
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        """Starts as the release does; transformers' own start leaves all queries at one place."""
+        network = self.network
+        nn.init.normal_(network.query_position_embeddings.weight)
+        xavier_uniform(network.input_proj)
+        for layer in (*network.encoder.layers, *network.decoder.layers):
+            for linear in (layer.mlp.fc1, layer.mlp.fc2):
+                nn.init.xavier_uniform_(linear.weight)
+                uniform_bias(linear)
+        for layer in network.decoder.layers:
+            attention = layer.self_attn
+            stacked_xavier_uniform(
+                attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight
+            )
+            nn.init.xavier_uniform_(attention.o_proj.weight)
+        xavier_uniform(self.controller)
+        self._initialize_layer_heads()
+
+    def _initialize_layer_heads(self) -> None:
+        """Starts the heads of all decoder layers alike, but for the size of the first boxes."""
+        class_head, box_head = self.class_heads[0], self.network.decoder.bbox_embed[0]
+        assert isinstance(class_head, nn.Linear)
+        nn.init.constant_(class_head.bias, math.log(_PRIOR / (1 - _PRIOR)))
+        nn.init.zeros_(box_head.layers[-1].weight)
+        nn.init.zeros_(box_head.layers[-1].bias)
+        for head in self.class_heads[1:]:
+            head.load_state_dict(class_head.state_dict())
+        for head in self.network.decoder.bbox_embed[1:]:
+            head.load_state_dict(box_head.state_dict())
+        nn.init.constant_(box_head.layers[-1].bias[2:], _FIRST_LOG_SIZE)
 
     def _freeze(self) -> None:
         """Says which parts of the backbone learn.
@@ -234,6 +257,7 @@ class DeformableDetr(nn.Module):
         is_resnet = self.network.config.backbone_config.model_type == "resnet"
         for name, weight in self.network.backbone.model.named_parameters():
             weight.requires_grad_(not (is_resnet and name.startswith(tuple(frozen))))
+        freeze_unread(self)
 
 
 @dataclass(frozen=True)
@@ -255,23 +279,21 @@ class MaskBranch(nn.Module):
     """Joins the encoder's maps of strides 8, 16 and 32 into mask features (IDOL 3.1, as released).
 
     Args:
-        width: D, channels of the maps; the features have D / 32.
+        width: D, channels of the maps.
+        out_channels: c of the features.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, out_channels: int) -> None:
         super().__init__()
         self.coarse = nn.Conv2d(width, width, 3, padding=1)
         self.middle = nn.Conv2d(width, width, 3, padding=1)
         self.fine = nn.Conv2d(width, width, 3, padding=1)
         self.narrow = nn.Conv2d(width, width // 4, 3, padding=1)
-        self.last = nn.Conv2d(width // 4, width // 32, 3, padding=1)
-        for layer in self.children():
-            assert isinstance(layer, nn.Conv2d) and layer.bias is not None
-            nn.init.kaiming_uniform_(layer.weight, a=1)
-            nn.init.zeros_(layer.bias)
+        self.last = nn.Conv2d(width // 4, out_channels, 3, padding=1)
+        kaiming_uniform(self)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """Maps three (F, D, h, w), the finest first, to (F, D / 32, h, w)."""
+        """Maps three (F, D, h, w), the finest first, to (F, c, h, w)."""
         fine, middle, coarse = maps
         x = self.coarse(coarse).relu()
         x = self.middle(_enlarged(x, middle) + middle).relu()

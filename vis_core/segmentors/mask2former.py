@@ -11,7 +11,7 @@ from vis_core.criterion.query_losses import (
     QueryPredictions,
     query_losses,
 )
-from vis_core.layers.backbone import backbone_config, freeze_batch_norm
+from vis_core.layers.backbone import backbone_config, freeze_batch_norm, freeze_unread
 from vis_core.segmentors.pixels import PixelNorm
 from vis_core.segmentors.settings import Mask2FormerSettings
 from vis_core.structures import FrameTargets
@@ -57,6 +57,7 @@ class Mask2Former(nn.Module):
         self.network = Mask2FormerForUniversalSegmentation(
             transformers_config(settings, num_classes)
         )
+        freeze_unread(self)
         if not settings.train_batch_norm:
             freeze_batch_norm(self)
         self.pixels = PixelNorm()

@@ -46,6 +46,9 @@ class DeformableDetrSettings(BaseModel):
     decoder_layers: int = Field(6, ge=2, description="Deformable decoder layers.")
     decoder_ffn_width: int = Field(1024, ge=8, description="Channels inside the decoder's FFN.")
     dropout: float = Field(0.1, ge=0, lt=1, description="In training (Deformable DETR).")
+    mask_channels: int = Field(
+        8, ge=1, description="Channels of the features that masks are made of (released IDOL)."
+    )
     dynamic_channels: int = Field(
         8, ge=1, description="Channels inside the dynamic mask head (IDOL 3.1)."
     )

@@ -7,6 +7,7 @@ from vis_core.config import CtvisConfig
 from vis_core.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
 from vis_core.criterion.hungarian_matching import UNMATCHED
 from vis_core.criterion.query_losses import PointSampling, QueryPredictions, match_layers
+from vis_core.layers.initialization import kaiming_uniform
 from vis_core.layers.mlp import Mlp
 from vis_core.segmentors.mask2former import SegmentorOutput
 from vis_core.structures import ClipBatch, FrameTargets
@@ -28,6 +29,7 @@ class Ctvis(QuerySystem):
         super().__init__(config, num_classes)
         width = config.segmentor.hidden_width
         self.embedding_head = Mlp(width, config.embedding_width, config.embedding_width, 3)
+        kaiming_uniform(self.embedding_head)  # as released
 
     def embed(self, queries: Tensor) -> Tensor:
         """Maps (..., Q, C) queries to instance embeddings (CTVIS 3.1)."""

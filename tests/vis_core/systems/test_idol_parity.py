@@ -12,15 +12,20 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.conftest import reference_cases
+from tests.vis_core.inference.recorded import track_masks, unpacked
 from vis_core.association.associator import Associator
 from vis_core.association.settings import AssociationConfig
 from vis_core.checkpoints.idol_names import our_idol_names
 from vis_core.checkpoints.official import system_of
 from vis_core.config import IdolLossWeights
+from vis_core.errors import CheckpointError
 from vis_core.geometry.boxes import to_xyxy
+from vis_core.geometry.masks import InputSize
+from vis_core.inference.online import annotate_video
+from vis_core.inference.settings import TrackConfig
 from vis_core.segmentors.selection import select_by_score_and_box, select_instances
 from vis_core.segmentors.settings import SelectionConfig
-from vis_core.structures import ClipBatch, FrameTargets, Instances
+from vis_core.structures import ClipBatch, Frame, FrameTargets, Instances
 from vis_core.systems.idol import Idol
 from vis_core.systems.idol_items import ContrastiveItems
 
@@ -94,12 +99,79 @@ def test_every_part_gives_what_the_authors_network_gives(path: Path) -> None:
 
 @pytest.mark.parity
 @pytest.mark.parametrize("path", VIDEOS, ids=lambda path: path.stem)
+def test_a_video_becomes_the_tracks_of_the_release(path: Path) -> None:
+    """From pixels to run lengths by the calls of every annotation."""
+    values = recorded(path)
+    theirs = unpacked({name: value.numpy() for name, value in values.items()}, "out_masks")
+    _, _, height, width = theirs.shape
+    replay = Replay(released(tiny(path)), values["frames_uint8"])
+    blank = np.zeros((height, width, 3), np.uint8)
+    frames = (Frame(blank, t, float(t)) for t in range(len(values["frames_uint8"])))
+    result = annotate_video(replay, frames, tracks=TrackConfig.idol_released())
+    ours = {(track.label, round(track.score, 4)): track for track in result.tracks}
+    keys = [
+        (int(label), round(float(score), 4))
+        for label, score in zip(values["out_labels"], values["out_scores"], strict=True)
+    ]
+    assert sorted(ours) == sorted(keys)
+    for key, masks, shown in zip(keys, theirs, values["out_present"], strict=True):
+        track = ours[key]
+        assert [rle is not None for rle in track.segmentations] == shown.tolist()
+        # a pixel on a border may be decided the other way
+        assert (track_masks(track, result) != masks).sum() <= 2 * len(shown)
+
+
+@dataclass
+class Replay:
+    """Is a system that is shown recorded frames whatever it is asked about.
+
+    Attributes:
+        system: The real one; the frames have its test size.
+        frames: (T, 3, H, W) uint8, one after the other.
+    """
+
+    system: Idol
+    frames: Tensor
+    next_frame: int = 0
+
+    def segment(self, images: list[np.ndarray]) -> list[Instances]:
+        shown = self.frames[self.next_frame : self.next_frame + len(images)]
+        self.next_frame += len(images)
+        return self.system.segment([frame.permute(1, 2, 0).numpy() for frame in shown])
+
+    def new_associator(self) -> Associator:
+        return self.system.new_associator()
+
+    def input_size(self, height: int, width: int) -> InputSize:  # noqa: ARG002
+        return self.system.input_size(*self.frames.shape[2:])
+
+
+def released(system: Idol) -> Idol:
+    """The same weights with everything else as released, at the size of the recorded frames."""
+    config = system.config.model_copy(
+        update={
+            "selection": SelectionConfig.idol_released(),
+            "association": AssociationConfig.idol_released(),
+            "test_short_side": 72,
+        }
+    )
+    twin = Idol(config, system.num_classes)
+    twin.load_state_dict(system.state_dict())
+    return twin.eval()
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("path", VIDEOS, ids=lambda path: path.stem)
 @torch.no_grad()
 def test_frames_become_the_identities_of_the_release(path: Path) -> None:
     system, values = tiny(path), recorded(path)
     frames, sizes = padded(list(values["frames_uint8"]))
     output = system.segmentor(frames, sizes)
     embeddings = system.embedding_head(output.states[-1])
+    last = output.predictions
+    torch.testing.assert_close(last.class_logits[-1], values["pred_logits"], **CLOSE)
+    torch.testing.assert_close(last.boxes_cxcywh_norm[-1], values["pred_boxes"], **CLOSE)
+    torch.testing.assert_close(embeddings, values["pred_inst_embed"], **CLOSE)
     features = system.segmentor.mask_features(output)
     associator = Associator(AssociationConfig.idol_released())
     selection = SelectionConfig.idol_released()
@@ -281,9 +353,42 @@ def test_a_training_step_has_the_losses_and_gradients_of_the_release(
     total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
     torch.testing.assert_close(total, values["total_weighted"], atol=2e-4, rtol=2e-4)
     total.backward()
+    if not prefix:  # of the edge cases the norms are not recorded
+        assert_gradient_norms(system, path.parent / f"model_{path.stem.split('_')[-1]}.json")
     parameters = dict(system.named_parameters())
     for name in [name for name in values if name.startswith("grad_")]:
         found = [parameters[ours].grad for ours, _ in our_idol_names(name.removeprefix("grad_"))]
         gradient = torch.cat([torch.zeros_like(values[name]) if g is None else g for g in found])
         scale = max(1.0, float(values[name].abs().max()))
         torch.testing.assert_close(gradient / scale, values[name] / scale, atol=5e-4, rtol=0)
+
+
+def assert_gradient_norms(system: Idol, path: Path) -> None:
+    """Compares the norm of every parameter's gradient with what is recorded in a ``model_*.json``.
+
+    The authors keep q, k and v as one parameter, whose norm is that of ours together.
+    """
+    parameters = dict(system.named_parameters())
+    recorded_norms = json.loads(path.read_text())["train"]["grad_norms"]
+    seen = set()
+    for name, norm in recorded_norms.items():
+        ours = [target for target, _ in our_idol_names(name) or ()]
+        gradients = [parameters[target].grad for target in ours]
+        seen.update(ours)
+        if norm is None:  # frozen, or read by nothing
+            assert all(gradient is None for gradient in gradients), name
+        else:
+            together = torch.cat([g.flatten() for g in gradients if g is not None]).norm()
+            assert float(together) == pytest.approx(norm, rel=1e-4, abs=1e-6), name
+    learning = {name for name, weight in parameters.items() if weight.requires_grad}
+    assert learning <= seen
+
+
+def test_box_heads_that_are_stored_twice_must_be_alike() -> None:
+    weights = load_file(next(path.parent for path in FORWARD) / "idol_tiny_resnet.safetensors")
+    first = "detr.detr.bbox_embed.0.layers.0.weight"
+    second = first.replace("detr.detr.", "detr.detr.transformer.decoder.")
+    name, other = (first, second) if first in weights else (second, first)
+    system_of(weights | {other: weights[name]}, "twice.pth")
+    with pytest.raises(CheckpointError, match=f"twice.pth: .*{other} differs from its other copy"):
+        system_of(weights | {other: weights[name] + 1}, "twice.pth")

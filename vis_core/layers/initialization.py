@@ -1,0 +1,42 @@
+"""How layers start where torch's own start is not the authors'."""
+
+import math
+
+from torch import Tensor, nn
+
+
+def kaiming_uniform(module: nn.Module) -> None:
+    """Starts linear and convolution layers as detectron2's ``c2_xavier_fill``; biases are 0."""
+    for layer in _weighted(module):
+        nn.init.kaiming_uniform_(layer.weight, a=1)
+        _zero_bias(layer)
+
+
+def xavier_uniform(module: nn.Module) -> None:
+    """Starts linear and convolution layers by Glorot's rule; biases are 0."""
+    for layer in _weighted(module):
+        nn.init.xavier_uniform_(layer.weight)
+        _zero_bias(layer)
+
+
+def uniform_bias(layer: nn.Linear) -> None:
+    """Starts the bias of a linear layer as torch does: within one over the root of its inputs."""
+    bound = 1 / math.sqrt(layer.in_features)
+    nn.init.uniform_(layer.bias, -bound, bound)
+
+
+def stacked_xavier_uniform(*weights: Tensor) -> None:
+    """Starts (out, in) weights as one matrix, which torch's attention makes of q, k and v."""
+    rows = sum(len(weight) for weight in weights)
+    bound = math.sqrt(6 / (rows + weights[0].shape[1]))
+    for weight in weights:
+        nn.init.uniform_(weight, -bound, bound)
+
+
+def _weighted(module: nn.Module) -> list[nn.Linear | nn.Conv2d]:
+    return [layer for layer in module.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
+
+
+def _zero_bias(layer: nn.Linear | nn.Conv2d) -> None:
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
