@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= runs/demo
 DEMO_OPTIONS := $(if $(COCO),--coco "$(COCO)") $(if $(VIS),--vis "$(VIS)") $(if $(VIDEOS),--videos "$(VIDEOS)") $(if $(QUICK),--quick)
 
-.PHONY: demo test check install tiny-weights bench-eval bench-association clean
+.PHONY: demo test check install tiny-weights bench-eval bench-association bench-idol clean
 
 demo: install
 	$(BIN)/longtake demo --out "$(OUT)" $(DEMO_OPTIONS)
@@ -35,6 +35,9 @@ bench-eval: install
 
 bench-association: install
 	$(BIN)/python -m tests.benchmarks.bench_association
+
+bench-idol: install
+	$(BIN)/python -m tests.benchmarks.bench_idol
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
