@@ -1,13 +1,12 @@
 """``longtake annotate``: videos in, one annotation file for each out."""
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from vis_core.inference.settings import InferenceConfig
+from jobs.run_options import inference_config
 
 MAX_FAILED_EXIT = 3
 INTERRUPTED_EXIT = 130
@@ -31,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY=VALUE",
         help="change how videos are walked through: inference.chunk_frames=8; may be repeated",
+    )
+    parser.add_argument(
+        "--views",
+        metavar="LIST",
+        help="short sides in which each video is seen, the results being fused: 480,640,640+flip",
     )
     parser.add_argument("--max-frames", type=int, metavar="N", help="frames of each video")
     parser.add_argument("--workers", type=int, metavar="N", help="actors (default: one a core)")
@@ -68,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.registry import resolve_model
 
     archive = list_archive(args.videos)  # a wrong folder is said before a model is fetched
-    config = _inference_config(args.set)
+    views = [f"inference.views={json.dumps(args.views.split(','))}"] if args.views else []
+    config = inference_config([*views, *args.set])
     tracking_uri = args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     model = resolve_model(args.model, tracking_uri, args.model_cache)
     summary = annotate_archive(
@@ -90,25 +95,3 @@ def run(args: argparse.Namespace) -> int:
     if args.max_failed is not None and num_failed > args.max_failed:
         return MAX_FAILED_EXIT
     return 0
-
-
-def _inference_config(overrides: list[str]) -> "InferenceConfig":
-    """Applies overrides of the section ``inference``; a model brings the other sections along.
-
-    Raises:
-        ConfigError: If an override names another section or does not fit the schema.
-    """
-    from vis_core.errors import ConfigError
-    from vis_core.inference.settings import InferenceConfig
-
-    for override in overrides:
-        if not override.startswith("inference."):
-            raise ConfigError(
-                f"--set {override}: expected a key of inference.…; the model fixes the rest"
-            )
-    if not overrides:
-        return InferenceConfig()
-    from jobs.run_options import CONFIGS
-    from pipelines.config import load_run_config
-
-    return load_run_config(CONFIGS / "tiny.yaml", overrides).inference

@@ -23,6 +23,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "register": ("jobs.register", "put a model into the registry"),
     "annotate": ("jobs.annotate", "annotate an archive of videos"),
     "evaluate": ("jobs.evaluate", "score results against ground truth"),
+    "ablate": ("jobs.ablate", "run an ablation table of a paper and print it"),
+    "ensemble": ("jobs.ensemble", "fuse several results of the same videos into one"),
     "pack": ("jobs.pack", "pack results for a challenge server"),
     "report": ("jobs.report", "write the HTML page of a run"),
     "config": ("jobs.config", "print the resolved run file or its JSON schema"),

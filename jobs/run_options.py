@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipelines.config import RunConfig
     from pipelines.given_data import GivenData
+    from vis_core.inference.settings import InferenceConfig
 
 CONFIGS = Path(__file__).with_name("configs")
 
@@ -66,3 +67,24 @@ def given_data(args: argparse.Namespace) -> "GivenData":
     from pipelines.given_data import GivenData
 
     return GivenData(args.coco, args.vis, args.videos)
+
+
+def inference_config(overrides: list[str]) -> "InferenceConfig":
+    """Applies overrides of the section ``inference``; a model brings the other sections along.
+
+    Raises:
+        ConfigError: If an override names another section or does not fit the schema.
+    """
+    from vis_core.errors import ConfigError
+    from vis_core.inference.settings import InferenceConfig
+
+    for override in overrides:
+        if not override.startswith("inference."):
+            raise ConfigError(
+                f"--set {override}: expected a key of inference.…; the model fixes the rest"
+            )
+    if not overrides:
+        return InferenceConfig()
+    from pipelines.config import load_run_config
+
+    return load_run_config(CONFIGS / "tiny.yaml", overrides).inference

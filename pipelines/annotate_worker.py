@@ -19,7 +19,8 @@ from vis_core.formats.categories import Categories
 from vis_core.formats.rle import rle_area, rle_box_xywh
 from vis_core.formats.video import VideoReader, read_frames
 from vis_core.formats.video_files import shown_name
-from vis_core.inference.online import FrameSystem, annotate_video
+from vis_core.inference.frame_system import FrameSystem
+from vis_core.inference.online import annotate_views
 from vis_core.inference.settings import InferenceConfig
 from vis_core.structures import Frame, Track, VideoResult
 
@@ -86,12 +87,8 @@ class VideoAnnotator:
                     path, max_frames=job.max_frames, limits=job.config.decoding
                 ) as reader:
                     times_s: list[float] = []
-                    result = annotate_video(
-                        self._system,
-                        self._counted(reader, times_s),
-                        job.config.chunk_frames,
-                        tracks=job.config.tracks,
-                    )
+                    frames = self._counted(reader, times_s)
+                    result = annotate_views(self._system, frames, job.config)
             except VideoDecodeError as error:
                 reason = str(error).removeprefix(f"{shown_name(path)}: ")
                 return job.ledger.fail(video, "failed", reason)

@@ -18,7 +18,7 @@ from vis_core.formats.youtube_vis import (
     result_entries,
     write_results,
 )
-from vis_core.inference.online import annotate_video
+from vis_core.inference.online import annotate_views
 from vis_core.inference.settings import InferenceConfig
 from vis_core.progress import Progress
 from vis_core.structures import Frame
@@ -107,12 +107,7 @@ def _annotate(
 ) -> list[dict[str, Any]]:
     """Annotates one video in a Ray worker; the model is loaded once a worker."""
     system = loaded_system(model_folder)
-    result = annotate_video(
-        system,
-        frames_of(record, frames),
-        inference.chunk_frames,
-        tracks=inference.tracks,
-    )
+    result = annotate_views(system, frames_of(record, frames), inference)
     return result_entries(result, record.video_id, categories)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vis_core.association.settings import AssociationConfig
+from vis_core.association.settings import NAMED_ASSOCIATIONS, AssociationConfig
 from vis_core.criterion.settings import TransportConfig
 from vis_core.segmentors.settings import (
     DeformableDetrSettings,
@@ -67,7 +67,8 @@ class BaseSystemConfig(BaseModel):
     """What all systems have in common.
 
     A section that a run file states in part is filled with the defaults of its system; without that
-    it would be filled with those of the section's class, which are CTVIS's.
+    it would be filled with those of the section's class, which are CTVIS's. Association may also be
+    the name of one (``NAMED_ASSOCIATIONS``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,7 +83,13 @@ class BaseSystemConfig(BaseModel):
     def _fill_sections_stated_in_part(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
-        filled = {}
+        filled: dict[str, Any] = {}
+        named = values.get("association")
+        if isinstance(named, str):
+            if named not in NAMED_ASSOCIATIONS:
+                known = ", ".join(NAMED_ASSOCIATIONS)
+                raise ValueError(f"association {named!r}: expected a section or one of {known}")
+            filled["association"] = NAMED_ASSOCIATIONS[named]().model_dump(mode="json")
         for name in ("association", "selection"):
             if isinstance(values.get(name), Mapping):
                 own = cls.model_fields[name].get_default(call_default_factory=True)

@@ -1,5 +1,6 @@
 """What association can be told. Imports no torch: the schema of a run is read early."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -127,6 +128,11 @@ class AssociationConfig(BaseModel):
         )
 
     @classmethod
+    def embeddings(cls) -> "AssociationConfig":
+        """Gives IDOL's association without its past, "embeddings" in IDOL's Tables 6 and 7."""
+        return cls(memory="latest", new_track_score=0.2, history_length=1)
+
+    @classmethod
     def multi_cues(cls) -> "AssociationConfig":
         """Gives the association of MaskTrack R-CNN, "multi-cues" in IDOL's Tables 6 and 7."""
         return cls(
@@ -137,3 +143,15 @@ class AssociationConfig(BaseModel):
             history_length=1,
             max_unseen_frames=19,
         )
+
+
+# what a run file may call a whole section of association by
+NAMED_ASSOCIATIONS: dict[str, Callable[[], AssociationConfig]] = {
+    "ctvis": AssociationConfig,
+    "ctvis_released": AssociationConfig.ctvis_released,
+    "minvis": AssociationConfig.minvis,
+    "idol": AssociationConfig.idol,
+    "idol_released": AssociationConfig.idol_released,
+    "embeddings": AssociationConfig.embeddings,
+    "multi_cues": AssociationConfig.multi_cues,
+}

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from vis_core.evaluation.column_masks import (
+from vis_core.formats.categories import Categories
+from vis_core.formats.column_masks import (
     ColumnMasks,
     FaultyRunsError,
     joined_masks,
     masks_of_videos,
 )
-from vis_core.formats.categories import Categories
 from vis_core.formats.defects import Defects
 from vis_core.formats.json_stream import NotStreamableError, stream_objects
 from vis_core.formats.result_checks import check_entries, check_results

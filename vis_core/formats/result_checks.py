@@ -83,7 +83,7 @@ def entries_alone(path: Path, defects: Defects) -> list[dict[str, Any]]:
         masks: Any = entry.get("segmentations") if isinstance(entry, dict) else None
         video_id: Any = entry.get("video_id") if isinstance(masks, list) else None
         if is_id(video_id) and (video_id not in videos or not videos[video_id].height):
-            height, width = _first_size(masks) or (0, 0)
+            height, width = first_size(masks) or (0, 0)
             videos[video_id] = VideoEntry(height, width, ("",) * len(masks))
     classes = {
         entry["category_id"]
@@ -94,7 +94,7 @@ def entries_alone(path: Path, defects: Defects) -> list[dict[str, Any]]:
     return check_results(path, videos, Categories(tuple(sorted(classes)), names), defects)
 
 
-def _first_size(masks: list[Any]) -> tuple[int, int] | None:
+def first_size(masks: list[Any]) -> tuple[int, int] | None:
     """The size of the first RLE with a bearable one."""
     for mask in masks:
         size = mask.get("size") if isinstance(mask, dict) else None

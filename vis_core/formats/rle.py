@@ -127,6 +127,21 @@ def checked_to_rle(segmentation: Any, height: int, width: int) -> Rle:
     return {"size": [height, width], "counts": text}
 
 
+def counts_of_runs(starts: np.ndarray, stops: np.ndarray, size: tuple[int, int]) -> str:
+    """Writes foreground runs of one mask of (H, W) pixels as compressed counts.
+
+    Args:
+        starts: (R,) ascending places, down the columns, at which a run begins; R at least 1.
+        stops: (R,) where it ends (exclusive), before the next begins.
+        size: Height and width.
+    """
+    pixels = size[0] * size[1]
+    places = np.concatenate([[0], np.stack([starts, stops], axis=1).ravel(), [pixels]])
+    runs = {"size": list(size), "counts": np.diff(places).tolist()}
+    counts: str = coco_mask.frPyObjects(runs, *size)["counts"].decode("ascii")
+    return counts
+
+
 def segmentation_fault(segmentation: object, height: int, width: int) -> str | None:
     """Says in words what is wrong with a segmentation; None if nothing."""
     if isinstance(segmentation, list):

@@ -1,11 +1,13 @@
 """What the annotation of a video can be told. Imports no torch: a run file is read early."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from vis_core.formats.video_files import DecodeLimits
+from vis_core.inference.fusion_settings import FusionConfig
 
+ViewName = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]{1,3}(\+flip)?|flip)$")]
 _SECTION = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -137,6 +139,15 @@ class InferenceConfig(BaseModel):
         ge=1,
         description="Frames that go through the network at once; the result does not depend on it,"
         " memory does.",
+    )
+    views: tuple[ViewName, ...] = Field(
+        default=(),
+        description="Short sides in which a video is seen, the results being fused: 480, 640+flip,"
+        " or flip for the model's own size mirrored (2nd place 3.1: 480, 640, 800). None: the"
+        " model's own size alone.",
+    )
+    fusion: FusionConfig = Field(
+        default_factory=FusionConfig, description="How the results of several views become one."
     )
     tracks: TrackConfig = Field(default_factory=TrackConfig)
     decoding: DecodeLimits = Field(default_factory=DecodeLimits)

@@ -1,6 +1,7 @@
 """What every system offers: losses of clips, instances of images, an associator of its kind."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -21,6 +22,8 @@ class System(nn.Module, ABC):
 
     config: BaseSystemConfig
     num_classes: int
+    # how the names of the backbone's parameters begin; they learn at a rate of their own
+    backbone_prefix: ClassVar[str]
 
     @abstractmethod
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
@@ -61,11 +64,6 @@ class System(nn.Module, ABC):
         frames = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
         sizes = torch.tensor([shape[::-1]], device=self.device)
         return frames, sizes.expand(len(images), 2)
-
-    @property
-    @abstractmethod
-    def backbone_prefix(self) -> str:
-        """How the names of the backbone's parameters begin; they learn at a rate of their own."""
 
     @property
     @abstractmethod

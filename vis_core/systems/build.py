@@ -123,13 +123,25 @@ def taken_weights(config: AnySystemConfig, folder: Path) -> tuple[int, int]:
     Raises:
         CheckpointError: As ``start_from``.
     """
-    found = read_weights(folder / WEIGHTS_FILE)
     with torch.device("meta"):
-        wanted = build_system(config, len(read_categories(folder))).state_dict()
+        system = build_system(config, len(read_categories(folder)))
+    found = _with_backbone(read_weights(folder / WEIGHTS_FILE), system)
+    wanted = system.state_dict()
     fitting = [name for name, tensor in found.items() if _fits(wanted, name, tensor)]
     if not fitting:
         raise CheckpointError(f"{folder / WEIGHTS_FILE}: no tensor fits this system")
     return len(fitting), len(wanted)
+
+
+def _with_backbone(weights: dict[str, Tensor], system: System) -> dict[str, Tensor]:
+    """Gives the backbone of any system the names that it has in this one."""
+    renamed = {}
+    for name, tensor in weights.items():
+        for prefix in {kind.backbone_prefix for kind in (Ctvis, Minvis, Idol)}:
+            if name.startswith(prefix):
+                name = system.backbone_prefix + name.removeprefix(prefix)
+        renamed[name] = tensor
+    return renamed
 
 
 def _fits(wanted: dict[str, Tensor], name: str, tensor: Tensor) -> bool:
@@ -145,6 +157,8 @@ def start_from(
 ) -> tuple[list[str], list[str]]:
     """Loads what fits from another model folder: the start of a training stage.
 
+    The folder may be of another system: their backbones are alike.
+
     Class heads of other categories keep their random weights, except the rows of classes with the
     same name (a class is what it is called).
 
@@ -159,7 +173,7 @@ def start_from(
     Raises:
         CheckpointError: Nothing fits at all.
     """
-    found = read_weights(folder / WEIGHTS_FILE)
+    found = _with_backbone(read_weights(folder / WEIGHTS_FILE), system)
     wanted = system.state_dict()
     taken = {name: tensor for name, tensor in found.items() if _fits(wanted, name, tensor)}
     old_names = read_categories(folder).names

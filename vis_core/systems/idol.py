@@ -27,6 +27,7 @@ class Idol(System):
     """Is a Deformable DETR with an embedding head, trained on key and reference frames."""
 
     config: IdolConfig
+    backbone_prefix = "segmentor.network.backbone.model."
 
     def __init__(self, config: IdolConfig, num_classes: int) -> None:
         super().__init__()
@@ -60,11 +61,6 @@ class Idol(System):
     def loss_weights(self) -> dict[str, float]:
         """The weights of IDOL Eq. 2."""
         return self.config.loss_weights.model_dump(by_alias=True)
-
-    @property
-    def backbone_prefix(self) -> str:
-        """Where transformers keeps the backbone of a Deformable DETR."""
-        return "segmentor.network.backbone."
 
     @torch.no_grad()
     def segment(self, images: list[np.ndarray]) -> list[Instances]:

@@ -15,6 +15,7 @@ class QuerySystem(System):
     """Runs a Mask2Former over frames; what an embedding is, the paper's system says."""
 
     config: QuerySystemConfig
+    backbone_prefix = "segmentor.network.model.pixel_level_module.encoder."
 
     def __init__(self, config: QuerySystemConfig, num_classes: int) -> None:
         super().__init__()
@@ -37,11 +38,6 @@ class QuerySystem(System):
             return []
         output = self.segmentor(*self.input_frames(images))
         return [self._frame_instances(output, row) for row in range(len(images))]
-
-    @property
-    def backbone_prefix(self) -> str:
-        """Where transformers keeps the backbone of a Mask2Former."""
-        return "segmentor.network.model.pixel_level_module.encoder."
 
     def _frame_instances(self, output: SegmentorOutput, row: int) -> Instances:
         class_logits = output.predictions.class_logits[-1, row]

@@ -6,11 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from tests.vis_core.inference.toy import ToySystem, square_frames
-from vis_core.errors import VideoDecodeError
+from vis_core.clips.scenes import render_scene
+from vis_core.clips.settings import SceneSettings
+from vis_core.config import tiny_minvis
+from vis_core.errors import ConfigError, VideoDecodeError
 from vis_core.formats.rle import decode_rle
-from vis_core.inference.online import annotate_video
+from vis_core.geometry.masks import InputSize
+from vis_core.inference.online import annotate_video, annotate_views
+from vis_core.inference.settings import InferenceConfig
+from vis_core.inference.views import View
+from vis_core.structures import Frame
+from vis_core.systems.build import build_system
 
 
 def test_tracks_follow_the_squares():
@@ -68,3 +77,42 @@ def test_memory_grows_by_run_lengths_only():
     # One mask of bool is 36 kB here: kept pixels would cost 290 MB over these frames.
     annotate_video(ToySystem(), square_frames(2401, 160, 224), on_frame=note)
     assert sizes[2400] - sizes[400] < 8 * 2**20
+
+
+def test_views_are_named_apart_and_fused_into_what_one_view_gives() -> None:
+    """The toy sees its square wherever it is, so mirrored frames give the same result."""
+    alone = annotate_video(ToySystem(), square_frames(10))
+    config = InferenceConfig(views=("flip",))
+    assert annotate_views(ToySystem(), square_frames(10), InferenceConfig()) == alone
+    mirrored = annotate_views(ToySystem(), square_frames(10), config)
+    assert [t.segmentations for t in mirrored.tracks] == [t.segmentations for t in alone.tracks]
+
+
+def test_a_view_of_another_size_needs_a_system_that_has_one() -> None:
+    with pytest.raises(ConfigError, match="inference.views: 640 names a size"):
+        annotate_views(ToySystem(), square_frames(2), InferenceConfig(views=("640+flip",)))
+
+
+@pytest.mark.parametrize("view", ["", "0", "x", "640+", "640flip", "+flip", "640+flop"])
+def test_what_is_no_view_is_refused(view: str) -> None:
+    with pytest.raises(ValidationError, match="views"):
+        InferenceConfig(views=(view,))
+
+
+@pytest.mark.slow
+def test_real_views_share_the_weights_and_see_other_sizes() -> None:
+    system = build_system(tiny_minvis(), 2).eval()
+    view = View.parse("160+flip")
+    seen = view.seen_by(system)
+    assert view == View(160, flip=True)
+    assert seen.input_size(128, 192) == InputSize(160, 240, 160, 256)
+    assert system.input_size(128, 192) == InputSize(128, 192, 128, 192)
+    assert next(seen.parameters()) is next(system.parameters())
+    clip = render_scene(SceneSettings(), 3, 5)
+    frames = [Frame(image, t, float(t)) for t, image in enumerate(clip.images)]
+    config = InferenceConfig(views=("128", "160", "128+flip"))
+    result = annotate_views(system, iter(frames), config)
+    assert 0 < len(result.tracks) <= 100
+    assert result == annotate_views(
+        system, iter(frames), InferenceConfig(views=("128+flip", "128", "160"))
+    )

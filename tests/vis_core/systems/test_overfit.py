@@ -16,7 +16,7 @@ from vis_core.clips.settings import SceneSettings
 from vis_core.config import CtvisConfig, IdolLossWeights, tiny_idol, tiny_minvis
 from vis_core.structures import Clip, ClipBatch
 from vis_core.systems.base import System
-from vis_core.systems.build import read_weights, start_from
+from vis_core.systems.build import start_from
 from vis_core.systems.ctvis import Ctvis
 from vis_core.systems.idol import Idol
 
@@ -77,7 +77,7 @@ def test_idol_learns_two_clips_by_heart() -> None:
         update={"loss_weights": IdolLossWeights.released(), "test_short_side": settings.height}
     )
     system = Idol(config, len(CLASS_NAMES))
-    start_with_shipped_backbone(system)
+    start_from(system, WEIGHTS, CATEGORIES)  # of a Mask2Former: its backbone
     learn(system, pairs(clips), steps=330, rate=2e-3)
     assert (after := video_ap(system, clips)) >= 0.9, f"video AP {after:.3f}"
 
@@ -94,18 +94,3 @@ def pairs(clips: list[Clip]) -> Iterator[ClipBatch]:
                         for clip in clips
                     ]
                 )
-
-
-def start_with_shipped_backbone(system: Idol) -> None:
-    """Takes over the ResNet of the shipped Mask2Former; all else starts anew."""
-    shipped = "segmentor.network.model.pixel_level_module.encoder."
-    ours = system.backbone_prefix + "model."
-    weights = {
-        name.replace(shipped, ours): weight
-        for name, weight in read_weights(WEIGHTS / "weights.safetensors").items()
-        if name.startswith(shipped)
-    }
-    own = system.state_dict()
-    taken = {name: weight for name, weight in weights.items() if name in own}
-    assert len(taken) > 70
-    system.load_state_dict(own | taken)

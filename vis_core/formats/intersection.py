@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vis_core.evaluation.column_masks import ColumnMasks, half_of
+from vis_core.formats.column_masks import ColumnMasks, half_of
 
 
 def intersections(

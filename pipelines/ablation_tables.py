@@ -1,0 +1,69 @@
+"""The ablation tables of the papers, as changes of a run file. Imports nothing heavy."""
+
+from dataclasses import dataclass
+
+Overrides = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AblationRow:
+    """Is one row: what is trained, and what is changed when the trained model annotates.
+
+    Attributes:
+        name: As the paper calls it.
+        training: ``dotted.key=value`` changes of the run file; rows with equal ones share a model.
+        inference: Changes of the section ``system`` with the same weights.
+    """
+
+    name: str
+    training: Overrides = ()
+    inference: Overrides = ()
+
+
+@dataclass(frozen=True)
+class AblationTable:
+    """Is a table of a paper.
+
+    Attributes:
+        title: What it is and where it stands.
+        preset: The run file that its rows change.
+        rows: In the order of the paper.
+        scenes: Changes that all rows have, for scenes like those of the paper's data set.
+        note: What of the paper's table is not here.
+    """
+
+    title: str
+    preset: str
+    rows: tuple[AblationRow, ...]
+    scenes: Overrides = ()
+    note: str = ""
+
+
+_IOU = ("system.matching.selection=iou",)
+_OT = ("system.matching.selection=transport",)
+_MULTI_CUES = ("system.association=multi_cues",)
+_EMBEDDINGS = ("system.association=embeddings",)
+_TEMPORAL = ("system.association=idol",)
+_IDOL_ROWS = (
+    AblationRow("contrastive, multi-cues", _IOU, _MULTI_CUES),
+    AblationRow("contrastive, embeddings", _IOU, _EMBEDDINGS),
+    AblationRow("contrastive + OT, embeddings", _OT, _EMBEDDINGS),
+    AblationRow("contrastive + OT, embeddings, temporal", _OT, _TEMPORAL),
+)
+_NO_ID_HEAD = "the rows of the ID head, which no released code has, are left out"
+
+TABLES: dict[str, AblationTable] = {
+    "idol_6": AblationTable(
+        "IDOL Table 6: contrastive learning and inference (YouTube-VIS)",
+        "idol_tiny",
+        _IDOL_ROWS,
+        note=_NO_ID_HEAD,
+    ),
+    "idol_7": AblationTable(
+        "IDOL Table 7: the same on crowded scenes (OVIS)",
+        "idol_tiny",
+        _IDOL_ROWS,
+        scenes=("synthetic.scene.min_objects=5", "synthetic.scene.max_objects=8"),
+        note=_NO_ID_HEAD,
+    ),
+}

@@ -1,0 +1,35 @@
+"""The backbone of one system is a start for another."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vis_core.config import AnySystemConfig, CtvisConfig, tiny_idol, tiny_minvis, tiny_segmentor
+from vis_core.formats.categories import numbered
+from vis_core.systems.build import build_system, save_system, start_from, taken_weights
+
+CATEGORIES = numbered(("a", "b"))
+CONFIGS: dict[str, AnySystemConfig] = {
+    "idol": tiny_idol(),
+    "minvis": tiny_minvis(),
+    "ctvis": CtvisConfig(segmentor=tiny_segmentor()),
+}
+
+
+@pytest.mark.parametrize("source, target", [("idol", "ctvis"), ("minvis", "idol")])
+def test_a_backbone_goes_from_system_to_system(source: str, target: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    given = build_system(CONFIGS[source], 2)
+    save_system(tmp_path, given, CATEGORIES)
+    system = build_system(CONFIGS[target], 2)
+    random, _ = start_from(system, tmp_path, CATEGORIES)
+    left = {name.rpartition(".")[2] for name in random if name.startswith(system.backbone_prefix)}
+    assert left <= {"num_batches_tracked"}  # a frozen norm does not count
+    theirs = given.state_dict()
+    for name, tensor in system.state_dict().items():
+        if name.startswith(system.backbone_prefix) and not name.endswith("num_batches_tracked"):
+            place = given.backbone_prefix + name.removeprefix(system.backbone_prefix)
+            assert torch.equal(tensor, theirs[place]), name
+    fitting, _ = taken_weights(CONFIGS[target], tmp_path)
+    assert fitting == len(system.state_dict()) - len(random)

@@ -1,0 +1,29 @@
+"""What of a system the walk through a video needs."""
+
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from vis_core.geometry.masks import InputSize
+from vis_core.structures import Instances
+
+
+class InstanceNamer(Protocol):
+    """Gives the instances of one frame after the other their track ids."""
+
+    def step(self, instances: Instances) -> tuple[Instances, Tensor]:
+        """Names the instances of the next frame; returns those with a track and their ids."""
+
+
+class FrameSystem(Protocol):
+    """Is what of a system the walk needs."""
+
+    def segment(self, images: list[np.ndarray]) -> list[Instances]:
+        """Finds the instances of each image (H, W, 3)."""
+
+    def new_associator(self) -> InstanceNamer:
+        """Starts a video: an associator without a past."""
+
+    def input_size(self, height: int, width: int) -> InputSize:
+        """Says how an image of this size is resized and padded."""

@@ -1,0 +1,50 @@
+"""Tracks of a video in flat arrays, as they grow while it runs and as several results are fused."""
+
+import hashlib
+from array import array
+from dataclasses import dataclass
+
+from vis_core.formats.packed_masks import PackedMasks
+from vis_core.structures import Track
+
+
+@dataclass(frozen=True)
+class PackedTrack:
+    """Is one track of one result.
+
+    Attributes:
+        label: Class index or id.
+        score: In [0, 1].
+        masks: Of the frames in which it shows a pixel.
+        track_id: Its identity in its result; None where a file states none.
+        frame_scores: Its confidence in each frame of ``masks``; None where a file states none.
+    """
+
+    label: int
+    score: float
+    masks: PackedMasks
+    track_id: int | None = None
+    frame_scores: "array[float] | None" = None
+
+    def order(self) -> tuple[float, int, bytes]:
+        """Gives a key that depends on the content alone: better tracks come first."""
+        digest = hashlib.blake2b(self.masks.frame_indices.tobytes(), digest_size=16)
+        digest.update(self.masks.counts)
+        return -self.score, self.label, digest.digest()
+
+
+def pack_track(track: Track) -> PackedTrack:
+    """Packs a track of a result."""
+    scores = [score for score in track.frame_scores if score is not None]
+    masks = PackedMasks.of(track.segmentations)
+    return PackedTrack(track.label, track.score, masks, track.track_id, array("d", scores))
+
+
+def unpack_track(track: PackedTrack, size: tuple[int, int], num_frames: int) -> Track:
+    """Makes the track of a result; ``track`` has an id and scores of its frames."""
+    assert track.track_id is not None and track.frame_scores is not None
+    frame_scores: list[float | None] = [None] * num_frames
+    for frame, score in zip(track.masks.frame_indices, track.frame_scores, strict=True):
+        frame_scores[frame] = score
+    segmentations = track.masks.segmentations(size, num_frames)
+    return Track(track.track_id, track.label, track.score, segmentations, frame_scores)
