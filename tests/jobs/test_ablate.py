@@ -20,9 +20,7 @@ SMALL = {
     "synthetic.test_videos": 2,
     "synthetic.archive_videos": 1,
     "synthetic.video_frames": 4,
-    "stages.0.steps": 2,
-    "stages.1.steps": 2,
-    "stages.2.steps": 2,
+    "stages": "[{name: videos, clips: videos, clip_frames: 2, steps: 2, batch_size: 2}]",
 }
 
 
