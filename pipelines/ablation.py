@@ -6,7 +6,6 @@
 What is finished is left alone, so the same command goes on after it was stopped.
 """
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from typing import Any
 
 from pipelines.ablation_tables import AblationRow, AblationTable
 from pipelines.config import RunConfig, digest, load_run_config
-from pipelines.evaluate import LabelledVideos, score_model
+from pipelines.ensemble import fuse_files
+from pipelines.evaluate import LabelledVideos, evaluate_file, score_model
 from pipelines.given_data import GivenData
 from pipelines.run_data import RunData
 from pipelines.whole_run import Run, make_pseudo_videos, open_run, prepare, train
@@ -86,16 +86,20 @@ def run_ablation(job: AblationJob) -> list[RowScores]:
     Returns:
         The rows in the order of the table; they are written to ``table.json`` and ``table.md``.
     """
-    trainings = {row.training for row in job.table.rows}
+    trainings = {row.training for row in job.table.rows if not row.fused}
     scores: dict[str, list[dict[str, float]]] = {row.name: [] for row in job.table.rows}
     with Progress(len(job.seeds) * len(trainings), "trainings", "ablation") as progress:
         for seed in job.seeds:
-            trained: dict[tuple[str, ...], tuple[Run, RunData, Path]] = {}
+            trained: dict[tuple[str, ...], _Trained] = {}
+            results: dict[str, Path] = {}
             for row in job.table.rows:
-                if row.training not in trained:
+                if not row.fused and row.training not in trained:
                     trained[row.training] = _train(job, row, seed)
                     progress.update(1)
-                scores[row.name].append(_score(job, row, seed, *trained[row.training]))
+                model = next(iter(trained.values())) if row.fused else trained[row.training]
+                results[row.name] = _result(job, row, seed, model, results)
+                found = evaluate_file(model.data.videos.test, results[row.name])
+                scores[row.name].append(found)
     rows = [RowScores(name, tuple(found)) for name, found in scores.items()]
     _write(job, rows)
     return rows
@@ -115,30 +119,43 @@ def markdown(table: AblationTable, rows: Sequence[RowScores], seeds: Sequence[in
     return "\n".join([*lines, *(["", table.note] if table.note else []), ""])
 
 
-def _train(job: AblationJob, row: AblationRow, seed: int) -> tuple[Run, RunData, Path]:
+@dataclass(frozen=True)
+class _Trained:
+    """Is a finished training: its run, its data and the model of its last stage."""
+
+    run: Run
+    data: RunData
+    model: Path
+
+
+def _train(job: AblationJob, row: AblationRow, seed: int) -> _Trained:
     """Trains the stages of a row; a training of equal settings is found finished."""
     config = job.config(row, seed, inference=False)
     run = Run(job.out / f"seed_{seed}" / _folder_name(row.training), config, job.given)
     open_run(run)
     data = prepare(run)
     stages = train(run, data, make_pseudo_videos(run, data))
-    return run, data, stages[-1].model
+    return _Trained(run, data, stages[-1].model)
 
 
-def _score(
-    job: AblationJob, row: AblationRow, seed: int, run: Run, data: RunData, model: Path
-) -> dict[str, float]:
-    """Annotates the test videos with the row's settings and scores them."""
+def _result(
+    job: AblationJob, row: AblationRow, seed: int, trained: _Trained, earlier: dict[str, Path]
+) -> Path:
+    """Annotates the test videos with a row's settings, or fuses results; gives the results file."""
     config = job.config(row, seed, inference=True)
+    if row.fused:
+        fused = job.out / f"seed_{seed}" / f"fused-{digest(row.fused)}.json"
+        fuse_files([earlier[name] for name in row.fused], fused, config.inference.fusion)
+        return fused
     name = digest(config.system, config.inference)
-    out = run.folder / "evaluation" / name
+    out = trained.run.folder / "evaluation" / name
     finished = out / "row.json"
     if not finished.is_file():
-        changed = run.folder / "models" / name
-        _save_changed(model, changed, config.system)
-        videos = LabelledVideos(data.videos.test, data.videos.frames)
+        changed = trained.run.folder / "models" / name
+        _save_changed(trained.model, changed, config.system)
+        videos = LabelledVideos(trained.data.videos.test, trained.data.videos.frames)
         write_json(finished, score_model(changed, videos, out, config.inference, row.name))
-    return dict(json.loads(finished.read_text()))
+    return out / "results.json"
 
 
 def _folder_name(training: tuple[str, ...]) -> str:
@@ -155,7 +172,7 @@ def _folder_name(training: tuple[str, ...]) -> str:
 def _save_changed(model: Path, out: Path, config: AnySystemConfig) -> None:
     """Writes a model folder with the same weights and other settings."""
     system: Any = load_system(model)
-    system.config = config
+    system.config = config.for_inference()
     save_system(out, system, read_categories(model))
 
 

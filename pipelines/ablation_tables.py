@@ -12,12 +12,15 @@ class AblationRow:
     Attributes:
         name: As the paper calls it.
         training: ``dotted.key=value`` changes of the run file; rows with equal ones share a model.
-        inference: Changes of the section ``system`` with the same weights.
+        inference: Changes of ``system`` or ``inference`` with the same weights.
+        fused: Names of earlier rows whose results are fused into this one, if any; it then trains
+            nothing.
     """
 
     name: str
     training: Overrides = ()
     inference: Overrides = ()
+    fused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,10 @@ _IDOL_ROWS = (
     AblationRow("contrastive + OT, embeddings", _OT, _EMBEDDINGS),
     AblationRow("contrastive + OT, embeddings, temporal", _OT, _TEMPORAL),
 )
+_QUALITY = ("system.quality={}",)
+_BOUNDARY = (*_QUALITY, "system.boundary={}")
+_NO_PAIRS = ("stages.1.name=more_images", "stages.1.clips=images")
+_SCALES = ('inference.views=["128", "160", "192"]',)
 _NO_ID_HEAD = "the rows of the ID head, which no released code has, are left out"
 
 TABLES: dict[str, AblationTable] = {
@@ -65,5 +72,29 @@ TABLES: dict[str, AblationTable] = {
         _IDOL_ROWS,
         scenes=("synthetic.scene.min_objects=5", "synthetic.scene.max_objects=8"),
         note=_NO_ID_HEAD,
+    ),
+    "winner_1": AblationTable(
+        "1st place Table 2: quality module, boundary branch, ensemble",
+        "idol_tiny",
+        (
+            AblationRow("baseline"),
+            AblationRow("+ quality", _QUALITY),
+            AblationRow("+ boundary", _BOUNDARY),
+            AblationRow("+ ensemble", fused=("baseline", "+ quality", "+ boundary")),
+        ),
+        note="the report does not say which models its ensemble joins; here the three rows above",
+    ),
+    "winner_2": AblationTable(
+        "2nd place Table 2: pseudo pairs, several scales, ensemble",
+        "idol_tiny",
+        (
+            AblationRow("baseline", _NO_PAIRS),
+            AblationRow("+ pseudo pairs"),
+            AblationRow("+ multi-scale", (), _SCALES),
+            AblationRow("other model", ("system.segmentor.decoder_layers=4",), _SCALES),
+            AblationRow("+ multi-model", fused=("+ multi-scale", "other model")),
+        ),
+        note="instead of pairs the baseline sees still images for as many steps; the other model "
+        "has a decoder of four layers where the report has another backbone (ConvNeXt-L)",
     ),
 }

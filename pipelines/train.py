@@ -83,7 +83,7 @@ def run_stage(job: StageJob, plan: BatchPlan, storage: Path, model_folder: Path)
     if result.checkpoint is None:
         raise CheckpointError(f"{storage}: stage {job.stage.name} ended without a checkpoint")
     with result.checkpoint.as_directory() as folder:
-        trained = load_system(Path(folder))
+        trained = load_system(Path(folder), for_training=True)
     save_system(model_folder, trained, job.categories)
 
 

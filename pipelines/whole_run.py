@@ -185,7 +185,7 @@ def sweep(run: Run, data: RunData, trained: Path) -> dict[str, Any]:
         job = SweepJob(run.config.system, run.config.inference, videos, cache)
         summary = sweep_thresholds(job, run.config, run.folder / "sweep")
         system: Any = load_system(trained)
-        system.config = with_thresholds(run.config.system, summary["best"])
+        system.config = with_thresholds(run.config.system, summary["best"]).for_inference()
         save_system(final, system, read_categories(trained))
     summary = json.loads(table.read_text())
     return dict(summary)

@@ -5,12 +5,12 @@ Reading files and command lines is ``pipelines/config.py``.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vis_core.association.settings import NAMED_ASSOCIATIONS, AssociationConfig
-from vis_core.criterion.settings import TransportConfig
+from vis_core.criterion.settings import BoundaryConfig, QualityConfig, TransportConfig
 from vis_core.segmentors.settings import (
     DeformableDetrSettings,
     Mask2FormerSettings,
@@ -78,6 +78,10 @@ class BaseSystemConfig(BaseModel):
     test_short_side: int = Field(480, ge=32, description="Pixels at test (CTVIS 4: 480).")
     test_max_long_side: int = Field(1333, ge=32, description="Pixels at test (released CTVIS).")
 
+    def for_inference(self) -> Self:
+        """Gives the config without the parts that only training uses; most systems have none."""
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _fill_sections_stated_in_part(cls, values: Any) -> Any:
@@ -133,10 +137,20 @@ class IdolConfig(BaseSystemConfig):
     association: AssociationConfig = Field(default_factory=AssociationConfig.idol)
     loss_weights: IdolLossWeights = Field(default_factory=IdolLossWeights)
     matching: TransportConfig = Field(default_factory=TransportConfig)
+    boundary: BoundaryConfig | None = Field(
+        None, description="Boundary branch, in training only (1st place 2.2)."
+    )
+    quality: QualityConfig | None = Field(
+        None, description="Quality assessment module, in training only (1st place 2.3)."
+    )
     embedding_width: int = Field(256, ge=8, description="C of the embedding head (released IDOL).")
     test_short_side: int = Field(
         360, ge=32, description="Pixels at test (IDOL 4.1: 360; released 480, OVIS 720)."
     )
+
+    def for_inference(self) -> Self:
+        """Leaves out the parts that only training uses."""
+        return self.model_copy(update={"boundary": None, "quality": None})
 
 
 AnySystemConfig = CtvisConfig | MinvisConfig | IdolConfig

@@ -136,7 +136,7 @@ def _mask_losses(
     height, width = logits.shape[1:]
     truth = torch.cat(
         [
-            _sampled_masks(target.masks, height, width)[matching.instances]
+            sampled_masks(target.masks, height, width)[matching.instances]
             for matching, target in zip(matched, targets, strict=True)
         ]
     ).flatten(1)
@@ -149,7 +149,7 @@ def _mask_losses(
     }
 
 
-def _sampled_masks(masks: Tensor, height: int, width: int) -> Tensor:
+def sampled_masks(masks: Tensor, height: int, width: int) -> Tensor:
     """Takes the middle pixel of every cell of (G, H, W) masks, padded to (G, height, width)."""
     start = MASK_STRIDE // 2
     sampled = masks[:, start::MASK_STRIDE, start::MASK_STRIDE].float()

@@ -57,3 +57,27 @@ class TransportConfig(BaseModel):
     negative_iou: float = Field(
         0.3, ge=0, le=1, description="Box IoU below which the ablation has negatives (IDOL A.2)."
     )
+
+
+class BoundaryConfig(BaseModel):
+    """Adds the boundary branch of the 1st place of the long-video challenge (2.2) to training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weight: float = Field(1.0, ge=0, description="Of the loss (not printed; GSFM has 0.05).")
+    threshold: float = Field(
+        0.1, ge=0, lt=8, description="T_b on the Laplacian (not printed; BMask R-CNN has 0.1)."
+    )
+    dice: Literal["squared", "plain"] = Field(
+        "squared",
+        description="Denominator of the dice loss: squares as printed (1st place Eq. 2), or plain "
+        "sums as in BMask R-CNN and GSFM.",
+    )
+
+
+class QualityConfig(BaseModel):
+    """Adds the quality assessment module of the 1st place (2.3) to training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weight: float = Field(1.0, ge=0, description="Of the loss (not printed; QDMN has 1).")

@@ -126,6 +126,7 @@ class DeformableDetr(nn.Module):
         layer: int,
         frame: int,
         queries: Tensor,
+        controller: nn.Module | None = None,
     ) -> Tensor:
         """Makes the masks of some queries of one frame (IDOL Eq. 1).
 
@@ -135,6 +136,7 @@ class DeformableDetr(nn.Module):
             layer: Of the decoder.
             frame: One of the F.
             queries: (N,) int64.
+            controller: Gives the weights of another kind of mask; None for masks.
 
         Returns:
             (N, h, w) logits at stride 4 of the padded input.
@@ -143,7 +145,7 @@ class DeformableDetr(nn.Module):
         points = output.references[layer, frame, queries]
         logits: Tensor = self.mask_head(
             features[frame],
-            self.controller(output.states[layer, frame, queries]).float(),
+            (controller or self.controller)(output.states[layer, frame, queries]).float(),
             points * points.new_tensor([width, height]),
         )
         return logits

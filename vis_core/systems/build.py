@@ -49,21 +49,40 @@ def save_system(folder: Path, system: System, categories: Categories) -> None:
     _write_json(folder / CATEGORIES_FILE, categories.to_json())
 
 
-def load_system(folder: str | Path, device: str | torch.device = "cpu") -> System:
+def load_system(
+    folder: str | Path, device: str | torch.device = "cpu", *, for_training: bool = False
+) -> System:
     """Reads a model folder in evaluation mode.
+
+    Args:
+        folder: Model folder.
+        device: Where the weights go.
+        for_training: Whether parts that only training uses are kept.
 
     Raises:
         CheckpointError: A file is missing or a tensor does not fit; the message lists the names.
     """
     folder = Path(folder)
     config = read_system_config(folder)
-    system = build_system(config, len(read_categories(folder)))
     weights = read_weights(folder / WEIGHTS_FILE)
+    if not for_training:
+        weights = _without_training_parts(weights, config)
+        config = config.for_inference()
+    system = build_system(config, len(read_categories(folder)))
     problems = fit_problems(system.state_dict(), weights)
     if problems:
         raise CheckpointError(f"{folder / WEIGHTS_FILE}: " + "; ".join(problems[:20]))
     system.load_state_dict(weights)
     return system.to(device).eval()
+
+
+def _without_training_parts(
+    weights: dict[str, Tensor], config: AnySystemConfig
+) -> dict[str, Tensor]:
+    """Leaves out weights of parts that the config switches on for training alone."""
+    if config == config.for_inference():
+        return weights
+    return {name: tensor for name, tensor in weights.items() if not name.startswith("addons.")}
 
 
 def read_system_config(folder: Path) -> AnySystemConfig:

@@ -15,6 +15,7 @@ from vis_core.segmentors.deformable_detr import DeformableDetr, DeformableDetrOu
 from vis_core.segmentors.selection import select_by_score_and_box, select_instances
 from vis_core.structures import ClipBatch, FrameTargets, Instances
 from vis_core.systems.base import System
+from vis_core.systems.idol_addons import IdolAddOns
 from vis_core.systems.idol_items import (
     ContrastiveItems,
     contrastive_items,
@@ -36,6 +37,8 @@ class Idol(System):
         self.segmentor = DeformableDetr(config.segmentor, num_classes)
         width = config.segmentor.hidden_width
         self.embedding_head = Mlp(width, config.embedding_width, config.embedding_width, 3)
+        # last, so that all else starts alike with and without them
+        self.addons = IdolAddOns(config, self.segmentor.mask_head.num_parameters)
 
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Computes the terms of IDOL Eq. 2.
@@ -59,8 +62,8 @@ class Idol(System):
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """The weights of IDOL Eq. 2."""
-        return self.config.loss_weights.model_dump(by_alias=True)
+        """The weights of IDOL Eq. 2 and of what is added to it."""
+        return self.config.loss_weights.model_dump(by_alias=True) | self.addons.loss_weights
 
     @torch.no_grad()
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
@@ -108,14 +111,16 @@ class Idol(System):
         """Compares predictions and embeddings (F, Q, C) of all frames with the ground truth."""
         keys = slice(0, None, frames_a_clip)
         key_output = output[keys]
+        features = self.segmentor.mask_features(key_output)
         losses, matched = detection_losses(
             key_output.predictions,
-            partial(
-                self.segmentor.mask_logits, key_output, self.segmentor.mask_features(key_output)
-            ),
+            partial(self.segmentor.mask_logits, key_output, features),
             frames[keys],
             key_output.sizes,
             self.config.matching,
+        )
+        losses |= self.addons.losses(
+            self.segmentor, key_output, features, frames[keys], matched[-1]
         )
         if frames_a_clip == 1:
             zero = embeddings.sum() * 0  # attached to the graph

@@ -7,6 +7,7 @@ from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.clips.settings import SceneSettings
 from vis_core.config import AnySystemConfig, CtvisConfig, tiny_idol, tiny_minvis
+from vis_core.criterion.settings import BoundaryConfig, QualityConfig
 from vis_core.layers.settings import OwnBackbone
 from vis_core.structures import Clip
 from vis_core.systems.build import build_system
@@ -28,6 +29,9 @@ SYSTEMS: dict[str, AnySystemConfig] = {
     "minvis": tiny_minvis(),
     "ctvis": CtvisConfig(segmentor=tiny_minvis().segmentor),
     "idol": tiny_idol(),
+    "idol_1st": tiny_idol().model_copy(
+        update={"boundary": BoundaryConfig(), "quality": QualityConfig()}
+    ),
 }
 
 

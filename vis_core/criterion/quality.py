@@ -1,0 +1,36 @@
+"""The loss of the quality assessment module (1st place 2.3): a model rates its own masks."""
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def mask_iou(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Measures the IoU of predicted and true masks, the target of the module: 1st place Eq. 3.
+
+    Args:
+        predicted: (N, h, w) bool, the prediction binarised at one half.
+        truth: (N, h, w) bool.
+
+    Returns:
+        (N,) in [0, 1]; 0 where both are empty.
+    """
+    common = (predicted & truth).flatten(1).sum(dim=1)
+    either = (predicted | truth).flatten(1).sum(dim=1)
+    return common / either.clamp(min=1)
+
+
+def quality_loss(qualities: Tensor, mask_logits: Tensor, truth: Tensor) -> Tensor:
+    """Compares predicted qualities with the IoU that the masks have: 1st place Eq. 4.
+
+    The masks get no gradient from it.
+
+    Args:
+        qualities: (N,) in [0, 1].
+        mask_logits: (N, h, w) of the same instances.
+        truth: (N, h, w) bool.
+
+    Returns:
+        (N,) squared differences.
+    """
+    return (qualities - mask_iou(mask_logits > 0, truth)).square()
