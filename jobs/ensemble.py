@@ -9,9 +9,13 @@ from jobs.run_options import inference_config
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the verb."""
     parser.add_argument(
-        "--inputs", type=Path, nargs="+", required=True, help="YouTube-VIS results, JSON"
+        "--inputs",
+        nargs="+",
+        required=True,
+        help="YouTube-VIS results; or results of one video, or whole folders (s3:// too), that "
+        "`longtake annotate` wrote",
     )
-    parser.add_argument("--out", type=Path, required=True, help="fused results, JSON")
+    parser.add_argument("--out", required=True, help="fused results, of the kind of the inputs")
     parser.add_argument(
         "--set",
         action="append",
@@ -23,13 +27,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fuses video by video; memory holds one video."""
+    fusion = inference_config(args.set).fusion
+    if any("://" in name or Path(name).is_dir() for name in args.inputs):
+        from pipelines.ensemble_archive import fuse_archives
+        from pipelines.storage import open_storage
+
+        stores = [open_storage(name) for name in args.inputs]
+        print("\n".join(fuse_archives(stores, open_storage(args.out), fusion).describe()))
+        return 0
     from pipelines.ensemble import fuse_files
+    from pipelines.ensemble_archive import fuse_documents
+
+    inputs, out = [Path(name) for name in args.inputs], Path(args.out)
+    _refuse_out(inputs, out)
+    of_annotate = [_is_object(path) for path in inputs]
+    fuse = fuse_documents if all(of_annotate) else fuse_files
+    print(f"{fuse(inputs, out, fusion)} tracks in {out}")
+    return 0
+
+
+def _refuse_out(inputs: list[Path], out: Path) -> None:
     from vis_core.errors import ConfigError
 
-    if not args.out.parent.is_dir():
-        raise ConfigError(f"--out: expected a folder {args.out.parent}, found none; make it first")
-    if args.out.resolve() in {path.resolve() for path in args.inputs}:
-        raise ConfigError(f"--out {args.out}: is one of the inputs; name another file")
-    count = fuse_files(args.inputs, args.out, inference_config(args.set).fusion)
-    print(f"{count} tracks in {args.out}")
-    return 0
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out: expected a folder {out.parent}, found none; make it first")
+    if out.resolve() in {path.resolve() for path in inputs}:
+        raise ConfigError(f"--out {out}: is one of the inputs; name another file")
+
+
+def _is_object(path: Path) -> bool:
+    """Whether a file begins as what ``annotate`` writes of a video; a list of results does not."""
+    try:
+        with path.open("rb") as file:
+            return file.read(64).lstrip().startswith(b"{")
+    except OSError:
+        return False  # the reader says what is wrong

@@ -13,16 +13,16 @@ import torch
 from pipelines.archive import ArchivedVideo
 from pipelines.ledger import Ledger, VideoRow
 from pipelines.registry import ModelReference
+from pipelines.result_document import result_document
 from pipelines.storage import Storage
 from vis_core.errors import VideoDecodeError
 from vis_core.formats.categories import Categories
-from vis_core.formats.rle import rle_area, rle_box_xywh
 from vis_core.formats.video import VideoReader, read_frames
 from vis_core.formats.video_files import shown_name
 from vis_core.inference.frame_system import FrameSystem
 from vis_core.inference.online import annotate_views
 from vis_core.inference.settings import InferenceConfig
-from vis_core.structures import Frame, Track, VideoResult
+from vis_core.structures import Frame, VideoResult
 
 LoadSystem = Callable[[str], FrameSystem]
 
@@ -92,7 +92,7 @@ class VideoAnnotator:
             except VideoDecodeError as error:
                 reason = str(error).removeprefix(f"{shown_name(path)}: ")
                 return job.ledger.fail(video, "failed", reason)
-        job.ledger.commit(video, result_document(video, result, reader, times_s, self._about()))
+        job.ledger.commit(video, video_document(video, result, reader, times_s, self._about()))
         return VideoRow(
             video.key,
             "done",
@@ -129,37 +129,29 @@ class ResultAbout:
     categories: Categories
 
 
-def result_document(
+def video_document(
     video: ArchivedVideo,
     result: VideoResult,
     reader: VideoReader,
     times_s: list[float],
     about: ResultAbout,
 ) -> dict[str, Any]:
-    """The result of one video as a YouTube-VIS file with what made it; a function of its arguments.
+    """The result of one video with what made it; a function of its arguments.
 
     ``file_names`` names the frames as a tool that extracts them would; ``times_s`` is their true
     presentation time.
     """
-    size = {"height": result.height, "width": result.width, "length": result.num_frames}
-    return {
-        "info": {
-            "video": video.key,
-            "video_version": video.version,
-            "video_bytes": video.size,
-            "model": about.model.name,
-            "model_version": about.model.version,
-            "model_digest": about.model.digest,
-            "settings": about.config.model_dump(mode="json"),
-            "max_frames": about.max_frames,
-        },
-        "videos": [{"id": 1, **size, **_video_entry(video, reader, times_s)}],
-        "categories": about.categories.to_json(),
-        "annotations": [
-            {"id": number, "video_id": 1, **size, **_annotation(track, about.categories)}
-            for number, track in enumerate(result.tracks, start=1)
-        ],
+    info = {
+        "video": video.key,
+        "video_version": video.version,
+        "video_bytes": video.size,
+        "model": about.model.name,
+        "model_version": about.model.version,
+        "model_digest": about.model.digest,
+        "settings": about.config.model_dump(mode="json"),
+        "max_frames": about.max_frames,
     }
+    return result_document(info, _video_entry(video, reader, times_s), about.categories, result)
 
 
 def _video_entry(video: ArchivedVideo, reader: VideoReader, times_s: list[float]) -> dict[str, Any]:
@@ -178,20 +170,6 @@ def _video_entry(video: ArchivedVideo, reader: VideoReader, times_s: list[float]
             "stream_index": reader.info.stream_index,
             "num_video_streams": reader.info.num_video_streams,
         },
-    }
-
-
-def _annotation(track: Track, categories: Categories) -> dict[str, Any]:
-    rles = track.segmentations
-    return {
-        "track_id": track.track_id,
-        "category_id": categories.id_of_index(track.label),
-        "score": track.score,
-        "iscrowd": 0,
-        "segmentations": rles,
-        "areas": [rle and rle_area(rle) for rle in rles],
-        "bboxes": [rle and list(rle_box_xywh(rle)) for rle in rles],
-        "frame_scores": track.frame_scores,
     }
 
 

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from pipelines.result_document import stated_quality
 from vis_core.formats.defects import Defects
 from vis_core.formats.json_stream import NotStreamableError, stream_objects
 from vis_core.formats.packed_masks import PackedMasks
 from vis_core.formats.result_checks import check_result, entries_alone, first_size
 from vis_core.formats.strict_json import entry_name
 from vis_core.formats.tracks import VideoEntry, frame_segmentations
+from vis_core.formats.youtube_vis import quality_field
 from vis_core.inference.fusion import fuse_tracks
 from vis_core.inference.fusion_settings import FusionConfig
 from vis_core.inference.packed_tracks import PackedTrack
@@ -80,6 +82,7 @@ def _fuse_videos(
                     "score": track.score,
                     "category_id": track.label,
                     "segmentations": track.masks.segmentations(video.size, video.num_frames),
+                    **quality_field(track.predicted_quality),
                 }
                 file.write((",\n" if count else "") + json.dumps(entry))
                 count += 1
@@ -129,6 +132,7 @@ def _spool_entry(
         "frame_indices": packed.frame_indices.tolist(),
         "counts": packed.counts.decode("ascii"),
         "ends": packed.ends.tolist(),
+        "quality": stated_quality(where, entry, defects),
     }
     with (folder / f"{video_id}.jsonl").open("a", encoding="ascii") as file:
         file.write(json.dumps(line) + "\n")
@@ -146,4 +150,6 @@ def _read(path: Path) -> Iterator[PackedTrack]:
                 bytearray(stored["counts"], "ascii"),
                 array("Q", stored["ends"]),
             )
-            yield PackedTrack(stored["label"], stored["score"], masks)
+            yield PackedTrack(
+                stored["label"], stored["score"], masks, predicted_quality=stored["quality"]
+            )

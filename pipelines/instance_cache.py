@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -112,15 +112,13 @@ def _cache_video(
         "geometry": torch.tensor(
             [size.resized_height, size.resized_width, size.padded_height, size.padded_width]
         ),
-        "scores": torch.cat([i.scores for i in kept]),
-        "class_scores": torch.cat([i.class_scores for i in kept]),
-        # half precision: a threshold at 0 does not need more
-        "mask_logits": torch.cat([i.mask_logits for i in kept]).half(),
-        "embeddings": torch.cat([i.embeddings for i in kept]),
     }
-    class_logits = [i.class_logits for i in kept if i.class_logits is not None]
-    if class_logits:
-        tensors["class_logits"] = torch.cat(class_logits)
+    for held in fields(Instances):
+        values = [getattr(instances, held.name) for instances in kept]
+        if all(value is not None for value in values):
+            tensors[held.name] = torch.cat(values)
+    # half precision: a threshold at 0 does not need more
+    tensors["mask_logits"] = tensors["mask_logits"].half()
     temporary = out / f".{uuid.uuid4().hex}.part"
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
     temporary.rename(cache_file(out, record))

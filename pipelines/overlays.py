@@ -1,16 +1,14 @@
 """Draws the annotations of an archive on its videos, one Ray task a video."""
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from pipelines.result_document import read_result_document
 from vis_core.errors import VisError
-from vis_core.formats.categories import Categories
 from vis_core.formats.video import read_frames
 from vis_core.progress import Progress
-from vis_core.structures import Track, VideoResult
+from vis_core.structures import VideoResult
 from vis_core.visualization.overlay import write_overlay_video
 
 _log = logging.getLogger(__name__)
@@ -53,29 +51,11 @@ def draw_overlays(jobs: list[OverlayJob]) -> list[str]:
     return sorted(problems)
 
 
-def read_result(path: Path) -> tuple[VideoResult, tuple[str, ...], float]:
-    """Reads the annotation file of one video: the tracks, the class names, frames per second."""
-    document = json.loads(path.read_text(encoding="utf-8"))
-    categories = Categories.from_json(document["categories"])
-    video = document["videos"][0]
-    tracks = [_track(entry, categories) for entry in document["annotations"]]
-    result = VideoResult(video["height"], video["width"], video["length"], tracks)
-    return result, categories.names, float(video["rate"] or 0.0)
-
-
-def _track(entry: dict[str, Any], categories: Categories) -> Track:
-    return Track(
-        track_id=entry["track_id"],
-        label=categories.index_of_id(entry["category_id"]),
-        score=entry["score"],
-        segmentations=entry["segmentations"],
-        frame_scores=entry["frame_scores"],
-    )
-
-
 def _draw(job: OverlayJob) -> str:
     """Draws one video; a picture that cannot be made must not stop the others."""
-    result, names, fps = read_result(job.result)
+    document = read_result_document(job.result)
+    result, names = document.result(), document.categories.names
+    fps = float(document.video.get("rate") or 0.0)
     shown = [track for track in result.tracks if track.score >= _SHOWN_SCORE]
     visible = VideoResult(result.height, result.width, result.num_frames, shown)
     try:

@@ -231,6 +231,10 @@ def _facts(
         facts.append(Fact("system", str(system["name"])))
     if "seed" in config:
         facts.append(Fact("seed", mask_value("seed", config["seed"])))
+    inference = config.get("inference")
+    views = inference.get("views") if isinstance(inference, dict) else None
+    if isinstance(views, list) and views:
+        facts.append(Fact("views", mask_secrets(", ".join(map(str, views)))))
     if config:
         digest = hashlib.sha256((run_dir / "config.yaml").read_bytes()).hexdigest()
         facts.append(Fact("config.yaml sha256", digest[:12]))

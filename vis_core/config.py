@@ -79,7 +79,7 @@ class BaseSystemConfig(BaseModel):
     test_max_long_side: int = Field(1333, ge=32, description="Pixels at test (released CTVIS).")
 
     def for_inference(self) -> Self:
-        """Gives the config without the parts that only training uses; most systems have none."""
+        """Leaves out the parts that only training uses; most systems have none."""
         return self
 
     @model_validator(mode="before")
@@ -101,7 +101,23 @@ class BaseSystemConfig(BaseModel):
         return {**values, **filled}
 
 
-class QuerySystemConfig(BaseSystemConfig):
+class AddOnsConfig(BaseSystemConfig):
+    """Adds to a system of queries what the 1st place of the long-video challenge added."""
+
+    boundary: BoundaryConfig | None = Field(
+        None, description="Boundary branch, in training only (1st place 2.2)."
+    )
+    quality: QualityConfig | None = Field(
+        None, description="Quality assessment module, by default in training only (1st place 2.3)."
+    )
+
+    def for_inference(self) -> Self:
+        """Leaves out the parts that only training uses."""
+        quality = self.quality if self.quality and self.quality.rescore else None
+        return self.model_copy(update={"boundary": None, "quality": quality})
+
+
+class QuerySystemConfig(AddOnsConfig):
     """What CTVIS and MinVIS have in common."""
 
     segmentor: Mask2FormerSettings = Field(default_factory=Mask2FormerSettings)
@@ -128,7 +144,7 @@ class CtvisConfig(QuerySystemConfig):
     items: CtvisItemsConfig = Field(default_factory=CtvisItemsConfig)
 
 
-class IdolConfig(BaseSystemConfig):
+class IdolConfig(AddOnsConfig):
     """IDOL: Deformable DETR with a dynamic mask head, pairs of frames, optimal transport."""
 
     name: Literal["idol"] = "idol"
@@ -137,20 +153,10 @@ class IdolConfig(BaseSystemConfig):
     association: AssociationConfig = Field(default_factory=AssociationConfig.idol)
     loss_weights: IdolLossWeights = Field(default_factory=IdolLossWeights)
     matching: TransportConfig = Field(default_factory=TransportConfig)
-    boundary: BoundaryConfig | None = Field(
-        None, description="Boundary branch, in training only (1st place 2.2)."
-    )
-    quality: QualityConfig | None = Field(
-        None, description="Quality assessment module, in training only (1st place 2.3)."
-    )
     embedding_width: int = Field(256, ge=8, description="C of the embedding head (released IDOL).")
     test_short_side: int = Field(
         360, ge=32, description="Pixels at test (IDOL 4.1: 360; released 480, OVIS 720)."
     )
-
-    def for_inference(self) -> Self:
-        """Leaves out the parts that only training uses."""
-        return self.model_copy(update={"boundary": None, "quality": None})
 
 
 AnySystemConfig = CtvisConfig | MinvisConfig | IdolConfig

@@ -52,6 +52,7 @@ class Instances:
         boxes: (N, 4) xyxy, or None where the segmentor predicts none.
         class_logits: (N, K + 1) raw scores of every class and, last, of no object; None where the
             segmentor has no such class.
+        qualities: (N,) predicted IoU of each mask with the truth; None without ``rescore``.
     """
 
     scores: Tensor
@@ -60,6 +61,7 @@ class Instances:
     embeddings: Tensor
     boxes: Tensor | None = None
     class_logits: Tensor | None = None
+    qualities: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check_shape("scores", self.scores, ("N",))
@@ -71,6 +73,8 @@ class Instances:
             _check_shape("boxes", self.boxes, (count, 4))
         if self.class_logits is not None:
             _check_shape("class_logits", self.class_logits, (count, self.class_scores.shape[1] + 1))
+        if self.qualities is not None:
+            _check_shape("qualities", self.qualities, (count,))
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -210,6 +214,8 @@ class Track:
         score: Confidence of the whole track in [0, 1].
         segmentations: T entries, a COCO RLE ``{"size": [H, W], "counts": str}`` or None if absent.
         frame_scores: T entries, the confidence in each frame or None if absent.
+        predicted_quality: What the model expects the IoU of its masks with the truth to be; None
+            if it does not say.
     """
 
     track_id: int
@@ -217,6 +223,7 @@ class Track:
     score: float
     segmentations: list[dict[str, Any] | None]
     frame_scores: list[float | None]
+    predicted_quality: float | None = None
 
 
 @dataclass(frozen=True)

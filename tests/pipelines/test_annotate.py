@@ -11,13 +11,22 @@ from pathlib import Path
 
 import pytest
 
+from jobs.cli import main
 from pipelines.annotate import annotate_archive
+from pipelines.result_document import read_result_document
+from pipelines.start_weights import TINY_WEIGHTS
 from tests.pipelines import toy_loaders
-from tests.pipelines.toy_archive import add_poison, toy_archive, toy_model, tree
+from tests.pipelines.toy_archive import add_poison, toy_archive, toy_model, tree, write_clip
+from vis_core.clips.scenes import render_scene
+from vis_core.clips.settings import SceneSettings
 from vis_core.errors import CheckpointError, ConfigError
 from vis_core.formats.rle import decode_rle
+from vis_core.formats.video import read_frames
 from vis_core.formats.youtube_vis import read_youtube_vis
+from vis_core.inference.fusion_settings import FusionConfig
+from vis_core.inference.online import annotate_views
 from vis_core.inference.settings import InferenceConfig
+from vis_core.systems.build import load_system
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -137,6 +146,31 @@ def test_settings_shape_the_result_and_other_settings_write_beside_it(tmp_path, 
     assert len(document["annotations"]) == 1
     annotate(videos, tmp_path / "out", model, max_frames=3)
     assert len(list((tmp_path / "out" / "results").iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_views_of_a_video_file_are_fused(tmp_path):
+    clip = render_scene(SceneSettings(), 5, 901)
+    write_clip(tmp_path / "videos" / "scene.mp4", list(clip.images))
+    options = ["--model", str(TINY_WEIGHTS), "--views", "96,128+flip", "--workers", "1"]
+    settings = ["--set", "inference.fusion.score=max"]
+    out = tmp_path / "out"
+    code = main(["annotate", str(tmp_path / "videos"), "--out", str(out), *options, *settings])
+    assert code == 0
+    (path,) = (out / "results").iterdir()
+    found = read_result_document(path)
+    assert found.info["settings"]["views"] == ["96", "128+flip"]
+    config = InferenceConfig(views=("96", "128+flip"), fusion=FusionConfig(score="max"))
+    with read_frames(tmp_path / "videos" / "scene.mp4") as frames:
+        expected = annotate_views(load_system(TINY_WEIGHTS), frames, config)
+    # the last bits of a score depend on the number of threads
+    assert [track.score for track in found.tracks] == pytest.approx(
+        [track.score for track in expected.tracks], abs=1e-5
+    )
+    for track, wanted in zip(found.result().tracks[:5], expected.tracks, strict=False):
+        assert (track.track_id, track.label) == (wanted.track_id, wanted.label)
+        assert track.segmentations == wanted.segmentations
+    assert any(found.result().tracks[0].segmentations)
 
 
 def test_a_killed_worker_costs_nothing(tmp_path, model):

@@ -56,6 +56,15 @@ def test_a_whole_run_folder_is_read(run_dir):
     assert failure.name == "b.mp4" and "CANARY" not in failure.reason
 
 
+@pytest.mark.parametrize(
+    "inference, shown", [('{views: ["96", "128+flip"]}', "96, 128+flip"), ("{views: []}", None)]
+)
+def test_views_of_the_run_are_named(run_dir, inference, shown):
+    (run_dir / "config.yaml").write_text(f"seed: 7\ninference: {inference}\n")
+    facts = {fact.name: fact.value for fact in collect_report(run_dir).facts}
+    assert facts.get("views") == shown
+
+
 def test_losses_of_stages_follow_each_other_and_a_cut_line_is_dropped(run_dir):
     report = collect_report(run_dir)
     assert [(mark.x, mark.name) for mark in report.marks] == [(0, "image"), (20, "video")]

@@ -81,3 +81,8 @@ class QualityConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     weight: float = Field(1.0, ge=0, description="Of the loss (not printed; QDMN has 1).")
+    rescore: bool = Field(
+        False,
+        description="Whether the module stays in the model: the score of a track is multiplied by "
+        "the mask quality predicted for it, which is written beside it (ours).",
+    )

@@ -182,9 +182,15 @@ def result_entries(
             "score": float(track.score),
             "category_id": categories.id_of_index(track.label),
             "segmentations": list(track.segmentations),
+            **quality_field(track.predicted_quality),
         }
         for track in sorted(result.tracks, key=lambda track: -track.score)
     ]
+
+
+def quality_field(predicted_quality: float | None) -> dict[str, float]:
+    """The field of an entry by which weak tracks can be sent to people; none if nothing is said."""
+    return {} if predicted_quality is None else {"predicted_quality": predicted_quality}
 
 
 def write_results(path: Path, entries: Iterable[dict[str, Any]]) -> None:

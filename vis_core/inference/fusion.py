@@ -18,8 +18,7 @@ from vis_core.formats.intersection import intersections
 from vis_core.formats.packed_masks import PackedMasks
 from vis_core.inference.fusion_settings import FusionConfig
 from vis_core.inference.mask_vote import voted_masks
-from vis_core.inference.packed_tracks import PackedTrack, pack_track, unpack_track
-from vis_core.structures import VideoResult
+from vis_core.inference.packed_tracks import PackedTrack
 
 _FRAMES_AT_ONCE = 256
 
@@ -31,31 +30,6 @@ class _Member:
     source: int
     track: PackedTrack
     order: tuple[float, int, bytes]
-
-
-def fuse_results(results: Sequence[VideoResult], config: FusionConfig | None = None) -> VideoResult:
-    """Fuses results of one video; their order does not matter, and a result is itself fused.
-
-    Raises:
-        ValueError: The results differ in size or number of frames.
-    """
-    first = results[0]
-    for other in results[1:]:
-        if (other.height, other.width, other.num_frames) != (
-            first.height,
-            first.width,
-            first.num_frames,
-        ):
-            raise ValueError(
-                f"results must be of one video, but got {first.num_frames} frames of "
-                f"{first.width}x{first.height} and {other.num_frames} of "
-                f"{other.width}x{other.height}"
-            )
-    size = (first.height, first.width)
-    packed = [[pack_track(track) for track in result.tracks] for result in results]
-    fused = fuse_tracks(packed, size, first.num_frames, config or FusionConfig())
-    tracks = [unpack_track(track, size, first.num_frames) for track in fused]
-    return VideoResult(*size, first.num_frames, tracks)
 
 
 def fuse_tracks(
@@ -192,7 +166,15 @@ def _fused(
         masks = voted_masks([track.masks for track in tracks], scores, size)
     ids = {track.track_id for track in tracks}
     track_id = ids.pop() if len(ids) == 1 and len(group) == num_results else None
-    return PackedTrack(label, score, masks, track_id, _frame_scores(tracks, masks))
+    qualities = [t.predicted_quality for t in tracks if t.predicted_quality is not None]
+    return PackedTrack(
+        label,
+        score,
+        masks,
+        track_id,
+        _frame_scores(tracks, masks),
+        _mean(qualities, len(qualities)) if qualities else None,
+    )
 
 
 def _mean(values: Sequence[float], count: int) -> float:

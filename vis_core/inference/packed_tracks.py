@@ -18,6 +18,7 @@ class PackedTrack:
         masks: Of the frames in which it shows a pixel.
         track_id: Its identity in its result; None where a file states none.
         frame_scores: Its confidence in each frame of ``masks``; None where a file states none.
+        predicted_quality: See ``Track``.
     """
 
     label: int
@@ -25,19 +26,13 @@ class PackedTrack:
     masks: PackedMasks
     track_id: int | None = None
     frame_scores: "array[float] | None" = None
+    predicted_quality: float | None = None
 
     def order(self) -> tuple[float, int, bytes]:
         """Gives a key that depends on the content alone: better tracks come first."""
         digest = hashlib.blake2b(self.masks.frame_indices.tobytes(), digest_size=16)
         digest.update(self.masks.counts)
         return -self.score, self.label, digest.digest()
-
-
-def pack_track(track: Track) -> PackedTrack:
-    """Packs a track of a result."""
-    scores = [score for score in track.frame_scores if score is not None]
-    masks = PackedMasks.of(track.segmentations)
-    return PackedTrack(track.label, track.score, masks, track.track_id, array("d", scores))
 
 
 def unpack_track(track: PackedTrack, size: tuple[int, int], num_frames: int) -> Track:
@@ -47,4 +42,11 @@ def unpack_track(track: PackedTrack, size: tuple[int, int], num_frames: int) -> 
     for frame, score in zip(track.masks.frame_indices, track.frame_scores, strict=True):
         frame_scores[frame] = score
     segmentations = track.masks.segmentations(size, num_frames)
-    return Track(track.track_id, track.label, track.score, segmentations, frame_scores)
+    return Track(
+        track.track_id,
+        track.label,
+        track.score,
+        segmentations,
+        frame_scores,
+        track.predicted_quality,
+    )

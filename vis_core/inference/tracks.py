@@ -37,6 +37,7 @@ class _OpenTrack:
         confidence: Sum of the sigmoid of these pixels.
         masks: Of the frames in which it shows at least one pixel.
         frame_scores: Its confidence in each of these.
+        quality: Sum of the predicted qualities of its masks; None if the system does not say.
     """
 
     evidence: np.ndarray
@@ -46,6 +47,7 @@ class _OpenTrack:
     confidence: float = 0.0
     masks: PackedMasks = field(default_factory=PackedMasks)
     frame_scores: "array[float]" = field(default_factory=lambda: array("d"))
+    quality: float | None = None
 
     def show(self, frame_index: int, score: float, counts: str) -> None:
         """Adds a frame in which the track has pixels."""
@@ -56,6 +58,11 @@ class _OpenTrack:
     def mask_quality(self) -> float:
         """Mean sigmoid of the pixels of all its masks (released CTVIS)."""
         return self.confidence / (self.area + _SMALLEST_AREA)
+
+    @property
+    def predicted_quality(self) -> float | None:
+        """Mean predicted quality over the frames where the track was named."""
+        return None if self.quality is None else self.quality / self.num_named
 
 
 class TrackBuilder:
@@ -98,8 +105,11 @@ class TrackBuilder:
         scores = instances.scores.tolist()
         evidence = self._evidence(instances)
         insides = [0.0] * len(scores) if confidences is None else confidences.tolist()
+        qualities = None if instances.qualities is None else instances.qualities.tolist()
         for row, track_id in enumerate(track_ids.tolist()):
             track = self._named(track_id, evidence[row])
+            if qualities is not None:
+                track.quality = (track.quality or 0.0) + qualities[row]
             if areas[row]:
                 track.show(frame_index, scores[row], rles[row]["counts"])
                 track.area += areas[row]
@@ -110,7 +120,8 @@ class TrackBuilder:
         """Keeps the tracks that the config wants, best score first.
 
         With the defaults, the score of a track is the highest of its mean class scores over the
-        frames where it was named, its label the class of that score (IDOL, CTVIS).
+        frames where it was named, its label the class of that score (IDOL, CTVIS). Predicted
+        qualities of its masks multiply it.
         """
         tracks = [unpack_track(track, self._size, self._num_frames) for track in self.packed()]
         return VideoResult(*self._size, self._num_frames, tracks)
@@ -132,13 +143,20 @@ class TrackBuilder:
             track = kept[int(ids[row])]
             if self._config.mask_quality:
                 score = score * track.mask_quality
+            quality = track.predicted_quality
+            if quality is not None:
+                score = score * quality
             tracks.append(
                 PackedTrack(
-                    int(label), float(score), track.masks, int(ids[row]), track.frame_scores
+                    int(label),
+                    float(score),
+                    track.masks,
+                    int(ids[row]),
+                    track.frame_scores,
+                    quality,
                 )
             )
-        if self._config.mask_quality:
-            tracks.sort(key=lambda track: -track.score)
+        tracks.sort(key=lambda track: -track.score)
         return tracks
 
     @property

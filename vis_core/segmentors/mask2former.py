@@ -42,10 +42,12 @@ class SegmentorOutput:
     Attributes:
         predictions: Class and mask logits of every decoder layer.
         queries: (F, Q, C) the last decoder output after its norm, which all heads read.
+        mask_features: (F, C, h, w) that masks are made of.
     """
 
     predictions: QueryPredictions
     queries: Tensor
+    mask_features: Tensor
 
 
 class Mask2Former(nn.Module):
@@ -87,7 +89,27 @@ class Mask2Former(nn.Module):
             class_logits=self.network.class_predictor(states).float(),
             mask_logits=torch.stack(output.masks_queries_logits).float(),
         )
-        return SegmentorOutput(predictions, states[-1].float())
+        features = output.pixel_decoder_last_hidden_state
+        return SegmentorOutput(predictions, states[-1].float(), features.float())
+
+    def mask_logits(
+        self, output: SegmentorOutput, frame: int, queries: Tensor, head: nn.Module | None = None
+    ) -> Tensor:
+        """Gives the masks of some queries of one frame, of the last layer.
+
+        Args:
+            output: Of ``forward``.
+            frame: One of the F.
+            queries: (N,) int64.
+            head: Maps queries to what is multiplied with the features; None for masks.
+
+        Returns:
+            (N, h, w) logits at stride 4 of the padded input.
+        """
+        if head is None:
+            return output.predictions.mask_logits[-1, frame, queries]
+        weights = head(output.queries[frame, queries])
+        return torch.einsum("nc,chw->nhw", weights, output.mask_features[frame])
 
     def normalize(self, images: Tensor, sizes: Tensor | None) -> Tensor:
         """Gives the pixels that the network sees."""

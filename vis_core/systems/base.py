@@ -24,6 +24,8 @@ class System(nn.Module, ABC):
     num_classes: int
     # how the names of the backbone's parameters begin; they learn at a rate of their own
     backbone_prefix: ClassVar[str]
+    # how the names of parameters begin that inference needs only if the config says so
+    training_prefix: ClassVar[str] = "addons."
 
     @abstractmethod
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:

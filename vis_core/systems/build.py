@@ -66,23 +66,20 @@ def load_system(
     config = read_system_config(folder)
     weights = read_weights(folder / WEIGHTS_FILE)
     if not for_training:
-        weights = _without_training_parts(weights, config)
         config = config.for_inference()
     system = build_system(config, len(read_categories(folder)))
-    problems = fit_problems(system.state_dict(), weights)
+    wanted = system.state_dict()
+    if not for_training:
+        weights = {
+            name: tensor
+            for name, tensor in weights.items()
+            if name in wanted or not name.startswith(system.training_prefix)
+        }
+    problems = fit_problems(wanted, weights)
     if problems:
         raise CheckpointError(f"{folder / WEIGHTS_FILE}: " + "; ".join(problems[:20]))
     system.load_state_dict(weights)
     return system.to(device).eval()
-
-
-def _without_training_parts(
-    weights: dict[str, Tensor], config: AnySystemConfig
-) -> dict[str, Tensor]:
-    """Leaves out weights of parts that the config switches on for training alone."""
-    if config == config.for_inference():
-        return weights
-    return {name: tensor for name, tensor in weights.items() if not name.startswith("addons.")}
 
 
 def read_system_config(folder: Path) -> AnySystemConfig:

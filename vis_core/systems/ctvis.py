@@ -30,6 +30,7 @@ class Ctvis(QuerySystem):
         width = config.segmentor.hidden_width
         self.embedding_head = Mlp(width, config.embedding_width, config.embedding_width, 3)
         kaiming_uniform(self.embedding_head)  # as released
+        self.addons = self.new_addons()
 
     def embed(self, queries: Tensor) -> Tensor:
         """Maps (..., Q, C) queries to instance embeddings (CTVIS 3.1)."""
@@ -51,7 +52,7 @@ class Ctvis(QuerySystem):
     ) -> dict[str, Tensor]:
         """Compares predictions and embeddings (B * T, Q, C) with the ground truth."""
         targets = batch.frame_targets()
-        losses, matched = self.segmentor.losses(output, targets, generator)
+        losses, matched = self.segmentation_losses(output, targets, generator)
         if self.config.items.match_again:
             places = self._matched_again(batch, output, generator)
         else:
@@ -80,6 +81,7 @@ class Ctvis(QuerySystem):
             "dice": weights.dice,
             "embed": weights.embed,
             "embed_cosine": weights.embed_cosine,
+            **self.addons.loss_weights,
         }
 
     def _items(

@@ -9,13 +9,14 @@ from torch import Tensor
 from vis_core.config import IdolConfig
 from vis_core.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
 from vis_core.criterion.detection_losses import detection_losses
+from vis_core.criterion.transport_matching import TransportMatching
 from vis_core.geometry.boxes import to_xyxy
 from vis_core.layers.mlp import Mlp
 from vis_core.segmentors.deformable_detr import DeformableDetr, DeformableDetrOutput
 from vis_core.segmentors.selection import select_by_score_and_box, select_instances
 from vis_core.structures import ClipBatch, FrameTargets, Instances
+from vis_core.systems.addons import AddOns, MatchedFrame
 from vis_core.systems.base import System
-from vis_core.systems.idol_addons import IdolAddOns
 from vis_core.systems.idol_items import (
     ContrastiveItems,
     contrastive_items,
@@ -38,7 +39,7 @@ class Idol(System):
         width = config.segmentor.hidden_width
         self.embedding_head = Mlp(width, config.embedding_width, config.embedding_width, 3)
         # last, so that all else starts alike with and without them
-        self.addons = IdolAddOns(config, self.segmentor.mask_head.num_parameters)
+        self.addons = AddOns(config, width, self.segmentor.mask_head.num_parameters)
 
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Computes the terms of IDOL Eq. 2.
@@ -97,6 +98,7 @@ class Idol(System):
             mask_logits=self.segmentor.mask_logits(output, features, last, row, chosen),
             embeddings=embeddings[row, chosen],
             boxes=boxes[chosen],
+            qualities=self.addons.qualities(output.states[last, row, chosen]),
         )
         return select_instances(found, selection)
 
@@ -120,7 +122,10 @@ class Idol(System):
             self.config.matching,
         )
         losses |= self.addons.losses(
-            self.segmentor, key_output, features, frames[keys], matched[-1]
+            [
+                self._matched_frame(key_output, features, row, matching, frame.masks)
+                for row, (matching, frame) in enumerate(zip(matched[-1], frames[keys], strict=True))
+            ]
         )
         if frames_a_clip == 1:
             zero = embeddings.sum() * 0  # attached to the graph
@@ -140,6 +145,23 @@ class Idol(System):
             self.config.matching,
         )
         return losses | self._embedding_losses(items, embeddings, generator)
+
+    def _matched_frame(
+        self,
+        output: DeformableDetrOutput,
+        features: Tensor,
+        row: int,
+        matching: TransportMatching,
+        masks: Tensor,
+    ) -> MatchedFrame:
+        """Gives what a frame with (G, H, W) true masks has for the losses of the additions."""
+        last = len(output.states) - 1
+        queries = matching.queries
+        return MatchedFrame(
+            output.states[last, row, queries],
+            partial(self.segmentor.mask_logits, output, features, last, row, queries),
+            masks[matching.instances],
+        )
 
     def _embedding_losses(
         self, items: ContrastiveItems, embeddings: Tensor, generator: torch.Generator | None

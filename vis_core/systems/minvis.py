@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from vis_core.config import MinvisConfig
 from vis_core.structures import ClipBatch
 from vis_core.systems.query_system import QuerySystem
 
@@ -10,15 +11,20 @@ from vis_core.systems.query_system import QuerySystem
 class Minvis(QuerySystem):
     """Is a Mask2Former whose queries are the embeddings; no video is needed in training."""
 
+    def __init__(self, config: MinvisConfig, num_classes: int) -> None:
+        super().__init__(config, num_classes)
+        self.addons = self.new_addons()
+
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Computes the segmentation losses of every frame (MinVIS 3.2)."""
         output = self.segment_clips(batch)
         with torch.autocast(output.queries.device.type, enabled=False):
-            losses, _ = self.segmentor.losses(output, batch.frame_targets(), generator)
+            losses, _ = self.segmentation_losses(output, batch.frame_targets(), generator)
         return losses
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """The weights of ``class``, ``mask`` and ``dice``."""
+        """The weights of ``class``, ``mask`` and ``dice``, and of what is added to them."""
         weights = self.config.loss_weights
-        return {"class": weights.class_, "mask": weights.mask, "dice": weights.dice}
+        own = {"class": weights.class_, "mask": weights.mask, "dice": weights.dice}
+        return own | self.addons.loss_weights

@@ -1,5 +1,7 @@
 """Fusion of results: equal to a loop over pixels, blind to order, and silent about itself."""
 
+from array import array
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -9,9 +11,10 @@ from hypothesis import strategies as st
 
 from vis_core.formats.packed_masks import PackedMasks
 from vis_core.formats.rle import decode_rle, encode_masks
-from vis_core.inference.fusion import fuse_results
+from vis_core.inference.fusion import fuse_tracks
 from vis_core.inference.fusion_settings import FusionConfig
 from vis_core.inference.mask_vote import voted_masks
+from vis_core.inference.packed_tracks import PackedTrack, unpack_track
 from vis_core.structures import Track, VideoResult
 
 SIZE = (9, 11)
@@ -22,6 +25,22 @@ def track(masks: np.ndarray, track_id: int = 0, label: int = 0, score: float = 0
     rles = [rle if m.any() else None for rle, m in zip(encode_masks(masks), masks, strict=True)]
     scores = [None if rle is None else score for rle in rles]
     return Track(track_id, label, score, rles, scores)
+
+
+def pack(own: Track) -> PackedTrack:
+    scores = array("d", [score for score in own.frame_scores if score is not None])
+    masks = PackedMasks.of(own.segmentations)
+    return PackedTrack(
+        own.label, own.score, masks, own.track_id, scores, predicted_quality=own.predicted_quality
+    )
+
+
+def fuse_results(results: list[VideoResult], config: FusionConfig | None = None) -> VideoResult:
+    """Fuses results that are not packed."""
+    num_frames = results[0].num_frames
+    packed = [list(map(pack, own.tracks)) for own in results]
+    fused = fuse_tracks(packed, SIZE, num_frames, config or FusionConfig())
+    return VideoResult(*SIZE, num_frames, [unpack_track(own, SIZE, num_frames) for own in fused])
 
 
 def result(*tracks: Track) -> VideoResult:
@@ -134,10 +153,14 @@ def test_the_class_with_the_highest_sum_of_scores_wins_the_vote() -> None:
     assert len(fuse_results(results).tracks) == 2
 
 
-def test_results_of_other_sizes_are_refused() -> None:
-    other = VideoResult(9, 12, 3, [])
-    with pytest.raises(ValueError, match="of one video, but got 3 frames of 11x9 and 3 of 12x9"):
-        fuse_results([result(), other])
+def test_the_predicted_quality_is_the_mean_of_those_who_state_one() -> None:
+    masks = box(2, 2, 7, 8)
+    stated = [replace(track(masks), predicted_quality=quality) for quality in (0.9, 0.6, None)]
+    (fused,) = fuse_results([result(own) for own in stated]).tracks
+    assert fused.predicted_quality == pytest.approx(0.75)
+    (silent,) = fuse_results([result(stated[2])] * 2).tracks
+    assert silent.predicted_quality is None
+    assert fuse_results([result(stated[0])] * 3).tracks == [stated[0]]
 
 
 @given(

@@ -190,6 +190,21 @@ def test_mask_quality_sorts_the_kept_tracks_but_does_not_choose_them():
     assert [track.track_id for track in builder.finish().tracks] == [1, 0]
 
 
+def test_predicted_qualities_multiply_the_score_and_are_written():
+    builder = TrackBuilder(4, 4, TrackConfig())
+    found = instances_with([[0.9, 0.1], [0.8, 0.1]])
+    rated = replace(found, qualities=torch.tensor([0.5, 0.75]))
+    builder.add(0, rated, torch.tensor([0, 1]), full_masks(2))
+    builder.add(1, rated[:1], torch.tensor([1]), full_masks(1))
+    tracks = builder.finish().tracks
+    assert [track.track_id for track in tracks] == [1, 0]
+    assert [track.predicted_quality for track in tracks] == [0.625, 0.5]
+    assert [track.score for track in tracks] == [pytest.approx(0.85 * 0.625), pytest.approx(0.45)]
+    silent = TrackBuilder(4, 4, TrackConfig())
+    silent.add(0, found, torch.tensor([0, 1]), full_masks(2))
+    assert [track.predicted_quality for track in silent.finish().tracks] == [None, None]
+
+
 def test_tracks_without_a_pixel_are_listed_if_asked_for():
     builder = TrackBuilder(4, 4, TrackConfig(min_frames=0))
     builder.add(0, instances_with([[0.9, 0.1]]), torch.tensor([3]), ~full_masks(1))

@@ -29,10 +29,9 @@ SYSTEMS: dict[str, AnySystemConfig] = {
     "minvis": tiny_minvis(),
     "ctvis": CtvisConfig(segmentor=tiny_minvis().segmentor),
     "idol": tiny_idol(),
-    "idol_1st": tiny_idol().model_copy(
-        update={"boundary": BoundaryConfig(), "quality": QualityConfig()}
-    ),
 }
+ADD_ONS = {"boundary": BoundaryConfig(), "quality": QualityConfig()}
+SYSTEMS |= {f"{name}_1st": SYSTEMS[name].model_copy(update=ADD_ONS) for name in ("idol", "ctvis")}
 
 
 def clips(kind: str, num_frames: int) -> list[Clip]:
