@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= runs/demo
 DEMO_OPTIONS := $(if $(COCO),--coco "$(COCO)") $(if $(VIS),--vis "$(VIS)") $(if $(VIDEOS),--videos "$(VIDEOS)") $(if $(QUICK),--quick)
 
-.PHONY: demo test check install tiny-weights bench-eval bench-association bench-idol bench-fusion clean
+.PHONY: demo test check install tiny-weights bench-eval bench-association bench-idol bench-systems bench-fusion clean
 
 demo: install
 	$(BIN)/longtake demo --out "$(OUT)" $(DEMO_OPTIONS)
@@ -38,6 +38,9 @@ bench-association: install
 
 bench-idol: install
 	$(BIN)/python -m tests.benchmarks.bench_idol
+
+bench-systems: install
+	$(BIN)/python -m tests.benchmarks.bench_systems
 
 bench-fusion: install
 	$(BIN)/python -m tests.benchmarks.bench_fusion

@@ -1,4 +1,4 @@
-"""Imports published weights: the authors' Mask2Former, MinVIS, CTVIS, IDOL, or transformers'."""
+"""Imports published weights of Mask2Former, MinVIS, CTVIS, IDOL and CondInst, or transformers'."""
 
 import argparse
 from pathlib import Path

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipelines.config import RunConfig, StageConfig
     from pipelines.given_data import GivenData
+    from pipelines.optimizer_settings import OptimizerSettings
     from vis_core.clips.settings import FixedSize, ShortSide, ViewConfig
+    from vis_core.segmentors.settings import (
+        CondInstSettings,
+        DeformableDetrSettings,
+        Mask2FormerSettings,
+    )
 
 # what a kind of clips is made of, the option that gives it last
 _NEEDS = {
@@ -55,7 +61,7 @@ def _system(config: "RunConfig") -> list[str]:
     name = backbone if isinstance(backbone, str) else f"a {backbone.family} of own sizes"
     floor = association.match_threshold
     return [
-        f"system      {config.system.name}, {name}, {segmentor.num_queries} queries",
+        f"system      {config.system.name}, {name}{_queries(segmentor)}",
         f"weights     {total / 1e6:.1f} million, {learning / 1e6:.1f} million learn (40 classes)",
         f"association {association.memory}, {association.similarity}, {association.assignment}, "
         f"threshold {'none' if floor is None else floor}",
@@ -63,6 +69,13 @@ def _system(config: "RunConfig") -> list[str]:
         f"test        short side {config.system.test_short_side}, "
         f"long side up to {config.system.test_max_long_side}",
     ]
+
+
+def _queries(
+    segmentor: "Mask2FormerSettings | DeformableDetrSettings | CondInstSettings",
+) -> str:
+    number = getattr(segmentor, "num_queries", None)
+    return "" if number is None else f", {number} queries"
 
 
 def _losses(weights: dict[str, float]) -> str:
@@ -88,11 +101,17 @@ def _stage(config: "RunConfig", stage: "StageConfig", number: int) -> list[str]:
         f"clips ({stage.batch_size} x {workers} {where})",
         f"  clips     {_clips(config, stage)}",
         f"  rate      {optimizer.learning_rate:g}, backbone {backbone:g}, {_schedule(stage)}",
-        f"  AdamW     weight decay {optimizer.weight_decay:g}"
+        f"  {_optimizer(optimizer)}weight decay {optimizer.weight_decay:g}"
         f"{'' if optimizer.decay_norms_and_embeddings else ', none on norms and embeddings'}"
         f", gradients clipped at {optimizer.clip_norm:g}",
         f"  runs in   {stage.precision}, a checkpoint every {stage.checkpoint_every:,} steps",
     ]
+
+
+def _optimizer(settings: "OptimizerSettings") -> str:
+    return (
+        "AdamW     " if settings.name == "adamw" else f"SGD       momentum {settings.momentum:g}, "
+    )
 
 
 def _clips(config: "RunConfig", stage: "StageConfig") -> str:

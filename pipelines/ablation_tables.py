@@ -57,6 +57,23 @@ _QUALITY = ("system.quality={}",)
 _BOUNDARY = (*_QUALITY, "system.boundary={}")
 _NO_PAIRS = ("stages.1.name=more_images", "stages.1.clips=images")
 _SCALES = ('inference.views=["128", "160", "192"]',)
+
+
+def _tracking(**settings: object) -> Overrides:
+    """Changes settings of ``system.tracking``."""
+    return tuple(f"system.tracking.{name}={str(value).lower()}" for name, value in settings.items())
+
+
+def _segmentor(**settings: object) -> Overrides:
+    """Changes settings of ``system.segmentor``."""
+    return tuple(
+        f"system.segmentor.{name}={str(value).lower()}" for name, value in settings.items()
+    )
+
+
+_NO_CONTRAST = {"loss": "classification"}
+_ONE_WAY = {"bidirectional": False}
+_UNLIKE = _tracking(consistency=False)
 _NO_ID_HEAD = "the rows of the ID head, which no released code has, are left out"
 
 TABLES: dict[str, AblationTable] = {
@@ -72,6 +89,67 @@ TABLES: dict[str, AblationTable] = {
         _IDOL_ROWS,
         scenes=("synthetic.scene.min_objects=5", "synthetic.scene.max_objects=8"),
         note=_NO_ID_HEAD,
+    ),
+    "stc_4": AblationTable(
+        "STC Table 4: consistency, contrastive learning, both directions",
+        "stc_tiny",
+        (
+            AblationRow("baseline", (*_tracking(**_NO_CONTRAST, **_ONE_WAY), *_UNLIKE)),
+            AblationRow("+ consistency", _tracking(**_NO_CONTRAST, **_ONE_WAY)),
+            AblationRow("+ contrastive", _tracking(**_ONE_WAY)),
+            AblationRow("+ both directions"),
+        ),
+    ),
+    "stc_5": AblationTable(
+        "STC Table 5: contrastive learning, both directions, width of the embeddings",
+        "stc_tiny",
+        (
+            *(
+                AblationRow(f"width {width}", _tracking(width=width, **_NO_CONTRAST, **_ONE_WAY))
+                for width in (64, 128, 256)
+            ),
+            AblationRow("contrastive, width 256", _tracking(width=256, **_ONE_WAY)),
+            AblationRow("both directions, width 256", _tracking(width=256, **_NO_CONTRAST)),
+            AblationRow("contrastive, both directions, width 256", _tracking(width=256)),
+        ),
+    ),
+    "stc_6": AblationTable(
+        "STC Table 6: convolutions of the kernel generator, consistency",
+        "stc_tiny",
+        (
+            *(
+                AblationRow(f"{count} convolutions", (*_segmentor(dynamic_layers=count), *_UNLIKE))
+                for count in (1, 2, 3, 4)
+            ),
+            AblationRow("3 convolutions, consistency"),
+        ),
+        note="read as the convolutions whose kernels are generated, as in CondInst's own table",
+    ),
+    "stc_7": AblationTable(
+        "STC Table 7: relative coordinates, channels of the mask features",
+        "stc_tiny",
+        (
+            *(
+                AblationRow(
+                    f"{count} channels",
+                    _segmentor(mask_channels=count, relative_coordinates=False),
+                )
+                for count in (1, 4, 8, 16)
+            ),
+            AblationRow("8 channels, coordinates"),
+        ),
+    ),
+    "stc_8": AblationTable(
+        "STC Table 8: number and place of negatives",
+        "stc_tiny",
+        (
+            *(
+                AblationRow(f"{count} negatives", _tracking(num_negatives=count))
+                for count in (0, 64, 128, 256)
+            ),
+            AblationRow("128 negatives in boxes", _tracking(negatives_in_boxes=True)),
+        ),
+        note="without a negative Eq. 3 is 0, so that row learns no embeddings",
     ),
     "winner_1": AblationTable(
         "1st place Table 2: quality module, boundary branch, ensemble",

@@ -14,13 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pipelines.optimizer_settings import OptimizerSettings, Precision
 from pipelines.yaml_strict import parse_yaml, read_yaml_mapping
 from vis_core.clips.settings import AugmentConfig, PairConfig, PseudoConfig, SceneSettings
-from vis_core.config import CtvisConfig, IdolConfig, MinvisConfig, SystemConfig
+from vis_core.config import CtvisConfig, IdolConfig, MinvisConfig, StcConfig, SystemConfig
 from vis_core.errors import ConfigError
 from vis_core.inference.settings import InferenceConfig
 
 _SECTION = ConfigDict(frozen=True, extra="forbid")
 _SYSTEM_KEYS = {
-    key for system in (CtvisConfig, MinvisConfig, IdolConfig) for key in system.model_fields
+    key
+    for system in (CtvisConfig, MinvisConfig, IdolConfig, StcConfig)
+    for key in system.model_fields
 }
 _UNION_MEMBERS = {"size": ("short_side", "fixed"), "crop_size": ("fraction", "pixels")}
 _PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")

@@ -14,8 +14,8 @@ from vis_core.systems.base import System
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
 
 
-def build_optimizer(system: System, settings: OptimizerSettings) -> torch.optim.AdamW:
-    """Makes AdamW with the released groups: slow backbone, no decay on norms and embeddings.
+def build_optimizer(system: System, settings: OptimizerSettings) -> torch.optim.Optimizer:
+    """Makes an optimizer with the released groups: slow backbone, no decay on norms and embeddings.
 
     Position tables of Swin count as embeddings, as in Mask2Former's release.
     """
@@ -31,17 +31,19 @@ def build_optimizer(system: System, settings: OptimizerSettings) -> torch.optim.
             spared = plain and not settings.decay_norms_and_embeddings
             decay = 0.0 if spared else settings.weight_decay
             groups.setdefault((rate, decay), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
-            for (rate, decay), parameters in groups.items()
-        ]
-    )
+    listed = [
+        {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+        for (rate, decay), parameters in groups.items()
+    ]
+    if settings.name == "sgd":
+        return torch.optim.SGD(listed, settings.learning_rate, momentum=settings.momentum)
+    return torch.optim.AdamW(listed)
 
 
 def rate_factor(step: int, num_steps: int, settings: OptimizerSettings) -> float:
     """Gives the learning rate of a step (from 0) over its initial value."""
     warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
+    warm = settings.warmup_from + (1 - settings.warmup_from) * warm
     progress = step / max(1, num_steps)
     if settings.schedule == "cosine":
         return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))

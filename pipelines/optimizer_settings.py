@@ -12,7 +12,9 @@ class OptimizerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    learning_rate: float = Field(1e-4, gt=0, description="AdamW step size (CTVIS 4.1).")
+    name: Literal["adamw", "sgd"] = Field("adamw", description="AdamW (CTVIS 4.1), or SGD (STC).")
+    learning_rate: float = Field(1e-4, gt=0, description="Step size (CTVIS 4.1).")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD (CondInst).")
     backbone_factor: float = Field(
         0.1, ge=0, description="Learning rate of the backbone over the rest (Mask2Former)."
     )
@@ -22,6 +24,9 @@ class OptimizerSettings(BaseModel):
     )
     clip_norm: float = Field(0.01, gt=0, description="Greatest gradient norm (Mask2Former).")
     warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up.")
+    warmup_from: float = Field(
+        0.0, ge=0, le=1, description="Share of the rate that warm-up starts from (SipMask: 1/80)."
+    )
     schedule: Literal["steps", "cosine"] = Field(
         "steps", description="Step decay (CTVIS 4.1) or half a cosine down to 1 %."
     )

@@ -10,13 +10,21 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vis_core.association.settings import NAMED_ASSOCIATIONS, AssociationConfig
-from vis_core.criterion.settings import BoundaryConfig, QualityConfig, TransportConfig
+from vis_core.criterion.settings import (
+    BoundaryConfig,
+    LocationLossConfig,
+    LocationMatchingConfig,
+    QualityConfig,
+    TransportConfig,
+)
 from vis_core.segmentors.settings import (
+    CondInstSettings,
     DeformableDetrSettings,
     Mask2FormerSettings,
     SelectionConfig,
 )
 from vis_core.systems.ctvis_settings import CtvisItemsConfig
+from vis_core.systems.stc_settings import StcTrackingConfig
 
 
 class QueryLossWeights(BaseModel):
@@ -61,6 +69,20 @@ class IdolLossWeights(BaseModel):
         return cls.model_validate(
             {"class": 2, "box": 5, "giou": 2, "mask": 2, "dice": 5, "embed": 2, "embed_cosine": 3}
         )
+
+
+class StcLossWeights(BaseModel):
+    """Weighs the losses of STC Eq. 7; those of CondInst weigh 1 (AdelaiDet)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    class_: float = Field(1.0, ge=0, alias="class", description="Focal loss of places.")
+    box: float = Field(1.0, ge=0, description="GIoU of boxes.")
+    center: float = Field(1.0, ge=0, description="Binary cross entropy of centre-ness.")
+    mask: float = Field(1.0, ge=0, description="Dice of masks.")
+    semantic: float = Field(1.0, ge=0, description="Classes of pixels, with semantic_loss.")
+    track: float = Field(0.2, ge=0, description="Embeddings (STC 4.3: lambda_b).")
+    consistency: float = Field(10.0, ge=0, description="Kernels (STC 4.3: lambda_c).")
 
 
 class BaseSystemConfig(BaseModel):
@@ -159,7 +181,25 @@ class IdolConfig(AddOnsConfig):
     )
 
 
-AnySystemConfig = CtvisConfig | MinvisConfig | IdolConfig
+class StcConfig(BaseSystemConfig):
+    """STC: CondInst, a tracking head, two frames compared in both directions, several cues."""
+
+    name: Literal["stc"] = "stc"
+    segmentor: CondInstSettings = Field(default_factory=CondInstSettings)
+    selection: SelectionConfig = Field(
+        default_factory=lambda: SelectionConfig(score_threshold=0.0, nms_iou=1.0),
+        description="After segmentor.decoding, which does what STC 3.5 says; keeps all of it.",
+    )
+    association: AssociationConfig = Field(default_factory=AssociationConfig.stc)
+    loss_weights: StcLossWeights = Field(default_factory=StcLossWeights)
+    matching: LocationMatchingConfig = Field(default_factory=LocationMatchingConfig)
+    criterion: LocationLossConfig = Field(default_factory=LocationLossConfig)
+    tracking: StcTrackingConfig = Field(default_factory=StcTrackingConfig)
+    test_short_side: int = Field(360, ge=32, description="Pixels at test (STC 4.3: 640x360).")
+    test_max_long_side: int = Field(640, ge=32, description="Pixels at test (STC 4.3: 640x360).")
+
+
+AnySystemConfig = CtvisConfig | MinvisConfig | IdolConfig | StcConfig
 SystemConfig = Annotated[AnySystemConfig, Field(discriminator="name")]
 
 
@@ -202,6 +242,23 @@ def tiny_idol() -> IdolConfig:
             frozen_stages=0,
         ),
         embedding_width=64,
+        test_short_side=128,
+        test_max_long_side=384,
+    )
+
+
+def tiny_stc() -> StcConfig:
+    """Sizes an STC that trains on a laptop's CPU (ours)."""
+    return StcConfig(
+        segmentor=CondInstSettings(
+            backbone="tiny",
+            width=64,
+            tower_convs=2,
+            mask_branch_width=32,
+            mask_branch_convs=2,
+            frozen_stages=0,
+        ),
+        tracking=StcTrackingConfig(width=64, over_positives="mean"),
         test_short_side=128,
         test_max_long_side=384,
     )

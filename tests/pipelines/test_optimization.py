@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from pipelines.optimization import build_optimizer, train_step
+from pipelines.optimization import build_optimizer, rate_factor, train_step
 from pipelines.optimizer_settings import OptimizerSettings
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
@@ -87,3 +87,26 @@ def test_a_step_in_half_precision_is_close_to_one_in_full() -> None:
     assert all(map(math.isfinite, half.values()))
     assert half["total"] == pytest.approx(full["total"], rel=0.05)
     assert half["class"] != full["class"]  # the network did run in half precision
+
+
+def test_sgd_moves_by_its_momentum() -> None:
+    """Two steps of a constant gradient: 1 and 1 + 0.9 of the rate, plus the decay."""
+    torch.manual_seed(0)
+    system = Ctvis(CtvisConfig(segmentor=tiny_segmentor()), 2)
+    settings = OptimizerSettings(name="sgd", learning_rate=0.1, backbone_factor=1, weight_decay=0)
+    optimizer = build_optimizer(system, settings)
+    weight = system.embedding_head.layers[0].weight
+    before = weight.detach().clone()
+    for _ in range(2):
+        weight.grad = torch.ones_like(weight)
+        optimizer.step()
+    torch.testing.assert_close(weight.detach(), before - 0.1 * (1 + 1.9))
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0}
+
+
+def test_warm_up_may_start_above_nothing() -> None:
+    settings = OptimizerSettings(warmup_steps=4, warmup_from=0.2, decay_at=(0.5,))
+    found = [rate_factor(step, 20, settings) for step in (0, 1, 3, 9, 10)]
+    assert found == pytest.approx([0.4, 0.6, 1.0, 1.0, 0.1])
+    plain = settings.model_copy(update={"warmup_from": 0.0})
+    assert rate_factor(0, 20, plain) == pytest.approx(0.25)

@@ -144,6 +144,17 @@ class AssociationConfig(BaseModel):
             max_unseen_frames=19,
         )
 
+    @classmethod
+    def stc(cls) -> "AssociationConfig":
+        """Gives STC 3.5: the cues of MaskTrack R-CNN; all may start a track, none is lost."""
+        return cls(
+            memory="latest",
+            similarity="cues",
+            assignment="best_claim",
+            new_track_score=0,
+            history_length=1,
+        )
+
 
 # what a run file may call a whole section of association by
 NAMED_ASSOCIATIONS: dict[str, Callable[[], AssociationConfig]] = {
@@ -154,4 +165,5 @@ NAMED_ASSOCIATIONS: dict[str, Callable[[], AssociationConfig]] = {
     "idol_released": AssociationConfig.idol_released,
     "embeddings": AssociationConfig.embeddings,
     "multi_cues": AssociationConfig.multi_cues,
+    "stc": AssociationConfig.stc,
 }

@@ -1,4 +1,4 @@
-"""Turns a checkpoint of the authors of Mask2Former, MinVIS, CTVIS or IDOL into a system of ours."""
+"""Turns a checkpoint of Mask2Former, MinVIS, CTVIS, IDOL or CondInst into a system of ours."""
 
 import logging
 from dataclasses import dataclass
@@ -7,18 +7,26 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vis_core.checkpoints.condinst_names import (
+    HEAD,
+    TRACKING_HEAD,
+    for_our_pixels,
+    our_condinst_names,
+)
 from vis_core.checkpoints.idol_names import PREFIX, our_idol_names
 from vis_core.checkpoints.official_names import our_names
 from vis_core.checkpoints.pickled import read_pickled_tensors
 from vis_core.checkpoints.sizes import (
     Shapes,
+    condinst_num_classes_of,
+    condinst_settings_of,
     embedding_width_of,
     idol_num_classes_of,
     idol_settings_of,
     num_classes_of,
     settings_of,
 )
-from vis_core.config import AnySystemConfig, CtvisConfig, IdolConfig, MinvisConfig
+from vis_core.config import AnySystemConfig, CtvisConfig, IdolConfig, MinvisConfig, StcConfig
 from vis_core.errors import CheckpointError
 from vis_core.layers.backbone import UNREAD
 from vis_core.systems.base import System
@@ -46,7 +54,9 @@ class Renamed:
 
 
 def import_official(path: Path) -> tuple[System, list[str]]:
-    """Reads a checkpoint into a system of its size: IDOL, CTVIS or MinVIS.
+    """Reads a checkpoint into a system of its size: IDOL, CTVIS, MinVIS or STC.
+
+    The tracking head of STC, which CondInst does not have, is left as it starts.
 
     Args:
         path: ``.pth`` or ``.pkl`` of detectron2.
@@ -69,9 +79,13 @@ def system_of(found: dict[str, Tensor], source: str) -> tuple[System, list[str]]
     except CheckpointError as error:
         raise CheckpointError(f"{source}: {error}") from error
     system = build_system(config, num_classes)
-    renamed = rename(found)
+    renamed = rename(for_our_pixels(found))
     wanted = system.state_dict()
     tensors = renamed.tensors | _unused_of_ours(wanted, renamed.tensors)
+    if isinstance(config, StcConfig):
+        _log.warning("%s has no tracking head: it is random until it is trained", source)
+        own = {name: tensor for name, tensor in wanted.items() if name.startswith(TRACKING_HEAD)}
+        tensors |= own
     problems = [f"{name} is unexpected" for name in renamed.unknown]
     problems += [f"{name} differs from its other copy" for name in renamed.contradicted]
     problems += fit_problems(wanted, tensors)
@@ -98,6 +112,8 @@ def _config_of(shapes: Shapes) -> tuple[AnySystemConfig, int]:
             segmentor=idol_settings_of(shapes), embedding_width=max(8, embedding[0])
         )
         return config, idol_num_classes_of(shapes)
+    if any(name.startswith(HEAD) for name in shapes):
+        return StcConfig(segmentor=condinst_settings_of(shapes)), condinst_num_classes_of(shapes)
     settings, width = settings_of(shapes), embedding_width_of(shapes)
     if width is None:
         return MinvisConfig(segmentor=settings), num_classes_of(shapes)
@@ -108,8 +124,10 @@ def rename(found: dict[str, Tensor]) -> Renamed:
     """Gives tensors our names; a fused projection becomes three."""
     tensors: dict[str, Tensor] = {}
     unknown, unused, contradicted = [], [], []
+    condinst = any(name.startswith(HEAD) for name in found)
     for official, tensor in found.items():
         known = our_idol_names if official.startswith("detr.") else our_names
+        known = our_condinst_names if condinst else known
         targets = known(official)
         if targets is None:
             unknown.append(official)

@@ -8,12 +8,17 @@ from typing import Any
 from vis_core.errors import CheckpointError
 from vis_core.layers.backbone import named_backbone
 from vis_core.layers.settings import OwnBackbone
-from vis_core.segmentors.settings import DeformableDetrSettings, Mask2FormerSettings
+from vis_core.segmentors.settings import (
+    CondInstSettings,
+    DeformableDetrSettings,
+    Mask2FormerSettings,
+)
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 _PREDICTOR = "sem_seg_head.predictor."
 _PIXELS = "sem_seg_head.pixel_decoder."
+_IDOL_CONTROLLER = "detr.controller.layers.2.weight"
 
 
 def settings_of(shapes: Shapes) -> Mask2FormerSettings:
@@ -62,7 +67,7 @@ def idol_settings_of(shapes: Shapes) -> DeformableDetrSettings:
         decoder_ffn_width=_shape(shapes, widths.format("de"))[0],
         mask_channels=mask_channels,
         dynamic_channels=_dynamic_channels(
-            _shape(shapes, "detr.controller.layers.2.weight")[0], mask_channels
+            _shape(shapes, _IDOL_CONTROLLER)[0], mask_channels, _IDOL_CONTROLLER
         ),
     )
 
@@ -72,13 +77,44 @@ def idol_num_classes_of(shapes: Shapes) -> int:
     return _shape(shapes, "detr.detr.class_embed.0.weight")[0]
 
 
-def _dynamic_channels(num_parameters: int, mask_channels: int) -> int:
+def condinst_settings_of(shapes: Shapes) -> CondInstSettings:
+    """Sizes a CondInst like a checkpoint; three dynamic layers with relative coordinates."""
+    inside = {
+        name.replace("backbone.bottom_up.", "backbone."): shape
+        for name, shape in shapes.items()
+        if name.startswith("backbone.bottom_up.")
+    }
+    own = OwnBackbone(
+        family="resnet", sizes=_resnet_sizes(inside) | {"downsample_in_bottleneck": True}
+    )
+    convs = _count(shapes, r"mask_branch\.tower\.(\d+)\.") - 1
+    mask_channels = _shape(shapes, f"mask_branch.tower.{convs}.weight")[0]
+    return CondInstSettings(
+        backbone=named_backbone(own) or own,
+        width=_shape(shapes, "backbone.fpn_output3.weight")[0],
+        tower_convs=-(-_count(shapes, r"proposal_generator\.fcos_head\.cls_tower\.(\d+)\.") // 3),
+        mask_branch_width=_shape(shapes, "mask_branch.refine.0.0.weight")[0],
+        mask_branch_convs=convs,
+        mask_channels=mask_channels,
+        dynamic_channels=_dynamic_channels(
+            _shape(shapes, "controller.weight")[0], mask_channels, "controller.weight"
+        ),
+        semantic_loss="mask_branch.logits.weight" in shapes,
+    )
+
+
+def condinst_num_classes_of(shapes: Shapes) -> int:
+    """Counts the classes of a CondInst."""
+    return _shape(shapes, "proposal_generator.fcos_head.cls_logits.weight")[0]
+
+
+def _dynamic_channels(num_parameters: int, mask_channels: int, name: str) -> int:
     """Finds d of (c + 2) d + d d + d weights and 2 d + 1 biases, c being the mask channels."""
     for channels in range(1, 257):
         if (mask_channels + 2) * channels + channels**2 + 3 * channels + 1 == num_parameters:
             return channels
     raise CheckpointError(
-        f"detr.controller.layers.2.weight has {num_parameters} rows, which no mask head of three "
+        f"{name} has {num_parameters} rows, which no mask head of three "
         f"layers over {mask_channels} channels needs"
     )
 
@@ -134,7 +170,8 @@ def _swin_sizes(shapes: Shapes) -> dict[str, Any]:
 def _shape(shapes: Shapes, name: str) -> tuple[int, ...]:
     if name not in shapes:
         raise CheckpointError(
-            f"{name} is missing; expected a checkpoint of Mask2Former, MinVIS, CTVIS or IDOL"
+            f"{name} is missing; expected a checkpoint of Mask2Former, MinVIS, CTVIS, IDOL "
+            "or CondInst"
         )
     return shapes[name]
 

@@ -38,23 +38,26 @@ def contrastive_loss(
 
 
 def per_positive_loss(
-    anchors: Tensor, positives: Tensor, negatives: Tensor, negative_mask: Tensor
+    products: Tensor, positive_mask: Tensor, negative_mask: Tensor, *, mean: bool = False
 ) -> Tensor:
-    """Computes ``sum_+ log(1 + sum_- exp(v.k- - v.k+))``, averaged over items.
+    """Computes ``sum_+ log(1 + sum_- exp(q.k- - q.k+))`` of each query: STC Eq. 3.
 
-    STC Eq. 3-4. ``contrastive_loss`` is the other reading, the log of a double sum (IDOL Eq. 4).
+    ``contrastive_loss`` is the other reading, the log of a double sum (IDOL Eq. 4).
 
     Args:
-        anchors: (I, C) queries.
-        positives: (I, A, C) keys of the same instance.
-        negatives: (I, P, C) other keys.
-        negative_mask: (I, P) bool, which of the negatives count.
+        products: (I, P) dot products of queries with the keys that all of them share.
+        positive_mask: (I, P) bool, keys of the same instance that count.
+        negative_mask: (I, P) bool, other keys that count.
+        mean: Whether the terms of the positives are averaged, so that all queries weigh alike.
 
     Returns:
-        Scalar.
+        (I,); a query without a positive or without a negative has 0.
     """
-    differences = _differences(anchors, positives, negatives, negative_mask)
-    return functional.softplus(differences.logsumexp(dim=2)).sum(dim=1).mean()
+    away = _counted(products, negative_mask).logsumexp(dim=1)
+    # log(1 + sum exp(x - k)) = softplus(logsumexp(x) - k): no pair is ever formed
+    terms = functional.softplus(away[:, None] - products) * positive_mask
+    total = terms.sum(dim=1)
+    return total / positive_mask.sum(dim=1).clamp(min=1) if mean else total
 
 
 def cosine_auxiliary_loss(
@@ -87,14 +90,6 @@ def cosine_auxiliary_loss(
     errors = torch.cat([cosines[0] - 1, cosines[1]], dim=1).square()
     counted = torch.cat([positive_mask, negative_mask], dim=1)
     return ((errors * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)).mean()
-
-
-def _differences(
-    anchors: Tensor, positives: Tensor, negatives: Tensor, negative_mask: Tensor
-) -> Tensor:
-    """Gives ``v.k- - v.k+`` of every pair (I, A, P); minus infinity where k- does not count."""
-    negative = _counted(_products(anchors, negatives), negative_mask)
-    return negative[:, None, :] - _products(anchors, positives)[:, :, None]
 
 
 def _products(anchors: Tensor, keys: Tensor) -> Tensor:

@@ -86,3 +86,45 @@ class QualityConfig(BaseModel):
         description="Whether the module stays in the model: the score of a track is multiplied by "
         "the mask quality predicted for it, which is written beside it (ours).",
     )
+
+
+class LocationMatchingConfig(BaseModel):
+    """Says which places belong to which true instance; AdelaiDet's CondInst."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    center_sampling: bool = Field(
+        True,
+        description="Whether a place must be near the centre of an instance (CondInst), or may be "
+        "anywhere in its box (FCOS; STC 3.3, if that is meant for detection too).",
+    )
+    radius: float = Field(1.5, gt=0, description="Half side of the centre area, in strides.")
+    center: Literal["mass", "box"] = Field(
+        "mass", description="Whether the centre is that of the mask's mass or of the box."
+    )
+
+
+class LocationLossConfig(BaseModel):
+    """Says how places are compared with the truth; AdelaiDet's CondInst."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    focal_alpha: float = Field(0.25, ge=0, le=1, description="Of the focal loss.")
+    focal_gamma: float = Field(2.0, ge=0, description="Of the focal loss.")
+    box_loss: Literal["giou", "iou", "linear_iou"] = Field("giou", description="Of boxes.")
+    box_quality: Literal["centerness", "iou"] = Field(
+        "centerness", description="What the centre-ness of a place is to learn."
+    )
+    class_normalizer: Literal["positives", "places", "moving"] = Field(
+        "positives",
+        description="What the class loss is divided by: positives of the batch, all places, or a "
+        "moving mean of the positives.",
+    )
+    max_masks: int | None = Field(
+        500, ge=1, description="Positives of a batch whose masks are compared, drawn (CondInst)."
+    )
+    masks_per_image: int | None = Field(
+        None,
+        ge=1,
+        description="Instead the best ones of an image, as many of each instance (CondInst).",
+    )

@@ -49,6 +49,12 @@ def generalized_iou(first: Tensor, second: Tensor, union_smoothing: float = 0.0)
     return iou - (enclosure - union) / (enclosure + _GIOU_SMOOTHING)
 
 
+def clipped(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Cuts (N, 4) xyxy boxes off at the sides of an image."""
+    far = boxes.new_tensor([width, height, width, height])
+    return torch.minimum(boxes.clamp(min=0), far)
+
+
 def mask_boxes(masks: Tensor) -> Tensor:
     """Gives the (N, 4) tight xyxy box of each mask (N, H, W) bool, far sides exclusive, else 0."""
     x_near, x_far = _extent(masks.any(dim=1))

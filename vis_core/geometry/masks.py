@@ -6,9 +6,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, interpolate
+from torch.nn.functional import conv2d, interpolate, pad
 
 Resize = Literal["bilinear", "nearest"]
+Upsampling = Literal["logits", "aligned_probabilities"]
 
 # Masks that are resized at once: keeps the floats of a frame with many instances small.
 MASKS_AT_ONCE = 8
@@ -36,10 +37,12 @@ def full_size_masks(
     input_size: InputSize,
     image_size: tuple[int, int],
     last_resize: Resize = "bilinear",
+    upsampling: Upsampling = "logits",
 ) -> Tensor:
     """Brings raw masks to the pixels of the image: up to the padded input, crop, resize, > 0.
 
-    The resizes are bilinear without aligned corners, as the segmentors were trained.
+    The resizes are bilinear without aligned corners, as the segmentors were trained; CondInst
+    enlarges probabilities with aligned corners.
 
     Args:
         mask_logits: (N, h, w) raw masks that cover the padded input.
@@ -47,13 +50,13 @@ def full_size_masks(
         image_size: Height and width of the image.
         last_resize: How the masks of the resized image come to its own size; released IDOL takes
             the nearest pixel.
+        upsampling: How masks come to the size of the padded input.
 
     Returns:
         (N, H, W) bool.
     """
-    groups = [
-        logits > 0 for logits in _image_logits(mask_logits, input_size, image_size, last_resize)
-    ]
+    where = (input_size, image_size, last_resize, upsampling)
+    groups = [inside for inside, _ in _image_masks(mask_logits, *where)]
     return _joined(groups, mask_logits, image_size)
 
 
@@ -62,6 +65,7 @@ def masks_with_confidence(
     input_size: InputSize,
     image_size: tuple[int, int],
     last_resize: Resize = "bilinear",
+    upsampling: Upsampling = "logits",
 ) -> tuple[Tensor, Tensor]:
     """Gives the masks of ``full_size_masks`` and how sure the segmentor is of their pixels.
 
@@ -69,20 +73,34 @@ def masks_with_confidence(
         (N, H, W) bool, and (N,) float32: the sum over the pixels of each mask of sigmoid(logit).
     """
     masks, confidences = [], []
-    for logits in _image_logits(mask_logits, input_size, image_size, last_resize):
-        masks.append(logits > 0)
-        confidences.append((logits.sigmoid() * masks[-1]).sum(dim=(1, 2)))
+    where = (input_size, image_size, last_resize, upsampling)
+    for inside, maps in _image_masks(mask_logits, *where):
+        masks.append(inside)
+        chances = maps.sigmoid() if upsampling == "logits" else maps
+        confidences.append((chances * inside).sum(dim=(1, 2)))
     nothing = torch.zeros(0, device=mask_logits.device)
     return _joined(masks, mask_logits, image_size), torch.cat([nothing, *confidences])
 
 
-def _image_logits(
-    mask_logits: Tensor, input_size: InputSize, image_size: tuple[int, int], last_resize: Resize
-) -> Iterator[Tensor]:
-    """(n, H, W) logits at the pixels of the image, a few masks at a time."""
+def _image_masks(
+    mask_logits: Tensor,
+    input_size: InputSize,
+    image_size: tuple[int, int],
+    last_resize: Resize,
+    upsampling: Upsampling,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(n, H, W) masks of the image and the logits or chances they come from, a few at a time."""
     for group in torch.split(mask_logits, MASKS_AT_ONCE):
-        if len(group) > 0:
-            yield _resize(_input_logits(group, input_size), image_size, last_resize)
+        if len(group) == 0:
+            continue
+        if upsampling == "logits":
+            maps = _resize(_input_maps(group, input_size), image_size, last_resize)
+            yield maps > 0, maps
+        else:
+            factor = input_size.padded_height // group.shape[1]
+            grown = aligned_upsampling(group.float().sigmoid(), factor)
+            maps = _resize(_input_maps(grown, input_size), image_size, last_resize)
+            yield maps > 0.5, maps
 
 
 def _joined(groups: list[Tensor], mask_logits: Tensor, image_size: tuple[int, int]) -> Tensor:
@@ -92,9 +110,9 @@ def _joined(groups: list[Tensor], mask_logits: Tensor, image_size: tuple[int, in
     return torch.cat(groups)
 
 
-def _input_logits(mask_logits: Tensor, input_size: InputSize) -> Tensor:
-    """(N, h, w) logits of the padded input at the pixels of the resized image."""
-    padded = _resize(mask_logits, (input_size.padded_height, input_size.padded_width))
+def _input_maps(maps: Tensor, input_size: InputSize) -> Tensor:
+    """(N, h, w) maps of the padded input at the pixels of the resized image."""
+    padded = _resize(maps, (input_size.padded_height, input_size.padded_width))
     return padded[:, : input_size.resized_height, : input_size.resized_width]
 
 
@@ -105,6 +123,22 @@ def _resize(maps: Tensor, size: tuple[int, int], mode: Resize = "bilinear") -> T
     if mode == "nearest":
         return interpolate(maps[:, None].float(), size=size, mode="nearest")[:, 0]
     return interpolate(maps[:, None].float(), size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def aligned_upsampling(maps: Tensor, factor: int = 2) -> Tensor:
+    """Enlarges (N, h, w) maps so that pixel ``factor * i`` keeps the value of pixel i (CondInst).
+
+    Returns:
+        (N, factor * h, factor * w), moved by half a cell to the right and down as in the releases.
+    """
+    if factor == 1:
+        return maps
+    height, width = maps.shape[1:]
+    padded = pad(maps[:, None], (0, 1, 0, 1), mode="replicate")
+    size = (factor * height + 1, factor * width + 1)
+    grown = interpolate(padded, size=size, mode="bilinear", align_corners=True)
+    moved = pad(grown, (factor // 2, 0, factor // 2, 0), mode="replicate")
+    return moved[:, 0, : factor * height, : factor * width]
 
 
 def mask_boundary(masks: Tensor, threshold: float = 0.1) -> Tensor:

@@ -58,10 +58,11 @@ class TrackConfig(BaseModel):
         description="How it is put together over the frames where the track is named (the papers:"
         " mean; max is an option of the released IDOL and CTVIS).",
     )
-    labels: Literal["best", "every"] = Field(
+    labels: Literal["best", "every", "majority"] = Field(
         default="best",
         description="Whether a track is listed with its best class alone, or once for every class"
-        " (MinVIS, released CTVIS and IDOL); max_tracks and min_score then count the listings.",
+        " (MinVIS, released CTVIS and IDOL); max_tracks and min_score then count the listings. Or"
+        " with the class that most of its frames have, its score being their mean (STC 3.5).",
     )
     mask_quality: bool = Field(
         default=False,
@@ -72,6 +73,11 @@ class TrackConfig(BaseModel):
         default="bilinear",
         description="How masks of the resized image come to the size of the video (Mask2Former:"
         " bilinear; released IDOL: nearest).",
+    )
+    mask_upsampling: Literal["logits", "aligned_probabilities"] = Field(
+        default="logits",
+        description="What is enlarged to the input of the network: raw masks, or their"
+        " probabilities with aligned corners, as CondInst does.",
     )
     short_tracks: ShortTrackFilter | None = Field(
         default=None,

@@ -31,6 +31,8 @@ class _OpenTrack:
     Attributes:
         evidence: (K,) class scores or (K + 1,) class logits, float64: the sum or the maximum over
             the frames where the track was named.
+        votes: (K,) frames in which it was named with each class.
+        scores: Sum of its scores in the frames where it was named.
         num_named: Those frames.
         last_named: The newest of them.
         area: Pixels of all its masks.
@@ -41,6 +43,8 @@ class _OpenTrack:
     """
 
     evidence: np.ndarray
+    votes: np.ndarray
+    scores: float = 0.0
     num_named: int = 0
     last_named: int = 0
     area: int = 0
@@ -106,8 +110,12 @@ class TrackBuilder:
         evidence = self._evidence(instances)
         insides = [0.0] * len(scores) if confidences is None else confidences.tolist()
         qualities = None if instances.qualities is None else instances.qualities.tolist()
+        labels = instances.labels.tolist()
+        num_classes = instances.class_scores.shape[1]
         for row, track_id in enumerate(track_ids.tolist()):
-            track = self._named(track_id, evidence[row])
+            track = self._named(track_id, evidence[row], num_classes)
+            track.votes[labels[row]] += 1
+            track.scores += scores[row]
             if qualities is not None:
                 track.quality = (track.quality or 0.0) + qualities[row]
             if areas[row]:
@@ -177,11 +185,12 @@ class TrackBuilder:
         values: np.ndarray = evidence.cpu().double().numpy()
         return values
 
-    def _named(self, track_id: int, evidence: np.ndarray) -> _OpenTrack:
+    def _named(self, track_id: int, evidence: np.ndarray, num_classes: int) -> _OpenTrack:
         """Notes that a track is named in the present frame, and opens it if it is new."""
         over_time = self._config.over_time
         if track_id not in self._open:
-            opened = _OpenTrack(np.full(len(evidence), _BEFORE[over_time]))
+            before = np.full(len(evidence), _BEFORE[over_time])
+            opened = _OpenTrack(before, np.zeros(num_classes, np.int64))
             self._open[track_id] = self._short[track_id] = opened
         track = self._open[track_id]
         track.evidence = _JOIN[over_time](track.evidence, evidence)
@@ -209,6 +218,8 @@ class TrackBuilder:
 
     def _class_scores(self, track: _OpenTrack) -> np.ndarray:
         """(K,) score of every class over the frames where the track was named."""
+        if self._config.labels == "majority":
+            return _voted(track)
         evidence = track.evidence
         if self._config.over_time == "mean":
             evidence = evidence / track.num_named
@@ -220,8 +231,15 @@ class TrackBuilder:
     def _listed(self, table: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Chooses the rows and labels of the (M, K) table that are listed, best score first."""
         wanted = table >= self._config.min_score
-        if self._config.labels == "best":
+        if self._config.labels != "every":
             wanted &= np.arange(table.shape[1]) == table.argmax(axis=1)[:, None]
         rows, labels = np.nonzero(wanted)
         order = np.lexsort((labels, ids[rows], -table[rows, labels]))[: self._config.max_tracks]
         return rows[order], labels[order]
+
+
+def _voted(track: _OpenTrack) -> np.ndarray:
+    """(K,) mean score of the track for its most frequent class, of equals the first; else 0."""
+    scores = np.zeros(len(track.votes))
+    scores[track.votes.argmax()] = track.scores / track.num_named
+    return scores

@@ -23,6 +23,9 @@ _BACKBONES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
     ),
     "resnet50": (ResNetConfig, {"depths": [3, 4, 6, 3]}),
     "resnet101": (ResNetConfig, {"depths": [3, 4, 23, 3]}),
+    # He's own, which halve the map in the first convolution of a block (detectron2's MSRA models)
+    "resnet50_msra": (ResNetConfig, {"depths": [3, 4, 6, 3], "downsample_in_bottleneck": True}),
+    "resnet101_msra": (ResNetConfig, {"depths": [3, 4, 23, 3], "downsample_in_bottleneck": True}),
     "swin_t": (
         SwinConfig,
         {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24], "window_size": 7},
@@ -80,6 +83,18 @@ def named_backbone(own: OwnBackbone) -> BackboneName | None:
             published: BackboneName = name
             return published
     return None
+
+
+def freeze_stages(backbone: nn.Module, count: int) -> None:
+    """Says of the first parts of a ResNet, the stem first, that they do not learn.
+
+    All other weights of the backbone are said to learn; other families have no such parts.
+    """
+    stages = [f"encoder.stages.{stage}." for stage in range(4)]
+    frozen = tuple(["embedder.", *stages][:count])
+    is_resnet = isinstance(backbone.config, ResNetConfig)
+    for name, weight in backbone.named_parameters():
+        weight.requires_grad_(not (is_resnet and name.startswith(frozen)))
 
 
 def freeze_unread(module: nn.Module) -> None:

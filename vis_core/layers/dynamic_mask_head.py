@@ -4,8 +4,9 @@ IDOL Eq. 1 and STC Eq. 1, both after CondInst (Tian 2020).
 """
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor, nn
+
+from vis_core.geometry.masks import aligned_upsampling
 
 
 class DynamicMaskHead(nn.Module):
@@ -17,6 +18,7 @@ class DynamicMaskHead(nn.Module):
         num_layers: Convolutions; the last gives one channel.
         stride: Of the mask features, pixels of the padded input.
         relative_coordinates: Whether each pixel is told where it lies from the instance.
+        upsampling: How many times larger a mask is than the features.
     """
 
     def __init__(
@@ -26,6 +28,7 @@ class DynamicMaskHead(nn.Module):
         num_layers: int = 3,
         stride: int = 8,
         relative_coordinates: bool = True,
+        upsampling: int = 2,
     ) -> None:
         super().__init__()
         widths = [in_channels + 2 * relative_coordinates]
@@ -33,6 +36,7 @@ class DynamicMaskHead(nn.Module):
         self.shapes = list(zip(widths[1:], widths[:-1], strict=True))
         self.stride = stride
         self.relative_coordinates = relative_coordinates
+        self.upsampling = upsampling
 
     @property
     def num_parameters(self) -> int:
@@ -52,7 +56,7 @@ class DynamicMaskHead(nn.Module):
                 nothing (released IDOL).
 
         Returns:
-            (N, 2 h, 2 w) mask logits at half the stride.
+            (N, 2 h, 2 w) mask logits at half the stride, 2 being the upsampling.
         """
         count = len(parameters)
         height, width = features.shape[1:]
@@ -67,7 +71,7 @@ class DynamicMaskHead(nn.Module):
             x = torch.baddbmm(bias[:, :, None], weight, x)
             if number + 1 < len(weights):
                 x = x.relu()
-        return aligned_upsampling(x.view(count, height, width))
+        return aligned_upsampling(x.view(count, height, width), self.upsampling)
 
     def _split(self, parameters: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Cuts (N, P) into weights (N, out, in) and biases (N, out)."""
@@ -86,17 +90,3 @@ def pixel_centers(height: int, width: int, stride: int, like: Tensor) -> Tensor:
     y = torch.arange(height, device=like.device, dtype=torch.float32) * stride + stride // 2
     grid = torch.meshgrid(y, x, indexing="ij")
     return torch.stack([grid[1].flatten(), grid[0].flatten()])
-
-
-def aligned_upsampling(maps: Tensor, factor: int = 2) -> Tensor:
-    """Enlarges (N, h, w) maps so that pixel ``factor * i`` keeps the value of pixel i (CondInst).
-
-    Returns:
-        (N, factor * h, factor * w), moved by half a cell to the right and down as in the releases.
-    """
-    height, width = maps.shape[1:]
-    padded = functional.pad(maps[:, None], (0, 1, 0, 1), mode="replicate")
-    size = (factor * height + 1, factor * width + 1)
-    grown = functional.interpolate(padded, size=size, mode="bilinear", align_corners=True)
-    moved = functional.pad(grown, (factor // 2, 0, factor // 2, 0), mode="replicate")
-    return moved[:, 0, : factor * height, : factor * width]

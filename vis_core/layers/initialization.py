@@ -19,6 +19,19 @@ def xavier_uniform(module: nn.Module) -> None:
         _zero_bias(layer)
 
 
+def normal(module: nn.Module, deviation: float) -> None:
+    """Starts linear and convolution layers by a normal distribution; biases are 0."""
+    for layer in _weighted(module):
+        nn.init.normal_(layer.weight, std=deviation)
+        _zero_bias(layer)
+
+
+def prior_bias(layer: nn.Linear | nn.Conv2d, chance: float = 0.01) -> None:
+    """Starts a class head so that every class is rare (focal loss, Lin 2017)."""
+    assert layer.bias is not None
+    nn.init.constant_(layer.bias, -math.log((1 - chance) / chance))
+
+
 def uniform_bias(layer: nn.Linear) -> None:
     """Starts the bias of a linear layer as torch does: within one over the root of its inputs."""
     bound = 1 / math.sqrt(layer.in_features)

@@ -4,7 +4,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-BackboneName = Literal["tiny", "resnet50", "resnet101", "swin_t", "swin_l", "convnext_l"]
+BackboneName = Literal[
+    "tiny",
+    "resnet50",
+    "resnet101",
+    "resnet50_msra",
+    "resnet101_msra",
+    "swin_t",
+    "swin_l",
+    "convnext_l",
+]
 
 
 class OwnBackbone(BaseModel):

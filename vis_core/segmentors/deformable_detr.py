@@ -1,6 +1,5 @@
 """IDOL's segmentor: Deformable DETR (Zhu 2021) with a dynamic mask head, by transformers."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -9,10 +8,11 @@ from torch import Tensor, nn
 from transformers import DeformableDetrConfig, DeformableDetrModel
 
 from vis_core.criterion.detection_losses import BoxPredictions
-from vis_core.layers.backbone import backbone_config, freeze_unread
+from vis_core.layers.backbone import backbone_config, freeze_stages, freeze_unread
 from vis_core.layers.dynamic_mask_head import DynamicMaskHead
 from vis_core.layers.initialization import (
     kaiming_uniform,
+    prior_bias,
     stacked_xavier_uniform,
     uniform_bias,
     xavier_uniform,
@@ -24,7 +24,6 @@ from vis_core.segmentors.settings import DeformableDetrSettings
 _LEVELS, _POINTS = 4, 4  # Deformable DETR: four feature levels, four points each
 _MASK_LEVELS = 3  # IDOL's mask branch reads strides 8, 16 and 32
 _STRIDE = 8
-_PRIOR = 0.01  # a query's chance of a class before training (focal loss)
 # Released IDOL and Deformable DETR: first boxes are small.
 _FIRST_LOG_SIZE = -2.0
 _EPSILON = 1e-5  # of the inverse sigmoid
@@ -240,7 +239,7 @@ class DeformableDetr(nn.Module):
         """Starts the heads of all decoder layers alike, but for the size of the first boxes."""
         class_head, box_head = self.class_heads[0], self.network.decoder.bbox_embed[0]
         assert isinstance(class_head, nn.Linear)
-        nn.init.constant_(class_head.bias, math.log(_PRIOR / (1 - _PRIOR)))
+        prior_bias(class_head)
         nn.init.zeros_(box_head.layers[-1].weight)
         nn.init.zeros_(box_head.layers[-1].bias)
         for head in self.class_heads[1:]:
@@ -254,11 +253,7 @@ class DeformableDetr(nn.Module):
 
         transformers freezes all of a ResNet: it looks for names that its own ResNet does not have.
         """
-        stages = [f"encoder.stages.{stage}." for stage in range(4)]
-        frozen = ["embedder.", *stages][: self.settings.frozen_stages]
-        is_resnet = self.network.config.backbone_config.model_type == "resnet"
-        for name, weight in self.network.backbone.model.named_parameters():
-            weight.requires_grad_(not (is_resnet and name.startswith(tuple(frozen))))
+        freeze_stages(self.network.backbone.model, self.settings.frozen_stages)
         freeze_unread(self)
 
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 # ImageNet statistics in [0, 255], RGB; detectron2's, CTVIS's and IDOL's.
 _MEAN = (123.675, 116.28, 103.53)
-_STD = (58.395, 57.12, 57.375)
+STD = (58.395, 57.12, 57.375)
 
 
 class PixelNorm(nn.Module):
@@ -17,7 +17,7 @@ class PixelNorm(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor, sizes: Tensor | None) -> Tensor:
         """Gives (F, 3, H, W) float pixels.

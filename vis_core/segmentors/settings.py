@@ -60,6 +60,74 @@ class DeformableDetrSettings(BaseModel):
     )
 
 
+class DecodingConfig(BaseModel):
+    """Says which places of the maps become detections (CondInst; STC 3.5)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    score_threshold: float = Field(
+        0.03,
+        ge=0,
+        lt=1,
+        description="Class score times centre-ness to exceed, before the root (STC 3.5: 0.03; "
+        "CondInst: 0.05).",
+    )
+    threshold_with_center: bool = Field(
+        True,
+        description="Whether centre-ness counts in what the threshold looks at (CondInst: yes).",
+    )
+    candidates: int = Field(
+        1000, ge=1, description="Places and classes of a level that enter NMS, best first."
+    )
+    nms_iou: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Box IoU above which the weaker one of a class goes (STC 3.5: 0.5; CondInst: "
+        "0.6).",
+    )
+    max_instances: int = Field(
+        10, ge=1, description="Kept of a frame (STC 3.5: 10; CondInst: 100)."
+    )
+
+
+class CondInstSettings(BaseModel):
+    """Sizes a CondInst; the defaults are those of the release (AdelaiDet) with ResNet-50."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: BackboneName | OwnBackbone = Field(
+        "resnet50_msra",
+        description="Feature extractor: a published one, or a family with its sizes.",
+    )
+    width: int = Field(
+        256, ge=32, multiple_of=32, description="Channels of the pyramid and of the towers."
+    )
+    tower_convs: int = Field(4, ge=1, description="Convolutions of the class and the box tower.")
+    mask_branch_width: int = Field(128, ge=8, description="Channels of the mask branch.")
+    mask_branch_convs: int = Field(4, ge=0, description="Convolutions after the levels are summed.")
+    mask_channels: int = Field(
+        8, ge=1, description="Channels of the features that masks are made of (STC Table 7)."
+    )
+    relative_coordinates: bool = Field(
+        True, description="Whether a mask is told where its instance is (STC Table 7)."
+    )
+    dynamic_layers: int = Field(
+        3, ge=1, description="Convolutions whose kernels are generated (STC Table 6)."
+    )
+    dynamic_channels: int = Field(8, ge=1, description="Channels between these convolutions.")
+    semantic_loss: bool = Field(
+        False, description="Whether the mask branch also learns classes pixel by pixel (CondInst)."
+    )
+    frozen_stages: int = Field(
+        2,
+        ge=0,
+        le=5,
+        description="Parts of a ResNet that do not learn, the stem first (detectron2: 2).",
+    )
+    decoding: DecodingConfig = Field(default_factory=DecodingConfig)
+
+
 class SelectionConfig(BaseModel):
     """Says which predictions of a frame are kept."""
 

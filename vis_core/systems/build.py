@@ -15,16 +15,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vis_core.config import AnySystemConfig, CtvisConfig, IdolConfig, SystemConfig
+from vis_core.config import (
+    AnySystemConfig,
+    CtvisConfig,
+    IdolConfig,
+    MinvisConfig,
+    SystemConfig,
+)
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import Categories
 from vis_core.systems.base import System
 from vis_core.systems.ctvis import Ctvis
 from vis_core.systems.idol import Idol
 from vis_core.systems.minvis import Minvis
+from vis_core.systems.stc import Stc
 
 # the heads whose rows are classes, in the order of the class list
-_CLASS_HEAD = re.compile(r"\.class_predictor\.|\.class_heads\.\d+\.")
+_CLASS_HEAD = re.compile(r"\.class_predictor\.|\.class_heads\.\d+\.|\.(class|semantic)_head\.")
 WEIGHTS_FILE, CONFIG_FILE, CATEGORIES_FILE = "weights.safetensors", "config.json", "categories.json"
 
 
@@ -34,7 +41,9 @@ def build_system(config: AnySystemConfig, num_classes: int) -> System:
         return Ctvis(config, num_classes)
     if isinstance(config, IdolConfig):
         return Idol(config, num_classes)
-    return Minvis(config, num_classes)
+    if isinstance(config, MinvisConfig):
+        return Minvis(config, num_classes)
+    return Stc(config, num_classes)
 
 
 def save_system(folder: Path, system: System, categories: Categories) -> None:
@@ -153,7 +162,7 @@ def _with_backbone(weights: dict[str, Tensor], system: System) -> dict[str, Tens
     """Gives the backbone of any system the names that it has in this one."""
     renamed = {}
     for name, tensor in weights.items():
-        for prefix in {kind.backbone_prefix for kind in (Ctvis, Minvis, Idol)}:
+        for prefix in {kind.backbone_prefix for kind in (Ctvis, Minvis, Idol, Stc)}:
             if name.startswith(prefix):
                 name = system.backbone_prefix + name.removeprefix(prefix)
         renamed[name] = tensor

@@ -190,6 +190,19 @@ def test_mask_quality_sorts_the_kept_tracks_but_does_not_choose_them():
     assert [track.track_id for track in builder.finish().tracks] == [1, 0]
 
 
+def test_the_majority_of_frames_names_the_class_and_all_frames_the_score():
+    """STC 3.5: two weak frames outvote a strong one."""
+    builder = TrackBuilder(4, 4, TrackConfig(labels="majority"))
+    for index, scores in enumerate(([0.9, 0.0], [0.0, 0.3], [0.0, 0.6])):
+        builder.add(index, instances_with([scores]), torch.tensor([0]), full_masks(1))
+    (track,) = builder.finish().tracks
+    assert (track.label, track.score) == (1, pytest.approx(0.6))
+    even = TrackBuilder(4, 4, TrackConfig(labels="majority"))
+    for index, scores in enumerate(([0.0, 0.8], [0.4, 0.0])):
+        even.add(index, instances_with([scores]), torch.tensor([0]), full_masks(1))
+    assert even.finish().tracks[0].label == 0
+
+
 def test_predicted_qualities_multiply_the_score_and_are_written():
     builder = TrackBuilder(4, 4, TrackConfig())
     found = instances_with([[0.9, 0.1], [0.8, 0.1]])

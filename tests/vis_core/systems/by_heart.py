@@ -7,6 +7,7 @@ from vis_core.formats.categories import numbered
 from vis_core.formats.rle import encode_masks
 from vis_core.formats.youtube_vis import TrackRecord, VideoRecord, result_entries
 from vis_core.inference.online import annotate_video
+from vis_core.inference.settings import TrackConfig
 from vis_core.structures import Clip, Frame
 from vis_core.systems.base import System
 
@@ -27,12 +28,13 @@ def record(video_id: int, clip: Clip) -> VideoRecord:
     return VideoRecord(video_id, height, width, names, tuple(tracks))
 
 
-def video_ap(system: System, clips: list[Clip]) -> float:
+def video_ap(system: System, clips: list[Clip], tracks: TrackConfig | None = None) -> float:
     """The video AP of a system on clips."""
     system.eval()
     truth = ground_truth_of([record(i + 1, clip) for i, clip in enumerate(clips)], CATEGORIES)
     entries = []
     for index, clip in enumerate(clips):
         frames = (Frame(image, t, float(t)) for t, image in enumerate(clip.images))
-        entries += result_entries(annotate_video(system, frames), index + 1, CATEGORIES)
+        result = annotate_video(system, frames, tracks=tracks)
+        entries += result_entries(result, index + 1, CATEGORIES)
     return evaluate(truth, results_of(entries, truth)).stats["AP"]

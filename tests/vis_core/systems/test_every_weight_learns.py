@@ -6,7 +6,7 @@ import torch
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.clips.settings import SceneSettings
-from vis_core.config import AnySystemConfig, CtvisConfig, tiny_idol, tiny_minvis
+from vis_core.config import AnySystemConfig, CtvisConfig, tiny_idol, tiny_minvis, tiny_stc
 from vis_core.criterion.settings import BoundaryConfig, QualityConfig
 from vis_core.layers.settings import OwnBackbone
 from vis_core.structures import Clip
@@ -29,6 +29,7 @@ SYSTEMS: dict[str, AnySystemConfig] = {
     "minvis": tiny_minvis(),
     "ctvis": CtvisConfig(segmentor=tiny_minvis().segmentor),
     "idol": tiny_idol(),
+    "stc": tiny_stc(),
 }
 ADD_ONS = {"boundary": BoundaryConfig(), "quality": QualityConfig()}
 SYSTEMS |= {f"{name}_1st": SYSTEMS[name].model_copy(update=ADD_ONS) for name in ("idol", "ctvis")}

@@ -13,12 +13,14 @@ from tests.vis_core.systems.by_heart import CATEGORIES, video_ap
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.clips.settings import SceneSettings
-from vis_core.config import CtvisConfig, IdolLossWeights, tiny_idol, tiny_minvis
+from vis_core.config import CtvisConfig, IdolLossWeights, tiny_idol, tiny_minvis, tiny_stc
+from vis_core.inference.settings import TrackConfig
 from vis_core.structures import Clip, ClipBatch
 from vis_core.systems.base import System
 from vis_core.systems.build import start_from
 from vis_core.systems.ctvis import Ctvis
 from vis_core.systems.idol import Idol
+from vis_core.systems.stc import Stc
 
 WEIGHTS = Path(__file__).resolve().parents[3] / "vis_core" / "weights" / "tiny"
 FRAMES = 4
@@ -80,6 +82,21 @@ def test_idol_learns_two_clips_by_heart() -> None:
     start_from(system, WEIGHTS, CATEGORIES)  # of a Mask2Former: its backbone
     learn(system, pairs(clips), steps=330, rate=2e-3)
     assert (after := video_ap(system, clips)) >= 0.9, f"video AP {after:.3f}"
+
+
+def test_stc_learns_two_clips_by_heart() -> None:
+    """The same clips, for the same reason."""
+    torch.manual_seed(0)
+    settings = SceneSettings(height=192, width=288)
+    clips = scenes(settings, (89, 121))
+    like = tiny_stc()
+    tracking = like.tracking.model_copy(update={"both_frames": True})
+    config = like.model_copy(update={"test_short_side": settings.height, "tracking": tracking})
+    system = Stc(config, len(CLASS_NAMES))
+    start_from(system, WEIGHTS, CATEGORIES)
+    learn(system, pairs(clips), steps=350, rate=3e-3)
+    tracks = TrackConfig(labels="majority", mask_upsampling="aligned_probabilities")
+    assert (after := video_ap(system, clips, tracks)) >= 0.9, f"video AP {after:.3f}"
 
 
 def pairs(clips: list[Clip]) -> Iterator[ClipBatch]:

@@ -5,19 +5,29 @@ from pathlib import Path
 import pytest
 import torch
 
-from vis_core.config import AnySystemConfig, CtvisConfig, tiny_idol, tiny_minvis, tiny_segmentor
+from vis_core.config import (
+    AnySystemConfig,
+    CtvisConfig,
+    tiny_idol,
+    tiny_minvis,
+    tiny_segmentor,
+    tiny_stc,
+)
 from vis_core.formats.categories import numbered
 from vis_core.systems.build import build_system, save_system, start_from, taken_weights
 
 CATEGORIES = numbered(("a", "b"))
 CONFIGS: dict[str, AnySystemConfig] = {
     "idol": tiny_idol(),
+    "stc": tiny_stc(),
     "minvis": tiny_minvis(),
     "ctvis": CtvisConfig(segmentor=tiny_segmentor()),
 }
 
 
-@pytest.mark.parametrize("source, target", [("idol", "ctvis"), ("minvis", "idol")])
+@pytest.mark.parametrize(
+    "source, target", [("idol", "ctvis"), ("minvis", "idol"), ("ctvis", "stc"), ("stc", "minvis")]
+)
 def test_a_backbone_goes_from_system_to_system(source: str, target: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     given = build_system(CONFIGS[source], 2)

@@ -1,0 +1,132 @@
+"""Times all systems on one video: frames a second of the network, and of the whole walk.
+
+python -m tests.benchmarks.bench_systems --frames 4 --repeats 3
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+
+from vis_core.clips.scenes import CLASS_NAMES, render_scene
+from vis_core.clips.settings import SceneSettings
+from vis_core.config import AnySystemConfig, CtvisConfig, IdolConfig, MinvisConfig, StcConfig
+from vis_core.inference.online import annotate_video
+from vis_core.inference.settings import InferenceConfig, TrackConfig
+from vis_core.structures import Frame
+from vis_core.systems.base import System
+from vis_core.systems.build import build_system
+from vis_core.systems.idol import Idol
+from vis_core.systems.query_system import QuerySystem
+from vis_core.systems.stc import Stc
+
+GOAL = 1.10  # the walk over the network
+_STC_TRACKS = TrackConfig(labels="majority", mask_upsampling="aligned_probabilities")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints a line a system, the fastest network last."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--height", type=int, default=360)
+    parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--frames", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--kept", type=int, default=10, help="instances of a frame")
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args(argv)
+    clip = render_scene(SceneSettings(height=args.height, width=args.width), args.frames, 89)
+    frames = [Frame(image, t, float(t)) for t, image in enumerate(clip.images)]
+    systems = {
+        config.name: keeping(build(config, args.height, args.device), frames[0].image, args.kept)
+        for config in (CtvisConfig(), MinvisConfig(), IdolConfig(), StcConfig())
+    }
+    print(
+        f"ResNet-50, {args.height}x{args.width}, {args.device}, {torch.get_num_threads()} threads, "
+        f"{args.frames} frames at once, about {args.kept} instances a frame, "
+        f"{args.repeats} repeats in turn"
+    )
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in systems}
+    for repeat in range(args.repeats + 1):
+        for name, system in systems.items():
+            pair = timed(partial(network, system, frames)), timed(partial(walk, system, frames))
+            if repeat:  # the first round warms up
+                times[name].append(pair)
+    print("system    network frames/s   walk frames/s   walk over network (median, range)")
+    for name, pairs in sorted(times.items(), key=lambda item: -min(p[0] for p in item[1])):
+        alone, whole = (min(pair[column] for pair in pairs) for column in (0, 1))
+        ratios = sorted(pair[1] / pair[0] for pair in pairs)
+        print(
+            f"{name:9} {args.frames / alone:16.2f} {args.frames / whole:15.2f}   "
+            f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}), "
+            f"goal {GOAL:.2f}"
+        )
+    return 0
+
+
+def build(config: AnySystemConfig, short_side: int, device: str) -> System:
+    """Makes a system with random weights that sees a frame in its own size."""
+    torch.manual_seed(0)
+    sized = config.model_copy(update={"test_short_side": short_side})
+    return build_system(sized, len(CLASS_NAMES)).to(device).eval()
+
+
+def keeping(system: System, image: np.ndarray, kept: int) -> System:
+    """Sets the threshold of a system so that about so many instances of an image are kept.
+
+    MinVIS keeps all its queries, as its paper says.
+    """
+    if isinstance(system, Stc):
+        decoding = system.config.segmentor.decoding.model_copy(
+            update={"score_threshold": 0.0, "max_instances": kept}
+        )
+        segmentor = system.config.segmentor.model_copy(update={"decoding": decoding})
+        system.config = system.config.model_copy(update={"segmentor": segmentor})
+    elif system.config.name != "minvis":
+        loose = {"score_threshold": 0.0, "nms_iou": 1.0}
+        selection = system.config.selection.model_copy(update=loose)
+        system.config = system.config.model_copy(update={"selection": selection})
+        (found,) = system.segment([image])
+        threshold = float(found.scores[min(kept, len(found) - 1)])
+        own = selection.model_copy(update={"score_threshold": threshold})
+        system.config = system.config.model_copy(update={"selection": own})
+    return system
+
+
+@torch.inference_mode()
+def network(system: System, frames: list[Frame]) -> object:
+    """Runs what is learnt on frames: the segmentor and the heads over all its predictions."""
+    inputs = system.input_frames([frame.image for frame in frames])
+    if isinstance(system, Idol):
+        output = system.segmentor(*inputs)
+        return system.segmentor.mask_features(output), system.embedding_head(output.states[-1])
+    if isinstance(system, Stc):
+        found = system.segmentor(*inputs)
+        return found, system.tracking_head(found.levels)
+    assert isinstance(system, QuerySystem)
+    segmented = system.segmentor(*inputs)
+    return segmented, system.embed(segmented.queries)
+
+
+def walk(system: System, frames: list[Frame]) -> object:
+    """Annotates the frames: network, selection, association, masks to run lengths, tracks."""
+    tracks = _STC_TRACKS if isinstance(system, Stc) else InferenceConfig().tracks
+    return annotate_video(system, iter(frames), len(frames), tracks=tracks)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds of one call, on whatever device."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
