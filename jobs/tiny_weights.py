@@ -38,10 +38,12 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from jobs._dense_pretraining import pretrain_backbone
-    from pipelines.optimization import build_optimizer, rate_factor, set_rate, train_step
+    from pipelines.optimization import build_optimizer, rate_factor, set_rate
     from pipelines.optimizer_settings import OptimizerSettings
+    from pipelines.train_step import StepSettings, train_step
     from vis_core.clips.scenes import CLASS_NAMES
     from vis_core.config import tiny_minvis
+    from vis_core.errors import TrainingDivergedError
     from vis_core.systems.minvis import Minvis
 
     torch.manual_seed(args.seed)
@@ -64,10 +66,17 @@ def run(args: argparse.Namespace) -> int:
     batches = _scene_batches(args.steps, args.batch, first_seed)
     for step, batch in enumerate(batches):
         set_rate(optimizer, rate_factor(step, args.steps, settings))
-        values = train_step(
-            system, batch, optimizer, system.loss_weights, settings.clip_norm, generator
+        outcome = train_step(
+            system,
+            batch,
+            optimizer,
+            system.loss_weights,
+            StepSettings(settings.clip_norm),
+            generator,
         )
-        for name, value in values.items():
+        if outcome.reason:
+            raise TrainingDivergedError(f"{outcome.reason} in step {step + 1}")
+        for name, value in outcome.values.items():
             running[name] = 0.98 * running.get(name, value) + 0.02 * value
         done = step + 1
         if done % 100 == 0:

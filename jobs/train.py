@@ -15,6 +15,12 @@ from jobs.run_options import (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the verb."""
     parser.add_argument("--out", type=absolute_path, required=True, help="folder of the run")
+    parser.add_argument("--stage", metavar="NAME", help="train this one; those before it are done")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --out as it was started; no other option is needed",
+    )
     parser.add_argument("--dry-run", action="store_true", help="check everything, start nothing")
     parser.add_argument("--max-frames", type=int, help="frames of each scored video")
     parser.add_argument("--address", help="of a running Ray cluster; default: this machine")
@@ -27,8 +33,13 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.given_data import check_given
     from pipelines.start_weights import check_start, start_folder
 
-    config = read_config(args)
-    given = given_data(args)
+    if args.resume:
+        from pipelines.whole_run import read_run
+
+        whole = read_run(args.out)
+        config, given = whole.config, whole.given
+    else:
+        config, given = read_config(args), given_data(args)
     check_given(given)
     start_folder(config)
     if args.dry_run:
@@ -39,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
     from pipelines import whole_run as steps
     from pipelines.runtime import ray_session
 
-    whole = steps.Run(args.out, config, given, args.max_frames)
+    if not args.resume:
+        whole = steps.Run(args.out, config, given, args.max_frames)
     print(f"start: {check_start(config)}")
     steps.open_run(whole)
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
@@ -48,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"note: {note}")
     with ray_session(config.ray, args.address):
         pseudo = steps.make_pseudo_videos(whole, data)
-        for stage in steps.train(whole, data, pseudo):
+        for stage in steps.train(whole, data, pseudo, args.stage):
             print(f"{stage.name:<10} AP {stage.metrics.get('ap', -1):.3f}  {stage.model}")
     print(f"next: longtake tune --run {args.out}")
     return 0

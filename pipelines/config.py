@@ -58,6 +58,18 @@ class StageConfig(BaseModel):
         "float32", description="Of the network in training; CTVIS is released with AMP."
     )
     checkpoint_every: int = Field(500, ge=1, description="Steps between checkpoints.")
+    parts: int = Field(
+        1,
+        ge=1,
+        description="Parts of a batch that go through the network one after the other; memory "
+        "holds one, the gradient is their mean.",
+    )
+    max_bad_steps: int = Field(
+        5,
+        ge=1,
+        description="Steps in a row whose loss or gradient is not finite that end the training; "
+        "until then they are skipped and noted.",
+    )
     optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings)
 
     @model_validator(mode="after")

@@ -1,14 +1,11 @@
-"""Parameter groups, schedule and one training step. No Ray, no files."""
+"""Parameter groups and the schedule of their rates. No Ray, no files."""
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import nn
 
-from pipelines.optimizer_settings import OptimizerSettings, Precision
-from vis_core.errors import TrainingDivergedError
-from vis_core.structures import ClipBatch
+from pipelines.optimizer_settings import OptimizerSettings
 from vis_core.systems.base import System
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
@@ -55,53 +52,3 @@ def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
     return max(group["lr"] for group in optimizer.param_groups)
-
-
-def train_step(
-    system: System,
-    batch: ClipBatch,
-    optimizer: torch.optim.Optimizer,
-    weights: Mapping[str, float],
-    clip_norm: float,
-    generator: torch.Generator | None = None,
-    precision: Precision = "float32",
-) -> dict[str, float]:
-    """Takes one step: losses, weighted sum, finite check, backward, clip, step.
-
-    Args:
-        system: In training mode, or what wraps it for several ranks.
-        batch: On the device of the system.
-        optimizer: Its rates already set.
-        weights: Of the named losses; a loss without a weight is an error of the programmer.
-        clip_norm: Greatest gradient norm.
-        generator: Of everything random in the losses.
-        precision: Of the network; weights, losses and the optimizer stay in float32. bfloat16 has
-            the range of float32, so that nothing needs to be scaled.
-
-    Returns:
-        The unweighted losses by name, their weighted ``total`` and the ``gradient_norm``.
-
-    Raises:
-        TrainingDivergedError: A loss or the gradient is not finite; the weights are untouched.
-    """
-    half = precision == "bfloat16"
-    with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=half):
-        losses = system(batch, generator)
-    total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
-    values = {name: float(loss.detach()) for name, loss in losses.items()}
-    broken = [name for name, value in values.items() if not math.isfinite(value)]
-    if broken:
-        raise TrainingDivergedError(
-            f"train/loss/{broken[0]} is {values[broken[0]]}; lower optimizer.learning_rate "
-            "or start from the last checkpoint"
-        )
-    optimizer.zero_grad(set_to_none=True)
-    total.backward()
-    norm = float(torch.nn.utils.clip_grad_norm_(system.parameters(), clip_norm))
-    if not math.isfinite(norm):
-        raise TrainingDivergedError(
-            f"the gradient norm is {norm}; lower optimizer.learning_rate "
-            "or start from the last checkpoint"
-        )
-    optimizer.step()
-    return values | {"total": float(total.detach()), "gradient_norm": norm}

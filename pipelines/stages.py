@@ -24,6 +24,7 @@ from vis_core.clips.sources import (
     ParquetClips,
     VideoClips,
 )
+from vis_core.errors import ConfigError
 from vis_core.formats.coco import ImageRecord, read_coco
 from vis_core.formats.youtube_vis import read_youtube_vis
 
@@ -77,6 +78,7 @@ def run_stages(
     config: RunConfig,
     place: TrainingPlace,
     on_stage: Callable[[StageResult], None] = lambda result: None,  # noqa: ARG005
+    only: str | None = None,
 ) -> list[StageResult]:
     """Trains and scores every stage that is not finished yet.
 
@@ -84,7 +86,14 @@ def run_stages(
         config: Of the run.
         place: Where to read and write.
         on_stage: Is told of every finished stage, also of one that was finished before.
+        only: Name of the one stage that is trained, those before it being finished; None for all.
+
+    Raises:
+        ConfigError: There is no such stage, or one before it is not finished.
     """
+    names = [stage.name for stage in config.stages]
+    if only is not None and only not in names:
+        raise ConfigError(f"--stage {only}: no such stage; the run has {', '.join(names)}")
     start = start_folder(config, place.folder / START)
     results: list[StageResult] = []
     key = digest(
@@ -99,12 +108,18 @@ def run_stages(
         key = digest(key, stage)
         result = _finished(place, stage, key)
         if result is None:
+            if only not in (None, stage.name):
+                raise ConfigError(
+                    f"--stage {only}: stage {stage.name} before it is not finished; train it first"
+                )
             result = _train_and_score(config, stage, place, start, key)
         else:
             _log.info("stage %s is finished, nothing to do", stage.name)
         results.append(result)
         start = result.model
         on_stage(result)
+        if stage.name == only:
+            break
     _write_table(place.folder / "stages.json", results)
     return results
 

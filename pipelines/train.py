@@ -1,10 +1,8 @@
 """One stage of training with Ray Train: the worker's loop and what the driver does around it."""
 
-import json
 import os
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +10,12 @@ from typing import Any
 
 import torch
 
+from pipelines.bad_steps import BadSteps
 from pipelines.config import RunConfig, StageConfig
-from pipelines.optimization import build_optimizer, rate_factor, set_rate, train_step
+from pipelines.loss_log import LossLog, loss_note, read_losses
+from pipelines.optimization import build_optimizer, rate_factor, set_rate
 from pipelines.runtime import kept_interrupts, require_cpus
+from pipelines.train_step import StepSettings, train_step
 from pipelines.training_data import BatchPlan, batch_dataset, read_batches
 from vis_core.errors import CheckpointError, TrainingDivergedError
 from vis_core.formats.categories import Categories
@@ -23,7 +24,6 @@ from vis_core.systems.base import System
 from vis_core.systems.build import build_system, load_system, save_system, start_from
 
 _STATE_FILE = "optimizer.pt"
-_LOG_EVERY = 10
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class StageJob:
     losses_path: Path
     threads: int
 
+    @property
+    def skipped_path(self) -> Path:
+        """Where every rank notes the steps that it skipped."""
+        return self.losses_path.with_name("skipped_steps.jsonl")
+
 
 def run_stage(job: StageJob, plan: BatchPlan, storage: Path, model_folder: Path) -> None:
     """Trains one stage and writes its model folder; a killed stage goes on where it was.
@@ -57,7 +62,7 @@ def run_stage(job: StageJob, plan: BatchPlan, storage: Path, model_folder: Path)
         model_folder: Where the finished model goes.
 
     Raises:
-        TrainingDivergedError: A loss was not finite.
+        TrainingDivergedError: Losses or gradients of several steps in a row were not finite.
     """
     from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -100,28 +105,30 @@ def train_worker(arguments: dict[str, Any]) -> None:
     torch.manual_seed(job.config.seed)
     system = first_weights(job)
     optimizer = build_optimizer(system, job.stage.optimizer)
-    first_step = _restore(system, optimizer)
+    first_step, kept = _restore(system, optimizer)
     wrapped: Any = prepare_model(system.to(get_device()).train())
-    losses = _LossLog(job.losses_path, job.stage.name, first_step) if rank == 0 else None
+    stage = job.stage
+    losses = LossLog(job.losses_path, stage.name, first_step, kept) if rank == 0 else None
+    bad_steps = BadSteps(job.skipped_path, stage.name, rank, stage.max_bad_steps)
+    how = StepSettings(stage.optimizer.clip_norm, stage.precision, stage.parts)
     shard = ray.train.get_dataset_shard(f"rank{rank}")
     for step, batch in read_batches(shard, first_step):
         rate = set_rate(optimizer, rate_factor(step, job.stage.steps, job.stage.optimizer))
         generator = step_generator(job.config.seed, rank, step)
         # dropout and dropped paths draw from the global generator
         torch.manual_seed(generator.initial_seed())
-        values = train_step(
-            wrapped,
-            batch.to(get_device()),
-            optimizer,
-            system.loss_weights,
-            job.stage.optimizer.clip_norm,
-            generator,
-            job.stage.precision,
+        outcome = train_step(
+            wrapped, batch.to(get_device()), optimizer, system.loss_weights, how, generator
         )
+        bad_steps.note(step + 1, outcome, batch.clip_ids)
+        ends = step + 1 == stage.steps
         if losses:
-            losses.add(step + 1, values | {"rate": rate}, last=step + 1 == job.stage.steps)
-        if (step + 1) % job.stage.checkpoint_every == 0 or step + 1 == job.stage.steps:
-            _report(system, optimizer, job, step + 1, rank, values)
+            losses.add(step + 1, outcome, rate, last=ends)
+        if (step + 1) % stage.checkpoint_every == 0 or ends:
+            state = {"optimizer": optimizer.state_dict(), "step": step + 1}
+            if losses:
+                state["losses"] = losses.state
+            _report(system, state, job, rank, outcome.values)
 
 
 def first_weights(job: StageJob) -> System:
@@ -170,25 +177,28 @@ def _fit(trainer: Any) -> Any:
         raise
 
 
-def _restore(system: System, optimizer: torch.optim.Optimizer) -> int:
-    """Loads the newest checkpoint of this stage, if there is one; returns the next step."""
+def _restore(system: System, optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, Any] | None]:
+    """Loads the newest checkpoint of this stage, if there is one.
+
+    Returns:
+        The next step, and the state of the log of losses.
+    """
     import ray.train
 
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
-        return 0
+        return 0, None
     with checkpoint.as_directory() as folder:
         state = torch.load(Path(folder) / _STATE_FILE, weights_only=True)
-        system.load_state_dict(load_system(folder).state_dict())
+        system.load_state_dict(load_system(folder, for_training=True).state_dict())
     optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+    return int(state["step"]), state.get("losses")
 
 
 def _report(
     system: System,
-    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
     job: StageJob,
-    step: int,
     rank: int,
     values: dict[str, float],
 ) -> None:
@@ -201,50 +211,8 @@ def _report(
         return
     with tempfile.TemporaryDirectory() as folder:
         save_system(Path(folder), system, job.categories)
-        torch.save({"optimizer": optimizer.state_dict(), "step": step}, Path(folder) / _STATE_FILE)
+        torch.save(state, Path(folder) / _STATE_FILE)
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
-
-
-class _LossLog:
-    """Appends the mean losses of every few steps to a file that survives the worker."""
-
-    def __init__(self, path: Path, stage: str, first_step: int) -> None:
-        self.path, self.stage = path, stage
-        self.sums: dict[str, float] = {}
-        self.count = 0
-        self.started = time.monotonic()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [row for row in read_losses(path) if _precedes(row, stage, first_step)]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        temporary.replace(path)
-
-    def add(self, step: int, values: dict[str, float], last: bool) -> None:
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.count += 1
-        if last or self.count == _LOG_EVERY:
-            row: dict[str, Any] = {"stage": self.stage, "step": step}
-            row |= {f"train/loss/{n}": v / self.count for n, v in self.sums.items()}
-            row["time/step_s"] = (time.monotonic() - self.started) / self.count
-            with self.path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            self.sums, self.count, self.started = {}, 0, time.monotonic()
-
-
-def read_losses(path: Path) -> list[dict[str, Any]]:
-    """Reads the loss lines that are whole; a killed worker may leave half of the last one."""
-    if not path.is_file():
-        return []
-    rows = []
-    for line in path.read_text().splitlines():
-        if line.endswith("}"):
-            rows.append(json.loads(line))
-    return rows
-
-
-def _precedes(row: dict[str, Any], stage: str, first_step: int) -> bool:
-    return bool(row["stage"] != stage or row["step"] <= first_step)
 
 
 class _watch:  # noqa: N801 (reads as a verb: ``with _watch(...)``)
@@ -273,18 +241,6 @@ class _watch:  # noqa: N801 (reads as a verb: ``with _watch(...)``)
                     done = rows[-1]["step"]
                 if ended:
                     return
-
-
-def loss_note(row: dict[str, Any]) -> str:
-    """Says the losses of a row in a few words: ``loss 3.41 (class 0.91 mask 1.20)``."""
-    prefix = "train/loss/"
-    parts = {k.removeprefix(prefix): v for k, v in row.items() if k.startswith(prefix)}
-    shown = " ".join(
-        f"{name} {value:.2f}"
-        for name, value in parts.items()
-        if name not in ("total", "gradient_norm", "rate")
-    )
-    return f"loss {parts.get('total', float('nan')):.2f} ({shown})"
 
 
 def stage_threads(config: RunConfig) -> int:

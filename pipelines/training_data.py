@@ -86,6 +86,7 @@ def batch_to_row(batch: ClipBatch) -> dict[str, Any]:
         "masks": [np.packbits(mask).tobytes() for mask in masks],
         "labels": [label.tolist() for label in batch.labels],
         "sizes": batch.sizes.flatten().tolist(),
+        "clip_ids": list(batch.clip_ids),
     }
 
 
@@ -105,6 +106,7 @@ def row_to_batch(row: dict[str, Any]) -> ClipBatch:
         masks=masks,
         labels=[torch.from_numpy(label) for label in labels],
         sizes=torch.tensor(row["sizes"], dtype=torch.int64).reshape(shape[0], frames, 2),
+        clip_ids=tuple(row["clip_ids"]),
     )
 
 

@@ -16,6 +16,7 @@ from pipelines.config import RunConfig, digest, flatten, to_yaml
 from pipelines.evaluate import LabelledVideos, score_model
 from pipelines.given_data import GivenData
 from pipelines.instance_cache import cache_instances
+from pipelines.loss_log import read_losses
 from pipelines.overlays import OverlayJob, draw_overlays
 from pipelines.pseudo_videos import (
     find_pseudo_videos,
@@ -27,7 +28,6 @@ from pipelines.run_data import RunData, prepare_data
 from pipelines.stages import StageResult, TrainingPlace, run_stages
 from pipelines.synthetic import num_scenes
 from pipelines.tracking import TrackedRun, Tracking
-from pipelines.train import read_losses
 from pipelines.tune import SweepJob, sweep_thresholds, with_thresholds
 from pipelines.yaml_strict import read_yaml_mapping
 from vis_core.errors import ConfigError
@@ -158,8 +158,15 @@ def make_pseudo_videos(run: Run, data: RunData) -> Path:
     return out
 
 
-def train(run: Run, data: RunData, pseudo: Path) -> list[StageResult]:
-    """Trains and scores the stages; parameters, losses and scores go to the tracking store."""
+def train(run: Run, data: RunData, pseudo: Path, only: str | None = None) -> list[StageResult]:
+    """Trains and scores the stages; parameters, losses and scores go to the tracking store.
+
+    Args:
+        run: The run.
+        data: Its data.
+        pseudo: Folder of its pseudo-videos.
+        only: The one stage to train; None for all.
+    """
     place = TrainingPlace(run.folder, data, pseudo)
     with tracked(run) as record:
         record.log_params(flatten(run.config))
@@ -169,7 +176,7 @@ def train(run: Run, data: RunData, pseudo: Path) -> list[StageResult]:
             results.append(result)
             _track_stage(record, result, sum(r.steps for r in results), run.folder)
 
-        return run_stages(run.config, place, log_stage)
+        return run_stages(run.config, place, log_stage, only)
 
 
 def sweep(run: Run, data: RunData, trained: Path) -> dict[str, Any]:

@@ -170,12 +170,14 @@ class ClipBatch:
         masks: B tensors (T, G_b, H, W) bool.
         labels: B tensors (G_b,) int64.
         sizes: (B, T, 2) int64, height and width of each frame before padding.
+        clip_ids: B names of the clips; empty if they have none.
     """
 
     images: Tensor
     masks: list[Tensor]
     labels: list[Tensor]
     sizes: Tensor
+    clip_ids: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.images.ndim != 5 or self.images.shape[2] != 3:
@@ -183,6 +185,17 @@ class ClipBatch:
         if not len(self.masks) == len(self.labels) == len(self.sizes) == len(self.images):
             raise ValueError("images, masks, labels and sizes must name the same clips")
         _check_shape("sizes", self.sizes, (*self.images.shape[:2], 2))
+
+    def __getitem__(self, clips: slice) -> Self:
+        """Keeps some of the clips."""
+        return replace(
+            self,
+            images=self.images[clips],
+            masks=self.masks[clips],
+            labels=self.labels[clips],
+            sizes=self.sizes[clips],
+            clip_ids=self.clip_ids[clips],
+        )
 
     def to(self, device: torch.device | str) -> Self:
         """Moves every tensor to ``device``."""

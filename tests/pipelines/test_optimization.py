@@ -6,15 +6,18 @@ import re
 import pytest
 import torch
 
-from pipelines.optimization import build_optimizer, rate_factor, train_step
-from pipelines.optimizer_settings import OptimizerSettings
+from pipelines.optimization import build_optimizer, rate_factor
+from pipelines.optimizer_settings import OptimizerSettings, Precision
+from pipelines.train_step import StepSettings, train_step
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.clips.settings import SceneSettings
-from vis_core.config import CtvisConfig, tiny_segmentor
+from vis_core.config import AnySystemConfig, CtvisConfig, tiny_idol, tiny_segmentor, tiny_stc
 from vis_core.layers.settings import BackboneName
 from vis_core.segmentors.settings import Mask2FormerSettings
 from vis_core.structures import ClipBatch
+from vis_core.systems.base import System
+from vis_core.systems.build import build_system
 from vis_core.systems.ctvis import Ctvis
 
 RATE, FACTOR, DECAY = 1e-4, 0.1, 0.05
@@ -67,20 +70,32 @@ def test_all_weights_decay_where_that_is_asked_for() -> None:
     assert len(optimizer.param_groups) == 2
 
 
-def batch_and_system() -> tuple[ClipBatch, Ctvis]:
+CONFIGS: dict[str, AnySystemConfig] = {
+    "ctvis": CtvisConfig(segmentor=tiny_segmentor()),
+    "idol": tiny_idol(),
+    "stc": tiny_stc(),
+}
+
+
+def batch_and_system(name: str) -> tuple[ClipBatch, System]:
     torch.manual_seed(0)
     batch = collate_clips([render_scene(SceneSettings(), 3, seed) for seed in (1, 2)])
-    return batch, Ctvis(CtvisConfig(segmentor=tiny_segmentor()), len(CLASS_NAMES)).train()
+    return batch, build_system(CONFIGS[name], len(CLASS_NAMES)).train()
 
 
-def test_a_step_in_half_precision_is_close_to_one_in_full() -> None:
+@pytest.mark.parametrize("name", ["ctvis", "idol", "stc"])
+def test_a_step_in_half_precision_is_close_to_one_in_full(name: str) -> None:
     values = {}
-    for precision in ("float32", "bfloat16"):
-        batch, system = batch_and_system()
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    for precision in precisions:
+        batch, system = batch_and_system(name)
         optimizer = build_optimizer(system, OptimizerSettings())
         generator = torch.Generator().manual_seed(3)
         weights = system.loss_weights
-        values[precision] = train_step(system, batch, optimizer, weights, 1.0, generator, precision)
+        how = StepSettings(1.0, precision)
+        outcome = train_step(system, batch, optimizer, weights, how, generator)
+        assert not outcome.reason
+        values[precision] = outcome.values
         assert all(weight.dtype == torch.float32 for weight in system.parameters())
         assert all(torch.isfinite(weight).all() for weight in system.parameters())
     full, half = values["float32"], values["bfloat16"]

@@ -37,4 +37,5 @@ def collate_clips(clips: Sequence[Clip], size_divisor: int = SIZE_DIVISOR) -> Cl
         padded[:, :, :high, :wide] = clip.masks[:, :, :high, :wide]
         masks.append(torch.from_numpy(padded))
     labels = [torch.from_numpy(np.asarray(clip.labels, dtype=np.int64)) for clip in clips]
-    return ClipBatch(torch.from_numpy(images), masks, labels, torch.from_numpy(sizes))
+    clip_ids = tuple(clip.clip_id for clip in clips)
+    return ClipBatch(torch.from_numpy(images), masks, labels, torch.from_numpy(sizes), clip_ids)

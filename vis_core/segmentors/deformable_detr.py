@@ -115,7 +115,8 @@ class DeformableDetr(nn.Module):
 
     def mask_features(self, output: DeformableDetrOutput) -> Tensor:
         """Gives the (F, c, h, w) features at stride 8 that the masks of the frames are made of."""
-        features: Tensor = self.mask_branch(output.maps)
+        # the losses run in full precision, whatever the network ran in
+        features: Tensor = self.mask_branch([level.float() for level in output.maps])
         return features.float()
 
     def mask_logits(

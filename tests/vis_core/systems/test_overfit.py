@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.optimization import build_optimizer, rate_factor, set_rate, train_step
+from pipelines.optimization import build_optimizer, rate_factor, set_rate
 from pipelines.optimizer_settings import OptimizerSettings
+from pipelines.train_step import StepSettings, train_step
 from tests.vis_core.systems.by_heart import CATEGORIES, video_ap
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
@@ -48,7 +49,9 @@ def learn(system: System, batches: Iterator[ClipBatch], steps: int, rate: float)
         set_rate(optimizer, rate_factor(step, steps, settings))
         generator = torch.Generator().manual_seed(step)
         weights = system.loss_weights
-        train_step(system, next(batches), optimizer, weights, settings.clip_norm, generator)
+        how = StepSettings(settings.clip_norm)
+        outcome = train_step(system, next(batches), optimizer, weights, how, generator)
+        assert not outcome.reason
 
 
 def test_ctvis_learns_two_clips_by_heart() -> None:
