@@ -109,7 +109,7 @@ def network(system: System, frames: list[Frame]) -> object:
         found = system.segmentor(*inputs)
         return found, system.tracking_head(found.levels)
     assert isinstance(system, QuerySystem)
-    segmented = system.segmentor(*inputs)
+    segmented = system.segmentor(*inputs, last_layer_only=True)
     return segmented, system.embed(segmented.queries)
 
 

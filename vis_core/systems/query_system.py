@@ -66,7 +66,7 @@ class QuerySystem(System):
         """Finds and selects the instances of frames of one size (see ``System.segment``)."""
         if not images:
             return []
-        output = self.segmentor(*self.input_frames(images))
+        output = self.segmentor(*self.input_frames(images), last_layer_only=True)
         return [self._frame_instances(output, row) for row in range(len(images))]
 
     def _frame_instances(self, output: SegmentorOutput, row: int) -> Instances:
