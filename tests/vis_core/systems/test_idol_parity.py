@@ -317,7 +317,7 @@ def batch_of(values: dict[str, Tensor]) -> ClipBatch:
         torch.stack([values[f"video{v}_frame{t}_ids"] >= 0 for t in (0, 1)]) for v in range(videos)
     ]
     images = frames.view(videos, 2, 3, height, width)
-    return RecordedBatch(images, masks, labels, sizes.view(videos, 2, 2), present)
+    return RecordedBatch(images, masks, labels, sizes.view(videos, 2, 2), present=present)
 
 
 @pytest.mark.parity
