@@ -24,6 +24,9 @@ _LOCAL_ENVIRONMENT = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
 
+_STARTS = 4
+_TOO_SLOW = "timed out during startup"
+_log = logging.getLogger(__name__)
 _TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
 
 
@@ -49,20 +52,44 @@ def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]
     else:
         # Ray makes a token for a new local cluster and warns that it did; nobody has to act.
         logging.getLogger(_TOKEN_LOGGER).setLevel(logging.ERROR)
-        ray.init(
-            address="local",
-            # Logical: two more than the workers, so that data tasks never wait for training.
-            num_cpus=max(os.cpu_count() or 1, config.num_workers) + 2,
-            object_store_memory=config.object_store_mb * 1_000_000,
-            include_dashboard=False,
-            logging_level=logging.WARNING,
-            log_to_driver=False,
-        )
+        _start_local(config)
     quiet_ray()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start_local(config: RayConfig) -> None:
+    """Starts a cluster of this process, again if it was not up in Ray's 30 seconds.
+
+    Raises:
+        ClusterError: It was not up in any of several attempts.
+    """
+    import ray
+
+    for attempt in range(1, _STARTS + 1):
+        try:
+            ray.init(
+                address="local",
+                # Logical: two more than the workers, so that data tasks never wait for training.
+                num_cpus=max(os.cpu_count() or 1, config.num_workers) + 2,
+                object_store_memory=config.object_store_mb * 1_000_000,
+                include_dashboard=False,
+                logging_level=logging.WARNING,
+                log_to_driver=False,
+            )
+            return
+        except Exception as error:
+            if _TOO_SLOW not in str(error):  # Ray raises a bare Exception, which only this tells
+                raise
+            ray.shutdown()
+            if attempt == _STARTS:
+                raise ClusterError(
+                    f"Ray did not start on this machine in {_STARTS} attempts of 30 s; it is very "
+                    "busy: end other work and give the same command again"
+                ) from error
+            _log.warning("Ray did not start in 30 s on a busy machine; trying again")
 
 
 def _present_token() -> None:

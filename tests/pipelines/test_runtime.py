@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.runtime import kept_interrupts
+from pipelines.config import RayConfig
+from pipelines.runtime import _start_local, kept_interrupts
+from vis_core.errors import ClusterError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,3 +63,41 @@ def test_a_handler_that_exits_is_ctrl_c_too() -> None:
 def test_an_error_comes_out_as_itself() -> None:
     with pytest.raises(ValueError, match="broken"), kept_interrupts():
         raise ValueError("broken")
+
+
+class SlowRay:
+    """Is up at the third attempt."""
+
+    def __init__(
+        self, needed: int, message: str = "The current node timed out during startup."
+    ) -> None:
+        self.attempts, self.ended = 0, 0
+        self.needed, self.message = needed, message
+
+    def init(self, **_: object) -> None:
+        self.attempts += 1
+        if self.attempts < self.needed:
+            raise Exception(self.message)  # noqa: TRY002 (as Ray does)
+
+    def shutdown(self) -> None:
+        self.ended += 1
+
+
+def started(ray: SlowRay, monkeypatch: pytest.MonkeyPatch) -> SlowRay:
+    import ray as real
+
+    monkeypatch.setattr(real, "init", ray.init)
+    monkeypatch.setattr(real, "shutdown", ray.shutdown)
+    _start_local(RayConfig())
+    return ray
+
+
+def test_a_cluster_that_starts_slowly_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = started(SlowRay(needed=3), monkeypatch)
+    assert (ray.attempts, ray.ended) == (3, 2)
+    never = SlowRay(needed=9)
+    with pytest.raises(ClusterError, match="did not start on this machine in 4 attempts"):
+        started(never, monkeypatch)
+    assert (never.attempts, never.ended) == (4, 4)
+    with pytest.raises(Exception, match="out of /dev/shm"):
+        started(SlowRay(needed=2, message="out of /dev/shm"), monkeypatch)

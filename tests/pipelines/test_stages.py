@@ -1,0 +1,79 @@
+"""Stages one after the other: which are trained, which are left alone, which are refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.cli import main
+from pipelines import stages
+from pipelines.config import RunConfig, load_run_config
+from pipelines.run_data import RunData
+from pipelines.stages import StageResult, TrainingPlace, run_stages
+from vis_core.errors import ConfigError
+from vis_core.formats.categories import numbered
+
+STC = Path(__file__).resolve().parents[2] / "jobs" / "configs" / "stc_tiny.yaml"
+
+
+class Data:
+    """What the names of stages depend on."""
+
+    categories = numbered(("a", "b"))
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the stages that are trained, instead of training them."""
+    names: list[str] = []
+
+    def train_and_score(
+        config: RunConfig, stage: Any, place: TrainingPlace, start: Path | None, key: str
+    ) -> StageResult:
+        assert start is None or start.is_dir()
+        assert config.stages
+        names.append(stage.name)
+        result = StageResult(stage.name, stage.steps, 1.0, {"ap": 0.5}, place.model(stage.name))
+        result.model.mkdir(parents=True, exist_ok=True)
+        (place.folder / "evaluation" / stage.name).mkdir(parents=True, exist_ok=True)
+        stages._mark_finished(place, result, key)
+        return result
+
+    monkeypatch.setattr(stages, "_train_and_score", train_and_score)
+    return names
+
+
+def place(folder: Path) -> TrainingPlace:
+    data: RunData = Data()  # type: ignore[assignment]
+    return TrainingPlace(folder, data, folder / "pseudo")
+
+
+def test_one_stage_is_trained_after_the_ones_before_it(trained: list[str], tmp_path: Path) -> None:
+    config = load_run_config(STC, ["start_from=null"])
+    assert [stage.name for stage in config.stages] == ["images", "videos"]
+    with pytest.raises(ConfigError, match="stage images before it is not finished"):
+        run_stages(config, place(tmp_path), only="videos")
+    with pytest.raises(ConfigError, match="no such stage; the run has images, videos"):
+        run_stages(config, place(tmp_path), only="pairs")
+    assert trained == []
+    assert [r.name for r in run_stages(config, place(tmp_path), only="images")] == ["images"]
+    assert [r.name for r in run_stages(config, place(tmp_path), only="images")] == ["images"]
+    assert trained == ["images"]
+    results = run_stages(config, place(tmp_path), only="videos")
+    assert [result.name for result in results] == trained == ["images", "videos"]
+    run_stages(config, place(tmp_path))
+    assert trained == ["images", "videos"]
+
+
+def test_other_settings_train_a_stage_and_all_after_it_again(
+    trained: list[str], tmp_path: Path
+) -> None:
+    run_stages(load_run_config(STC, ["start_from=null"]), place(tmp_path / "a"))
+    changed = load_run_config(STC, ["start_from=null", "stages.1.steps=7"])
+    run_stages(changed, place(tmp_path / "a"))
+    assert trained == ["images", "videos", "videos"]
+
+
+def test_only_a_run_can_be_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--resume", "--out", str(tmp_path / "none")]) == 2
+    assert "not a run folder (no run.json)" in capsys.readouterr().err
