@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from pipelines.evaluate import LabelledVideos, frames_of, loaded_system
 from vis_core.association.associator import Associator
 from vis_core.association.settings import AssociationConfig
 from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis
-from vis_core.geometry.masks import InputSize
+from vis_core.geometry.masks import InputSize, Upsampling
 from vis_core.progress import Progress
 from vis_core.segmentors.selection import select_instances
 from vis_core.segmentors.settings import SelectionConfig
@@ -89,7 +90,9 @@ def load_cached(path: Path) -> tuple[list[Instances], InputSize]:
     """Reads the kept instances of one video, frame by frame."""
     tensors = load_file(path)
     counts = tensors.pop("counts").tolist()
-    geometry = InputSize(*tensors.pop("geometry").tolist())
+    height, width, padded_height, padded_width, number = tensors.pop("geometry").tolist()
+    upsampling = get_args(Upsampling)[number]
+    geometry = InputSize(height, width, padded_height, padded_width, upsampling)
     split = {name: tensor.float().split(counts) for name, tensor in tensors.items()}
     frames = [
         Instances(**{name: parts[t] for name, parts in split.items()}) for t in range(len(counts))
@@ -110,7 +113,13 @@ def _cache_video(
     tensors = {
         "counts": torch.tensor([len(instances) for instances in kept]),
         "geometry": torch.tensor(
-            [size.resized_height, size.resized_width, size.padded_height, size.padded_width]
+            [
+                size.resized_height,
+                size.resized_width,
+                size.padded_height,
+                size.padded_width,
+                get_args(Upsampling).index(size.upsampling),
+            ]
         ),
     }
     for held in fields(Instances):

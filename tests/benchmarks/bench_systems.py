@@ -25,7 +25,7 @@ from vis_core.systems.query_system import QuerySystem
 from vis_core.systems.stc import Stc
 
 GOAL = 1.10  # the walk over the network
-_STC_TRACKS = TrackConfig(labels="majority", mask_upsampling="aligned_probabilities")
+_STC_TRACKS = TrackConfig(labels="majority")
 
 
 def main(argv: list[str] | None = None) -> int:

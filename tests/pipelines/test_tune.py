@@ -4,10 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipelines.config import RunConfig, SweepConfig, load_run_config
-from pipelines.evaluate import LabelledVideos, score_model
-from pipelines.instance_cache import cache_instances
+from pipelines.evaluate import LabelledVideos, frames_of, score_model
+from pipelines.instance_cache import (
+    CachedSystem,
+    _cache_video,
+    cache_file,
+    cache_instances,
+    load_cached,
+)
 from pipelines.start_weights import TINY_WEIGHTS
 from pipelines.synthetic import CATEGORIES, write_clips_as_videos
 from pipelines.tune import (
@@ -21,8 +28,14 @@ from pipelines.tune import (
     with_thresholds,
 )
 from vis_core.clips.scenes import render_scene
+from vis_core.clips.settings import SceneSettings
+from vis_core.config import tiny_minvis, tiny_stc
+from vis_core.criterion.settings import QualityConfig
+from vis_core.formats.youtube_vis import read_youtube_vis
+from vis_core.inference.online import annotate_video
 from vis_core.inference.settings import InferenceConfig
-from vis_core.systems.build import read_system_config
+from vis_core.systems.build import build_system, read_system_config, save_system
+from vis_core.systems.stc import Stc
 
 TINY_RUN = Path(__file__).resolve().parents[2] / "jobs" / "configs" / "tiny.yaml"
 FLOOR = 0.01
@@ -77,3 +90,39 @@ def test_a_sweep_that_ended_early_is_an_interruption(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         _summary(Grid(), {MATCH: 0.5, NEW_TRACK: 0.1, SCORE: 0.1}, 2, tmp_path / "sweep.json")
     assert not (tmp_path / "sweep.json").exists()
+
+
+def test_what_is_kept_of_a_video_is_all_that_association_and_masks_need(tmp_path: Path) -> None:
+    """Boxes for the cues of STC, predicted qualities, and how its masks are enlarged."""
+    clip = render_scene(SceneSettings(height=64, width=96), 3, 5)
+    write_clips_as_videos(tmp_path / "vis", "val", [clip], CATEGORIES)
+    (record,), _ = read_youtube_vis(tmp_path / "vis" / "val.json")
+    frames = tmp_path / "vis" / "JPEGImages"
+    rated = {"quality": QualityConfig(rescore=True)}
+    for config in (tiny_stc(), tiny_minvis().model_copy(update=rated)):
+        torch.manual_seed(0)
+        system = build_system(config, len(CATEGORIES))
+        if isinstance(system, Stc):
+            with torch.no_grad():
+                bias = system.segmentor.head.class_head.bias
+                assert bias is not None
+                bias.fill_(0.0)  # everything is above the threshold
+        model = tmp_path / config.name
+        save_system(model, system.eval(), CATEGORIES)
+        _cache_video(model, record, frames, tmp_path, 0.0)
+        kept, geometry = load_cached(cache_file(tmp_path, record))
+        assert geometry == system.input_size(64, 96)
+        images = [frame.image for frame in frames_of(record, frames)]  # as JPEG left them
+        for image, own in zip(images, kept, strict=True):
+            (found,) = system.segment([image])
+            assert (own.boxes is None, own.qualities is None) == (
+                config.name != "stc",
+                config.name == "stc",
+            )
+            for name in ("scores", "boxes", "qualities"):
+                value = getattr(found, name)
+                if value is not None:
+                    torch.testing.assert_close(getattr(own, name), value, atol=0.05, rtol=0.05)
+        cached = CachedSystem(kept, geometry, config.selection, config.association)
+        assert annotate_video(cached, frames_of(record, frames)).num_frames == 3
+        cache_file(tmp_path, record).unlink()

@@ -24,12 +24,15 @@ class InputSize:
         resized_width: Pixels.
         padded_height: Pixels, at least ``resized_height``.
         padded_width: Pixels, at least ``resized_width``.
+        upsampling: How masks come back to the padded input: as raw masks, or as probabilities with
+            aligned corners, for which CondInst's masks are made.
     """
 
     resized_height: int
     resized_width: int
     padded_height: int
     padded_width: int
+    upsampling: Upsampling = "logits"
 
 
 def full_size_masks(
@@ -37,7 +40,6 @@ def full_size_masks(
     input_size: InputSize,
     image_size: tuple[int, int],
     last_resize: Resize = "bilinear",
-    upsampling: Upsampling = "logits",
 ) -> Tensor:
     """Brings raw masks to the pixels of the image: up to the padded input, crop, resize, > 0.
 
@@ -50,12 +52,11 @@ def full_size_masks(
         image_size: Height and width of the image.
         last_resize: How the masks of the resized image come to its own size; released IDOL takes
             the nearest pixel.
-        upsampling: How masks come to the size of the padded input.
 
     Returns:
         (N, H, W) bool.
     """
-    where = (input_size, image_size, last_resize, upsampling)
+    where = (input_size, image_size, last_resize)
     groups = [inside for inside, _ in _image_masks(mask_logits, *where)]
     return _joined(groups, mask_logits, image_size)
 
@@ -65,7 +66,6 @@ def masks_with_confidence(
     input_size: InputSize,
     image_size: tuple[int, int],
     last_resize: Resize = "bilinear",
-    upsampling: Upsampling = "logits",
 ) -> tuple[Tensor, Tensor]:
     """Gives the masks of ``full_size_masks`` and how sure the segmentor is of their pixels.
 
@@ -73,10 +73,10 @@ def masks_with_confidence(
         (N, H, W) bool, and (N,) float32: the sum over the pixels of each mask of sigmoid(logit).
     """
     masks, confidences = [], []
-    where = (input_size, image_size, last_resize, upsampling)
+    where = (input_size, image_size, last_resize)
     for inside, maps in _image_masks(mask_logits, *where):
         masks.append(inside)
-        chances = maps.sigmoid() if upsampling == "logits" else maps
+        chances = maps.sigmoid() if input_size.upsampling == "logits" else maps
         confidences.append((chances * inside).sum(dim=(1, 2)))
     nothing = torch.zeros(0, device=mask_logits.device)
     return _joined(masks, mask_logits, image_size), torch.cat([nothing, *confidences])
@@ -87,13 +87,12 @@ def _image_masks(
     input_size: InputSize,
     image_size: tuple[int, int],
     last_resize: Resize,
-    upsampling: Upsampling,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """(n, H, W) masks of the image and the logits or chances they come from, a few at a time."""
     for group in torch.split(mask_logits, MASKS_AT_ONCE):
         if len(group) == 0:
             continue
-        if upsampling == "logits":
+        if input_size.upsampling == "logits":
             maps = _resize(_input_maps(group, input_size), image_size, last_resize)
             yield maps > 0, maps
         else:

@@ -119,8 +119,7 @@ class VideoWalk:
         self, named: Instances, input_size: InputSize, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor | None]:
         """(N, H, W) masks and, where tracks are scored by them, (N,) confidence in their pixels."""
-        resizes = (self._config.last_mask_resize, self._config.mask_upsampling)
-        where = (named.mask_logits, input_size, size, *resizes)
+        where = (named.mask_logits, input_size, size, self._config.last_mask_resize)
         confidences = None
         if self._config.mask_quality:
             masks, confidences = masks_with_confidence(*where)

@@ -74,11 +74,6 @@ class TrackConfig(BaseModel):
         description="How masks of the resized image come to the size of the video (Mask2Former:"
         " bilinear; released IDOL: nearest).",
     )
-    mask_upsampling: Literal["logits", "aligned_probabilities"] = Field(
-        default="logits",
-        description="What is enlarged to the input of the network: raw masks, or their"
-        " probabilities with aligned corners, as CondInst does.",
-    )
     short_tracks: ShortTrackFilter | None = Field(
         default=None,
         description="Tracks that leave while the video runs (released IDOL and CTVIS; not in the"

@@ -48,8 +48,8 @@ class System(nn.Module, ABC):
         short, longest = self.config.test_short_side, self.config.test_max_long_side
         scale = min(short / min(height, width), longest / max(height, width))
         resized = max(1, round(height * scale)), max(1, round(width * scale))
-        padded = tuple(-(-side // STRIDE) * STRIDE for side in resized)
-        return InputSize(*resized, *padded)
+        padded_height, padded_width = (-(-side // STRIDE) * STRIDE for side in resized)
+        return InputSize(*resized, padded_height, padded_width)
 
     def input_frames(self, images: list[np.ndarray]) -> tuple[Tensor, Tensor]:
         """Resizes and pads frames (H, W, 3) uint8 of one size.

@@ -1,5 +1,6 @@
 """STC (Jiang 2022): CondInst with a tracking head, trained on two frames in both directions."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,6 +11,7 @@ from vis_core.config import StcConfig
 from vis_core.criterion.location_losses import LocationCriterion, semantic_loss
 from vis_core.criterion.locations import LocationMatching
 from vis_core.geometry.boxes import clipped
+from vis_core.geometry.masks import InputSize
 from vis_core.layers.tracking_head import TrackingHead
 from vis_core.segmentors.condinst import CondInst, CondInstOutput
 from vis_core.segmentors.location_decoding import Detections, detections
@@ -66,6 +68,10 @@ class Stc(System):
         if not self.config.segmentor.semantic_loss:
             del weights["semantic"]
         return weights
+
+    def input_size(self, height: int, width: int) -> InputSize:
+        """Scales and pads as all systems do; masks come back as they were trained."""
+        return replace(super().input_size(height, width), upsampling="aligned_probabilities")
 
     @torch.no_grad()
     def segment(self, images: list[np.ndarray]) -> list[Instances]:

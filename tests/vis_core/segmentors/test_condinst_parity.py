@@ -89,7 +89,7 @@ def test_nms_looks_at_as_many_candidates_as_it_takes() -> None:
 @condinst("postprocess*.npz")
 def test_masks_at_full_size_are_those_of_the_release(path: Path) -> None:
     values, case = recorded(path), cases()[path.stem]
-    size = InputSize(*case["image_hw"], *case["padded_hw"])
+    size = InputSize(*case["image_hw"], *case["padded_hw"], "aligned_probabilities")
     height, width = case["out_hw"]
     boxes = values["in_boxes"] * torch.tensor(
         [width / size.resized_width, height / size.resized_height] * 2
@@ -99,7 +99,7 @@ def test_masks_at_full_size_are_those_of_the_release(path: Path) -> None:
     torch.testing.assert_close(boxes[shown], values["out_boxes"], atol=1e-3, rtol=1e-5)
     assert torch.equal(values["scores"][shown], values["out_scores"])
     logits = torch.logit(values["in_mask_probs"][shown, 0])
-    where = (size, (height, width), "bilinear", "aligned_probabilities")
+    where = (size, (height, width))
     masks = full_size_masks(logits, *where)
     wrong = (masks != values["out_masks"]).float().mean().item()
     assert wrong < 1e-5  # of all pixels: those that lie on the threshold

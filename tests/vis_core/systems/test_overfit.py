@@ -98,7 +98,7 @@ def test_stc_learns_two_clips_by_heart() -> None:
     system = Stc(config, len(CLASS_NAMES))
     start_from(system, WEIGHTS, CATEGORIES)
     learn(system, pairs(clips), steps=350, rate=3e-3)
-    tracks = TrackConfig(labels="majority", mask_upsampling="aligned_probabilities")
+    tracks = TrackConfig(labels="majority")
     assert (after := video_ap(system, clips, tracks)) >= 0.9, f"video AP {after:.3f}"
 
 
