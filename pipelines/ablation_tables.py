@@ -1,6 +1,7 @@
 """The ablation tables of the papers, as changes of a run file. Imports nothing heavy."""
 
 from dataclasses import dataclass
+from functools import partial
 
 Overrides = tuple[str, ...]
 
@@ -59,18 +60,15 @@ _NO_PAIRS = ("stages.1.name=more_images", "stages.1.clips=images")
 _SCALES = ('inference.views=["128", "160", "192"]',)
 
 
-def _tracking(**settings: object) -> Overrides:
-    """Changes settings of ``system.tracking``."""
-    return tuple(f"system.tracking.{name}={str(value).lower()}" for name, value in settings.items())
-
-
-def _segmentor(**settings: object) -> Overrides:
-    """Changes settings of ``system.segmentor``."""
+def _changes(section: str, **settings: object) -> Overrides:
+    """Changes settings of a section of ``system``."""
     return tuple(
-        f"system.segmentor.{name}={str(value).lower()}" for name, value in settings.items()
+        f"system.{section}.{name}={str(value).lower()}" for name, value in settings.items()
     )
 
 
+_tracking = partial(_changes, "tracking")
+_segmentor = partial(_changes, "segmentor")
 _NO_CONTRAST = {"loss": "classification"}
 _ONE_WAY = {"bidirectional": False}
 _UNLIKE = _tracking(consistency=False)

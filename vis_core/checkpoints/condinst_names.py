@@ -8,7 +8,7 @@ from re import Match
 
 from torch import Tensor
 
-from vis_core.checkpoints.official_names import ENCODER, Rules, Target, by_rules, our_names
+from vis_core.checkpoints.official_names import Rules, Target, backbone_names, by_rules
 from vis_core.segmentors.pixels import STD
 
 HEAD = "proposal_generator.fcos_head."
@@ -25,9 +25,7 @@ def our_condinst_names(official: str) -> list[Target] | None:
     if _UNUSED.fullmatch(official):
         return []
     if official.startswith(BACKBONE):
-        targets = our_names("backbone." + official.removeprefix(BACKBONE))
-        ours = _OURS + "backbone."
-        return targets and [(name.replace(ENCODER, ours), third) for name, third in targets]
+        return backbone_names(official, BACKBONE, _OURS + "backbone.")
     return by_rules(official, _RULES)
 
 

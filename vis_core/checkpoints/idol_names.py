@@ -6,7 +6,13 @@ Rules as in ``official_names``; the backbone has the names of detectron2 under a
 import re
 from re import Match
 
-from vis_core.checkpoints.official_names import ENCODER, Rules, Target, by_rules, our_names, thirds
+from vis_core.checkpoints.official_names import (
+    Rules,
+    Target,
+    backbone_names,
+    by_rules,
+    thirds,
+)
 
 PREFIX = "detr.detr."
 BACKBONE = PREFIX + "backbone.0.backbone."
@@ -36,9 +42,7 @@ def our_idol_names(official: str) -> list[Target] | None:
     if _UNREAD.fullmatch(official):
         return []
     if official.startswith(BACKBONE):
-        targets = our_names("backbone." + official.removeprefix(BACKBONE))
-        ours = _NETWORK + "backbone.model."
-        return targets and [(name.replace(ENCODER, ours), third) for name, third in targets]
+        return backbone_names(official, BACKBONE, _NETWORK + "backbone.model.")
     return by_rules(official, _RULES)
 
 

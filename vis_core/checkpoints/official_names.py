@@ -35,6 +35,18 @@ def our_names(official: str) -> list[Target] | None:
     return by_rules(official, _RULES)
 
 
+def backbone_names(official: str, theirs: str, ours: str) -> list[Target] | None:
+    """Gives what a tensor of a backbone is called here where it stands under other prefixes.
+
+    Args:
+        official: Begins with ``theirs``.
+        theirs: Prefix in the file.
+        ours: Prefix here.
+    """
+    targets = our_names("backbone." + official.removeprefix(theirs))
+    return targets and [(name.replace(ENCODER, ours), third) for name, third in targets]
+
+
 def by_rules(official: str, rules: Rules) -> list[Target] | None:
     """Finds the first rule that fits a name and gives its targets."""
     if _UNUSED.fullmatch(official):

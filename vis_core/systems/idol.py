@@ -17,6 +17,7 @@ from vis_core.segmentors.selection import select_by_score_and_box, select_instan
 from vis_core.structures import ClipBatch, FrameTargets, Instances
 from vis_core.systems.addons import AddOns, MatchedFrame
 from vis_core.systems.base import System
+from vis_core.systems.frame_pairs import FramePairs
 from vis_core.systems.idol_items import (
     ContrastiveItems,
     contrastive_items,
@@ -48,18 +49,11 @@ class Idol(System):
         reference. Only the key frame is compared with its masks. Still images have no embedding
         loss.
         """
-        num_frames = batch.images.shape[1]
-        reference = 1
-        if num_frames > 2:
-            reference = 1 + int(torch.randint(num_frames - 1, (1,), generator=generator))
-        shown = [0, reference][:num_frames]
-        images, sizes = batch.images[:, shown], batch.sizes[:, shown]
-        output = self.segmentor(images.flatten(0, 1), sizes.flatten(0, 1))
+        pairs = FramePairs.of(batch, generator)
+        output = self.segmentor(pairs.images, pairs.sizes)
         embeddings = self.embedding_head(output.states[-1]).float()
-        targets = batch.frame_targets()
-        frames = [targets[row * num_frames + t] for row in range(len(images)) for t in shown]
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self._compare(output, embeddings, frames, len(shown), generator)
+            return self._compare(output, embeddings, pairs.targets, pairs.frames_a_clip, generator)
 
     @property
     def loss_weights(self) -> dict[str, float]:

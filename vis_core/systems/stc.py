@@ -18,6 +18,7 @@ from vis_core.segmentors.location_decoding import Detections, detections
 from vis_core.segmentors.selection import select_instances
 from vis_core.structures import ClipBatch, FrameTargets, Instances
 from vis_core.systems.base import System
+from vis_core.systems.frame_pairs import FramePairs
 from vis_core.systems.stc_items import (
     TrackingFrame,
     consistency_loss,
@@ -48,18 +49,11 @@ class Stc(System):
         The first frame of a clip is the input frame; the second, or of more one that is drawn, is
         its reference. Still images have no loss of tracking and consistency.
         """
-        num_frames = batch.images.shape[1]
-        reference = 1
-        if num_frames > 2:
-            reference = 1 + int(torch.randint(num_frames - 1, (1,), generator=generator))
-        shown = [0, reference][:num_frames]
-        images, sizes = batch.images[:, shown], batch.sizes[:, shown]
-        output = self.segmentor(images.flatten(0, 1), sizes.flatten(0, 1))
+        pairs = FramePairs.of(batch, generator)
+        output = self.segmentor(pairs.images, pairs.sizes)
         embeddings = self.tracking_head(output.levels).float()
-        targets = batch.frame_targets()
-        frames = [targets[row * num_frames + t] for row in range(len(images)) for t in shown]
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self._compare(output, embeddings, frames, len(shown), generator)
+            return self._compare(output, embeddings, pairs.targets, pairs.frames_a_clip, generator)
 
     @property
     def loss_weights(self) -> dict[str, float]:
