@@ -64,6 +64,36 @@ class StageConfig(BaseModel):
         description="Parts of a batch that go through the network one after the other; memory "
         "holds one, the gradient is their mean.",
     )
+    recompute_activations: bool = Field(
+        False,
+        description="Whether layers forget their activations and compute them again in the "
+        "backward pass: less memory, more time, the same gradient.",
+    )
+    ema_decay: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Decay of the running mean of the weights, which is what is scored and goes on "
+        "as the model of the stage; null: the weights themselves, as in all five papers.",
+    )
+    loss_weights: dict[str, float] = Field(
+        default_factory=dict,
+        description="Weights of losses that differ from system.loss_weights in this stage.",
+    )
+    start_from: str | None = Field(
+        None,
+        description="What this stage starts from instead of the stage before: see start_from of "
+        "the run.",
+    )
+    evaluate_every: int | None = Field(
+        None,
+        ge=1,
+        description="Steps between scores on validation videos; the model with the best AP goes on "
+        "as the model of the stage. null: no scores, the last model.",
+    )
+    evaluate_videos: int = Field(
+        8, ge=1, description="Validation videos that are scored while a stage runs, the first ones."
+    )
     max_bad_steps: int = Field(
         5,
         ge=1,
@@ -111,7 +141,41 @@ class RayConfig(BaseModel):
 
     num_workers: int = Field(1, ge=1, description="Data-parallel training workers.")
     use_gpu: bool = Field(False, description="One GPU a worker.")
+    data_tasks: int | None = Field(
+        None,
+        ge=1,
+        description="Tasks that make the batches of one worker; null: the cores that are left.",
+    )
     object_store_mb: int = Field(400, ge=100, description="Shared memory of a local cluster.")
+
+
+class SupervisionConfig(BaseModel):
+    """Says how few frames are known, as if the other annotations had not been made."""
+
+    model_config = _SECTION
+
+    share: float = Field(
+        gt=0,
+        le=1,
+        description="Of the annotated frames of the training videos; these serve as the still "
+        "images of the run, and what a smaller share has is in the larger ones (CTVIS Table 7: "
+        "0.01, 0.05, 0.1 and 1).",
+    )
+
+
+class CheckpointConfig(BaseModel):
+    """Says where the checkpoints of a training go and how many stay."""
+
+    model_config = _SECTION
+
+    storage: str | None = Field(
+        None, description="Folder or s3://bucket/prefix that all workers see; null: the run folder."
+    )
+    keep: int = Field(
+        2,
+        ge=2,
+        description="Newest checkpoints that stay: one more than needed if none is damaged.",
+    )
 
 
 class RunConfig(BaseModel):
@@ -134,11 +198,17 @@ class RunConfig(BaseModel):
     pairs: PairConfig = Field(
         default_factory=PairConfig, description="How an image becomes a key-reference pair."
     )
+    supervision: SupervisionConfig | None = Field(
+        None,
+        description="Still images are a share of the frames of the training videos, and nothing "
+        "else is learned from; null: the images that are given.",
+    )
     clips_per_image: int = Field(1, ge=1, description="Pseudo-videos made of one image.")
     stages: tuple[StageConfig, ...] = Field(min_length=1, description="In order.")
     sweep: SweepConfig = Field(default_factory=SweepConfig)
     inference: InferenceConfig = Field(default_factory=InferenceConfig)
     ray: RayConfig = Field(default_factory=RayConfig)
+    checkpoints: CheckpointConfig = Field(default_factory=CheckpointConfig)
     model_name: str = Field(
         "longtake", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,60}$", description="In the registry."
     )
@@ -147,6 +217,16 @@ class RunConfig(BaseModel):
     def needs_pseudo_videos(self) -> bool:
         """Whether a stage looks at stored pseudo-videos."""
         return any(stage.clips in ("pseudo", "mixed") for stage in self.stages)
+
+    @model_validator(mode="after")
+    def _no_videos_with_few_frames(self) -> Self:
+        for stage in self.stages:
+            if self.supervision and stage.clips in ("videos", "mixed"):
+                raise ValueError(
+                    f"stage {stage.name} learns from whole videos (clips: {stage.clips}), but "
+                    "supervision knows a share of their frames; use images, pairs or pseudo"
+                )
+        return self
 
     @model_validator(mode="after")
     def _frames_of_mixed(self) -> Self:

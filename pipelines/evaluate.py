@@ -17,6 +17,7 @@ from vis_core.formats.youtube_vis import (
     read_youtube_vis,
     result_entries,
     write_results,
+    write_youtube_vis,
 )
 from vis_core.inference.online import annotate_views
 from vis_core.inference.settings import InferenceConfig
@@ -39,6 +40,7 @@ def score_model(
     out: Path,
     inference: InferenceConfig,
     label: str,
+    max_videos: int | None = None,
 ) -> dict[str, float]:
     """Annotates every video of a split and computes the YouTube-VIS metric.
 
@@ -48,6 +50,7 @@ def score_model(
         out: Results go to ``<out>/results.json``, scores to ``<out>/stats.json``.
         inference: How videos are walked through.
         label: Names the progress.
+        max_videos: Only so many videos count, the first ones; None means all.
 
     Returns:
         ``ap``, ``ap50``, ``ap75``, ``ar1``, ``ar10`` and the rest of the metric.
@@ -55,6 +58,12 @@ def score_model(
     import ray
 
     records, categories = read_youtube_vis(videos.annotations)
+    annotations = videos.annotations
+    if max_videos is not None and max_videos < len(records):
+        records = records[:max_videos]
+        annotations = out / "truth.json"
+        out.mkdir(parents=True, exist_ok=True)
+        write_youtube_vis(annotations, records, categories)
     remote = ray.remote(num_cpus=1)(_annotate)
     pending = [
         remote.remote(model_folder, record, videos.frames, categories, inference)
@@ -70,7 +79,7 @@ def score_model(
     entries.sort(key=lambda entry: (entry["video_id"], -entry["score"]))
     out.mkdir(parents=True, exist_ok=True)
     write_results(out / "results.json", entries)
-    stats = evaluate_file(videos.annotations, out / "results.json")
+    stats = evaluate_file(annotations, out / "results.json")
     (out / "stats.json").write_text(json.dumps(stats, indent=2) + "\n")
     return stats
 

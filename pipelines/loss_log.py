@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pipelines.machine_use import MachineUse
 from pipelines.train_step import StepOutcome
 
 LOG_EVERY = 10
@@ -35,6 +36,7 @@ class LossLog:
         self._count: int = kept["count"] if kept else 0
         self._skipped: int = kept["skipped"] if kept else 0
         self._seconds: float = kept["seconds"] if kept else 0.0
+        self._waited: float = kept["waited"] if kept else 0.0
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = [row for row in read_losses(path) if _precedes(row, stage, first_step)]
         temporary = path.with_suffix(".tmp")
@@ -49,10 +51,30 @@ class LossLog:
             "count": self._count,
             "skipped": self._skipped,
             "seconds": self._seconds + time.monotonic() - self._started,
+            "waited": self._waited,
         }
 
-    def add(self, step: int, outcome: StepOutcome, rate: float, *, last: bool) -> None:
-        """Adds step number ``step``, from 1; a step that was skipped is counted and no more."""
+    def add(
+        self,
+        step: int,
+        outcome: StepOutcome,
+        rate: float,
+        wait_s: float = 0.0,
+        *,
+        last: bool,
+        use: MachineUse | None = None,
+    ) -> None:
+        """Adds a step.
+
+        Args:
+            step: Its number, from 1.
+            outcome: What it did; a step that was skipped is counted and no more.
+            rate: Greatest learning rate.
+            wait_s: Seconds that the step has waited for its batch.
+            last: Whether the stage ends with it.
+            use: Tells what the training takes of its machine.
+        """
+        self._waited += wait_s
         if outcome.reason:
             self._skipped += 1
         else:
@@ -60,18 +82,20 @@ class LossLog:
                 self._sums[name] = self._sums.get(name, 0.0) + value
             self._count += 1
         if last or step % LOG_EVERY == 0:
-            self._write(step)
+            self._write(step, use.metrics() if use else {})
 
-    def _write(self, step: int) -> None:
+    def _write(self, step: int, more: dict[str, float]) -> None:
         seconds = self._seconds + time.monotonic() - self._started
+        steps = max(1, self._count + self._skipped)
         row: dict[str, Any] = {"stage": self.stage, "step": step}
         row |= {_PREFIX + name: value / self._count for name, value in self._sums.items()}
         row["train/skipped_steps"] = self._skipped
-        row["time/step_s"] = seconds / max(1, self._count + self._skipped)
+        row |= {"time/step_s": seconds / steps, "time/data_wait_s": self._waited / steps} | more
+        row["time"] = time.time()
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         self._sums, self._count, self._skipped = {}, 0, 0
-        self._seconds, self._started = 0.0, time.monotonic()
+        self._seconds, self._waited, self._started = 0.0, 0.0, time.monotonic()
 
 
 def read_losses(path: Path) -> list[dict[str, Any]]:

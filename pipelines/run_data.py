@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pipelines.config import RunConfig
+from pipelines.config import RunConfig, digest
 from pipelines.find_data import AnnotatedFiles, VideoFiles, find_archive, find_coco, find_vis
 from pipelines.given_data import GivenData
 from pipelines.synthetic import FPS, write_clips_as_videos, write_synthetic
@@ -69,6 +69,8 @@ def prepare_data(
         if not (folder / "synthetic").is_dir():
             write_synthetic(folder / "synthetic", config.synthetic, config.seed, on_item)
         data = _synthetic_data(folder / "synthetic", given)
+    if config.supervision is not None:
+        data = _few_frames(data, config.supervision.share, config.seed, folder / "few_frames")
     if max_frames is not None:
         data = _first_frames(data, folder / f"first_{max_frames}", max_frames)
     _save(folder / "data.json", data)
@@ -126,7 +128,7 @@ def _users_data(
         if videos.test == videos.val:
             notes.append("thresholds are chosen and scores measured on the same videos (val)")
         if images is None:
-            images = _stills(videos, folder / "stills")
+            images = _stills(videos, folder / "stills", _every_fifth)
             notes.append(f"still images are every {_STILL_EVERY}th frame of the training videos")
     else:
         assert images is not None
@@ -141,12 +143,32 @@ def _users_data(
     return RunData(images, videos, archive, categories, tuple(notes))
 
 
-def _stills(videos: VideoFiles, folder: Path) -> AnnotatedFiles:
+def _few_frames(data: RunData, share: float, seed: int, folder: Path) -> RunData:
+    """Replaces the still images by a share of the frames of the training videos (CTVIS 4.4)."""
+    records, _ = read_youtube_vis(data.videos.train)
+    places = [(v.video_id, t) for v in records for t in range(len(v.file_names))]
+    count = max(1, round(share * len(places)))
+    # ordered by a number that each frame draws for itself, so shares are nested
+    chosen = set(sorted(places, key=lambda place: digest(seed, *place))[:count])
+    images = _stills(data.videos, folder, lambda video_id, t: (video_id, t) in chosen)
+    note = f"still images are {count} of the {len(places)} frames of the training videos"
+    return replace(data, images=images, notes=(*data.notes, note))
+
+
+def _every_fifth(video_id: int, t: int) -> bool:  # noqa: ARG001
+    return t % _STILL_EVERY == 0
+
+
+def _stills(
+    videos: VideoFiles, folder: Path, is_chosen: Callable[[int, int], bool]
+) -> AnnotatedFiles:
     """Writes a COCO file of some frames of the training videos; the pictures stay put."""
     records, categories = read_youtube_vis(videos.train)
     stills: list[ImageRecord] = []
     for video in records:
-        for t in range(0, len(video.file_names), _STILL_EVERY):
+        for t in range(len(video.file_names)):
+            if not is_chosen(video.video_id, t):
+                continue
             shown = [
                 track for track in video.tracks if track.segmentations[t] and not track.iscrowd
             ]

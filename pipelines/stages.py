@@ -10,12 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pipelines.config import RunConfig, StageConfig, digest
 from pipelines.evaluate import LabelledVideos, score_model
 from pipelines.run_data import RunData
+from pipelines.stage_job import StageJob
+from pipelines.stage_scores import StageScores
 from pipelines.start_weights import START, start_folder
-from pipelines.train import StageJob, run_stage, stage_threads
+from pipelines.train import run_stage, stage_threads
 from pipelines.training_data import BatchPlan
+from pipelines.training_listener import StageResult, TrainingListener
 from vis_core.clips.sources import (
     ClipSource,
     ImageClips,
@@ -27,27 +32,9 @@ from vis_core.clips.sources import (
 from vis_core.errors import ConfigError
 from vis_core.formats.coco import ImageRecord, read_coco
 from vis_core.formats.youtube_vis import read_youtube_vis
+from vis_core.systems.build import build_system
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """Is what is known of a finished stage.
-
-    Attributes:
-        name: Of the stage.
-        steps: Optimizer steps.
-        seconds: Wall time of the training.
-        metrics: Of the model on the test videos.
-        model: Its folder.
-    """
-
-    name: str
-    steps: int
-    seconds: float
-    metrics: dict[str, float]
-    model: Path
 
 
 @dataclass(frozen=True)
@@ -77,7 +64,7 @@ class TrainingPlace:
 def run_stages(
     config: RunConfig,
     place: TrainingPlace,
-    on_stage: Callable[[StageResult], None] = lambda result: None,  # noqa: ARG005
+    listener: TrainingListener | None = None,
     only: str | None = None,
 ) -> list[StageResult]:
     """Trains and scores every stage that is not finished yet.
@@ -85,7 +72,7 @@ def run_stages(
     Args:
         config: Of the run.
         place: Where to read and write.
-        on_stage: Is told of every finished stage, also of one that was finished before.
+        listener: Is told of losses, scores and finished stages, also of one finished before.
         only: Name of the one stage that is trained, those before it being finished; None for all.
 
     Raises:
@@ -94,6 +81,8 @@ def run_stages(
     names = [stage.name for stage in config.stages]
     if only is not None and only not in names:
         raise ConfigError(f"--stage {only}: no such stage; the run has {', '.join(names)}")
+    listener = listener or TrainingListener()
+    check_losses(config, len(place.data.categories))
     start = start_folder(config, place.folder / START)
     results: list[StageResult] = []
     key = digest(
@@ -112,16 +101,56 @@ def run_stages(
                 raise ConfigError(
                     f"--stage {only}: stage {stage.name} before it is not finished; train it first"
                 )
-            result = _train_and_score(config, stage, place, start, key)
+            if stage.start_from is not None:
+                start = start_folder(config, place.folder / START, stage)
+            result = _train_and_score(config, stage, place, start, key, listener)
         else:
             _log.info("stage %s is finished, nothing to do", stage.name)
         results.append(result)
         start = result.model
-        on_stage(result)
+        listener.finished(result)
         if stage.name == only:
             break
     _write_table(place.folder / "stages.json", results)
     return results
+
+
+def check_losses(config: RunConfig, num_classes: int) -> None:
+    """Refuses weights of losses that the system does not have.
+
+    Raises:
+        ConfigError: With the key and the losses that there are.
+    """
+    if not any(stage.loss_weights for stage in config.stages):
+        return
+    with torch.device("meta"):
+        known = sorted(build_system(config.system, num_classes).loss_weights)
+    for number, stage in enumerate(config.stages):
+        for name in stage.loss_weights:
+            if name not in known:
+                raise ConfigError(
+                    f"stages.{number}.loss_weights.{name}: {config.system.name} has no such loss; "
+                    f"it has {', '.join(known)}"
+                )
+
+
+def batch_plan(config: RunConfig, stage: StageConfig, place: TrainingPlace, key: str) -> BatchPlan:
+    """Says which batches a stage sees.
+
+    Args:
+        config: Of the run.
+        stage: The stage.
+        place: Where its data is.
+        key: Names the stage with its settings and all before it.
+    """
+    return BatchPlan(
+        make_source=clip_source(config, stage, place.data, place.pseudo),
+        key=key,
+        seed=int(digest(config.seed, stage.name), 16),
+        num_steps=stage.steps,
+        batch_size=stage.batch_size,
+        world_size=config.ray.num_workers,
+    )
 
 
 def clip_source(
@@ -167,24 +196,31 @@ def _open_mixed(config: RunConfig, stage: StageConfig, data: RunData, pseudo: Pa
 
 
 def _train_and_score(
-    config: RunConfig, stage: StageConfig, place: TrainingPlace, start: Path | None, key: str
+    config: RunConfig,
+    stage: StageConfig,
+    place: TrainingPlace,
+    start: Path | None,
+    key: str,
+    listener: TrainingListener,
 ) -> StageResult:
     started = time.monotonic()
-    plan = BatchPlan(
-        make_source=clip_source(config, stage, place.data, place.pseudo),
-        key=key,
-        seed=int(digest(config.seed, stage.name), 16),
-        num_steps=stage.steps,
-        batch_size=stage.batch_size,
-        world_size=config.ray.num_workers,
+    plan = batch_plan(config, stage, place, key)
+    job = StageJob(
+        config, stage, place.data.categories, start, place.folder, key, stage_threads(config)
     )
-    job = StageJob(config, stage, place.data.categories, start, place.losses, stage_threads(config))
-    # Ray Train goes on with whatever it finds under a name, so the name says what it is.
-    storage = place.folder / "train" / key
     model = place.model(stage.name)
-    run_stage(job, plan, storage, model)
+    frames = place.data.videos.frames
+    scores = StageScores(
+        job, LabelledVideos(place.data.videos.val, frames), partial(listener.scored, stage.name)
+    )
+    with scores:
+        run_stage(job, plan, model, listener.losses)
+    best = scores.best()
+    if best is not None:
+        _log.info("stage %s: the model of step %d is the best", stage.name, best[0])
+        shutil.copytree(best[1], model, dirs_exist_ok=True)
     seconds = time.monotonic() - started
-    videos = LabelledVideos(place.data.videos.test, place.data.videos.frames)
+    videos = LabelledVideos(place.data.videos.test, frames)
     metrics = score_model(
         model,
         videos,
@@ -193,8 +229,10 @@ def _train_and_score(
         f"score {stage.name}",
     )
     result = StageResult(stage.name, stage.steps, seconds, metrics, model)
-    shutil.rmtree(storage, ignore_errors=True)  # the model folder holds what is needed
     _mark_finished(place, result, key)
+    # the model folder holds what is needed
+    job.checkpoints.remove()
+    shutil.rmtree(job.work, ignore_errors=True)
     return result
 
 

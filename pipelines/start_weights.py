@@ -6,7 +6,7 @@ Importing this module or finding a folder imports no torch; reading does.
 import tempfile
 from pathlib import Path
 
-from pipelines.config import RunConfig
+from pipelines.config import RunConfig, StageConfig
 from pipelines.foreign_models import as_model_folder, is_foreign
 from vis_core.errors import ConfigError
 
@@ -15,24 +15,29 @@ START = "start"
 TINY_WEIGHTS = Path(__file__).resolve().parents[1] / "vis_core" / "weights" / "tiny"
 
 
-def start_folder(config: RunConfig, cache: Path | None = None) -> Path | None:
-    """Finds the model folder that the first stage starts from.
+def start_folder(
+    config: RunConfig, cache: Path | None = None, stage: StageConfig | None = None
+) -> Path | None:
+    """Finds the model folder that the first stage starts from, or one with a start of its own.
 
     Args:
         config: Of the run.
         cache: Keeps what is converted from other formats; None leaves it unconverted.
+        stage: A stage that names its start.
 
     Raises:
         ConfigError: It is not there.
     """
-    if config.start_from is None:
+    start = stage.start_from if stage else config.start_from
+    where = f"stage {stage.name}: start_from" if stage else "start_from"
+    if start is None:
         return None
-    if _is_foreign(config.start_from):
-        return as_model_folder(config.start_from, cache) if cache else Path(config.start_from)
-    folder = TINY_WEIGHTS if config.start_from == "tiny" else Path(config.start_from).absolute()
+    if _is_foreign(start):
+        return as_model_folder(start, cache) if cache else Path(start)
+    folder = TINY_WEIGHTS if start == "tiny" else Path(start).absolute()
     if not _is_file(folder / "weights.safetensors"):
         raise ConfigError(
-            f"start_from: {str(folder):.200} holds no weights.safetensors; "
+            f"{where}: {str(folder):.200} holds no weights.safetensors; "
             "give a model folder, a checkpoint of the authors, hf:<id>, 'tiny', or null"
         )
     return folder
@@ -51,14 +56,22 @@ def check_start(config: RunConfig) -> str:
         ConfigError: The start is not there.
         CheckpointError: It cannot be trusted, or nothing in it fits the system.
     """
+    parts = [_check_one(config, None)]
+    for stage in config.stages:
+        if stage.start_from is not None:
+            parts.append(f"{stage.name}: {_check_one(config, stage)}")
+    return "; ".join(parts)
+
+
+def _check_one(config: RunConfig, stage: StageConfig | None) -> str:
     with tempfile.TemporaryDirectory() as cache:
-        folder = start_folder(config, Path(cache))
+        folder = start_folder(config, Path(cache), stage)
         if folder is None:
             return "random weights; published ones: --set start_from=FILE|FOLDER|hf:<id>"
         from vis_core.systems.build import taken_weights
 
         taken, wanted = taken_weights(config.system, folder)
-    return f"{config.start_from}: {taken} of {wanted} tensors fit"
+    return f"{stage.start_from if stage else config.start_from}: {taken} of {wanted} tensors fit"
 
 
 def _is_foreign(uri: str) -> bool:

@@ -9,7 +9,7 @@ import re
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -18,6 +18,7 @@ from vis_core.errors import ConfigError, StorageError
 from vis_core.formats.video_files import shown_name
 
 PARTIAL_FOLDER = ".partial"  # files on their way; never listed
+_CHUNK = 1 << 22  # bytes that are copied at once
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ class Storage(Protocol):
 
     def replace(self, key: str, body: bytes) -> None:
         """Writes an object, whole, in place of one that may be there."""
+
+    def replace_file(self, key: str, path: Path) -> None:
+        """Writes the content of a local file, as ``replace`` does; memory holds little of it."""
+
+    def delete(self, key: str) -> None:
+        """Removes an object that may be there."""
 
     def sweep(self) -> None:
         """Removes what writers of this machine that are dead have left half-written."""
@@ -157,13 +164,35 @@ class LocalStorage:
         except OSError as error:
             raise self._refused("write", key, error) from error
 
+    def replace_file(self, key: str, path: Path) -> None:
+        """Copies beside, syncs, and renames over the final name."""
+        final = self._path(key)
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("rb") as source:
+                self._write_partial(iter(lambda: source.read(_CHUNK), b"")).replace(final)
+            _sync_folder(final.parent)
+        except OSError as error:
+            raise self._refused("write", key, error) from error
+
+    def delete(self, key: str) -> None:
+        """Removes a file, and its folder when that was the last one."""
+        path = self._path(key)
+        try:
+            path.unlink(missing_ok=True)
+            if path.parent != self.root:
+                with suppress(OSError):  # others are in it, or it is gone
+                    path.parent.rmdir()
+        except OSError as error:
+            raise self._refused("delete", key, error) from error
+
     def sweep(self) -> None:
         """Removes partial files whose writer, a process of this machine, is gone."""
         folder = self.root / PARTIAL_FOLDER
         for path in folder.iterdir() if folder.is_dir() else ():
             host, _, rest = path.name.rpartition("@")
             process_id = rest.partition("-")[0]
-            if host == socket.gethostname() and process_id.isdigit() and _is_gone(int(process_id)):
+            if host == socket.gethostname() and process_id.isdigit() and is_gone(int(process_id)):
                 path.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
@@ -171,14 +200,15 @@ class LocalStorage:
         assert ".." not in parts and not key.startswith("/"), f"key leaves the root: {key!r}"
         return self.root / key
 
-    def _write_partial(self, body: bytes) -> Path:
+    def _write_partial(self, body: bytes | Iterator[bytes]) -> Path:
         """Writes and syncs a file whose name says whose it is."""
         folder = self.root / PARTIAL_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f"{socket.gethostname()}@{os.getpid()}-{uuid.uuid4().hex}"
         try:
             with partial.open("xb") as file:
-                file.write(body)
+                for chunk in (body,) if isinstance(body, bytes) else body:
+                    file.write(chunk)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:
@@ -203,7 +233,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _is_gone(process_id: int) -> bool:
+def is_gone(process_id: int) -> bool:
+    """Whether no process of this machine has the number."""
     try:
         os.kill(process_id, 0)
     except ProcessLookupError:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from pipelines.masking import mask_secrets
 from pipelines.storage import StoredObject
@@ -125,6 +125,25 @@ class S3Storage:
         digest = hashlib.sha256(body).hexdigest()
         self._patiently("write", key, lambda: self._put(key, body, digest))
 
+    def replace_file(self, key: str, path: Path) -> None:
+        """Puts a file in one request, at most 5 GB (the limit of S3 for one)."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+
+            def put() -> None:
+                file.seek(0)
+                self._put(key, file, digest)
+
+            self._patiently("write", key, put)
+
+    def delete(self, key: str) -> None:
+        """Deletes an object; S3 does not mind if there is none."""
+        self._patiently(
+            "delete",
+            key,
+            lambda: self._client.delete_object(Bucket=self.bucket, Key=self._full(key)),
+        )
+
     def sweep(self) -> None:
         """Does nothing: S3 shows no half-written object."""
 
@@ -141,7 +160,7 @@ class S3Storage:
         )
         return page
 
-    def _put(self, key: str, body: bytes, digest: str, **condition: str) -> None:
+    def _put(self, key: str, body: bytes | BinaryIO, digest: str, **condition: str) -> None:
         self._client.put_object(
             Bucket=self.bucket,
             Key=self._full(key),

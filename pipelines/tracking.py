@@ -163,10 +163,18 @@ class TrackedRun:
             batch = {name: short[name] for name in names[start : start + _BATCH]}
             self.spool.add({"kind": "params", "values": batch})
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Logs numbers at a step; returns at once."""
+    def log_metrics(
+        self, metrics: Mapping[str, float], step: int, time_s: float | None = None
+    ) -> None:
+        """Logs numbers at a step; returns at once.
+
+        Args:
+            metrics: By name.
+            step: Of the work.
+            time_s: When it was, in seconds since 1970; None means now.
+        """
         values = {name: float(value) for name, value in metrics.items()}
-        time_ms = int(self.tracking.clock() * 1000)
+        time_ms = int((self.tracking.clock() if time_s is None else time_s) * 1000)
         self.spool.add({"kind": "metrics", "values": values, "step": int(step), "time_ms": time_ms})
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:

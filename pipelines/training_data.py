@@ -4,9 +4,12 @@ Every batch is a function of (seed, stage, rank, step), whatever the cluster doe
 is resumed sees the batches that it would have seen, and two runs with one seed see the same.
 """
 
+import queue
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +19,11 @@ from vis_core.clips.collate import collate_clips
 from vis_core.clips.sources import ClipSource
 from vis_core.structures import ClipBatch
 
+# Blocks of about 8 steps are small enough to stream, and few enough to schedule.
+_STEPS_PER_BLOCK = 8
+_MAX_BLOCKS = 1000
 _sources: dict[str, ClipSource] = {}
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -59,22 +66,73 @@ class BatchPlan:
         return _sources[self.key]
 
 
-def batch_dataset(plan: BatchPlan, rank: int, first_step: int = 0) -> Any:
-    """Streams the batches of one worker as a Ray dataset in the order of steps."""
+def stream_batches(
+    plan: BatchPlan, rank: int, first_step: int, tasks: int
+) -> Iterator[tuple[int, ClipBatch]]:
+    """Makes the batches of one worker with Ray Data, ahead of it, in the order of steps.
+
+    Nothing is made again of what a resumed stage has seen. The worker calls this itself, so the
+    stream ends with it.
+
+    Args:
+        plan: Says which batches.
+        rank: Of the worker.
+        first_step: The first that is wanted.
+        tasks: That make batches at the same time, half a logical CPU each.
+
+    Yields:
+        The step and its batch.
+    """
     import ray.data
 
-    steps = ray.data.range(plan.num_steps - first_step, override_num_blocks=_blocks(plan))
-    return steps.map(
-        _make_row, fn_kwargs={"plan": plan, "rank": rank, "first_step": first_step}, num_cpus=0.5
+    num_steps = plan.num_steps - first_step
+    if num_steps == 0:
+        return
+    blocks = max(1, min(_MAX_BLOCKS, num_steps // _STEPS_PER_BLOCK))
+    fixed = {"plan": plan, "rank": rank, "first_step": first_step}
+    rows = ray.data.range(num_steps, override_num_blocks=blocks).map(
+        _make_row, fn_kwargs=fixed, num_cpus=0.5, concurrency=tasks
     )
+    rows.context.execution_options.preserve_order = True
+    # the split runs in an actor of its own: the executor's threads stay out of this process
+    (stream,) = rows.streaming_split(1)
+    yield from ahead((int(row["step"]), row_to_batch(row)) for row in stream.iter_rows())
 
 
-def read_batches(shard: Any, first_step: int) -> Iterator[tuple[int, ClipBatch]]:
-    """Yields (step, batch) from a worker's shard, from ``first_step`` on."""
-    for row in shard.iter_rows():
-        step = int(row["step"])
-        if step >= first_step:
-            yield step, row_to_batch(row)
+def ahead(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
+    """Computes up to ``count`` items ahead in a thread; its errors come out here."""
+    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(count)
+    stopped = threading.Event()
+
+    def put(entry: tuple[bool, Any]) -> None:
+        while not stopped.is_set():
+            with suppress(queue.Full):
+                ready.put(entry, timeout=0.5)
+                return
+
+    def work() -> None:
+        try:
+            for item in items:
+                put((True, item))
+                if stopped.is_set():
+                    return
+            put((False, None))
+        except BaseException as error:  # whatever it is, the caller must see it
+            put((False, error))
+
+    thread = threading.Thread(target=work, daemon=True, name="batches")
+    thread.start()
+    try:
+        while True:
+            more, value = ready.get()
+            if more:
+                yield value
+            elif value is None:
+                return
+            else:
+                raise value
+    finally:
+        stopped.set()
 
 
 def batch_to_row(batch: ClipBatch) -> dict[str, Any]:
@@ -113,8 +171,3 @@ def row_to_batch(row: dict[str, Any]) -> ClipBatch:
 def _make_row(row: dict[str, Any], plan: BatchPlan, rank: int, first_step: int) -> dict[str, Any]:
     step = first_step + int(row["id"])
     return {"step": step} | batch_to_row(plan.batch(rank, step))
-
-
-def _blocks(plan: BatchPlan) -> int:
-    """Cuts a stage into blocks of about 8 steps: small enough to stream, few enough to schedule."""
-    return max(1, min(1000, plan.num_steps // 8))

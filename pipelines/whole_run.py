@@ -16,7 +16,6 @@ from pipelines.config import RunConfig, digest, flatten, to_yaml
 from pipelines.evaluate import LabelledVideos, score_model
 from pipelines.given_data import GivenData
 from pipelines.instance_cache import cache_instances
-from pipelines.loss_log import read_losses
 from pipelines.overlays import OverlayJob, draw_overlays
 from pipelines.pseudo_videos import (
     find_pseudo_videos,
@@ -25,9 +24,12 @@ from pipelines.pseudo_videos import (
 )
 from pipelines.registry import register_model, resolve_model
 from pipelines.run_data import RunData, prepare_data
-from pipelines.stages import StageResult, TrainingPlace, run_stages
+from pipelines.run_facts import run_facts
+from pipelines.stages import TrainingPlace, run_stages
 from pipelines.synthetic import num_scenes
+from pipelines.track_training import TrackTraining
 from pipelines.tracking import TrackedRun, Tracking
+from pipelines.training_listener import StageResult
 from pipelines.tune import SweepJob, sweep_thresholds, with_thresholds
 from pipelines.yaml_strict import read_yaml_mapping
 from vis_core.errors import ConfigError
@@ -170,13 +172,8 @@ def train(run: Run, data: RunData, pseudo: Path, only: str | None = None) -> lis
     place = TrainingPlace(run.folder, data, pseudo)
     with tracked(run) as record:
         record.log_params(flatten(run.config))
-        results: list[StageResult] = []
-
-        def log_stage(result: StageResult) -> None:
-            results.append(result)
-            _track_stage(record, result, sum(r.steps for r in results), run.folder)
-
-        return run_stages(run.config, place, log_stage, only)
+        record.set_tags(run_facts(data))
+        return run_stages(run.config, place, TrackTraining(record, run.config, place), only)
 
 
 def sweep(run: Run, data: RunData, trained: Path) -> dict[str, Any]:
@@ -281,16 +278,6 @@ def tracking(run: Run) -> Tracking:
 def tracked(run: Run) -> TrackedRun:
     """Starts or resumes the run in the tracking store."""
     return tracking(run).start_run(run.key, f"{run.config.model_name} {run.folder.name}")
-
-
-def _track_stage(record: TrackedRun, result: StageResult, step: int, folder: Path) -> None:
-    """Sends the losses and scores of one stage; sending them again changes nothing."""
-    first = step - result.steps
-    for row in read_losses(folder / "losses.jsonl"):
-        if row["stage"] == result.name:
-            numbers = {k: v for k, v in row.items() if k not in ("stage", "step")}
-            record.log_metrics(numbers, first + row["step"])
-    record.log_metrics({f"test/{name}": value for name, value in result.metrics.items()}, step)
 
 
 def _overlay_name(video: str) -> str:

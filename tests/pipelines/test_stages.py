@@ -9,7 +9,8 @@ from jobs.cli import main
 from pipelines import stages
 from pipelines.config import RunConfig, load_run_config
 from pipelines.run_data import RunData
-from pipelines.stages import StageResult, TrainingPlace, run_stages
+from pipelines.stages import TrainingPlace, run_stages
+from pipelines.training_listener import StageResult
 from vis_core.errors import ConfigError
 from vis_core.formats.categories import numbered
 
@@ -28,7 +29,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
 
     def train_and_score(
-        config: RunConfig, stage: Any, place: TrainingPlace, start: Path | None, key: str
+        config: RunConfig, stage: Any, place: TrainingPlace, start: Path | None, key: str, *_: Any
     ) -> StageResult:
         assert start is None or start.is_dir()
         assert config.stages

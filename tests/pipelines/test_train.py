@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipelines.config import RunConfig, StageConfig
 from pipelines.optimization import build_optimizer
-from pipelines.optimizer_settings import OptimizerSettings
-from pipelines.train import _restore, repeat_sums_exactly
+from pipelines.stage_job import StageJob
+from pipelines.train import _own_error
+from pipelines.train_loop import StageLoop, repeat_sums_exactly
 from vis_core.clips.scenes import CLASS_NAMES
 from vis_core.config import tiny_idol
 from vis_core.criterion.settings import BoundaryConfig, QualityConfig
+from vis_core.errors import ImageError
 from vis_core.formats.categories import numbered
-from vis_core.systems.base import System
 from vis_core.systems.build import build_system, save_system
 
 
@@ -44,26 +46,45 @@ def test_the_gradient_of_indexing_is_the_same_each_time() -> None:
 
 
 def test_a_checkpoint_gives_back_all_weights_of_training_and_the_open_line_of_losses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """Of a system with parts that only training has, too."""
-    import ray.train
-
-    def system(seed: int) -> System:
-        torch.manual_seed(seed)
-        added = {"boundary": BoundaryConfig(), "quality": QualityConfig()}
-        return build_system(tiny_idol().model_copy(update=added), len(CLASS_NAMES))
-
-    trained = system(1)
-    optimizer = build_optimizer(trained, OptimizerSettings())
-    save_system(tmp_path, trained, numbered(CLASS_NAMES))
-    losses = {"sums": {"mask": 2.5}, "count": 3, "skipped": 1, "seconds": 0.5}
-    state = {"optimizer": optimizer.state_dict(), "step": 13, "losses": losses}
-    torch.save(state, tmp_path / "optimizer.pt")
-    checkpoint = ray.train.Checkpoint.from_directory(tmp_path)
-    monkeypatch.setattr(ray.train, "get_checkpoint", lambda: checkpoint)
-    other = system(2)
-    assert _restore(other, build_optimizer(other, OptimizerSettings())) == (13, losses)
+    added = {"boundary": BoundaryConfig(), "quality": QualityConfig()}
+    stage = StageConfig(name="pairs", clips="pairs", steps=20)
+    config = RunConfig(system=tiny_idol().model_copy(update=added), stages=(stage,))
+    job = StageJob(config, stage, numbered(CLASS_NAMES), None, tmp_path, "key", 1)
+    torch.manual_seed(1)
+    trained = build_system(config.system, len(CLASS_NAMES))
+    losses = {"sums": {"mask": 2.5}, "count": 3, "skipped": 1, "seconds": 0.5, "waited": 0.1}
+    state = {
+        "optimizer": build_optimizer(trained, stage.optimizer).state_dict(),
+        "step": 13,
+        "losses": losses,
+    }
+    folder = tmp_path / "checkpoint"
+    save_system(folder, trained, job.categories)
+    torch.save(state, folder / "optimizer.pt")
+    job.checkpoints.save(13, folder)
+    loop = StageLoop(job, 0, torch.device("cpu"))
+    assert loop.first_step == 13
+    assert loop._losses is not None
+    kept = loop._losses.state
+    assert {name: kept[name] for name in ("sums", "count", "skipped", "waited")} == {
+        name: losses[name] for name in ("sums", "count", "skipped", "waited")
+    }
     wanted = trained.state_dict()
-    assert all(torch.equal(value, wanted[name]) for name, value in other.state_dict().items())
+    found = loop._system.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in found.items())
     assert any(name.startswith("addons.") for name in wanted)
+
+
+def test_an_error_of_our_own_is_found_behind_what_ray_makes_of_it() -> None:
+    from ray.exceptions import RayTaskError
+
+    own = ImageError("a.jpg: broken")
+    wrapped = RayTaskError("make_row", "Traceback …", own)
+    outer = RuntimeError("worker failed")
+    outer.__cause__ = wrapped.as_instanceof_cause()
+    found = _own_error(outer)
+    assert type(found) is ImageError and str(found) == "a.jpg: broken"
+    assert _own_error(RuntimeError("another")) is None

@@ -131,7 +131,7 @@ def outcomes(count: int) -> list[StepOutcome]:
 
 def numbers(path: Path) -> list[dict[str, object]]:
     return [
-        {name: value for name, value in row.items() if not name.startswith("time/")}
+        {name: value for name, value in row.items() if not name.startswith("time")}
         for row in read_losses(path)
     ]
 

@@ -1,0 +1,56 @@
+"""The running mean of the weights of a training (EMA), which is scored and goes on as the model."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from vis_core.systems.base import System
+from vis_core.systems.build import read_weights
+
+_FILE = "averaged.safetensors"
+
+
+class AveragedWeights:
+    """Follows the weights of a system: ``mean = decay * mean + (1 - decay) * weights`` a step.
+
+    Buffers are those of the system. The first step sets the mean.
+
+    Args:
+        system: What is trained, on its device.
+        decay: In (0, 1).
+    """
+
+    def __init__(self, system: System, decay: float) -> None:
+        self._model = AveragedModel(system, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+    @property
+    def system(self) -> System:
+        """A system with the mean weights."""
+        system: Any = self._model.module
+        assert isinstance(system, System)
+        return system
+
+    def update(self, system: System) -> None:
+        """Takes in the weights after a step."""
+        self._model.update_parameters(system)
+
+    def save(self, folder: Path) -> dict[str, int]:
+        """Writes the mean into a checkpoint; gives what belongs into its state."""
+        weights = {name: value.contiguous() for name, value in self.system.state_dict().items()}
+        save_file(weights, folder / _FILE)
+        return {"steps": int(self._model.n_averaged)}
+
+    def restore(self, folder: Path, state: dict[str, int]) -> None:
+        """Goes on from a checkpoint."""
+        self.system.load_state_dict(read_weights(folder / _FILE))
+        self._model.n_averaged.fill_(state["steps"])
+
+
+def load_averaged(system: System, folder: Path) -> None:
+    """Gives a system the mean weights of a checkpoint, if the checkpoint has them."""
+    if (folder / _FILE).is_file():
+        with torch.no_grad():
+            system.load_state_dict(read_weights(folder / _FILE))

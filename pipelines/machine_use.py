@@ -1,0 +1,33 @@
+"""What a training takes of its machine, under the names that MLflow gives to system metrics."""
+
+import psutil
+import torch
+
+_MIB = 1 << 20
+
+
+class MachineUse:
+    """Measures the machine and this process; cheap enough for every line of losses.
+
+    Args:
+        device: Of the network; of a GPU the memory is told too.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._process = psutil.Process()
+        psutil.cpu_percent()  # the first call only starts the clock
+
+    def metrics(self) -> dict[str, float]:
+        """Gives the use since the last call, megabytes and percent."""
+        memory = psutil.virtual_memory()
+        found = {
+            "system/cpu_utilization_percentage": psutil.cpu_percent(),
+            "system/system_memory_usage_megabytes": memory.used / _MIB,
+            "system/system_memory_usage_percentage": memory.percent,
+            "system/worker_memory_megabytes": self._process.memory_info().rss / _MIB,
+        }
+        if self._device.type == "cuda":
+            peak = torch.cuda.max_memory_allocated(self._device)
+            found["system/gpu_0_memory_usage_megabytes"] = peak / _MIB
+        return found

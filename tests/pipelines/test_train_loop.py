@@ -1,0 +1,148 @@
+"""Killed anywhere, a training ends with the weights and the losses of one that was left alone."""
+
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipelines.loss_log import read_losses
+from pipelines.stage_job import read_scores
+from pipelines.train_loop import trained_system
+from tests.pipelines.training_child import STEPS, Training
+
+AWS = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
+# Kills of the short form; LONGTAKE_KILLS=all tries every place there is.
+KILLS = os.environ.get("LONGTAKE_KILLS", "8")
+
+
+def weights(training: Training) -> dict[str, torch.Tensor]:
+    with training.job.checkpoints.newest(print) as found:
+        assert found is not None
+        step, folder = found
+        assert step == STEPS
+        return trained_system(folder).state_dict()
+
+
+def losses(training: Training) -> list[dict[str, Any]]:
+    """The lines without what the clock and the machine say."""
+    return [
+        {key: value for key, value in row.items() if not key.startswith(("time", "system/"))}
+        for row in read_losses(training.folder / "losses.jsonl")
+    ]
+
+
+def assert_equal(one: Training, other: Training) -> None:
+    theirs = weights(other)
+    assert all(torch.equal(value, theirs[name]) for name, value in weights(one).items())
+    assert losses(one) == losses(other)
+
+
+def notes(training: Training) -> str:
+    path = training.job.notes_path
+    return path.read_text() if path.is_file() else ""
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """A training that nobody disturbed."""
+    training = Training(tmp_path_factory.mktemp("calm") / "run")
+    assert training.run() == 0
+    assert [row["step"] for row in losses(training)] == [STEPS]
+    return training
+
+
+def kill_places(count: int) -> list[int]:
+    """Places spread over all of them, the random part with a seed."""
+    if KILLS == "all":
+        return list(range(1, count + 1))
+    draw = random.Random(0)
+    parts = int(KILLS)
+    return [draw.randint(i * count // parts + 1, (i + 1) * count // parts) for i in range(parts)]
+
+
+def test_a_kill_at_any_place_changes_nothing(calm: Training, tmp_path: Path) -> None:
+    for place in kill_places(calm.num_events()):
+        killed = calm.in_(tmp_path / str(place))
+        killed.run_to_the_end(place)
+        assert_equal(killed, calm)
+        assert killed.job.checkpoints.steps() == [8, 9], f"killed at {place}"
+
+
+def test_kills_one_after_the_other_change_nothing(calm: Training, tmp_path: Path) -> None:
+    training = calm.in_(tmp_path / "run")
+    kills = 0
+    while (code := training.run(kill_at=40)) != 0:
+        assert code == -9
+        kills += 1
+        assert kills < 12, "it does not get on"
+    assert kills >= 1
+    assert_equal(training, calm)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "missing", "no manifest", "bad manifest"])
+def test_a_damaged_newest_checkpoint_is_passed_over_with_a_word(
+    calm: Training, tmp_path: Path, damage: str
+) -> None:
+    training = calm.in_(tmp_path / "run")
+    assert training.run() == 0
+    newest = training.job.work / "checkpoints" / f"step-{STEPS:08d}"
+    file = newest / "weights.safetensors"
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif damage == "flipped":
+        content = bytearray(file.read_bytes())
+        content[-50] ^= 1
+        file.write_bytes(content)
+    elif damage == "missing":
+        file.unlink()
+    elif damage == "no manifest":
+        (newest / "manifest.json").unlink()
+    else:
+        (newest / "manifest.json").write_text('{"files": [1]}')
+    before = notes(training)
+    assert training.run() == 0
+    said = notes(training).removeprefix(before)
+    assert f"the checkpoint of step {STEPS} is passed over" in said
+    assert "going on after step 8 of 9" in said
+    assert_equal(training, calm)
+
+
+def test_checkpoints_on_s3_survive_kills_too(
+    calm: Training, tmp_path: Path, s3_bucket: str
+) -> None:
+    environment = {name: os.environ[name] for name in AWS}
+    undisturbed = Training(tmp_path / "calm", f"{s3_bucket}/calm", environment)
+    assert undisturbed.run() == 0
+    assert_equal(undisturbed, calm)
+    for place in kill_places(undisturbed.num_events())[::3]:
+        killed = Training(tmp_path / str(place), f"{s3_bucket}/{place}", environment)
+        killed.run_to_the_end(place)
+        assert_equal(killed, calm)
+    killed.job.checkpoints.remove()
+    assert killed.job.checkpoints.steps() == []
+
+
+def test_models_are_left_to_be_scored_but_not_again(tmp_path: Path) -> None:
+    training = Training(tmp_path / "run", changes={"evaluate_every": 4})
+    assert training.run() == 0
+    candidates = training.job.candidates
+    names = ["step-00000004", "step-00000008", "step-00000009"]
+    assert sorted(path.name for path in candidates.iterdir()) == names
+    (candidates / "step-00000009" / "categories.json").unlink()
+    (candidates / "step-00000008" / "categories.json").unlink()
+    (candidates / "scores.json").write_text(json.dumps({"9": {"ap": 0.5}}))
+    training.job.checkpoints._remove(9, ["manifest.json"])
+    training.job.checkpoints._remove(8, ["manifest.json"])
+    assert training.run() == 0
+    assert read_scores(candidates) == {9: {"ap": 0.5}}
+    assert not (candidates / "step-00000009" / "categories.json").exists()
+
+
+def test_layers_that_compute_twice_learn_the_same(calm: Training, tmp_path: Path) -> None:
+    twice = Training(tmp_path / "run", changes={"recompute_activations": True})
+    assert twice.run() == 0
+    assert_equal(twice, calm)

@@ -1,0 +1,142 @@
+"""A small training that runs in a process of its own and can be killed at any of its steps."""
+
+import functools
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipelines import train_loop
+from pipelines.config import CheckpointConfig, RunConfig, StageConfig
+from pipelines.loss_log import LossLog
+from pipelines.optimizer_settings import OptimizerSettings
+from pipelines.stage_job import StageJob
+from pipelines.storage import LocalStorage
+from pipelines.storage_s3 import S3Storage
+from pipelines.training_data import BatchPlan
+from vis_core.clips.scenes import CLASS_NAMES, render_scene
+from vis_core.clips.settings import SceneSettings
+from vis_core.config import tiny_stc
+from vis_core.formats.categories import numbered
+from vis_core.structures import Clip
+
+STEPS = 9
+_CONTEXT = multiprocessing.get_context("forkserver")
+# torch is imported once, by the process that all the children are forked from
+_CONTEXT.set_forkserver_preload(["tests.pipelines.training_child"])
+# what a training does that a kill may fall before, after, or (by the size of files) into
+_EVENTS: tuple[tuple[Any, str], ...] = (
+    (train_loop, "train_step"),
+    (LossLog, "_write"),
+    (LocalStorage, "_write_partial"),
+    (LocalStorage, "delete"),
+    (S3Storage, "_put"),
+    (S3Storage, "delete"),
+)
+
+
+class Scenes:
+    """A clip source of six scenes of two frames."""
+
+    def __len__(self) -> int:
+        return 6
+
+    def clip(self, index: int, seed: int) -> Clip:
+        return render_scene(SceneSettings(height=32, width=64), 2, seed % 1000 + index)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run in a folder: what a child needs to know.
+
+    Attributes:
+        folder: Of the run.
+        storage: Of its checkpoints; None means in the folder.
+        environment: Variables of the child.
+        changes: Settings of the stage that differ.
+    """
+
+    folder: Path
+    storage: str | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def job(self) -> StageJob:
+        stage = StageConfig(
+            name="videos",
+            clips="videos",
+            steps=STEPS,
+            batch_size=1,
+            checkpoint_every=2,
+            ema_decay=0.8,
+            optimizer=OptimizerSettings(learning_rate=1e-3),
+        ).model_copy(update=self.changes)
+        config = RunConfig(
+            system=tiny_stc(),
+            stages=(stage,),
+            checkpoints=CheckpointConfig(storage=self.storage),
+        )
+        return StageJob(config, stage, numbered(CLASS_NAMES), None, self.folder, "key", 1)
+
+    def run(self, kill_at: int | None = None) -> int:
+        """Trains in a child; gives its exit code (-9 if it was killed)."""
+        child = _CONTEXT.Process(target=_train, args=(self, kill_at))
+        child.start()
+        child.join()
+        assert child.exitcode is not None
+        return child.exitcode
+
+    def run_to_the_end(self, kill_at: int) -> None:
+        """Trains, is killed once, and trains on."""
+        assert self.run(kill_at) == -signal.SIGKILL
+        assert self.run() == 0
+
+    def in_(self, folder: Path) -> "Training":
+        """The same training elsewhere."""
+        return replace(self, folder=folder)
+
+    def num_events(self) -> int:
+        """How many places there were to kill it, after it has run undisturbed."""
+        return int((self.folder / "events").read_text())
+
+
+def _train(training: Training, kill_at: int | None) -> None:
+    os.environ.update(training.environment)
+    training.folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+
+    def event() -> None:
+        nonlocal count
+        count += 1
+        if count == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    for owner, name in _EVENTS:
+        setattr(owner, name, _watched(getattr(owner, name), event))
+    job = training.job
+    loop = train_loop.StageLoop(job, 0, torch.device("cpu"))
+    loop.run(_batches(loop.first_step))
+    (training.folder / "events").write_text(str(count))
+
+
+def _batches(first_step: int) -> Iterator[Any]:
+    plan = BatchPlan(partial(Scenes), "scenes", 3, STEPS, 1, 1)
+    return ((step, plan.batch(0, step)) for step in range(first_step, STEPS))
+
+
+def _watched(function: Callable[..., Any], event: Callable[[], None]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        event()
+        result = function(*args, **kwargs)
+        event()
+        return result
+
+    return watched
