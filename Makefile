@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= runs/demo
 DEMO_OPTIONS := $(if $(COCO),--coco "$(COCO)") $(if $(VIS),--vis "$(VIS)") $(if $(VIDEOS),--videos "$(VIDEOS)") $(if $(QUICK),--quick)
 
-.PHONY: demo test check install tiny-weights bench-eval bench-association bench-idol bench-systems bench-fusion clean
+.PHONY: demo learn test check install tiny-weights bench-eval bench-association bench-idol bench-systems bench-input bench-fusion clean
 
 demo: install
 	$(BIN)/longtake demo --out "$(OUT)" $(DEMO_OPTIONS)
@@ -30,6 +30,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 tiny-weights: install
 	$(BIN)/longtake tiny-weights --out vis_core/weights/tiny
 
+# one system, or all: make learn SYSTEM=idol
+learn: install
+	$(BIN)/longtake learn $(SYSTEM) --out "$(if $(filter runs/demo,$(OUT)),runs/learn,$(OUT))" $(if $(COCO),--coco "$(COCO)") $(if $(VIS),--vis "$(VIS)")
+
 bench-eval: install
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_eval.py --videos 200 2000 $(if $(REFERENCE),--reference "$(REFERENCE)")
 
@@ -41,6 +45,9 @@ bench-idol: install
 
 bench-systems: install
 	$(BIN)/python -m tests.benchmarks.bench_systems
+
+bench-input: install
+	$(BIN)/python -m tests.benchmarks.bench_input $(if $(COCO),--coco "$(COCO)") $(if $(RUN),--run $(RUN))
 
 bench-fusion: install
 	$(BIN)/python -m tests.benchmarks.bench_fusion

@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "ablate": ("jobs.ablate", "run an ablation table of a paper and print it"),
     "ensemble": ("jobs.ensemble", "fuse several results of the same videos into one"),
     "pack": ("jobs.pack", "pack results for a challenge server"),
+    "learn": ("jobs.learn", "train the tiny presets on the same scenes and compare them"),
     "report": ("jobs.report", "write the HTML page of a run"),
     "config": ("jobs.config", "print the resolved run file or its JSON schema"),
     "tiny-weights": ("jobs.tiny_weights", "train the start weights that the project ships"),

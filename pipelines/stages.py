@@ -15,7 +15,7 @@ import torch
 from pipelines.config import RunConfig, StageConfig, digest
 from pipelines.evaluate import LabelledVideos, score_model
 from pipelines.run_data import RunData
-from pipelines.stage_job import StageJob
+from pipelines.stage_job import StageJob, scores_file
 from pipelines.stage_scores import StageScores
 from pipelines.start_weights import START, start_folder
 from pipelines.train import run_stage, stage_threads
@@ -34,6 +34,8 @@ from vis_core.formats.coco import ImageRecord, read_coco
 from vis_core.formats.youtube_vis import read_youtube_vis
 from vis_core.systems.build import build_system
 
+# In the evaluation folder of a stage: its scores on validation videos, by step.
+ON_THE_WAY = "on_the_way.json"
 _log = logging.getLogger(__name__)
 
 
@@ -216,7 +218,10 @@ def _train_and_score(
     with scores:
         run_stage(job, plan, model, listener.losses)
     best = scores.best()
+    evaluation = place.folder / "evaluation" / stage.name
     if best is not None:
+        evaluation.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(scores_file(job.candidates), evaluation / ON_THE_WAY)
         _log.info("stage %s: the model of step %d is the best", stage.name, best[0])
         shutil.copytree(best[1], model, dirs_exist_ok=True)
     seconds = time.monotonic() - started
@@ -224,7 +229,7 @@ def _train_and_score(
     metrics = score_model(
         model,
         videos,
-        place.folder / "evaluation" / stage.name,
+        evaluation,
         config.inference,
         f"score {stage.name}",
     )

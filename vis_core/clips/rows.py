@@ -122,7 +122,8 @@ def row_to_clip(row: Mapping[str, Any], categories: Categories) -> Clip:
 
 def encode_jpeg(image: np.ndarray) -> bytes:
     """Encodes an RGB image (H, W, 3) of uint8."""
-    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    swapped = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     encoded: bytes = data.tobytes()
     return encoded
 
@@ -136,4 +137,5 @@ def decode_jpeg(data: bytes, where: str) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
         raise ImageError(f"{where}: expected a JPEG frame, found other bytes; make the clips anew")
-    return np.ascontiguousarray(image[..., ::-1])
+    swapped: np.ndarray = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return swapped

@@ -98,8 +98,10 @@ def warp_frames(
     images = np.empty((len(affines), *size, 3), dtype=np.uint8)
     moved = np.zeros((len(affines), len(masks), *size), dtype=bool)
     cut_outs = _cut_outs(masks)
+    # OpenCV moves four channels in half the time of three, to the same pixels
+    four = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2RGBA)
     for t, affine in enumerate(affines):
-        images[t] = warp_image(image, affine)
+        cv2.cvtColor(warp_image(four, affine), cv2.COLOR_RGBA2RGB, dst=images[t])
         for cut_out, out in zip(cut_outs, moved[t], strict=True):
             _warp_into(out, cut_out, affine)
     return images, moved

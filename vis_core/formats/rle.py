@@ -16,6 +16,7 @@ from pycocotools import mask as coco_mask
 from vis_core.errors import AnnotationError
 from vis_core.formats.defects import shown
 from vis_core.formats.run_lengths import MAX_PIXELS, counts_fault, runs_of_strings, string_fault
+from vis_core.formats.run_writing import strings_of_masks
 
 Rle = dict[str, Any]
 
@@ -38,8 +39,8 @@ def encode_masks(masks: np.ndarray) -> list[Rle]:
         raise ValueError(f"masks must have pixels, but got {masks.shape}")
     if not len(masks):
         return []
-    columns_first = np.asfortranarray(masks.transpose(1, 2, 0).view(np.uint8))
-    return [_as_text(rle) for rle in coco_mask.encode(columns_first)]
+    size = [int(masks.shape[1]), int(masks.shape[2])]
+    return [{"size": list(size), "counts": counts} for counts in strings_of_masks(masks)]
 
 
 def decode_rle(rle: Rle) -> np.ndarray:

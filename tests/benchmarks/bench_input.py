@@ -1,0 +1,119 @@
+"""Times the making of training input.
+
+Two questions: what does a pseudo-clip cost beside the least that any way of making it must do
+(decode its image once, encode its T frames), and how long does a training wait for batches.
+
+    python -m tests.benchmarks.bench_input --coco path/to/coco --run runs/some-training
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipelines.find_data import find_coco
+from pipelines.loss_log import read_losses
+from vis_core.clips.rows import clip_to_row, encode_jpeg
+from vis_core.clips.settings import CropPixels, PseudoConfig
+from vis_core.clips.sources import PseudoClips
+from vis_core.formats.categories import Categories
+from vis_core.formats.coco import ImageRecord, read_coco
+from vis_core.formats.images import read_image
+
+GOAL = 1.5  # a clip over decoding and encoding
+WAIT_GOAL = 0.05  # share of a step
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints the cost of clips, and the waiting of finished trainings."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--coco", type=Path, help="COCO folder to make clips of")
+    parser.add_argument("--clips", type=int, default=12)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--run", type=Path, nargs="*", default=[], help="folders of trainings")
+    args = parser.parse_args(argv)
+    cv2.setNumThreads(1)
+    if args.coco:
+        files = find_coco(args.coco)
+        records, categories = read_coco(files.annotations, files.folder)
+        time_clips(records, categories, args.clips, args.repeats)
+    for run in args.run:
+        say_waiting(run)
+    return 0
+
+
+def time_clips(
+    records: list[ImageRecord], categories: Categories, count: int, repeats: int
+) -> None:
+    """Prints a line for each set of motions."""
+    print(f"{count} clips, processor time of one thread, {repeats} repeats in turn")
+    print("motions               T   clip ms   decode + encode ms   ratio (median, range)")
+    released = CropPixels(short_sides=(400, 500, 600))
+    for name, config in {
+        "paper, with paste": PseudoConfig(),
+        "rotation and crop": PseudoConfig(paste_probability=0.0),
+        "released CTVIS": PseudoConfig(paste_probability=0.0, zoom_share=0.0, crop_size=released),
+    }.items():
+        source = PseudoClips(records, config)
+        indices = range(min(count, len(source)))
+        ratios, ours, least = [], [], []
+        for repeat in range(repeats + 1):
+            frames = [source.clip(index, repeat).images for index in indices]
+            own = timed(lambda: make(source, indices, repeat, categories))  # noqa: B023
+            bare = timed(lambda: decode_and_encode(source, indices, frames))  # noqa: B023
+            if repeat:  # the first round warms up
+                ratios.append(own / bare)
+                ours.append(own / len(indices))
+                least.append(bare / len(indices))
+        print(
+            f"{name:<20} {config.num_frames:>2} {statistics.median(ours) * 1e3:>9.1f} "
+            f"{statistics.median(least) * 1e3:>20.1f}   {statistics.median(ratios):.2f} "
+            f"({min(ratios):.2f} to {max(ratios):.2f}), goal {GOAL}"
+        )
+
+
+def make(source: PseudoClips, indices: range, seed: int, categories: Categories) -> None:
+    """Makes clips as rows of a file: frames and masks encoded."""
+    for index in indices:
+        clip_to_row(source.clip(index, seed), source.record(index).image_id, categories)
+
+
+def decode_and_encode(source: PseudoClips, indices: range, frames: list[np.ndarray]) -> None:
+    """Decodes the image of each clip once, and encodes its finished frames."""
+    for index, images in zip(indices, frames, strict=True):
+        read_image(Path(source.record(index).path))
+        for image in images:
+            encode_jpeg(image)
+
+
+def say_waiting(run: Path) -> None:
+    """Prints which share of its steps a training has waited for batches, once it was under way."""
+    stages = dict.fromkeys(row["stage"] for row in read_losses(run / "losses.jsonl"))
+    for stage in stages:
+        rows = [row for row in read_losses(run / "losses.jsonl") if row["stage"] == stage]
+        steady = rows[1:]  # the first line has the start of the workers
+        if not steady:
+            print(f"{run.name} {stage}: one line of losses, no steady state")
+            continue
+        waited = sum(row["time/data_wait_s"] for row in steady)
+        whole = sum(row["time/step_s"] for row in steady)
+        print(
+            f"{run.name} {stage}: {whole / len(steady):.3f} s a step, {waited / whole:.2%} of it "
+            f"waiting for the batch, goal {WAIT_GOAL:.0%}; {rows[0]['time/step_s']:.2f} s a step at "
+            "the start"
+        )
+
+
+def timed(work: Callable[[], None]) -> float:
+    """Gives the processor seconds of some work."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

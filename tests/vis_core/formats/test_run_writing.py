@@ -1,0 +1,47 @@
+"""Run lengths come out byte for byte as pycocotools writes them."""
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from vis_core.formats.run_writing import strings_of_masks
+
+
+def reference(masks: np.ndarray) -> list[str]:
+    columns_first = np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8))
+    return [rle["counts"].decode() for rle in coco_mask.encode(columns_first)]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.98, 1.0])
+def test_random_masks_are_written_as_pycocotools_does(share: float) -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(300):
+        height, width, count = generator.integers(1, 40, 3)
+        masks = generator.random((count, height, width)) < share
+        assert strings_of_masks(masks) == reference(masks)
+
+
+def test_boxes_that_touch_the_borders_are_written_as_pycocotools_does() -> None:
+    generator = np.random.default_rng(1)
+    for _ in range(500):
+        height, width = generator.integers(1, 30, 2)
+        masks = np.zeros((6, height, width), bool)
+        for mask in masks:
+            (top, bottom), (left, right) = (
+                sorted(generator.integers(0, side + 1, 2)) for side in (height, width)
+            )
+            mask[top:bottom, left:right] = True
+        masks[0, 0], masks[1, -1], masks[2, :, 0], masks[3, :, -1] = True, True, True, True
+        assert strings_of_masks(masks) == reference(masks)
+
+
+def test_long_runs_need_several_digits() -> None:
+    masks = np.zeros((3, 3000, 2000), bool)
+    masks[0, 5:2990, 3:1990] = True
+    masks[1, :, 1000:] = True
+    masks[2, 2999, 1999] = True
+    assert strings_of_masks(masks) == reference(masks)
+
+
+def test_no_masks_give_no_strings() -> None:
+    assert strings_of_masks(np.zeros((0, 4, 5), bool)) == []
