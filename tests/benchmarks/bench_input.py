@@ -103,8 +103,8 @@ def say_waiting(run: Path) -> None:
         whole = sum(row["time/step_s"] for row in steady)
         print(
             f"{run.name} {stage}: {whole / len(steady):.3f} s a step, {waited / whole:.2%} of it "
-            f"waiting for the batch, goal {WAIT_GOAL:.0%}; {rows[0]['time/step_s']:.2f} s a step at "
-            "the start"
+            f"waiting for the batch, goal {WAIT_GOAL:.0%}; {rows[0]['time/step_s']:.2f} s a step "
+            "at the start"
         )
 
 
