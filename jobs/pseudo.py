@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from vis_core.formats.categories import Categories
     from vis_core.formats.coco import ImageRecord
 
-_PREVIEW_CLIPS = 12
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the verb."""
@@ -24,7 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=_count, help="frames of a clip (pseudo.num_frames)")
     parser.add_argument("--clips-per-image", type=_count, help="clips of each image")
     parser.add_argument("--seed", type=int, help="the clips are a function of it")
-    parser.add_argument("--preview", type=Path, metavar="PNG", help="write a contact sheet")
+    parser.add_argument(
+        "--preview",
+        type=_count,
+        metavar="N",
+        help="only draw N of the clips, as they would be made, on a sheet beside --out",
+    )
     parser.add_argument("--address", help="of a running Ray cluster; default: this machine")
     add_config_options(parser)
 
@@ -43,14 +46,14 @@ def run(args: argparse.Namespace) -> int:
         files = find_coco(args.coco)
     config = _read_config(args)
     records, categories = read_coco(files.annotations, args.images or files.folder)
+    if args.preview:
+        print(_write_preview(args, config, records, categories))
+        return 0
     made = _generate(args, config, records, categories)
     state = "made" if made.made else "was finished before, nothing to do:"
     print(f"{args.out}: {state} {made.num_clips} clips of {config.pseudo.num_frames} frames")
     for clip_id, reason in made.failed:
         print(f"longtake pseudo: no clip {clip_id}: {reason}", file=sys.stderr)
-    if args.preview:
-        _write_preview(args.preview, made)
-        print(args.preview)
     return 0
 
 
@@ -93,16 +96,25 @@ def _generate(
         return generate_pseudo_videos(*recipe, progress.update)
 
 
-def _write_preview(path: Path, made: "PseudoVideos") -> None:
-    """Draws clips from all over the folder."""
-    from vis_core.clips.sources import ParquetClips
+def _write_preview(
+    args: argparse.Namespace,
+    config: "RunConfig",
+    records: "list[ImageRecord]",
+    categories: "Categories",
+) -> Path:
+    """Draws clips from all over the set; each is the one that the folder would hold."""
+    from vis_core.clips.sources import PseudoClips
     from vis_core.visualization.contact_sheet import contact_sheet
     from vis_core.visualization.overlay import write_picture
 
-    source = ParquetClips(made.folder)
-    step = max(1, len(source) // _PREVIEW_CLIPS)
-    clips = [source.clip(index, 0) for index in range(0, len(source), step)[:_PREVIEW_CLIPS]]
-    write_picture(path, contact_sheet(clips, source.categories.names))
+    source = PseudoClips(records, config.pseudo, config.clips_per_image)
+    count = min(args.preview, len(source))
+    chosen = [number * len(source) // count for number in range(count)]
+    clips = [source.clip(index, config.seed) for index in chosen]
+    path: Path = args.out.with_name(f"{args.out.name}-preview.png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_picture(path, contact_sheet(clips, categories.names))
+    return path
 
 
 def _count(text: str) -> int:

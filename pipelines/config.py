@@ -204,6 +204,11 @@ class RunConfig(BaseModel):
         "else is learned from; null: the images that are given.",
     )
     clips_per_image: int = Field(1, ge=1, description="Pseudo-videos made of one image.")
+    stream_pseudo: bool = Field(
+        False,
+        description="Whether pseudo-videos are made while they are trained on, new ones in each "
+        "epoch, instead of written once before.",
+    )
     stages: tuple[StageConfig, ...] = Field(min_length=1, description="In order.")
     sweep: SweepConfig = Field(default_factory=SweepConfig)
     inference: InferenceConfig = Field(default_factory=InferenceConfig)
@@ -216,7 +221,9 @@ class RunConfig(BaseModel):
     @property
     def needs_pseudo_videos(self) -> bool:
         """Whether a stage looks at stored pseudo-videos."""
-        return any(stage.clips in ("pseudo", "mixed") for stage in self.stages)
+        return not self.stream_pseudo and any(
+            stage.clips in ("pseudo", "mixed") for stage in self.stages
+        )
 
     @model_validator(mode="after")
     def _no_videos_with_few_frames(self) -> Self:

@@ -27,6 +27,7 @@ from vis_core.clips.sources import (
     MixedClips,
     PairClips,
     ParquetClips,
+    PseudoClips,
     VideoClips,
 )
 from vis_core.errors import ConfigError
@@ -92,6 +93,10 @@ def run_stages(
         config.system,
         config.augment,
         config.pairs,
+        config.supervision,
+        config.pseudo,
+        config.clips_per_image,
+        config.stream_pseudo,
         str(start),
         place.data.categories.names,
     )
@@ -164,7 +169,7 @@ def clip_source(
     if stage.clips == "pairs":
         return partial(_open_pairs, config, data)
     if stage.clips == "pseudo":
-        return partial(ParquetClips, pseudo)
+        return partial(_open_pseudo, config, data, pseudo)
     if stage.clips == "mixed":
         return partial(_open_mixed, config, stage, data, pseudo)
     return partial(_open_videos, config, stage, data)
@@ -184,6 +189,12 @@ def _image_records(data: RunData) -> list[ImageRecord]:
     )[0]
 
 
+def _open_pseudo(config: RunConfig, data: RunData, folder: Path) -> ClipSource:
+    if config.stream_pseudo:
+        return PseudoClips(_image_records(data), config.pseudo, config.clips_per_image)
+    return ParquetClips(folder)
+
+
 def _open_videos(config: RunConfig, stage: StageConfig, data: RunData) -> ClipSource:
     records, _ = read_youtube_vis(data.videos.train)
     return VideoClips(
@@ -194,7 +205,7 @@ def _open_videos(config: RunConfig, stage: StageConfig, data: RunData) -> ClipSo
 def _open_mixed(config: RunConfig, stage: StageConfig, data: RunData, pseudo: Path) -> ClipSource:
     assert stage.pseudo_share is not None, "the schema asks for it"
     videos = _open_videos(config, stage, data)
-    return MixedClips(ParquetClips(pseudo), videos, stage.pseudo_share)
+    return MixedClips(_open_pseudo(config, data, pseudo), videos, stage.pseudo_share)
 
 
 def _train_and_score(

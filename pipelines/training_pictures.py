@@ -53,7 +53,8 @@ def write_loss_curves(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         for start, stage in _starts(rows, places):
             axes.axvline(start, color="grey", linewidth=0.8)
             axes.annotate(f" {stage}", (start, 1), xycoords=("data", "axes fraction"), va="top")
-    parts.legend(ncols=4, fontsize=8)
+    if parts.get_legend_handles_labels()[0]:
+        parts.legend(ncols=4, fontsize=8)
     parts.set_xlabel("step")
     with whole_file(path) as partial:
         canvas.print_png(str(partial))

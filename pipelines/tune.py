@@ -60,15 +60,22 @@ def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, A
 
     logging.getLogger("optuna").setLevel(logging.ERROR)
     sweep = config.sweep
-    space = {
-        MATCH: tune.uniform(*sweep.match_threshold),
-        NEW_TRACK: tune.uniform(*sweep.new_track_score),
-        SCORE: tune.uniform(*sweep.score_threshold),
+    ranges = {
+        MATCH: sweep.match_threshold,
+        NEW_TRACK: sweep.new_track_score,
+        SCORE: sweep.score_threshold,
     }
-    start: dict[str, float | None] = {
+    stated = {
         MATCH: job.system.association.match_threshold,
         NEW_TRACK: job.system.association.new_track_score,
         SCORE: job.system.selection.score_threshold,
+    }
+    # a rule without a floor, MinVIS's, keeps none
+    start = {key: value for key, value in stated.items() if value is not None}
+    # a range holds the setting as it stands, too
+    space = {
+        key: tune.uniform(min(ranges[key][0], value), max(ranges[key][1], value))
+        for key, value in start.items()
     }
     search = OptunaSearch(metric="ap", mode="max", seed=config.seed, points_to_evaluate=[start])
     trainable = tune.with_resources(tune.with_parameters(_trial, job=job), {"cpu": 1})
@@ -98,14 +105,16 @@ def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, A
 
 
 def with_thresholds(system: AnySystemConfig, values: dict[str, float]) -> AnySystemConfig:
-    """Puts swept values (dotted keys) into a system's config."""
+    """Puts swept values (dotted keys) into a system's config; others stay."""
+
+    def swept(section: str) -> dict[str, float]:
+        prefix = f"system.{section}."
+        return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
+
     association = AssociationConfig.model_validate(
-        system.association.model_dump()
-        | {"match_threshold": values[MATCH], "new_track_score": values[NEW_TRACK]}
+        system.association.model_dump() | swept("association")
     )
-    selection = SelectionConfig.model_validate(
-        system.selection.model_dump() | {"score_threshold": values[SCORE]}
-    )
+    selection = SelectionConfig.model_validate(system.selection.model_dump() | swept("selection"))
     return system.model_copy(update={"association": association, "selection": selection})
 
 
@@ -138,9 +147,7 @@ def _trial(values: dict[str, float], job: SweepJob) -> dict[str, float]:
         return {"ap": score_cached(job, system, Path(folder) / "results.json")}
 
 
-def _summary(
-    grid: Any, start: dict[str, float | None], num_trials: int, path: Path
-) -> dict[str, Any]:
+def _summary(grid: Any, start: dict[str, float], num_trials: int, path: Path) -> dict[str, Any]:
     """Writes the table of trials, best first; ties go to the setting as it stood.
 
     Raises:

@@ -132,7 +132,9 @@ def make_pseudo_videos(run: Run, data: RunData) -> Path:
     """Makes the pseudo-videos, or finds them finished; none where no stage looks at them."""
     out = run.folder / "pseudo"
     if not run.config.needs_pseudo_videos:
-        _log.info("no stage looks at pseudo-videos, none are made")
+        streamed = run.config.stream_pseudo
+        why = "are made while they are trained on" if streamed else "are looked at by no stage"
+        _log.info("pseudo-videos %s: none are written", why)
         return out
     records, _ = read_coco(
         data.images.annotations, data.images.folder, data.categories, check_images=False

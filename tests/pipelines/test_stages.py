@@ -10,9 +10,12 @@ from pipelines import stages
 from pipelines.config import RunConfig, load_run_config
 from pipelines.run_data import RunData
 from pipelines.stages import TrainingPlace, run_stages
+from pipelines.start_weights import TINY_WEIGHTS
+from pipelines.train_loop import stage_loss_weights
 from pipelines.training_listener import StageResult
 from vis_core.errors import ConfigError
 from vis_core.formats.categories import numbered
+from vis_core.systems.build import build_system
 
 STC = Path(__file__).resolve().parents[2] / "jobs" / "configs" / "stc_tiny.yaml"
 
@@ -78,3 +81,34 @@ def test_other_settings_train_a_stage_and_all_after_it_again(
 def test_only_a_run_can_be_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--resume", "--out", str(tmp_path / "none")]) == 2
     assert "not a run folder (no run.json)" in capsys.readouterr().err
+
+
+def test_a_stage_may_start_elsewhere_and_weigh_losses_otherwise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    starts = {}
+
+    def train_and_score(
+        _: RunConfig, stage: Any, place: TrainingPlace, start: Path | None, *__: Any
+    ) -> StageResult:
+        starts[stage.name] = start
+        result = StageResult(stage.name, stage.steps, 1.0, {"ap": 0.5}, place.model(stage.name))
+        result.model.mkdir(parents=True)
+        return result
+
+    monkeypatch.setattr(stages, "_train_and_score", train_and_score)
+    own = ["start_from=null", "stages.1.start_from=tiny", "stages.1.loss_weights={box: 2.5}"]
+    run_stages(load_run_config(STC, own), place(tmp_path))
+    assert starts == {"images": None, "videos": TINY_WEIGHTS}
+    system = build_system(load_run_config(STC, own).system, 2)
+    weights = stage_loss_weights(system, load_run_config(STC, own).stages[1].loss_weights)
+    assert weights == system.loss_weights | {"box": 2.5}
+    wrong = load_run_config(STC, ["stages.1.loss_weights={boxes: 1.0}"])
+    with pytest.raises(ConfigError, match=r"stages.1.loss_weights.boxes: stc has no such loss"):
+        run_stages(wrong, place(tmp_path / "other"))
+
+
+def test_other_pseudo_videos_train_anew(trained: list[str], tmp_path: Path) -> None:
+    for change in ("clips_per_image=1", "clips_per_image=2", "stream_pseudo=true"):
+        run_stages(load_run_config(STC, ["start_from=null", change]), place(tmp_path))
+    assert trained == ["images", "videos"] * 3

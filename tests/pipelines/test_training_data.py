@@ -1,21 +1,33 @@
 """A batch is a function of the seed and its place, whoever makes it and whenever."""
 
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pytest
 import torch
 
-from pipelines.config import parse_run_config
+from pipelines.config import RunConfig, parse_run_config
 from pipelines.find_data import AnnotatedFiles, VideoFiles
 from pipelines.run_data import RunData
 from pipelines.stages import clip_source
-from pipelines.training_data import BatchPlan, batch_to_row, row_to_batch
+from pipelines.training_data import (
+    BatchPlan,
+    ahead,
+    batch_to_row,
+    row_to_batch,
+    stream_batches,
+)
 from vis_core.clips.rows import encode_jpeg
 from vis_core.clips.scenes import render_scene
 from vis_core.clips.settings import SceneSettings
+from vis_core.clips.sources import PseudoClips
 from vis_core.formats.categories import Categories
-from vis_core.formats.coco import ImageRecord, write_coco
+from vis_core.formats.coco import ImageRecord, read_coco, write_coco
 from vis_core.formats.rle import encode_masks
 from vis_core.structures import Clip
 
@@ -59,27 +71,32 @@ def test_rows_hold_batches_exactly() -> None:
         assert torch.equal(one, other)
 
 
-def test_a_stage_of_pairs_makes_batches_whose_frames_have_sizes_of_their_own(
-    tmp_path: Path,
-) -> None:
+def few_images(folder: Path, clips: str, changes: dict[str, Any]) -> tuple[RunConfig, RunData]:
+    """A run of one stage on two small images."""
     records = []
     for image_id in (1, 2):
         scene = render_scene(SceneSettings(height=96, width=128), 1, image_id)
-        path = tmp_path / f"{image_id}.jpg"
+        path = folder / f"{image_id}.jpg"
         path.write_bytes(encode_jpeg(scene.images[0]))
         masks, labels = tuple(encode_masks(scene.masks[0])), (0,) * len(scene.labels)
         records.append(ImageRecord(image_id, str(path), 96, 128, labels, masks))
     categories = Categories((1,), ("thing",))
-    annotations = tmp_path / "instances.json"
+    annotations = folder / "instances.json"
     named = [replace(record, path=Path(record.path).name) for record in records]
     write_coco(annotations, named, categories)
+    stage = {"name": clips, "clips": clips, "steps": 1}
+    config = parse_run_config({"stages": [stage], **changes}, "run.yaml")
+    nowhere = VideoFiles(folder, folder, folder, folder)
+    images = AnnotatedFiles(annotations, folder)
+    return config, RunData(images, nowhere, folder, categories, ())
+
+
+def test_a_stage_of_pairs_makes_batches_whose_frames_have_sizes_of_their_own(
+    tmp_path: Path,
+) -> None:
     crop = {"name": "fraction", "min_fraction": 0.3}
     pairs = {"size": {"name": "short_side", "short_sides": [48, 64]}, "crop_size": crop}
-    stage = {"name": "pairs", "clips": "pairs", "steps": 1}
-    config = parse_run_config({"pairs": pairs, "stages": [stage]}, "run.yaml")
-    nowhere = VideoFiles(tmp_path, tmp_path, tmp_path, tmp_path)
-    images = AnnotatedFiles(annotations, tmp_path)
-    data = RunData(images, nowhere, tmp_path, categories, ())
+    config, data = few_images(tmp_path, "pairs", {"pairs": pairs})
     make_source = clip_source(config, config.stages[0], data, tmp_path)
     batch = BatchPlan(make_source, "pairs", 3, 4, 2, 1).batch(0, 0)
     assert batch.sizes.shape == (2, 2, 2)
@@ -87,3 +104,68 @@ def test_a_stage_of_pairs_makes_batches_whose_frames_have_sizes_of_their_own(
     back = row_to_batch(batch_to_row(batch))
     assert torch.equal(back.sizes, batch.sizes) and torch.equal(back.images, batch.images)
     assert all(len(labels) > 0 for labels in batch.labels)
+
+
+def test_streamed_pseudo_videos_are_those_that_would_be_written_and_new_in_each_epoch(
+    tmp_path: Path,
+) -> None:
+    config, data = few_images(tmp_path, "pseudo", {"stream_pseudo": True})
+    assert not config.needs_pseudo_videos
+    source = clip_source(config, config.stages[0], data, tmp_path / "nowhere")()
+    written = PseudoClips(read_coco(data.images.annotations, tmp_path)[0], config.pseudo)
+    for index in range(len(source)):
+        one, other = source.clip(index, 5), written.clip(index, 5)
+        assert np.array_equal(one.images, other.images) and np.array_equal(one.masks, other.masks)
+    plan = BatchPlan(partial(lambda given: given, source), "streamed", 3, 4, len(source), 1)
+    epochs = [plan.batch(0, epoch).clip_ids for epoch in (0, 1)]
+    assert not set(epochs[0]) & set(epochs[1])
+
+
+def test_items_are_computed_ahead_and_errors_come_out() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            made.append(number)
+            if number == 7:
+                raise ValueError("the seventh")
+            yield number
+
+    stream = ahead(items(), count=2)
+    assert next(stream) == 0
+    for _ in range(200):
+        if len(made) >= 4:
+            break
+        time.sleep(0.01)
+    assert 3 <= len(made) <= 4, "two wait, one more is in the making"
+    with pytest.raises(ValueError, match="the seventh"):
+        list(stream)
+
+
+def test_a_stream_that_is_left_stops() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(10_000):
+            made.append(number)
+            yield number
+
+    stream = ahead(items(), count=2)
+    next(stream)
+    stream.close()
+    time.sleep(1.2)
+    count = len(made)
+    time.sleep(0.3)
+    assert len(made) == count < 10
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_ray_streams_the_batches_of_a_plan_from_any_step_on() -> None:
+    whole = plan()
+    for first_step in (0, 7):
+        found = list(stream_batches(whole, 0, first_step, tasks=2))
+        assert [step for step, _ in found] == list(range(first_step, 10))
+        for step, batch in found:
+            assert torch.equal(batch.images, whole.batch(0, step).images)
+    assert list(stream_batches(whole, 0, 10, tasks=1)) == []

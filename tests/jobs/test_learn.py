@@ -1,0 +1,59 @@
+"""The verb ``longtake learn``: systems side by side on the same scenes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs.cli import main
+from jobs.learn import SYSTEMS
+from jobs.run_options import CONFIGS
+from pipelines.config import load_run_config
+
+SMALL = {
+    "synthetic.images": 8,
+    "synthetic.train_videos": 2,
+    "synthetic.val_videos": 1,
+    "synthetic.test_videos": 1,
+    "synthetic.archive_videos": 1,
+    "synthetic.video_frames": 4,
+    "stages.0.steps": 4,
+    "stages.0.evaluate_every": 2,
+    "stages.1.steps": 2,
+    "sweep.trials": 2,
+}
+
+
+def test_all_systems_learn_on_the_same_scenes() -> None:
+    configs = [load_run_config(CONFIGS / f"{name}_tiny.yaml") for name in SYSTEMS]
+    assert len({config.synthetic.model_dump_json() for config in configs}) == 1
+    assert len({config.inference.chunk_frames for config in configs}) == 1
+    assert [config.system.name for config in configs] == list(SYSTEMS)  # type: ignore[union-attr]
+
+
+def test_an_unknown_system_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["learn", "vita", "--out", str(tmp_path)]) == 2
+    assert "vita: no such system; expected one of ctvis, idol" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_systems_are_trained_scored_and_laid_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["learn", "minvis", "stc", "--out", str(tmp_path / "runs")]
+    for key, value in SMALL.items():
+        words += ["--set", f"{key}={value}"]
+    assert main(words) == 0
+    rows = json.loads((tmp_path / "runs" / "table.json").read_text())
+    assert [row["system"] for row in rows] == ["minvis", "stc"]
+    assert all(row["steps"] == 6 and set(row["scores"]) >= {"AP", "HOTA", "IDF1"} for row in rows)
+    said = capsys.readouterr().out
+    assert "| minvis | 6 |" in said and "| stc | 6 |" in said
+    assert (tmp_path / "runs" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    curve = json.loads(
+        (tmp_path / "runs" / "stc" / "evaluation" / "images" / "on_the_way.json").read_text()
+    )
+    assert list(curve) == ["2", "4"]
+    before = (tmp_path / "runs" / "stc" / "losses.jsonl").read_bytes()
+    assert main(words) == 0, "the second time nothing is trained"
+    assert (tmp_path / "runs" / "stc" / "losses.jsonl").read_bytes() == before
