@@ -42,6 +42,10 @@ def run(args: argparse.Namespace) -> int:
         config, given = read_config(args), given_data(args)
     check_given(given)
     start_folder(config)
+    if any(stage.loss_weights for stage in config.stages):
+        from pipelines.stages import check_losses
+
+        check_losses(config, num_classes=1)
     if args.dry_run:
         from jobs.training_plan import training_plan
 

@@ -42,6 +42,8 @@ def training_plan(config: "RunConfig", given: "GivenData", out: Path) -> list[st
         lines += _stage(config, stage, number)
     lines += [
         f"writes      {out}: models/<stage>, losses.jsonl, evaluation/<stage>, tracking",
+        f"checkpoints {config.checkpoints.storage or out / 'train'}, the newest "
+        f"{config.checkpoints.keep} stay",
         "nothing was started or written (--dry-run)",
     ]
     return lines
@@ -105,7 +107,28 @@ def _stage(config: "RunConfig", stage: "StageConfig", number: int) -> list[str]:
         f"{'' if optimizer.decay_norms_and_embeddings else ', none on norms and embeddings'}"
         f", gradients clipped at {optimizer.clip_norm:g}",
         f"  runs in   {stage.precision}, a checkpoint every {stage.checkpoint_every:,} steps",
+        *_extras(stage),
     ]
+
+
+def _extras(stage: "StageConfig") -> list[str]:
+    """Lists what most stages do not have."""
+    lines = []
+    if stage.start_from is not None:
+        lines.append(f"  start     {stage.start_from}")
+    if stage.loss_weights:
+        changed = ", ".join(f"{name} {weight:g}" for name, weight in stage.loss_weights.items())
+        lines.append(f"  losses    {changed}, the others as above")
+    if stage.ema_decay is not None:
+        lines.append(f"  keeps     the running mean of its weights, decay {stage.ema_decay:g}")
+    if stage.evaluate_every is not None:
+        lines.append(
+            f"  keeps     the best of the models that are scored every {stage.evaluate_every:,} "
+            f"steps on up to {stage.evaluate_videos} validation videos"
+        )
+    if stage.recompute_activations:
+        lines.append("  memory    layers compute their activations twice")
+    return lines
 
 
 def _optimizer(settings: "OptimizerSettings") -> str:

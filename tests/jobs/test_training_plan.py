@@ -57,3 +57,38 @@ def test_missing_data_and_start_weights_are_named(
     arguments = ["train", "--dry-run", "--out", str(tmp_path / "run"), "--set", absent]
     assert main(arguments) == 2
     assert "absent holds no weights.safetensors" in capsys.readouterr().err
+
+
+def test_a_plan_tells_what_most_stages_do_not_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--set", "checkpoints.storage=s3://vis/checkpoints"]
+    for change in (
+        "stages.1.start_from=tiny",
+        "stages.1.loss_weights={box: 2.5}",
+        "stages.0.ema_decay=0.999",
+        "stages.0.evaluate_every=200",
+        "stages.0.recompute_activations=true",
+    ):
+        options += ["--set", change]
+    plan = plan_of("stc_tiny", tmp_path / "run", capsys, *options)
+    for words in (
+        "checkpoints s3://vis/checkpoints, the newest 2 stay",
+        "start     tiny",
+        "losses    box 2.5, the others as above",
+        "running mean of its weights, decay 0.999",
+        "scored every 200 steps on up to 8 validation videos",
+        "compute their activations twice",
+    ):
+        assert words in plan
+
+
+def test_a_weight_of_a_loss_that_is_not_there_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "--config", "stc_tiny", "--out", str(tmp_path / "run")]
+    assert main([*words, "--set", "stages.0.loss_weights={boxes: 1.0}"]) == 2
+    assert (
+        "stages.0.loss_weights.boxes: stc has no such loss; it has box," in capsys.readouterr().err
+    )
+    assert not (tmp_path / "run").exists()

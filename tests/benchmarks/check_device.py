@@ -1,0 +1,195 @@
+"""Checks all systems on a device, and says how fast they train there. Needs vis_core alone.
+
+    python -m tests.benchmarks.check_device --device cuda
+    python -m tests.benchmarks.check_device --device cpu --tiny
+
+For each system: the losses equal those of the CPU, every gradient is finite, a step in bfloat16
+gives finite losses near them, and a training that was saved and goes on is the one that was not.
+"""
+
+import argparse
+import copy
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from vis_core.clips.collate import collate_clips
+from vis_core.clips.scenes import CLASS_NAMES, render_scene
+from vis_core.clips.settings import SceneSettings
+from vis_core.config import (
+    AnySystemConfig,
+    CtvisConfig,
+    IdolConfig,
+    MinvisConfig,
+    StcConfig,
+    tiny_idol,
+    tiny_minvis,
+    tiny_segmentor,
+    tiny_stc,
+)
+from vis_core.criterion.settings import BoundaryConfig, QualityConfig
+from vis_core.formats.categories import numbered
+from vis_core.structures import ClipBatch
+from vis_core.systems.base import System
+from vis_core.systems.build import build_system, load_system, save_system
+
+_RATE = 1e-4
+_LOSS_TOLERANCE = 2e-3  # relative; sums in another order, and a cost matrix may tie
+_HALF_TOLERANCE = 0.15  # relative, of the sum of losses in bfloat16
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints a line a system; 1 if any check fails."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="small networks and frames")
+    parser.add_argument("--height", type=int, default=360)
+    parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--frames", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=5, help="that are timed")
+    args = parser.parse_args(argv)
+    device = torch.device(args.device)
+    height, width = (64, 96) if args.tiny else (args.height, args.width)
+    scene = SceneSettings(height=height, width=width)
+    batch = collate_clips([render_scene(scene, args.frames, seed) for seed in (5, 6)])
+    print(f"{args.device}, {height}x{width}, batches of 2 clips of {args.frames} frames")
+    print("system            steps/s   bfloat16 steps/s   peak MiB   checks")
+    failed = False
+    for name, config in systems(tiny=args.tiny).items():
+        line, faults = check(config, batch, device, args.steps)
+        failed = failed or bool(faults)
+        print(f"{name:<16} {line}   {'; '.join(faults) or 'all hold'}", flush=True)
+    return int(failed)
+
+
+def systems(*, tiny: bool) -> dict[str, AnySystemConfig]:
+    """The systems to check, the winner's additions among them."""
+    idol = tiny_idol() if tiny else IdolConfig()
+    added = {"boundary": BoundaryConfig(), "quality": QualityConfig()}
+    return {
+        "ctvis": CtvisConfig(segmentor=tiny_segmentor()) if tiny else CtvisConfig(),
+        "minvis": tiny_minvis() if tiny else MinvisConfig(),
+        "idol": idol,
+        "idol, 1st place": idol.model_copy(update=added),
+        "stc": tiny_stc() if tiny else StcConfig(),
+    }
+
+
+def check(
+    config: AnySystemConfig, batch: ClipBatch, device: torch.device, steps: int
+) -> tuple[str, list[str]]:
+    """Gives the figures of a system and what does not hold."""
+    torch.manual_seed(0)
+    system = build_system(config, len(CLASS_NAMES)).train()
+    wanted = losses_of(system, batch)
+    system.to(device)
+    here = batch.to(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    faults = compare(losses_of(system, here), wanted)
+    optimizer = torch.optim.AdamW(system.parameters(), lr=_RATE)
+    faults += resume_faults(system, here, device)
+    full = rate(lambda step: take_step(system, optimizer, here, step), steps, device)
+    if not all(bool(p.grad.isfinite().all()) for p in system.parameters() if p.grad is not None):
+        faults.append("a gradient is not finite")
+    faults += half_faults(system, here)
+    half = rate(lambda step: take_step(system, optimizer, here, step, half=True), steps, device)
+    peak = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else 0.0
+    return f"{full:>8.2f} {half:>18.2f} {peak:>10.0f}", faults
+
+
+def losses_of(system: System, batch: ClipBatch, *, half: bool = False) -> dict[str, float]:
+    """The losses of one look, with the same draws each time."""
+    torch.manual_seed(1)
+    kept = {name: value.clone() for name, value in system.named_buffers()}
+    with torch.no_grad(), torch.autocast(batch.images.device.type, torch.bfloat16, enabled=half):
+        found = system(batch, torch.Generator().manual_seed(2))
+        for name, value in system.named_buffers():  # running statistics
+            value.copy_(kept[name])
+    return {name: float(value) for name, value in found.items()}
+
+
+def compare(found: dict[str, float], wanted: dict[str, float]) -> list[str]:
+    """Names the losses that differ from those of the CPU."""
+    return [
+        f"{name} is {found[name]:.5f}, on the CPU {value:.5f}"
+        for name, value in wanted.items()
+        if not abs(found[name] - value) <= _LOSS_TOLERANCE * max(1.0, abs(value))
+    ]
+
+
+def half_faults(system: System, batch: ClipBatch) -> list[str]:
+    """Says whether bfloat16 is far from float32."""
+    full = sum(losses_of(system, batch).values())
+    half = sum(losses_of(system, batch, half=True).values())
+    near = abs(half - full) <= _HALF_TOLERANCE * abs(full)
+    return [] if near else [f"the losses add up to {half:.3f} in bfloat16, to {full:.3f} else"]
+
+
+def resume_faults(system: System, batch: ClipBatch, device: torch.device) -> list[str]:
+    """Takes two steps, saves, takes a third; and takes the third after loading what was saved."""
+    trained = copy.deepcopy(system)
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=_RATE)
+    for step in range(2):
+        take_step(trained, optimizer, batch, step)
+    with tempfile.TemporaryDirectory() as folder:
+        save_system(Path(folder), trained, numbered(CLASS_NAMES))
+        torch.save(optimizer.state_dict(), Path(folder) / "optimizer.pt")
+        again = load_system(folder, device, for_training=True).train()
+        restored = torch.optim.AdamW(again.parameters(), lr=_RATE)
+        state = torch.load(Path(folder) / "optimizer.pt", map_location=device, weights_only=True)
+        restored.load_state_dict(state)
+    take_step(trained, optimizer, batch, 2)
+    take_step(again, restored, batch, 2)
+    wanted = trained.state_dict()
+    # on a GPU sums run in an order of their own; a step moves a weight by the rate at most
+    bound = 0.0 if device.type == "cpu" else 2.5 * _RATE
+    far = [
+        name
+        for name, value in again.state_dict().items()
+        if not (value.float() - wanted[name].float()).abs().max() <= bound
+    ]
+    return [f"{len(far)} tensors differ after resuming, such as {far[0]}"] if far else []
+
+
+def take_step(
+    system: System,
+    optimizer: torch.optim.Optimizer,
+    batch: ClipBatch,
+    step: int,
+    *,
+    half: bool = False,
+) -> None:
+    """Takes one step of training."""
+    torch.manual_seed(step)
+    optimizer.zero_grad(set_to_none=True)
+    with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=half):
+        found = system(batch, torch.Generator().manual_seed(step))
+    total = torch.stack([system.loss_weights[name] * loss for name, loss in found.items()]).sum()
+    total.backward()
+    torch.nn.utils.clip_grad_norm_(system.parameters(), 1.0)
+    optimizer.step()
+
+
+def rate(work: Callable[[int], None], steps: int, device: torch.device) -> float:
+    """Gives steps a second, after one that warms up."""
+    work(0)
+    wait(device)
+    started = time.perf_counter()
+    for step in range(steps):
+        work(step)
+    wait(device)
+    return steps / (time.perf_counter() - started)
+
+
+def wait(device: torch.device) -> None:
+    """Waits until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
