@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 CONFIGS = Path(__file__).with_name("configs")
 
 
-def add_config_options(parser: argparse.ArgumentParser, default: str = "tiny") -> None:
+PRESET = "tiny"
+
+
+def add_config_options(parser: argparse.ArgumentParser, default: str = PRESET) -> None:
     """Declares which run file is read and what is changed in it."""
     presets = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
     parser.add_argument(

@@ -2,8 +2,10 @@
 
 import argparse
 import os
+from pathlib import Path
 
 from jobs.run_options import (
+    PRESET,
     absolute_path,
     add_config_options,
     add_data_options,
@@ -14,7 +16,12 @@ from jobs.run_options import (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the verb."""
-    parser.add_argument("--out", type=absolute_path, required=True, help="folder of the run")
+    parser.add_argument(
+        "recipe", nargs="?", metavar="RECIPE", help="run file or preset, as --config names it"
+    )
+    parser.add_argument(
+        "--out", type=absolute_path, help="folder of the run; default runs/ and the recipe's name"
+    )
     parser.add_argument("--stage", metavar="NAME", help="train this one; those before it are done")
     parser.add_argument(
         "--resume",
@@ -33,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.given_data import check_given
     from pipelines.start_weights import check_start, start_folder
 
+    _place_recipe(args)
     if args.resume:
         from pipelines.whole_run import read_run
 
@@ -68,3 +76,17 @@ def run(args: argparse.Namespace) -> int:
             print(f"{stage.name:<10} AP {stage.metrics.get('ap', -1):.3f}  {stage.model}")
     print(f"next: longtake tune --run {args.out}")
     return 0
+
+
+def _place_recipe(args: argparse.Namespace) -> None:
+    """Lets a recipe that stands alone be what --config names, and name the folder of the run."""
+    from vis_core.errors import ConfigError
+
+    if args.recipe is not None:
+        if args.config != PRESET:
+            raise ConfigError(f"{args.recipe} and --config {args.config}: give one run file")
+        args.config = args.recipe
+    if args.out is None:
+        if args.recipe is None:
+            raise ConfigError("expected a recipe or --out; longtake train --help says more")
+        args.out = Path("runs", Path(args.recipe).stem).absolute()

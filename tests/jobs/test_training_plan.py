@@ -92,3 +92,15 @@ def test_a_weight_of_a_loss_that_is_not_there_is_refused_at_once(
         "stages.0.loss_weights.boxes: stc has no such loss; it has box," in capsys.readouterr().err
     )
     assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_may_stand_alone_and_names_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "ctvis_r50_ovis", "--dry-run"]) == 0
+    assert f"writes      {tmp_path / 'runs' / 'ctvis_r50_ovis'}:" in capsys.readouterr().out
+    assert main(["train", "ctvis_r50_ovis", "--config", "stc_tiny", "--dry-run"]) == 2
+    assert "give one run file" in capsys.readouterr().err
+    assert main(["train", "--dry-run"]) == 2
+    assert "expected a recipe or --out" in capsys.readouterr().err
