@@ -22,6 +22,8 @@ class StageJob:
         folder: Of the run; every worker must see it.
         key: Names the stage with its settings and all before it.
         threads: CPU threads of one worker.
+        storage: Folder or s3:// prefix of the checkpoints of all stages, the same in every
+            process; None means the run folder.
     """
 
     config: RunConfig
@@ -31,6 +33,7 @@ class StageJob:
     folder: Path
     key: str
     threads: int
+    storage: str | None = None
 
     @property
     def losses_path(self) -> Path:
@@ -60,10 +63,9 @@ class StageJob:
     @property
     def checkpoints(self) -> CheckpointStore:
         """Where the checkpoints are."""
-        settings = self.config.checkpoints
-        root = settings.storage
+        root = self.storage
         place = f"{root.rstrip('/')}/{self.key}" if root else str(self.work / "checkpoints")
-        return CheckpointStore(open_storage(place), settings.keep)
+        return CheckpointStore(open_storage(place), self.config.checkpoints.keep)
 
 
 def candidate_folder(candidates: Path, step: int) -> Path:

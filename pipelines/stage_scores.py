@@ -48,7 +48,8 @@ class StageScores:
 
     def __exit__(self, kind: object, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
+        # whoever has pressed Ctrl-C does not wait for scores that can be made again
+        self._thread.join(timeout=None if kind is None else 2.0)
         if kind is None:
             if self._error:
                 raise self._error
@@ -68,6 +69,8 @@ class StageScores:
                 self._score_all(until=self._stop)
         except BaseException as error:  # it comes out where the block ends
             self._error = error
+            if not self._stop.is_set():
+                _log.warning("no more scores while this stage runs: %s", error)
 
     def _score_all(self, until: threading.Event | None = None) -> None:
         for step in self._waiting():

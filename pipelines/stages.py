@@ -18,6 +18,7 @@ from pipelines.run_data import RunData
 from pipelines.stage_job import StageJob, scores_file
 from pipelines.stage_scores import StageScores
 from pipelines.start_weights import START, start_folder
+from pipelines.storage import absolute_uri
 from pipelines.train import run_stage, stage_threads
 from pipelines.training_data import BatchPlan
 from pipelines.training_listener import StageResult, TrainingListener
@@ -219,7 +220,14 @@ def _train_and_score(
     started = time.monotonic()
     plan = batch_plan(config, stage, place, key)
     job = StageJob(
-        config, stage, place.data.categories, start, place.folder, key, stage_threads(config)
+        config,
+        stage,
+        place.data.categories,
+        start,
+        place.folder,
+        key,
+        stage_threads(config),
+        absolute_uri(config.checkpoints.storage),
     )
     model = place.model(stage.name)
     frames = place.data.videos.frames

@@ -91,6 +91,13 @@ def open_storage(uri: Path | str) -> Storage:
     return S3Storage(bucket, prefix.strip("/"), endpoint)
 
 
+def absolute_uri(uri: str | None) -> str | None:
+    """Makes a folder mean the same in every process: workers of Ray run in folders of their own."""
+    if uri is None or "://" in uri:
+        return uri
+    return str(Path(uri).absolute())
+
+
 @dataclass(frozen=True)
 class LocalStorage:
     """Is a folder.

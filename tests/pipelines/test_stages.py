@@ -11,6 +11,7 @@ from pipelines.config import RunConfig, load_run_config
 from pipelines.run_data import RunData
 from pipelines.stages import TrainingPlace, run_stages
 from pipelines.start_weights import TINY_WEIGHTS
+from pipelines.storage import absolute_uri
 from pipelines.train_loop import stage_loss_weights
 from pipelines.training_listener import StageResult
 from vis_core.errors import ConfigError
@@ -106,6 +107,15 @@ def test_a_stage_may_start_elsewhere_and_weigh_losses_otherwise(
     wrong = load_run_config(STC, ["stages.1.loss_weights={boxes: 1.0}"])
     with pytest.raises(ConfigError, match=r"stages.1.loss_weights.boxes: stc has no such loss"):
         run_stages(wrong, place(tmp_path / "other"))
+
+
+def test_a_folder_of_checkpoints_means_the_same_in_every_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute_uri("kept/here") == str(tmp_path / "kept" / "here")
+    assert absolute_uri("s3://bucket/prefix") == "s3://bucket/prefix"
+    assert absolute_uri(None) is None
 
 
 def test_other_pseudo_videos_train_anew(trained: list[str], tmp_path: Path) -> None:

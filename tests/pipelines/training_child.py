@@ -83,7 +83,8 @@ class Training:
             stages=(stage,),
             checkpoints=CheckpointConfig(storage=self.storage),
         )
-        return StageJob(config, stage, numbered(CLASS_NAMES), None, self.folder, "key", 1)
+        categories = numbered(CLASS_NAMES)
+        return StageJob(config, stage, categories, None, self.folder, "key", 1, self.storage)
 
     def run(self, kill_at: int | None = None) -> int:
         """Trains in a child; gives its exit code (-9 if it was killed)."""
