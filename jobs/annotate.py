@@ -5,8 +5,12 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs.run_options import inference_config
+
+if TYPE_CHECKING:
+    from pipelines.video_filter import VideoFilter
 
 MAX_FAILED_EXIT = 3
 INTERRUPTED_EXIT = 130
@@ -14,7 +18,12 @@ INTERRUPTED_EXIT = 130
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
-    parser.add_argument("videos", metavar="VIDEOS", help="folder, video file or s3://bucket/prefix")
+    parser.add_argument(
+        "videos",
+        metavar="VIDEOS",
+        help="folder, video file, s3://bucket/prefix, or a .txt, .csv or .parquet file of uris",
+    )
+    _add_filters(parser)
     parser.add_argument(
         "--model",
         required=True,
@@ -65,13 +74,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", metavar="ADDRESS", help="of a running Ray cluster")
 
 
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    """Declares which videos are wanted."""
+    parser.add_argument(
+        "--glob",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="only names below VIDEOS that match, such as '2026/*/cam1-*'; may be repeated",
+    )
+    parser.add_argument("--suffix", metavar="LIST", help="of videos, such as mp4,mkv")
+    parser.add_argument("--min-size", metavar="BYTES", help="such as 500k, 20M or 3G")
+    parser.add_argument("--max-size", metavar="BYTES", help="see --min-size")
+    parser.add_argument("--modified-after", metavar="DATE", help="this day (UTC) or later")
+    parser.add_argument("--modified-before", metavar="DATE", help="before this day (UTC)")
+
+
+def _wanted(args: argparse.Namespace) -> "VideoFilter":
+    from pipelines.video_filter import parse_filter
+
+    return parse_filter(
+        suffixes=args.suffix.split(",") if args.suffix else (),
+        globs=args.glob,
+        min_size=args.min_size,
+        max_size=args.max_size,
+        after=args.modified_after,
+        before=args.modified_before,
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Annotates an archive and prints what became of each video that is not simply done."""
     from pipelines.annotate import annotate_archive
     from pipelines.archive import list_archive
     from pipelines.registry import resolve_model
 
-    archive = list_archive(args.videos)  # a wrong folder is said before a model is fetched
+    # a wrong folder is said before a model is fetched
+    archive = list_archive(args.videos, _wanted(args))
     views = [f"inference.views={json.dumps(args.views.split(','))}"] if args.views else []
     config = inference_config([*views, *args.set])
     tracking_uri = args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")

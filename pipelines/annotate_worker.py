@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 
-from pipelines.archive import ArchivedVideo
+from pipelines.archive import ArchivedVideo, VideoStore
 from pipelines.ledger import Ledger, VideoRow
 from pipelines.registry import ModelReference
 from pipelines.result_document import result_document
-from pipelines.storage import Storage
 from vis_core.errors import VideoDecodeError
 from vis_core.formats.categories import Categories
 from vis_core.formats.video import VideoReader, read_frames
@@ -40,7 +39,7 @@ class AnnotateJob:
         load: Makes a system of a model folder; None means ``load_system``.
     """
 
-    videos: Storage
+    videos: VideoStore
     ledger: Ledger
     model: ModelReference
     config: InferenceConfig

@@ -7,6 +7,7 @@ coordination between workers, jobs and reruns. S3 is in ``storage_s3.py``.
 import os
 import re
 import socket
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -29,11 +30,13 @@ class StoredObject:
         key: Name below the root, with "/".
         size: Bytes.
         etag: What the store says of the content; empty for a folder.
+        modified_s: When it was last changed, in seconds since 1970.
     """
 
     key: str
     size: int
     etag: str = ""
+    modified_s: float = 0.0
 
 
 class Storage(Protocol):
@@ -48,6 +51,9 @@ class Storage(Protocol):
 
     def exists(self, key: str) -> bool:
         """Whether there is an object."""
+
+    def stat(self, key: str) -> StoredObject | None:
+        """Size and date of an object; None if there is none."""
 
     def read(self, key: str) -> bytes:
         """The content of an object."""
@@ -120,7 +126,9 @@ class LocalStorage:
                 folders[:] = sorted(name for name in folders if name != PARTIAL_FOLDER)
                 for name in sorted(files):
                     path = Path(parent, name)
-                    yield StoredObject(path.relative_to(self.root).as_posix(), path.lstat().st_size)
+                    found = path.lstat()
+                    key = path.relative_to(self.root).as_posix()
+                    yield StoredObject(key, found.st_size, modified_s=found.st_mtime)
         except OSError as error:
             raise self._refused("list", prefix, error) from error
 
@@ -130,6 +138,18 @@ class LocalStorage:
             return self._path(key).is_file()
         except OSError as error:
             raise self._refused("look up", key, error) from error
+
+    def stat(self, key: str) -> StoredObject | None:
+        """Size and date of a regular file; None if there is none."""
+        try:
+            found = self._path(key).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._refused("look up", key, error) from error
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        return StoredObject(key, found.st_size, modified_s=found.st_mtime)
 
     def read(self, key: str) -> bytes:
         """The content of a file."""

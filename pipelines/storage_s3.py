@@ -57,7 +57,7 @@ class S3Storage:
             for entry in page.get("Contents", []):
                 key = entry["Key"][skip:]
                 if key and not key.endswith("/"):
-                    yield StoredObject(key, entry["Size"], entry["ETag"].strip('"'))
+                    yield _object(key, entry["Size"], entry)
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
@@ -65,6 +65,11 @@ class S3Storage:
     def exists(self, key: str) -> bool:
         """Whether there is an object."""
         return self._head(key) is not None
+
+    def stat(self, key: str) -> StoredObject | None:
+        """Size, ETag and date of an object; None if there is none."""
+        found = self._head(key)
+        return None if found is None else _object(key, found["ContentLength"], found)
 
     def read(self, key: str) -> bytes:
         """The content of an object; a cut body is read again."""
@@ -237,6 +242,10 @@ def _client(endpoint: str | None) -> Any:
         s3=style,
     )
     return boto3.client("s3", endpoint_url=endpoint, config=config)
+
+
+def _object(key: str, size: int, answer: dict[str, Any]) -> StoredObject:
+    return StoredObject(key, size, answer["ETag"].strip('"'), answer["LastModified"].timestamp())
 
 
 def _status(error: Any) -> int:

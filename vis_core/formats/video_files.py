@@ -65,8 +65,12 @@ def find_videos(folder: Path) -> list[Path]:
     return found.videos
 
 
-def search_videos(folder: Path) -> FoundVideos:
+def search_videos(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES) -> FoundVideos:
     """Sorts the entries under ``folder``, sub-folders included, into videos and the rest.
+
+    Args:
+        folder: The folder.
+        suffixes: Of videos, in small letters.
 
     Links to folders are not followed and links to files are only when their target is inside
     ``folder``: an archive must not make a job read what lies outside it.
@@ -80,7 +84,7 @@ def search_videos(folder: Path) -> FoundVideos:
     root = folder.resolve()
     found = FoundVideos([], [], [])
     for path in _entries(folder, found.skipped):
-        is_video = path.suffix.lower() in VIDEO_SUFFIXES
+        is_video = path.suffix.lower() in suffixes
         refusal = _refusal(path, root)
         if refusal is not None:
             if is_video:

@@ -1,0 +1,97 @@
+"""Which entries of an archive are wanted: by suffix, name, size and date. Asks no storage."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+
+from vis_core.errors import ConfigError
+from vis_core.formats.video_files import VIDEO_SUFFIXES
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+@dataclass(frozen=True)
+class VideoFilter:
+    """Says which entries are videos and which of them are wanted.
+
+    Attributes:
+        suffixes: Of videos, in small letters with their dot.
+        globs: The name below the root must match one of them (``*`` matches ``/`` too); none
+            means any name.
+        min_bytes: Smallest size.
+        max_bytes: Greatest size, or None.
+        after_s: Changed at this time or later, in seconds since 1970, or None.
+        before_s: Changed earlier than this, or None.
+    """
+
+    suffixes: frozenset[str] = VIDEO_SUFFIXES
+    globs: tuple[str, ...] = ()
+    min_bytes: int = 0
+    max_bytes: int | None = None
+    after_s: float | None = None
+    before_s: float | None = None
+
+    def is_video(self, key: str) -> bool:
+        """Whether the suffix is that of a video."""
+        return PurePosixPath(key).suffix.lower() in self.suffixes
+
+    def wants_name(self, key: str) -> bool:
+        """Whether the name is wanted."""
+        return not self.globs or any(fnmatchcase(key, pattern) for pattern in self.globs)
+
+    def wants(self, size: int, modified_s: float) -> bool:
+        """Whether size and date are wanted."""
+        return (
+            size >= self.min_bytes
+            and (self.max_bytes is None or size <= self.max_bytes)
+            and (self.after_s is None or modified_s >= self.after_s)
+            and (self.before_s is None or modified_s < self.before_s)
+        )
+
+
+def parse_filter(
+    *,
+    suffixes: Sequence[str] = (),
+    globs: Sequence[str] = (),
+    min_size: str | None = None,
+    max_size: str | None = None,
+    after: str | None = None,
+    before: str | None = None,
+) -> VideoFilter:
+    """Makes a filter of what a user wrote.
+
+    Raises:
+        ConfigError: A size or a date cannot be read.
+    """
+    wanted = frozenset(f".{suffix.strip().lower().lstrip('.')}" for suffix in suffixes)
+    if "." in wanted:
+        raise ConfigError("--suffix: expected suffixes such as mp4,mkv, found an empty one")
+    return VideoFilter(
+        suffixes=wanted or VIDEO_SUFFIXES,
+        globs=tuple(globs),
+        min_bytes=0 if min_size is None else _bytes("--min-size", min_size),
+        max_bytes=None if max_size is None else _bytes("--max-size", max_size),
+        after_s=None if after is None else _seconds("--modified-after", after),
+        before_s=None if before is None else _seconds("--modified-before", before),
+    )
+
+
+def _bytes(option: str, text: str) -> int:
+    number, unit = text.strip().lower().removesuffix("b"), ""
+    if number[-1:] in _UNITS:
+        number, unit = number[:-1], number[-1:]
+    if not number.isascii() or not number.isdigit():
+        raise ConfigError(f"{option} {text}: expected bytes such as 500000, 500k, 20M or 3G")
+    return int(number) * _UNITS[unit]
+
+
+def _seconds(option: str, text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(
+            f"{option} {text}: expected a date such as 2026-11-25 or 2026-11-25T18:00+01:00"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
