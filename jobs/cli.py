@@ -4,11 +4,15 @@ import argparse
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
+from typing import Any
 
 from vis_core.errors import VisError
 
+_STOPPED, _TERMINATED = 130, 143
 # verb -> (module, one line of help); the order is that of a project's life
 VERBS: dict[str, tuple[str, str]] = {
     "demo": ("jobs.demo", "run the whole pipeline, on synthetic scenes or on your data"),
@@ -38,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 done, 1 our fault, 2 the user's input, 3 finished with too many failures, 4 a service
-        stayed away, 130 stopped with Ctrl-C.
+        stayed away, 130 stopped with Ctrl-C, 143 asked to end (SIGTERM).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -62,8 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         stream=sys.stderr,
     )
     _quiet_loggers()
+    asked = _Asked()
     try:
-        return int(module.run(args))
+        with asked:
+            code = int(module.run(args))
+        return _TERMINATED if asked.to_end and code == _STOPPED else code
     except VisError as error:
         if args.debug:
             raise
@@ -71,11 +78,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print(f"\nlongtake {verb}: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        return _TERMINATED if asked.to_end else _STOPPED
     except BrokenPipeError:
         # the reader of our output left, as in `longtake … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+class _Asked:
+    """Makes SIGTERM, as clusters send it before they take a machine away, what Ctrl-C is.
+
+    Attributes:
+        to_end: Whether it came.
+    """
+
+    def __init__(self) -> None:
+        self.to_end = False
+        self._former: Any = None
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._former = signal.signal(signal.SIGTERM, self._stop)
+
+    def __exit__(self, *_: object) -> None:
+        if self._former is not None:
+            signal.signal(signal.SIGTERM, self._former)
+
+    def _stop(self, *_: object) -> None:
+        self.to_end = True
+        raise KeyboardInterrupt
 
 
 def _usage() -> str:

@@ -47,12 +47,15 @@ def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]
         return
     for name, value in _LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    handler = signal.getsignal(signal.SIGTERM)
     if address:
         _connect(address)
     else:
         # Ray makes a token for a new local cluster and warns that it did; nobody has to act.
         logging.getLogger(_TOKEN_LOGGER).setLevel(logging.ERROR)
         _start_local(config)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # Ray puts one in its place that exits with 15
     quiet_ray()
     try:
         yield

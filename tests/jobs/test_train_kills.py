@@ -100,9 +100,9 @@ def test_killed_workers_and_drivers_change_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     draw = random.Random(KILLS)
     steps = load_run_config(RUN_FILE).stages[0].steps
-    places = sorted(draw.sample(range(10, steps - 10), 2 * KILLS))
+    places = sorted(draw.sample(range(10, steps - 10), 2 * KILLS + 1))
     process = started(folder, "--config", str(RUN_FILE))
-    for number, place in enumerate(places):
+    for number, place in enumerate(places[:-1]):
         wait_until(lambda place=place: last_step(folder) >= place, process)  # type: ignore[misc]
         time.sleep(draw.uniform(0, 0.5))
         workers = workers_of(process)
@@ -115,6 +115,11 @@ def test_killed_workers_and_drivers_change_nothing(tmp_path: Path) -> None:
         _, left = psutil.wait_procs(workers, timeout=10)
         assert left == [], "orphans after 10 s"
         process = started(folder, "--resume")
+    wait_until(lambda: last_step(folder) >= places[-1], process)
+    process.terminate()
+    assert process.wait(60) == 143
+    assert "longtake train: stopped; the same command goes on" in (tmp_path / "log.txt").read_text()
+    process = started(folder, "--resume")
     assert process.wait(300) == 0, (tmp_path / "log.txt").read_text()
     weights, losses = train_without_ray(tmp_path / "calm", folder)
     found = load_file(folder / "models" / "videos" / "weights.safetensors")
