@@ -46,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="short sides in which each video is seen, the results being fused: 480,640,640+flip",
     )
     parser.add_argument("--max-frames", type=int, metavar="N", help="frames of each video")
+    parser.add_argument(
+        "--sample-fps", type=float, metavar="R", help="at most so many frames a second of video"
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="actors (default: one a core)")
     parser.add_argument(
         "--gpus-per-worker", type=float, default=0.0, metavar="G", help="share of a GPU for each"
@@ -112,7 +115,8 @@ def run(args: argparse.Namespace) -> int:
     # a wrong folder is said before a model is fetched
     archive = list_archive(args.videos, _wanted(args))
     views = [f"inference.views={json.dumps(args.views.split(','))}"] if args.views else []
-    config = inference_config([*views, *args.set])
+    sampled = [f"inference.sample_fps={args.sample_fps}"] if args.sample_fps is not None else []
+    config = inference_config([*views, *sampled, *args.set])
     tracking_uri = args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     model = resolve_model(args.model, tracking_uri, args.model_cache)
     summary = annotate_archive(

@@ -3,8 +3,9 @@
 Imports torch: the job (``pipelines/annotate.py``) imports it only when there is work.
 """
 
+from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +84,18 @@ class VideoAnnotator:
         with job.videos.as_file(video.key, video.etag) as path:
             try:
                 with read_frames(
-                    path, max_frames=job.max_frames, limits=job.config.decoding
+                    path,
+                    max_frames=job.max_frames,
+                    limits=job.config.decoding,
+                    sample_fps=job.config.sample_fps,
                 ) as reader:
-                    times_s: list[float] = []
-                    frames = self._counted(reader, times_s)
+                    seen = SeenFrames()
+                    frames = self._counted(reader, seen)
                     result = annotate_views(self._system, frames, job.config)
             except VideoDecodeError as error:
                 reason = str(error).removeprefix(f"{shown_name(path)}: ")
                 return job.ledger.fail(video, "failed", reason)
-        job.ledger.commit(video, video_document(video, result, reader, times_s, self._about()))
+        job.ledger.commit(video, video_document(video, result, reader, seen, self._about()))
         return VideoRow(
             video.key,
             "done",
@@ -100,15 +104,29 @@ class VideoAnnotator:
             completeness=reader.report.completeness,
         )
 
-    def _counted(self, reader: VideoReader, times_s: list[float]) -> Iterator[Frame]:
+    def _counted(self, reader: VideoReader, seen: "SeenFrames") -> Iterator[Frame]:
         for frame in reader:
-            times_s.append(frame.time_s)
+            seen.times_s.append(frame.time_s)
+            seen.numbers.append(reader.number)
             self._num_frames += 1
             yield frame
 
     def _about(self) -> "ResultAbout":
         job = self._job
         return ResultAbout(job.model, job.config, job.max_frames, self._categories)
+
+
+@dataclass(frozen=True)
+class SeenFrames:
+    """Is which frames of a file were annotated.
+
+    Attributes:
+        times_s: (T,) presentation times.
+        numbers: (T,) places among all frames of the file, from 0.
+    """
+
+    times_s: "array[float]" = field(default_factory=lambda: array("d"))
+    numbers: "array[int]" = field(default_factory=lambda: array("q"))
 
 
 @dataclass(frozen=True)
@@ -132,7 +150,7 @@ def video_document(
     video: ArchivedVideo,
     result: VideoResult,
     reader: VideoReader,
-    times_s: list[float],
+    seen: SeenFrames,
     about: ResultAbout,
 ) -> dict[str, Any]:
     """The result of one video with what made it; a function of its arguments.
@@ -150,15 +168,15 @@ def video_document(
         "settings": about.config.model_dump(mode="json"),
         "max_frames": about.max_frames,
     }
-    return result_document(info, _video_entry(video, reader, times_s), about.categories, result)
+    return result_document(info, _video_entry(video, reader, seen), about.categories, result)
 
 
-def _video_entry(video: ArchivedVideo, reader: VideoReader, times_s: list[float]) -> dict[str, Any]:
+def _video_entry(video: ArchivedVideo, reader: VideoReader, seen: SeenFrames) -> dict[str, Any]:
     folder = f"video_{video.version[:12]}"
     return {
         "name": video.key,
-        "file_names": [f"{folder}/{index:06d}.jpg" for index in range(len(times_s))],
-        "times_s": times_s,
+        "file_names": [f"{folder}/{number:06d}.jpg" for number in seen.numbers],
+        "times_s": list(seen.times_s),
         "rate": reader.info.rate,
         "rotation": reader.info.rotation,
         "decoding": {

@@ -59,7 +59,8 @@ def _draw(job: OverlayJob) -> str:
     shown = [track for track in result.tracks if track.score >= _SHOWN_SCORE]
     visible = VideoResult(result.height, result.width, result.num_frames, shown)
     try:
-        with read_frames(job.video, max_frames=result.num_frames) as frames:
+        sampled = document.info.get("settings", {}).get("sample_fps")
+        with read_frames(job.video, max_frames=result.num_frames, sample_fps=sampled) as frames:
             write_overlay_video(job.overlay, frames, visible, names, fps)
     except VisError as error:
         return f"{job.video.name}: {error}"

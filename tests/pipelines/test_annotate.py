@@ -323,3 +323,18 @@ def test_a_stopped_job_goes_on_where_it_stopped(ending, tmp_path, model):
     summary = annotate(videos, tmp_path / "out", model)
     assert summary.num_skipped == len(finished)
     assert tree(tmp_path / "out") == tree(tmp_path / "calm")
+
+
+def test_a_sampled_video_keeps_its_times_and_the_numbers_of_its_frames(tmp_path, model):
+    videos = toy_archive(tmp_path / "videos", count=1, frames=9)  # ten frames a second
+    config = InferenceConfig(sample_fps=4.0)
+    summary = annotate(videos, tmp_path / "out", model, config=config)
+    (row,) = summary.having("done")
+    document = json.loads((tmp_path / "out" / row.result).read_text())
+    (video,) = document["videos"]
+    assert [int(Path(name).stem) for name in video["file_names"]] == [0, 3, 5, 8]
+    assert [round(time_s, 3) for time_s in video["times_s"]] == [0.0, 0.3, 0.5, 0.8]
+    assert video["decoding"]["decoded_frames"] == 9
+    assert all(len(entry["segmentations"]) == 4 for entry in document["annotations"])
+    read = read_result_document(tmp_path / "out" / row.result)
+    assert read.num_frames == 4

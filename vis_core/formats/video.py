@@ -5,6 +5,7 @@ come as they are shown (rotation applied) with their true time. Nothing is resam
 """
 
 import logging
+import math
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Self
@@ -38,6 +39,7 @@ DURATION_SLACK_FRAMES = 0.5
 AUDIO_SLACK_S = 1.0
 # Seconds by which the first frame may come after the start of the file.
 LATE_START_S = 1.0
+_ROUNDING_S = 1e-6  # times are fractions of the stream's clock
 MICROSECONDS = 1_000_000  # the unit of av's container.duration
 
 
@@ -47,12 +49,22 @@ class VideoReader(Iterator[Frame]):
     Attributes:
         info: Known as soon as the reader exists.
         report: Complete as soon as the last frame is handed out.
+        number: Of the frame that was handed out last, among all frames of the file, from 0.
     """
 
-    def __init__(self, path: Path, max_frames: int | None, limits: DecodeLimits) -> None:
+    def __init__(
+        self,
+        path: Path,
+        max_frames: int | None,
+        limits: DecodeLimits,
+        sample_fps: float | None = None,
+    ) -> None:
         assert max_frames is None or max_frames > 0, f"max_frames must be positive: {max_frames}"
+        assert sample_fps is None or sample_fps > 0, f"sample_fps must be positive: {sample_fps}"
         self._path = path
         self._max_frames = max_frames
+        self._period_s = 0.0 if sample_fps is None else 1 / sample_fps
+        self._handed_out = self.number = 0
         self._container = open_container(path)
         try:
             self._stream = choose_stream(self._container, path)
@@ -65,6 +77,9 @@ class VideoReader(Iterator[Frame]):
             self._stored = self._decode()
             self._next_stored = next(self._stored, None)
             self.info = self._describe()
+            self._num_timed = 0
+            assert self._next_stored is not None, "described"
+            self._due_s = self._time_of(self._next_stored) + self._period_s
         except BaseException:
             self._container.close()
             raise
@@ -77,13 +92,15 @@ class VideoReader(Iterator[Frame]):
         if stored is None:
             self.close()
             raise StopIteration
-        frame = Frame(self._shown_image(stored), self.report.decoded_frames, self._time_of(stored))
+        frame = Frame(self._shown_image(stored), self._handed_out, self._time_s)
+        self.number = self.report.decoded_frames
         self.report.decoded_frames += 1
+        self._handed_out += 1
         # One ahead, so that the report is whole when the last frame is handed out.
-        self._next_stored = next(self._stored, None)
+        self._next_stored = self._next_due()
         if self._next_stored is None:
             self.report.truncated = self._is_truncated()
-        elif self.report.decoded_frames == self._max_frames:
+        elif self._handed_out == self._max_frames:
             self.report.stopped_early = True
             self._next_stored = None
         return frame
@@ -99,6 +116,22 @@ class VideoReader(Iterator[Frame]):
         self._next_stored = None
         self._stored.close()
         self._container.close()
+
+    def _next_due(self) -> VideoFrame | None:
+        """Decodes on to the next frame that is wanted; the others are counted and no more."""
+        for stored in self._stored:
+            before_s = self._time_s
+            time_s = self._time_of(stored)
+            if not self._period_s:
+                return stored
+            if time_s < before_s:  # the clock of the file starts anew
+                self._due_s = time_s
+            if time_s >= self._due_s - _ROUNDING_S:
+                passed = math.floor((time_s + _ROUNDING_S - self._due_s) / self._period_s) + 1
+                self._due_s += passed * self._period_s
+                return stored
+            self.report.decoded_frames += 1
+        return None
 
     def _start_decoder(self, max_pixels: int) -> None:
         """Sets the limits of the decoder before it decodes a frame."""
@@ -202,10 +235,11 @@ class VideoReader(Iterator[Frame]):
         step_s = 1 / self.info.rate if self.info.rate > 0 else 0.0
         if stored.pts is not None and stored.time_base is not None:
             self._time_s = float(stored.pts * stored.time_base)
-        elif self.report.decoded_frames > 0:
+        elif self._num_timed > 0:
             self._time_s += step_s
-        if self.report.decoded_frames == 0:
+        if self._num_timed == 0:
             self._begin_s = self._time_s
+        self._num_timed += 1
         self._end_s = max(self._end_s, self._time_s + step_s)
         return self._time_s
 
@@ -238,7 +272,11 @@ class VideoReader(Iterator[Frame]):
 
 
 def read_frames(
-    path: Path, *, max_frames: int | None = None, limits: DecodeLimits | None = None
+    path: Path,
+    *,
+    max_frames: int | None = None,
+    limits: DecodeLimits | None = None,
+    sample_fps: float | None = None,
 ) -> VideoReader:
     """Opens a video file and decodes its first frame.
 
@@ -246,6 +284,8 @@ def read_frames(
         path: A regular file, followed if it is a link.
         max_frames: Frames after which the reader stops, at least 1; None reads all.
         limits: What the video may ask of this machine.
+        sample_fps: Frames a second that are handed out at most: the first one, then the first at or
+            after each further multiple of the period. None hands out all.
 
     Returns:
         An iterator of frames with ``info`` and, when exhausted, ``report``. Close it or exhaust it.
@@ -253,7 +293,7 @@ def read_frames(
     Raises:
         VideoDecodeError: If the file cannot be trusted, opened, or yields no frame.
     """
-    return VideoReader(path, max_frames, limits or DecodeLimits())
+    return VideoReader(path, max_frames, limits or DecodeLimits(), sample_fps)
 
 
 def _quarter_turns(rotation: int) -> int:

@@ -38,7 +38,7 @@ class DecodeReport:
 
     Attributes:
         declared_frames: Frames that the container promises, or None where it does not say.
-        decoded_frames: Frames that were handed out.
+        decoded_frames: Frames that were handed out, or passed over by sampling.
         bad_packets: Packets that the demuxer or the decoder refused.
         corrupt_frames: Frames that the decoder marked as broken, yet gave.
         error_lines: Complaints of libav while it decoded.

@@ -141,6 +141,12 @@ class InferenceConfig(BaseModel):
         description="Frames that go through the network at once; the result does not depend on it,"
         " memory does.",
     )
+    sample_fps: float | None = Field(
+        default=None,
+        gt=0,
+        description="Frames a second of a video file that are annotated at most; the others are"
+        " decoded and passed over. null: all.",
+    )
     views: tuple[ViewName, ...] = Field(
         default=(),
         description="Short sides in which a video is seen, the results being fused: 480, 640+flip,"
