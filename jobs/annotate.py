@@ -60,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"exit {MAX_FAILED_EXIT} if more videos than this fail (default: any number may)",
     )
     parser.add_argument(
-        "--redo-failed", action="store_true", help="try videos again that failed before"
+        "--redo",
+        choices=["failed", "all"],
+        help="do again what failed before, or everything that this model and these settings did",
     )
     parser.add_argument(
         "--tracking-uri",
@@ -127,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
         num_workers=args.workers,
         gpus_per_worker=args.gpus_per_worker,
         max_frames=args.max_frames,
-        redo_failed=args.redo_failed,
+        redo=args.redo,
         address=args.address,
     )
     print("\n".join(summary.describe()))

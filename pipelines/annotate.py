@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pipelines.archive import Archive, list_archive
+from pipelines.archive import Archive, ArchivedVideo, list_archive
 from pipelines.ledger import Ledger, Survey, VideoRow, json_digest
 from pipelines.registry import ModelReference
 from pipelines.storage import LocalStorage, open_storage
@@ -23,6 +23,9 @@ from vis_core.progress import Progress, in_words
 
 if TYPE_CHECKING:  # torch comes with it
     from pipelines.annotate_worker import AnnotateJob, LoadSystem
+
+
+Redo = Literal["failed", "all"]
 
 
 @dataclass
@@ -92,7 +95,7 @@ def annotate_archive(
     num_workers: int | None = None,
     gpus_per_worker: float = 0.0,
     max_frames: int | None = None,
-    redo_failed: bool = False,
+    redo: Redo | None = None,
     address: str | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> AnnotateSummary:
@@ -107,7 +110,8 @@ def annotate_archive(
         num_workers: Actors; None means one for each core.
         gpus_per_worker: Share of a GPU that each actor gets.
         max_frames: Frames annotated of each video; None means all.
-        redo_failed: Whether videos that have failed are tried again.
+        redo: What is done again: the videos that have failed, or all; their outcomes are removed
+            first. None leaves what is done.
         address: Of a running Ray cluster; None starts a local one.
         clock: Gives seconds from any start.
 
@@ -124,8 +128,11 @@ def annotate_archive(
     ledger = Ledger(open_storage(out), json_digest([model.digest, settings]))
     ledger.storage.sweep()
     survey = ledger.survey(archive.videos)
-    summary = _summary_of(survey, ledger, archive, redo_failed)
-    pending = survey.pending + (survey.failed if redo_failed else [])
+    for video in _again(survey, redo):
+        ledger.forget(video)
+    survey = ledger.survey(archive.videos) if redo else survey
+    summary = _summary_of(survey, ledger, archive)
+    pending = survey.pending
     if pending:
         from pipelines.annotate_worker import AnnotateJob
 
@@ -175,15 +182,18 @@ def _annotate_pending(
                 progress.update(1, f"{summary.num_frames} frames, {num_failed} failed")
 
 
-def _summary_of(
-    survey: Survey, ledger: Ledger, archive: Archive, redo_failed: bool
-) -> AnnotateSummary:
+def _again(survey: Survey, redo: Redo | None) -> list[ArchivedVideo]:
+    if redo is None:
+        return []
+    return survey.failed + (survey.done if redo == "all" else [])
+
+
+def _summary_of(survey: Survey, ledger: Ledger, archive: Archive) -> AnnotateSummary:
     """Says what earlier runs have finished."""
     summary = AnnotateSummary(ledger.storage.uri, skipped_entries=archive.skipped)
     for video in survey.done:
         summary.rows.append(VideoRow(video.key, "done", result=ledger.result_key(video)))
-    if not redo_failed:
-        summary.rows += [ledger.failure(video) for video in survey.failed]
+    summary.rows += [ledger.failure(video) for video in survey.failed]
     summary.num_skipped = len(summary.rows)
     return summary
 

@@ -113,6 +113,11 @@ class Ledger:
         )
         return row
 
+    def forget(self, video: ArchivedVideo) -> None:
+        """Removes what became of a video, so that it is to do; its failure first."""
+        self.storage.delete(self.failed_key(video))
+        self.storage.delete(self.result_key(video))
+
     def failure(self, video: ArchivedVideo) -> VideoRow:
         """Reads why a video has failed."""
         key = self.failed_key(video)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -204,7 +205,7 @@ def test_a_video_that_ends_its_worker_three_times_is_put_aside(load, reason, tmp
         "poison.mp4": "quarantined",
     }
     assert reason in summary.having("quarantined")[0].reason
-    redone = annotate(videos, tmp_path / "out", model, redo_failed=True)
+    redone = annotate(videos, tmp_path / "out", model, redo="failed")
     assert set(statuses(redone).values()) == {"done"}
 
 
@@ -278,6 +279,7 @@ def test_hostile_videos_cost_only_themselves(tmp_path, model, data_dir):
 SCRIPT = """
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from pipelines.annotate import annotate_archive
 from tests.pipelines import toy_loaders
@@ -338,3 +340,19 @@ def test_a_sampled_video_keeps_its_times_and_the_numbers_of_its_frames(tmp_path,
     assert all(len(entry["segmentations"]) == 4 for entry in document["annotations"])
     read = read_result_document(tmp_path / "out" / row.result)
     assert read.num_frames == 4
+
+
+def test_all_can_be_done_again_and_other_models_keep_theirs(tmp_path, model):
+    videos, out = toy_archive(tmp_path / "videos", count=2), tmp_path / "out"
+    annotate(videos, out, model)
+    other = annotate(videos, out, replace(model, digest="e" * 64))
+    before = tree(out)
+    times = {path: path.stat().st_mtime_ns for path in (out / "results").iterdir()}
+    again = annotate(videos, out, model, redo="all")
+    assert again.num_skipped == 0 and again.num_frames == 6 + 7
+    after = {name: body for name, body in tree(out).items() if name != "manifest.json"}
+    assert after == {name: body for name, body in before.items() if name != "manifest.json"}
+    kept = {row.result for row in other.rows}
+    for path, time_ns in times.items():
+        untouched = path.relative_to(out).as_posix() in kept
+        assert (path.stat().st_mtime_ns == time_ns) == untouched
