@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,10 @@ import torch
 from pipelines.loss_log import read_losses
 from pipelines.stage_job import read_scores
 from pipelines.train_loop import trained_system
+from tests.pipelines.killing import kill_places
 from tests.pipelines.training_child import STEPS, Training
 
 AWS = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
-# Kills of the short form; LONGTAKE_KILLS=all tries every place there is.
-KILLS = os.environ.get("LONGTAKE_KILLS", "8")
 
 
 def weights(training: Training) -> dict[str, torch.Tensor]:
@@ -53,15 +51,6 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Training:
     assert training.run() == 0
     assert [row["step"] for row in losses(training)] == [STEPS]
     return training
-
-
-def kill_places(count: int) -> list[int]:
-    """Places spread over all of them, the random part with a seed."""
-    if KILLS == "all":
-        return list(range(1, count + 1))
-    draw = random.Random(0)
-    parts = int(KILLS)
-    return [draw.randint(i * count // parts + 1, (i + 1) * count // parts) for i in range(parts)]
 
 
 def test_a_kill_at_any_place_changes_nothing(calm: Training, tmp_path: Path) -> None:
@@ -118,7 +107,7 @@ def test_checkpoints_on_s3_survive_kills_too(
     undisturbed = Training(tmp_path / "calm", f"{s3_bucket}/calm", environment)
     assert undisturbed.run() == 0
     assert_equal(undisturbed, calm)
-    for place in kill_places(undisturbed.num_events())[::3]:
+    for place in kill_places(undisturbed.num_events(), share=0.4):
         killed = Training(tmp_path / str(place), f"{s3_bucket}/{place}", environment)
         killed.run_to_the_end(place)
         assert_equal(killed, calm)

@@ -1,10 +1,8 @@
 """A small training that runs in a process of its own and can be killed at any of its steps."""
 
-import functools
-import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +18,7 @@ from pipelines.stage_job import StageJob
 from pipelines.storage import LocalStorage
 from pipelines.storage_s3 import S3Storage
 from pipelines.training_data import BatchPlan
+from tests.pipelines.killing import Events, num_events, run_child
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.clips.settings import SceneSettings
 from vis_core.config import tiny_stc
@@ -27,9 +26,6 @@ from vis_core.formats.categories import numbered
 from vis_core.structures import Clip
 
 STEPS = 9
-_CONTEXT = multiprocessing.get_context("forkserver")
-# torch is imported once, by the process that all the children are forked from
-_CONTEXT.set_forkserver_preload(["tests.pipelines.training_child"])
 # what a training does that a kill may fall before, after, or (by the size of files) into
 _EVENTS: tuple[tuple[Any, str], ...] = (
     (train_loop, "train_step"),
@@ -88,11 +84,7 @@ class Training:
 
     def run(self, kill_at: int | None = None) -> int:
         """Trains in a child; gives its exit code (-9 if it was killed)."""
-        child = _CONTEXT.Process(target=_train, args=(self, kill_at))
-        child.start()
-        child.join()
-        assert child.exitcode is not None
-        return child.exitcode
+        return run_child(_train, self, kill_at)
 
     def run_to_the_end(self, kill_at: int) -> None:
         """Trains, is killed once, and trains on."""
@@ -105,39 +97,19 @@ class Training:
 
     def num_events(self) -> int:
         """How many places there were to kill it, after it has run undisturbed."""
-        return int((self.folder / "events").read_text())
+        return num_events(self.folder)
 
 
 def _train(training: Training, kill_at: int | None) -> None:
     os.environ.update(training.environment)
     training.folder.mkdir(parents=True, exist_ok=True)
-    count = 0
-
-    def event() -> None:
-        nonlocal count
-        count += 1
-        if count == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    for owner, name in _EVENTS:
-        setattr(owner, name, _watched(getattr(owner, name), event))
+    events = Events(kill_at, _EVENTS)
     job = training.job
     loop = train_loop.StageLoop(job, 0, torch.device("cpu"))
     loop.run(_batches(loop.first_step))
-    (training.folder / "events").write_text(str(count))
+    events.write(training.folder)
 
 
 def _batches(first_step: int) -> Iterator[Any]:
     plan = BatchPlan(partial(Scenes), "scenes", 3, STEPS, 1, 1)
     return ((step, plan.batch(0, step)) for step in range(first_step, STEPS))
-
-
-def _watched(function: Callable[..., Any], event: Callable[[], None]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        event()
-        result = function(*args, **kwargs)
-        event()
-        return result
-
-    return watched

@@ -1,0 +1,99 @@
+"""A small job over an archive, without Ray, that can be killed at any of its steps."""
+
+import os
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines.annotate_worker import AnnotateJob, VideoAnnotator
+from pipelines.archive import list_archive
+from pipelines.ledger import Ledger
+from pipelines.storage import LocalStorage, Storage, open_storage
+from pipelines.storage_s3 import S3Storage
+from tests.pipelines.killing import CONTEXT, Events, num_events, run_child
+from tests.pipelines.toy_archive import toy_model
+from tests.pipelines.toy_loaders import load_toy
+from vis_core.formats.video import VideoReader
+from vis_core.inference.settings import InferenceConfig
+
+# what a job does that a kill may fall before or after
+_EVENTS = (
+    (VideoReader, "__next__"),
+    (VideoAnnotator, "annotate"),
+    (LocalStorage, "_write_partial"),
+    (LocalStorage, "write_once"),
+    (LocalStorage, "replace"),
+    (S3Storage, "_put"),
+    (S3Storage, "as_file"),
+    (os, "link"),
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a child needs to know.
+
+    Attributes:
+        folder: For what the child leaves beside the results.
+        videos: The archive.
+        out: Where the results go.
+        environment: Variables of the child.
+    """
+
+    folder: Path
+    videos: str
+    out: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def results(self) -> Storage:
+        return open_storage(self.out)
+
+    def contents(self) -> dict[str, bytes]:
+        """Everything in the folder of results."""
+        return {entry.key: self.results.read(entry.key) for entry in self.results.list()}
+
+    def run(self, kill_at: int | None = None) -> int:
+        """Annotates what is left; gives the exit code (-9 if it was killed)."""
+        return run_child(_annotate, self, kill_at)
+
+    def run_twice_at_once(self) -> list[int | None]:
+        """Starts two that do not know of each other; gives their exit codes."""
+        children = [CONTEXT.Process(target=_annotate, args=(self, None)) for _ in range(2)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join()
+        return [child.exitcode for child in children]
+
+    def num_events(self) -> int:
+        return num_events(self.folder)
+
+    def annotated(self) -> list[str]:
+        """The videos that were begun, by all runs."""
+        path = self.folder / "begun"
+        return path.read_text().splitlines() if path.is_file() else []
+
+
+def _annotate(job: Job, kill_at: int | None) -> None:
+    os.environ.update(job.environment)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    model = toy_model(job.folder / "model")
+    archive = list_archive(job.videos)
+    ledger = Ledger(job.results, "settings")
+    events = Events(kill_at, _EVENTS)
+    ledger.storage.sweep()
+    survey = ledger.survey(archive.videos)
+    annotator = VideoAnnotator(
+        AnnotateJob(archive.storage, ledger, model, InferenceConfig(), load=load_toy)
+    )
+    annotator.load()
+    rows = [ledger.failure(video) for video in survey.failed]
+    for video in survey.done + survey.pending:
+        if video in survey.pending:
+            with (job.folder / "begun").open("a") as file:
+                file.write(f"{video.key}\n")
+        rows.append(annotator.annotate(video))
+    ledger.write_manifest({"model": str(model)}, rows)
+    events.write(job.folder)
