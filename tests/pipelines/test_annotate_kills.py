@@ -1,4 +1,4 @@
-"""Killed anywhere, a job over an archive leaves what an undisturbed one leaves, no more, no less."""
+"""Killed anywhere, an archive job leaves what an undisturbed one leaves, no more and no less."""
 
 import os
 import signal
