@@ -122,9 +122,10 @@ def _extras(stage: "StageConfig") -> list[str]:
     if stage.ema_decay is not None:
         lines.append(f"  keeps     the running mean of its weights, decay {stage.ema_decay:g}")
     if stage.evaluate_every is not None:
+        which = "the best of the models" if stage.keep == "best" else "the last model, though some"
         lines.append(
-            f"  keeps     the best of the models that are scored every {stage.evaluate_every:,} "
-            f"steps on up to {stage.evaluate_videos} validation videos"
+            f"  keeps     {which} that are scored every {stage.evaluate_every:,} steps on up to "
+            f"{stage.evaluate_videos} validation videos"
         )
     if stage.recompute_activations:
         lines.append("  memory    layers compute their activations twice")

@@ -88,8 +88,12 @@ class StageConfig(BaseModel):
     evaluate_every: int | None = Field(
         None,
         ge=1,
-        description="Steps between scores on validation videos; the model with the best AP goes on "
-        "as the model of the stage. null: no scores, the last model.",
+        description="Steps between scores on validation videos; null: no scores, the last model.",
+    )
+    keep: Literal["best", "last"] = Field(
+        "best",
+        description="Which of the models that are scored goes on as that of the stage: that with the "
+        "best AP, or the last, the scores being for the learning curve alone.",
     )
     evaluate_videos: int = Field(
         8, ge=1, description="Validation videos that are scored while a stage runs, the first ones."

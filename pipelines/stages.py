@@ -242,7 +242,8 @@ def _train_and_score(
         evaluation.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(scores_file(job.candidates), evaluation / ON_THE_WAY)
         _log.info("stage %s: the model of step %d is the best", stage.name, best[0])
-        shutil.copytree(best[1], model, dirs_exist_ok=True)
+        if stage.keep == "best":
+            shutil.copytree(best[1], model, dirs_exist_ok=True)
     seconds = time.monotonic() - started
     videos = LabelledVideos(place.data.videos.test, frames)
     metrics = score_model(

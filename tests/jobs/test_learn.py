@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import main
-from jobs.learn import SYSTEMS
+from jobs.learn import SYSTEMS, learning_changes
 from jobs.run_options import CONFIGS
 from pipelines.config import load_run_config
 
@@ -25,7 +25,10 @@ SMALL = {
 
 
 def test_all_systems_learn_on_the_same_scenes() -> None:
-    configs = [load_run_config(CONFIGS / f"{name}_tiny.yaml") for name in SYSTEMS]
+    configs = [
+        load_run_config(CONFIGS / f"{preset}.yaml", learning_changes(name))
+        for name, (preset, _) in SYSTEMS.items()
+    ]
     assert len({config.synthetic.model_dump_json() for config in configs}) == 1
     assert len({config.inference.chunk_frames for config in configs}) == 1
     assert [config.system.name for config in configs] == list(SYSTEMS)  # type: ignore[union-attr]
