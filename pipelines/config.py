@@ -92,7 +92,7 @@ class StageConfig(BaseModel):
     )
     keep: Literal["best", "last"] = Field(
         "best",
-        description="Which of the models that are scored goes on as that of the stage: that with the "
+        description="Which of the scored models goes on as that of the stage: the one with the "
         "best AP, or the last, the scores being for the learning curve alone.",
     )
     evaluate_videos: int = Field(
