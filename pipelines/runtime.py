@@ -181,15 +181,26 @@ def quiet_ray() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def require_cpus(num_workers: int) -> None:
+def require_resources(num_workers: int, *, gpus: bool = False) -> None:
     """Refuses a run that would wait for ever: workers must leave a CPU for the data tasks.
 
+    Args:
+        num_workers: Of the training.
+        gpus: Whether each needs a GPU.
+
     Raises:
-        ConfigError: The cluster has too few CPUs.
+        ConfigError: The cluster has too few CPUs or GPUs.
     """
     import ray
 
-    available = int(ray.cluster_resources().get("CPU", 0))
+    resources = ray.cluster_resources()
+    found = int(resources.get("GPU", 0))
+    if gpus and num_workers > found:
+        raise ConfigError(
+            f"ray.num_workers is {num_workers} with a GPU each, but the cluster has {found} GPUs; "
+            "use as many workers as there are, or --set ray.use_gpu=false"
+        )
+    available = int(resources.get("CPU", 0))
     if num_workers > available - 1:
         raise ConfigError(
             f"ray.num_workers is {num_workers}, but the cluster has {available} CPUs and one must "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config import RunConfig
-from pipelines.runtime import kept_interrupts, require_cpus
+from pipelines.runtime import kept_interrupts, require_resources
 from pipelines.stage_job import StageJob
 from pipelines.stage_watch import OnLosses, StageWatch
 from pipelines.train_loop import StageLoop, trained_system
@@ -50,7 +50,7 @@ def run_stage(
         TrainingDivergedError: Losses or gradients of several steps in a row were not finite.
         ClusterError: Workers died again and again at the same place.
     """
-    require_cpus(job.config.ray.num_workers)
+    require_resources(job.config.ray.num_workers, gpus=job.config.ray.use_gpu)
     store = job.checkpoints
     store.storage.sweep()
     with StageWatch(job, on_losses):

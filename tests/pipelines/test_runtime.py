@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.config import RayConfig
-from pipelines.runtime import _start_local, kept_interrupts
-from vis_core.errors import ClusterError
+from pipelines.runtime import _start_local, kept_interrupts, require_resources
+from vis_core.errors import ClusterError, ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -101,3 +101,15 @@ def test_a_cluster_that_starts_slowly_is_started_again(monkeypatch: pytest.Monke
     assert (never.attempts, never.ended) == (4, 4)
     with pytest.raises(Exception, match="out of /dev/shm"):
         started(SlowRay(needed=2, message="out of /dev/shm"), monkeypatch)
+
+
+def test_workers_that_could_never_start_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "GPU": 1.0})
+    require_resources(3)
+    require_resources(1, gpus=True)
+    with pytest.raises(ConfigError, match="num_workers is 4, but the cluster has 4 CPUs"):
+        require_resources(4)
+    with pytest.raises(ConfigError, match="2 with a GPU each, but the cluster has 1 GPUs"):
+        require_resources(2, gpus=True)
