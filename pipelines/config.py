@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -228,6 +229,12 @@ class RunConfig(BaseModel):
         return not self.stream_pseudo and any(
             stage.clips in ("pseudo", "mixed") for stage in self.stages
         )
+
+    @property
+    def stage_starts(self) -> dict[str, int]:
+        """The steps of all stages before each one, by its name."""
+        starts = accumulate((stage.steps for stage in self.stages), initial=0)
+        return {stage.name: start for stage, start in zip(self.stages, starts, strict=False)}
 
     @model_validator(mode="after")
     def _no_videos_with_few_frames(self) -> Self:

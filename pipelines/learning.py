@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from pipelines.loss_log import read_losses
 from pipelines.run_data import RunData
 from pipelines.stages import ON_THE_WAY
 from pipelines.training_listener import StageResult
+from pipelines.training_pictures import two_panels
 from pipelines.whole_run import Run
 from vis_core.evaluation.identity import evaluate_identity
 from vis_core.evaluation.tables import load_ground_truth, load_results
@@ -96,14 +96,9 @@ def write_learning_curves(path: Path, runs: Sequence[tuple[str, Run]]) -> None:
         path: The picture.
         runs: Runs with the names of their lines.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 6), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    above, below = figure.subplots(2, 1, sharex=True)
+    canvas, (above, below) = two_panels()
     for name, run in runs:
-        starts = _starts(run)
+        starts = run.config.stage_starts
         rows = [row for row in read_losses(run.folder / "losses.jsonl") if row["stage"] in starts]
         steps = [starts[row["stage"]] + row["step"] for row in rows]
         above.plot(steps, [row.get("train/loss/total") for row in rows], label=name, linewidth=0.8)
@@ -123,14 +118,8 @@ def write_learning_curves(path: Path, runs: Sequence[tuple[str, Run]]) -> None:
 def validation_curve(run: Run) -> list[tuple[int, float]]:
     """Gives step and AP on validation videos, steps counted over all stages."""
     found = []
-    for stage, start in _starts(run).items():
+    for stage, start in run.config.stage_starts.items():
         path = run.folder / "evaluation" / stage / ON_THE_WAY
         if path.is_file():
             found += [(start + int(s), e["ap"]) for s, e in json.loads(path.read_text()).items()]
     return sorted(found)
-
-
-def _starts(run: Run) -> dict[str, int]:
-    stages = run.config.stages
-    starts = accumulate((stage.steps for stage in stages), initial=0)
-    return {stage.name: start for stage, start in zip(stages, starts, strict=False)}

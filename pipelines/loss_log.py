@@ -13,8 +13,9 @@ from pipelines.machine_use import MachineUse
 from pipelines.train_step import StepOutcome
 
 LOG_EVERY = 10
-_PREFIX = "train/loss/"
-_NOT_LOSSES = ("total", "gradient_norm", "rate")
+LOSS_PREFIX = "train/loss/"
+# under the same prefix, and no part of the sum
+NOT_LOSSES = ("total", "gradient_norm", "rate")
 
 
 class LossLog:
@@ -88,7 +89,7 @@ class LossLog:
         seconds = self._seconds + time.monotonic() - self._started
         steps = max(1, self._count + self._skipped)
         row: dict[str, Any] = {"stage": self.stage, "step": step}
-        row |= {_PREFIX + name: value / self._count for name, value in self._sums.items()}
+        row |= {LOSS_PREFIX + name: value / self._count for name, value in self._sums.items()}
         row["train/skipped_steps"] = self._skipped
         row |= {"time/step_s": seconds / steps, "time/data_wait_s": self._waited / steps} | more
         row["time"] = time.time()
@@ -107,9 +108,9 @@ def read_losses(path: Path) -> list[dict[str, Any]]:
 
 def loss_note(row: dict[str, Any]) -> str:
     """Says the losses of a row in a few words: ``loss 3.41 (class 0.91 mask 1.20)``."""
-    parts = {k.removeprefix(_PREFIX): v for k, v in row.items() if k.startswith(_PREFIX)}
+    parts = {k.removeprefix(LOSS_PREFIX): v for k, v in row.items() if k.startswith(LOSS_PREFIX)}
     shown = " ".join(
-        f"{name} {value:.2f}" for name, value in parts.items() if name not in _NOT_LOSSES
+        f"{name} {value:.2f}" for name, value in parts.items() if name not in NOT_LOSSES
     )
     skipped = row.get("train/skipped_steps")
     note = f"loss {parts.get('total', float('nan')):.2f} ({shown})"

@@ -13,7 +13,7 @@ from vis_core.visualization.overlay import write_overlay_video
 
 _log = logging.getLogger(__name__)
 # Tracks below it are noise to the eye, though AP counts them.
-_SHOWN_SCORE = 0.3
+SHOWN_SCORE = 0.3
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def _draw(job: OverlayJob) -> str:
     document = read_result_document(job.result)
     result, names = document.result(), document.categories.names
     fps = float(document.video.get("rate") or 0.0)
-    shown = [track for track in result.tracks if track.score >= _SHOWN_SCORE]
+    shown = [track for track in result.tracks if track.score >= SHOWN_SCORE]
     visible = VideoResult(result.height, result.width, result.num_frames, shown)
     try:
         sampled = document.info.get("settings", {}).get("sample_fps")

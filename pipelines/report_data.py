@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipelines.loss_log import LOSS_PREFIX, NOT_LOSSES
 from pipelines.masking import mask_secrets, mask_value
 from pipelines.yaml_strict import read_yaml_mapping
 from vis_core.errors import ConfigError
@@ -31,8 +32,6 @@ from vis_core.visualization.report_data import (
     VideoCard,
 )
 
-_PREFIX = "train/loss/"
-_NOT_LOSSES = {"total", "rate", "gradient_norm"}
 _MEDIA = (".mp4", ".png", ".jpg", ".jpeg")
 
 
@@ -135,12 +134,12 @@ def _curves(
         last = offset + step
         for name, value in row.items():
             number = _number(value)
-            if name.startswith(_PREFIX) and number is not None:
-                xs, ys = lines.setdefault(name.removeprefix(_PREFIX), ([], []))
+            if name.startswith(LOSS_PREFIX) and number is not None:
+                xs, ys = lines.setdefault(name.removeprefix(LOSS_PREFIX), ([], []))
                 xs.append(last)
                 ys.append(number)
     series = {name: Series(name, tuple(x), tuple(y)) for name, (x, y) in lines.items()}
-    parts = tuple(series[name] for name in sorted(series) if name not in _NOT_LOSSES)
+    parts = tuple(series[name] for name in sorted(series) if name not in NOT_LOSSES)
     groups: list[tuple[str, tuple[Series, ...]]] = []
     if "total" in series:
         groups.append(("Total loss", (series["total"],)))

@@ -2,7 +2,6 @@
 
 import json
 import threading
-from itertools import accumulate
 from typing import Any
 
 from pipelines.config import RunConfig
@@ -33,8 +32,7 @@ class TrackTraining(TrainingListener):
         self._record, self._config, self._place = record, config, place
         self._memory = place.folder / "tracking" / "sent.json"
         self._memory.parent.mkdir(parents=True, exist_ok=True)
-        starts = accumulate((stage.steps for stage in config.stages), initial=0)
-        self._first = {s.name: start for s, start in zip(config.stages, starts, strict=False)}
+        self._first = config.stage_starts
         self._lock = threading.Lock()
         known = self._memory.is_file()
         self._sent: dict[str, int] = json.loads(self._memory.read_text()) if known else {}

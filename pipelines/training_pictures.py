@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 
 from pipelines.evaluate import LabelledVideos, frames_of
+from pipelines.loss_log import LOSS_PREFIX, NOT_LOSSES
+from pipelines.overlays import SHOWN_SCORE
 from vis_core.formats.categories import Categories
 from vis_core.formats.youtube_vis import read_results, read_youtube_vis
 from vis_core.structures import Track, VideoResult
 from vis_core.visualization.overlay import contact_strip, write_picture
 from vis_core.visualization.whole_file import whole_file
 
-_PREFIX = "train/loss/"
-_NOT_LOSSES = ("total", "gradient_norm", "rate")
-# Tracks below it are noise to the eye, though AP counts them.
-_SHOWN_SCORE = 0.3
 _GAP = 8  # white pixels between videos
 
 
@@ -28,21 +26,18 @@ def write_loss_curves(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         path: The picture.
         rows: Lines of losses (``loss_log.py``), stage after stage.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import ScalarFormatter
 
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    figure = Figure(figsize=(10, 6), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    total, parts = figure.subplots(2, 1, sharex=True)
+    canvas, (total, parts) = two_panels()
     places = _places(rows)
-    names = sorted({key.removeprefix(_PREFIX) for row in rows for key in row if _PREFIX in key})
+    names = sorted(
+        {key.removeprefix(LOSS_PREFIX) for row in rows for key in row if LOSS_PREFIX in key}
+    )
     for name in names:
-        if name in _NOT_LOSSES and name != "total":
+        if name in NOT_LOSSES and name != "total":
             continue
-        x, y = zip(*((p, r[_PREFIX + name]) for p, r in zip(places, rows, strict=True)
-                     if _PREFIX + name in r), strict=True)  # fmt: skip
+        x, y = zip(*((p, r[LOSS_PREFIX + name]) for p, r in zip(places, rows, strict=True)
+                     if LOSS_PREFIX + name in r), strict=True)  # fmt: skip
         (total if name == "total" else parts).plot(x, y, label=name, linewidth=1)
     for axes, title in ((total, "weighted sum"), (parts, "losses, unweighted")):
         axes.set_title(title, loc="left", fontsize=10)
@@ -58,6 +53,16 @@ def write_loss_curves(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     parts.set_xlabel("step")
     with whole_file(path) as partial:
         canvas.print_png(str(partial))
+
+
+def two_panels() -> tuple[Any, Any]:
+    """Makes a canvas (``print_png`` writes it) and its two axes over one axis of steps."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells of its font cache
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    return FigureCanvasAgg(figure), figure.subplots(2, 1, sharex=True)
 
 
 def write_samples(path: Path, videos: LabelledVideos, results: Path, count: int = 3) -> None:
@@ -85,7 +90,7 @@ def write_samples(path: Path, videos: LabelledVideos, results: Path, count: int 
 
 
 def _shown(entries: Sequence[dict[str, Any]], video_id: int, categories: Categories) -> list[Track]:
-    found = [e for e in entries if e["video_id"] == video_id and e["score"] >= _SHOWN_SCORE]
+    found = [e for e in entries if e["video_id"] == video_id and e["score"] >= SHOWN_SCORE]
     return [
         Track(
             track_id=number,
