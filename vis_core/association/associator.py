@@ -1,5 +1,7 @@
 """Names instances over time. Knows no images and no ground truth (law 2)."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,14 @@ class Associator:
     def reset(self) -> None:
         """Forgets the past: the next frame starts a video."""
         self.memory.reset()
+
+    def state(self) -> dict[str, Tensor]:
+        """Gives the past as tensors, for ``restore`` in another process."""
+        return self.memory.state()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on where an associator of the same config was when it gave ``state``."""
+        self.memory.restore(state)
 
     @torch.no_grad()
     def step(self, instances: Instances) -> tuple[Instances, Tensor]:

@@ -4,7 +4,7 @@ Nothing is detached: in training, gradients flow through the stored embeddings, 
 its weight beta. Updates then make new tensors instead of writing into old ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -60,6 +60,19 @@ class MemoryBank:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def state(self) -> dict[str, Tensor]:
+        """Gives all that ``restore`` needs to go on from here."""
+        kept = {name: getattr(self, name) for name in ("ids", *self._rows)} if len(self) else {}
+        return {**kept, "next_id": torch.tensor(self.next_id)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on where a memory of the same config was when it gave ``state``."""
+        self.reset()
+        self.next_id = int(state["next_id"])
+        if "ids" in state:
+            for name in ("ids", *self._rows):
+                setattr(self, name, state[name])
 
     def read(self) -> Tensor:
         """Gives the (M, C) embedding that each track is compared by."""

@@ -15,7 +15,13 @@ from pycocotools import mask as coco_mask
 
 from vis_core.errors import AnnotationError
 from vis_core.formats.defects import shown
-from vis_core.formats.run_lengths import MAX_PIXELS, counts_fault, runs_of_strings, string_fault
+from vis_core.formats.run_lengths import (
+    MAX_PIXELS,
+    RunLengths,
+    counts_fault,
+    runs_of_strings,
+    string_fault,
+)
 from vis_core.formats.run_writing import strings_of_masks
 
 Rle = dict[str, Any]
@@ -68,8 +74,16 @@ def rle_areas(rles: Sequence[Rle]) -> np.ndarray:
     for (height, width), rows in rows_of.items():
         for start in range(0, len(rows), _AT_ONCE):
             own = rows[start : start + _AT_ONCE]
-            areas[own] = _areas_of([rles[row] for row in own], height, width)
+            areas[own] = _runs_of([rles[row] for row in own], height, width).areas()
     return areas
+
+
+def rle_boxes_xywh(rles: Sequence[Rle]) -> np.ndarray:
+    """(N, 4) int64 smallest box (x, y, width, height) round each RLE of one size, in pixels."""
+    if not rles:
+        return np.zeros((0, 4), np.int64)
+    size = _size_of(rles[0], "rle")
+    return _runs_of(rles, *size).boxes_xywh(size)
 
 
 def rle_box_xywh(rle: Rle) -> tuple[float, float, float, float]:
@@ -218,8 +232,8 @@ def _has_nan(values: Sequence[float]) -> bool:
         return True
 
 
-def _areas_of(rles: Sequence[Rle], height: int, width: int) -> np.ndarray:
-    """(N,) areas of RLEs of one size; only if one is faulty is each looked at."""
+def _runs_of(rles: Sequence[Rle], height: int, width: int) -> RunLengths:
+    """Runs of RLEs of one size; only if one is faulty is each looked at."""
     runs = None
     if all(type(rle.get("counts")) is str for rle in rles):
         runs = runs_of_strings([rle["counts"] for rle in rles], height * width)
@@ -227,7 +241,7 @@ def _areas_of(rles: Sequence[Rle], height: int, width: int) -> np.ndarray:
         sound = [segmentation_to_rle(rle, height, width, "rle")["counts"] for rle in rles]
         runs = runs_of_strings(sound, height * width)
     assert runs is not None, "checked RLEs cannot be faulty"
-    return runs.areas()
+    return runs
 
 
 def _size_of(rle: Rle, where: str) -> tuple[int, int]:

@@ -40,6 +40,31 @@ class RunLengths:
             return np.zeros(0, np.int64)
         return np.add.reduceat(self.lengths, self.first[:-1]).astype(np.int64)
 
+    def boxes_xywh(self, size: tuple[int, int]) -> np.ndarray:
+        """(N, 4) int64 smallest box round each mask, in pixels; zeros if it is empty.
+
+        Args:
+            size: Height and width of every mask.
+        """
+        height, width = size
+        if len(self) == 0:
+            return np.zeros((0, 4), np.int64)
+        owner = np.repeat(np.arange(len(self)), np.diff(self.first))
+        stop = self.ends.astype(np.int64) - owner * (height * width)
+        start = stop - self.lengths
+        (left, top), (right, bottom) = np.divmod(start, height), np.divmod(stop - 1, height)
+        several = left != right  # a run over the foot of a column reaches all rows
+        top[several], bottom[several] = 0, height - 1
+        nothing = self.lengths == 0
+        left[nothing], top[nothing] = width, height
+        right[nothing] = bottom[nothing] = -1
+        begin = self.first[:-1]
+        x0, y0 = np.minimum.reduceat(left, begin), np.minimum.reduceat(top, begin)
+        x1, y1 = np.maximum.reduceat(right, begin), np.maximum.reduceat(bottom, begin)
+        boxes = np.stack([x0, y0, x1 - x0 + 1, y1 - y0 + 1], axis=1)
+        boxes[x1 < 0] = 0
+        return boxes
+
 
 def runs_of_strings(strings: Sequence[str], pixels: int) -> RunLengths | None:
     """Reads compressed RLE strings of masks that have ``pixels`` pixels each.

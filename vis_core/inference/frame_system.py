@@ -1,5 +1,6 @@
 """What of a system the walk through a video needs."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,12 @@ class InstanceNamer(Protocol):
 
     def step(self, instances: Instances) -> tuple[Instances, Tensor]:
         """Names the instances of the next frame; returns those with a track and their ids."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Gives the past as tensors."""
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on where another of the same system was when it gave ``state``."""
 
 
 class FrameSystem(Protocol):

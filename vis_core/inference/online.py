@@ -1,6 +1,7 @@
 """Walks a system through a video: segment a few frames, name their instances, keep run lengths."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
@@ -11,6 +12,7 @@ from vis_core.errors import VideoDecodeError
 from vis_core.geometry.masks import InputSize, full_size_masks, masks_with_confidence
 from vis_core.inference.frame_system import FrameSystem
 from vis_core.inference.fusion import fuse_tracks
+from vis_core.inference.mask_sinks import MaskSink
 from vis_core.inference.packed_tracks import unpack_track
 from vis_core.inference.settings import InferenceConfig, TrackConfig
 from vis_core.inference.tracks import TrackBuilder
@@ -34,14 +36,14 @@ def annotate_video(
         system: Segments frames and names instances.
         frames: Frames of one size, in order, indices from 0.
         chunk_frames: Frames that go through the network at once.
-        on_frame: Is called after each frame.
+        on_frame: Is called after each frame, in a thread of the walk.
         tracks: Which tracks are kept, how they are scored and labelled.
 
     Raises:
         VideoDecodeError: If there is no frame, or the frames cannot be read.
     """
     walk = VideoWalk(system, tracks or TrackConfig(), on_frame)
-    _walk(frames, chunk_frames, [walk])
+    walk_on(frames, chunk_frames, [walk])
     return walk.tracks.finish()
 
 
@@ -62,7 +64,7 @@ def annotate_views(
     """
     views = [View.parse(view) for view in config.views] or [View()]
     walks = [VideoWalk(view.seen_by(system), config.tracks, mirrored=view.flip) for view in views]
-    _walk(frames, config.chunk_frames, walks)
+    walk_on(frames, config.chunk_frames, walks)
     if len(walks) == 1:
         return walks[0].tracks.finish()
     size, num_frames = walks[0].tracks.video
@@ -72,7 +74,15 @@ def annotate_views(
 
 
 class VideoWalk:
-    """Is one pass of a system over a video: its associator and its open tracks."""
+    """Is one pass of a system over a video: its associator and its open tracks.
+
+    Args:
+        system: Segments frames and names instances.
+        tracks: Which tracks are kept, how they are scored and labelled.
+        on_frame: Is called after each frame.
+        mirrored: Whether the system sees left and right change places.
+        sink: Takes the masks; None keeps them in memory.
+    """
 
     def __init__(
         self,
@@ -81,23 +91,29 @@ class VideoWalk:
         on_frame: OnFrame | None = None,
         *,
         mirrored: bool = False,
+        sink: MaskSink | None = None,
     ) -> None:
         self._system = system
         self._config = tracks
         self._on_frame = on_frame
         self._mirrored = mirrored
+        self._sink = sink
         self._associator = system.new_associator()
         self._builder: TrackBuilder | None = None
 
-    def add(self, chunk: list[Frame]) -> None:
-        """Goes on by some frames, which go through the network at once."""
-        height, width = chunk[0].image.shape[:2]
-        self._builder = self._builder or TrackBuilder(height, width, self._config)
-        input_size = self._system.input_size(height, width)
+    def see(self, chunk: list[Frame]) -> list[Instances]:
+        """Finds the instances of some frames, which go through the network at once."""
         images = [frame.image for frame in chunk]
         if self._mirrored:
             images = [np.ascontiguousarray(image[:, ::-1]) for image in images]
-        for frame, instances in zip(chunk, self._system.segment(images), strict=True):
+        return self._system.segment(images)
+
+    def name(self, chunk: list[Frame], found: list[Instances]) -> None:
+        """Goes on by some frames: names what ``see`` found in them and makes run lengths of it."""
+        height, width = chunk[0].image.shape[:2]
+        self._builder = self._builder or self._new_builder(height, width)
+        input_size = self._system.input_size(height, width)
+        for frame, instances in zip(chunk, found, strict=True):
             named, track_ids = self._associator.step(instances)
             masks, confidences = self._masks(named, input_size, (height, width))
             self._builder.add(frame.index, named, track_ids, masks, confidences)
@@ -115,6 +131,34 @@ class VideoWalk:
             raise VideoDecodeError("the video has no frame; expected at least one")
         return self._builder
 
+    def state(self) -> dict[str, Tensor]:
+        """Gives all that ``restore`` needs to go on after the frames so far, as tensors."""
+        parts = {"associator": self._associator.state(), "tracks": self.tracks.state()}
+        return {
+            f"{part}.{name}": tensor.cpu().contiguous()
+            for part, tensors in parts.items()
+            for name, tensor in tensors.items()
+        }
+
+    def restore(self, state: Mapping[str, Tensor], size: tuple[int, int]) -> None:
+        """Goes on where a walk of the same system over the same video was.
+
+        Args:
+            state: What it gave.
+            size: Height and width of the video.
+        """
+        device = getattr(self._system, "device", "cpu")
+        parts: dict[str, dict[str, Tensor]] = {"associator": {}, "tracks": {}}
+        for name, tensor in state.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        self._associator.restore({n: t.to(device) for n, t in parts["associator"].items()})
+        self._builder = self._new_builder(*size)
+        self._builder.restore(parts["tracks"])
+
+    def _new_builder(self, height: int, width: int) -> TrackBuilder:
+        return TrackBuilder(height, width, self._config, self._sink)
+
     def _masks(
         self, named: Instances, input_size: InputSize, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor | None]:
@@ -128,9 +172,38 @@ class VideoWalk:
         return masks.flip(2) if self._mirrored else masks, confidences
 
 
-def _walk(frames: Iterator[Frame], chunk_frames: int, walks: list[VideoWalk]) -> None:
-    """Takes all walks through the video together, some frames at a time."""
-    with torch.inference_mode():
+def walk_on(
+    frames: Iterator[Frame],
+    chunk_frames: int,
+    walks: Sequence[VideoWalk],
+    after: Callable[[Frame], None] | None = None,
+) -> None:
+    """Takes walks through a video together, some frames at a time.
+
+    While the network looks at some frames, the instances of those before are named and written in
+    a second thread: no more than two chunks are in memory.
+
+    Args:
+        frames: What is left of the video.
+        chunk_frames: Frames that go through the network at once.
+        walks: Are told of all frames.
+        after: Is called with the last frame of each chunk when all walks have named it.
+    """
+
+    def name(chunk: list[Frame], found: list[list[Instances]]) -> None:
+        with torch.inference_mode():
+            for walk, own in zip(walks, found, strict=True):
+                walk.name(chunk, own)
+        if after is not None:
+            after(chunk[-1])
+
+    with ThreadPoolExecutor(1, "longtake-names") as second:
+        before: Future[None] | None = None
         while chunk := list(islice(frames, chunk_frames)):
-            for walk in walks:
-                walk.add(chunk)
+            with torch.inference_mode():
+                found = [walk.see(chunk) for walk in walks]
+            if before is not None:
+                before.result()
+            before = second.submit(name, chunk, found)
+        if before is not None:
+            before.result()

@@ -1,83 +1,72 @@
 """Collects the named instances of a video, frame by frame, and makes tracks of them at the end.
 
-Masks leave as run lengths in the frame where they were made (law 9): what is kept of a track is
-its run lengths and running sums, no pixels.
+Masks leave as run lengths in the frame where they were made (law 9): what is kept of a track are
+running sums; its run lengths go to a sink, which keeps them in memory or writes them away.
 """
 
-from array import array
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.special import softmax
 from torch import Tensor
 
 from vis_core.errors import ConfigError
-from vis_core.formats.packed_masks import PackedMasks
 from vis_core.formats.rle import encode_masks
+from vis_core.inference.mask_sinks import MaskSink, MasksInMemory
 from vis_core.inference.packed_tracks import PackedTrack, unpack_track
 from vis_core.inference.settings import TrackConfig
+from vis_core.inference.track_sums import TrackSums, pack_sums, unpack_sums
 from vis_core.structures import Instances, VideoResult
 
 # how the evidence of a frame joins that of the frames before, and what stands before the first
 _JOIN = {"mean": np.add, "max": np.maximum}
 _BEFORE = {"mean": 0.0, "max": -np.inf}
-_SMALLEST_AREA = 1e-6  # pixels, beside the area of a mask (released CTVIS)
 
 
-@dataclass
-class _OpenTrack:
-    """Is what is kept of one track while the video runs, in flat arrays for its length's sake.
+@dataclass(frozen=True)
+class ListedTrack:
+    """Is one entry of the result: a track with one of its labels, without its masks.
 
     Attributes:
-        evidence: (K,) class scores or (K + 1,) class logits, float64: the sum or the maximum over
-            the frames where the track was named.
-        votes: (K,) frames in which it was named with each class.
-        scores: Sum of its scores in the frames where it was named.
-        num_named: Those frames.
-        last_named: The newest of them.
-        area: Pixels of all its masks.
-        confidence: Sum of the sigmoid of these pixels.
-        masks: Of the frames in which it shows at least one pixel.
-        frame_scores: Its confidence in each of these.
-        quality: Sum of the predicted qualities of its masks; None if the system does not say.
+        serial: Names the life of the track that is listed.
+        track_id: Its identity.
+        label: Class index.
+        score: In [0, 1].
+        sums: What the score was made of.
     """
 
-    evidence: np.ndarray
-    votes: np.ndarray
-    scores: float = 0.0
-    num_named: int = 0
-    last_named: int = 0
-    area: int = 0
-    confidence: float = 0.0
-    masks: PackedMasks = field(default_factory=PackedMasks)
-    frame_scores: "array[float]" = field(default_factory=lambda: array("d"))
-    quality: float | None = None
-
-    def show(self, frame_index: int, score: float, counts: str) -> None:
-        """Adds a frame in which the track has pixels."""
-        self.masks.show(frame_index, counts)
-        self.frame_scores.append(score)
-
-    @property
-    def mask_quality(self) -> float:
-        """Mean sigmoid of the pixels of all its masks (released CTVIS)."""
-        return self.confidence / (self.area + _SMALLEST_AREA)
-
-    @property
-    def predicted_quality(self) -> float | None:
-        """Mean predicted quality over the frames where the track was named."""
-        return None if self.quality is None else self.quality / self.num_named
+    serial: int
+    track_id: int
+    label: int
+    score: float
+    sums: TrackSums
 
 
 class TrackBuilder:
-    """Turns named instances into the result of a video."""
+    """Turns named instances into the result of a video.
 
-    def __init__(self, height: int, width: int, config: TrackConfig | None = None) -> None:
+    Args:
+        height: Pixels of the video.
+        width: Pixels of the video.
+        config: Which tracks are kept, how they are scored and labelled.
+        sink: Takes the masks; None keeps them in memory, for ``packed`` and ``finish``.
+    """
+
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        config: TrackConfig | None = None,
+        sink: MaskSink | None = None,
+    ) -> None:
         self._size = (height, width)
         self._config = config or TrackConfig()
-        self._open: dict[int, _OpenTrack] = {}
-        self._short: dict[int, _OpenTrack] = {}  # those of _open that the filter may still drop
-        self._num_frames = 0
+        self._sink: MaskSink = MasksInMemory() if sink is None else sink
+        self._open: dict[int, TrackSums] = {}
+        self._short: dict[int, TrackSums] = {}  # those of _open that the filter may still drop
+        self._num_frames = self._num_lives = 0
 
     def add(
         self,
@@ -121,9 +110,8 @@ class TrackBuilder:
             if qualities is not None:
                 track.quality = (track.quality or 0.0) + qualities[row]
             if areas[row]:
-                track.show(frame_index, scores[row], rles[row]["counts"])
-                track.area += areas[row]
-                track.confidence += insides[row]
+                track.show(frame_index, areas[row], insides[row])
+                self._sink.show(frame_index, track.serial, scores[row], rles[row]["counts"])
         self._drop_short()
 
     def finish(self) -> VideoResult:
@@ -138,10 +126,29 @@ class TrackBuilder:
 
     def packed(self) -> list[PackedTrack]:
         """Gives the tracks of ``finish`` in a tenth of the memory."""
+        sink = self._sink
+        assert isinstance(sink, MasksInMemory), "the masks went elsewhere"
+        tracks = []
+        for listed in self.listed():
+            kept = sink.of(listed.serial)
+            tracks.append(
+                PackedTrack(
+                    listed.label,
+                    listed.score,
+                    kept.masks,
+                    listed.track_id,
+                    kept.frame_scores,
+                    listed.sums.predicted_quality,
+                )
+            )
+        return tracks
+
+    def listed(self) -> list[ListedTrack]:
+        """Gives the tracks of ``finish`` without their masks."""
         kept = {
             track_id: track
             for track_id, track in self._open.items()
-            if len(track.masks) >= self._config.min_frames
+            if track.num_shown >= self._config.min_frames
         }
         if not kept:
             return []
@@ -156,18 +163,26 @@ class TrackBuilder:
             quality = track.predicted_quality
             if quality is not None:
                 score = score * quality
-            tracks.append(
-                PackedTrack(
-                    int(label),
-                    float(score),
-                    track.masks,
-                    int(ids[row]),
-                    track.frame_scores,
-                    quality,
-                )
-            )
+            tracks.append(ListedTrack(track.serial, int(ids[row]), int(label), float(score), track))
         tracks.sort(key=lambda track: -track.score)
         return tracks
+
+    def state(self) -> dict[str, Tensor]:
+        """Gives all that ``restore`` needs to go on, as tensors; the masks are with the sink."""
+        counters = [*self._size, self._num_frames, self._num_lives]
+        return {
+            **pack_sums(self._open),
+            "short": torch.tensor([track_id in self._short for track_id in self._open]),
+            "counters": torch.tensor(counters, dtype=torch.int64),
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on where a builder of the same video and config was when it gave ``state``."""
+        height, width, self._num_frames, self._num_lives = state["counters"].tolist()
+        assert (height, width) == self._size, f"state of {height} x {width}, video of {self._size}"
+        self._open = unpack_sums(state)
+        short = zip(self._open.items(), state["short"].tolist(), strict=True)
+        self._short = {track_id: track for (track_id, track), is_short in short if is_short}
 
     @property
     def video(self) -> tuple[tuple[int, int], int]:
@@ -187,12 +202,13 @@ class TrackBuilder:
         values: np.ndarray = evidence.cpu().double().numpy()
         return values
 
-    def _named(self, track_id: int, evidence: np.ndarray, num_classes: int) -> _OpenTrack:
+    def _named(self, track_id: int, evidence: np.ndarray, num_classes: int) -> TrackSums:
         """Notes that a track is named in the present frame, and opens it if it is new."""
         over_time = self._config.over_time
         if track_id not in self._open:
             before = np.full(len(evidence), _BEFORE[over_time])
-            opened = _OpenTrack(before, np.zeros(num_classes, np.int64))
+            opened = TrackSums(self._num_lives, before, np.zeros(num_classes, np.int64))
+            self._num_lives += 1
             self._open[track_id] = self._short[track_id] = opened
         track = self._open[track_id]
         track.evidence = _JOIN[over_time](track.evidence, evidence)
@@ -217,8 +233,9 @@ class TrackBuilder:
         for track_id, track in list(self._short.items()):
             if present - track.last_named >= limits.missed_frames:
                 del self._open[track_id], self._short[track_id]
+                self._sink.drop(track.serial)
 
-    def _class_scores(self, track: _OpenTrack) -> np.ndarray:
+    def _class_scores(self, track: TrackSums) -> np.ndarray:
         """(K,) score of every class over the frames where the track was named."""
         if self._config.labels == "majority":
             return _voted(track)
@@ -240,7 +257,7 @@ class TrackBuilder:
         return rows[order], labels[order]
 
 
-def _voted(track: _OpenTrack) -> np.ndarray:
+def _voted(track: TrackSums) -> np.ndarray:
     """(K,) mean score of the track for its most frequent class, of equals the first; else 0."""
     scores = np.zeros(len(track.votes))
     scores[track.votes.argmax()] = track.scores / track.num_named

@@ -14,6 +14,7 @@ from vis_core.formats.rle import (
     rle_area,
     rle_areas,
     rle_box_xywh,
+    rle_boxes_xywh,
     segmentation_to_rle,
 )
 
@@ -70,6 +71,16 @@ def test_a_box_holds_all_pixels() -> None:
     mask = np.zeros((8, 9), bool)
     mask[2:5, 3:7] = True
     assert rle_box_xywh(encode_mask(mask)) == (3, 2, 4, 3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_boxes_of_many_masks_are_those_of_each(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    masks = generator.random((20, 6, 7)) > generator.choice([0.5, 0.9, 0.97], (20, 1, 1))
+    masks[3], masks[4] = False, True
+    rles = encode_masks(masks)
+    assert rle_boxes_xywh(rles).tolist() == [list(rle_box_xywh(rle)) for rle in rles]
+    assert rle_boxes_xywh([]).shape == (0, 4)
 
 
 SIZE = [4, 5]

@@ -20,6 +20,12 @@ class ToyAssociator:
         self.steps += 1
         return instances, instances.labels
 
+    def state(self):
+        return {"steps": torch.tensor(self.steps)}
+
+    def restore(self, state):
+        self.steps = int(state["steps"])
+
 
 class ToySystem:
     """Finds pixels of three colours; the class of a colour is its index."""

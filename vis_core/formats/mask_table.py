@@ -1,0 +1,239 @@
+"""The masks of a video as a Parquet file: one row per frame and track, in the order of the frames.
+
+Masks come frame by frame and leave memory in parts (``MaskRows``); what only the whole video tells,
+the class and the score of a track, is added when the parts become the file (``write_mask_table``).
+Neither holds more than some hundred frames. A frame without a track has one row without one, so
+that the times of all frames are there.
+"""
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vis_core.formats.rle import Rle, rle_boxes_xywh
+
+# Frames of one row group: what is read at once. Groups begin at its multiples, so that equal
+# results are equal bytes however often the work was interrupted.
+GROUP_FRAMES = 256
+_NO_TRACK = -1
+_BOX = pa.list_(pa.float32(), 4)
+_SIZE = pa.list_(pa.int32(), 2)
+_NAME = pa.dictionary(pa.int32(), pa.string())
+
+PART = pa.schema(
+    [
+        ("frame_index", pa.int64()),
+        ("frame_number", pa.int64()),
+        ("pts_ms", pa.float64()),
+        ("serial", pa.int64()),
+        ("score", pa.float64()),
+        ("rle_counts", pa.binary()),
+    ]
+)
+MASK_TABLE = pa.schema(
+    [
+        ("video_uri", _NAME),
+        ("video_sha256", _NAME),
+        ("frame_index", pa.int64()),
+        ("frame_number", pa.int64()),
+        ("pts_ms", pa.float64()),
+        ("track_id", pa.int64()),
+        ("category_id", pa.int64()),
+        ("category_name", _NAME),
+        ("score", pa.float64()),
+        ("track_score", pa.float64()),
+        ("bbox", _BOX),
+        ("rle_size", _SIZE),
+        ("rle_counts", pa.binary()),
+        ("model_name", _NAME),
+        ("model_version", _NAME),
+        ("params_hash", _NAME),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class RowOwner:
+    """Is what the rows of one track say of it.
+
+    Attributes:
+        track_id: Its identity.
+        category_id: Of its best class.
+        category_name: The same in words.
+        score: Of the track with this class.
+    """
+
+    track_id: int
+    category_id: int
+    category_name: str
+    score: float
+
+
+@dataclass
+class MaskRows:
+    """Gathers the rows of the frames since it was last emptied; is the sink of a walk."""
+
+    _frames: "array[int]" = field(default_factory=lambda: array("q"))
+    _numbers: "array[int]" = field(default_factory=lambda: array("q"))
+    _times_ms: "array[float]" = field(default_factory=lambda: array("d"))
+    _serials: "array[int]" = field(default_factory=lambda: array("q"))
+    _scores: "array[float]" = field(default_factory=lambda: array("d"))
+    _counts: list[bytes | None] = field(default_factory=list)
+    _shown: dict[int, list[tuple[int, float, str]]] = field(default_factory=dict)
+
+    def show(self, frame_index: int, serial: int, score: float, counts: str) -> None:
+        """Takes the run lengths of a track in a frame, before or after ``frame`` tells of it."""
+        self._shown.setdefault(frame_index, []).append((serial, score, counts))
+
+    def drop(self, serial: int) -> None:
+        """Does nothing: rows of lives that are not in the result are left out at the end."""
+
+    def frame(self, frame_index: int, frame_number: int, time_s: float) -> None:
+        """Closes a frame: all that it shows has been told.
+
+        Args:
+            frame_index: Among the annotated frames.
+            frame_number: Among all frames of the file.
+            time_s: Presentation time.
+        """
+        rows: list[tuple[int, float, str | None]] = [(_NO_TRACK, 0.0, None)]
+        rows += self._shown.pop(frame_index, [])
+        for serial, score, counts in rows:
+            self._frames.append(frame_index)
+            self._numbers.append(frame_number)
+            self._times_ms.append(time_s * 1000)
+            self._serials.append(serial)
+            self._scores.append(score)
+            self._counts.append(None if counts is None else counts.encode("ascii"))
+
+    def take(self) -> pa.Table:
+        """Gives the rows of the closed frames and forgets them."""
+        assert not self._shown, "a frame is not closed"
+        columns = [self._frames, self._numbers, self._times_ms, self._serials, self._scores]
+        arrays = [pa.array(np.array(column)) for column in columns]
+        table = pa.Table.from_arrays([*arrays, pa.array(self._counts, pa.binary())], schema=PART)
+        self._counts.clear()
+        for column in columns:
+            del column[:]
+        return table
+
+
+@dataclass(frozen=True)
+class TableHeader:
+    """Is what all rows of a file say, and what is said of them.
+
+    Attributes:
+        video_uri: Where the video is.
+        video_sha256: Of its bytes.
+        size: Height and width of every frame.
+        model_name: Of the model.
+        model_version: Of the model; empty if it has none.
+        params_hash: Names the model and the settings.
+    """
+
+    video_uri: str
+    video_sha256: str
+    size: tuple[int, int]
+    model_name: str
+    model_version: str
+    params_hash: str
+
+
+def write_mask_table(
+    path: Path, parts: Iterable[pa.Table], owners: Mapping[int, RowOwner], header: TableHeader
+) -> int:
+    """Writes the file of a video from its parts; memory holds one part and one row group.
+
+    Args:
+        path: The file.
+        parts: In the order of their frames, each of whole frames.
+        owners: The tracks of the result by the serial of their life; other rows are left out.
+        header: What all rows say.
+
+    Returns:
+        The number of rows.
+    """
+    num_rows = 0
+    with pq.ParquetWriter(path, MASK_TABLE, compression="zstd") as writer:
+        for group in _groups(parts):
+            table = _finished(group, owners, header)
+            writer.write_table(table, row_group_size=max(1, len(table)))
+            num_rows += len(table)
+    return num_rows
+
+
+def read_mask_table(path: Path) -> Iterator[pa.RecordBatch]:
+    """Yields the rows of a file, some at a time."""
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            yield from file.read_row_group(group).to_batches()
+
+
+def _groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Cuts the rows of all parts anew, at multiples of the frames of a group."""
+    held: list[pa.Table] = []
+    group = 0
+    for part in parts:
+        groups = part["frame_index"].to_numpy() // GROUP_FRAMES
+        starts = np.flatnonzero(np.diff(groups, prepend=group))
+        for first, last in pairwise([0, *starts.tolist(), len(part)]):
+            if first == last:
+                continue
+            if held and groups[first] != group:
+                yield pa.concat_tables(held)
+                held = []
+            held.append(part.slice(first, last - first))
+            group = int(groups[first])
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _finished(part: pa.Table, owners: Mapping[int, RowOwner], header: TableHeader) -> pa.Table:
+    """Adds to the rows of a group what is known at the end; rows of no track of it leave."""
+    serials, frames = part["serial"].to_numpy(), part["frame_index"].to_numpy()
+    owned = np.isin(serials, np.fromiter(owners, np.int64, len(owners)))
+    bare = (serials == _NO_TRACK) & ~np.isin(frames, frames[owned])
+    part = part.filter(pa.array(owned | bare))
+    rows = [owners.get(serial) for serial in part["serial"].to_pylist()]
+    counts = part["rle_counts"].combine_chunks()
+    columns = {
+        "video_uri": header.video_uri,
+        "video_sha256": header.video_sha256,
+        "frame_index": part["frame_index"],
+        "frame_number": part["frame_number"],
+        "pts_ms": part["pts_ms"],
+        "track_id": pa.array([row and row.track_id for row in rows], pa.int64()),
+        "category_id": pa.array([row and row.category_id for row in rows], pa.int64()),
+        "category_name": pa.array([row and row.category_name for row in rows], pa.string()),
+        "score": pc.if_else(pc.is_valid(counts), part["score"], None),
+        "track_score": pa.array([row and row.score for row in rows], pa.float64()),
+        "bbox": _boxes(counts, header.size),
+        "rle_size": pa.array([list(header.size)] * len(rows), _SIZE),
+        "rle_counts": counts,
+        "model_name": header.model_name,
+        "model_version": header.model_version,
+        "params_hash": header.params_hash,
+    }
+    arrays = [
+        pa.array([column] * len(rows), pa.string()) if isinstance(column, str) else column
+        for column in columns.values()
+    ]
+    plain = pa.table(dict(zip(columns, arrays, strict=True)))
+    return plain.cast(MASK_TABLE)
+
+
+def _boxes(counts: pa.Array, size: tuple[int, int]) -> pa.Array:
+    """The box xywh of each mask, null where there is none."""
+    texts = counts.to_pylist()
+    rles: list[Rle] = [
+        {"size": list(size), "counts": text.decode("ascii")} for text in texts if text is not None
+    ]
+    boxes = iter(rle_boxes_xywh(rles).tolist())
+    return pa.array([None if text is None else next(boxes) for text in texts], _BOX)
