@@ -6,7 +6,6 @@ Neither holds more than some hundred frames. A frame without a track has one row
 that the times of all frames are there.
 """
 
-from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -23,8 +22,9 @@ from vis_core.formats.rle import Rle, rle_boxes_xywh
 # results are equal bytes however often the work was interrupted.
 GROUP_FRAMES = 256
 _NO_TRACK = -1
-_BOX = pa.list_(pa.float32(), 4)
-_SIZE = pa.list_(pa.int32(), 2)
+# lists of any length: Parquet reads none of a fixed length that may be null
+_BOX, _SIZE = pa.list_(pa.float32()), pa.list_(pa.int32())
+_PartRow = tuple[int, int, float, int, float, bytes | None]
 _NAME = pa.dictionary(pa.int32(), pa.string())
 
 PART = pa.schema(
@@ -80,17 +80,12 @@ class RowOwner:
 class MaskRows:
     """Gathers the rows of the frames since it was last emptied; is the sink of a walk."""
 
-    _frames: "array[int]" = field(default_factory=lambda: array("q"))
-    _numbers: "array[int]" = field(default_factory=lambda: array("q"))
-    _times_ms: "array[float]" = field(default_factory=lambda: array("d"))
-    _serials: "array[int]" = field(default_factory=lambda: array("q"))
-    _scores: "array[float]" = field(default_factory=lambda: array("d"))
-    _counts: list[bytes | None] = field(default_factory=list)
-    _shown: dict[int, list[tuple[int, float, str]]] = field(default_factory=dict)
+    _rows: list[_PartRow] = field(default_factory=list)
+    _shown: dict[int, list[tuple[int, float, bytes]]] = field(default_factory=dict)
 
     def show(self, frame_index: int, serial: int, score: float, counts: str) -> None:
         """Takes the run lengths of a track in a frame, before or after ``frame`` tells of it."""
-        self._shown.setdefault(frame_index, []).append((serial, score, counts))
+        self._shown.setdefault(frame_index, []).append((serial, score, counts.encode("ascii")))
 
     def drop(self, serial: int) -> None:
         """Does nothing: rows of lives that are not in the result are left out at the end."""
@@ -103,26 +98,17 @@ class MaskRows:
             frame_number: Among all frames of the file.
             time_s: Presentation time.
         """
-        rows: list[tuple[int, float, str | None]] = [(_NO_TRACK, 0.0, None)]
-        rows += self._shown.pop(frame_index, [])
-        for serial, score, counts in rows:
-            self._frames.append(frame_index)
-            self._numbers.append(frame_number)
-            self._times_ms.append(time_s * 1000)
-            self._serials.append(serial)
-            self._scores.append(score)
-            self._counts.append(None if counts is None else counts.encode("ascii"))
+        where = (frame_index, frame_number, time_s * 1000)
+        self._rows.append((*where, _NO_TRACK, 0.0, None))
+        self._rows += [(*where, *row) for row in self._shown.pop(frame_index, [])]
 
     def take(self) -> pa.Table:
         """Gives the rows of the closed frames and forgets them."""
         assert not self._shown, "a frame is not closed"
-        columns = [self._frames, self._numbers, self._times_ms, self._serials, self._scores]
-        arrays = [pa.array(np.array(column)) for column in columns]
-        table = pa.Table.from_arrays([*arrays, pa.array(self._counts, pa.binary())], schema=PART)
-        self._counts.clear()
-        for column in columns:
-            del column[:]
-        return table
+        columns = zip(*self._rows, strict=True) if self._rows else [()] * len(PART)
+        arrays = [pa.array(column, kind) for column, kind in zip(columns, PART.types, strict=True)]
+        self._rows.clear()
+        return pa.Table.from_arrays(arrays, schema=PART)
 
 
 @dataclass(frozen=True)
