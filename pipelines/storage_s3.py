@@ -99,7 +99,8 @@ class S3Storage:
             if etag and now != etag:
                 raise VideoDecodeError(
                     f"{shown_name(path)}: changed while it was read (ETag {etag} -> "
-                    f"{now or 'gone'}); run the same command again"
+                    f"{now or 'gone'}); run the same command again",
+                    "changed",
                 )
             yield path
 

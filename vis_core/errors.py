@@ -15,6 +15,23 @@ Every message says what, where, what was expected, what was found and how to men
 line alone turns a VisError into one line and an exit code (``jobs/cli.py``).
 """
 
+from typing import Literal
+
+# In words that fit a table: why a video could not be read.
+DecodeFailure = Literal[
+    "unreadable",  # the file, not what is in it: absent, no permission, a folder or a pipe
+    "not a video",
+    "not allowed",  # a container that opens other files
+    "no video stream",
+    "no decoder",
+    "no frames",
+    "too large",
+    "decode error",
+    "timed out",
+    "decoder died",
+    "changed",  # while it was read
+]
+
 
 class VisError(Exception):
     """Is the base of everything that a user can cause.
@@ -40,7 +57,15 @@ class ImageError(AnnotationError):
 
 
 class VideoDecodeError(VisError):
-    """A video file cannot be read. In batch work this is a row of the manifest, not an exit."""
+    """A video file cannot be read. In batch work this is a row of the manifest, not an exit.
+
+    Attributes:
+        kind: Why, in words that fit a table; the message says it in full.
+    """
+
+    def __init__(self, message: str, kind: DecodeFailure = "unreadable") -> None:
+        super().__init__(message)
+        self.kind: DecodeFailure = kind
 
 
 class CheckpointError(VisError):

@@ -58,11 +58,14 @@ class VideoReader(Iterator[Frame]):
         max_frames: int | None,
         limits: DecodeLimits,
         sample_fps: float | None = None,
+        skip: int = 0,
     ) -> None:
         assert max_frames is None or max_frames > 0, f"max_frames must be positive: {max_frames}"
         assert sample_fps is None or sample_fps > 0, f"sample_fps must be positive: {sample_fps}"
+        assert skip >= 0, f"skip must not be negative: {skip}"
         self._path = path
         self._max_frames = max_frames
+        self._skip = skip
         self._period_s = 0.0 if sample_fps is None else 1 / sample_fps
         self._handed_out = self.number = 0
         self._container = open_container(path)
@@ -88,21 +91,14 @@ class VideoReader(Iterator[Frame]):
         )
 
     def __next__(self) -> Frame:
+        while self._next_stored is not None and self._handed_out < self._skip:
+            self._advance(self._next_stored)
         stored = self._next_stored
         if stored is None:
             self.close()
             raise StopIteration
         frame = Frame(self._shown_image(stored), self._handed_out, self._time_s)
-        self.number = self.report.decoded_frames
-        self.report.decoded_frames += 1
-        self._handed_out += 1
-        # One ahead, so that the report is whole when the last frame is handed out.
-        self._next_stored = self._next_due()
-        if self._next_stored is None:
-            self.report.truncated = self._is_truncated()
-        elif self._handed_out == self._max_frames:
-            self.report.stopped_early = True
-            self._next_stored = None
+        self._advance(stored)
         return frame
 
     def __enter__(self) -> Self:
@@ -116,6 +112,22 @@ class VideoReader(Iterator[Frame]):
         self._next_stored = None
         self._stored.close()
         self._container.close()
+
+    def _advance(self, stored: VideoFrame) -> None:
+        """Counts a frame that was wanted and decodes on to the next one.
+
+        One ahead, so that the report is whole when the last frame is handed out.
+        """
+        self.number = self.report.decoded_frames
+        self.report.decoded_frames += 1
+        self.report.resized_frames += _shown_size(stored) != (self.info.height, self.info.width)
+        self._handed_out += 1
+        self._next_stored = self._next_due()
+        if self._next_stored is None:
+            self.report.truncated = self._is_truncated()
+        elif self._handed_out == self._max_frames:
+            self.report.stopped_early = True
+            self._next_stored = None
 
     def _next_due(self) -> VideoFrame | None:
         """Decodes on to the next frame that is wanted; the others are counted and no more."""
@@ -139,7 +151,8 @@ class VideoReader(Iterator[Frame]):
         if codec.width * codec.height > max_pixels:
             raise VideoDecodeError(
                 f"{shown_name(self._path)}: frames of {codec.width} x {codec.height} pixels exceed"
-                f" max_pixels {max_pixels}; raise inference.decoding.max_pixels to read it"
+                f" max_pixels {max_pixels}; raise inference.decoding.max_pixels to read it",
+                "too large",
             )
         codec.options = {"max_pixels": str(max_pixels)}  # for frames that grow later on
         # One thread: with several, libav ends a cut file silently and some frames early, and a
@@ -188,11 +201,13 @@ class VideoReader(Iterator[Frame]):
         """
         stored, stream = self._next_stored, self._stream
         if stored is None:
-            raise VideoDecodeError(f"{shown_name(self._path)}: {self._no_frame_reason()}")
-        sideways = _quarter_turns(stored.rotation) % 2 == 1
+            raise VideoDecodeError(
+                f"{shown_name(self._path)}: {self._no_frame_reason()}", "no frames"
+            )
+        height, width = _shown_size(stored)
         return VideoInfo(
-            height=stored.width if sideways else stored.height,
-            width=stored.height if sideways else stored.width,
+            height=height,
+            width=width,
             rotation=stored.rotation,
             rate=float(stream.average_rate or 0),
             duration_s=self._duration_s(),
@@ -217,12 +232,12 @@ class VideoReader(Iterator[Frame]):
         except FFmpegError as error:
             raise VideoDecodeError(
                 f"{shown_name(self._path)}: frame {self.report.decoded_frames} of format"
-                f" {stored.format.name} cannot be turned into RGB ({error.strerror})"
+                f" {stored.format.name} cannot be turned into RGB ({error.strerror})",
+                "decode error",
             ) from error
         # Counter-clockwise, like av's rotation: equal to what OpenCV shows, byte for byte.
         image = np.rot90(image, _quarter_turns(stored.rotation))
         if image.shape[:2] != (self.info.height, self.info.width):
-            self.report.resized_frames += 1
             image = cv2.resize(
                 np.ascontiguousarray(image),
                 (self.info.width, self.info.height),
@@ -277,15 +292,19 @@ def read_frames(
     max_frames: int | None = None,
     limits: DecodeLimits | None = None,
     sample_fps: float | None = None,
+    skip: int = 0,
 ) -> VideoReader:
     """Opens a video file and decodes its first frame.
 
     Args:
         path: A regular file, followed if it is a link.
-        max_frames: Frames after which the reader stops, at least 1; None reads all.
+        max_frames: Frames after which the reader stops, at least 1, skipped ones included; None
+            reads all.
         limits: What the video may ask of this machine.
         sample_fps: Frames a second that are handed out at most: the first one, then the first at or
             after each further multiple of the period. None hands out all.
+        skip: Frames that are decoded and counted, but not handed out; the index of the first one
+            that is handed out is ``skip``.
 
     Returns:
         An iterator of frames with ``info`` and, when exhausted, ``report``. Close it or exhaust it.
@@ -293,7 +312,14 @@ def read_frames(
     Raises:
         VideoDecodeError: If the file cannot be trusted, opened, or yields no frame.
     """
-    return VideoReader(path, max_frames, limits or DecodeLimits(), sample_fps)
+    return VideoReader(path, max_frames, limits or DecodeLimits(), sample_fps, skip)
+
+
+def _shown_size(stored: VideoFrame) -> tuple[int, int]:
+    """Height and width of a decoded frame after its rotation."""
+    if _quarter_turns(stored.rotation) % 2 == 1:
+        return stored.width, stored.height
+    return stored.height, stored.width
 
 
 def _quarter_turns(rotation: int) -> int:

@@ -16,7 +16,7 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from vis_core.errors import VideoDecodeError
+from vis_core.errors import DecodeFailure, VideoDecodeError
 from vis_core.formats.video_files import shown_name
 
 # Demuxers that read one file and nothing else. Without this list libav follows a playlist or a
@@ -45,8 +45,9 @@ def open_container(path: Path) -> InputContainer:
             )
             return container
     except FFmpegError as error:  # before MemoryError, EOFError, OSError, which it also may be
+        kind, why = _open_failure(error)
         raise VideoDecodeError(
-            f"{shown_name(path)}: {_open_failure(error)}; expected one whole video file"
+            f"{shown_name(path)}: {why}; expected one whole video file", kind
         ) from error
 
 
@@ -60,12 +61,14 @@ def choose_stream(container: InputContainer, path: Path) -> VideoStream:
     if not streams:
         kinds = ", ".join(sorted({str(stream.type) for stream in container.streams})) or "none"
         raise VideoDecodeError(
-            f"{shown_name(path)}: no video stream (streams: {kinds}); expected one"
+            f"{shown_name(path)}: no video stream (streams: {kinds}); expected one",
+            "no video stream",
         )
     readable = [stream for stream in streams if stream.codec_context is not None]
     if not readable:
         raise VideoDecodeError(
-            f"{shown_name(path)}: no decoder for its video stream; convert it to h264, VP9 or AV1"
+            f"{shown_name(path)}: no decoder for its video stream; convert it to h264, VP9 or AV1",
+            "no decoder",
         )
     default = [stream for stream in readable if stream.disposition & Disposition.default]
     return (default or readable)[0]
@@ -82,25 +85,30 @@ def _check_regular_file(path: Path) -> None:
         status = path.stat()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise VideoDecodeError(f"{shown_name(path)}: cannot be read ({reason})") from error
+        raise VideoDecodeError(
+            f"{shown_name(path)}: cannot be read ({reason})", "unreadable"
+        ) from error
     if not stat.S_ISREG(status.st_mode):
         raise VideoDecodeError(
-            f"{shown_name(path)}: not a regular file; a folder, pipe or device is no video"
+            f"{shown_name(path)}: not a regular file; a folder, pipe or device is no video",
+            "unreadable",
         )
     if status.st_size == 0:
-        raise VideoDecodeError(f"{shown_name(path)}: file is empty (0 bytes); copy it again")
+        raise VideoDecodeError(
+            f"{shown_name(path)}: file is empty (0 bytes); copy it again", "not a video"
+        )
     if not os.access(path, os.R_OK):
-        raise VideoDecodeError(f"{shown_name(path)}: no permission to read it")
+        raise VideoDecodeError(f"{shown_name(path)}: no permission to read it", "unreadable")
 
 
-def _open_failure(error: FFmpegError) -> str:
+def _open_failure(error: FFmpegError) -> tuple[DecodeFailure, str]:
     """Says in words why libav did not open a file."""
     log: Any = error.log  # av's annotation names another shape than (level, source, line)
     _, source, line = log or (0, "", "")
     if "whitelist" in line.lower():
-        return f'container "{source}" is not allowed, it may open other files'
+        return "not allowed", f'container "{source}" is not allowed, it may open other files'
     if isinstance(error, MemoryError):
-        return "damaged header, it claims more than any memory holds"
+        return "too large", "damaged header, it claims more than any memory holds"
     if isinstance(error, av.error.InvalidDataError):
-        return "not a video, or cut before its index"
-    return f"cannot be opened ({error.strerror})"
+        return "not a video", "not a video, or cut before its index"
+    return "unreadable", f"cannot be opened ({error.strerror})"

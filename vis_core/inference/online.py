@@ -128,7 +128,7 @@ class VideoWalk:
             VideoDecodeError: There was no frame.
         """
         if self._builder is None:
-            raise VideoDecodeError("the video has no frame; expected at least one")
+            raise VideoDecodeError("the video has no frame; expected at least one", "no frames")
         return self._builder
 
     def state(self) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """Video files that nobody vouches for: read whole, or refused with a reason."""
 
+import copy
 import gc
 import json
 import os
@@ -337,3 +338,64 @@ def test_every_raw_video_is_as_complete_when_it_is_sampled(data_dir):
         assert sampled.report.completeness == reader.report.completeness, entry["file"]
         assert sampled.report.decoded_frames == reader.report.decoded_frames == len(times)
         assert 1 <= count <= len(times)
+
+
+@pytest.mark.parametrize("sample_fps", [None, 4])
+@pytest.mark.parametrize("skip", [1, 5, 9, 22, 23, 40])
+@pytest.mark.parametrize("max_frames", [None, 7, 9])
+def test_after_a_skip_everything_is_as_in_a_full_read(tmp_path, sample_fps, skip, max_frames):
+    path = tmp_path / "a.mp4"
+    write_video(path, grey_frames(23))
+    with read_frames(path, sample_fps=sample_fps, max_frames=max_frames) as whole:
+        every = [(frame, whole.number) for frame in whole]
+    with read_frames(path, sample_fps=sample_fps, max_frames=max_frames, skip=skip) as reader:
+        seen = [(frame, reader.number) for frame in reader]
+    assert len(seen) == max(0, len(every) - skip)
+    for (frame, number), (expected, expected_number) in zip(seen, every[skip:], strict=True):
+        assert (frame.index, frame.time_s, number) == (
+            expected.index,
+            expected.time_s,
+            expected_number,
+        )
+        assert np.array_equal(frame.image, expected.image)
+    assert reader.report == whole.report
+    assert reader.info == whole.info
+
+
+@pytest.mark.data
+def test_the_report_of_a_raw_video_does_not_depend_on_a_skip(data_dir):
+    for name in ("awkward/truncated_tail.mp4", "real/decord_corrupted.mp4"):
+        path = data_dir / "videos_raw" / name
+        with read_frames(path) as whole:
+            num_frames = sum(1 for _ in whole)
+        with read_frames(path, skip=30) as reader:
+            assert sum(1 for _ in reader) == num_frames - 30
+        assert reader.report == whole.report
+
+
+def test_a_frame_of_another_size_is_counted_although_it_is_skipped(tmp_path):
+    parts = []
+    for size in [(48, 64), (96, 80)]:
+        write_video(tmp_path / "part.ts", grey_frames(5, *size))
+        parts.append((tmp_path / "part.ts").read_bytes())
+    (tmp_path / "joined.ts").write_bytes(b"".join(parts))
+    with read_frames(tmp_path / "joined.ts", skip=8) as reader:
+        assert sum(1 for _ in reader) == 2
+    assert reader.report.resized_frames == 5
+
+
+def test_a_refusal_says_its_kind_and_keeps_it_on_its_way_between_processes(tmp_path):
+    write_video(tmp_path / "clip.mp4", grey_frames(2))
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile 'clip.mp4'\n")
+    kinds = {}
+    for name in ("text.mp4", "list.mp4", "absent.mp4"):
+        with pytest.raises(VideoDecodeError) as refusal:
+            read_frames(tmp_path / name)
+        kinds[name] = copy.copy(refusal.value).kind
+    assert kinds == {"text.mp4": "not a video", "list.mp4": "not allowed",
+                     "absent.mp4": "unreadable"}  # fmt: skip
+    with pytest.raises(VideoDecodeError) as refusal:
+        read_frames(tmp_path / "clip.mp4", limits=DecodeLimits(max_pixels=16))
+    assert refusal.value.kind == "too large"
+    assert VideoDecodeError("in words").kind == "unreadable"
