@@ -4,12 +4,13 @@ What is written once appears whole or not at all, and the first writer wins: tha
 coordination between workers, jobs and reruns. S3 is in ``storage_s3.py``.
 """
 
+import filecmp
 import os
 import re
 import socket
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -63,6 +64,9 @@ class Storage(Protocol):
 
     def write_once(self, key: str, body: bytes) -> bool:
         """Writes an object, whole, unless there is one; says whether this content is now there."""
+
+    def write_once_file(self, key: str, path: Path) -> bool:
+        """Writes the content of a local file, as ``write_once`` does; memory holds little of it."""
 
     def replace(self, key: str, body: bytes) -> None:
         """Writes an object, whole, in place of one that may be there."""
@@ -164,29 +168,20 @@ class LocalStorage:
 
     def write_once(self, key: str, body: bytes) -> bool:
         """Writes beside, syncs, and links under the final name, which fails if it exists."""
-        final = self._path(key)
-        if self.exists(key):
-            return self.read(key) == body
-        try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            partial = self._write_partial(body)
-            try:
-                os.link(partial, final)
-            except FileExistsError:
-                return self.read(key) == body
-            finally:
-                partial.unlink()
-            _sync_folder(final.parent)
-        except OSError as error:
-            raise self._refused("write", key, error) from error
-        return True
+        return self._write_once(key, (body,), lambda final: final.read_bytes() == body)
+
+    def write_once_file(self, key: str, path: Path) -> bool:
+        """Copies beside, syncs, and links under the final name, which fails if it exists."""
+        return self._write_once(
+            key, _chunks(path), lambda final: filecmp.cmp(final, path, shallow=False)
+        )
 
     def replace(self, key: str, body: bytes) -> None:
         """Writes beside, syncs, and renames over the final name."""
         final = self._path(key)
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
-            self._write_partial(body).replace(final)
+            self._write_partial((body,)).replace(final)
             _sync_folder(final.parent)
         except OSError as error:
             raise self._refused("write", key, error) from error
@@ -196,8 +191,7 @@ class LocalStorage:
         final = self._path(key)
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("rb") as source:
-                self._write_partial(iter(lambda: source.read(_CHUNK), b"")).replace(final)
+            self._write_partial(_chunks(path)).replace(final)
             _sync_folder(final.parent)
         except OSError as error:
             raise self._refused("write", key, error) from error
@@ -227,14 +221,35 @@ class LocalStorage:
         assert ".." not in parts and not key.startswith("/"), f"key leaves the root: {key!r}"
         return self.root / key
 
-    def _write_partial(self, body: bytes | Iterator[bytes]) -> Path:
+    def _write_once(
+        self, key: str, chunks: Iterable[bytes], is_content: Callable[[Path], bool]
+    ) -> bool:
+        """Writes chunks under a name that is free, or looks whether they are there already."""
+        final = self._path(key)
+        try:
+            if final.is_file():
+                return is_content(final)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            partial = self._write_partial(chunks)
+            try:
+                os.link(partial, final)
+            except FileExistsError:
+                return is_content(final)
+            finally:
+                partial.unlink()
+            _sync_folder(final.parent)
+        except OSError as error:
+            raise self._refused("write", key, error) from error
+        return True
+
+    def _write_partial(self, chunks: Iterable[bytes]) -> Path:
         """Writes and syncs a file whose name says whose it is."""
         folder = self.root / PARTIAL_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f"{socket.gethostname()}@{os.getpid()}-{uuid.uuid4().hex}"
         try:
             with partial.open("xb") as file:
-                for chunk in (body,) if isinstance(body, bytes) else body:
+                for chunk in chunks:
                     file.write(chunk)
                 file.flush()
                 os.fsync(file.fileno())
@@ -249,6 +264,12 @@ class LocalStorage:
             f"cannot {what} {where} ({error.strerror or error}); make room or give access, then run"
             " the same command again"
         )
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
 
 
 def _sync_folder(folder: Path) -> None:

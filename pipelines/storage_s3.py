@@ -6,6 +6,7 @@ is recognised as our own, and no exception of boto3 gets out.
 """
 
 import hashlib
+import io
 import logging
 import tempfile
 import time
@@ -105,26 +106,13 @@ class S3Storage:
             yield path
 
     def write_once(self, key: str, body: bytes) -> bool:
-        """Puts an object on the condition that there is none.
+        """Puts an object on the condition that there is none."""
+        return self._put_once(key, io.BytesIO(body))
 
-        A refusal (412) may be about our own object, when the answer to an earlier attempt was
-        lost: the digest in its metadata tells.
-        """
-        digest = hashlib.sha256(body).hexdigest()
-
-        def put() -> bool:
-            from botocore.exceptions import ClientError
-
-            try:
-                self._put(key, body, digest, IfNoneMatch="*")
-            except ClientError as error:
-                if _status(error) != 412:
-                    raise
-                there = self._client.head_object(Bucket=self.bucket, Key=self._full(key))
-                return there["Metadata"].get(_DIGEST) == digest
-            return True
-
-        return self._patiently("write", key, put)
+    def write_once_file(self, key: str, path: Path) -> bool:
+        """Puts a file in one request on the condition that there is none, at most 5 GB."""
+        with path.open("rb") as file:
+            return self._put_once(key, file)
 
     def replace(self, key: str, body: bytes) -> None:
         """Puts an object."""
@@ -174,6 +162,29 @@ class S3Storage:
             Metadata={_DIGEST: digest},
             **condition,
         )
+
+    def _put_once(self, key: str, file: io.BytesIO | io.BufferedReader) -> bool:
+        """Puts an object, or says whether the one that is there is the same.
+
+        A refusal (412) may be about our own object, when the answer to an earlier attempt was
+        lost: the digest in its metadata tells.
+        """
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+
+        def put() -> bool:
+            from botocore.exceptions import ClientError
+
+            file.seek(0)
+            try:
+                self._put(key, file, digest, IfNoneMatch="*")
+            except ClientError as error:
+                if _status(error) != 412:
+                    raise
+                there = self._client.head_object(Bucket=self.bucket, Key=self._full(key))
+                return there["Metadata"].get(_DIGEST) == digest
+            return True
+
+        return self._patiently("write", key, put)
 
     def _head(self, key: str) -> dict[str, Any] | None:
         def head() -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,29 @@ def test_the_first_writer_wins(storage):
 def test_the_same_content_again_counts_as_written(storage):
     assert storage.write_once("a", b"content")
     assert storage.write_once("a", b"content")
+
+
+def test_a_file_is_written_once(storage, tmp_path):
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    ours.write_bytes(b"ours" * 3_000_000)  # more than is copied at once
+    theirs.write_bytes(b"rule" * 3_000_000)
+    assert storage.write_once_file("results/a", ours)
+    assert storage.write_once_file("results/a", ours)
+    assert not storage.write_once_file("results/a", theirs)
+    assert storage.write_once("results/a", ours.read_bytes())
+    assert storage.read("results/a") == ours.read_bytes()
+
+
+def test_a_large_file_is_written_in_little_memory(tmp_path):
+    large = tmp_path / "large"
+    large.write_bytes(bytes(60_000_000))
+    tracemalloc.start()
+    try:
+        assert LocalStorage(tmp_path / "out").write_once_file("a", large)
+        assert LocalStorage(tmp_path / "out").write_once_file("a", large)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_replace_replaces(storage):
@@ -197,7 +221,7 @@ def test_random_kills_tear_and_lose_nothing(tmp_path):
 
 def test_a_living_writer_keeps_its_partial_file(tmp_path):
     storage = LocalStorage(tmp_path)
-    partial = storage._write_partial(b"on its way")
+    partial = storage._write_partial([b"on its way"])
     storage.sweep()
     assert partial.exists()
 
