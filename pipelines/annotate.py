@@ -97,6 +97,7 @@ def annotate_archive(
     max_frames: int | None = None,
     redo: Redo | None = None,
     address: str | None = None,
+    save_every: int | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> AnnotateSummary:
     """Annotates every video that has no outcome yet.
@@ -113,6 +114,7 @@ def annotate_archive(
         redo: What is done again: the videos that have failed, or all; their outcomes are removed
             first. None leaves what is done.
         address: Of a running Ray cluster; None starts a local one.
+        save_every: Frames of a video after which its state is saved; None means ``SAVE_EVERY``.
         clock: Gives seconds from any start.
 
     Raises:
@@ -121,7 +123,7 @@ def annotate_archive(
         StorageError: If the archive or the results cannot be reached.
     """
     config = config or InferenceConfig()
-    _refuse_less_than_one(max_frames=max_frames, workers=num_workers)
+    _refuse_less_than_one(max_frames=max_frames, workers=num_workers, save_every=save_every)
     archive = videos if isinstance(videos, Archive) else list_archive(videos)
     _refuse_inside(archive, out)
     settings = {"inference": config.model_dump(mode="json"), "max_frames": max_frames}
@@ -131,13 +133,16 @@ def annotate_archive(
     for video in _again(survey, redo):
         ledger.forget(video)
     survey = ledger.survey(archive.videos) if redo else survey
+    ledger.clear_finished(survey)
     summary = _summary_of(survey, ledger, archive)
     pending = survey.pending
     if pending:
-        from pipelines.annotate_worker import AnnotateJob
+        from pipelines.annotate_worker import SAVE_EVERY, AnnotateJob
 
         start_s = clock()
-        job = AnnotateJob(archive.storage, ledger, model, config, max_frames, load)
+        job = AnnotateJob(
+            archive.storage, ledger, model, config, max_frames, load, save_every or SAVE_EVERY
+        )
         workers = min(num_workers or os.cpu_count() or 1, len(pending))
         try:
             _annotate_pending(job, pending, summary, workers, gpus_per_worker, address)

@@ -140,7 +140,7 @@ class AnnotatorPool:
                 f" ({reason}); is there memory for {self.num_workers} of them?"
             )
         reason = f"lost its worker {MAX_DEATHS} times ({reason}); out of memory?"
-        return self.job.ledger.fail(video, "quarantined", reason)
+        return self.job.ledger.fail(video, "quarantined", reason, "killed its worker")
 
     def _count_frames(self) -> int:
         """Asks every actor how far it is, without waiting for the answer."""

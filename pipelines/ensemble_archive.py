@@ -127,7 +127,11 @@ def _fuse_video(
         with ExitStack() as lent:
             pairs = zip(inputs, keys, strict=True)
             paths = [lent.enter_context(storage.as_file(key)) for storage, key in pairs]
-            document = _fused([read_result_document(path) for path in paths], paths, config)
+            documents = [
+                read_result_document(path, storage.as_file)
+                for path, storage in zip(paths, inputs, strict=True)
+            ]
+            document = _fused(documents, paths, config)
     except AnnotationError as error:
         return VideoRow(name, "failed", str(error))
     ledger.storage.write_once(result_key, json_bytes(document))

@@ -1,7 +1,8 @@
 """What is done, failed and pending: read from a listing of the results, kept nowhere else.
 
-    results/<sha256>.json   a finished video
+    results/<sha256>.json   a finished video; its masks are beside it (``video_result.py``)
     failed/<sha256>.json    a video that cannot be annotated, with its reason
+    unfinished/<sha256>/    what is done of a video that is not finished (``unfinished.py``)
 
 The name of a result is a digest of the video (name and content), the model and the settings: two
 videos never share a result, no name of a video leads out of the folder, a new model writes beside
@@ -17,7 +18,8 @@ from typing import Any, Literal
 from pipelines.archive import ArchivedVideo
 from pipelines.storage import Storage
 
-RESULTS, FAILED = "results/", "failed/"
+RESULTS, FAILED, UNFINISHED = "results/", "failed/", "unfinished/"
+STATE = "state-"  # how the newest file of an unfinished video begins
 MANIFEST = "manifest.json"
 Status = Literal["done", "failed", "quarantined"]
 
@@ -33,6 +35,7 @@ class VideoRow:
         result: Key of its result or failure.
         num_frames: Frames that were annotated by this run.
         completeness: "complete", or what is missing (see ``DecodeReport``); empty if not known.
+        kind: Of the reason, in words that fit a table; empty if it is done.
     """
 
     video: str
@@ -41,6 +44,7 @@ class VideoRow:
     result: str = ""
     num_frames: int = 0
     completeness: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,25 +108,46 @@ class Ledger:
         """Writes the result of a video; says whether this very content is there."""
         return self.storage.write_once(self.result_key(video), json_bytes(result))
 
-    def fail(self, video: ArchivedVideo, status: Status, reason: str) -> VideoRow:
-        """Writes that a video cannot be annotated, and why."""
-        row = VideoRow(video.key, status, reason, self.failed_key(video))
-        self.storage.write_once(
-            row.result,
-            json_bytes({"video": video.key, "status": status, "reason": reason}),
-        )
+    def fail(self, video: ArchivedVideo, status: Status, reason: str, kind: str) -> VideoRow:
+        """Writes that a video cannot be annotated, and why: in words, and of which kind it is."""
+        row = VideoRow(video.key, status, reason, self.failed_key(video), kind=kind)
+        body = {"video": video.key, "status": status, "kind": kind, "reason": reason}
+        self.storage.write_once(row.result, json_bytes(body))
         return row
 
     def forget(self, video: ArchivedVideo) -> None:
-        """Removes what became of a video, so that it is to do; its failure first."""
+        """Removes what became of a video, so that it is to do; its masks last."""
         self.storage.delete(self.failed_key(video))
+        masks = self.masks_of(video)
+        clear_unfinished(self.storage, self.name(video))
         self.storage.delete(self.result_key(video))
+        if masks is not None:
+            self.storage.delete(str(masks["file"]))
+
+    def clear_finished(self, survey: Survey) -> None:
+        """Removes what workers that were killed have left of videos that have an outcome."""
+        names = {self.name(video) for video in survey.done + survey.failed}
+        begun = {entry.key.split("/")[1] for entry in self.storage.list(UNFINISHED)}
+        for name in sorted(names & begun):
+            clear_unfinished(self.storage, name)
+
+    def masks_of(self, video: ArchivedVideo) -> dict[str, Any] | None:
+        """Reads where the masks of a result are; None if there is none or it holds them itself."""
+        key = self.result_key(video)
+        if not self.storage.exists(key):
+            return None
+        try:
+            masks = json.loads(self.storage.read(key)).get("masks")
+        except (ValueError, AttributeError):
+            return None
+        return masks if isinstance(masks, dict) else None
 
     def failure(self, video: ArchivedVideo) -> VideoRow:
         """Reads why a video has failed."""
         key = self.failed_key(video)
         stored = json.loads(self.storage.read(key))
-        return VideoRow(video.key, stored["status"], stored["reason"], key)
+        kind = stored.get("kind", "unreadable")
+        return VideoRow(video.key, stored["status"], stored["reason"], key, kind=kind)
 
     def write_manifest(self, about: dict[str, Any], rows: Iterable[VideoRow]) -> None:
         """Writes the list of all outcomes for people, if it differs; no run depends on it."""
@@ -130,7 +155,7 @@ class Ledger:
             {
                 "video": row.video,
                 "status": row.status,
-                **({"reason": row.reason} if row.reason else {}),
+                **({"kind": row.kind, "reason": row.reason} if row.reason else {}),
                 "result": row.result,
             }
             for row in sorted(rows, key=lambda row: row.video)
@@ -138,6 +163,13 @@ class Ledger:
         body = json_bytes({**about, "videos": videos})
         if not (self.storage.exists(MANIFEST) and self.storage.read(MANIFEST) == body):
             self.storage.replace(MANIFEST, body)
+
+
+def clear_unfinished(storage: Storage, name: str) -> None:
+    """Removes what is kept of a video; the states first: parts without one mean nothing."""
+    keys = [entry.key for entry in storage.list(f"{UNFINISHED}{name}/")]
+    for key in sorted(keys, key=lambda key: (f"/{STATE}" not in key, key)):
+        storage.delete(key)
 
 
 def json_digest(value: Any) -> str:

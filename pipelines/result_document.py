@@ -1,4 +1,4 @@
-"""The result of one annotated video: a YouTube-VIS file with what made it, written and read.
+"""The result of one video in YouTube-VIS form: written by ``ensemble``, read from either form.
 
 Its ``info`` names the video, its content and the model; ``videos`` and ``categories`` are those of
 YouTube-VIS, each entry of ``annotations`` one track with a score.
@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.result_export import read_result_json
+from pipelines.video_result import Lend
 from vis_core.formats.categories import Categories
 from vis_core.formats.defects import Defects, Found
 from vis_core.formats.fields import entries_of, is_id, is_number, table_of
 from vis_core.formats.packed_masks import PackedMasks
 from vis_core.formats.result_checks import check_result
 from vis_core.formats.rle import rle_area, rle_box_xywh
-from vis_core.formats.strict_json import parse_json
 from vis_core.formats.tracks import VideoEntry, check_video, frame_segmentations
 from vis_core.formats.youtube_vis import quality_field
 from vis_core.inference.packed_tracks import PackedTrack, unpack_track
@@ -79,14 +80,18 @@ def result_document(
     }
 
 
-def read_result_document(path: Path) -> ResultDocument:
+def read_result_document(path: Path, lend: Lend | None = None) -> ResultDocument:
     """Reads a result and checks it whole.
+
+    Args:
+        path: Its JSON.
+        lend: Lends its masks by their name; None looks beside the folder of ``path``.
 
     Raises:
         AnnotationError: Anything in it is wrong; the message lists what.
     """
     defects = Defects(path)
-    root = parse_json(path).root
+    root = read_result_json(path, lend)
     if not isinstance(root, dict) or not isinstance(root.get("info"), dict):
         defects.error('"info"', expected="what made the result", found=Found("none"), mend=_MEND)
         defects.finish()

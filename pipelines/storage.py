@@ -130,7 +130,10 @@ class LocalStorage:
                 folders[:] = sorted(name for name in folders if name != PARTIAL_FOLDER)
                 for name in sorted(files):
                     path = Path(parent, name)
-                    found = path.lstat()
+                    try:
+                        found = path.lstat()
+                    except FileNotFoundError:  # another process removed it meanwhile
+                        continue
                     key = path.relative_to(self.root).as_posix()
                     yield StoredObject(key, found.st_size, modified_s=found.st_mtime)
         except OSError as error:

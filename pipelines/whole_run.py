@@ -247,7 +247,7 @@ def annotate(run: Run, data: RunData, model_uri: str) -> AnnotateSummary:
                 "status": row.status,
                 "reason": row.reason,
                 "frames": found["videos"][0]["length"] if found else 0,
-                "tracks": len(found["annotations"]) if found else 0,
+                "tracks": len(found["tracks"]) if found else 0,
                 "overlay": f"overlays/{_overlay_name(row.video)}" if found else None,
             }
         )

@@ -22,9 +22,12 @@ _EVENTS = (
     (VideoAnnotator, "annotate"),
     (LocalStorage, "_write_partial"),
     (LocalStorage, "write_once"),
+    (LocalStorage, "write_once_file"),
     (LocalStorage, "replace"),
+    (LocalStorage, "delete"),
     (S3Storage, "_put"),
     (S3Storage, "as_file"),
+    (S3Storage, "delete"),
     (os, "link"),
 )
 
@@ -85,8 +88,10 @@ def _annotate(job: Job, kill_at: int | None) -> None:
     events = Events(kill_at, _EVENTS)
     ledger.storage.sweep()
     survey = ledger.survey(archive.videos)
+    ledger.clear_finished(survey)
+    config = InferenceConfig(chunk_frames=2)
     annotator = VideoAnnotator(
-        AnnotateJob(archive.storage, ledger, model, InferenceConfig(), load=load_toy)
+        AnnotateJob(archive.storage, ledger, model, config, load=load_toy, save_every=4)
     )
     annotator.load()
     rows = [ledger.failure(video) for video in survey.failed]

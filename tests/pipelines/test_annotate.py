@@ -15,6 +15,7 @@ import pytest
 from jobs.cli import main
 from pipelines.annotate import annotate_archive
 from pipelines.result_document import read_result_document
+from pipelines.result_export import read_result_json
 from pipelines.start_weights import TINY_WEIGHTS
 from tests.pipelines import toy_loaders
 from tests.pipelines.toy_archive import add_poison, toy_archive, toy_model, tree, write_clip
@@ -22,6 +23,7 @@ from vis_core.clips.scenes import render_scene
 from vis_core.clips.settings import SceneSettings
 from vis_core.errors import CheckpointError, ConfigError
 from vis_core.formats.rle import decode_rle
+from vis_core.formats.strict_json import write_json
 from vis_core.formats.video import read_frames
 from vis_core.formats.youtube_vis import read_youtube_vis
 from vis_core.inference.fusion_settings import FusionConfig
@@ -57,7 +59,7 @@ class Finished:
         self.summary = annotate(self.videos, self.out, self.model)
 
     def document(self, row):
-        return json.loads((self.out / row.result).read_text())
+        return read_result_json(self.out / row.result)
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +85,10 @@ def test_every_video_has_a_result_of_youtube_vis_form(finished):
             assert entry["areas"][0] > 20
 
 
-def test_a_result_is_read_as_a_youtube_vis_file(finished):
+def test_a_result_becomes_a_youtube_vis_file(finished, tmp_path):
     row = finished.summary.having("done")[0]
-    records, categories = read_youtube_vis(finished.out / row.result)
+    write_json(tmp_path / "one.json", finished.document(row))
+    records, categories = read_youtube_vis(tmp_path / "one.json")
     assert categories.names == ("r", "g", "b")
     assert [track.label for track in records[0].tracks] == [0, 1]
 
@@ -141,7 +144,7 @@ def test_settings_shape_the_result_and_other_settings_write_beside_it(tmp_path, 
     videos = toy_archive(tmp_path / "videos", 1)
     config = InferenceConfig.model_validate({"tracks": {"max_tracks": 1}})
     summary = annotate(videos, tmp_path / "out", model, config=config, max_frames=2)
-    document = json.loads((tmp_path / "out" / summary.rows[0].result).read_text())
+    document = read_result_json(tmp_path / "out" / summary.rows[0].result)
     assert document["videos"][0]["length"] == 2
     assert document["videos"][0]["decoding"]["completeness"] == "partial"
     assert len(document["annotations"]) == 1
@@ -332,7 +335,7 @@ def test_a_sampled_video_keeps_its_times_and_the_numbers_of_its_frames(tmp_path,
     config = InferenceConfig(sample_fps=4.0)
     summary = annotate(videos, tmp_path / "out", model, config=config)
     (row,) = summary.having("done")
-    document = json.loads((tmp_path / "out" / row.result).read_text())
+    document = read_result_json(tmp_path / "out" / row.result)
     (video,) = document["videos"]
     assert [int(Path(name).stem) for name in video["file_names"]] == [0, 3, 5, 8]
     assert [round(time_s, 3) for time_s in video["times_s"]] == [0.0, 0.3, 0.5, 0.8]
