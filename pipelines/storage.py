@@ -80,6 +80,9 @@ class Storage(Protocol):
     def sweep(self) -> None:
         """Removes what writers of this machine that are dead have left half-written."""
 
+    def check_conditional_writes(self) -> None:
+        """Makes sure that what is written once is; cheap, to be called before much work."""
+
 
 def open_storage(uri: Path | str) -> Storage:
     """Opens a folder or an s3:// prefix; nothing is read, written or made yet.
@@ -95,10 +98,20 @@ def open_storage(uri: Path | str) -> Storage:
     bucket, _, prefix = rest.partition("/")
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
         raise ConfigError(f"s3://{shown_name(bucket)}: no bucket has this name; correct the uri")
+    from pipelines.s3_client import Patience
     from pipelines.storage_s3 import S3Storage
 
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return S3Storage(bucket, prefix.strip("/"), endpoint)
+    return S3Storage(bucket, prefix.strip("/"), _s3_endpoint(), Patience.of_environment())
+
+
+def _s3_endpoint() -> str | None:
+    """The server that the environment names, as every tool of AWS reads it; None means AWS."""
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if endpoint := os.environ.get(name):
+            if not re.match("https?://[^/]", endpoint):
+                raise ConfigError(f"{name}: expected https://host or http://host:port")
+            return endpoint
+    return None
 
 
 def absolute_uri(uri: str | None) -> str | None:
@@ -218,6 +231,9 @@ class LocalStorage:
             process_id = rest.partition("-")[0]
             if host == socket.gethostname() and process_id.isdigit() and is_gone(int(process_id)):
                 path.unlink(missing_ok=True)
+
+    def check_conditional_writes(self) -> None:
+        """Does nothing: no file system links over a name that exists."""
 
     def _path(self, key: str) -> Path:
         parts = PurePosixPath(key).parts

@@ -1,32 +1,31 @@
-"""An s3:// prefix on any server that knows conditional writes; the only place that uses boto3.
+"""An s3:// prefix on any server that knows conditional writes.
 
-Credentials come from boto3's default chain alone and never leave it. What boto3 does not do by
-itself is done here: bodies that are cut are read again, a conditional write whose answer was lost
-is recognised as our own, and no exception of boto3 gets out.
+Here and in ``s3_client.py`` and ``s3_download.py`` is all that uses boto3. Credentials come from
+its default chain alone and never leave it, and no exception of it gets out.
 """
 
+import base64
 import hashlib
 import io
-import logging
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
-from pipelines.masking import mask_secrets
+from pipelines.s3_client import Passing, Patience, Refusal, connect, patiently, status
+from pipelines.s3_download import DIGEST, Download, ObjectChangedError
 from pipelines.storage import StoredObject
 from vis_core.errors import StorageError, VideoDecodeError
 from vis_core.formats.video_files import shown_name
 
 Answer = TypeVar("Answer")
-ROUNDS = 5  # outer retries, each with the 8 attempts of boto3's standard mode inside
-FIRST_PAUSE_S = 0.2  # doubles each round
-_DIGEST = "sha256"  # metadata of what we write
-_log = logging.getLogger(__name__)
+PAGE = 1000  # entries of one answer to a listing, the most that S3 gives
+PROBE_FOLDER = ".probe/"
+_CHUNK = 1 << 20  # bytes that are read at once
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,13 @@ class S3Storage:
         bucket: Name.
         prefix: Without slashes at its ends; may be empty.
         endpoint: Server other than AWS, or None.
+        patience: How long the server is waited for.
     """
 
     bucket: str
     prefix: str
     endpoint: str | None
+    patience: Patience = field(default_factory=Patience)
 
     @property
     def uri(self) -> str:
@@ -50,18 +51,12 @@ class S3Storage:
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yields the objects below the prefix in the order of S3, page by page."""
-        start = self._full(prefix)
-        skip = len(self._full(""))
-        token: dict[str, str] = {}
+        token = ""
         while True:
-            page = self._patiently("list", prefix, partial(self._page, start, token))
-            for entry in page.get("Contents", []):
-                key = entry["Key"][skip:]
-                if key and not key.endswith("/"):
-                    yield _object(key, entry["Size"], entry)
-            if not page.get("IsTruncated"):
+            entries, token = self._patiently("list", prefix, partial(self._page, prefix, token))
+            yield from entries
+            if not token:
                 return
-            token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def exists(self, key: str) -> bool:
         """Whether there is an object."""
@@ -73,36 +68,30 @@ class S3Storage:
         return None if found is None else _object(key, found["ContentLength"], found)
 
     def read(self, key: str) -> bytes:
-        """The content of an object; a cut body is read again."""
-
-        def get() -> bytes:
-            answer = self._client.get_object(Bucket=self.bucket, Key=self._full(key))
-            body: bytes = answer["Body"].read()
-            return body
-
-        return self._patiently("read", key, get)
+        """The content of an object, compared with its digest."""
+        body = io.BytesIO()
+        self._patiently("read", key, Download(self._client, self._place(key), body).attempt)
+        return body.getvalue()
 
     @contextmanager
     def as_file(self, key: str, etag: str = "") -> Iterator[Path]:
-        """Lends a downloaded copy.
+        """Lends a copy, streamed to the disk and compared with its digest.
 
         Raises:
             VideoDecodeError: If the object is no longer the one with ``etag``.
         """
         with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
             path = Path(folder) / f"video{PurePosixPath(key).suffix}"
-
-            def download() -> None:
-                self._client.download_file(self.bucket, self._full(key), str(path))
-
-            self._patiently("read", key, download)
-            now = (self._head(key) or {}).get("ETag", "").strip('"')
-            if etag and now != etag:
-                raise VideoDecodeError(
-                    f"{shown_name(path)}: changed while it was read (ETag {etag} -> "
-                    f"{now or 'gone'}); run the same command again",
-                    "changed",
-                )
+            with path.open("w+b") as file:
+                download = Download(self._client, self._place(key), file, etag)
+                try:
+                    self._patiently("read", key, download.attempt)
+                except ObjectChangedError as error:
+                    raise VideoDecodeError(
+                        f"{shown_name(path)}: changed while it was read (ETag {etag} ->"
+                        f" {error.now}); run the same command again",
+                        "changed",
+                    ) from error
             yield path
 
     def write_once(self, key: str, body: bytes) -> bool:
@@ -116,52 +105,68 @@ class S3Storage:
 
     def replace(self, key: str, body: bytes) -> None:
         """Puts an object."""
-        digest = hashlib.sha256(body).hexdigest()
-        self._patiently("write", key, lambda: self._put(key, body, digest))
+        self._put(key, io.BytesIO(body))
 
     def replace_file(self, key: str, path: Path) -> None:
         """Puts a file in one request, at most 5 GB (the limit of S3 for one)."""
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-
-            def put() -> None:
-                file.seek(0)
-                self._put(key, file, digest)
-
-            self._patiently("write", key, put)
+            self._put(key, file)
 
     def delete(self, key: str) -> None:
         """Deletes an object; S3 does not mind if there is none."""
-        self._patiently(
-            "delete",
-            key,
-            lambda: self._client.delete_object(Bucket=self.bucket, Key=self._full(key)),
-        )
+        self._patiently("delete", key, lambda: self._client.delete_object(**self._place(key)))
 
     def sweep(self) -> None:
         """Does nothing: S3 shows no half-written object."""
 
+    def check_conditional_writes(self) -> None:
+        """Writes a probe twice and removes it: four requests.
+
+        Raises:
+            StorageError: The server takes the second one, as old ones do: there "written once"
+                would silently be "the last one wins".
+        """
+        probe = f"{PROBE_FOLDER}{uuid.uuid4().hex}"
+        self.write_once(probe, b"first")
+        try:
+            is_ignored = self.write_once(probe, b"second")
+        finally:
+            self.delete(probe)
+        if is_ignored:
+            raise StorageError(
+                f"{self.uri}: the server ignores If-None-Match, so two writers could overwrite each"
+                " other; update it, or write to a folder or to another server"
+            )
+
     @property
     def _client(self) -> Any:
-        return _client(self.endpoint)
+        return connect(self.endpoint, self.patience.read_timeout_s)
 
     def _full(self, key: str) -> str:
         return f"{self.prefix}/{key}" if self.prefix else key
 
-    def _page(self, start: str, token: dict[str, str]) -> dict[str, Any]:
-        page: dict[str, Any] = self._client.list_objects_v2(
-            Bucket=self.bucket, Prefix=start, **token
-        )
-        return page
+    def _place(self, key: str) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": self._full(key)}
 
-    def _put(self, key: str, body: bytes | BinaryIO, digest: str, **condition: str) -> None:
-        self._client.put_object(
-            Bucket=self.bucket,
-            Key=self._full(key),
-            Body=body,
-            Metadata={_DIGEST: digest},
-            **condition,
-        )
+    def _page(self, prefix: str, token: str) -> tuple[Sequence[StoredObject], str]:
+        """One page of a listing, and the token of the next one; empty after the last."""
+        options = {"ContinuationToken": token} if token else {}
+        skip = len(self._full(""))
+        try:
+            page = self._client.list_objects_v2(
+                Bucket=self.bucket, Prefix=self._full(prefix), MaxKeys=PAGE, **options
+            )
+            entries = [
+                _object(entry["Key"][skip:], entry["Size"], entry)
+                for entry in page.get("Contents", [])
+                if len(entry["Key"]) > skip and not entry["Key"].endswith("/")
+            ]
+            return entries, page["NextContinuationToken"] if page["IsTruncated"] else ""
+        except (KeyError, ValueError) as error:
+            raise Passing("the listing cannot be read") from error
+
+    def _put(self, key: str, file: io.BytesIO | io.BufferedReader) -> None:
+        self._patiently("write", key, partial(self._send, key, file, _digests(file)))
 
     def _put_once(self, key: str, file: io.BytesIO | io.BufferedReader) -> bool:
         """Puts an object, or says whether the one that is there is the same.
@@ -169,38 +174,53 @@ class S3Storage:
         A refusal (412) may be about our own object, when the answer to an earlier attempt was
         lost: the digest in its metadata tells.
         """
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digests = _digests(file)
 
         def put() -> bool:
             from botocore.exceptions import ClientError
 
-            file.seek(0)
             try:
-                self._put(key, file, digest, IfNoneMatch="*")
+                self._send(key, file, digests, IfNoneMatch="*")
             except ClientError as error:
-                if _status(error) != 412:
+                if status(error) != 412:
                     raise
-                there = self._client.head_object(Bucket=self.bucket, Key=self._full(key))
-                return there["Metadata"].get(_DIGEST) == digest
+                return self._is_there(key, digests)
             return True
 
         return self._patiently("write", key, put)
 
+    def _send(
+        self, key: str, file: io.BytesIO | io.BufferedReader, digests: "_Digests", **condition: str
+    ) -> None:
+        """Puts a file from its start; the server refuses what does not arrive as it left."""
+        file.seek(0)
+        self._client.put_object(
+            **self._place(key),
+            Body=file,
+            ContentMD5=digests.md5,
+            Metadata={DIGEST: digests.sha256},
+            **condition,
+        )
+
+    def _is_there(self, key: str, digests: "_Digests") -> bool:
+        there = self._ask_head(key)
+        if there is None:
+            raise Passing("it was removed while it was written")
+        return there["Metadata"].get(DIGEST) == digests.sha256
+
     def _head(self, key: str) -> dict[str, Any] | None:
-        def head() -> dict[str, Any] | None:
-            from botocore.exceptions import ClientError
+        return self._patiently("look up", key, partial(self._ask_head, key))
 
-            try:
-                found: dict[str, Any] = self._client.head_object(
-                    Bucket=self.bucket, Key=self._full(key)
-                )
-            except ClientError as error:
-                if _status(error) == 404:
-                    return None
-                raise
-            return found
+    def _ask_head(self, key: str) -> dict[str, Any] | None:
+        from botocore.exceptions import ClientError
 
-        return self._patiently("look up", key, head)
+        try:
+            found: dict[str, Any] = self._client.head_object(**self._place(key))
+        except ClientError as error:
+            if status(error) == 404:
+                return None
+            raise
+        return found
 
     def _patiently(self, what: str, key: str, action: Callable[[], Answer]) -> Answer:
         """Repeats an action that failed for a reason that may pass.
@@ -208,67 +228,37 @@ class S3Storage:
         Raises:
             StorageError: If the reason does not pass.
         """
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-
-        pause_s = FIRST_PAUSE_S
-        for attempt in range(1, ROUNDS + 1):
-            try:
-                return action()
-            except NoCredentialsError as error:
-                raise self._refused(
-                    what, key, "no credentials; set a profile or AWS_ACCESS_KEY_ID"
-                ) from error
-            except ClientError as error:
-                reason = _reason(error)
-                if not _may_pass(error) or attempt == ROUNDS:
-                    raise self._refused(what, key, reason) from error
-            except BotoCoreError as error:
-                reason = str(error)
-                if attempt == ROUNDS:
-                    raise self._refused(what, key, reason) from error
-            _log.warning("%s of %s failed (%s), again", what, shown_name(key), mask_secrets(reason))
-            time.sleep(pause_s)
-            pause_s *= 2
-        raise AssertionError("the last round returns or raises")
-
-    def _refused(self, what: str, key: str, reason: str) -> StorageError:
         where = shown_name(f"s3://{self.bucket}/{self._full(key)}")
-        why = mask_secrets(" ".join(reason.split()))
-        return StorageError(
-            f"cannot {what} {where}: {why}; mend it, then run the same command again"
-        )
+        try:
+            return patiently(action, f"{what} {where}", self.patience)
+        except Refusal as error:
+            raise StorageError(
+                f"cannot {what} {where}: {error.reason}; {error.mend}, then run the same command"
+                " again"
+            ) from error
 
 
-@lru_cache(maxsize=4)
-def _client(endpoint: str | None) -> Any:
-    """One client for each process and server; it is safe to share among threads."""
-    import boto3
-    from botocore.config import Config
+@dataclass(frozen=True)
+class _Digests:
+    """Is what a content is known by.
 
-    # boto3 picks bucket.host names for servers other than AWS too, which few of them know.
-    style = {"addressing_style": "path" if endpoint else "auto"}
-    config = Config(
-        retries={"mode": "standard", "total_max_attempts": 8},
-        connect_timeout=5,
-        read_timeout=60,
-        s3=style,
-    )
-    return boto3.client("s3", endpoint_url=endpoint, config=config)
+    Attributes:
+        md5: In base64, as servers of every age check it.
+        sha256: In hexadecimal.
+    """
+
+    md5: str
+    sha256: str
+
+
+def _digests(file: io.BytesIO | io.BufferedReader) -> _Digests:
+    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    file.seek(0)
+    while chunk := file.read(_CHUNK):
+        md5.update(chunk)
+        sha256.update(chunk)
+    return _Digests(base64.b64encode(md5.digest()).decode(), sha256.hexdigest())
 
 
 def _object(key: str, size: int, answer: dict[str, Any]) -> StoredObject:
     return StoredObject(key, size, answer["ETag"].strip('"'), answer["LastModified"].timestamp())
-
-
-def _status(error: Any) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _may_pass(error: Any) -> bool:
-    """Server errors, throttling and a concurrent conditional write (409) may; refusals do not."""
-    return _status(error) >= 500 or _status(error) in (409, 429)
-
-
-def _reason(error: Any) -> str:
-    detail = error.response.get("Error", {})
-    return f"{detail.get('Code', 'error')} {detail.get('Message', '')} (HTTP {_status(error)})"

@@ -234,8 +234,6 @@ class Faults:
 
         self.plan = []
         original = URLLib3Session.send
-        monkeypatch.setattr("pipelines.storage_s3.FIRST_PAUSE_S", 0.0)
-        monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
         faults = self
 
         def send(session, request):
@@ -277,7 +275,8 @@ def lose_answer(act):
 
 
 @pytest.fixture
-def s3_storage(s3_bucket):
+def s3_storage(s3_bucket, monkeypatch):
+    monkeypatch.setenv("LONGTAKE_S3_FIRST_PAUSE_S", "0")
     return open_storage(s3_bucket + "/out")
 
 
@@ -341,18 +340,62 @@ def test_an_object_that_changed_is_not_read_as_the_listed_one(s3_storage):
         pass
 
 
+def test_an_object_that_is_gone_is_no_broken_service(s3_storage):
+    with (
+        pytest.raises(VideoDecodeError, match="changed while it was read .*-> gone"),
+        s3_storage.as_file("a.mp4", "0" * 32),
+    ):
+        pass
+
+
 def test_a_listing_is_read_page_by_page(s3_storage, monkeypatch):
     for number in range(5):
         s3_storage.write_once(f"k{number}", b"x")
-    pages = []
-
-    def small_page(self, start, token):  # noqa: ARG001
-        page = s3_storage._client.list_objects_v2(
-            Bucket=s3_storage.bucket, Prefix=start, MaxKeys=2, **token
-        )
-        pages.append(page)
-        return page
-
-    monkeypatch.setattr(type(s3_storage), "_page", small_page)
+    faults = Faults(monkeypatch, s3_storage)
+    monkeypatch.setattr("pipelines.storage_s3.PAGE", 2)
+    faults.plan = [lambda act: act(), refuse(503, "SlowDown"), lambda act: act(), lose_answer]
     assert [entry.key for entry in s3_storage.list()] == [f"k{number}" for number in range(5)]
-    assert len(pages) == 3
+    assert faults.plan == []  # three pages, two of them asked for twice
+
+
+def test_conditional_writes_are_checked(storage):
+    storage.check_conditional_writes()
+    assert list(storage.list()) == []
+
+
+def test_a_server_that_ignores_conditions_is_refused(s3_storage):
+    def drop_condition(request, **_):
+        del request.headers["If-None-Match"]
+
+    events = s3_storage._client.meta.events
+    events.register("before-sign.s3.PutObject", drop_condition)
+    try:
+        with pytest.raises(StorageError, match="ignores If-None-Match.*update it"):
+            s3_storage.check_conditional_writes()
+    finally:
+        events.unregister("before-sign.s3.PutObject", drop_condition)
+    assert list(s3_storage.list()) == []
+
+
+def test_an_etag_that_is_no_digest_is_not_believed(s3_storage, monkeypatch):
+    s3_storage._client.put_object(Bucket=s3_storage.bucket, Key="out/a", Body=b"content")
+    original = s3_storage._client.get_object
+
+    def with_other_etag(**options):
+        return {**original(**options), "ETag": '"' + "ab" * 16 + '"'}
+
+    monkeypatch.setattr(s3_storage._client, "get_object", with_other_etag)
+    assert s3_storage.read("a") == b"content"
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "nan", "inf"])
+def test_a_pause_that_is_no_number_of_seconds_is_refused(value, monkeypatch):
+    monkeypatch.setenv("LONGTAKE_S3_FIRST_PAUSE_S", value)
+    with pytest.raises(ConfigError, match="LONGTAKE_S3_FIRST_PAUSE_S.*expected seconds"):
+        open_storage("s3://bucket/prefix")
+
+
+def test_an_endpoint_without_a_scheme_is_refused(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "localhost:9000")
+    with pytest.raises(ConfigError, match="AWS_ENDPOINT_URL_S3: expected https"):
+        open_storage("s3://bucket/prefix")
