@@ -1,10 +1,17 @@
 """What the tests of the pipelines share: one local Ray, one S3 server."""
 
 import os
+import shutil
+import socket
+import subprocess
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.conftest import IN_CI, ROOT
+from tests.pipelines.s3_servers import S3Server
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +66,48 @@ def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     bucket = f"bucket-{uuid.uuid4().hex[:12]}"
     boto3.client("s3").create_bucket(Bucket=bucket)
     return f"s3://{bucket}"
+
+
+@pytest.fixture(scope="session")
+def real_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A server that checks signatures: the one that LONGTAKE_S3_ENDPOINT names, or our own.
+
+    Our own, Ceph in memory, needs its Debian packages; without them and outside CI the test is
+    left out.
+    """
+    named = os.environ.get("LONGTAKE_S3_ENDPOINT")
+    key = os.environ.get("LONGTAKE_S3_KEY", "longtake")
+    secret = os.environ.get("LONGTAKE_S3_SECRET", "longtake-secret")
+    if named:
+        yield S3Server(named, key, secret)
+        return
+    if not (shutil.which("ceph-mon") and shutil.which("radosgw")):
+        message = "no S3 server: install what infra/s3/start_s3.sh needs"
+        if IN_CI:
+            pytest.fail(message)
+        pytest.skip(message)
+    folder = tmp_path_factory.mktemp("s3")
+    command = [str(ROOT / "infra/s3/start_s3.sh"), str(folder), str(_free_port())]
+    log = folder / "start.log"
+    with log.open("w") as file:
+        started = subprocess.run(command, stdout=file, stderr=file, check=False)
+    try:
+        assert started.returncode == 0, log.read_text()
+        yield S3Server(log.read_text().split()[-1], key, secret)
+    finally:
+        subprocess.run([str(ROOT / "infra/s3/stop_s3.sh"), str(folder)], check=True)
+        assert not list(Path(folder, "run").glob("*.pid"))
+
+
+def _free_port() -> int:
+    """The first of three ports in a row that nobody uses."""
+    while True:
+        with socket.socket() as first, socket.socket() as second, socket.socket() as third:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+                third.bind(("127.0.0.1", port + 2))
+            except (OSError, OverflowError):
+                continue
+            return port

@@ -1,0 +1,94 @@
+"""A job over an archive on S3 behind a door where requests go wrong ends as if none did."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from pipelines.storage import open_storage
+from tests.pipelines.annotating_child import Job
+from tests.pipelines.fault_proxy import EVERY_KIND, FaultProxy, faulty
+from tests.pipelines.s3_servers import S3Server
+from tests.pipelines.toy_archive import toy_archive
+
+# The long form: LONGTAKE_FAULTS=all
+SEEDS = (1, 2, 3, 4, 5) if os.environ.get("LONGTAKE_FAULTS") == "all" else (1,)
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Calm:
+    """Is what a job leaves that nothing disturbs.
+
+    Attributes:
+        server: Where it is.
+        bucket: With the archive below in/ and the results below calm/.
+        job: The job.
+        contents: Its results.
+    """
+
+    server: S3Server
+    bucket: str
+    job: Job
+    contents: dict[str, bytes]
+
+    def again(self, name: str, proxy: FaultProxy, folder: Path) -> Job:
+        """The same job, through a door."""
+        environment = self.server.behind(proxy.endpoint).environment()
+        return replace(
+            self.job, folder=folder, out=f"s3://{self.bucket}/{name}", environment=environment
+        )
+
+    def left(self, name: str) -> dict[str, bytes]:
+        """The results of a job, seen from the other side of the door."""
+        storage = open_storage(f"s3://{self.bucket}/{name}")
+        return {entry.key: storage.read(entry.key) for entry in storage.list()}
+
+
+@pytest.fixture(scope="module")
+def calm(real_s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calm]:
+    folder = tmp_path_factory.mktemp("calm")
+    bucket, client = real_s3.new_bucket(), real_s3.client()
+    for path in toy_archive(folder / "videos", 4).iterdir():
+        client.put_object(Bucket=bucket, Key=f"in/{path.name}", Body=path.read_bytes())
+    client.put_object(Bucket=bucket, Key="in/broken.mp4", Body=b"no video")
+    environment = real_s3.environment()
+    job = Job(folder / "job", f"s3://{bucket}/in", f"s3://{bucket}/calm", environment)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        assert job.run() == 0
+        yield Calm(real_s3, bucket, job, job.contents())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("share", [0.3, len(EVERY_KIND) * 0.05])
+def test_a_job_under_faults_leaves_what_a_calm_one_leaves(
+    calm: Calm, share: float, seed: int, tmp_path: Path
+) -> None:
+    name = f"out-{share:.2f}-{seed}"
+    with faulty(calm.server.endpoint, share, seed) as proxy:
+        job = calm.again(name, proxy, tmp_path / "job")
+        assert job.run() == 0
+        assert sum(proxy.faults[fault] for fault in EVERY_KIND) >= 3
+    assert calm.left(name) == calm.contents
+    assert sorted(job.annotated()) == sorted(set(job.annotated()))
+
+
+@pytest.mark.parametrize("refusal", [(400, "ExpiredToken"), (403, "AccessDenied")])
+def test_a_job_goes_on_after_its_credentials_are_renewed(
+    calm: Calm, refusal: tuple[int, str], tmp_path: Path
+) -> None:
+    name = refusal[1]
+    with FaultProxy(calm.server.endpoint, {}, 1, refuse_after=14, refusal=refusal) as proxy:
+        job = calm.again(name, proxy, tmp_path / "job")
+        assert job.run() == 1  # a StorageError ends the process; the command line makes it 4
+        assert proxy.num_requests == 15  # the refused one was not tried again
+        there = calm.left(name)
+        assert 1 <= len(there) < len(calm.contents)
+        assert there.items() <= calm.contents.items()
+        proxy.refuse_after = None
+        assert job.run() == 0
+    assert calm.left(name) == calm.contents
