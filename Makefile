@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= runs/demo
 DEMO_OPTIONS := $(if $(COCO),--coco "$(COCO)") $(if $(VIS),--vis "$(VIS)") $(if $(VIDEOS),--videos "$(VIDEOS)") $(if $(QUICK),--quick)
 
-.PHONY: demo learn test check install tiny-weights bench-eval bench-association bench-idol bench-systems bench-input bench-rle bench-fusion clean
+.PHONY: demo learn test check install tiny-weights bench-eval bench-association bench-idol bench-systems bench-input bench-rle bench-fusion bench-decode clean
 
 demo: install
 	$(BIN)/longtake demo --out "$(OUT)" $(DEMO_OPTIONS)
@@ -54,6 +54,9 @@ bench-rle: install
 
 bench-fusion: install
 	$(BIN)/python -m tests.benchmarks.bench_fusion
+
+bench-decode: install
+	$(BIN)/python -m tests.benchmarks.bench_decode
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -5,6 +5,7 @@ VisError
 ├── AnnotationError        COCO, YouTube-VIS or results JSON
 │   └── ImageError         an image file that cannot be trusted
 ├── VideoDecodeError       a video file that cannot be read
+├── DecoderError           no process to decode in can be started here
 ├── CheckpointError        weights that do not fit or cannot be trusted
 ├── TrainingDivergedError  a loss or a weight that is no longer finite
 ├── StorageError           a folder, a bucket or a disk that refuses
@@ -66,6 +67,12 @@ class VideoDecodeError(VisError):
     def __init__(self, message: str, kind: DecodeFailure = "unreadable") -> None:
         super().__init__(message)
         self.kind: DecodeFailure = kind
+
+
+class DecoderError(VisError):
+    """No process to decode in can be started on this machine: no video is to blame."""
+
+    exit_code = 4
 
 
 class CheckpointError(VisError):

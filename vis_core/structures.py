@@ -17,27 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Frame:
-    """Is one image of a video.
-
-    Attributes:
-        image: (H, W, 3) uint8, RGB, as shown (rotation applied).
-        index: Position in the video, from 0.
-        time_s: Presentation time in seconds.
-    """
-
-    image: np.ndarray
-    index: int
-    time_s: float
-
-    def __post_init__(self) -> None:
-        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
-            raise ValueError(
-                "image must be a (H, W, 3) uint8 array, but got "
-                f"shape {self.image.shape} of {self.image.dtype}"
-            )
+from vis_core.frame import Frame as Frame
 
 
 @dataclass(frozen=True)

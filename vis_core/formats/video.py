@@ -6,10 +6,11 @@ come as they are shown (rotation applied) with their true time. Nothing is resam
 
 import logging
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Self
 
+import av.error
 import av.logging
 import cv2
 import numpy as np
@@ -29,7 +30,7 @@ from vis_core.formats.video_files import DecodeLimits, shown_name
 from vis_core.formats.video_files import find_videos as find_videos
 from vis_core.formats.video_report import DecodeReport as DecodeReport
 from vis_core.formats.video_report import VideoInfo as VideoInfo
-from vis_core.structures import Frame
+from vis_core.frame import Frame
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ class VideoReader(Iterator[Frame]):
         info: Known as soon as the reader exists.
         report: Complete as soon as the last frame is handed out.
         number: Of the frame that was handed out last, among all frames of the file, from 0.
+
+    ``on_decoded`` is called whenever something was decoded, handed out or not.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class VideoReader(Iterator[Frame]):
         limits: DecodeLimits,
         sample_fps: float | None = None,
         skip: int = 0,
+        on_decoded: Callable[[], None] | None = None,
     ) -> None:
         assert max_frames is None or max_frames > 0, f"max_frames must be positive: {max_frames}"
         assert sample_fps is None or sample_fps > 0, f"sample_fps must be positive: {sample_fps}"
@@ -66,6 +70,7 @@ class VideoReader(Iterator[Frame]):
         self._path = path
         self._max_frames = max_frames
         self._skip = skip
+        self._on_decoded = on_decoded
         self._period_s = 0.0 if sample_fps is None else 1 / sample_fps
         self._handed_out = self.number = 0
         self._container = open_container(path)
@@ -170,8 +175,16 @@ class VideoReader(Iterator[Frame]):
                 flushed = packet is None
                 try:
                     frames = self._stream.decode(packet)
+                except av.error.MemoryError as error:
+                    raise VideoDecodeError(
+                        f"{shown_name(self._path)}: frame {self.report.decoded_frames} takes more"
+                        " memory to decode than there is",
+                        "too large",
+                    ) from error
                 except FFmpegError:
                     self.report.bad_packets += 1
+            if frames and self._on_decoded is not None:
+                self._on_decoded()
             self.report.error_lines += len(lines)
             self.report.corrupt_frames += sum(frame.is_corrupt for frame in frames)
             yield from frames

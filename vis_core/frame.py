@@ -1,0 +1,27 @@
+"""One image of a video. Apart from ``structures.py``: who decodes a video does not import torch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Is one image of a video.
+
+    Attributes:
+        image: (H, W, 3) uint8, RGB, as shown (rotation applied).
+        index: Position in the video, from 0.
+        time_s: Presentation time in seconds.
+    """
+
+    image: np.ndarray
+    index: int
+    time_s: float
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
+            raise ValueError(
+                "image must be a (H, W, 3) uint8 array, but got "
+                f"shape {self.image.shape} of {self.image.dtype}"
+            )
