@@ -23,6 +23,7 @@ from vis_core.errors import VideoDecodeError
 from vis_core.formats.video_container import (
     CONTAINERS_WITHOUT_LENGTH,
     choose_stream,
+    ends_within_packet,
     moving_streams,
     open_container,
 )
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 # Frames by which the last one may end before the stated duration: muxers round it to 1 ms.
 DURATION_SLACK_FRAMES = 0.5
+# Frames between two times from which on others may be missing.
+GAP_FRAMES = 1.5
 # Seconds by which it may where the duration is that of the file and audio may be longer.
 AUDIO_SLACK_S = 1.0
 # Seconds by which the first frame may come after the start of the file.
@@ -130,6 +133,7 @@ class VideoReader(Iterator[Frame]):
         self._next_stored = self._next_due()
         if self._next_stored is None:
             self.report.truncated = self._is_truncated()
+            self.report.gaps += self._ends_early()
         elif self._handed_out == self._max_frames:
             self.report.stopped_early = True
             self._next_stored = None
@@ -261,12 +265,15 @@ class VideoReader(Iterator[Frame]):
     def _time_of(self, stored: VideoFrame) -> float:
         """Presentation time in seconds; where the file has none, one frame after the last."""
         step_s = 1 / self.info.rate if self.info.rate > 0 else 0.0
+        before_s = self._time_s
         if stored.pts is not None and stored.time_base is not None:
             self._time_s = float(stored.pts * stored.time_base)
         elif self._num_timed > 0:
             self._time_s += step_s
         if self._num_timed == 0:
             self._begin_s = self._time_s
+        elif self.report.declared_frames is None and step_s > 0:
+            self.report.gaps += self._time_s - before_s > GAP_FRAMES * step_s
         self._num_timed += 1
         self._end_s = max(self._end_s, self._time_s + step_s)
         return self._time_s
@@ -279,6 +286,8 @@ class VideoReader(Iterator[Frame]):
         """
         if self.report.declared_frames is not None:
             return self.report.decoded_frames + self._num_hidden < self.report.declared_frames
+        if ends_within_packet(self._path, self._container):
+            return True
         if not self.report.length_known or self.info.duration_s is None or self.info.rate <= 0:
             return False
         slack_s = DURATION_SLACK_FRAMES / self.info.rate
@@ -288,6 +297,14 @@ class VideoReader(Iterator[Frame]):
             return True
         # Video may begin a little after audio does, but not much: then its start is lost.
         return self._end_s - self._begin_s < self.info.duration_s - slack_s - LATE_START_S
+
+    def _ends_early(self) -> bool:
+        """Whether frames may be missing at the end, where the duration may be that of audio."""
+        if self.report.declared_frames is not None or self.info.duration_s is None:
+            return False
+        if self.report.truncated or self.info.rate <= 0:
+            return False
+        return self._end_s < self.info.duration_s - GAP_FRAMES / self.info.rate
 
     def _no_frame_reason(self) -> str:
         if self._num_packets == 0:

@@ -24,6 +24,8 @@ from vis_core.formats.video_files import shown_name
 ALLOWED_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,gif,asf,ogg"
 # These hold no length: what is cut off their end cannot be missed.
 CONTAINERS_WITHOUT_LENGTH = frozenset({"mpegts", "mpeg"})
+# Bytes of a packet of a transport stream: plain, with a time code before it, with a check behind.
+TRANSPORT_PACKET_BYTES = (188, 192, 204)
 
 
 def open_container(path: Path) -> InputContainer:
@@ -72,6 +74,14 @@ def choose_stream(container: InputContainer, path: Path) -> VideoStream:
         )
     default = [stream for stream in readable if stream.disposition & Disposition.default]
     return (default or readable)[0]
+
+
+def ends_within_packet(path: Path, container: InputContainer) -> bool:
+    """Whether a transport stream is cut in the middle of a packet: all of them have one size."""
+    if container.format.name != "mpegts":
+        return False
+    size = path.stat().st_size
+    return all(size % packet_bytes for packet_bytes in TRANSPORT_PACKET_BYTES)
 
 
 def moving_streams(container: InputContainer) -> list[VideoStream]:

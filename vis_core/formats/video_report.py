@@ -46,6 +46,9 @@ class DecodeReport:
         truncated: Fewer frames than the container promises, or an end before its duration.
         stopped_early: The reader was told to stop (``max_frames``) before the end.
         length_known: Whether the container says how long it is; if not, a cut end cannot be seen.
+        gaps: Steps in time of more than a frame and a half where the container promises no number
+            of frames, also before its stated end: of a rate that varies, of audio that is longer,
+            or of frames that were lost.
     """
 
     declared_frames: int | None
@@ -57,6 +60,7 @@ class DecodeReport:
     truncated: bool = False
     stopped_early: bool = False
     length_known: bool = True
+    gaps: int = 0
 
     @property
     def damaged(self) -> bool:
@@ -72,4 +76,4 @@ class DecodeReport:
             return "damaged"
         if self.stopped_early:
             return "partial"
-        return "complete" if self.length_known else "unknown"
+        return "complete" if self.length_known and not self.gaps else "unknown"

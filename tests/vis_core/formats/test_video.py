@@ -16,7 +16,12 @@ import pytest
 from tests.conftest import data_dir_or_none
 from vis_core.errors import VideoDecodeError
 from vis_core.formats.video import read_frames
+from vis_core.formats.video_apart import read_frames_apart
 from vis_core.formats.video_files import DecodeLimits
+
+both_readers = pytest.mark.parametrize(
+    "read", [read_frames, read_frames_apart], ids=["inside", "apart"]
+)
 
 
 def manifest_videos():
@@ -73,14 +78,15 @@ def grey_frames(count, height=48, width=64):
 
 
 @pytest.mark.data
+@both_readers
 @pytest.mark.parametrize("entry", manifest_videos(), ids=lambda entry: entry["file"])
-def test_a_raw_video_is_read_as_its_manifest_says(entry, data_dir):
+def test_a_raw_video_is_read_as_its_manifest_says(entry, read, data_dir):
     path = data_dir / "videos_raw" / entry["file"]
     if not entry["opens"]:
         with pytest.raises(VideoDecodeError, match=path.stem):
-            read_frames(path)
+            read(path)
         return
-    reader = read_frames(path)
+    reader = read(path)
     frames = [(frame.index, frame.image.shape, frame.time_s) for frame in reader]
     sideways = entry["rotation"] % 180 != 0
     height, width = entry["height"], entry["width"]
@@ -95,11 +101,12 @@ def test_a_raw_video_is_read_as_its_manifest_says(entry, data_dir):
 
 
 @pytest.mark.data
+@both_readers
 @pytest.mark.parametrize("file, outcomes, entry", hostile_videos(), ids=lambda case: str(case)[:60])
-def test_a_hostile_video_ends_as_its_manifest_says(file, outcomes, entry, data_dir):
+def test_a_hostile_video_ends_as_its_manifest_says(file, outcomes, entry, read, data_dir):
     path = data_dir / file
     try:
-        reader = read_frames(path)
+        reader = read(path)
         count = sum(1 for _ in reader)
     except VideoDecodeError as error:
         message = str(error)
@@ -399,3 +406,32 @@ def test_a_refusal_says_its_kind_and_keeps_it_on_its_way_between_processes(tmp_p
         read_frames(tmp_path / "clip.mp4", limits=DecodeLimits(max_pixels=16))
     assert refusal.value.kind == "too large"
     assert VideoDecodeError("in words").kind == "unreadable"
+
+
+def test_a_transport_stream_that_ends_within_a_packet_is_cut(tmp_path):
+    write_video(tmp_path / "a.ts", grey_frames(20))
+    whole = (tmp_path / "a.ts").read_bytes()
+    completeness = {}
+    for lost in (0, 188, 300):
+        path = tmp_path / "cut.ts"
+        path.write_bytes(whole[: len(whole) - lost])
+        with read_frames(path) as reader:
+            assert sum(1 for _ in reader) >= 18
+        completeness[lost] = reader.report.completeness
+    assert completeness == {0: "unknown", 188: "unknown", 300: "truncated"}
+
+
+def test_a_gap_in_a_file_that_promises_no_number_of_frames_is_not_called_complete(tmp_path):
+    path = tmp_path / "a.mkv"
+    for times, gaps, word in [(range(8), 0, "complete"), ([0, 1, 2, 5, 6, 7, 8, 9], 1, "unknown")]:
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("ffv1", rate=25)
+            stream.height, stream.width, stream.pix_fmt = 16, 16, "yuv444p"
+            for time in times:
+                frame = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+                frame.pts, frame.time_base = time, Fraction(1, 25)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        with read_frames(path) as reader:
+            assert sum(1 for _ in reader) == 8
+        assert (reader.report.gaps, reader.report.completeness) == (gaps, word)
