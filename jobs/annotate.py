@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.annotation_plan import add_plan_options, print_plan, refuse_without_plan
 from jobs.run_options import inference_config
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keeps downloaded models (default: %(default)s)",
     )
     parser.add_argument("--address", metavar="ADDRESS", help="of a running Ray cluster")
+    add_plan_options(parser)
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.archive import list_archive
     from pipelines.registry import resolve_model
 
+    refuse_without_plan(args)
     # a wrong folder is said before a model is fetched
     archive = list_archive(args.videos, _wanted(args))
     views = [f"inference.views={json.dumps(args.views.split(','))}"] if args.views else []
@@ -121,6 +124,8 @@ def run(args: argparse.Namespace) -> int:
     config = inference_config([*views, *sampled, *args.set])
     tracking_uri = args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     model = resolve_model(args.model, tracking_uri, args.model_cache)
+    if args.plan:
+        return print_plan(args, archive, model, config)
     summary = annotate_archive(
         archive,
         args.out,

@@ -1,0 +1,150 @@
+"""How many frames at once suit a machine: doubled until memory or time ends it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.machine_memory import Peak, ProcessMemory
+from pipelines.machine_speed import BatchRun, BatchSpeeds, measure_batches, memory_for_each
+
+
+class ToyMachine:
+    """A device with a clock: a batch takes a second and one for each frame, and memory for each."""
+
+    def __init__(self, total: int, each: int = 10, refuses_above: int = 10**6) -> None:
+        self.total, self.each, self.refuses_above = total, each, refuses_above
+        self.now, self.held, self.last, self.tried = 0.0, 100, 0, list[int]()
+        self.error: Exception = torch.OutOfMemoryError("out of memory")
+
+    def run(self, frames: int) -> None:
+        self.tried.append(frames)
+        if frames > self.refuses_above:
+            raise self.error
+        self.now += 1 + frames
+        self.last = frames
+
+    def clock(self) -> float:
+        return self.now
+
+    def free_bytes(self) -> int:
+        return self.total - self.held
+
+    def held_bytes(self) -> int:
+        return self.held
+
+    @contextmanager
+    def watch(self) -> Iterator[Peak]:
+        peak = Peak()
+        yield peak
+        peak.num_bytes = self.held + self.each * self.last
+
+
+def speeds_of(machine: ToyMachine, **options: float) -> BatchSpeeds:
+    options = {"budget_s": 1e9, "largest": 16, **options}
+    return measure_batches(machine.run, machine, machine.clock, **options)  # type: ignore[arg-type]
+
+
+def test_speed_and_memory_are_told_for_each_size() -> None:
+    speeds = speeds_of(ToyMachine(total=10_000))
+    assert [run.frames for run in speeds.runs] == [1, 2, 4, 8, 16]
+    assert [run.peak_bytes for run in speeds.runs] == [10, 20, 40, 80, 160]
+    assert [run.frames_per_s for run in speeds.runs] == pytest.approx(
+        [n / (n + 1) for n in (1, 2, 4, 8, 16)]
+    )
+    assert speeds.stopped == "16 is the most that is tried"
+    assert speeds.held_bytes == 100
+    assert speeds.allowed(40) == 40
+
+
+def test_workers_share_what_is_free_and_each_holds_the_model() -> None:
+    # 0.8 of 1000 for two: 400 each, 100 of it for the model
+    assert memory_for_each(ToyMachine(total=1000), num_sharers=2) == 300
+
+
+def test_a_size_that_would_not_fit_is_not_tried() -> None:
+    machine = ToyMachine(total=1000, each=50)
+    speeds = speeds_of(machine, num_sharers=2)
+    assert max(machine.tried) == 4  # 8 frames are 400, more than 300
+    assert all(run.fits for run in speeds.runs)
+    assert speeds.stopped == "8 would need more memory than there is"
+    assert (speeds.allowed(16), speeds.allowed(3)) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_a_refusal_is_a_measured_limit(error: Exception) -> None:
+    machine = ToyMachine(total=10_000, refuses_above=4)
+    machine.error = error
+    speeds = speeds_of(machine)
+    assert [(run.frames, run.out_of_memory) for run in speeds.runs[-2:]] == [(4, False), (8, True)]
+    assert speeds.stopped == "8 ran out of memory"
+    assert speeds.allowed(16) == 4
+    best = speeds.best()
+    assert best is not None and best.frames == 4
+
+
+def test_an_error_that_is_none_of_memory_is_not_hidden() -> None:
+    machine = ToyMachine(total=10_000, refuses_above=1)
+    machine.error = RuntimeError("shapes do not match")
+    with pytest.raises(RuntimeError, match="shapes"):
+        speeds_of(machine)
+
+
+def test_a_size_that_would_take_too_long_is_not_tried() -> None:
+    # 1 frame: 3 runs of 2 s; 2: 3 of 3 s; 4 would be 3 times 4 / (2/3) = 18 s, beyond 30
+    speeds = speeds_of(ToyMachine(total=10_000), budget_s=30)
+    assert [run.frames for run in speeds.runs] == [1, 2]
+    assert speeds.stopped == "4 would take too long to measure"
+    assert speeds.allowed(16) == 16
+
+
+def batch(frames: int, speed: float, fits: bool = True) -> BatchRun:
+    return BatchRun(frames, speed, 10 * frames, fits)
+
+
+@pytest.mark.parametrize(
+    "runs, best",
+    [
+        ([batch(1, 5), batch(2, 9), batch(4, 9.2), batch(8, 9.3)], 2),  # nearly as fast
+        ([batch(1, 5), batch(2, 9), batch(4, 20, fits=False)], 2),
+        ([batch(1, 5), batch(2, 4)], 1),
+        ([batch(1, 5, fits=False)], None),
+    ],
+)
+def test_the_advice_is_the_smallest_that_is_nearly_as_fast_as_any_that_fits(
+    runs: list[BatchRun], best: int | None
+) -> None:
+    found = BatchSpeeds(runs).best()
+    assert (found and found.frames) == best
+
+
+def test_the_peak_of_a_process_is_seen_though_it_is_given_back() -> None:
+    memory = ProcessMemory()
+    before = memory.held_bytes()
+    with memory.watch() as peak:
+        for _ in range(3):
+            block = np.ones(100_000_000, np.uint8)
+            del block
+    assert peak.num_bytes - before > 80_000_000
+
+
+@pytest.mark.parametrize("limit, expected", [("1000", 500), ("max", None)])
+def test_the_limit_of_a_container_counts(limit: str, expected: int | None, tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 200\n")
+    free, of_machine = (
+        ProcessMemory(tmp_path).free_bytes(),
+        ProcessMemory(tmp_path / "no").free_bytes(),
+    )
+    assert free == expected or (expected is None and free > of_machine / 2)
