@@ -21,14 +21,14 @@ def ledger(tmp_path):
 def test_a_survey_follows_what_was_written(ledger):
     assert ledger.survey(VIDEOS).pending == VIDEOS
     assert ledger.commit(VIDEOS[0], {"tracks": 0})
-    ledger.fail(VIDEOS[1], "failed", "file is empty")
+    ledger.fail(VIDEOS[1], "failed", "file is empty", "empty")
     survey = ledger.survey(VIDEOS)
     assert (survey.done, survey.failed, survey.pending) == ([VIDEOS[0]], [VIDEOS[1]], [VIDEOS[2]])
     assert ledger.failure(VIDEOS[1]).reason == "file is empty"
 
 
 def test_a_result_counts_more_than_an_earlier_failure(ledger):
-    ledger.fail(VIDEOS[0], "quarantined", "lost its worker")
+    ledger.fail(VIDEOS[0], "quarantined", "lost its worker", "killed its worker")
     ledger.commit(VIDEOS[0], {})
     assert ledger.survey(VIDEOS[:1]).done == VIDEOS[:1]
 

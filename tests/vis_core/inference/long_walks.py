@@ -1,0 +1,261 @@
+"""Long synthetic videos with occlusion, walked whole and in segments, and how far both agree."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from vis_core.association.associator import Associator
+from vis_core.association.settings import AssociationConfig
+from vis_core.clips.scenes import CLASS_NAMES, render_scene
+from vis_core.clips.settings import SceneSettings
+from vis_core.geometry.masks import full_size_masks
+from vis_core.inference.frame_system import FrameSystem
+from vis_core.inference.seam_recorder import SeamRecorder
+from vis_core.inference.seams import SeamSide
+from vis_core.inference.segments import Segment, plan_segments
+from vis_core.inference.stitch_settings import StitchConfig
+from vis_core.inference.stitching import Join, stitch_segments, stitched_ids
+from vis_core.structures import Clip, Frame, Instances
+
+CROWD = SceneSettings(height=96, width=144, min_objects=5, max_objects=8, lookalike_probability=0.7)
+_NOISE = 3.0  # grey levels, as the sensor of the scenes
+_WIDTH = 32  # of the toy's embeddings
+_LENGTH = 8.0  # of an embedding: about what the queries of Mask2Former have after their norm
+
+
+@dataclass(frozen=True)
+class SeenVideo:
+    """Is a video after the segmentor: what is in each frame, before anything is named.
+
+    Attributes:
+        instances: T frames of instances.
+        masks: T tensors (N, H, W) bool.
+    """
+
+    instances: list[Instances]
+    masks: list[torch.Tensor]
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+
+def there_and_back(clip: Clip, num_frames: int) -> np.ndarray:
+    """Frames of a clip played forward and backward in turn: who leaves comes back."""
+    order = np.concatenate([np.arange(len(clip)), np.arange(len(clip) - 2, 0, -1)])
+    return np.resize(order, num_frames)
+
+
+def long_clip(seed: int, num_frames: int, cuts: bool, settings: SceneSettings = CROWD) -> Clip:
+    """A crowd whose members hide one another, leave and come back.
+
+    Args:
+        seed: The video is a function of it.
+        num_frames: T.
+        cuts: Whether two scenes alternate, so that everybody is away at times.
+        settings: Of the scenes.
+    """
+    draw = np.random.default_rng(seed)
+    scenes = [render_scene(settings, 45, 1000 * seed + k) for k in range(1 + cuts)]
+    orders = [there_and_back(scene, num_frames) for scene in scenes]
+    shot = (np.arange(num_frames) // 67) % len(scenes)  # a prime, so that seams fall anywhere
+    images = np.stack([scenes[k].images[orders[k][t]] for t, k in enumerate(shot)])
+    masks = np.concatenate(
+        [
+            scene.masks[order] & (shot == k)[:, None, None, None]
+            for k, (scene, order) in enumerate(zip(scenes, orders, strict=True))
+        ],
+        axis=1,
+    )
+    noisy = np.clip(images + draw.normal(0, _NOISE, images.shape), 0, 255).astype(np.uint8)
+    return Clip(f"long-{seed}", noisy, masks, np.concatenate([s.labels for s in scenes]))
+
+
+def seen_by(system: FrameSystem, images: np.ndarray, at_once: int = 8) -> SeenVideo:
+    """Segments a video."""
+    size = images.shape[1:3]
+    instances: list[Instances] = []
+    for start in range(0, len(images), at_once):
+        instances += system.segment(list(images[start : start + at_once]))
+    input_size = system.input_size(*size)
+    masks = [full_size_masks(i.mask_logits, input_size, size) for i in instances]
+    return SeenVideo(instances, masks)
+
+
+def seen_perfectly(clip: Clip, seed: int, noise: float = 0.35) -> SeenVideo:
+    """What a perfect segmentor sees: the true masks, with embeddings that waver.
+
+    Those of one class are alike (cosine about 0.7). The noise of a frame is a share ``noise`` of
+    the embedding's length for an object in full view and more for one that is partly hidden.
+    """
+    draw = np.random.default_rng(seed)
+    of_class = draw.normal(0, 1, (len(CLASS_NAMES), _WIDTH))
+    own = of_class[clip.labels] + 0.65 * draw.normal(0, 1, (len(clip.labels), _WIDTH))
+    own *= _LENGTH / np.linalg.norm(own, axis=1, keepdims=True)
+    areas = clip.masks.sum(axis=(2, 3))
+    largest = areas.max(axis=0)
+    instances, masks = [], []
+    for shown, area in zip(clip.masks, areas, strict=True):
+        rows = np.flatnonzero(area)
+        hidden = np.sqrt(largest[rows] / area[rows]).clip(1, 3)[:, None]
+        spread = noise * hidden * _LENGTH / np.sqrt(_WIDTH)
+        embeddings = own[rows] + spread * draw.normal(0, 1, (len(rows), _WIDTH))
+        scores = 0.95 - 0.1 * draw.random(len(rows)) - 0.2 * (hidden[:, 0] - 1)
+        order = np.argsort(-scores)
+        class_scores = np.full((len(rows), len(CLASS_NAMES)), 0.01)
+        class_scores[np.arange(len(rows)), clip.labels[rows]] = scores
+        tensors = (scores[order], class_scores[order], shown[rows][order], embeddings[order])
+        pieces = [torch.from_numpy(np.ascontiguousarray(values)).float() for values in tensors]
+        instances.append(Instances(*pieces))
+        masks.append(pieces[2] > 0)
+    return SeenVideo(instances, masks)
+
+
+# id -> the frames that it is named in, and the row of its instance in each
+Names = dict[int, dict[int, int]]
+
+
+def walk(
+    video: SeenVideo, association: AssociationConfig, segment: Segment, number: int, overlap: int
+) -> tuple[Names, SeamRecorder]:
+    """Names the instances of a segment, warm-up included, and watches its seams."""
+    associator = Associator(association)
+    recorder = SeamRecorder(number, segment, associator.memory, overlap)
+    names: Names = {}
+    for t in range(segment.first_frame, segment.stop):
+        instances, masks = video.instances[t], video.masks[t]
+        # the row goes through the associator beside its instance, in place of its logits
+        rows = torch.arange(len(instances), dtype=torch.float32)[:, None, None]
+        marked = Instances(
+            instances.scores, instances.class_scores, rows, instances.embeddings, instances.boxes
+        )
+        named, ids = associator.step(marked)
+        kept = named.mask_logits[:, 0, 0].long()
+        blank = np.zeros((*masks.shape[1:], 3), np.uint8)
+        recorder.add(Frame(blank, t, float(t)), named, ids, masks[kept])
+        for track_id, row in zip(ids.tolist(), kept.tolist(), strict=True):
+            names.setdefault(track_id, {})[t] = row
+    return names, recorder
+
+
+@dataclass(frozen=True)
+class Walks:
+    """Is the segments of a video, each walked by itself."""
+
+    segments: list[Segment]
+    names: list[Names]
+    seams: list[tuple[SeamSide, SeamSide]]
+
+
+def walk_apart(video: SeenVideo, association: AssociationConfig, count: int, overlap: int) -> Walks:
+    """Walks a video in segments."""
+    segments = plan_segments(len(video), count, overlap)
+    walked = [walk(video, association, own, k, overlap) for k, own in enumerate(segments)]
+    recorders = [recorder for _, recorder in walked]
+    seams = [(a.tail, b.head) for a, b in zip(recorders, recorders[1:], strict=False)]
+    return Walks(segments, [names for names, _ in walked], seams)
+
+
+def stitched(walks: Walks, config: StitchConfig) -> tuple[Names, list[Join]]:
+    """Stitches segments to the names of the whole video."""
+    own = [
+        {
+            track_id: {t: row for t, row in shown.items() if t >= segment.start}
+            for track_id, shown in names.items()
+        }
+        for names, segment in zip(walks.names, walks.segments, strict=True)
+    ]
+    first_frames = [{i: min(shown) for i, shown in names.items() if shown} for names in own]
+    joins = stitch_segments(walks.seams, config)
+    whole: Names = {}
+    for (segment, track_id), new_id in stitched_ids(first_frames, joins).items():
+        whole.setdefault(new_id, {}).update(own[segment][track_id])
+    return whole, joins
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Is how far stitched names agree with those of one pass.
+
+    Attributes:
+        num_tracks: Tracks of one pass.
+        same: Of these, those whose partner names every instance that they name; partners are the
+            one-to-one mapping of ids under which most instances keep their name.
+        nearly: Those whose partner names 95 % of their instances.
+        num_named: Instances that one pass names, over all frames.
+        named_alike: Of these, those that the partner names.
+    """
+
+    num_tracks: int = 0
+    same: int = 0
+    nearly: int = 0
+    num_named: int = 0
+    named_alike: int = 0
+
+    def __add__(self, other: "Agreement") -> "Agreement":
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Agreement(*(one + two for one, two in pairs))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.same}/{self.num_tracks} tracks ({self.same / max(1, self.num_tracks):.1%}), "
+            f"nearly {self.nearly / max(1, self.num_tracks):.1%}, "
+            f"instances {self.named_alike / max(1, self.num_named):.1%}"
+        )
+
+
+def agreement(whole: Names, parts: Names) -> Agreement:
+    """Compares two namings of the same instances."""
+    ids_of = {(t, row): new for new, shown in parts.items() for t, row in shown.items()}
+    rows, columns = sorted(whole), sorted(parts)
+    shared = np.zeros((len(rows), len(columns)), np.int64)
+    for place, track_id in enumerate(rows):
+        for item in whole[track_id].items():
+            if item in ids_of:
+                shared[place, columns.index(ids_of[item])] += 1
+    lengths = np.array([len(whole[track_id]) for track_id in rows], np.int64)
+    alike = np.zeros(len(rows), np.int64)
+    row, column = linear_sum_assignment(-shared)
+    alike[row] = shared[row, column]
+    return Agreement(
+        len(rows),
+        int((alike == lengths).sum()),
+        int((alike >= 0.95 * lengths).sum()),
+        int(lengths.sum()),
+        int(alike.sum()),
+    )
+
+
+def compare(
+    videos: Sequence[SeenVideo], association: AssociationConfig, config: StitchConfig, count: int
+) -> Agreement:
+    """Walks videos whole and in segments."""
+    total = Agreement()
+    for video in videos:
+        once, _ = walk(video, association, Segment(0, len(video), 0), 0, config.overlap_frames)
+        walks = walk_apart(video, association, count, config.overlap_frames)
+        total += agreement(once, stitched(walks, config)[0])
+    return total
+
+
+def ceiling(whole: Names, walks: Walks) -> Names:
+    """The names that the best joins would give, chosen by the names of one pass themselves.
+
+    What is still missing then is not the joins': a segment that does not know the past names
+    otherwise within itself.
+    """
+    best: Names = {}
+    for segment, names in zip(walks.segments, walks.names, strict=True):
+        own = [{t: row for t, row in s.items() if t >= segment.start} for s in names.values()]
+        columns = sorted(whole)
+        shared = np.array(
+            [[len(s.items() & whole[i].items()) for i in columns] for s in own], np.int64
+        ).reshape(len(own), len(columns))
+        partner = dict(zip(*linear_sum_assignment(-shared), strict=True))
+        for row, shown in enumerate(own):
+            found = row in partner and shared[row, partner[row]]
+            fresh = -1 - len(best)
+            best.setdefault(columns[partner[row]] if found else fresh, {}).update(shown)
+    return best
