@@ -100,10 +100,9 @@ def print_lines(title: str, videos: list[SeenVideo], overlaps: list[int]) -> Non
                 for whole, walks in zip(once, apart, strict=True):
                     ours += agreement(whole, stitched(walks, config)[0])
                     best += agreement(whole, ceiling(whole, walks))
+                share = best.same / max(1, best.num_tracks)
                 label = f"{title}, {association_name}, overlap {overlap}, {count} segments"
-                print(
-                    f"{label}: {ours}; best {best.same / max(1, best.num_tracks):.1%}", flush=True
-                )
+                print(f"{label}: {ours}; best {share:.1%}", flush=True)
 
 
 def above(video: SeenVideo, least: float) -> SeenVideo:

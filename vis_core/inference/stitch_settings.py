@@ -25,7 +25,7 @@ class StitchConfig(BaseModel):
         2.0,
         gt=0,
         description="What the IoU of two tracks over the overlap counts in the confidence and in "
-        "who joins whom; measured from 1 to 4, the joins are the same.",
+        "who joins whom; from 1 to 4, as many tracks stay right (measured).",
     )
     similarity_weight: float = Field(
         1.0, ge=0, description="What the cosine of their embeddings counts: the unit of the others."
@@ -33,8 +33,8 @@ class StitchConfig(BaseModel):
     label_weight: float = Field(
         0.25,
         ge=0,
-        description="What it counts that their classes are equal; measured from 0 to 1, the joins "
-        "are the same.",
+        description="What it counts that their classes are equal; from 0 to 1, as many tracks stay "
+        "right (measured).",
     )
     min_mask_iou: float = Field(
         0.1,
