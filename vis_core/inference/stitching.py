@@ -68,8 +68,8 @@ def join_tracks(before: SeamSide, after: SeamSide, config: StitchConfig) -> list
     similarity reaches ``min_similarity``.
 
     The confidence is the weighted mean of what speaks for a pair: its mask IoU, its cosine (at
-    least 0) and whether the classes are equal. It falls in none of them; a join of the second round
-    has an IoU of 0, so it stays below the share of the masks' weight.
+    least 0) and whether the classes are equal. More of any of them never lowers it; a join of the
+    second round has an IoU of 0, so it stays below 1 by the share of the masks' weight.
 
     Args:
         before: The end of the earlier segment; its tracks may come from segments before it.
