@@ -62,8 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--redo",
-        choices=["failed", "all"],
-        help="do again what failed before, or everything that this model and these settings did",
+        choices=["failed", "all", "changed-model"],
+        help="do again what failed before, or everything that this model and these settings did; "
+        "changed-model: remove what other versions of the model did once this one has done it",
     )
     parser.add_argument(
         "--tracking-uri",

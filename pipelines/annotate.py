@@ -8,81 +8,26 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipelines.annotate_summary import AnnotateSummary, PendingCounts
 from pipelines.archive import Archive, ArchivedVideo, list_archive
+from pipelines.job_status import JobStatus
 from pipelines.ledger import Ledger, Survey, VideoRow, json_digest
 from pipelines.registry import ModelReference
 from pipelines.storage import LocalStorage, open_storage
+from pipelines.superseded import remove_superseded
 from vis_core.errors import ConfigError
-from vis_core.formats.video_files import shown_name
 from vis_core.inference.settings import InferenceConfig
-from vis_core.progress import Progress, in_words
+from vis_core.progress import Progress
 
 if TYPE_CHECKING:  # torch comes with it
     from pipelines.annotate_worker import AnnotateJob, LoadSystem
+    from pipelines.job_status import WorkerStatus
 
 
-Redo = Literal["failed", "all"]
-
-
-@dataclass
-class AnnotateSummary:
-    """Is how a job ended.
-
-    Attributes:
-        out: Where the results are.
-        rows: The outcome of every video that has one.
-        num_skipped: How many of the rows an earlier run had finished.
-        num_pending: Videos without an outcome, when the job was interrupted.
-        skipped_entries: Names and reasons of entries of the archive that were left out.
-        num_frames: Frames that were annotated by this run.
-        seconds: What it took.
-        interrupted: Whether it was stopped by Ctrl-C.
-    """
-
-    out: str
-    rows: list[VideoRow] = field(default_factory=list)
-    num_skipped: int = 0
-    num_pending: int = 0
-    skipped_entries: list[tuple[str, str]] = field(default_factory=list)
-    num_frames: int = 0
-    seconds: float = 0.0
-    interrupted: bool = False
-
-    def having(self, status: str) -> list[VideoRow]:
-        """The rows with a status, sorted by video."""
-        found = [row for row in self.rows if row.status == status]
-        return sorted(found, key=lambda row: row.video)
-
-    def describe(self) -> list[str]:
-        """The lines that a person reads at the end."""
-        lines = [
-            f"{row.status}: {shown_name(row.video)}: {row.reason}"
-            for status in ("failed", "quarantined")
-            for row in self.having(status)
-        ]
-        lines += [
-            f"{row.completeness}: {shown_name(row.video)}: {row.num_frames} frames could be read"
-            for row in self.having("done")
-            if row.completeness in ("truncated", "damaged")
-        ]
-        lines += [f"left out: {name}: {reason}" for name, reason in self.skipped_entries]
-        counts = (
-            f"{len(self.rows)} videos: {len(self.having('done'))} done,"
-            f" {len(self.having('failed'))} failed, {len(self.having('quarantined'))} quarantined"
-        )
-        if self.num_skipped:
-            counts += f"; {self.num_skipped} of them by an earlier run"
-        if self.num_pending:
-            counts += f"; {self.num_pending} to do"
-        if self.num_frames:
-            counts += f"; {self.num_frames} frames in {in_words(self.seconds)}"
-        elif not self.num_pending and self.num_skipped == len(self.rows):
-            counts += "; nothing to do"
-        return [*lines, counts, f"results: {self.out}"]
+Redo = Literal["failed", "all", "changed-model"]
 
 
 def annotate_archive(
@@ -112,7 +57,8 @@ def annotate_archive(
         gpus_per_worker: Share of a GPU that each actor gets.
         max_frames: Frames annotated of each video; None means all.
         redo: What is done again: the videos that have failed, or all; their outcomes are removed
-            first. None leaves what is done.
+            first. Or "changed-model": what other versions of the model or other settings have made
+            of the videos leaves when this one is done. None leaves what is done.
         address: Of a running Ray cluster; None starts a local one.
         save_every: Frames of a video after which its state is saved; None means ``SAVE_EVERY``.
         clock: Gives seconds from any start.
@@ -137,6 +83,7 @@ def annotate_archive(
     summary = _summary_of(survey, ledger, archive)
     pending = survey.pending
     if pending:
+        ledger.storage.check_conditional_writes()
         from pipelines.annotate_worker import SAVE_EVERY, AnnotateJob
 
         start_s = clock()
@@ -150,6 +97,10 @@ def annotate_archive(
             summary.interrupted = True
         summary.num_pending = len(archive.videos) - len(summary.rows)
         summary.seconds = clock() - start_s
+    if redo == "changed-model" and not summary.interrupted:
+        by_key = {video.key: video for video in archive.videos}
+        done = [by_key[row.video] for row in summary.having("done")]
+        summary.num_superseded = remove_superseded(ledger, done, model)
     about: dict[str, Any] = {"model": str(model), "model_digest": model.digest, **settings}
     ledger.write_manifest(about, summary.rows)
     return summary
@@ -157,7 +108,7 @@ def annotate_archive(
 
 def _annotate_pending(
     job: "AnnotateJob",
-    pending: list[Any],
+    pending: list[ArchivedVideo],
     summary: AnnotateSummary,
     num_workers: int,
     gpus_per_worker: float,
@@ -168,27 +119,28 @@ def _annotate_pending(
     from pipelines.config import RayConfig
     from pipelines.runtime import ray_session
 
+    status = JobStatus(job.ledger.storage, {"model": str(job.model)})
+    counted = PendingCounts(summary, {video.key: video.size for video in pending})
     with (
+        status,
         ray_session(RayConfig(num_workers=num_workers), address),
         Progress(len(pending), "videos", "annotate") as progress,
     ):
         pool = AnnotatorPool(job, num_workers, gpus_per_worker)
-        num_failed = 0
 
-        def note(num_frames: int) -> None:
-            frames = max(num_frames, summary.num_frames)
-            progress.update(0, f"{frames} frames, {num_failed} failed")
+        def note(num_frames: int, workers: list["WorkerStatus"]) -> None:
+            status.update(counted.counts(num_frames), workers)
+            progress.update(0, counted.in_words(num_frames))
 
         with closing(pool.run(pending, note)) as outcomes:
             for row in outcomes:
-                summary.rows.append(row)
-                summary.num_frames += row.num_frames
-                num_failed += row.status != "done"
-                progress.update(1, f"{summary.num_frames} frames, {num_failed} failed")
+                counted.add(row)
+                progress.update(1, counted.in_words(0))
+        status.update(counted.counts(0))
 
 
 def _again(survey: Survey, redo: Redo | None) -> list[ArchivedVideo]:
-    if redo is None:
+    if redo is None or redo == "changed-model":
         return []
     return survey.failed + (survey.done if redo == "all" else [])
 

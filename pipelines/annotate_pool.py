@@ -14,13 +14,14 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from pipelines.annotate_worker import AnnotateJob, VideoAnnotator
+from pipelines.annotate_worker import MAX_DEATHS, AnnotateJob, VideoAnnotator
 from pipelines.archive import ArchivedVideo
+from pipelines.job_status import WorkerStatus
 from pipelines.ledger import VideoRow
 from vis_core.errors import CheckpointError, VisError
 
-MAX_DEATHS = 3
 ASK_EVERY_S = 1.0
+OnWait = Callable[[int, list[WorkerStatus]], None]
 _log = logging.getLogger(__name__)
 
 
@@ -32,12 +33,14 @@ class _Worker:
         actor: The handle.
         video: What it annotates; None while it loads the model.
         num_frames: Frames that it has annotated, when it was last asked.
+        frames_before: Of these, those of the videos before.
         question: The answer that it owes, or None.
     """
 
     actor: Any
     video: ArchivedVideo | None = None
     num_frames: int = 0
+    frames_before: int = 0
     question: Any = None
 
 
@@ -58,14 +61,13 @@ class AnnotatorPool:
     _deaths: Counter[str] = field(default_factory=Counter)
     _frames_of_former: int = 0
 
-    def run(
-        self, videos: list[ArchivedVideo], on_wait: Callable[[int], None]
-    ) -> Generator[VideoRow, None, None]:
+    def run(self, videos: list[ArchivedVideo], on_wait: OnWait) -> Generator[VideoRow, None, None]:
         """Yields the outcome of each video as it is known.
 
         Args:
             videos: What is to be annotated.
-            on_wait: Is told, about once a second, how many frames are annotated so far.
+            on_wait: Is told, about once a second, how many frames are annotated so far, and what
+                each worker does.
 
         Raises:
             VisError: If the model cannot be loaded or a storage cannot be reached.
@@ -80,7 +82,7 @@ class AnnotatorPool:
                     row = self._conclude(ref, queue)
                     if row is not None:
                         yield row
-                on_wait(self._count_frames())
+                on_wait(self._count_frames(), self._doing())
         finally:
             for worker in self._running.values():
                 ray.kill(worker.actor)
@@ -112,7 +114,7 @@ class AnnotatorPool:
             row = self._after_trouble(worker.video, _short(error), queue)
             usable = False
         if queue and usable:
-            worker.video = queue.popleft()
+            worker.video, worker.frames_before = queue.popleft(), worker.num_frames
             self._running[worker.actor.annotate.remote(worker.video)] = worker
             return row
         self._frames_of_former += worker.num_frames
@@ -153,6 +155,17 @@ class AnnotatorPool:
                     worker.num_frames = ray.get(worker.question)
             worker.question = worker.actor.num_frames.remote()
         return self._frames_of_former + sum(worker.num_frames for worker in self._running.values())
+
+    def _doing(self) -> list[WorkerStatus]:
+        """What each worker does, in the order of their videos."""
+        workers = self._running.values()
+        doing = [
+            WorkerStatus(worker.video.shown, worker.num_frames - worker.frames_before)
+            for worker in workers
+            if worker.video is not None
+        ]
+        loading = [WorkerStatus()] * (len(workers) - len(doing))
+        return sorted(doing, key=lambda status: status.video) + loading
 
 
 def _short(error: BaseException) -> str:

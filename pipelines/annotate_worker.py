@@ -3,6 +3,7 @@
 Imports torch: the job (``pipelines/annotate.py``) imports it only when there is work.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,8 @@ from pathlib import Path
 import torch
 
 from pipelines.archive import ArchivedVideo, VideoStore
-from pipelines.file_walk import FileWalk
-from pipelines.ledger import Ledger, VideoRow
+from pipelines.file_walk import FileWalk, WalkedFile
+from pipelines.ledger import Ledger, VideoRow, clear_unfinished
 from pipelines.registry import ModelReference
 from pipelines.unfinished import UnfinishedVideo
 from pipelines.video_result import ResultAbout, commit_result, file_sha256
@@ -22,6 +23,8 @@ from vis_core.inference.settings import InferenceConfig
 
 # Half a minute of video at 30 frames a second: a state is a few files, and a kill costs no more.
 SAVE_EVERY = 1000
+MAX_DEATHS = 3  # of decoders or workers, after which a video is put aside
+_log = logging.getLogger(__name__)
 LoadSystem = Callable[[str], FrameSystem]
 
 
@@ -84,27 +87,47 @@ class VideoAnnotator:
         job, ledger = self._job, self._job.ledger
         if ledger.is_done(video):
             return VideoRow(video.key, "done", result=ledger.result_key(video))
-        unfinished = UnfinishedVideo.newest(ledger.storage, ledger.name(video))
-        walk = FileWalk(self._system, job.config, job.max_frames, job.save_every, self._count)
-        with job.videos.as_file(video.key, video.etag) as path:
-            try:
-                walked = walk.run(path, unfinished)
+        path = Path(video.key)
+        try:
+            with job.videos.as_file(video.key, video.etag) as path:
+                walked = self._walk(video, path)
                 video_sha256 = file_sha256(path)
-            except VideoDecodeError as error:
-                reason = str(error).removeprefix(f"{shown_name(path)}: ")
-                row = ledger.fail(video, "failed", reason, error.kind)
-                unfinished.clear()
-                return row
+        except VideoDecodeError as error:
+            reason = str(error).removeprefix(f"{shown_name(path)}: ")
+            given_up = error.kind == "decoder died"
+            row = ledger.fail(video, "quarantined" if given_up else "failed", reason, error.kind)
+            clear_unfinished(ledger.storage, ledger.name(video))
+            return row
         about = ResultAbout(job.model, job.config, job.max_frames, self._categories)
         commit_result(ledger, video, video_sha256, walked, about)
-        unfinished.clear()
+        clear_unfinished(ledger.storage, ledger.name(video))
         return VideoRow(
             video.key,
             "done",
             result=ledger.result_key(video),
             num_frames=walked.num_frames,
             completeness=walked.report.completeness,
+            video_s=walked.video_s,
         )
+
+    def _walk(self, video: ArchivedVideo, path: Path) -> WalkedFile:
+        """Walks through a video; a decoder that dies is replaced, and goes on at the last state.
+
+        Raises:
+            VideoDecodeError: The file cannot be read, or has ended three decoders.
+        """
+        job = self._job
+        for attempt in range(1, MAX_DEATHS + 1):
+            unfinished = UnfinishedVideo.newest(job.ledger.storage, job.ledger.name(video))
+            walk = FileWalk(self._system, job.config, job.max_frames, job.save_every, self._count)
+            try:
+                return walk.run(path, unfinished)
+            except VideoDecodeError as error:
+                if error.kind != "decoder died":
+                    raise
+                _log.warning("%s, %d of %d", error, attempt, MAX_DEATHS)
+                died = error
+        raise VideoDecodeError(f"{died}, {MAX_DEATHS} times", died.kind)
 
     def _count(self) -> None:
         self._num_frames += 1

@@ -1,5 +1,6 @@
 """Walks a model through one video file and keeps what a result needs; can stop and go on."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ import pyarrow as pa
 
 from pipelines.unfinished import UnfinishedVideo
 from vis_core.formats.mask_table import MaskRows
-from vis_core.formats.video import DecodeReport, VideoInfo, VideoReader, read_frames
+from vis_core.formats.video_apart import ApartReader, read_frames_apart
+from vis_core.formats.video_report import DecodeReport, VideoInfo
 from vis_core.inference.frame_system import FrameSystem
 from vis_core.inference.fusion import fuse_tracks
 from vis_core.inference.online import VideoWalk, walk_on
@@ -54,6 +56,7 @@ class WalkedFile:
         report: What happened while it was decoded.
         size: Height and width.
         num_frames: Frames that were annotated.
+        video_s: Seconds that the frames of this walk play.
         tracks: Best score first.
         parts: Gives the rows of all frames, in order, some at a time.
     """
@@ -62,6 +65,7 @@ class WalkedFile:
     report: DecodeReport
     size: tuple[int, int]
     num_frames: int
+    video_s: float
     tracks: list[EndedTrack]
     parts: Callable[[], Iterator[pa.Table]]
 
@@ -92,6 +96,7 @@ class FileWalk:
         self._on_frame = on_frame
         self._rows = MaskRows()
         self._open: deque[tuple[int, int, float]] = deque()  # read, and not yet named
+        self._begin_s, self._end_s = math.inf, -math.inf
 
     def run(self, path: Path, unfinished: UnfinishedVideo) -> WalkedFile:
         """Walks through what is left of a video.
@@ -108,7 +113,7 @@ class FileWalk:
         """
         config = self._config
         views = [View.parse(view) for view in config.views] or [View()]
-        with read_frames(
+        with read_frames_apart(
             path,
             max_frames=self._max_frames,
             limits=config.decoding,
@@ -120,7 +125,7 @@ class FileWalk:
             return self._in_views(reader, views)
 
     def _in_one_view(
-        self, reader: VideoReader, view: View, unfinished: UnfinishedVideo
+        self, reader: ApartReader, view: View, unfinished: UnfinishedVideo
     ) -> WalkedFile:
         walk = VideoWalk(
             view.seen_by(self._system), self._config.tracks, mirrored=view.flip, sink=self._rows
@@ -156,11 +161,12 @@ class FileWalk:
             reader.report,
             size,
             num_frames,
+            self._played_s(reader.info),
             tracks,
             lambda: chain(unfinished.parts(), [rest]),
         )
 
-    def _in_views(self, reader: VideoReader, views: list[View]) -> WalkedFile:
+    def _in_views(self, reader: ApartReader, views: list[View]) -> WalkedFile:
         config = self._config
         walks = [
             VideoWalk(view.seen_by(self._system), config.tracks, mirrored=view.flip)
@@ -180,15 +186,22 @@ class FileWalk:
             reader.report,
             size,
             num_frames,
+            self._played_s(reader.info),
             [_ended(serial, track) for serial, track in enumerate(fused)],
             lambda: iter([_rows_of(fused, frames)]),
         )
 
-    def _noted(self, reader: VideoReader) -> Iterator[Frame]:
+    def _noted(self, reader: ApartReader) -> Iterator[Frame]:
         for frame in reader:
             self._open.append((frame.index, reader.number, frame.time_s))
+            self._begin_s = min(self._begin_s, frame.time_s)
+            self._end_s = max(self._end_s, frame.time_s)
             self._on_frame()
             yield frame
+
+    def _played_s(self, info: VideoInfo) -> float:
+        step_s = 1 / info.rate if info.rate > 0 else 0.0
+        return max(0.0, self._end_s - self._begin_s + step_s)
 
     def _named(self, last: Frame) -> Iterator[tuple[int, int, float]]:
         """Takes index, number and time of the frames up to one; others may already be read."""

@@ -35,6 +35,7 @@ class VideoRow:
         result: Key of its result or failure.
         num_frames: Frames that were annotated by this run.
         completeness: "complete", or what is missing (see ``DecodeReport``); empty if not known.
+        video_s: Seconds that the frames annotated by this run play.
         kind: Of the reason, in words that fit a table; empty if it is done.
     """
 
@@ -45,6 +46,7 @@ class VideoRow:
     num_frames: int = 0
     completeness: str = ""
     kind: str = ""
+    video_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class S3Storage:
                     self._patiently("read", key, download.attempt)
                 except ObjectChangedError as error:
                     raise VideoDecodeError(
-                        f"{shown_name(path)}: changed while it was read (ETag {etag} ->"
+                        f"{shown_name(key)}: changed while it was read (ETag {etag} ->"
                         f" {error.now}); run the same command again",
                         "changed",
                     ) from error

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.annotate import AnnotateSummary, annotate_archive
+from pipelines.annotate import annotate_archive
+from pipelines.annotate_summary import AnnotateSummary
 from pipelines.config import RunConfig, digest, flatten, to_yaml
 from pipelines.evaluate import LabelledVideos, score_model
 from pipelines.given_data import GivenData

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import main
-from pipelines.annotate import AnnotateSummary
+from pipelines.annotate_summary import AnnotateSummary
 from pipelines.ledger import VideoRow
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,7 +79,10 @@ def test_a_setting_that_does_not_fit_is_named(override, word, tmp_path, capsys):
 
 
 def summary_with(**changes):
-    rows = [VideoRow("a.mp4", "done"), VideoRow("b\n.mp4", "failed", "file is empty (0 bytes)")]
+    rows = [
+        VideoRow("a.mp4", "done"),
+        VideoRow("b\n.mp4", "failed", "file is empty (0 bytes)", kind="empty"),
+    ]
     return AnnotateSummary(out="out", rows=rows, **changes)
 
 
@@ -107,4 +110,5 @@ def test_the_exit_code_says_how_it_ended(options, changes, code, tmp_path, monke
     assert seen["num_workers"] == 3
     output = capsys.readouterr().out.splitlines()
     assert output[0] == "failed: b\\n.mp4: file is empty (0 bytes)"
-    assert output[1].startswith("2 videos: 1 done, 1 failed, 0 quarantined")
+    assert [line.split() for line in output[1:3]] == [["done", "1"], ["failed:", "empty", "1"]]
+    assert output[3].startswith("2 videos: 1 done, 1 failed, 0 quarantined")

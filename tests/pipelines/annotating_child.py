@@ -13,12 +13,12 @@ from pipelines.storage_s3 import S3Storage
 from tests.pipelines.killing import CONTEXT, Events, num_events, run_child
 from tests.pipelines.toy_archive import toy_model
 from tests.pipelines.toy_loaders import load_toy
-from vis_core.formats.video import VideoReader
+from vis_core.formats.video_apart import ApartReader
 from vis_core.inference.settings import InferenceConfig
 
 # what a job does that a kill may fall before or after
 _EVENTS = (
-    (VideoReader, "__next__"),
+    (ApartReader, "__next__"),
     (VideoAnnotator, "annotate"),
     (LocalStorage, "_write_partial"),
     (LocalStorage, "write_once"),

@@ -52,14 +52,23 @@ def test_another_model_content_or_name_has_another_result(tmp_path):
 
 
 def test_the_manifest_names_every_outcome(ledger):
-    rows = [VideoRow("b.mp4", "failed", "empty", "failed/x"), VideoRow("a.mp4", "done", result="r")]
+    rows = [
+        VideoRow("b.mp4", "failed", "empty", "failed/x", kind="not a video"),
+        VideoRow("a.mp4", "done", result="r"),
+    ]
     ledger.write_manifest({"model": "m"}, rows)
     manifest = json.loads(ledger.storage.read("manifest.json"))
     assert manifest == {
         "model": "m",
         "videos": [
             {"video": "a.mp4", "status": "done", "result": "r"},
-            {"video": "b.mp4", "status": "failed", "reason": "empty", "result": "failed/x"},
+            {
+                "video": "b.mp4",
+                "status": "failed",
+                "kind": "not a video",
+                "reason": "empty",
+                "result": "failed/x",
+            },
         ],
     }
 

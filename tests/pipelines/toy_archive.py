@@ -5,6 +5,7 @@ import json
 import av
 import numpy as np
 
+from pipelines.job_status import STATUS
 from pipelines.registry import ModelReference
 from tests.pipelines.toy_loaders import POISON
 from tests.vis_core.inference.toy import square_frames
@@ -44,9 +45,9 @@ def toy_model(folder):
 
 
 def tree(folder):
-    """Content of every file of a folder by its name, partial files left out."""
+    """Content of every file of a folder by its name; the status and partial files left out."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and ".partial" not in path.parts
+        if path.is_file() and ".partial" not in path.parts and path.name != STATUS
     }
