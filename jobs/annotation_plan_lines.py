@@ -55,14 +55,17 @@ def _sample_lines(plan: "AnnotatePlan", measured: "Measured") -> list[str]:
         return [*lines, "  no video could be read, so nothing follows for the others"]
     frames = sum(row.num_frames for row in good)
     wanted = sum(row.frames_to_annotate for row in good)
-    seconds = sum(row.duration_s for row in good)
+    seconds = sum(row.duration_s for row in good)  # of what is annotated
     some = "" if wanted == frames else f", {wanted:,} of them to annotate"
     total = sum(row.video.size for row in good)
     lines.append(
         f"  content   {frames:,} frames{some}, {in_words(seconds)} of video, "
         f"{_range(good, 'width')} x {_range(good, 'height')} pixels"
     )
-    rate = f", {_bytes(total / seconds)} a second" if seconds else ""
+    # a video that is cut by --max-frames plays for less than its bytes are of
+    rate = (
+        f", {_bytes(total / seconds)} a second" if seconds and not plan.request.max_frames else ""
+    )
     return [*lines, f"  data      {_bytes(total / max(1, frames))} a frame{rate}"]
 
 
@@ -110,15 +113,16 @@ def _totals_lines(plan: "AnnotatePlan", measured: "Measured", totals: "Totals") 
     wall_s = totals.wall_s.value
     times = totals.video_s.value / wall_s if wall_s else 0.0
     gpus = f", {plan.request.gpus_per_worker:g} GPUs each" if measured.on_gpu else ""
+    alone = f"; one worker: {in_words(totals.work_s.value)}"
     each = "worker" if plan.num_workers == 1 else "workers"
     return [
         "",
         f"extrapolated to all that is to do ({whole})",
         f"  frames    {_estimate(totals.frames, lambda n: f'{n:,.0f}')}",
         f"  video     {_estimate(totals.video_s, in_words)}",
-        f"  unread    about {totals.unreadable.value:.0f} of the {len(plan.to_do):,} videos",
+        f"  unread    about {totals.unreadable.value:.0f} of {len(plan.to_do):,} videos",
         f"  time      {_estimate(totals.wall_s, in_words)} with {plan.num_workers} {each}{gpus}, "
-        f"{times:.2g} x real time; one worker: {in_words(totals.work_s.value)}",
+        f"{times:.2g} x real time{alone if plan.num_workers > 1 else ''}",
         f"            the longest video alone takes {in_words(totals.longest_s)}",
         f"  output    {_estimate(totals.result_bytes, _bytes)}; more where many tracks come and go",
         *_cost_lines(plan, measured),

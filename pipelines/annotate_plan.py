@@ -76,7 +76,7 @@ class Totals:
 
     Attributes:
         frames: To be annotated.
-        video_s: Seconds that they play.
+        video_s: Seconds that these frames play.
         unreadable: Videos that cannot be read.
         work_s: Seconds of one worker alone.
         wall_s: Seconds until the last worker ends.

@@ -43,7 +43,7 @@ class SampledVideo:
         problem: Why it cannot be read; empty if it can.
         num_frames: In the file.
         frames_to_annotate: What the settings leave of them.
-        duration_s: Seconds that it plays.
+        duration_s: Seconds that it plays, up to the last frame that the settings leave.
         height: Pixels of the shown frame.
         width: Pixels of the shown frame.
         fetch_s: What bringing it here took.

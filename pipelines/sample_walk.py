@@ -26,7 +26,7 @@ class VideoFacts:
     Attributes:
         num_frames: All of them, as its header or its packets say.
         frames_to_annotate: What the settings leave of them.
-        duration_s: Seconds that it plays.
+        duration_s: Seconds that it plays, up to the last frame that the settings leave.
         height: Pixels of the shown frame.
         width: Pixels of the shown frame.
         images: (H, W, 3) its first frames.
@@ -81,8 +81,10 @@ def read_facts(
         num_frames = round(info.duration_s * info.rate)
     num_frames = max(num_frames or _count_packets(path), len(images))
     duration_s = info.duration_s or (num_frames / info.rate if info.rate > 0 else 0.0)
+    uncut = frames_of_settings(num_frames, duration_s, config.sample_fps, None)
     wanted = frames_of_settings(num_frames, duration_s, config.sample_fps, max_frames)
-    return VideoFacts(num_frames, wanted, duration_s, info.height, info.width, images)
+    played_s = duration_s * wanted / max(1, uncut)
+    return VideoFacts(num_frames, wanted, played_s, info.height, info.width, images)
 
 
 def frames_of_settings(

@@ -130,6 +130,12 @@ def test_a_model_that_has_no_room_for_one_frame_is_refused(videos: Path, tmp_pat
         plan_of(videos, tmp_path, load=lambda _: EmptySystem())
 
 
+def test_of_a_video_that_is_cut_only_what_is_annotated_plays(videos: Path, tmp_path: Path) -> None:
+    plan = plan_of(videos, tmp_path, max_frames=3)
+    assert plan.totals is not None
+    assert plan.totals.video_s.value == pytest.approx(4 * 0.3)
+
+
 def test_settings_that_leave_frames_out_count(videos: Path, tmp_path: Path) -> None:
     plan = plan_of(videos, tmp_path, max_frames=5, config=InferenceConfig(sample_fps=5))
     assert plan.totals is not None
@@ -162,7 +168,7 @@ def test_what_has_an_outcome_is_not_to_do_unless_it_is_asked_for(
     ledger = Ledger(open_storage(tmp_path / "out"), run_digest(model, InferenceConfig(), None))
     by_key = {video.key: video for video in list_archive(videos).videos}
     ledger.commit(by_key["clip0.mp4"], {})
-    ledger.fail(by_key["empty.mp4"], "failed", "file is empty")
+    ledger.storage.write_once(ledger.failed_key(by_key["empty.mp4"]), b"{}")
     before = tree(tmp_path / "out")
     plan = plan_of(videos, tmp_path)
     assert (plan.num_done, plan.num_failed, len(plan.to_do)) == (1, 1, 4)
