@@ -129,7 +129,8 @@ def _annotate_pending(
         pool = AnnotatorPool(job, num_workers, gpus_per_worker)
 
         def note(num_frames: int, workers: list["WorkerStatus"]) -> None:
-            status.update(counted.counts(num_frames), workers)
+            if any(worker.video for worker in workers):  # a model that does not load leaves nothing
+                status.update(counted.counts(num_frames), workers)
             progress.update(0, counted.in_words(num_frames))
 
         with closing(pool.run(pending, note)) as outcomes:

@@ -104,7 +104,7 @@ class JobStatus:
         self._next_s = self._start_s
         self._wait_s = self.every_s
         self._is_refused = False
-        self._has_ended = False
+        self._has_begun = self._has_ended = False
 
     def update(self, counts: JobCounts, workers: Sequence[WorkerStatus] = ()) -> None:
         """Takes note of how far the job is, and writes it if it is time to.
@@ -113,14 +113,19 @@ class JobStatus:
             counts: All so far.
             workers: One for each, in an order that stays.
         """
-        self._counts, self._workers = counts, workers
+        self._counts, self._workers, self._has_begun = counts, workers, True
         now_s = self.clock()
         # a clock that was set back must not keep the status silent
         if now_s >= self._next_s or now_s < self._next_s - self._wait_s:
             self._write("running", "", now_s)
 
     def end(self, state: State, reason: str = "") -> None:
-        """Writes the last state, whenever that is; the workers are gone."""
+        """Writes the last state, whenever that is; the workers are gone.
+
+        A job that failed before it began leaves nothing.
+        """
+        if state == "failed" and not self._has_begun:
+            return
         self._workers, self._has_ended = (), True
         self._write(state, reason, self.clock())
 
