@@ -86,6 +86,7 @@ def annotate_archive(
         ledger.storage.check_conditional_writes()
         from pipelines.annotate_worker import SAVE_EVERY, AnnotateJob
 
+        ledger.storage.check_conditional_writes()
         start_s = clock()
         job = AnnotateJob(
             archive.storage, ledger, model, config, max_frames, load, save_every or SAVE_EVERY

@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.annotate_worker import AnnotateJob, VideoAnnotator
+from pipelines.archive import list_archive
+from pipelines.ledger import Ledger
 from pipelines.storage import open_storage
 from tests.pipelines.annotating_child import Job
 from tests.pipelines.fault_proxy import EVERY_KIND, FaultProxy, faulty
 from tests.pipelines.s3_servers import S3Server
-from tests.pipelines.toy_archive import toy_archive
+from tests.pipelines.toy_archive import toy_archive, toy_model
+from tests.pipelines.toy_loaders import load_toy
+from vis_core.inference.settings import InferenceConfig
 
 # The long form: LONGTAKE_FAULTS=all
 SEEDS = (1, 2, 3, 4, 5) if os.environ.get("LONGTAKE_FAULTS") == "all" else (1,)
@@ -92,3 +97,25 @@ def test_a_job_goes_on_after_its_credentials_are_renewed(
         proxy.refuse_after = None
         assert job.run() == 0
     assert calm.left(name) == calm.contents
+
+
+def test_a_video_replaced_after_the_listing_fails_alone_and_is_done_by_the_next_run(
+    calm: Calm, tmp_path: Path
+) -> None:
+    client, folder = calm.server.client(), f"s3://{calm.bucket}/replaced"
+    old, new = (path.read_bytes() for path in sorted(toy_archive(tmp_path / "v", 2).iterdir()))
+    client.put_object(Bucket=calm.bucket, Key="replaced/a.mp4", Body=old)
+    (listed,) = list_archive(folder).videos
+    client.put_object(Bucket=calm.bucket, Key="replaced/a.mp4", Body=new)
+    ledger = Ledger(open_storage(f"s3://{calm.bucket}/out"), "settings")
+    model = toy_model(tmp_path / "model")
+    annotator = VideoAnnotator(
+        AnnotateJob(open_storage(folder), ledger, model, InferenceConfig(), load=load_toy)
+    )
+    annotator.load()
+    row = annotator.annotate(listed)
+    assert (row.status, row.num_frames) == ("failed", 0)
+    assert row.reason.startswith("changed while it was read (ETag ")
+    (now,) = list_archive(folder).videos
+    row = annotator.annotate(now)
+    assert (row.status, row.num_frames) == ("done", 7)
