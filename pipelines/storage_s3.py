@@ -105,12 +105,12 @@ class S3Storage:
 
     def replace(self, key: str, body: bytes) -> None:
         """Puts an object."""
-        self._put(key, io.BytesIO(body))
+        self._replace(key, io.BytesIO(body))
 
     def replace_file(self, key: str, path: Path) -> None:
         """Puts a file in one request, at most 5 GB (the limit of S3 for one)."""
         with path.open("rb") as file:
-            self._put(key, file)
+            self._replace(key, file)
 
     def delete(self, key: str) -> None:
         """Deletes an object; S3 does not mind if there is none."""
@@ -165,8 +165,8 @@ class S3Storage:
         except (KeyError, ValueError) as error:
             raise Passing("the listing cannot be read") from error
 
-    def _put(self, key: str, file: io.BytesIO | io.BufferedReader) -> None:
-        self._patiently("write", key, partial(self._send, key, file, _digests(file)))
+    def _replace(self, key: str, file: io.BytesIO | io.BufferedReader) -> None:
+        self._patiently("write", key, partial(self._put, key, file, _digests(file)))
 
     def _put_once(self, key: str, file: io.BytesIO | io.BufferedReader) -> bool:
         """Puts an object, or says whether the one that is there is the same.
@@ -180,7 +180,7 @@ class S3Storage:
             from botocore.exceptions import ClientError
 
             try:
-                self._send(key, file, digests, IfNoneMatch="*")
+                self._put(key, file, digests, IfNoneMatch="*")
             except ClientError as error:
                 if status(error) != 412:
                     raise
@@ -189,7 +189,7 @@ class S3Storage:
 
         return self._patiently("write", key, put)
 
-    def _send(
+    def _put(
         self, key: str, file: io.BytesIO | io.BufferedReader, digests: "_Digests", **condition: str
     ) -> None:
         """Puts a file from its start; the server refuses what does not arrive as it left."""
