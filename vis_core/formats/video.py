@@ -20,6 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from vis_core.errors import VideoDecodeError
+from vis_core.formats.video_clock import VideoClock
 from vis_core.formats.video_container import (
     CONTAINERS_WITHOUT_LENGTH,
     choose_stream,
@@ -35,14 +36,6 @@ from vis_core.frame import Frame
 
 logger = logging.getLogger(__name__)
 
-# Frames by which the last one may end before the stated duration: muxers round it to 1 ms.
-DURATION_SLACK_FRAMES = 0.5
-# Frames between two times from which on others may be missing.
-GAP_FRAMES = 1.5
-# Seconds by which it may where the duration is that of the file and audio may be longer.
-AUDIO_SLACK_S = 1.0
-# Seconds by which the first frame may come after the start of the file.
-LATE_START_S = 1.0
 _ROUNDING_S = 1e-6  # times are fractions of the stream's clock
 MICROSECONDS = 1_000_000  # the unit of av's container.duration
 
@@ -83,14 +76,13 @@ class VideoReader(Iterator[Frame]):
             declared = self._stream.frames if self._stream.frames > 0 else None
             self.report = DecodeReport(declared)
             self._num_packets = self._num_hidden = 0
-            self._time_s = self._begin_s = self._end_s = 0.0
             self._reformatter = VideoReformatter()  # one for all: each sets up its tables
             self._stored = self._decode()
             self._next_stored = next(self._stored, None)
             self.info = self._describe()
-            self._num_timed = 0
+            self._clock = VideoClock(self.info.rate)
             assert self._next_stored is not None, "described"
-            self._due_s = self._time_of(self._next_stored) + self._period_s
+            self._due_s = self._clock.follow(self._next_stored) + self._period_s
         except BaseException:
             self._container.close()
             raise
@@ -105,7 +97,7 @@ class VideoReader(Iterator[Frame]):
         if stored is None:
             self.close()
             raise StopIteration
-        frame = Frame(self._shown_image(stored), self._handed_out, self._time_s)
+        frame = Frame(self._shown_image(stored), self._handed_out, self._clock.time_s)
         self._advance(stored)
         return frame
 
@@ -132,8 +124,7 @@ class VideoReader(Iterator[Frame]):
         self._handed_out += 1
         self._next_stored = self._next_due()
         if self._next_stored is None:
-            self.report.truncated = self._is_truncated()
-            self.report.gaps += self._ends_early()
+            self._judge_end()
         elif self._handed_out == self._max_frames:
             self.report.stopped_early = True
             self._next_stored = None
@@ -141,8 +132,10 @@ class VideoReader(Iterator[Frame]):
     def _next_due(self) -> VideoFrame | None:
         """Decodes on to the next frame that is wanted; the others are counted and no more."""
         for stored in self._stored:
-            before_s = self._time_s
-            time_s = self._time_of(stored)
+            before_s = self._clock.time_s
+            time_s = self._clock.follow(stored)
+            if self.report.declared_frames is None:
+                self.report.gaps = self._clock.gaps
             if not self._period_s:
                 return stored
             if time_s < before_s:  # the clock of the file starts anew
@@ -262,49 +255,20 @@ class VideoReader(Iterator[Frame]):
             )
         return np.ascontiguousarray(image)
 
-    def _time_of(self, stored: VideoFrame) -> float:
-        """Presentation time in seconds; where the file has none, one frame after the last."""
-        step_s = 1 / self.info.rate if self.info.rate > 0 else 0.0
-        before_s = self._time_s
-        if stored.pts is not None and stored.time_base is not None:
-            self._time_s = float(stored.pts * stored.time_base)
-        elif self._num_timed > 0:
-            self._time_s += step_s
-        if self._num_timed == 0:
-            self._begin_s = self._time_s
-        elif self.report.declared_frames is None and step_s > 0:
-            self.report.gaps += self._time_s - before_s > GAP_FRAMES * step_s
-        self._num_timed += 1
-        self._end_s = max(self._end_s, self._time_s + step_s)
-        return self._time_s
-
-    def _is_truncated(self) -> bool:
-        """Whether frames are missing, at the end of all packets.
-
-        Where the container states no count, the end of the last frame is compared with the stated
-        duration, not the count with duration x rate: a gap in the time is not a loss.
-        """
-        if self.report.declared_frames is not None:
-            return self.report.decoded_frames + self._num_hidden < self.report.declared_frames
+    def _judge_end(self) -> None:
+        """Says whether frames are missing, at the end of all packets."""
+        report, duration_s = self.report, self.info.duration_s
+        if report.declared_frames is not None:
+            report.truncated = report.decoded_frames + self._num_hidden < report.declared_frames
+            return
         if ends_within_packet(self._path, self._container):
-            return True
-        if not self.report.length_known or self.info.duration_s is None or self.info.rate <= 0:
-            return False
-        slack_s = DURATION_SLACK_FRAMES / self.info.rate
-        if not self._stream.duration and self._container.streams.audio:
-            slack_s = max(slack_s, AUDIO_SLACK_S)
-        if self._end_s < self.info.duration_s - slack_s:
-            return True
-        # Video may begin a little after audio does, but not much: then its start is lost.
-        return self._end_s - self._begin_s < self.info.duration_s - slack_s - LATE_START_S
-
-    def _ends_early(self) -> bool:
-        """Whether frames may be missing at the end, where the duration may be that of audio."""
-        if self.report.declared_frames is not None or self.info.duration_s is None:
-            return False
-        if self.report.truncated or self.info.rate <= 0:
-            return False
-        return self._end_s < self.info.duration_s - GAP_FRAMES / self.info.rate
+            report.truncated = True
+        elif report.length_known:
+            has_audio = bool(self._container.streams.audio)
+            report.truncated = self._clock.ends_before(
+                duration_s, may_be_audio=has_audio and not self._stream.duration
+            )
+            report.gaps += not report.truncated and self._clock.may_end_before(duration_s)
 
     def _no_frame_reason(self) -> str:
         if self._num_packets == 0:
