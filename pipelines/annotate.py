@@ -83,7 +83,6 @@ def annotate_archive(
     summary = _summary_of(survey, ledger, archive)
     pending = survey.pending
     if pending:
-        ledger.storage.check_conditional_writes()
         from pipelines.annotate_worker import SAVE_EVERY, AnnotateJob
 
         ledger.storage.check_conditional_writes()
