@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "tune": ("jobs.tune", "sweep the thresholds of association on cached instances"),
     "register": ("jobs.register", "put a model into the registry"),
     "annotate": ("jobs.annotate", "annotate an archive of videos"),
+    "export": ("jobs.export", "write results of annotate as YouTube-VIS files"),
     "evaluate": ("jobs.evaluate", "score results against ground truth"),
     "ablate": ("jobs.ablate", "run an ablation table of a paper and print it"),
     "ensemble": ("jobs.ensemble", "fuse several results of the same videos into one"),

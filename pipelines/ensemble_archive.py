@@ -4,14 +4,13 @@ What is fused is written once, under a name that is a digest of what it was made
 command again does what is left, and a job that is killed loses one video.
 """
 
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.ledger import MANIFEST, RESULTS, Ledger, VideoRow, json_bytes, json_digest
+from pipelines.ledger import RESULTS, Ledger, VideoRow, done_results, json_bytes, json_digest
 from pipelines.result_document import ResultDocument, read_result_document, result_document
 from pipelines.storage import Storage
 from vis_core.errors import AnnotationError, ConfigError
@@ -85,7 +84,7 @@ def fuse_archives(inputs: Sequence[Storage], out: Storage, config: FusionConfig)
     if out.uri in {storage.uri for storage in inputs}:
         raise ConfigError(f"--out {out.uri}: is one of the inputs; name another place")
     settings = config.model_dump(mode="json")
-    done = [_done_keys(storage) for storage in inputs]
+    done = [done_results(storage) for storage in inputs]
     ledger = Ledger(out, json_digest(settings))
     out.sweep()
     finished = {entry.key for entry in out.list(RESULTS)}
@@ -136,20 +135,6 @@ def _fuse_video(
         return VideoRow(name, "failed", str(error))
     ledger.storage.write_once(result_key, json_bytes(document))
     return VideoRow(name, "done", result=result_key)
-
-
-def _done_keys(storage: Storage) -> dict[str, str]:
-    """Reads from a manifest where the result of every finished video is."""
-    mend = "give the --out of a `longtake annotate` that has ended"
-    if not storage.exists(MANIFEST):
-        raise ConfigError(f"{storage.uri}: expected {MANIFEST}, found none; {mend}")
-    try:
-        rows = json.loads(storage.read(MANIFEST))["videos"]
-        return {row["video"]: row["result"] for row in rows if row["status"] == "done"}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{storage.uri}/{MANIFEST}: not a list of videos with result and status; {mend}"
-        ) from error
 
 
 def _fused(

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from pipelines.archive import ArchivedVideo
 from pipelines.storage import Storage
+from vis_core.errors import ConfigError
 
 RESULTS, FAILED, UNFINISHED = "results/", "failed/", "unfinished/"
 STATE = "state-"  # how the newest file of an unfinished video begins
@@ -165,6 +166,24 @@ class Ledger:
         body = json_bytes({**about, "videos": videos})
         if not (self.storage.exists(MANIFEST) and self.storage.read(MANIFEST) == body):
             self.storage.replace(MANIFEST, body)
+
+
+def done_results(storage: Storage) -> dict[str, str]:
+    """Reads from the manifest of a job where the result of every finished video is.
+
+    Raises:
+        ConfigError: There is no readable manifest.
+    """
+    mend = "give the --out of a `longtake annotate` that has ended"
+    if not storage.exists(MANIFEST):
+        raise ConfigError(f"{storage.uri}: expected {MANIFEST}, found none; {mend}")
+    try:
+        rows = json.loads(storage.read(MANIFEST))["videos"]
+        return {row["video"]: row["result"] for row in rows if row["status"] == "done"}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{storage.uri}/{MANIFEST}: not a list of videos with result and status; {mend}"
+        ) from error
 
 
 def clear_unfinished(storage: Storage, name: str) -> None:

@@ -21,7 +21,7 @@ from tests.pipelines import toy_loaders
 from tests.pipelines.toy_archive import add_poison, toy_archive, toy_model, tree, write_clip
 from vis_core.clips.scenes import render_scene
 from vis_core.clips.settings import SceneSettings
-from vis_core.errors import CheckpointError, ConfigError
+from vis_core.errors import AnnotationError, CheckpointError, ConfigError
 from vis_core.formats.rle import decode_rle
 from vis_core.formats.strict_json import write_json
 from vis_core.formats.video import read_frames
@@ -91,6 +91,55 @@ def test_a_result_becomes_a_youtube_vis_file(finished, tmp_path):
     records, categories = read_youtube_vis(tmp_path / "one.json")
     assert categories.names == ("r", "g", "b")
     assert [track.label for track in records[0].tracks] == [0, 1]
+
+
+def test_results_are_exported_as_youtube_vis_files(finished, tmp_path, capsys):
+    command = ["export", str(finished.out), "--to", str(tmp_path / "files")]
+    assert main([*command, "--glob", "clip[01]*"]) == 0
+    assert main(command) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"1 YouTube-VIS files written; 2 were there: {tmp_path / 'files'}"
+    for row in finished.summary.having("done"):
+        path = tmp_path / "files" / Path(row.result).name
+        assert json.loads(path.read_text()) == finished.document(row)
+        assert len(read_youtube_vis(path)[0][0].tracks) == 2
+    assert main([*command, "--glob", "absent"]) == 2
+    assert "none of them wanted" in capsys.readouterr().err
+
+
+def test_masks_that_are_not_those_of_the_result_are_refused(finished, tmp_path):
+    shutil.copytree(finished.out, tmp_path / "out")
+    row = finished.summary.having("done")[0]
+    masks = json.loads((tmp_path / "out" / row.result).read_text())["masks"]["file"]
+    (tmp_path / "out" / masks).write_bytes(b"PAR1")
+    with pytest.raises(AnnotationError, match="is not the file that its result names"):
+        read_result_json(tmp_path / "out" / row.result)
+    (tmp_path / "out" / masks).unlink()
+    with pytest.raises(AnnotationError, match="cannot be read"):
+        read_result_json(tmp_path / "out" / row.result)
+
+
+def test_a_new_version_takes_the_place_of_others(tmp_path, model):
+    videos, out = toy_archive(tmp_path / "videos", count=2), tmp_path / "out"
+    annotate(videos, out, model)
+    annotate(videos, out, replace(model, name="other", digest="f" * 64))
+    (videos / "clip1.mp4").unlink()
+    newer = replace(model, version=4, digest="e" * 64)
+    summary = annotate(videos, out, newer, redo="changed-model")
+    assert summary.num_superseded == 1
+    documents = [json.loads(path.read_text()) for path in (out / "results").iterdir()]
+    left = {(found["info"]["model"], found["info"]["video"]) for found in documents}
+    assert left == {
+        ("toy", "clip0.mp4"),
+        ("toy", "clip1.mp4"),
+        ("other", "clip0.mp4"),
+        ("other", "clip1.mp4"),
+    }
+    assert {found["masks"]["file"] for found in documents} == {
+        f"masks/{path.name}" for path in (out / "masks").iterdir()
+    }
+    again = annotate(videos, out, newer, redo="changed-model")
+    assert again.num_superseded == 0 and again.num_frames == 0
 
 
 def test_the_manifest_lists_every_video_with_its_outcome(finished):

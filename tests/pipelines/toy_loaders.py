@@ -5,8 +5,13 @@ import signal
 import time
 from pathlib import Path
 
+import torch
+
 from tests.vis_core.inference.toy import ToySystem
+from vis_core.association.associator import Associator
+from vis_core.association.settings import AssociationConfig
 from vis_core.errors import CheckpointError
+from vis_core.structures import Instances
 
 POISON = 245  # a frame of this grey is poison
 
@@ -69,3 +74,51 @@ class SlowSystem(ToySystem):
     def segment(self, images):
         time.sleep(0.2 * len(images))
         return super().segment(images)
+
+
+class MovingSystem(ToySystem):
+    """Sees five things that wander, whatever a frame shows; costs next to nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = 0
+
+    def segment(self, images):
+        found = [self._wandering(image.shape[:2], self.seen + n) for n, image in enumerate(images)]
+        self.seen += len(images)
+        return found
+
+    def new_associator(self):
+        self.seen = 0
+        return Associator(AssociationConfig())
+
+    def _wandering(self, size, frame):
+        padded = self.input_size(*size)
+        logits = torch.full((5, padded.padded_height // 4, padded.padded_width // 4), -4.0)
+        for row in range(5):
+            left = (frame * (row + 1) // 3) % (logits.shape[2] - 2)
+            logits[row, row * 2 : row * 2 + 2, left : left + 3] = 4.0
+        scores = torch.full((5, 3), 0.05)
+        scores[torch.arange(5), torch.arange(5) % 3] = 0.9
+        return Instances(torch.full((5,), 0.9), scores, logits, 10 * torch.eye(5))
+
+
+def load_moving(folder):  # noqa: ARG001
+    return MovingSystem()
+
+
+class CountedSystem(SlowSystem):
+    """Takes its time, and writes down each video that it begins."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.begun = Path(folder) / "begun"
+
+    def new_associator(self):
+        with self.begun.open("a") as file:
+            file.write("begun\n")
+        return super().new_associator()
+
+
+def load_counted(folder):
+    return CountedSystem(folder)

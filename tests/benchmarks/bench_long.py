@@ -1,0 +1,152 @@
+"""Memory and speed of the annotation loop on long videos; ``make bench-long``.
+
+The real loop (decoding apart, association, run lengths, states, Parquet, commit) with a frame model
+that costs nothing: two videos of the same scenes, one a hundred times as long, each in a process of
+its own. And with the shipped network: frames a second from file to committed result, over those of
+the network alone on the same batches in the same process.
+"""
+
+import argparse
+import json
+import multiprocessing
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+
+from pipelines.annotate_worker import AnnotateJob, VideoAnnotator
+from pipelines.archive import list_archive
+from pipelines.ledger import Ledger
+from pipelines.registry import ModelReference
+from pipelines.start_weights import TINY_WEIGHTS
+from pipelines.storage import open_storage
+from tests.pipelines.toy_archive import toy_model
+from tests.pipelines.toy_loaders import load_moving
+from vis_core.formats.video import read_frames
+from vis_core.inference.settings import InferenceConfig
+
+HEIGHT, WIDTH = 48, 64
+_MIB = 1 << 20
+
+
+def write_long_video(path: Path, num_frames: int, size: tuple[int, int]) -> None:
+    """Squares that wander; cheap to encode and to decode."""
+    height, width = size
+    with av.open(str(path), "w") as container:
+        options = {"preset": "ultrafast", "crf": "18", "g": "250"}
+        stream = container.add_stream("libx264", rate=30, options=options)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        for index in range(num_frames):
+            image = np.full((height, width, 3), 60, np.uint8)
+            for number in range(5):
+                top = (number * height // 5) % height
+                left = (index * (number + 1) // 3) % width
+                image[top : top + height // 8, left : left + width // 6] = 50 * number
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def resident_bytes() -> int:
+    """What this process holds."""
+    fields = Path("/proc/self/statm").read_text().split()
+    return int(fields[1]) * 4096
+
+
+def annotate_measured(folder: str, sent: "multiprocessing.Queue[dict[str, float]]") -> None:
+    """Annotates the video of a folder; sends frames, seconds and peak memory of this process."""
+    root = Path(folder)
+    archive = list_archive(root / "videos")
+    ledger = Ledger(open_storage(root / "out"), "settings")
+    model = toy_model(root / "model")
+    job = AnnotateJob(archive.storage, ledger, model, InferenceConfig(), load=load_moving)
+    annotator = VideoAnnotator(job)
+    annotator.load()
+    peak, ended = [0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.05):
+            peak[0] = max(peak[0], resident_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    start_s = time.monotonic()
+    row = annotator.annotate(archive.videos[0])
+    seconds = time.monotonic() - start_s
+    ended.set()
+    watcher.join()
+    assert row.status == "done", row.reason
+    sent.put({"frames": row.num_frames, "seconds": seconds, "peak_mib": peak[0] / _MIB})
+
+
+def measure_length(num_frames: int) -> dict[str, float]:
+    """Annotates a video of some length in a fresh process."""
+    with tempfile.TemporaryDirectory() as folder:
+        videos = Path(folder) / "videos"
+        videos.mkdir()
+        write_long_video(videos / "long.mp4", num_frames, (HEIGHT, WIDTH))
+        context = multiprocessing.get_context("spawn")
+        sent: multiprocessing.Queue[dict[str, float]] = context.Queue()
+        child = context.Process(target=annotate_measured, args=(folder, sent))
+        child.start()
+        found = sent.get()
+        child.join()
+        result_bytes = sum(p.stat().st_size for p in (Path(folder) / "out").rglob("*.parquet"))
+    return {**found, "bytes_a_frame": result_bytes / num_frames}
+
+
+def measure_speed(num_frames: int, size: tuple[int, int]) -> dict[str, float]:
+    """Frames a second of the shipped network alone, and from file to committed result."""
+    import torch
+
+    from vis_core.systems.build import load_system
+
+    with tempfile.TemporaryDirectory() as folder:
+        videos = Path(folder) / "videos"
+        videos.mkdir()
+        write_long_video(videos / "clip.mp4", num_frames, size)
+        archive = list_archive(videos)
+        model = ModelReference(TINY_WEIGHTS, "tiny", None, "d" * 64)
+        config = InferenceConfig()
+        torch.set_num_threads(1)
+        with read_frames(videos / "clip.mp4") as reader:
+            images = [frame.image for frame in reader]
+        system = load_system(TINY_WEIGHTS, "cpu")
+        chunk = config.chunk_frames
+        alone_s, whole_s = [], []
+        for repeat in range(3):
+            start_s = time.monotonic()
+            with torch.inference_mode():
+                for first in range(0, num_frames, chunk):
+                    system.segment(images[first : first + chunk])
+            alone_s.append(time.monotonic() - start_s)
+            ledger = Ledger(open_storage(Path(folder) / f"out{repeat}"), "settings")
+            annotator = VideoAnnotator(AnnotateJob(archive.storage, ledger, model, config))
+            annotator.load()
+            start_s = time.monotonic()
+            row = annotator.annotate(archive.videos[0])
+            whole_s.append(time.monotonic() - start_s)
+            assert row.num_frames == num_frames
+    alone, whole = num_frames / min(alone_s), num_frames / min(whole_s)
+    return {"network_fps": alone, "end_to_end_fps": whole, "share": whole / alone}
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=int, nargs=2, default=[1_000, 100_000])
+    parser.add_argument("--speed-frames", type=int, default=200)
+    parser.add_argument("--speed-size", type=int, nargs=2, default=[360, 640])
+    args = parser.parse_args()
+    short, long = (measure_length(count) for count in args.frames)
+    speed = measure_speed(args.speed_frames, tuple(args.speed_size))
+    ratio = long["peak_mib"] / short["peak_mib"]
+    print(json.dumps({"short": short, "long": long, "memory_ratio": ratio, "speed": speed}))
+    print(f"peak memory, long over short: {ratio:.3f} (goal 1.1)")
+    print(f"end to end over network alone: {speed['share']:.3f} (goal 0.9)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""A walk that is stopped and goes on elsewhere gives what an undisturbed one gives."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from tests.vis_core.inference.toy import ToySystem, square_frames
+from vis_core.association.associator import Associator
+from vis_core.association.memory import MEMORY_READS
+from vis_core.association.settings import AssociationConfig
+from vis_core.inference.mask_sinks import MasksInMemory
+from vis_core.inference.online import VideoWalk, walk_on
+from vis_core.inference.settings import ShortTrackFilter, TrackConfig
+from vis_core.structures import Frame
+
+SIZE = (32, 48)
+NUM_FRAMES, CHUNK = 21, 3
+
+
+class NoisySystem(ToySystem):
+    """Finds squares whose scores, boxes and embeddings differ from frame to frame."""
+
+    def __init__(self, association: AssociationConfig):
+        super().__init__()
+        self.association = association
+
+    def new_associator(self):
+        return Associator(self.association)
+
+    def _instances(self, image):
+        found = super()._instances(image)
+        seed = int(image.astype(int).sum()) + int(image.argmax())
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.rand(found.class_scores.shape, generator=generator)
+        scores = (found.class_scores + 0.3 * noise).clamp(max=0.99)
+        embeddings = found.embeddings + 0.5 * torch.randn(noise.shape, generator=generator)
+        boxes = torch.rand(len(found), 4, generator=generator)
+        boxes[:, 2:] += boxes[:, :2]
+        return replace(
+            found,
+            scores=scores.max(dim=1).values,
+            class_scores=scores,
+            embeddings=embeddings,
+            boxes=boxes,
+            qualities=scores[:, 0],
+        )
+
+
+def frames_from(first: int):
+    """Frames of one to three squares; nothing is to be seen in some."""
+    for frame in square_frames(NUM_FRAMES, *SIZE, labels=(0, 1, 2)):
+        image = frame.image.copy()
+        if frame.index % 5 == 3:
+            image[:16] = 128
+        if frame.index % 7 == 6:
+            image[:] = 128
+        if frame.index >= first:
+            yield replace(frame, image=image)
+
+
+def walk_saving(system: NoisySystem, tracks: TrackConfig) -> tuple[VideoWalk, dict[int, bytes]]:
+    """A walk through all frames, and its state after each chunk by the last frame of it."""
+    walk = VideoWalk(system, tracks)
+    saved: dict[int, bytes] = {}
+
+    def after(last: Frame) -> None:
+        saved[last.index] = save(walk.state())
+
+    walk_on(frames_from(0), CHUNK, [walk], after)
+    return walk, saved
+
+
+SYSTEMS = [
+    *(AssociationConfig(memory=name) for name in MEMORY_READS),
+    AssociationConfig(memory="latest", similarity="cues", assignment="best_claim"),
+    AssociationConfig(memory="latest", similarity="cosine", assignment="hungarian"),
+    AssociationConfig(max_unseen_frames=2),
+]
+TRACKS = [
+    TrackConfig(),
+    TrackConfig(mask_quality=True, labels="majority", over_time="max"),
+    TrackConfig(short_tracks=ShortTrackFilter(after_frame=1), labels="every", min_frames=0),
+]
+
+
+@pytest.mark.parametrize("association", SYSTEMS, ids=lambda config: config.memory)
+@pytest.mark.parametrize("tracks", TRACKS, ids=lambda config: config.labels)
+def test_a_walk_goes_on_after_any_chunk(association, tracks):
+    system = NoisySystem(association)
+    whole, saved = walk_saving(system, tracks)
+    wanted = whole.tracks.listed()
+    assert len(wanted) > 2
+    for last, body in saved.items():
+        again = VideoWalk(system, tracks, sink=MasksInMemory())
+        again.restore(load(body), SIZE)
+        walk_on(frames_from(last + 1), CHUNK, [again])
+        found = again.tracks.listed()
+        assert [repr(track) for track in found] == [repr(track) for track in wanted], last
+
+
+def test_what_a_sink_is_told_after_a_stop_is_what_it_would_have_been_told():
+    system, config = NoisySystem(AssociationConfig()), TrackConfig()
+    whole, states = walk_saving(system, config)
+    half = sorted(states)[3]
+    again = VideoWalk(system, config)
+    again.restore(load(states[half]), SIZE)
+    walk_on(frames_from(half + 1), CHUNK, [again])
+    wanted = {track.track_id: track for track in whole.tracks.packed()}
+    for track in again.tracks.packed():
+        late = list(wanted[track.track_id].masks.between(half + 1, NUM_FRAMES))
+        assert list(track.masks.between(0, NUM_FRAMES)) == late
