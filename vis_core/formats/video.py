@@ -48,7 +48,8 @@ class VideoReader(Iterator[Frame]):
         report: Complete as soon as the last frame is handed out.
         number: Of the frame that was handed out last, among all frames of the file, from 0.
 
-    ``on_decoded`` is called whenever something was decoded, handed out or not.
+    ``on_decoded`` is called whenever something was decoded, handed out or not. ``new_image`` gives
+    the (H, W, 3) uint8 array that a frame is written to; without it none is copied.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class VideoReader(Iterator[Frame]):
         sample_fps: float | None = None,
         skip: int = 0,
         on_decoded: Callable[[], None] | None = None,
+        new_image: Callable[[tuple[int, int, int]], np.ndarray] | None = None,
     ) -> None:
         assert max_frames is None or max_frames > 0, f"max_frames must be positive: {max_frames}"
         assert sample_fps is None or sample_fps > 0, f"sample_fps must be positive: {sample_fps}"
@@ -67,6 +69,7 @@ class VideoReader(Iterator[Frame]):
         self._max_frames = max_frames
         self._skip = skip
         self._on_decoded = on_decoded
+        self._new_image = new_image
         self._period_s = 0.0 if sample_fps is None else 1 / sample_fps
         self._handed_out = self.number = 0
         self._container = open_container(path)
@@ -247,13 +250,16 @@ class VideoReader(Iterator[Frame]):
             ) from error
         # Counter-clockwise, like av's rotation: equal to what OpenCV shows, byte for byte.
         image = np.rot90(image, _quarter_turns(stored.rotation))
-        if image.shape[:2] != (self.info.height, self.info.width):
+        height, width = self.info.height, self.info.width
+        if image.shape[:2] != (height, width):
             image = cv2.resize(
-                np.ascontiguousarray(image),
-                (self.info.width, self.info.height),
-                interpolation=cv2.INTER_AREA,
+                np.ascontiguousarray(image), (width, height), interpolation=cv2.INTER_AREA
             )
-        return np.ascontiguousarray(image)
+        if self._new_image is None:
+            return np.ascontiguousarray(image)
+        shown = self._new_image((height, width, 3))
+        shown[:] = image
+        return shown
 
     def _judge_end(self) -> None:
         """Says whether frames are missing, at the end of all packets."""

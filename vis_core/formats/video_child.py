@@ -4,6 +4,7 @@ It has no secrets in its environment, little that it may do (``formats/confineme
 when its owner does. It imports no torch: it starts in a fraction of a second.
 """
 
+import contextlib
 import errno
 import signal
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from vis_core.errors import VideoDecodeError
 from vis_core.formats.confinement import confine, end_with_parent, fall_silent
@@ -20,7 +22,6 @@ from vis_core.formats.video import VideoReader
 from vis_core.formats.video_files import DecodeLimits, shown_name
 from vis_core.formats.video_messages import Alive, Channel, Delivered, Ended, Opened, Ready, Refused
 from vis_core.formats.video_ring import FrameRing
-from vis_core.frame import Frame
 
 # What the process returns when it ran out of memory: nothing can be relied on after that.
 OUT_OF_MEMORY = errno.ENOMEM
@@ -56,6 +57,10 @@ def main(channel_file: int, ring_file: int, parent: int, limits: str) -> int:
         return OUT_OF_MEMORY
 
 
+class _Stopped(Exception):
+    """No more frames of this video are wanted."""
+
+
 class Delivery:
     """Decodes one video into the ring, ahead of its reader by as many frames as there are slots."""
 
@@ -64,20 +69,25 @@ class Delivery:
         self._ring = ring
         self._limits = limits
         self._free: deque[int] = deque()
+        self._slot = 0
         self._said_alive_s = time.monotonic()
 
     def run(self, order: dict[str, Any]) -> None:
         """Hands out the frames of a video and says how it ended."""
         path = Path(order["path"])
         try:
-            with VideoReader(
-                path,
-                order["max_frames"],
-                self._limits,
-                order["sample_fps"],
-                order["skip"],
-                self._say_alive,
-            ) as reader:
+            with (
+                VideoReader(
+                    path,
+                    order["max_frames"],
+                    self._limits,
+                    order["sample_fps"],
+                    order["skip"],
+                    self._say_alive,
+                    self._image_in_ring,
+                ) as reader,
+                contextlib.suppress(_Stopped),
+            ):
                 self._deliver(reader, path)
             self._channel.tell(Ended(reader.report))
         except VideoDecodeError as error:
@@ -94,25 +104,20 @@ class Delivery:
         self._free.extend(range(num_slots))
         self._channel.tell(Opened(reader.info, reader.report))
         for frame in reader:
-            slot = self._free_slot()
-            if slot is None:
-                return
-            self._put(frame, slot, reader)
+            self._channel.tell(
+                Delivered(self._slot, frame.index, reader.number, frame.time_s, reader.report)
+            )
 
-    def _put(self, frame: Frame, slot: int, reader: VideoReader) -> None:
-        height, width = frame.image.shape[:2]
-        self._ring.slot(slot, height, width)[:] = frame.image
-        self._channel.tell(Delivered(slot, frame.index, reader.number, frame.time_s, reader.report))
-
-    def _free_slot(self) -> int | None:
-        """Waits for a slot; None if no more frames are wanted."""
+    def _image_in_ring(self, shape: tuple[int, int, int]) -> np.ndarray:
+        """Waits for a slot, so that a frame is written where its reader finds it."""
         while not self._free:
             order = self._channel.take_order()
             if order["do"] == "stop":
-                return None
+                raise _Stopped
             if order["do"] == "release":
                 self._free.append(order["slot"])
-        return self._free.popleft()
+        self._slot = self._free.popleft()
+        return self._ring.slot(self._slot, *shape[:2])
 
     def _say_alive(self) -> None:
         """Tells the owner, now and then, that frames are decoded that it does not see."""
