@@ -124,7 +124,7 @@ def _totals_lines(plan: "AnnotatePlan", measured: "Measured", totals: "Totals") 
         f"  time      {_estimate(totals.wall_s, in_words)} with {plan.num_workers} {each}{gpus}, "
         f"{times:.2g} x real time{alone if plan.num_workers > 1 else ''}",
         f"            the longest video alone takes {in_words(totals.longest_s)}",
-        f"  output    {_estimate(totals.result_bytes, _bytes)} as YouTube-VIS JSON",
+        f"  output    {_estimate(totals.result_bytes, _bytes)} (Parquet of the masks)",
         *_cost_lines(plan, measured),
         "  assumed   workers do not slow each other, the rest of a video is like its start;",
         "            not counted: starting Ray, writing results",

@@ -188,7 +188,7 @@ class FileWalk:
             num_frames,
             self._played_s(reader.info),
             [_ended(serial, track) for serial, track in enumerate(fused)],
-            lambda: iter([_rows_of(fused, frames)]),
+            lambda: iter([rows_of_tracks(fused, frames)]),
         )
 
     def _noted(self, reader: ApartReader) -> Iterator[Frame]:
@@ -224,7 +224,7 @@ def _ended(serial: int, track: PackedTrack) -> EndedTrack:
     )
 
 
-def _rows_of(tracks: list[PackedTrack], frames: list[tuple[int, int, float]]) -> pa.Table:
+def rows_of_tracks(tracks: list[PackedTrack], frames: list[tuple[int, int, float]]) -> pa.Table:
     """Lays packed tracks out frame by frame; the serial of a track is its place."""
     rows = MaskRows()
     for serial, track in enumerate(tracks):

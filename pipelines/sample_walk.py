@@ -1,6 +1,8 @@
 """Opens one video of a sample: what is in it, and how long a short walk through it takes."""
 
 import math
+import tempfile
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +10,15 @@ from pathlib import Path
 import numpy as np
 from av.error import FFmpegError
 
-from pipelines.ledger import json_bytes
-from pipelines.result_document import result_document
+from pipelines.file_walk import rows_of_tracks
 from vis_core.formats.categories import Categories
+from vis_core.formats.mask_table import RowOwner, TableHeader, write_mask_table
+from vis_core.formats.packed_masks import PackedMasks
 from vis_core.formats.video import VideoReader, read_frames
 from vis_core.formats.video_container import choose_stream, open_container
 from vis_core.inference.frame_system import FrameSystem
 from vis_core.inference.online import annotate_views
+from vis_core.inference.packed_tracks import PackedTrack
 from vis_core.inference.settings import InferenceConfig
 from vis_core.structures import Frame, VideoResult
 
@@ -128,11 +132,10 @@ def walk_shortly(
     ) as reader:
         opened_s = clock()
         result = annotate_views(system, _until(reader, until_s, clock), config)
-    size = len(json_bytes(_document(result, categories)))
+    size = _result_bytes(result, categories)
     walk_s = clock() - opened_s
-    nothing = VideoResult(result.height, result.width, 0, [])
-    fixed = len(json_bytes(_document(nothing, categories)))
-    return ShortWalk(result.num_frames, opened_s - start_s, walk_s, size - fixed)
+    fixed = _result_bytes(VideoResult(result.height, result.width, 0, []), categories)
+    return ShortWalk(result.num_frames, opened_s - start_s, walk_s, max(0, size - fixed))
 
 
 def _until(reader: VideoReader, until_s: float, clock: Callable[[], float]) -> Iterator[Frame]:
@@ -143,14 +146,28 @@ def _until(reader: VideoReader, until_s: float, clock: Callable[[], float]) -> I
             return
 
 
-def _document(result: VideoResult, categories: Categories) -> dict[str, object]:
-    """A result of the size that a real one has; the names and times of its frames are made up."""
-    frames = range(result.num_frames)
-    video = {
-        "file_names": [f"video_{0:012d}/{frame:06d}.jpg" for frame in frames],
-        "times_s": [frame / 30 for frame in frames],
+def _result_bytes(result: VideoResult, categories: Categories) -> int:
+    """Bytes of the masks of a result as they are written; the times of its frames are made up."""
+    tracks = [
+        PackedTrack(
+            track.label,
+            track.score,
+            PackedMasks.of(track.segmentations),
+            track.track_id,
+            array("d", (score for score in track.frame_scores if score is not None)),
+        )
+        for track in result.tracks
+    ]
+    frames = [(frame, frame, frame / 30) for frame in range(result.num_frames)]
+    owners = {
+        serial: RowOwner(track.track_id, track.label, categories.names[track.label], track.score)
+        for serial, track in enumerate(result.tracks)
     }
-    return result_document({}, video, categories, result)
+    header = TableHeader("video", "0" * 64, (result.height, result.width), "model", "1", "0" * 64)
+    with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
+        path = Path(folder) / "masks.parquet"
+        write_mask_table(path, [rows_of_tracks(tracks, frames)], owners, header)
+        return path.stat().st_size
 
 
 def _count_packets(path: Path) -> int:
