@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import RunConfig
+from pipelines.config import RunConfig, SweepConfig
 from pipelines.evaluate import LabelledVideos, blank_frames, evaluate_file
 from pipelines.instance_cache import CachedSystem, cache_file, load_cached
 from pipelines.runtime import kept_interrupts
@@ -45,7 +45,7 @@ class SweepJob:
 def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, Any]:
     """Tries settings and says which is best; a sweep that was killed goes on.
 
-    The first trial is the setting as it stands, so the best is never worse than it.
+    The first trial is the setting as it stands; another is best only if it gains ``min_gain``.
 
     Args:
         job: What is varied and scored.
@@ -101,7 +101,16 @@ def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, A
         )
     with kept_interrupts():
         grid = tuner.fit()
-    return _summary(grid, start, sweep.trials, out / "sweep.json")
+    return _summary(grid, start, sweep, out / "sweep.json")
+
+
+def chosen(
+    highest: dict[str, Any], as_it_stands: dict[str, Any] | None, min_gain: float
+) -> dict[str, Any]:
+    """Gives the trial with the highest AP, or the setting as it stands if that gains too little."""
+    if as_it_stands is None or highest["ap"] - as_it_stands["ap"] >= min_gain:
+        return highest
+    return as_it_stands
 
 
 def with_thresholds(system: AnySystemConfig, values: dict[str, float]) -> AnySystemConfig:
@@ -147,8 +156,8 @@ def _trial(values: dict[str, float], job: SweepJob) -> dict[str, float]:
         return {"ap": score_cached(job, system, Path(folder) / "results.json")}
 
 
-def _summary(grid: Any, start: dict[str, float], num_trials: int, path: Path) -> dict[str, Any]:
-    """Writes the table of trials, best first; ties go to the setting as it stood.
+def _summary(grid: Any, start: dict[str, float], sweep: SweepConfig, path: Path) -> dict[str, Any]:
+    """Writes the table of trials, highest AP first, and which is best.
 
     Raises:
         KeyboardInterrupt: Ray Tune ended in order before all trials were done, as it does on
@@ -159,17 +168,19 @@ def _summary(grid: Any, start: dict[str, float], num_trials: int, path: Path) ->
         for result in grid
         if result.error is None and result.metrics and "ap" in result.metrics
     ]
-    if len(trials) + grid.num_errors < num_trials:
+    if len(trials) + grid.num_errors < sweep.trials:
         raise KeyboardInterrupt
     if not trials:
         raise next(iter(grid.errors))
     trials.sort(
         key=lambda trial: (-trial["ap"], trial["values"] != start, *trial["values"].values())
     )
-    start_ap = next((t["ap"] for t in trials if t["values"] == start), float("nan"))
+    as_it_stands = next((trial for trial in trials if trial["values"] == start), None)
+    start_ap = float("nan") if as_it_stands is None else as_it_stands["ap"]
+    best = chosen(trials[0], as_it_stands, sweep.min_gain)
     summary = {
-        "best": trials[0]["values"],
-        "best_ap": trials[0]["ap"],
+        "best": best["values"],
+        "best_ap": best["ap"],
         "start": start,
         "start_ap": start_ap,
         "trials": trials,

@@ -23,6 +23,7 @@ from pipelines.tune import (
     SCORE,
     SweepJob,
     _summary,
+    chosen,
     score_cached,
     sweep_thresholds,
     with_thresholds,
@@ -88,7 +89,12 @@ class Grid(list):
 
 def test_a_sweep_that_ended_early_is_an_interruption(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        _summary(Grid(), {MATCH: 0.5, NEW_TRACK: 0.1, SCORE: 0.1}, 2, tmp_path / "sweep.json")
+        _summary(
+            Grid(),
+            {MATCH: 0.5, NEW_TRACK: 0.1, SCORE: 0.1},
+            SweepConfig(trials=2),
+            tmp_path / "sweep.json",
+        )
     assert not (tmp_path / "sweep.json").exists()
 
 
@@ -126,3 +132,11 @@ def test_what_is_kept_of_a_video_is_all_that_association_and_masks_need(tmp_path
         cached = CachedSystem(kept, geometry, config.selection, config.association)
         assert annotate_video(cached, frames_of(record, frames)).num_frames == 3
         cache_file(tmp_path, record).unlink()
+
+
+@pytest.mark.parametrize("gain, taken", [(0.0, False), (0.009, False), (0.011, True)])
+def test_a_setting_is_taken_only_if_it_gains_enough(gain, taken):
+    start = {"values": {"a": 1}, "ap": 0.3}
+    other = {"values": {"a": 2}, "ap": 0.3 + gain}
+    assert (chosen(other, start, 0.01) is other) == taken
+    assert chosen(other, None, 0.01) is other
