@@ -72,11 +72,11 @@ def annotate_archive(
     _refuse_less_than_one(max_frames=max_frames, workers=num_workers, save_every=save_every)
     archive = videos if isinstance(videos, Archive) else list_archive(videos)
     _refuse_inside(archive, out)
-    settings = {"inference": config.model_dump(mode="json"), "max_frames": max_frames}
+    settings = run_settings(config, max_frames)
     ledger = Ledger(open_storage(out), json_digest([model.digest, settings]))
     ledger.storage.sweep()
     survey = ledger.survey(archive.videos)
-    for video in _again(survey, redo):
+    for video in done_again(survey, redo):
         ledger.forget(video)
     survey = ledger.survey(archive.videos) if redo else survey
     ledger.clear_finished(survey)
@@ -140,7 +140,13 @@ def _annotate_pending(
         status.update(counted.counts(0))
 
 
-def _again(survey: Survey, redo: Redo | None) -> list[ArchivedVideo]:
+def run_settings(config: InferenceConfig, max_frames: int | None) -> dict[str, Any]:
+    """Gives what shapes the results of a run beside the model."""
+    return {"inference": config.model_dump(mode="json"), "max_frames": max_frames}
+
+
+def done_again(survey: Survey, redo: Redo | None) -> list[ArchivedVideo]:
+    """Gives the videos that have an outcome and are to be done again."""
     if redo is None or redo == "changed-model":
         return []
     return survey.failed + (survey.done if redo == "all" else [])

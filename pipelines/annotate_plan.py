@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.annotate import Redo, done_again, run_settings
 from pipelines.archive import Archive, ArchivedVideo
 from pipelines.archive_sample import (
     ArchiveSample,
@@ -20,7 +21,7 @@ from pipelines.archive_sample import (
     predict_each,
     time_of_schedule,
 )
-from pipelines.ledger import Ledger, Survey, json_digest
+from pipelines.ledger import Ledger, json_digest
 from pipelines.registry import ModelReference
 from pipelines.storage import open_storage
 from vis_core.errors import ConfigError
@@ -49,7 +50,7 @@ class PlanRequest:
     max_frames: int | None = None
     num_workers: int | None = None
     gpus_per_worker: float = 0.0
-    redo: str | None = None
+    redo: Redo | None = None
     num_samples: int = 16
     seed: int = 0
     gpu_hour_cost: float | None = None
@@ -160,9 +161,10 @@ def plan_archive(
         StorageError: The archive or the results cannot be reached.
     """
     request.check()
-    ledger = Ledger(open_storage(out), run_digest(model, request.config, request.max_frames))
+    settings = run_settings(request.config, request.max_frames)
+    ledger = Ledger(open_storage(out), json_digest([model.digest, settings]))
     survey = ledger.survey(archive.videos)
-    to_do = _to_do(survey, request.redo)
+    to_do = survey.pending + done_again(survey, request.redo)
     plan = AnnotatePlan(
         ledger.storage.uri,
         str(model),
@@ -181,17 +183,6 @@ def plan_archive(
     measured = measure_sample(sample, archive.storage, model, request, workers, load, clock)
     parts = {**vars(plan), "num_workers": workers, "sample": sample, "measured": measured}
     return AnnotatePlan(**{**parts, "totals": _totals(sample, measured, workers, request)})
-
-
-def run_digest(model: ModelReference, config: InferenceConfig, max_frames: int | None) -> str:
-    """Names the model and the settings as ``annotate_archive`` does."""
-    settings = {"inference": config.model_dump(mode="json"), "max_frames": max_frames}
-    return json_digest([model.digest, settings])
-
-
-def _to_do(survey: Survey, redo: str | None) -> list[ArchivedVideo]:
-    again = [] if redo is None else survey.failed + (survey.done if redo == "all" else [])
-    return survey.pending + again
 
 
 def _totals(

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.ledger import RESULTS, Ledger, VideoRow, done_results, json_bytes, json_digest
-from pipelines.result_document import ResultDocument, read_result_document, result_document
+from pipelines.result_document import ResultDocument, read_result_document
+from pipelines.result_export import result_document
 from pipelines.storage import Storage
 from vis_core.errors import AnnotationError, ConfigError
 from vis_core.formats.strict_json import write_json

@@ -1,4 +1,4 @@
-"""The result of one video in YouTube-VIS form: written by ``ensemble``, read from either form.
+"""Reads the result of one video and checks it whole, whichever form it has.
 
 Its ``info`` names the video, its content and the model; ``videos`` and ``categories`` are those of
 YouTube-VIS, each entry of ``annotations`` one track with a score.
@@ -16,11 +16,9 @@ from vis_core.formats.defects import Defects, Found
 from vis_core.formats.fields import entries_of, is_id, is_number, table_of
 from vis_core.formats.packed_masks import PackedMasks
 from vis_core.formats.result_checks import check_result
-from vis_core.formats.rle import rle_area, rle_box_xywh
 from vis_core.formats.tracks import VideoEntry, check_video, frame_segmentations
-from vis_core.formats.youtube_vis import quality_field
 from vis_core.inference.packed_tracks import PackedTrack, unpack_track
-from vis_core.structures import Track, VideoResult
+from vis_core.structures import VideoResult
 
 _MEND = "give a result that `longtake annotate` wrote"
 
@@ -55,29 +53,6 @@ class ResultDocument:
         """Unpacks the masks."""
         tracks = [unpack_track(track, self.size, self.num_frames) for track in self.tracks]
         return VideoResult(*self.size, self.num_frames, tracks)
-
-
-def result_document(
-    info: dict[str, Any], video: dict[str, Any], categories: Categories, result: VideoResult
-) -> dict[str, Any]:
-    """Lays a result out as it is written; a function of its arguments.
-
-    Args:
-        info: What made it.
-        video: What else is known of the video than id, size and length.
-        categories: Classes of the model.
-        result: The tracks.
-    """
-    size = {"height": result.height, "width": result.width, "length": result.num_frames}
-    return {
-        "info": info,
-        "videos": [{"id": 1, **size, **video}],
-        "categories": categories.to_json(),
-        "annotations": [
-            {"id": number, "video_id": 1, **size, **_annotation(track, categories)}
-            for number, track in enumerate(result.tracks, start=1)
-        ],
-    }
 
 
 def read_result_document(path: Path, lend: Lend | None = None) -> ResultDocument:
@@ -168,18 +143,3 @@ def _shown_scores(
     expected = "a number for each frame with a mask, one entry a frame"
     defects.error(place, expected=expected, found=stated, mend=_MEND)
     return None
-
-
-def _annotation(track: Track, categories: Categories) -> dict[str, Any]:
-    rles = track.segmentations
-    return {
-        "track_id": track.track_id,
-        "category_id": categories.id_of_index(track.label),
-        "score": track.score,
-        "iscrowd": 0,
-        "segmentations": rles,
-        "areas": [rle and rle_area(rle) for rle in rles],
-        "bboxes": [rle and list(rle_box_xywh(rle)) for rle in rles],
-        "frame_scores": track.frame_scores,
-        **quality_field(track.predicted_quality),
-    }

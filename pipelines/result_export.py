@@ -1,5 +1,6 @@
-"""Derives the YouTube-VIS form of a result from its canonical one (``video_result.py``)."""
+"""Lays results out as YouTube-VIS files: those in memory, and the canonical ones on disk."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ import pyarrow as pa
 
 from pipelines.video_result import Lend, beside, file_sha256
 from vis_core.errors import AnnotationError
+from vis_core.formats.categories import Categories
 from vis_core.formats.mask_table import read_mask_table
-from vis_core.formats.rle import Rle, rle_areas
+from vis_core.formats.rle import Rle, areas_and_boxes
 from vis_core.formats.strict_json import read_json
 from vis_core.formats.youtube_vis import quality_field
+from vis_core.structures import VideoResult
 
 _MEND = "give a result that `longtake annotate` wrote, with the folders beside it"
 
@@ -21,7 +24,6 @@ class _Shown:
     """Is what the table says of one track: a value for each frame, None where it is absent."""
 
     segmentations: list[Rle | None]
-    boxes: list[list[float] | None]
     scores: list[float | None]
 
 
@@ -46,14 +48,47 @@ class _Table:
         frame = row["frame_index"]
         counts = row["rle_counts"].decode("ascii")
         shown.segmentations[frame] = {"size": list(self.size), "counts": counts}
-        shown.boxes[frame] = row["bbox"]
         shown.scores[frame] = row["score"]
 
     def of(self, track_id: int) -> _Shown:
         """What is known of a track; nothing in any frame at first."""
         nowhere: list[Any] = [None] * self.num_frames
-        fresh = _Shown(list(nowhere), list(nowhere), list(nowhere))
+        fresh = _Shown(list(nowhere), list(nowhere))
         return self.tracks.setdefault(track_id, fresh)
+
+
+def result_document(
+    info: dict[str, Any], video: dict[str, Any], categories: Categories, result: VideoResult
+) -> dict[str, Any]:
+    """Lays a result out as it is written; a function of its arguments.
+
+    Args:
+        info: What made it.
+        video: What else is known of the video than id, size and length.
+        categories: Classes of the model.
+        result: The tracks.
+    """
+    size = {"height": result.height, "width": result.width, "length": result.num_frames}
+    return {
+        "info": info,
+        "videos": [{"id": 1, **size, **video}],
+        "categories": categories.to_json(),
+        "annotations": [
+            _annotation(
+                number,
+                size,
+                {
+                    "track_id": track.track_id,
+                    "category_id": categories.id_of_index(track.label),
+                    "score": track.score,
+                    **quality_field(track.predicted_quality),
+                },
+                track.segmentations,
+                track.frame_scores,
+            )
+            for number, track in enumerate(result.tracks, start=1)
+        ],
+    }
 
 
 def youtube_vis_of(root: dict[str, Any], masks: Path) -> dict[str, Any]:
@@ -77,9 +112,11 @@ def youtube_vis_of(root: dict[str, Any], masks: Path) -> dict[str, Any]:
         for batch in read_mask_table(masks):
             for row in batch.to_pylist():
                 table.add(row)
-        annotations = [
-            _annotation(number, entry, table) for number, entry in enumerate(root["tracks"], 1)
-        ]
+        size = {name: video[name] for name in ("height", "width", "length")}
+        annotations = []
+        for number, entry in enumerate(root["tracks"], start=1):
+            shown = table.of(entry["track_id"])
+            annotations.append(_annotation(number, size, entry, shown.segmentations, shown.scores))
         folder = f"video_{root['info']['video_version'][:12]}"
     except OSError as error:
         raise AnnotationError(f"{masks}: cannot be read ({error.strerror}); {_MEND}") from error
@@ -119,24 +156,26 @@ def read_result_json(path: Path, lend: Lend | None = None) -> Any:
         return youtube_vis_of(root, file)
 
 
-def _annotation(number: int, entry: dict[str, Any], table: _Table) -> dict[str, Any]:
-    shown = table.of(entry["track_id"])
-    present = [rle for rle in shown.segmentations if rle is not None]
-    areas = iter(rle_areas(present).tolist())
-    height, width = table.size
+def _annotation(
+    number: int,
+    size: dict[str, int],
+    entry: dict[str, Any],
+    segmentations: Sequence[Rle | None],
+    frame_scores: Sequence[float | None],
+) -> dict[str, Any]:
+    """Lays one track out; ``entry`` says which it is, its class and its score."""
+    areas, boxes = areas_and_boxes(segmentations)
     return {
         "id": number,
         "video_id": 1,
-        "height": height,
-        "width": width,
-        "length": table.num_frames,
+        **size,
         "track_id": entry["track_id"],
         "category_id": entry["category_id"],
         "score": entry["score"],
         "iscrowd": 0,
-        "segmentations": shown.segmentations,
-        "areas": [None if rle is None else next(areas) for rle in shown.segmentations],
-        "bboxes": shown.boxes,
-        "frame_scores": shown.scores,
+        "segmentations": segmentations,
+        "areas": areas,
+        "bboxes": boxes,
+        "frame_scores": frame_scores,
         **quality_field(entry.get("predicted_quality")),
     }

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from pipelines import annotate_plan
-from pipelines.annotate_plan import AnnotatePlan, PlanRequest, plan_archive, run_digest
+from pipelines.annotate import run_settings
+from pipelines.annotate_plan import AnnotatePlan, PlanRequest, plan_archive
 from pipelines.archive import list_archive
 from pipelines.archive_sample import Estimate
-from pipelines.ledger import Ledger
+from pipelines.ledger import Ledger, json_digest
 from pipelines.sample_measure import Measured
 from pipelines.sample_walk import frames_of_settings
 from pipelines.storage import open_storage
@@ -161,11 +162,16 @@ def test_frames_at_a_lower_rate_are_counted_as_the_reader_hands_them_out(
     assert frames_of_settings(frames, seconds, fps, most) == expected
 
 
+def digest_of(model, config, max_frames):
+    """What names a job of these."""
+    return json_digest([model.digest, run_settings(config, max_frames)])
+
+
 def test_what_has_an_outcome_is_not_to_do_unless_it_is_asked_for(
     videos: Path, tmp_path: Path
 ) -> None:
     model = toy_model(tmp_path / "model")
-    ledger = Ledger(open_storage(tmp_path / "out"), run_digest(model, InferenceConfig(), None))
+    ledger = Ledger(open_storage(tmp_path / "out"), digest_of(model, InferenceConfig(), None))
     by_key = {video.key: video for video in list_archive(videos).videos}
     ledger.commit(by_key["clip0.mp4"], {})
     ledger.storage.write_once(ledger.failed_key(by_key["empty.mp4"]), b"{}")
@@ -175,13 +181,14 @@ def test_what_has_an_outcome_is_not_to_do_unless_it_is_asked_for(
     assert plan.totals is not None and plan.totals.frames.value == 24
     assert len(plan_of(videos, tmp_path, redo="failed").to_do) == 5
     assert len(plan_of(videos, tmp_path, redo="all").to_do) == 6
+    assert len(plan_of(videos, tmp_path, redo="changed-model").to_do) == 4
     assert tree(tmp_path / "out") == before
 
 
 def test_an_archive_that_is_done_loads_no_model(tmp_path: Path) -> None:
     folder = toy_archive(tmp_path / "videos", 1)
     model = toy_model(tmp_path / "model")
-    ledger = Ledger(open_storage(tmp_path / "out"), run_digest(model, InferenceConfig(), None))
+    ledger = Ledger(open_storage(tmp_path / "out"), digest_of(model, InferenceConfig(), None))
     ledger.commit(list_archive(folder).videos[0], {})
     plan = plan_of(folder, tmp_path, load=None)
     assert (plan.num_done, plan.to_do, plan.measured, plan.totals) == (1, [], None, None)
@@ -229,7 +236,7 @@ def test_a_plan_and_a_job_name_a_run_alike(tmp_path: Path, monkeypatch: pytest.M
     folder, model = toy_archive(tmp_path / "videos", 1), toy_model(tmp_path / "model")
     config = InferenceConfig(chunk_frames=3)
     annotate.annotate_archive(folder, tmp_path / "out", model, config, max_frames=2)
-    assert seen == [run_digest(model, config, 2)]
+    assert seen == [digest_of(model, config, 2)]
 
 
 def gpu_plan(**asked: Any) -> AnnotatePlan:

@@ -86,6 +86,23 @@ def rle_boxes_xywh(rles: Sequence[Rle]) -> np.ndarray:
     return _runs_of(rles, *size).boxes_xywh(size)
 
 
+def areas_and_boxes(
+    rles: Sequence[Rle | None],
+) -> tuple[list[int | None], list[list[float] | None]]:
+    """Gives pixels and box xywh of RLEs of one size, as files of results have them.
+
+    Args:
+        rles: One a frame; None where there is no mask, which has neither.
+    """
+    present = [rle for rle in rles if rle is not None]
+    areas = iter(rle_areas(present).tolist())
+    boxes = iter(rle_boxes_xywh(present).astype(float).tolist())
+    return (
+        [None if rle is None else next(areas) for rle in rles],
+        [None if rle is None else next(boxes) for rle in rles],
+    )
+
+
 def rle_box_xywh(rle: Rle) -> tuple[float, float, float, float]:
     """The smallest box (x, y, width, height) round an RLE in pixels; zeros if it is empty."""
     sound = segmentation_to_rle(rle, *_size_of(rle, "rle"), where="rle")

@@ -18,7 +18,7 @@ from vis_core.formats.fields import (
     table_of,
 )
 from vis_core.formats.result_checks import check_results
-from vis_core.formats.rle import Rle, rle_areas, rle_box_xywh
+from vis_core.formats.rle import Rle, areas_and_boxes
 from vis_core.formats.strict_json import parse_json, report_constants, write_json
 from vis_core.formats.tracks import (
     VideoEntry,
@@ -138,9 +138,7 @@ def write_youtube_vis(path: Path, videos: Sequence[VideoRecord], categories: Cat
     annotations = []
     for video in videos:
         for track in video.tracks:
-            shown_rles = [rle for rle in track.segmentations if rle is not None]
-            areas = iter(rle_areas(shown_rles).tolist())
-            own_areas = [None if rle is None else next(areas) for rle in track.segmentations]
+            areas, boxes = areas_and_boxes(track.segmentations)
             annotations.append(
                 {
                     "id": track.annotation_id,
@@ -151,8 +149,8 @@ def write_youtube_vis(path: Path, videos: Sequence[VideoRecord], categories: Cat
                     "width": video.width,
                     "length": len(video.file_names),
                     "segmentations": list(track.segmentations),
-                    "areas": list(track.areas) or own_areas,
-                    "bboxes": [rle and list(rle_box_xywh(rle)) for rle in track.segmentations],
+                    "areas": list(track.areas) or areas,
+                    "bboxes": boxes,
                 }
             )
     tables = {
