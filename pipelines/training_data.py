@@ -6,6 +6,7 @@ is resumed sees the batches that it would have seen, and two runs with one seed 
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from vis_core.structures import ClipBatch
 # Blocks of about 8 steps are small enough to stream, and few enough to schedule.
 _STEPS_PER_BLOCK = 8
 _MAX_BLOCKS = 1000
+_REST_S = 0.02  # in each round of the executor, which may hand out many blocks
 _sources: dict[str, ClipSource] = {}
 Item = TypeVar("Item")
 
@@ -94,9 +96,32 @@ def stream_batches(
         _make_row, fn_kwargs=fixed, num_cpus=0.5, concurrency=tasks
     )
     rows.context.execution_options.preserve_order = True
+    rows.context.custom_execution_callback_classes = [RestBetweenLooks]
     # the split runs in an actor of its own: the executor's threads stay out of this process
     (stream,) = rows.streaming_split(1)
     yield from ahead((int(row["step"]), row_to_batch(row)) for row in stream.iter_rows())
+
+
+class RestBetweenLooks:
+    """Lets the executor of Ray Data rest a little each time it has looked round.
+
+    While finished batches wait for a slow consumer, its wait for tasks returns at once, and it
+    takes a whole core from the training (Ray 2.60). Is an ``ExecutionCallback``, of a module that
+    is not public.
+    """
+
+    def before_execution_starts(self, executor: Any) -> None:
+        """Does nothing."""
+
+    def on_execution_step(self, executor: Any) -> None:  # noqa: ARG002
+        """Rests."""
+        time.sleep(_REST_S)
+
+    def after_execution_succeeds(self, executor: Any) -> None:
+        """Does nothing."""
+
+    def after_execution_fails(self, executor: Any, error: Exception) -> None:
+        """Does nothing."""
 
 
 def ahead(items: Iterator[Item], count: int = 2) -> Iterator[Item]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -29,7 +30,7 @@ from vis_core.clips.sources import PseudoClips
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord, read_coco, write_coco
 from vis_core.formats.rle import encode_masks
-from vis_core.structures import Clip
+from vis_core.structures import Clip, ClipBatch
 
 
 class Scenes:
@@ -169,3 +170,39 @@ def test_ray_streams_the_batches_of_a_plan_from_any_step_on() -> None:
         for step, batch in found:
             assert torch.equal(batch.images, whole.batch(0, step).images)
     assert list(stream_batches(whole, 0, 10, tasks=1)) == []
+
+
+class LargeBatches(BatchPlan):
+    """Batches that fill the store long before a slow training has seen them."""
+
+    def batch(self, rank: int, step: int) -> ClipBatch:  # noqa: ARG002
+        return ClipBatch(
+            images=torch.zeros((4, 1, 3, 512, 512), dtype=torch.uint8),
+            masks=[torch.zeros((1, 0, 512, 512), dtype=torch.bool)] * 4,
+            labels=[torch.zeros(0, dtype=torch.int64)] * 4,
+            sizes=torch.full((4, 1, 2), 512),
+            clip_ids=("blank",) * 4,
+        )
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_stream_that_waits_for_the_training_takes_no_core_from_it() -> None:
+    """Without the rest, the executor of Ray Data takes nine tenths of one."""
+    others = set(coordinators())
+    whole = plan()
+    large = LargeBatches(whole.make_source, "blank", 0, 2000, 4, 1)
+    stream = stream_batches(large, 0, 0, tasks=1)
+    for _ in range(3):
+        next(stream)
+    (executor,) = [process for process in coordinators() if process not in others]
+    time.sleep(8)  # until the store is full
+    before = sum(executor.cpu_times()[:2])
+    time.sleep(5)
+    assert sum(executor.cpu_times()[:2]) - before < 0.4 * 5
+    stream.close()
+
+
+def coordinators() -> list[psutil.Process]:
+    return [p for p in psutil.process_iter() if "SplitCoordinator" in " ".join(p.cmdline())]
