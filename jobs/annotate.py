@@ -11,6 +11,7 @@ from jobs.annotation_plan import add_plan_options, print_plan, refuse_without_pl
 from jobs.run_options import inference_config
 
 if TYPE_CHECKING:
+    from pipelines.annotate_work import Segments
     from pipelines.video_filter import VideoFilter
 
 MAX_FAILED_EXIT = 3
@@ -53,6 +54,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="actors (default: one a core)")
     parser.add_argument(
         "--gpus-per-worker", type=float, default=0.0, metavar="G", help="share of a GPU for each"
+    )
+    parser.add_argument(
+        "--segments",
+        type=_segments,
+        default="auto",
+        metavar="N",
+        help="parts of each video that workers see at once; the result is the same "
+        "(default: auto, which cuts videos that would keep one worker busy alone)",
     )
     parser.add_argument(
         "--max-failed",
@@ -98,6 +107,14 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--modified-before", metavar="DATE", help="before this day (UTC)")
 
 
+def _segments(text: str) -> "Segments":
+    if text == "auto":
+        return "auto"
+    if text.isdecimal() and int(text):
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a number from 1 or auto, found {text!r}")
+
+
 def _wanted(args: argparse.Namespace) -> "VideoFilter":
     from pipelines.video_filter import parse_filter
 
@@ -136,6 +153,7 @@ def run(args: argparse.Namespace) -> int:
         gpus_per_worker=args.gpus_per_worker,
         max_frames=args.max_frames,
         redo=args.redo,
+        segments=args.segments,
         address=args.address,
     )
     print("\n".join(summary.describe()))

@@ -67,6 +67,7 @@ def print_plan(
         num_workers=args.workers,
         gpus_per_worker=args.gpus_per_worker,
         redo=args.redo,
+        segments=args.segments,
         num_samples=_SAMPLES if args.plan_samples is None else args.plan_samples,
         gpu_hour_cost=args.gpu_hour_cost,
     )
@@ -128,6 +129,7 @@ def _totals_json(totals: "Totals") -> dict[str, Any]:
     return {
         "level": LEVEL,
         "longest_s": totals.longest_s,
+        "longest_cut": totals.longest_cut,
         **{
             name: getattr(totals, name).to_json()
             for name in ("frames", "video_s", "unreadable", "work_s", "wall_s", "result_bytes")

@@ -114,6 +114,7 @@ def _totals_lines(plan: "AnnotatePlan", measured: "Measured", totals: "Totals") 
     times = totals.video_s.value / wall_s if wall_s else 0.0
     gpus = f", {plan.request.gpus_per_worker:g} GPUs each" if measured.on_gpu else ""
     alone = f"; one worker: {in_words(totals.work_s.value)}"
+    cut = f"; it is cut into {totals.longest_cut} segments" if totals.longest_cut > 1 else ""
     each = "worker" if plan.num_workers == 1 else "workers"
     return [
         "",
@@ -123,7 +124,7 @@ def _totals_lines(plan: "AnnotatePlan", measured: "Measured", totals: "Totals") 
         f"  unread    about {totals.unreadable.value:.0f} of {len(plan.to_do):,} videos",
         f"  time      {_estimate(totals.wall_s, in_words)} with {plan.num_workers} {each}{gpus}, "
         f"{times:.2g} x real time{alone if plan.num_workers > 1 else ''}",
-        f"            the longest video alone takes {in_words(totals.longest_s)}",
+        f"            the longest video takes one worker {in_words(totals.longest_s)}{cut}",
         f"  output    {_estimate(totals.result_bytes, _bytes)} (Parquet of the masks)",
         *_cost_lines(plan, measured),
         "  assumed   workers do not slow each other, the rest of a video is like its start;",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.annotate_summary import AnnotateSummary, PendingCounts
+from pipelines.annotate_work import Segments
 from pipelines.archive import Archive, ArchivedVideo, list_archive
 from pipelines.job_status import JobStatus
 from pipelines.ledger import Ledger, Survey, VideoRow, json_digest
@@ -43,6 +44,7 @@ def annotate_archive(
     redo: Redo | None = None,
     address: str | None = None,
     save_every: int | None = None,
+    segments: Segments = "auto",
     clock: Callable[[], float] = time.monotonic,
 ) -> AnnotateSummary:
     """Annotates every video that has no outcome yet.
@@ -61,6 +63,8 @@ def annotate_archive(
             of the videos leaves when this one is done. None leaves what is done.
         address: Of a running Ray cluster; None starts a local one.
         save_every: Frames of a video after which its state is saved; None means ``SAVE_EVERY``.
+        segments: Into how many segments each video is cut, that workers see at once; "auto" cuts
+            those that would keep one worker busy alone. The results do not depend on it.
         clock: Gives seconds from any start.
 
     Raises:
@@ -70,6 +74,7 @@ def annotate_archive(
     """
     config = config or InferenceConfig()
     _refuse_less_than_one(max_frames=max_frames, workers=num_workers, save_every=save_every)
+    segments = checked_segments(segments, config)
     archive = videos if isinstance(videos, Archive) else list_archive(videos)
     _refuse_inside(archive, out)
     settings = run_settings(config, max_frames)
@@ -90,9 +95,9 @@ def annotate_archive(
         job = AnnotateJob(
             archive.storage, ledger, model, config, max_frames, load, save_every or SAVE_EVERY
         )
-        workers = min(num_workers or os.cpu_count() or 1, len(pending))
+        workers = num_workers or os.cpu_count() or 1
         try:
-            _annotate_pending(job, pending, summary, workers, gpus_per_worker, address)
+            _annotate_pending(job, pending, summary, segments, workers, gpus_per_worker, address)
         except KeyboardInterrupt:
             summary.interrupted = True
         summary.num_pending = len(archive.videos) - len(summary.rows)
@@ -110,16 +115,20 @@ def _annotate_pending(
     job: "AnnotateJob",
     pending: list[ArchivedVideo],
     summary: AnnotateSummary,
+    segments: Segments,
     num_workers: int,
     gpus_per_worker: float,
     address: str | None,
 ) -> None:
     """Runs the pool and fills the summary as the outcomes come."""
     from pipelines.annotate_pool import AnnotatorPool
+    from pipelines.annotate_work import WorkQueue, num_segments
     from pipelines.config import RayConfig
     from pipelines.runtime import ray_session
 
     status = JobStatus(job.ledger.storage, {"model": str(job.model)})
+    queue = WorkQueue(pending, num_segments(pending, segments, num_workers))
+    num_workers = min(num_workers, len(queue))
     counted = PendingCounts(summary, {video.key: video.size for video in pending})
     with (
         status,
@@ -133,11 +142,29 @@ def _annotate_pending(
                 status.update(counted.counts(num_frames), workers)
             progress.update(0, counted.in_words(num_frames))
 
-        with closing(pool.run(pending, note)) as outcomes:
+        with closing(pool.run(queue, note)) as outcomes:
             for row in outcomes:
                 counted.add(row)
                 progress.update(1, counted.in_words(0))
         status.update(counted.counts(0))
+
+
+def checked_segments(segments: Segments, config: InferenceConfig) -> Segments:
+    """Gives the segments that videos are cut into; results of several views are fused uncut.
+
+    Raises:
+        ConfigError: There is no such number of segments.
+    """
+    if segments != "auto" and segments < 1:
+        raise ConfigError(f"segments: expected at least 1 or auto, found {segments}")
+    if len(config.views) < 2:
+        return segments
+    if segments in ("auto", 1):
+        return 1
+    raise ConfigError(
+        f"segments: {segments} wanted, but what {len(config.views)} views show of a video is fused"
+        " at its end; leave --segments out, or give one view"
+    )
 
 
 def run_settings(config: InferenceConfig, max_frames: int | None) -> dict[str, Any]:

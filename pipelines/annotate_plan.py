@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.annotate import Redo, done_again, run_settings
+from pipelines.annotate import Redo, checked_segments, done_again, run_settings
+from pipelines.annotate_work import Segments, num_segments
 from pipelines.archive import Archive, ArchivedVideo
 from pipelines.archive_sample import (
     ArchiveSample,
@@ -41,6 +42,7 @@ class PlanRequest:
         num_workers: Workers; None means one for each core.
         gpus_per_worker: Share of a GPU that each gets.
         redo: What is done again, see ``annotate_archive``.
+        segments: Into how many segments each video is cut, see ``annotate_archive``.
         num_samples: Videos that are opened.
         seed: Of their draw.
         gpu_hour_cost: Price of an hour of one GPU, or None.
@@ -51,6 +53,7 @@ class PlanRequest:
     num_workers: int | None = None
     gpus_per_worker: float = 0.0
     redo: Redo | None = None
+    segments: Segments = "auto"
     num_samples: int = 16
     seed: int = 0
     gpu_hour_cost: float | None = None
@@ -81,7 +84,8 @@ class Totals:
         unreadable: Videos that cannot be read.
         work_s: Seconds of one worker alone.
         wall_s: Seconds until the last worker ends.
-        longest_s: Seconds of the longest video, which no number of workers makes shorter.
+        longest_s: Seconds of the longest video, for one worker.
+        longest_cut: Segments that it is cut into.
         result_bytes: Of all results.
     """
 
@@ -91,6 +95,7 @@ class Totals:
     work_s: Estimate
     wall_s: Estimate
     longest_s: float
+    longest_cut: int
     result_bytes: Estimate
 
 
@@ -178,15 +183,21 @@ def plan_archive(
         return plan
     from pipelines.sample_measure import measure_sample
 
-    workers = min(request.num_workers or os.cpu_count() or 1, len(to_do))
+    workers = request.num_workers or os.cpu_count() or 1
+    cuts = num_segments(to_do, checked_segments(request.segments, request.config), workers)
+    workers = min(workers, sum(cuts.values()))
     sample = draw_sample(to_do, request.num_samples, request.seed)
     measured = measure_sample(sample, archive.storage, model, request, workers, load, clock)
     parts = {**vars(plan), "num_workers": workers, "sample": sample, "measured": measured}
-    return AnnotatePlan(**{**parts, "totals": _totals(sample, measured, workers, request)})
+    return AnnotatePlan(**{**parts, "totals": _totals(sample, measured, workers, cuts, request)})
 
 
 def _totals(
-    sample: ArchiveSample, measured: "Measured", num_workers: int, request: PlanRequest
+    sample: ArchiveSample,
+    measured: "Measured",
+    num_workers: int,
+    cuts: dict[str, int],
+    request: PlanRequest,
 ) -> Totals | None:
     """Takes what was measured to all videos."""
     rows = measured.videos
@@ -196,14 +207,19 @@ def _totals(
     sharing = request.gpus_per_worker if measured.on_gpu else 1.0
     each = [one / min(1.0, sharing) for one in predict_each(sample, seconds)]
     work_s = estimate_total(sample, seconds)
-    wall_s = time_of_schedule(each, num_workers) + measured.load_s
+    videos = [*(drawn.video for drawn in sample.drawn), *sample.others]
+    own_cuts = [cuts[video.key] for video in videos]
+    pieces = [one / cut for one, cut in zip(each, own_cuts, strict=True) for _ in range(cut)]
+    wall_s = time_of_schedule(pieces, num_workers) + measured.load_s
+    longest = each.index(max(each))
     return Totals(
         frames=estimate_total(sample, [row.frames_to_annotate for row in rows]),
         video_s=estimate_total(sample, [row.duration_s for row in rows]),
         unreadable=_unreadable(sample, rows),
         work_s=work_s,
-        wall_s=_alike(wall_s, work_s, max(each)),
-        longest_s=max(each),
+        wall_s=_alike(wall_s, work_s, max(pieces)),
+        longest_s=each[longest],
+        longest_cut=own_cuts[longest],
         result_bytes=estimate_total(sample, [row.frames_to_annotate for row in rows]).scaled(
             measured.result_bytes_per_frame
         ),

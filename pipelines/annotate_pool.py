@@ -5,7 +5,7 @@ after three deaths, not kill the job.
 """
 
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from pipelines.annotate_work import Work, WorkQueue
 from pipelines.annotate_worker import MAX_DEATHS, AnnotateJob, VideoAnnotator
-from pipelines.archive import ArchivedVideo
 from pipelines.job_status import WorkerStatus
-from pipelines.ledger import VideoRow
+from pipelines.ledger import VideoRow, clear_unfinished
 from vis_core.errors import CheckpointError, VisError
 
 ASK_EVERY_S = 1.0
@@ -31,14 +31,14 @@ class _Worker:
 
     Attributes:
         actor: The handle.
-        video: What it annotates; None while it loads the model.
+        work: What it does; None while it loads the model.
         num_frames: Frames that it has annotated, when it was last asked.
-        frames_before: Of these, those of the videos before.
+        frames_before: Of these, those of the work before.
         question: The answer that it owes, or None.
     """
 
     actor: Any
-    video: ArchivedVideo | None = None
+    work: Work | None = None
     num_frames: int = 0
     frames_before: int = 0
     question: Any = None
@@ -61,18 +61,17 @@ class AnnotatorPool:
     _deaths: Counter[str] = field(default_factory=Counter)
     _frames_of_former: int = 0
 
-    def run(self, videos: list[ArchivedVideo], on_wait: OnWait) -> Generator[VideoRow, None, None]:
+    def run(self, queue: WorkQueue, on_wait: OnWait) -> Generator[VideoRow, None, None]:
         """Yields the outcome of each video as it is known.
 
         Args:
-            videos: What is to be annotated.
+            queue: What is to be done.
             on_wait: Is told, about once a second, how many frames are annotated so far, and what
                 each worker does.
 
         Raises:
             VisError: If the model cannot be loaded or a storage cannot be reached.
         """
-        queue = deque(sorted(videos, key=lambda video: (-video.size, video.key)))
         try:
             for _ in range(min(self.num_workers, len(queue))):
                 self._hire()
@@ -98,24 +97,24 @@ class AnnotatorPool:
         )
         self._running[actor.load.remote()] = _Worker(actor)
 
-    def _conclude(self, ref: Any, queue: deque[ArchivedVideo]) -> VideoRow | None:
-        """Takes what an actor answered, and gives it or its successor the next video."""
+    def _conclude(self, ref: Any, queue: WorkQueue) -> VideoRow | None:
+        """Takes what an actor answered, and gives it or its successor the next work."""
         worker = self._running.pop(ref)
         row: VideoRow | None = None
         usable = True
         try:
-            row = ray.get(ref)  # None from an actor that has loaded its model
+            row = self._answered(worker.work, ray.get(ref), queue)
         except RayTaskError as error:
             if isinstance(error.cause, VisError):
                 raise error.cause from error
-            row = self._after_trouble(worker.video, _short(error.cause), queue)
-            usable = worker.video is not None
+            row = self._after_trouble(worker.work, _short(error.cause), queue)
+            usable = worker.work is not None
         except RayError as error:
-            row = self._after_trouble(worker.video, _short(error), queue)
+            row = self._after_trouble(worker.work, _short(error), queue)
             usable = False
         if queue and usable:
-            worker.video, worker.frames_before = queue.popleft(), worker.num_frames
-            self._running[worker.actor.annotate.remote(worker.video)] = worker
+            worker.work, worker.frames_before = queue.take(), worker.num_frames
+            self._running[worker.actor.do.remote(worker.work)] = worker
             return row
         self._frames_of_former += worker.num_frames
         ray.kill(worker.actor)
@@ -123,26 +122,43 @@ class AnnotatorPool:
             self._hire()
         return row
 
-    def _after_trouble(
-        self, video: ArchivedVideo | None, reason: str, queue: deque[ArchivedVideo]
+    def _answered(
+        self, work: Work | None, row: VideoRow | None, queue: WorkQueue
     ) -> VideoRow | None:
-        """Puts a video that ended its worker in the queue again, or aside for good."""
-        name = "loading the model" if video is None else video.shown
+        """Takes what an actor said of its work; None of an actor that has loaded its model."""
+        if work is None:
+            return None
+        if row is not None:  # another segment of the video may have said so before
+            return row if queue.close(work.video) else None
+        if work.segment is not None:
+            if queue.is_closed(work.video):  # what it has seen is of no use
+                clear_unfinished(self.job.ledger.storage, self.job.ledger.name(work.video))
+            queue.done(work)
+            return None
+        reason = "what its segments have seen is not whole"
+        return self._after_trouble(work, reason, queue)
+
+    def _after_trouble(self, work: Work | None, reason: str, queue: WorkQueue) -> VideoRow | None:
+        """Puts work that ended its worker in the queue again, or its video aside for good."""
+        name = "loading the model" if work is None else work.video.shown
         self._deaths[name] += 1
         _log.warning(
             "worker lost on %s (%s), %d of %d", name, reason, self._deaths[name], MAX_DEATHS
         )
-        if self._deaths[name] < MAX_DEATHS:
-            if video is not None:
-                queue.appendleft(video)
-            return None
-        if video is None:
+        if work is None:
+            if self._deaths[name] < MAX_DEATHS:
+                return None
             raise CheckpointError(
                 f"{self.job.model}: {MAX_DEATHS} workers were lost while they loaded the model"
                 f" ({reason}); is there memory for {self.num_workers} of them?"
             )
+        if self._deaths[name] < MAX_DEATHS:
+            queue.again(work)
+            return None
+        if not queue.close(work.video):
+            return None
         reason = f"lost its worker {MAX_DEATHS} times ({reason}); out of memory?"
-        return self.job.ledger.fail(video, "quarantined", reason, "killed its worker")
+        return self.job.ledger.fail(work.video, "quarantined", reason, "killed its worker")
 
     def _count_frames(self) -> int:
         """Asks every actor how far it is, without waiting for the answer."""
@@ -160,9 +176,9 @@ class AnnotatorPool:
         """What each worker does, in the order of their videos."""
         workers = self._running.values()
         doing = [
-            WorkerStatus(worker.video.shown, worker.num_frames - worker.frames_before)
+            WorkerStatus(worker.work.shown, worker.num_frames - worker.frames_before)
             for worker in workers
-            if worker.video is not None
+            if worker.work is not None
         ]
         loading = [WorkerStatus()] * (len(workers) - len(doing))
         return sorted(doing, key=lambda status: status.video) + loading

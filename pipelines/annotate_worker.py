@@ -5,15 +5,19 @@ Imports torch: the job (``pipelines/annotate.py``) imports it only when there is
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
+from pipelines.annotate_work import Work
 from pipelines.archive import ArchivedVideo, VideoStore
 from pipelines.file_walk import FileWalk, WalkedFile
 from pipelines.ledger import Ledger, VideoRow, clear_unfinished
 from pipelines.registry import ModelReference
+from pipelines.seen_blocks import SeenBlocks
+from pipelines.segment_walk import SegmentWalk, name_blocks
 from pipelines.unfinished import UnfinishedVideo
 from pipelines.video_result import ResultAbout, commit_result, file_sha256
 from vis_core.errors import VideoDecodeError
@@ -24,6 +28,7 @@ from vis_core.inference.settings import InferenceConfig
 # Half a minute of video at 30 frames a second: a state is a few files, and a kill costs no more.
 SAVE_EVERY = 1000
 MAX_DEATHS = 3  # of decoders or workers, after which a video is put aside
+Read = TypeVar("Read")
 _log = logging.getLogger(__name__)
 LoadSystem = Callable[[str], FrameSystem]
 
@@ -76,6 +81,18 @@ class VideoAnnotator:
         """Frames annotated so far, to be asked while ``annotate`` runs in another thread."""
         return self._num_frames
 
+    def do(self, work: Work) -> VideoRow | None:
+        """Does some work; gives the outcome of the video if that is known now.
+
+        Raises:
+            StorageError: If the archive or the results cannot be reached.
+        """
+        if work.num_segments == 1:
+            return self.annotate(work.video)
+        if work.segment is None:
+            return self.name(work.video)
+        return self.see(work.video, work.segment, work.num_segments)
+
     def annotate(self, video: ArchivedVideo) -> VideoRow:
         """Annotates a video and commits its result, or the reason why there is none.
 
@@ -84,50 +101,120 @@ class VideoAnnotator:
         Raises:
             StorageError: If the archive or the results cannot be reached.
         """
-        job, ledger = self._job, self._job.ledger
-        if ledger.is_done(video):
-            return VideoRow(video.key, "done", result=ledger.result_key(video))
+        if (done := self._done_elsewhere(video)) is not None:
+            return done
         path = Path(video.key)
         try:
-            with job.videos.as_file(video.key, video.etag) as path:
-                walked = self._walk(video, path)
+            with self._job.videos.as_file(video.key, video.etag) as path:
+                walked = self._with_decoders(lambda: self._walk(video, path))
                 video_sha256 = file_sha256(path)
         except VideoDecodeError as error:
-            reason = str(error).removeprefix(f"{shown_name(path)}: ")
-            given_up = error.kind == "decoder died"
-            row = ledger.fail(video, "quarantined" if given_up else "failed", reason, error.kind)
-            clear_unfinished(ledger.storage, ledger.name(video))
-            return row
+            return self._failed(video, path, error)
+        return self._commit(video, video_sha256, walked)
+
+    def see(self, video: ArchivedVideo, segment: int, num_segments: int) -> VideoRow | None:
+        """Sees one segment of a video and stores what it has found; gives a row if it fails.
+
+        What is stored already is not done again.
+
+        Raises:
+            StorageError: If the archive or the results cannot be reached.
+        """
+        job = self._job
+        if (done := self._done_elsewhere(video)) is not None:
+            return done
+        walk = SegmentWalk(self._system, job.config, job.max_frames, self._count)
+        blocks, path = self._blocks(video), Path(video.key)
+        try:
+            with job.videos.as_file(video.key, video.etag) as path:
+                self._with_decoders(lambda: walk.run(path, blocks, segment, num_segments))
+        except VideoDecodeError as error:
+            return self._failed(video, path, error)
+        return self._done_elsewhere(video)
+
+    def name(self, video: ArchivedVideo) -> VideoRow | None:
+        """Names what all segments of a video have seen and commits its result.
+
+        Returns:
+            None if something of it is missing.
+
+        Raises:
+            StorageError: If the results cannot be reached.
+        """
+        job, storage, name = self._job, self._job.ledger.storage, self._job.ledger.name(video)
+        if (done := self._done_elsewhere(video)) is not None:
+            return done
+        unfinished = UnfinishedVideo.newest(storage, name)
+        named = name_blocks(self._system, job.config, self._blocks(video), unfinished)
+        if named is None:
+            return self._done_elsewhere(video)
+        walked, end = named
+        return self._commit(video, end.video_sha256, walked)
+
+    def _done_elsewhere(self, video: ArchivedVideo) -> VideoRow | None:
+        """Gives the row of a video that a job beside this one has finished; None if none has.
+
+        What was stored for it since then leaves.
+        """
+        ledger = self._job.ledger
+        if not ledger.is_done(video):
+            return None
+        clear_unfinished(ledger.storage, ledger.name(video))
+        return self._done(video)
+
+    def _done(self, video: ArchivedVideo) -> VideoRow:
+        return VideoRow(video.key, "done", result=self._job.ledger.result_key(video))
+
+    def _commit(self, video: ArchivedVideo, video_sha256: str, walked: WalkedFile) -> VideoRow:
+        """Writes a result; what was kept of the video on the way leaves."""
+        job, ledger = self._job, self._job.ledger
         about = ResultAbout(job.model, job.config, job.max_frames, self._categories)
         commit_result(ledger, video, video_sha256, walked, about)
         clear_unfinished(ledger.storage, ledger.name(video))
-        return VideoRow(
-            video.key,
-            "done",
-            result=ledger.result_key(video),
+        return replace(
+            self._done(video),
             num_frames=walked.num_frames,
             completeness=walked.report.completeness,
             video_s=walked.video_s,
         )
 
-    def _walk(self, video: ArchivedVideo, path: Path) -> WalkedFile:
-        """Walks through a video; a decoder that dies is replaced, and goes on at the last state.
+    def _failed(self, video: ArchivedVideo, path: Path, error: VideoDecodeError) -> VideoRow:
+        """Writes why there is no result; the reason begins with the path that was read."""
+        ledger = self._job.ledger
+        reason = str(error).removeprefix(f"{shown_name(path)}: ")
+        given_up = error.kind == "decoder died"
+        row = ledger.fail(video, "quarantined" if given_up else "failed", reason, error.kind)
+        clear_unfinished(ledger.storage, ledger.name(video))
+        return row
+
+    def _blocks(self, video: ArchivedVideo) -> SeenBlocks:
+        job = self._job
+        chunk = job.config.chunk_frames
+        return SeenBlocks(
+            job.ledger.storage, job.ledger.name(video), -(-job.save_every // chunk) * chunk
+        )
+
+    def _with_decoders(self, read: Callable[[], Read]) -> Read:
+        """Reads a video; a decoder that dies is replaced, and goes on at what was saved last.
 
         Raises:
             VideoDecodeError: The file cannot be read, or has ended three decoders.
         """
-        job = self._job
         for attempt in range(1, MAX_DEATHS + 1):
-            unfinished = UnfinishedVideo.newest(job.ledger.storage, job.ledger.name(video))
-            walk = FileWalk(self._system, job.config, job.max_frames, job.save_every, self._count)
             try:
-                return walk.run(path, unfinished)
+                return read()
             except VideoDecodeError as error:
                 if error.kind != "decoder died":
                     raise
                 _log.warning("%s, %d of %d", error, attempt, MAX_DEATHS)
                 died = error
         raise VideoDecodeError(f"{died}, {MAX_DEATHS} times", died.kind)
+
+    def _walk(self, video: ArchivedVideo, path: Path) -> WalkedFile:
+        job = self._job
+        unfinished = UnfinishedVideo.newest(job.ledger.storage, job.ledger.name(video))
+        walk = FileWalk(self._system, job.config, job.max_frames, job.save_every, self._count)
+        return walk.run(path, unfinished)
 
     def _count(self) -> None:
         self._num_frames += 1

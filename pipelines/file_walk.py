@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,6 +18,7 @@ from vis_core.inference.fusion import fuse_tracks
 from vis_core.inference.online import VideoWalk, walk_on
 from vis_core.inference.packed_tracks import PackedTrack
 from vis_core.inference.settings import InferenceConfig
+from vis_core.inference.tracks import ListedTrack
 from vis_core.inference.views import View
 from vis_core.structures import Frame
 
@@ -142,27 +143,14 @@ class FileWalk:
 
         walk_on(self._noted(reader), self._config.chunk_frames, [walk], after)
         size, num_frames = walk.tracks.video
-        tracks = [
-            EndedTrack(
-                listed.serial,
-                listed.track_id,
-                listed.label,
-                listed.score,
-                listed.sums.num_shown,
-                listed.sums.first_shown,
-                listed.sums.last_shown,
-                listed.sums.predicted_quality,
-            )
-            for listed in walk.tracks.listed()
-        ]
         rest = self._rows.take()
         return WalkedFile(
             reader.info,
             reader.report,
             size,
             num_frames,
-            self._played_s(reader.info),
-            tracks,
+            played_s(self._begin_s, self._end_s, reader.info),
+            ended_tracks(walk.tracks.listed()),
             lambda: chain(unfinished.parts(), [rest]),
         )
 
@@ -186,7 +174,7 @@ class FileWalk:
             reader.report,
             size,
             num_frames,
-            self._played_s(reader.info),
+            played_s(self._begin_s, self._end_s, reader.info),
             [_ended(serial, track) for serial, track in enumerate(fused)],
             lambda: iter([rows_of_tracks(fused, frames)]),
         )
@@ -199,14 +187,33 @@ class FileWalk:
             self._on_frame()
             yield frame
 
-    def _played_s(self, info: VideoInfo) -> float:
-        step_s = 1 / info.rate if info.rate > 0 else 0.0
-        return max(0.0, self._end_s - self._begin_s + step_s)
-
     def _named(self, last: Frame) -> Iterator[tuple[int, int, float]]:
         """Takes index, number and time of the frames up to one; others may already be read."""
         while self._open and self._open[0][0] <= last.index:
             yield self._open.popleft()
+
+
+def ended_tracks(tracks: Iterable[ListedTrack]) -> list[EndedTrack]:
+    """Keeps of listed tracks what a result says of them."""
+    return [
+        EndedTrack(
+            listed.serial,
+            listed.track_id,
+            listed.label,
+            listed.score,
+            listed.sums.num_shown,
+            listed.sums.first_shown,
+            listed.sums.last_shown,
+            listed.sums.predicted_quality,
+        )
+        for listed in tracks
+    ]
+
+
+def played_s(begin_s: float, end_s: float, info: VideoInfo) -> float:
+    """Seconds that frames play, given the times of the first and the last; 0 if there is none."""
+    step_s = 1 / info.rate if info.rate > 0 else 0.0
+    return max(0.0, end_s - begin_s + step_s)
 
 
 def _ended(serial: int, track: PackedTrack) -> EndedTrack:

@@ -84,6 +84,20 @@ class Storage(Protocol):
         """Makes sure that what is written once is; cheap, to be called before much work."""
 
 
+def read_if_there(storage: Storage, key: str) -> bytes | None:
+    """Reads an object; None if it has gone: a job beside this one may have cleared it.
+
+    Raises:
+        StorageError: It is there and cannot be read.
+    """
+    try:
+        return storage.read(key)
+    except StorageError:
+        if storage.exists(key):
+            raise
+        return None
+
+
 def open_storage(uri: Path | str) -> Storage:
     """Opens a folder or an s3:// prefix; nothing is read, written or made yet.
 

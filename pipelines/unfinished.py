@@ -22,8 +22,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from pipelines.ledger import STATE, UNFINISHED, clear_unfinished
-from pipelines.storage import Storage
-from vis_core.errors import StorageError
+from pipelines.storage import Storage, read_if_there
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +105,7 @@ class UnfinishedVideo:
 
     def _read(self, state_key: str) -> bool:
         """Reads a state and its parts; says whether they are whole."""
-        body = self._read_if_there(state_key)
+        body = read_if_there(self.storage, state_key)
         try:
             header = {} if body is None else _metadata(body)
             keys = json.loads(header["parts"])
@@ -115,20 +114,11 @@ class UnfinishedVideo:
         except (SafetensorError, KeyError, ValueError):
             return False
         for key in keys:
-            part = self._read_if_there(key)
+            part = read_if_there(self.storage, key)
             if part is None or _digest(part) not in key:
                 return False
             self._keep(key, part)
         return True
-
-    def _read_if_there(self, key: str) -> bytes | None:
-        """Reads an object, or None: a job beside this one may have finished the video."""
-        try:
-            return self.storage.read(key)
-        except StorageError:
-            if self.storage.exists(key):
-                raise
-            return None
 
 
 def _digest(body: bytes) -> str:

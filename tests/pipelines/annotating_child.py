@@ -5,9 +5,10 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipelines.annotate_work import Work
 from pipelines.annotate_worker import AnnotateJob, VideoAnnotator
-from pipelines.archive import list_archive
-from pipelines.ledger import Ledger
+from pipelines.archive import ArchivedVideo, list_archive
+from pipelines.ledger import Ledger, VideoRow
 from pipelines.storage import LocalStorage, Storage, open_storage
 from pipelines.storage_s3 import S3Storage
 from tests.pipelines.killing import CONTEXT, Events, num_events, run_child
@@ -19,7 +20,7 @@ from vis_core.inference.settings import InferenceConfig
 # what a job does that a kill may fall before or after
 _EVENTS = (
     (ApartReader, "__next__"),
-    (VideoAnnotator, "annotate"),
+    (VideoAnnotator, "do"),
     (LocalStorage, "_write_partial"),
     (LocalStorage, "write_once"),
     (LocalStorage, "write_once_file"),
@@ -41,12 +42,14 @@ class Job:
         videos: The archive.
         out: Where the results go.
         environment: Variables of the child.
+        segments: Into which each video is cut.
     """
 
     folder: Path
     videos: str
     out: str
     environment: dict[str, str] = field(default_factory=dict)
+    segments: int = 1
 
     @property
     def results(self) -> Storage:
@@ -78,6 +81,16 @@ class Job:
         return path.read_text().splitlines() if path.is_file() else []
 
 
+def _outcome(annotator: VideoAnnotator, video: ArchivedVideo, segments: int) -> VideoRow:
+    """Does all work of a video, one after the other."""
+    parts = [Work(video, number, segments) for number in range(segments)] if segments > 1 else []
+    for work in [*parts, Work(video, None, segments)]:
+        row = annotator.do(work)
+        if row is not None:
+            return row
+    raise AssertionError(f"{video.key} has no outcome")
+
+
 def _annotate(job: Job, kill_at: int | None) -> None:
     os.environ.update(job.environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -99,6 +112,6 @@ def _annotate(job: Job, kill_at: int | None) -> None:
         if video in survey.pending:
             with (job.folder / "begun").open("a") as file:
                 file.write(f"{video.key}\n")
-        rows.append(annotator.annotate(video))
+        rows.append(_outcome(annotator, video, job.segments))
     ledger.write_manifest({"model": str(model)}, rows)
     events.write(job.folder)

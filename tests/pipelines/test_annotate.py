@@ -189,6 +189,31 @@ def test_results_do_not_depend_on_the_number_of_workers(tmp_path, model):
     assert tree(tmp_path / "out1") == tree(tmp_path / "out3")
 
 
+def test_results_do_not_depend_on_the_number_of_segments(tmp_path, model, capsys):
+    videos = toy_archive(tmp_path / "videos", count=2, frames=17)
+    (videos / "broken.mp4").write_bytes(b"no video")
+    annotate(videos, tmp_path / "whole", model, segments=1)
+    annotate(videos, tmp_path / "cut", model, segments=3, save_every=4, num_workers=2)
+    assert tree(tmp_path / "cut") == tree(tmp_path / "whole")
+    capsys.readouterr()
+    cut = annotate(videos, tmp_path / "cut", model, segments=2)
+    assert cut.num_skipped == 3
+
+
+def test_a_killed_worker_of_segments_costs_nothing_and_a_killer_is_put_aside(tmp_path, model):
+    videos = toy_archive(tmp_path / "videos", count=1, frames=17)
+    add_poison(videos)
+    options = {"segments": 3, "save_every": 4, "num_workers": 2}
+    died = annotate(videos, tmp_path / "out", model, toy_loaders.load_that_dies_once, **options)
+    assert statuses(died) == {"clip0.mp4": "done", "poison.mp4": "done"}
+    annotate(videos, tmp_path / "whole", model, segments=1)
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+    killer = toy_loaders.load_that_dies_on_poison
+    summary = annotate(videos, tmp_path / "killed", model, killer, **options)
+    assert statuses(summary) == {"clip0.mp4": "done", "poison.mp4": "quarantined"}
+    assert not any(key.startswith("unfinished/") for key in tree(tmp_path / "killed"))
+
+
 def test_settings_shape_the_result_and_other_settings_write_beside_it(tmp_path, model):
     videos = toy_archive(tmp_path / "videos", 1)
     config = InferenceConfig.model_validate({"tracks": {"max_tracks": 1}})
@@ -276,6 +301,11 @@ def test_numbers_out_of_range_and_results_among_the_videos_are_refused(tmp_path,
         annotate(videos, tmp_path / "out", model, max_frames=0)
     with pytest.raises(ConfigError, match="workers"):
         annotate(videos, tmp_path / "out", model, num_workers=0)
+    with pytest.raises(ConfigError, match="segments: expected at least 1 or auto, found 0"):
+        annotate(videos, tmp_path / "out", model, segments=0)
+    views = InferenceConfig(views=("160", "160+flip"))
+    with pytest.raises(ConfigError, match="what 2 views show of a video is fused"):
+        annotate(videos, tmp_path / "out", model, config=views, segments=2)
     with pytest.raises(ConfigError, match="is the folder of the videos"):
         annotate(videos, videos, model)
 

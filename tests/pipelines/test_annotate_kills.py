@@ -52,6 +52,15 @@ def test_a_kill_at_any_place_costs_one_video_at_most(calm: Job, tmp_path: Path) 
         assert [path for path in left if path.is_file()] == [], f"killed at {place}"
 
 
+def test_a_kill_at_any_place_costs_nothing_in_segments(calm: Job, tmp_path: Path) -> None:
+    base = replace(calm, folder=tmp_path / "calm", out=str(tmp_path / "calm" / "out"), segments=3)
+    assert base.run() == 0
+    assert base.contents() == calm.contents()
+    for place in kill_places(base.num_events()):
+        job = replace(base, folder=tmp_path / str(place), out=str(tmp_path / str(place) / "out"))
+        check_killed(job, calm, place)
+
+
 def test_a_kill_at_any_place_costs_nothing_on_s3(calm: Job, tmp_path: Path, s3_bucket: str) -> None:
     client, bucket = boto3.client("s3"), s3_bucket.removeprefix("s3://")
     for path in Path(calm.videos).iterdir():
@@ -65,10 +74,11 @@ def test_a_kill_at_any_place_costs_nothing_on_s3(calm: Job, tmp_path: Path, s3_b
         check_killed(job, base, place)
 
 
-def test_two_jobs_at_once_give_each_result_once(calm: Job, tmp_path: Path) -> None:
+@pytest.mark.parametrize("segments", [1, 2])
+def test_two_jobs_at_once_give_each_result_once(segments: int, calm: Job, tmp_path: Path) -> None:
     for race in range(RACES):
         folder = tmp_path / str(race)
-        job = replace(calm, folder=folder / "job", out=str(folder / "out"))
+        job = replace(calm, folder=folder / "job", out=str(folder / "out"), segments=segments)
         assert job.run_twice_at_once() == [0, 0]
         assert job.contents() == calm.contents()
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from jobs.annotation_plan_lines import plan_lines
 from pipelines import annotate_plan
 from pipelines.annotate import run_settings
 from pipelines.annotate_plan import AnnotatePlan, PlanRequest, plan_archive
@@ -102,6 +103,20 @@ def test_time_is_that_of_the_walks_for_all_frames_and_workers(videos: Path, tmp_
     assert one.totals.wall_s.value == pytest.approx(seconds + one.measured.load_s)
     assert two.totals.wall_s.value < one.totals.wall_s.value
     assert two.totals.wall_s.value > two.totals.longest_s
+
+
+def test_segments_share_the_time_of_a_video(tmp_path: Path) -> None:
+    folder = toy_archive(tmp_path / "videos", 1)
+    whole = plan_of(folder, tmp_path, num_workers=3)
+    cut = plan_of(folder, tmp_path, num_workers=3, segments=3)
+    assert whole.totals is not None and cut.totals is not None and cut.measured is not None
+    assert (whole.num_workers, whole.totals.longest_cut) == (1, 1)
+    assert (cut.num_workers, cut.totals.longest_cut) == (3, 3)
+    assert cut.totals.longest_s == pytest.approx(cut.totals.work_s.value)
+    walking_s = cut.totals.wall_s.value - cut.measured.load_s
+    assert walking_s == pytest.approx(cut.totals.work_s.value / 3)
+    assert "; it is cut into 3 segments" in "\n".join(plan_lines(cut))
+    assert "cut into" not in "\n".join(plan_lines(whole))
 
 
 def test_an_interval_of_a_sample_holds_the_truth(tmp_path: Path) -> None:
@@ -241,7 +256,7 @@ def test_a_plan_and_a_job_name_a_run_alike(tmp_path: Path, monkeypatch: pytest.M
 
 def gpu_plan(**asked: Any) -> AnnotatePlan:
     hour = Estimate(3600.0, 1800.0, 7200.0)
-    totals = annotate_plan.Totals(hour, hour, hour, hour, hour, 1.0, hour)
+    totals = annotate_plan.Totals(hour, hour, hour, hour, hour, 1.0, 1, hour)
     return AnnotatePlan(
         "out", "m", PlanRequest(**asked), 0, 0, [], [], 4, None, Measured("cuda", 0.0), totals
     )

@@ -9,7 +9,7 @@ from vis_core.association.assignment import ASSIGNMENTS, Claim
 from vis_core.association.memory import MemoryBank
 from vis_core.association.settings import AssociationConfig
 from vis_core.association.similarity import SIMILARITIES
-from vis_core.structures import Instances
+from vis_core.structures import Instances, without_masks
 
 
 class Associator:
@@ -34,7 +34,6 @@ class Associator:
         """Goes on where an associator of the same config was when it gave ``state``."""
         self.memory.restore(state)
 
-    @torch.no_grad()
     def step(self, instances: Instances) -> tuple[Instances, Tensor]:
         """Names the instances of the next frame.
 
@@ -44,17 +43,32 @@ class Associator:
         Returns:
             The instances that have a track, and their track ids, int64.
         """
+        track_ids = self.name(instances)
+        kept = track_ids >= 0
+        return instances[kept], track_ids[kept]
+
+    @torch.no_grad()
+    def name(self, instances: Instances) -> Tensor:
+        """Names the instances of the next frame; their masks are not looked at.
+
+        Args:
+            instances: N instances, the best score first.
+
+        Returns:
+            (N,) int64 track ids, -1 for those without a track.
+        """
         claim = self._claim(instances)
         starts = claim.may_start & (instances.scores > self._start_score())
-        track_ids = torch.zeros(len(instances), dtype=torch.int64, device=instances.scores.device)
+        track_ids = torch.full_like(claim.row, -1)
         if len(self.memory):
             track_ids = torch.where(claim.won, self.memory.ids[claim.row], track_ids)
         track_ids[starts] = self.memory.new_ids(int(starts.sum())).to(track_ids.device)
         kept = claim.won | starts
-        named, ids = instances[kept], track_ids[kept]
+        ids = track_ids[kept]
         if len(self.memory) or len(ids):
+            named = without_masks(instances)[kept]
             self.memory.write(ids, named.embeddings, named.scores, named.boxes, named.labels)
-        return named, ids
+        return track_ids
 
     def _start_score(self) -> float:
         """Says which score an instance must exceed to start a track."""

@@ -104,6 +104,11 @@ class VideoReader(Iterator[Frame]):
         self._advance(stored)
         return frame
 
+    @property
+    def num_frames(self) -> int:
+        """Frames that were handed out or skipped."""
+        return self._handed_out
+
     def __enter__(self) -> Self:
         return self
 

@@ -27,6 +27,7 @@ class ApartReader(Iterator[Frame]):
         info: Known as soon as the reader exists.
         report: As of the frame that was handed out last; complete with the last one.
         number: Of the frame that was handed out last, among all frames of the file, from 0.
+        num_frames: That were handed out or skipped; known when the reader is exhausted.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class ApartReader(Iterator[Frame]):
         self._path = path
         self._limits = limits
         self.number = 0
+        self.num_frames: int | None = None
         self._decoder: Decoder | None = None
         order = {
             "do": "read",
@@ -62,7 +64,7 @@ class ApartReader(Iterator[Frame]):
             raise StopIteration
         told = self._hear(decoder)
         if isinstance(told, Ended):
-            self.report = told.report
+            self.report, self.num_frames = told.report, told.num_frames
             self._free(decoder)
             raise StopIteration
         if not isinstance(told, Delivered):

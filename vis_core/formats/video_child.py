@@ -89,7 +89,7 @@ class Delivery:
                 contextlib.suppress(_Stopped),
             ):
                 self._deliver(reader, path)
-            self._channel.tell(Ended(reader.report))
+            self._channel.tell(Ended(reader.report, reader.num_frames))
         except VideoDecodeError as error:
             self._channel.tell(Refused(str(error), error.kind))
 

@@ -37,6 +37,8 @@ def open_container(path: Path) -> InputContainer:
     _check_regular_file(path)
     # libav keeps its complaints to itself below this level, and they are what tells of damage.
     av.logging.set_level(av.logging.ERROR)
+    # else the complaint of a video that ends like the one before it in this process is lost
+    av.logging.set_skip_repeated(False)
     try:
         with av.logging.Capture(local=True):
             container: InputContainer = av.open(

@@ -67,9 +67,15 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Ended:
-    """The video is over; the decoder is free."""
+    """The video is over; the decoder is free.
+
+    Attributes:
+        report: Of all that was decoded.
+        num_frames: That were handed out or skipped.
+    """
 
     report: DecodeReport
+    num_frames: int
     says: Literal["ended"] = "ended"
 
 

@@ -13,8 +13,11 @@ from vis_core.structures import Instances
 class InstanceNamer(Protocol):
     """Gives the instances of one frame after the other their track ids."""
 
-    def step(self, instances: Instances) -> tuple[Instances, Tensor]:
-        """Names the instances of the next frame; returns those with a track and their ids."""
+    def name(self, instances: Instances) -> Tensor:
+        """Gives the N instances of the next frame (N,) track ids, -1 for those without a track.
+
+        Their masks are not looked at: they may be missing.
+        """
 
     def state(self) -> dict[str, Tensor]:
         """Gives the past as tensors."""

@@ -1,26 +1,37 @@
 """Walks a system through a video: segment a few frames, name their instances, keep run lengths."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vis_core.errors import VideoDecodeError
-from vis_core.geometry.masks import InputSize, full_size_masks, masks_with_confidence
 from vis_core.inference.frame_system import FrameSystem
 from vis_core.inference.fusion import fuse_tracks
 from vis_core.inference.mask_sinks import MaskSink
 from vis_core.inference.packed_tracks import unpack_track
+from vis_core.inference.seen_frames import SeenFrame
 from vis_core.inference.settings import InferenceConfig, TrackConfig
+from vis_core.inference.sight import Sight
 from vis_core.inference.tracks import TrackBuilder
 from vis_core.inference.views import View
 from vis_core.structures import Frame, Instances, VideoResult
 
 # Is told of each frame: the frame, its named instances, their (N,) track ids and (N, H, W) masks.
 OnFrame = Callable[[Frame, Instances, Tensor, Tensor], None]
+
+
+class ChunkWalk(Protocol):
+    """Goes through a video some frames at a time, in two steps that overlap."""
+
+    def see(self, chunk: list[Frame]) -> list[Instances]:
+        """Finds the instances of some frames, which go through the network at once."""
+
+    def name(self, chunk: list[Frame], found: list[Instances]) -> None:
+        """Goes on by some frames in which ``see`` found something."""
 
 
 def annotate_video(
@@ -93,32 +104,46 @@ class VideoWalk:
         mirrored: bool = False,
         sink: MaskSink | None = None,
     ) -> None:
-        self._system = system
+        self._sight = Sight(system, tracks, mirrored)
         self._config = tracks
         self._on_frame = on_frame
-        self._mirrored = mirrored
         self._sink = sink
         self._associator = system.new_associator()
         self._builder: TrackBuilder | None = None
 
     def see(self, chunk: list[Frame]) -> list[Instances]:
         """Finds the instances of some frames, which go through the network at once."""
-        images = [frame.image for frame in chunk]
-        if self._mirrored:
-            images = [np.ascontiguousarray(image[:, ::-1]) for image in images]
-        return self._system.segment(images)
+        return self._sight.see(chunk)
 
     def name(self, chunk: list[Frame], found: list[Instances]) -> None:
         """Goes on by some frames: names what ``see`` found in them and makes run lengths of it."""
         height, width = chunk[0].image.shape[:2]
         self._builder = self._builder or self._new_builder(height, width)
-        input_size = self._system.input_size(height, width)
         for frame, instances in zip(chunk, found, strict=True):
-            named, track_ids = self._associator.step(instances)
-            masks, confidences = self._masks(named, input_size, (height, width))
+            track_ids = self._associator.name(instances)
+            kept = track_ids >= 0
+            named, track_ids = instances[kept], track_ids[kept]
+            masks, confidences = self._sight.masks(named, (height, width))
             self._builder.add(frame.index, named, track_ids, masks, confidences)
             if self._on_frame is not None:
                 self._on_frame(frame, named, track_ids, masks)
+
+    def name_seen(self, first: int, frames: Iterable[SeenFrame], size: tuple[int, int]) -> None:
+        """Goes on by some frames that were seen elsewhere, as ``name`` would.
+
+        Args:
+            first: Index of the first of them.
+            frames: What was found in them.
+            size: Height and width of the video.
+        """
+        assert self._on_frame is None, "the frames are elsewhere"
+        self._builder = self._builder or self._new_builder(*size)
+        for index, frame in enumerate(frames, first):
+            instances = frame.instances.to(self._device)
+            track_ids = self._associator.name(instances)
+            kept = track_ids >= 0
+            masks = frame.masks.rows(kept.nonzero().flatten().tolist())
+            self._builder.add_encoded(index, instances[kept], track_ids[kept], masks)
 
     @property
     def tracks(self) -> TrackBuilder:
@@ -147,35 +172,26 @@ class VideoWalk:
             state: What it gave.
             size: Height and width of the video.
         """
-        device = getattr(self._system, "device", "cpu")
         parts: dict[str, dict[str, Tensor]] = {"associator": {}, "tracks": {}}
         for name, tensor in state.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor
-        self._associator.restore({n: t.to(device) for n, t in parts["associator"].items()})
+        self._associator.restore({n: t.to(self._device) for n, t in parts["associator"].items()})
         self._builder = self._new_builder(*size)
         self._builder.restore(parts["tracks"])
 
+    @property
+    def _device(self) -> torch.device | str:
+        return getattr(self._sight.system, "device", "cpu")
+
     def _new_builder(self, height: int, width: int) -> TrackBuilder:
         return TrackBuilder(height, width, self._config, self._sink)
-
-    def _masks(
-        self, named: Instances, input_size: InputSize, size: tuple[int, int]
-    ) -> tuple[Tensor, Tensor | None]:
-        """(N, H, W) masks and, where tracks are scored by them, (N,) confidence in their pixels."""
-        where = (named.mask_logits, input_size, size, self._config.last_mask_resize)
-        confidences = None
-        if self._config.mask_quality:
-            masks, confidences = masks_with_confidence(*where)
-        else:
-            masks = full_size_masks(*where)
-        return masks.flip(2) if self._mirrored else masks, confidences
 
 
 def walk_on(
     frames: Iterator[Frame],
     chunk_frames: int,
-    walks: Sequence[VideoWalk],
+    walks: Sequence[ChunkWalk],
     after: Callable[[Frame], None] | None = None,
 ) -> None:
     """Takes walks through a video together, some frames at a time.

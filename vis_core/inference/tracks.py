@@ -13,7 +13,7 @@ from scipy.special import softmax
 from torch import Tensor
 
 from vis_core.errors import ConfigError
-from vis_core.formats.rle import encode_masks
+from vis_core.inference.encoded_masks import EncodedMasks
 from vis_core.inference.mask_sinks import MaskSink, MasksInMemory
 from vis_core.inference.packed_tracks import PackedTrack, unpack_track
 from vis_core.inference.settings import TrackConfig
@@ -91,15 +91,17 @@ class TrackBuilder:
         """
         assert frame_index == self._num_frames, f"frame {frame_index} after {self._num_frames - 1}"
         assert masks.shape == (len(instances), *self._size), f"masks are {tuple(masks.shape)}"
-        assert confidences is not None or not self._config.mask_quality, "masks without confidences"
+        self.add_encoded(frame_index, instances, track_ids, EncodedMasks.of(masks, confidences))
+
+    def add_encoded(
+        self, frame_index: int, instances: Instances, track_ids: Tensor, masks: EncodedMasks
+    ) -> None:
+        """Adds one frame whose masks are run lengths already; else like ``add``."""
+        insides = masks.confidences
+        assert insides is not None or not self._config.mask_quality, "masks without confidences"
         self._num_frames += 1
-        pixels = masks.cpu().numpy()
-        # mask by mask: numpy counts a block of bytes ten times as fast as torch counts rows
-        areas = [int(np.count_nonzero(mask)) for mask in pixels]
-        rles = encode_masks(pixels)
         scores = instances.scores.tolist()
         evidence = self._evidence(instances)
-        insides = [0.0] * len(scores) if confidences is None else confidences.tolist()
         qualities = None if instances.qualities is None else instances.qualities.tolist()
         labels = instances.labels.tolist()
         num_classes = instances.class_scores.shape[1]
@@ -109,9 +111,10 @@ class TrackBuilder:
             track.scores += scores[row]
             if qualities is not None:
                 track.quality = (track.quality or 0.0) + qualities[row]
-            if areas[row]:
-                track.show(frame_index, areas[row], insides[row])
-                self._sink.show(frame_index, track.serial, scores[row], rles[row]["counts"])
+            area = masks.areas[row]
+            if area:
+                track.show(frame_index, area, 0.0 if insides is None else insides[row])
+                self._sink.show(frame_index, track.serial, scores[row], masks.counts[row])
         self._drop_short()
 
     def finish(self) -> VideoResult:

@@ -1,0 +1,64 @@
+"""Work is handed out longest first, and names are given when all segments are seen."""
+
+from pipelines.annotate_work import MIN_SEGMENT_BYTES, Work, WorkQueue, num_segments
+from pipelines.archive import ArchivedVideo
+
+SMALL, LARGE = ArchivedVideo("small.mp4", 10, "a"), ArchivedVideo("large.mp4", 24, "b")
+
+
+def taken(queue: WorkQueue) -> list[tuple[str, int | None]]:
+    works = [queue.take() for _ in range(len(queue))]
+    return [(work.video.key, work.segment) for work in works]
+
+
+def test_the_longest_comes_first_and_segments_count_for_themselves():
+    whole = WorkQueue([SMALL, LARGE], {"small.mp4": 1, "large.mp4": 1})
+    assert taken(whole) == [("large.mp4", None), ("small.mp4", None)]
+    cut = WorkQueue([SMALL, LARGE], {"small.mp4": 1, "large.mp4": 3})
+    assert taken(cut) == [("small.mp4", None), *(("large.mp4", part) for part in range(3))]
+
+
+def test_names_are_given_once_all_segments_are_seen_and_before_all_else():
+    queue = WorkQueue([SMALL, LARGE], {"small.mp4": 1, "large.mp4": 2})
+    first, second = queue.take(), queue.take()
+    assert (first.shown, second.shown) == (
+        "large.mp4 (segment 1 of 2)",
+        "large.mp4 (segment 2 of 2)",
+    )
+    queue.again(first)
+    queue.done(second)
+    again = queue.take()
+    assert again == first
+    queue.done(again)
+    naming = queue.take()
+    assert naming == Work(LARGE, None, 2) and naming.shown == "large.mp4 (naming)"
+    queue.again(naming)
+    assert taken(queue) == [("large.mp4", 0), ("large.mp4", 1), ("small.mp4", None)]
+
+
+def test_nothing_is_left_of_a_video_whose_outcome_is_known():
+    queue = WorkQueue([SMALL, LARGE], {"small.mp4": 1, "large.mp4": 3})
+    queue.take()
+    first = queue.take()
+    assert queue.close(LARGE) and not queue.close(LARGE)
+    assert len(queue) == 0 and queue.is_closed(LARGE)
+    queue.done(first)
+    queue.again(first)
+    queue.again(Work(LARGE, None, 3))
+    assert len(queue) == 0
+
+
+def test_auto_cuts_what_would_keep_one_worker_busy_alone():
+    def videos(*sizes):
+        return [ArchivedVideo(str(n), size * MIN_SEGMENT_BYTES, "") for n, size in enumerate(sizes)]
+
+    def cut(sizes, workers):
+        return list(num_segments(videos(*sizes), "auto", workers).values())
+
+    assert cut([100], 4) == [4]
+    assert cut([100], 1) == [1]
+    assert cut([3], 8) == [3]
+    assert cut([0, 0], 8) == [1, 1]
+    assert cut([10] * 8, 4) == [1] * 8
+    assert cut([70, 10, 10, 10], 4) == [3, 1, 1, 1]
+    assert list(num_segments(videos(1, 2), 5, 2).values()) == [5, 5]

@@ -1,0 +1,52 @@
+"""How a system sees the frames of a video: as they are, or with left and right changed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from vis_core.geometry.masks import full_size_masks, masks_with_confidence
+from vis_core.inference.frame_system import FrameSystem
+from vis_core.inference.settings import TrackConfig
+from vis_core.structures import Frame, Instances
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Is the part of a walk that knows no past: each frame is seen by itself.
+
+    Attributes:
+        system: Segments frames.
+        config: Says whether masks are weighed, and how they come to the size of the video.
+        mirrored: Whether the system sees left and right change places.
+    """
+
+    system: FrameSystem
+    config: TrackConfig
+    mirrored: bool = False
+
+    def see(self, chunk: list[Frame]) -> list[Instances]:
+        """Finds the instances of some frames, which go through the network at once."""
+        images = [frame.image for frame in chunk]
+        if self.mirrored:
+            images = [np.ascontiguousarray(image[:, ::-1]) for image in images]
+        return self.system.segment(images)
+
+    def masks(self, instances: Instances, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+        """Gives the masks of instances of one frame at the size of the video.
+
+        Args:
+            instances: N of those that ``see`` found.
+            size: Height and width of the video.
+
+        Returns:
+            (N, H, W) bool and, where tracks are scored by their masks, (N,) confidence in them.
+        """
+        input_size = self.system.input_size(*size)
+        where = (instances.mask_logits, input_size, size, self.config.last_mask_resize)
+        confidences = None
+        if self.config.mask_quality:
+            masks, confidences = masks_with_confidence(*where)
+        else:
+            masks = full_size_masks(*where)
+        return masks.flip(2) if self.mirrored else masks, confidences
