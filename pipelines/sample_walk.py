@@ -173,7 +173,8 @@ def _result_bytes(result: VideoResult, categories: Categories) -> int:
 def _count_packets(path: Path) -> int:
     """Reads a file without decoding it, up to where it is damaged, if it is."""
     count = 0
-    with open_container(path) as container:
+    container, _ = open_container(path)
+    with container:
         stream = choose_stream(container, path)
         try:
             for packet in container.demux(stream):

@@ -25,6 +25,9 @@ from vis_core.systems.query_system import QuerySystem
 from vis_core.systems.stc import Stc
 
 GOAL = 1.10  # the walk over the network
+SYSTEMS: dict[str, AnySystemConfig] = {
+    config.name: config for config in (CtvisConfig(), MinvisConfig(), IdolConfig(), StcConfig())
+}
 _STC_TRACKS = TrackConfig(labels="majority")
 
 
@@ -42,8 +45,8 @@ def main(argv: list[str] | None = None) -> int:
     clip = render_scene(SceneSettings(height=args.height, width=args.width), args.frames, 89)
     frames = [Frame(image, t, float(t)) for t, image in enumerate(clip.images)]
     systems = {
-        config.name: keeping(build(config, args.height, args.device), frames[0].image, args.kept)
-        for config in (CtvisConfig(), MinvisConfig(), IdolConfig(), StcConfig())
+        name: keeping(build(config, args.height, args.device), frames[0].image, args.kept)
+        for name, config in SYSTEMS.items()
     }
     print(
         f"ResNet-50, {args.height}x{args.width}, {args.device}, processor time of one thread, "

@@ -26,6 +26,7 @@ from vis_core.formats.video_container import (
     choose_stream,
     ends_within_packet,
     moving_streams,
+    num_complaints,
     open_container,
 )
 from vis_core.formats.video_files import DecodeLimits, shown_name
@@ -72,17 +73,21 @@ class VideoReader(Iterator[Frame]):
         self._new_image = new_image
         self._period_s = 0.0 if sample_fps is None else 1 / sample_fps
         self._handed_out = self.number = 0
-        self._container = open_container(path)
+        self._container, num_open_complaints = open_container(path)
         try:
             self._stream = choose_stream(self._container, path)
             self._start_decoder(limits.max_pixels)
             declared = self._stream.frames if self._stream.frames > 0 else None
-            self.report = DecodeReport(declared)
+            self.report = DecodeReport(declared, error_lines=num_open_complaints)
             self._num_packets = self._num_hidden = 0
             self._reformatter = VideoReformatter()  # one for all: each sets up its tables
             self._stored = self._decode()
             self._next_stored = next(self._stored, None)
             self.info = self._describe()
+            # holds one: a tag whose type was changed makes a second one of its own
+            self.report.error_lines += self.info.container == "flv" and (
+                self.info.num_video_streams > 1
+            )
             self._clock = VideoClock(self.info.rate)
             assert self._next_stored is not None, "described"
             self._due_s = self._clock.follow(self._next_stored) + self._period_s
@@ -190,7 +195,7 @@ class VideoReader(Iterator[Frame]):
                     self.report.bad_packets += 1
             if frames and self._on_decoded is not None:
                 self._on_decoded()
-            self.report.error_lines += len(lines)
+            self.report.error_lines += num_complaints(lines)
             self.report.corrupt_frames += sum(frame.is_corrupt for frame in frames)
             yield from frames
 
@@ -200,7 +205,7 @@ class VideoReader(Iterator[Frame]):
             for packet in self._container.demux(self._stream):
                 if packet.size > 0:
                     self._num_packets += 1
-                    self._num_hidden += packet.is_discard
+                    self._num_hidden += packet.is_discard and not _is_out_of_time(packet)
                     self.report.corrupt_frames += packet.is_corrupt
                     yield packet
         except FFmpegError:
@@ -289,6 +294,11 @@ class VideoReader(Iterator[Frame]):
         else:
             why = "the decoder refuses all of them, the file is encrypted or damaged"
         return f"opens but yields 0 frames of {self._num_packets} packets: {why}"
+
+
+def _is_out_of_time(packet: Packet) -> bool:
+    """Whether a packet would be shown before it is decoded: its time is damaged."""
+    return packet.pts is not None and packet.dts is not None and packet.pts < packet.dts
 
 
 def read_frames(

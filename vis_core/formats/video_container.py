@@ -6,6 +6,7 @@ Decoding is in ``formats/video.py``.
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,33 +27,54 @@ ALLOWED_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,
 CONTAINERS_WITHOUT_LENGTH = frozenset({"mpegts", "mpeg"})
 # Bytes of a packet of a transport stream: plain, with a time code before it, with a check behind.
 TRANSPORT_PACKET_BYTES = (188, 192, 204)
+_PIECES_LOST = "freeing incomplete packet"
 
 
-def open_container(path: Path) -> InputContainer:
+def open_container(path: Path) -> tuple[InputContainer, int]:
     """Opens a regular file whose container is allowed.
+
+    Returns:
+        The container, and how often its demuxer complained meanwhile: it reads ahead, and what it
+        finds damaged then it does not mention again.
 
     Raises:
         VideoDecodeError: If it is not a regular file, is empty, or is no allowed container.
     """
     _check_regular_file(path)
     # libav keeps its complaints to itself below this level, and they are what tells of damage.
-    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_level(av.logging.INFO)
     # else the complaint of a video that ends like the one before it in this process is lost
     av.logging.set_skip_repeated(False)
     try:
-        with av.logging.Capture(local=True):
+        with av.logging.Capture(local=True) as lines:
             container: InputContainer = av.open(
                 # An absolute path starts with "/" and so is never read as a protocol ("concat:").
                 str(path.absolute()),
                 options={"format_whitelist": ALLOWED_CONTAINERS, "protocol_whitelist": "file"},
                 metadata_errors="replace",
             )
-            return container
+        own = [line for line in lines if line[1] == container.format.name]
+        return container, num_complaints(own)
     except FFmpegError as error:  # before MemoryError, EOFError, OSError, which it also may be
         kind, why = _open_failure(error)
         raise VideoDecodeError(
             f"{shown_name(path)}: {why}; expected one whole video file", kind
         ) from error
+
+
+def num_complaints(lines: Iterable[tuple[int, str, str]]) -> int:
+    """Counts what of libav's log tells of damage.
+
+    That is its errors and one remark: the demuxer of ASF mentions a frame of which pieces are lost
+    no louder than that it is done with it.
+
+    Args:
+        lines: Level, speaker and message of each.
+    """
+    return sum(
+        level <= av.logging.ERROR or (speaker == "asf" and message.startswith(_PIECES_LOST))
+        for level, speaker, message in lines
+    )
 
 
 def choose_stream(container: InputContainer, path: Path) -> VideoStream:
