@@ -129,13 +129,15 @@ def _annotate_pending(
     status = JobStatus(job.ledger.storage, {"model": str(job.model)})
     queue = WorkQueue(pending, num_segments(pending, segments, num_workers))
     num_workers = min(num_workers, len(queue))
+    # no worker takes what would leave another one without
+    at_once = min(job.config.videos_at_once, -(-len(queue) // num_workers))
     counted = PendingCounts(summary, {video.key: video.size for video in pending})
     with (
         status,
         ray_session(RayConfig(num_workers=num_workers), address),
         Progress(len(pending), "videos", "annotate") as progress,
     ):
-        pool = AnnotatorPool(job, num_workers, gpus_per_worker)
+        pool = AnnotatorPool(job, num_workers, gpus_per_worker, at_once)
 
         def note(num_frames: int, workers: list["WorkerStatus"]) -> None:
             if any(worker.video for worker in workers):  # a model that does not load leaves nothing

@@ -31,17 +31,22 @@ class _Worker:
 
     Attributes:
         actor: The handle.
-        work: What it does; None while it loads the model.
+        works: What it does, by the answer that it owes; None while it loads the model.
         num_frames: Frames that it has annotated, when it was last asked.
-        frames_before: Of these, those of the work before.
-        question: The answer that it owes, or None.
+        frames_before: Of these, those before its newest work.
+        question: The answer that it owes on how far it is, or None.
     """
 
     actor: Any
-    work: Work | None = None
+    works: dict[Any, Work | None]
     num_frames: int = 0
     frames_before: int = 0
     question: Any = None
+
+    @property
+    def shown(self) -> str:
+        """What it does, in words."""
+        return ", ".join(work.shown for work in self.works.values() if work is not None)
 
 
 @dataclass
@@ -52,11 +57,13 @@ class AnnotatorPool:
         job: What every worker is told.
         num_workers: Actors, each with one CPU.
         gpus_per_worker: Share of a GPU that each gets.
+        works_at_once: Of each actor: videos, or segments, whose frames share its batches.
     """
 
     job: AnnotateJob
     num_workers: int
     gpus_per_worker: float = 0.0
+    works_at_once: int = 1
     _running: dict[Any, _Worker] = field(default_factory=dict)
     _deaths: Counter[str] = field(default_factory=Counter)
     _frames_of_former: int = 0
@@ -83,7 +90,7 @@ class AnnotatorPool:
                         yield row
                 on_wait(self._count_frames(), self._doing())
         finally:
-            for worker in self._running.values():
+            for worker in self._workers():
                 ray.kill(worker.actor)
             self._running.clear()
 
@@ -91,36 +98,68 @@ class AnnotatorPool:
         """Starts an actor; it loads the model first."""
         actor = (
             ray.remote(VideoAnnotator)
-            # Two threads: one annotates, one answers how far it is.
-            .options(num_cpus=1, num_gpus=self.gpus_per_worker, max_restarts=0, max_concurrency=2)
+            # A thread for each work, and one that answers how far it is.
+            .options(
+                num_cpus=1,
+                num_gpus=self.gpus_per_worker,
+                max_restarts=0,
+                max_concurrency=self.works_at_once + 1,
+            )
             .remote(self.job)
         )
-        self._running[actor.load.remote()] = _Worker(actor)
+        loaded = actor.load.remote()
+        self._running[loaded] = _Worker(actor, {loaded: None})
 
     def _conclude(self, ref: Any, queue: WorkQueue) -> VideoRow | None:
         """Takes what an actor answered, and gives it or its successor the next work."""
         worker = self._running.pop(ref)
+        work = worker.works.pop(ref)
         row: VideoRow | None = None
         usable = True
         try:
-            row = self._answered(worker.work, ray.get(ref), queue)
+            row = self._answered(work, ray.get(ref), queue)
         except RayTaskError as error:
             if isinstance(error.cause, VisError):
                 raise error.cause from error
-            row = self._after_trouble(worker.work, _short(error.cause), queue)
-            usable = worker.work is not None
+            row = self._after_trouble(work, _short(error.cause), queue)
+            usable = work is not None
         except RayError as error:
-            row = self._after_trouble(worker.work, _short(error), queue)
+            row = self._after_death(worker, work, _short(error), queue)
             usable = False
-        if queue and usable:
-            worker.work, worker.frames_before = queue.take(), worker.num_frames
-            self._running[worker.actor.do.remote(worker.work)] = worker
-            return row
-        self._frames_of_former += worker.num_frames
-        ray.kill(worker.actor)
-        if queue:
-            self._hire()
+        if usable:
+            self._occupy(worker, queue)
+        if not worker.works:
+            self._frames_of_former += worker.num_frames
+            ray.kill(worker.actor)
+            if queue:
+                self._hire()
         return row
+
+    def _occupy(self, worker: _Worker, queue: WorkQueue) -> None:
+        """Gives an actor as much work as it may do at once."""
+        while len(worker.works) < self.works_at_once:
+            work = queue.take([work for work in worker.works.values() if work is not None])
+            if work is None:
+                return
+            worker.frames_before = worker.num_frames
+            ref = worker.actor.do.remote(work)
+            worker.works[ref] = work
+            self._running[ref] = worker
+
+    def _after_death(
+        self, worker: _Worker, work: Work | None, reason: str, queue: WorkQueue
+    ) -> VideoRow | None:
+        """Deals with all that an actor did when it was lost; if it was much, nobody is to blame."""
+        if work is None or not worker.works:
+            return self._after_trouble(work, reason, queue)
+        for ref in worker.works:
+            del self._running[ref]
+        works = [work, *(other for other in worker.works.values() if other is not None)]
+        worker.works.clear()
+        names = ", ".join(one.shown for one in works)
+        _log.warning("worker lost on one of %s (%s): each is done alone", names, reason)
+        queue.do_alone(works)
+        return None
 
     def _answered(
         self, work: Work | None, row: VideoRow | None, queue: WorkQueue
@@ -162,7 +201,8 @@ class AnnotatorPool:
 
     def _count_frames(self) -> int:
         """Asks every actor how far it is, without waiting for the answer."""
-        for worker in self._running.values():
+        workers = self._workers()
+        for worker in workers:
             if worker.question is not None:
                 answered, _ = ray.wait([worker.question], timeout=0)
                 if not answered:
@@ -170,15 +210,19 @@ class AnnotatorPool:
                 with suppress(RayError):  # its death is dealt with where its video is
                     worker.num_frames = ray.get(worker.question)
             worker.question = worker.actor.num_frames.remote()
-        return self._frames_of_former + sum(worker.num_frames for worker in self._running.values())
+        return self._frames_of_former + sum(worker.num_frames for worker in workers)
+
+    def _workers(self) -> list[_Worker]:
+        """All actors, each once."""
+        return list({id(worker): worker for worker in self._running.values()}.values())
 
     def _doing(self) -> list[WorkerStatus]:
         """What each worker does, in the order of their videos."""
-        workers = self._running.values()
+        workers = self._workers()
         doing = [
-            WorkerStatus(worker.work.shown, worker.num_frames - worker.frames_before)
+            WorkerStatus(worker.shown, worker.num_frames - worker.frames_before)
             for worker in workers
-            if worker.work is not None
+            if worker.shown
         ]
         loading = [WorkerStatus()] * (len(workers) - len(doing))
         return sorted(doing, key=lambda status: status.video) + loading

@@ -58,13 +58,31 @@ class WorkQueue:
         self._works = deque(sorted(works, key=lambda w: (-w.size, w.video.key, w.segment or 0)))
         self._unseen: Counter[str] = Counter(work.video.key for work in works)
         self._closed: set[str] = set()
+        self._suspects: deque[Work] = deque()  # to be done alone
+        self._alone: set[Work] = set()  # of these, those that are being done
 
     def __len__(self) -> int:
-        return len(self._works)
+        return len(self._works) + len(self._suspects)
 
-    def take(self) -> Work:
-        """Gives what is to be done next."""
+    def take(self, beside: Sequence[Work] = ()) -> Work | None:
+        """Gives what is to be done next; None if a worker is to do nothing more for now.
+
+        Args:
+            beside: What the worker does meanwhile.
+        """
+        if self._suspects:
+            if beside:
+                return None
+            work = self._suspects.popleft()
+            self._alone.add(work)
+            return work
+        if not self._works or any(work in self._alone for work in beside):
+            return None
         return self._works.popleft()
+
+    def do_alone(self, works: Sequence[Work]) -> None:
+        """Takes back what one worker did when it was lost: one of it may have been the reason."""
+        self._suspects.extend(work for work in works if not self.is_closed(work.video))
 
     def done(self, work: Work) -> None:
         """Takes note of a segment that is seen."""
@@ -79,6 +97,9 @@ class WorkQueue:
         What is seen of them takes no time.
         """
         if self.is_closed(work.video):
+            return
+        if work in self._alone:
+            self._suspects.appendleft(work)
             return
         if work.segment is not None or work.num_segments == 1:
             self._works.appendleft(work)
@@ -95,6 +116,7 @@ class WorkQueue:
         was_open = not self.is_closed(video)
         self._closed.add(video.key)
         self._works = deque(work for work in self._works if work.video.key != video.key)
+        self._suspects = deque(work for work in self._suspects if work.video.key != video.key)
         return was_open
 
 

@@ -1,9 +1,10 @@
-"""Annotates one video after the other with one model; runs in an actor, knows no Ray.
+"""Annotates videos with one model, one or some at a time; runs in an actor, knows no Ray.
 
 Imports torch: the job (``pipelines/annotate.py``) imports it only when there is work.
 """
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from vis_core.errors import VideoDecodeError
 from vis_core.formats.video_files import shown_name
 from vis_core.inference.frame_system import FrameSystem
 from vis_core.inference.settings import InferenceConfig
+from vis_core.inference.shared_network import SharedNetwork
 
 # Half a minute of video at 30 frames a second: a state is a few files, and a kill costs no more.
 SAVE_EVERY = 1000
@@ -63,6 +65,7 @@ class VideoAnnotator:
     def __init__(self, job: AnnotateJob) -> None:
         self._job = job
         self._num_frames = 0
+        self._counting = threading.Lock()  # several videos may be annotated at once
 
     def load(self) -> None:
         """Loads the model.
@@ -75,7 +78,11 @@ class VideoAnnotator:
         torch.set_num_threads(1)  # there is an actor for each core
         folder = self._job.model.path
         self._categories = read_categories(folder)
-        self._system = (self._job.load or _load_on_best_device)(str(folder))
+        system = (self._job.load or _load_on_best_device)(str(folder))
+        config = self._job.config
+        if config.videos_at_once > 1:
+            system = SharedNetwork(system, config.chunk_frames)
+        self._system = system
 
     def num_frames(self) -> int:
         """Frames annotated so far, to be asked while ``annotate`` runs in another thread."""
@@ -217,7 +224,8 @@ class VideoAnnotator:
         return walk.run(path, unfinished)
 
     def _count(self) -> None:
-        self._num_frames += 1
+        with self._counting:
+            self._num_frames += 1
 
 
 def _load_on_best_device(folder: str) -> FrameSystem:

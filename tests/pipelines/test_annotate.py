@@ -214,6 +214,33 @@ def test_a_killed_worker_of_segments_costs_nothing_and_a_killer_is_put_aside(tmp
     assert not any(key.startswith("unfinished/") for key in tree(tmp_path / "killed"))
 
 
+def test_videos_at_once_have_the_results_that_each_has_alone(tmp_path, model):
+    videos = toy_archive(tmp_path / "videos", count=5)
+    (videos / "broken.mp4").write_bytes(b"no video")
+    alone = annotate(videos, tmp_path / "alone", model)
+    config = InferenceConfig(videos_at_once=3)
+    shared = annotate(videos, tmp_path / "shared", model, config=config, num_workers=2)
+    assert statuses(shared) == statuses(alone) and shared.num_frames == alone.num_frames
+    entries = [
+        {
+            row.video: read_result_json(tmp_path / out / row.result)["annotations"]
+            for row in summary.having("done")
+        }
+        for out, summary in (("alone", alone), ("shared", shared))
+    ]
+    assert entries[0] == entries[1] and len(entries[0]) == 5
+
+
+def test_of_videos_at_once_only_the_one_that_ends_its_worker_is_put_aside(tmp_path, model):
+    videos = toy_archive(tmp_path / "videos", count=4)
+    add_poison(videos)
+    config = InferenceConfig(videos_at_once=5)
+    killer = toy_loaders.load_that_dies_on_poison
+    summary = annotate(videos, tmp_path / "out", model, killer, config=config)
+    done = {f"clip{number}.mp4": "done" for number in range(4)}
+    assert statuses(summary) == {**done, "poison.mp4": "quarantined"}
+
+
 def test_settings_shape_the_result_and_other_settings_write_beside_it(tmp_path, model):
     videos = toy_archive(tmp_path / "videos", 1)
     config = InferenceConfig.model_validate({"tracks": {"max_tracks": 1}})

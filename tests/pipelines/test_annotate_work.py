@@ -3,6 +3,7 @@
 from pipelines.annotate_work import MIN_SEGMENT_BYTES, Work, WorkQueue, num_segments
 from pipelines.archive import ArchivedVideo
 
+OTHER = ArchivedVideo("other.mp4", 5, "c")
 SMALL, LARGE = ArchivedVideo("small.mp4", 10, "a"), ArchivedVideo("large.mp4", 24, "b")
 
 
@@ -46,6 +47,25 @@ def test_nothing_is_left_of_a_video_whose_outcome_is_known():
     queue.again(first)
     queue.again(Work(LARGE, None, 3))
     assert len(queue) == 0
+
+
+def test_what_was_lost_together_is_done_alone():
+    queue = WorkQueue(
+        [SMALL, LARGE, OTHER], dict.fromkeys(("small.mp4", "large.mp4", "other.mp4"), 1)
+    )
+    large, small = queue.take(), queue.take([Work(OTHER)])
+    queue.do_alone([large, small])
+    assert len(queue) == 3
+    assert queue.take([Work(LARGE)]) is None, "its worker still has other work"
+    assert queue.take() == large
+    assert queue.take([large]) is None, "nothing is done beside a suspect"
+    queue.again(large)
+    assert queue.take() == large
+    assert queue.take() == small
+    assert queue.take() == Work(OTHER)
+    queue.do_alone([large, small])
+    queue.close(LARGE)
+    assert queue.take() == small and len(queue) == 0 and queue.take() is None
 
 
 def test_auto_cuts_what_would_keep_one_worker_busy_alone():

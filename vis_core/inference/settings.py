@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from vis_core.formats.video_files import DecodeLimits
 from vis_core.inference.fusion_settings import FusionConfig
@@ -141,6 +141,14 @@ class InferenceConfig(BaseModel):
         description="Frames that go through the network at once; the result does not depend on it,"
         " memory does.",
     )
+    videos_at_once: int = Field(
+        default=1,
+        ge=1,
+        description="Videos that a worker walks through at a time, their frames sharing the batches"
+        " of its network: for archives of many short ones, whose opening, downloading and writing"
+        " it hides. With more than one, results are equal up to rounding, which depends on the"
+        " batch.",
+    )
     sample_fps: float | None = Field(
         default=None,
         gt=0,
@@ -158,3 +166,12 @@ class InferenceConfig(BaseModel):
     )
     tracks: TrackConfig = Field(default_factory=TrackConfig)
     decoding: DecodeLimits = Field(default_factory=DecodeLimits)
+
+    @model_validator(mode="after")
+    def _check_views(self) -> "InferenceConfig":
+        if self.views and self.videos_at_once > 1:
+            raise ValueError(
+                "videos_at_once: batches are shared by videos that are seen as they are; leave it "
+                "at 1, or views empty"
+            )
+        return self
