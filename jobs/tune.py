@@ -25,8 +25,10 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"{trained}: stage {last} is not trained yet; finish it with longtake train"
         )
+    from pipelines.run_lock import hold_folder
     from pipelines.runtime import ray_session
 
+    hold_folder(args.run)
     data = prepare(whole)
     with ray_session(whole.config.ray, args.address):
         summary = sweep(whole, data, trained)

@@ -26,6 +26,7 @@ from pipelines.pseudo_videos import (
 from pipelines.registry import register_model, resolve_model
 from pipelines.run_data import RunData, prepare_data
 from pipelines.run_facts import run_facts
+from pipelines.run_lock import hold_folder
 from pipelines.stages import TrainingPlace, run_stages
 from pipelines.synthetic import num_scenes
 from pipelines.track_training import TrackTraining
@@ -65,10 +66,11 @@ class Run:
 
 
 def open_run(run: Run) -> None:
-    """Makes the run folder, or checks that it is of the same run.
+    """Makes the run folder, or checks that it is of the same run; holds it for this process.
 
     Raises:
-        ConfigError: The folder holds a run of other settings; the message names the first.
+        ConfigError: The folder holds a run of other settings, the message names the first; or
+            another process works in it.
     """
     lock = {
         "config": json.loads(run.config.model_dump_json(by_alias=True)),
@@ -84,10 +86,12 @@ def open_run(run: Run) -> None:
                 f"{run.folder}: holds a run of other settings ({difference}); choose another --out "
                 "or remove the folder"
             )
+        hold_folder(run.folder)
         return
     if run.folder.is_dir() and any(run.folder.iterdir()):
         raise ConfigError(f"{run.folder}: is not empty and not a run; choose another --out")
     run.folder.mkdir(parents=True, exist_ok=True)
+    hold_folder(run.folder)
     _write_whole(run.folder / "config.yaml", to_yaml(run.config))
     _write_whole(path, json.dumps(lock, indent=2) + "\n")
 

@@ -5,9 +5,10 @@ import json
 import av
 import numpy as np
 
+from pipelines.annotate import annotate_archive
 from pipelines.job_status import STATUS
 from pipelines.registry import ModelReference
-from tests.pipelines.toy_loaders import POISON
+from tests.pipelines.toy_loaders import POISON, load_toy
 from tests.vis_core.inference.toy import square_frames
 
 
@@ -51,3 +52,12 @@ def tree(folder):
         for path in sorted(folder.rglob("*"))
         if path.is_file() and ".partial" not in path.parts and path.name != STATUS
     }
+
+
+def annotate(videos, out, model, load=load_toy, **options):
+    options.setdefault("num_workers", 1)
+    return annotate_archive(videos, out, model, load=load, **options)
+
+
+def statuses(summary):
+    return {row.video: row.status for row in summary.rows}

@@ -1,0 +1,37 @@
+"""Keeps two processes from working in one run folder at the same time."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from vis_core.errors import ConfigError
+
+LOCK = ".lock"
+_held: dict[Path, int] = {}  # descriptors, open as long as this process lives
+
+
+def hold_folder(folder: Path) -> None:
+    """Takes a run folder for this process; the kernel frees it when the process ends, however.
+
+    Raises:
+        ConfigError: Another process has it.
+    """
+    place = folder.resolve()
+    if place in _held:
+        return
+    descriptor = os.open(place / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.pread(descriptor, 20, 0).decode("ascii", "replace") or "unknown"
+        os.close(descriptor)
+        raise ConfigError(
+            f"{folder}: another longtake (process {owner}) works in it; wait for it, stop it, or"
+            " choose another --out"
+        ) from error
+    except OSError:  # a file system without locks: as it would be without this file
+        os.close(descriptor)
+        return
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
+    _held[place] = descriptor
