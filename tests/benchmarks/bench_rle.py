@@ -1,17 +1,21 @@
 """Times run lengths of masks at 720p, ours beside pycocotools; the bytes must be equal.
 
 python -m tests.benchmarks.bench_rle
+python -m tests.benchmarks.bench_rle --device cuda     masks that lie there, and wall time
 """
 
 import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
+import torch
 from pycocotools import mask as coco_mask
 
+from vis_core.formats.device_runs import strings_on_device
 from vis_core.formats.run_writing import strings_of_masks
 
 GOAL = 3.0  # times faster, from ten masks on
@@ -22,14 +26,18 @@ def main(argv: list[str] | None = None) -> int:
     """Prints a line for each number of masks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--device", help="extract runs with torch there")
     args = parser.parse_args(argv)
+    torch.set_num_threads(1)
     cv2.setNumThreads(1)
     print("masks              pycocotools ms   ours ms   times faster (median, range)")
     for count, spread in ((1, False), (10, False), (30, False), (100, False), (10, True)):
         masks = blobs(count, spread=spread)
-        assert strings_of_masks(masks) == with_pycocotools(masks)
+        ours_of = writer(masks, args.device)
+        assert ours_of() == with_pycocotools(masks)
+        clock = time.process_time if args.device is None else time.perf_counter
         pairs = [
-            (seconds(lambda: with_pycocotools(masks)), seconds(lambda: strings_of_masks(masks)))  # noqa: B023
+            (seconds(partial(with_pycocotools, masks), clock), seconds(ours_of, clock))
             for _ in range(args.repeats)
         ]
         ratios = [theirs / ours for theirs, ours in pairs]
@@ -64,11 +72,18 @@ def with_pycocotools(masks: np.ndarray) -> list[str]:
     return [rle["counts"].decode() for rle in coco_mask.encode(columns_first)]
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Gives the processor time of some work."""
-    started = time.process_time()
+def writer(masks: np.ndarray, device: str | None) -> Callable[[], list[str]]:
+    """Our way, of masks that lie on a device, or of the boxes of masks in numpy."""
+    if device is None:
+        return partial(strings_of_masks, masks)
+    return partial(strings_on_device, torch.from_numpy(masks).to(device))
+
+
+def seconds(work: Callable[[], object], clock: Callable[[], float]) -> float:
+    """Gives the time of some work."""
+    started = clock()
     work()
-    return time.process_time() - started
+    return clock() - started
 
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ from vis_core.config import (
 )
 from vis_core.criterion.settings import BoundaryConfig, QualityConfig
 from vis_core.formats.categories import numbered
+from vis_core.formats.device_runs import strings_on_device
+from vis_core.formats.run_writing import strings_of_masks
 from vis_core.structures import ClipBatch
 from vis_core.systems.base import System
 from vis_core.systems.build import build_system, load_system, save_system
@@ -57,12 +59,23 @@ def main(argv: list[str] | None = None) -> int:
     batch = collate_clips([render_scene(scene, args.frames, seed) for seed in (5, 6)])
     print(f"{args.device}, {height}x{width}, batches of 2 clips of {args.frames} frames")
     print("system            steps/s   bfloat16 steps/s   peak MiB   checks")
-    failed = False
+    failed = not runs_are_equal(device)
+    print(f"run lengths of masks on {args.device}: {'differ' if failed else 'equal'}")
     for name, config in systems(tiny=args.tiny).items():
         line, faults = check(config, batch, device, args.steps)
         failed = failed or bool(faults)
         print(f"{name:<16} {line}   {'; '.join(faults) or 'all hold'}", flush=True)
     return int(failed)
+
+
+def runs_are_equal(device: torch.device) -> bool:
+    """Whether masks on the device are written as those on the CPU."""
+    generator = torch.Generator().manual_seed(0)
+    planes = torch.rand(13, 90, 160, generator=generator)
+    masks = (
+        torch.nn.functional.interpolate(planes[None], scale_factor=8.0, mode="bilinear")[0] > 0.6
+    )
+    return strings_on_device(masks.to(device)) == strings_of_masks(masks.numpy())
 
 
 def systems(*, tiny: bool) -> dict[str, AnySystemConfig]:

@@ -5,6 +5,8 @@ looked at, in rows and columns of which nothing else has to be turned round. ``r
 how the text is made up and reads it.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -15,7 +17,16 @@ _CONTINUES = 32
 
 def strings_of_masks(masks: np.ndarray) -> list[str]:
     """Writes the ``counts`` of masks (N, H, W) of bool; equals ``pycocotools.mask.encode``."""
-    counts = [_run_lengths(mask) for mask in masks]
+    return strings_of_runs([_run_lengths(mask) for mask in masks])
+
+
+def strings_of_runs(counts: Sequence[np.ndarray]) -> list[str]:
+    """Writes the ``counts`` of masks that are given as the lengths of their runs.
+
+    Args:
+        counts: (R,) int64 of each mask, background first, at least one; a mask that begins with
+            foreground has a 0 in front.
+    """
     numbers = np.concatenate([_differences(runs) for runs in counts]) if counts else np.zeros(0)
     text, lengths = _digits(numbers.astype(np.int64))
     ends = np.cumsum(lengths)

@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from torch import Tensor
 
+from vis_core.formats.device_runs import areas_on_device, strings_on_device
 from vis_core.formats.rle import encode_masks
 
 
@@ -32,12 +33,16 @@ class EncodedMasks:
             masks: (N, H, W) bool.
             confidences: (N,) sum of the sigmoid of each mask's pixels, where it is asked for.
         """
-        pixels = masks.cpu().numpy()
+        insides = None if confidences is None else tuple(confidences.tolist())
+        if masks.device.type != "cpu":
+            counts, areas = strings_on_device(masks), areas_on_device(masks)
+            return cls(tuple(counts), tuple(areas), insides)
+        pixels = masks.numpy()
         # mask by mask: numpy counts a block of bytes ten times as fast as torch counts rows
         return cls(
             tuple(rle["counts"] for rle in encode_masks(pixels)),
             tuple(int(np.count_nonzero(mask)) for mask in pixels),
-            None if confidences is None else tuple(confidences.tolist()),
+            insides,
         )
 
     def __len__(self) -> int:

@@ -1,10 +1,24 @@
 """Run lengths come out byte for byte as pycocotools writes them."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+import torch
 from pycocotools import mask as coco_mask
 
+from vis_core.formats.device_runs import areas_on_device, strings_on_device
 from vis_core.formats.run_writing import strings_of_masks
+
+Write = Callable[[np.ndarray], list[str]]
+
+
+@pytest.fixture(params=["boxes", "device"])
+def write(request: pytest.FixtureRequest) -> Write:
+    """Both ways to write masks."""
+    if request.param == "boxes":
+        return strings_of_masks
+    return lambda masks: strings_on_device(torch.from_numpy(masks))
 
 
 def reference(masks: np.ndarray) -> list[str]:
@@ -13,15 +27,15 @@ def reference(masks: np.ndarray) -> list[str]:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.98, 1.0])
-def test_random_masks_are_written_as_pycocotools_does(share: float) -> None:
+def test_random_masks_are_written_as_pycocotools_does(write: Write, share: float) -> None:
     generator = np.random.default_rng(0)
     for _ in range(300):
         height, width, count = generator.integers(1, 40, 3)
         masks = generator.random((count, height, width)) < share
-        assert strings_of_masks(masks) == reference(masks)
+        assert write(masks) == reference(masks)
 
 
-def test_boxes_that_touch_the_borders_are_written_as_pycocotools_does() -> None:
+def test_boxes_that_touch_the_borders_are_written_as_pycocotools_does(write: Write) -> None:
     generator = np.random.default_rng(1)
     for _ in range(500):
         height, width = generator.integers(1, 30, 2)
@@ -32,16 +46,22 @@ def test_boxes_that_touch_the_borders_are_written_as_pycocotools_does() -> None:
             )
             mask[top:bottom, left:right] = True
         masks[0, 0], masks[1, -1], masks[2, :, 0], masks[3, :, -1] = True, True, True, True
-        assert strings_of_masks(masks) == reference(masks)
+        assert write(masks) == reference(masks)
 
 
-def test_long_runs_need_several_digits() -> None:
+def test_long_runs_need_several_digits(write: Write) -> None:
     masks = np.zeros((3, 3000, 2000), bool)
     masks[0, 5:2990, 3:1990] = True
     masks[1, :, 1000:] = True
     masks[2, 2999, 1999] = True
-    assert strings_of_masks(masks) == reference(masks)
+    assert write(masks) == reference(masks)
 
 
-def test_no_masks_give_no_strings() -> None:
-    assert strings_of_masks(np.zeros((0, 4, 5), bool)) == []
+def test_no_masks_give_no_strings(write: Write) -> None:
+    assert write(np.zeros((0, 4, 5), bool)) == []
+
+
+def test_pixels_are_counted_on_a_device() -> None:
+    masks = np.random.default_rng(2).random((5, 7, 9)) < 0.3
+    assert areas_on_device(torch.from_numpy(masks)) == masks.sum(axis=(1, 2)).tolist()
+    assert areas_on_device(torch.zeros(0, 7, 9, dtype=torch.bool)) == []
