@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, pad
 
+from vis_core.geometry.box_resize import resized_boxes
+
 Resize = Literal["bilinear", "nearest"]
 Upsampling = Literal["logits", "aligned_probabilities"]
 
@@ -56,9 +58,8 @@ def full_size_masks(
     Returns:
         (N, H, W) bool.
     """
-    where = (input_size, image_size, last_resize)
-    groups = [inside for inside, _ in _image_masks(mask_logits, *where)]
-    return _joined(groups, mask_logits, image_size)
+    groups = _image_masks(mask_logits, input_size, image_size, last_resize, weigh=False)
+    return _joined([masks for masks, _ in groups], mask_logits, image_size)
 
 
 def masks_with_confidence(
@@ -72,14 +73,11 @@ def masks_with_confidence(
     Returns:
         (N, H, W) bool, and (N,) float32: the sum over the pixels of each mask of sigmoid(logit).
     """
-    masks, confidences = [], []
-    where = (input_size, image_size, last_resize)
-    for inside, maps in _image_masks(mask_logits, *where):
+    masks, confidences = [], [torch.zeros(0, device=mask_logits.device)]
+    for inside, sums in _image_masks(mask_logits, input_size, image_size, last_resize, weigh=True):
         masks.append(inside)
-        chances = maps.sigmoid() if input_size.upsampling == "logits" else maps
-        confidences.append((chances * inside).sum(dim=(1, 2)))
-    nothing = torch.zeros(0, device=mask_logits.device)
-    return _joined(masks, mask_logits, image_size), torch.cat([nothing, *confidences])
+        confidences.append(sums)
+    return _joined(masks, mask_logits, image_size), torch.cat(confidences)
 
 
 def _image_masks(
@@ -87,19 +85,44 @@ def _image_masks(
     input_size: InputSize,
     image_size: tuple[int, int],
     last_resize: Resize,
+    *,
+    weigh: bool,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """(n, H, W) masks of the image and the logits or chances they come from, a few at a time."""
+    """(n, H, W) masks of the image and (n,) their confidences if asked for, a few at a time."""
     for group in torch.split(mask_logits, MASKS_AT_ONCE):
         if len(group) == 0:
             continue
-        if input_size.upsampling == "logits":
-            maps = _resize(_input_maps(group, input_size), image_size, last_resize)
-            yield maps > 0, maps
-        else:
-            factor = input_size.padded_height // group.shape[1]
-            grown = aligned_upsampling(group.float().sigmoid(), factor)
-            maps = _resize(_input_maps(grown, input_size), image_size, last_resize)
-            yield maps > 0.5, maps
+        maps, threshold = _input_maps(group, input_size)
+        in_boxes = maps.device.type == "cpu" and last_resize == "bilinear"
+        if in_boxes and maps.shape[1:] != image_size:
+            yield _masks_in_boxes(maps, image_size, threshold, weigh=weigh)
+            continue
+        maps = _resize(maps, image_size, last_resize)
+        inside = maps > threshold
+        sums = (_chances(maps, threshold) * inside).sum(dim=(1, 2)) if weigh else maps[:, 0, 0]
+        yield inside, sums
+
+
+def _masks_in_boxes(
+    maps: Tensor, size: tuple[int, int], threshold: float, *, weigh: bool
+) -> tuple[Tensor, Tensor]:
+    """Resizes (n, h, w) maps where they may be inside, on the CPU; else as ``_image_masks``."""
+    inside = torch.zeros((len(maps), *size), dtype=torch.bool)
+    sums = torch.zeros(len(maps))
+    for row, box in enumerate(resized_boxes(maps.float().numpy(), size, threshold)):
+        if box is None:
+            continue
+        values = torch.from_numpy(box.values)
+        own = values > threshold
+        inside[(row, *box.place)] = own
+        if weigh:
+            sums[row] = _chances(values[own], threshold).sum()
+    return inside, sums
+
+
+def _chances(values: Tensor, threshold: float) -> Tensor:
+    """Chances, of logits with threshold 0 and of what is a chance already."""
+    return values if threshold else values.sigmoid()
 
 
 def _joined(groups: list[Tensor], mask_logits: Tensor, image_size: tuple[int, int]) -> Tensor:
@@ -109,10 +132,16 @@ def _joined(groups: list[Tensor], mask_logits: Tensor, image_size: tuple[int, in
     return torch.cat(groups)
 
 
-def _input_maps(maps: Tensor, input_size: InputSize) -> Tensor:
-    """(N, h, w) maps of the padded input at the pixels of the resized image."""
-    padded = _resize(maps, (input_size.padded_height, input_size.padded_width))
-    return padded[:, : input_size.resized_height, : input_size.resized_width]
+def _input_maps(group: Tensor, input_size: InputSize) -> tuple[Tensor, float]:
+    """(n, h, w) logits or chances of the resized image, and above what a pixel is inside."""
+    padded_size = input_size.padded_height, input_size.padded_width
+    if input_size.upsampling == "logits":
+        padded, threshold = _resize(group, padded_size), 0.0
+    else:
+        factor = input_size.padded_height // group.shape[1]
+        grown = aligned_upsampling(group.float().sigmoid(), factor)
+        padded, threshold = _resize(grown, padded_size), 0.5
+    return padded[:, : input_size.resized_height, : input_size.resized_width], threshold
 
 
 def _resize(maps: Tensor, size: tuple[int, int], mode: Resize = "bilinear") -> Tensor:

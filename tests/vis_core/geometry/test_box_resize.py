@@ -1,0 +1,45 @@
+"""Maps are resized where something is to be seen, and there as torch resizes them."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import interpolate
+
+from vis_core.geometry.box_resize import resized_boxes
+
+sides = st.integers(1, 40)
+
+
+@given(sides, sides, sides, sides, st.sampled_from([0.0, 0.5]), st.integers(0, 2**31))
+def test_a_box_holds_all_that_is_above_and_is_what_torch_gives(
+    height: int, width: int, new_height: int, new_width: int, threshold: float, seed: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    maps = generator.normal(-1, 1, (4, height, width)).astype(np.float32)
+    maps[0] = -1
+    maps[1] = np.where(generator.random((height, width)) < 0.05, 2, -2)
+    size = (new_height, new_width)
+    wanted = interpolate(torch.from_numpy(maps)[:, None], size=size, mode="bilinear")[:, 0].numpy()
+    for row, box in enumerate(resized_boxes(maps, size, threshold)):
+        outside = wanted[row] > threshold + 1e-5
+        if box is not None:
+            np.testing.assert_allclose(box.values, wanted[row][box.place], rtol=0, atol=1e-5)
+            outside[box.place] = False
+        assert not outside.any()
+    assert next(resized_boxes(maps, size, threshold)) is None
+
+
+@pytest.mark.parametrize("size", [(360, 640), (333, 501), (128, 227)])
+def test_no_pixel_of_masks_like_those_of_networks_differs(size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(40, 1, 9, 16, generator=generator) - 1
+    maps = interpolate(coarse, size=(128, 227), mode="bilinear")
+    wanted = interpolate(maps, size=size, mode="bilinear")[:, 0].numpy() > 0
+    found = np.zeros_like(wanted)
+    for row, box in enumerate(resized_boxes(maps[:, 0].numpy(), size, 0.0)):
+        if box is not None:
+            found[row][box.place] = box.values > 0
+    assert np.array_equal(found, wanted)
+    assert 0.02 < found.mean() < 0.5
