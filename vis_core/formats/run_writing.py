@@ -53,17 +53,32 @@ def _run_lengths(mask: np.ndarray) -> np.ndarray:
     y0, y1 = int(rows[0]), int(rows[-1]) + 1
     columns = np.flatnonzero(mask[y0:y1].any(axis=0))
     x0, x1 = int(columns[0]), int(columns[-1]) + 1
+    return runs_of_box(mask[y0:y1, x0:x1], y0, x0, (height, width))
+
+
+def runs_of_box(box: np.ndarray, top: int, left: int, size: tuple[int, int]) -> np.ndarray:
+    """(R,) lengths of the runs of a mask of which a part is given and the rest is background.
+
+    Args:
+        box: (h, w) bool, at least one pixel wide and high.
+        top: Row of the mask at which it begins.
+        left: Column of the mask at which it begins.
+        size: Height and width of the mask.
+    """
+    (height, width), (box_height, box_width) = size, box.shape
     # each column of the box with a background pixel after it: no run goes on in the next one
-    box = np.zeros((x1 - x0, y1 - y0 + 1), np.uint8)
+    columns = np.zeros((box_width, box_height + 1), np.uint8)
     # OpenCV turns pixels round in blocks, ten times as fast as numpy walks down columns
-    box[:, :-1] = cv2.transpose(np.ascontiguousarray(mask[y0:y1, x0:x1]).view(np.uint8))
-    flat = box.ravel()
+    columns[:, :-1] = cv2.transpose(np.ascontiguousarray(box).view(np.uint8))
+    flat = columns.ravel()
     turns = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     if flat[0]:
         turns = np.concatenate([[0], turns])
-    column, row = np.divmod(turns, y1 - y0 + 1)
-    turns = (x0 + column) * height + y0 + row
-    if y1 - y0 == height:  # runs from the foot of a column to the head of the next are one
+    if not len(turns):
+        return np.array([height * width])
+    column, row = np.divmod(turns, box_height + 1)
+    turns = (left + column) * height + top + row
+    if box_height == height:  # runs from the foot of a column to the head of the next are one
         same = np.flatnonzero(turns[1:] == turns[:-1])
         turns = np.delete(turns, np.concatenate([same, same + 1]))
     pixels = height * width

@@ -34,6 +34,25 @@ class ResizedBox:
 
 
 @dataclass(frozen=True)
+class BoxMask:
+    """Is a mask of which all outside of a box is background.
+
+    Attributes:
+        top: First row of the box.
+        left: First column of the box.
+        inside: (h, w) bool, the box.
+    """
+
+    top: int
+    left: int
+    inside: np.ndarray
+
+    def mirrored(self, width: int) -> "BoxMask":
+        """Changes left and right of a mask of so many columns."""
+        return BoxMask(self.top, width - self.left - self.inside.shape[1], self.inside[:, ::-1])
+
+
+@dataclass(frozen=True)
 class _Axis:
     """Says where the pixels of one side lie between the cells of a map.
 
@@ -66,8 +85,7 @@ def resized_boxes(
     Yields:
         For each map, a part of it that holds all pixels above the threshold; None if there is none.
     """
-    rows = _axis(maps.shape[1], size[0])
-    columns = _axis(maps.shape[2], size[1])
+    axes = _axis(maps.shape[1], size[0]), _axis(maps.shape[2], size[1])
     for cells in maps:
         above = cells > threshold
         shown_rows = np.flatnonzero(above.any(axis=1))
@@ -75,22 +93,75 @@ def resized_boxes(
             yield None
             continue
         shown_columns = np.flatnonzero(above[shown_rows[0] : shown_rows[-1] + 1].any(axis=0))
-        top, bottom = rows.near(int(shown_rows[0]), int(shown_rows[-1]))
-        left, right = columns.near(int(shown_columns[0]), int(shown_columns[-1]))
-        if top >= bottom or left >= right:  # no pixel looks at these cells: it shrinks that far
-            yield None
-            continue
-        # each step blends whole rows: the map is turned for that of the columns
-        blended = _blend(np.ascontiguousarray(cells.T), columns, left, right)
-        yield ResizedBox(top, left, _blend(cv2.transpose(blended), rows, top, bottom))
+        vertical = int(shown_rows[0]), int(shown_rows[-1])
+        horizontal = int(shown_columns[0]), int(shown_columns[-1])
+        yield _resized(cells, axes, vertical, horizontal)
 
 
-def _blend(cells: np.ndarray, axis: _Axis, begin: int, end: int) -> np.ndarray:
-    """Gives the rows from ``begin`` to ``end`` (exclusive) of a map that grows downwards."""
+def boxes_above(
+    maps: np.ndarray, size: tuple[int, int], threshold: float
+) -> Iterator[BoxMask | None]:
+    """Resizes maps as ``resized_boxes`` and says where they are above the threshold.
+
+    Each connected part is looked at by itself: specks far from each other cost little.
+    """
+    axes = _axis(maps.shape[1], size[0]), _axis(maps.shape[2], size[1])
+    for cells in maps:
+        above = (cells > threshold).view(np.uint8)
+        _, _, parts, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
+        boxes = []
+        for left, top, width, height, _ in parts[1:].tolist():  # the first is what is not above
+            box = _resized(cells, axes, (top, top + height - 1), (left, left + width - 1))
+            boxes += [] if box is None else [box]
+        yield _joined_boxes(boxes, threshold) if boxes else None
+
+
+def _resized(
+    cells: np.ndarray,
+    axes: tuple[_Axis, _Axis],
+    vertical: tuple[int, int],
+    horizontal: tuple[int, int],
+) -> ResizedBox | None:
+    """Resizes the surroundings of some cells of a map (h, w), first and last of each side."""
+    rows, columns = axes
+    top, bottom = rows.near(*vertical)
+    left, right = columns.near(*horizontal)
+    if top >= bottom or left >= right:  # no pixel looks at these cells: it shrinks that far
+        return None
+    first, last = int(rows.before[top]), int(rows.after[bottom - 1]) + 1
+    # each step blends whole rows: the map is turned for that of the columns
+    turned = cv2.transpose(np.ascontiguousarray(cells[first:last]))
+    blended = _blend(turned, columns, left, right, 0)
+    return ResizedBox(top, left, _blend(cv2.transpose(blended), rows, top, bottom, first))
+
+
+def _joined_boxes(boxes: list[ResizedBox], threshold: float) -> BoxMask:
+    """Puts parts of one map together."""
+    top, left = min(box.top for box in boxes), min(box.left for box in boxes)
+    bottom = max(box.place[0].stop for box in boxes)
+    right = max(box.place[1].stop for box in boxes)
+    inside = np.zeros((bottom - top, right - left), bool)
+    for box in boxes:
+        rows, columns = box.place
+        own = inside[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        own |= box.values > threshold
+    return BoxMask(top, left, inside)
+
+
+def _blend(cells: np.ndarray, axis: _Axis, begin: int, end: int, first: int) -> np.ndarray:
+    """Gives the rows from ``begin`` to ``end`` (exclusive) of a map that grows downwards.
+
+    Args:
+        cells: The rows of the map from ``first`` on.
+        axis: Where pixels lie between them.
+        begin: The first pixel.
+        end: One after the last.
+        first: See ``cells``.
+    """
     weight = axis.weight[begin:end, None]
-    values = cells[axis.before[begin:end]]
+    values = cells[axis.before[begin:end] - first]
     values *= 1 - weight
-    later = cells[axis.after[begin:end]]
+    later = cells[axis.after[begin:end] - first]
     later *= weight
     values += later
     return values

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, pad
 
-from vis_core.geometry.box_resize import resized_boxes
+from vis_core.geometry.box_resize import BoxMask, boxes_above, resized_boxes
 
 Resize = Literal["bilinear", "nearest"]
 Upsampling = Literal["logits", "aligned_probabilities"]
@@ -35,6 +35,11 @@ class InputSize:
     padded_height: int
     padded_width: int
     upsampling: Upsampling = "logits"
+
+    @property
+    def resized_size(self) -> tuple[int, int]:
+        """Height and width before padding."""
+        return self.resized_height, self.resized_width
 
 
 def full_size_masks(
@@ -78,6 +83,25 @@ def masks_with_confidence(
         masks.append(inside)
         confidences.append(sums)
     return _joined(masks, mask_logits, image_size), torch.cat(confidences)
+
+
+def boxed_masks(
+    mask_logits: Tensor, input_size: InputSize, image_size: tuple[int, int]
+) -> list[BoxMask | None] | None:
+    """Gives the masks of ``full_size_masks``, bilinear, without the pixels round them.
+
+    Returns:
+        One for each, None for an empty mask; or None where that is no shorter way: masks that lie
+        on another device, or have the size of the image before the last resize.
+    """
+    if mask_logits.device.type != "cpu" or input_size.resized_size == image_size:
+        return None
+    boxes: list[BoxMask | None] = []
+    for group in torch.split(mask_logits, MASKS_AT_ONCE):
+        if len(group):
+            maps, threshold = _input_maps(group, input_size)
+            boxes += boxes_above(maps.float().numpy(), image_size, threshold)
+    return boxes
 
 
 def _image_masks(

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from vis_core.formats.device_runs import areas_on_device, strings_on_device
 from vis_core.formats.rle import encode_masks
+from vis_core.formats.run_writing import runs_of_box, strings_of_runs
+from vis_core.geometry.box_resize import BoxMask
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,22 @@ class EncodedMasks:
             tuple(rle["counts"] for rle in encode_masks(pixels)),
             tuple(int(np.count_nonzero(mask)) for mask in pixels),
             insides,
+        )
+
+    @classmethod
+    def of_boxes(cls, boxes: Sequence[BoxMask | None], size: tuple[int, int]) -> Self:
+        """Encodes masks (H, W) of which the rest is background; None is an empty one.
+
+        Args:
+            boxes: The masks.
+            size: H and W.
+        """
+        nothing = BoxMask(0, 0, np.zeros((1, 1), bool))
+        full = [box or nothing for box in boxes]
+        runs = [runs_of_box(box.inside, box.top, box.left, size) for box in full]
+        return cls(
+            tuple(strings_of_runs(runs)),
+            tuple(int(np.count_nonzero(box.inside)) for box in full),
         )
 
     def __len__(self) -> int:

@@ -123,10 +123,13 @@ class VideoWalk:
             track_ids = self._associator.name(instances)
             kept = track_ids >= 0
             named, track_ids = instances[kept], track_ids[kept]
+            if self._on_frame is None:
+                encoded = self._sight.encoded(named, (height, width))
+                self._builder.add_encoded(frame.index, named, track_ids, encoded)
+                continue
             masks, confidences = self._sight.masks(named, (height, width))
             self._builder.add(frame.index, named, track_ids, masks, confidences)
-            if self._on_frame is not None:
-                self._on_frame(frame, named, track_ids, masks)
+            self._on_frame(frame, named, track_ids, masks)
 
     def name_seen(self, first: int, frames: Iterable[SeenFrame], size: tuple[int, int]) -> None:
         """Goes on by some frames that were seen elsewhere, as ``name`` would.

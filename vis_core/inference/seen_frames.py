@@ -47,7 +47,7 @@ class SeenWalk:
     def name(self, chunk: list[Frame], found: list[Instances]) -> None:
         """Keeps what ``see`` found in some frames, its masks as run lengths."""
         for frame, instances in zip(chunk, found, strict=True):
-            masks = EncodedMasks.of(*self._sight.masks(instances, frame.image.shape[:2]))
+            masks = self._sight.encoded(instances, frame.image.shape[:2])
             self._frames.append(SeenFrame(without_masks(instances).to("cpu"), masks))
 
     def take(self) -> list[SeenFrame]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from vis_core.geometry.masks import full_size_masks, masks_with_confidence
+from vis_core.geometry.masks import boxed_masks, full_size_masks, masks_with_confidence
+from vis_core.inference.encoded_masks import EncodedMasks
 from vis_core.inference.frame_system import FrameSystem
 from vis_core.inference.settings import TrackConfig
 from vis_core.structures import Frame, Instances
@@ -50,3 +51,18 @@ class Sight:
         else:
             masks = full_size_masks(*where)
         return masks.flip(2) if self.mirrored else masks, confidences
+
+    def encoded(self, instances: Instances, size: tuple[int, int]) -> EncodedMasks:
+        """Gives the masks of ``masks`` as run lengths, the shortest way.
+
+        Args:
+            instances: N of those that ``see`` found.
+            size: Height and width of the video.
+        """
+        if not self.config.mask_quality and self.config.last_mask_resize == "bilinear":
+            boxes = boxed_masks(instances.mask_logits, self.system.input_size(*size), size)
+            if boxes is not None:
+                if self.mirrored:
+                    boxes = [box and box.mirrored(size[1]) for box in boxes]
+                return EncodedMasks.of_boxes(boxes, size)
+        return EncodedMasks.of(*self.masks(instances, size))

@@ -8,7 +8,7 @@ import torch
 from pycocotools import mask as coco_mask
 
 from vis_core.formats.device_runs import areas_on_device, strings_on_device
-from vis_core.formats.run_writing import strings_of_masks
+from vis_core.formats.run_writing import runs_of_box, strings_of_masks, strings_of_runs
 
 Write = Callable[[np.ndarray], list[str]]
 
@@ -65,3 +65,19 @@ def test_pixels_are_counted_on_a_device() -> None:
     masks = np.random.default_rng(2).random((5, 7, 9)) < 0.3
     assert areas_on_device(torch.from_numpy(masks)) == masks.sum(axis=(1, 2)).tolist()
     assert areas_on_device(torch.zeros(0, 7, 9, dtype=torch.bool)) == []
+
+
+def test_a_box_is_written_like_the_whole_mask() -> None:
+    generator = np.random.default_rng(3)
+    for _ in range(500):
+        height, width = generator.integers(1, 20, 2)
+        top, left = generator.integers(0, height), generator.integers(0, width)
+        high, wide = (
+            generator.integers(1, height - top + 1),
+            generator.integers(1, width - left + 1),
+        )
+        box = generator.random((high, wide)) < generator.choice([0.0, 0.3, 1.0])
+        mask = np.zeros((1, height, width), bool)
+        mask[0, top : top + high, left : left + wide] = box
+        runs = runs_of_box(box, int(top), int(left), (int(height), int(width)))
+        assert strings_of_runs([runs]) == reference(mask)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
-from vis_core.geometry.box_resize import resized_boxes
+from vis_core.geometry.box_resize import boxes_above, resized_boxes
 
 sides = st.integers(1, 40)
 
@@ -29,6 +29,26 @@ def test_a_box_holds_all_that_is_above_and_is_what_torch_gives(
             outside[box.place] = False
         assert not outside.any()
     assert next(resized_boxes(maps, size, threshold)) is None
+
+
+@given(sides, sides, sides, sides, st.sampled_from([0.0, 0.5]), st.integers(0, 2**31))
+def test_parts_of_a_map_are_resized_like_the_whole(
+    height: int, width: int, new_height: int, new_width: int, threshold: float, seed: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    shares = np.array([0.0, 0.02, 0.2, 1.0])[:, None, None]
+    maps = generator.random((4, height, width)) < shares
+    maps = (generator.random((4, height, width)) - 0.5 + 2 * maps).astype(np.float32) - 1
+    size = (new_height, new_width)
+    wholes = resized_boxes(maps, size, threshold)
+    for whole, parts in zip(wholes, boxes_above(maps, size, threshold), strict=True):
+        wanted, found = np.zeros(size, bool), np.zeros(size, bool)
+        if whole is not None:
+            wanted[whole.place] = whole.values > threshold
+        if parts is not None:
+            high, wide = parts.inside.shape
+            found[parts.top : parts.top + high, parts.left : parts.left + wide] = parts.inside
+        assert np.array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("size", [(360, 640), (333, 501), (128, 227)])

@@ -1,0 +1,64 @@
+"""Masks become run lengths by the shortest way, and the same ones by any."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import interpolate
+
+from tests.vis_core.inference.toy import ToySystem
+from vis_core.geometry.masks import InputSize
+from vis_core.inference.encoded_masks import EncodedMasks
+from vis_core.inference.settings import TrackConfig
+from vis_core.inference.sight import Sight
+from vis_core.structures import Instances
+
+SIZE = (90, 161)
+LARGER = InputSize(64, 114, 64, 128)
+
+
+class ResizingSystem(ToySystem):
+    """Sees frames in another size than their own."""
+
+    def __init__(self, input_size: InputSize):
+        super().__init__()
+        self.sizes = input_size
+
+    def input_size(self, height, width):  # noqa: ARG002
+        return self.sizes
+
+
+def instances() -> Instances:
+    """Blobs, specks, an empty mask and a full one."""
+    generator = torch.Generator().manual_seed(0)
+    logits = interpolate(torch.randn(1, 12, 4, 8, generator=generator), size=(16, 32))[0] - 0.8
+    logits[0], logits[1] = -3, 3
+    logits[2] = torch.where(torch.rand(16, 32, generator=generator) < 0.03, 4.0, -1.0)
+    return Instances(torch.ones(12), torch.ones(12, 3), logits, torch.zeros(12, 2))
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("upsampling", ["logits", "aligned_probabilities"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"mask_quality": True}, {"last_mask_resize": "nearest"}],
+    ids=["boxes", "weighed", "nearest"],
+)
+def test_run_lengths_are_those_of_the_masks(
+    changes: dict[str, Any], upsampling: Any, mirrored: bool
+) -> None:
+    found = instances()
+    for sizes in (LARGER, InputSize(*SIZE, 96, 176)):
+        system = ResizingSystem(replace(sizes, upsampling=upsampling))
+        if upsampling == "aligned_probabilities":  # by a whole factor
+            factor = 4 if sizes is LARGER else 6
+            logits = interpolate(found.mask_logits[None], size=(96, 192))[0]
+            logits = found.mask_logits if factor == 4 else logits[:, :16, :]
+            own = replace(found, mask_logits=logits[:, :16, : sizes.padded_width // factor])
+        else:
+            own = found
+        sight = Sight(system, TrackConfig(**changes), mirrored)
+        wanted = EncodedMasks.of(*sight.masks(own, SIZE))
+        assert sight.encoded(own, SIZE) == wanted
+        assert wanted.areas[0] == 0 and wanted.areas[1] == SIZE[0] * SIZE[1]
