@@ -197,7 +197,9 @@ class AnnotatorPool:
         if not queue.close(work.video):
             return None
         reason = f"lost its worker {MAX_DEATHS} times ({reason}); out of memory?"
-        return self.job.ledger.fail(work.video, "quarantined", reason, "killed its worker")
+        row = self.job.ledger.fail(work.video, "quarantined", reason, "killed its worker")
+        clear_unfinished(self.job.ledger.storage, self.job.ledger.name(work.video))
+        return row
 
     def _count_frames(self) -> int:
         """Asks every actor how far it is, without waiting for the answer."""

@@ -1,5 +1,6 @@
 """Follows the times of the frames of one video and judges by them whether frames are missing."""
 
+import math
 from dataclasses import dataclass
 
 from av.video.frame import VideoFrame
@@ -33,6 +34,7 @@ class VideoClock:
     end_s: float = 0.0
     gaps: int = 0
     _num_frames: int = 0
+    _shortest_s: float = math.inf
 
     def follow(self, stored: VideoFrame) -> float:
         """Presentation time in seconds; where the file has none, one frame after the last."""
@@ -44,11 +46,18 @@ class VideoClock:
             self.time_s += step_s
         if self._num_frames == 0:
             self.begin_s = self.time_s
-        elif step_s > 0:
-            self.gaps += self.time_s - before_s > GAP_FRAMES * step_s
+        else:
+            self._note_step(self.time_s - before_s)
         self._num_frames += 1
         self.end_s = max(self.end_s, self.time_s + step_s)
         return self.time_s
+
+    def _note_step(self, step_s: float) -> None:
+        """Compares a step with that of the rate or, where none is stated, the shortest so far."""
+        if step_s > 0:
+            self._shortest_s = min(self._shortest_s, step_s)
+        usual_s = 1 / self.rate if self.rate > 0 else self._shortest_s
+        self.gaps += step_s > GAP_FRAMES * usual_s
 
     def ends_before(self, duration_s: float | None, *, may_be_audio: bool) -> bool:
         """Whether frames are missing: the last one ends before the stated duration.
