@@ -113,14 +113,9 @@ class FileWalk:
             StorageError: A state cannot be saved.
         """
         config = self._config
-        views = [View.parse(view) for view in config.views] or [View()]
-        with read_frames_apart(
-            path,
-            max_frames=self._max_frames,
-            limits=config.decoding,
-            sample_fps=config.sample_fps,
-            skip=unfinished.num_frames,
-        ) as reader:
+        views = View.of(config.views)
+        done = unfinished.num_frames
+        with open_reader(path, config, max_frames=self._max_frames, skip=done) as reader:
             if len(views) == 1:
                 return self._in_one_view(reader, views[0], unfinished)
             return self._in_views(reader, views)
@@ -191,6 +186,19 @@ class FileWalk:
         """Takes index, number and time of the frames up to one; others may already be read."""
         while self._open and self._open[0][0] <= last.index:
             yield self._open.popleft()
+
+
+def open_reader(
+    path: Path, config: InferenceConfig, *, max_frames: int | None, skip: int = 0
+) -> ApartReader:
+    """Opens a video file as a config says; the arguments are those of ``read_frames_apart``."""
+    return read_frames_apart(
+        path,
+        max_frames=max_frames,
+        limits=config.decoding,
+        sample_fps=config.sample_fps,
+        skip=skip,
+    )
 
 
 def ended_tracks(tracks: Iterable[ListedTrack]) -> list[EndedTrack]:

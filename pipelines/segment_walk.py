@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipelines.file_walk import WalkedFile, ended_tracks, played_s
+from pipelines.file_walk import WalkedFile, ended_tracks, open_reader, played_s
 from pipelines.seen_blocks import SeenBlock, SeenBlocks, VideoEnd
 from pipelines.unfinished import UnfinishedVideo
 from pipelines.video_result import file_sha256
 from vis_core.formats.mask_table import MaskRows
-from vis_core.formats.video_apart import ApartReader, read_frames_apart
+from vis_core.formats.video_apart import ApartReader
 from vis_core.formats.video_report import VideoInfo
 from vis_core.inference.frame_system import FrameSystem
 from vis_core.inference.online import VideoWalk, walk_on
@@ -83,8 +83,7 @@ class SegmentWalk:
         max_frames: int | None,
         on_frame: Callable[[], None],
     ) -> None:
-        assert len(config.views) < 2, "several views are fused at the end of one walk"
-        view = View.parse(config.views[0]) if config.views else View()
+        (view,) = View.of(config.views)  # several are fused at the end of one walk
         self._sight = Sight(view.seen_by(system), config.tracks, view.flip)
         self._config = config
         self._max_frames = max_frames
@@ -104,7 +103,7 @@ class SegmentWalk:
             StorageError: A block cannot be stored.
         """
         config = self._config
-        with self._reader(path, 0, 1) as reader:
+        with open_reader(path, config, max_frames=1) as reader:
             expected = expected_frames(reader.info, config.sample_fps, self._max_frames)
         first, last = segment_range(expected, number, count, blocks.block_frames)
         end = blocks.end()
@@ -135,7 +134,7 @@ class SegmentWalk:
             if (newest.index + 1) % blocks.block_frames == 0:
                 put(newest.index + 1 - blocks.block_frames)
 
-        with self._reader(path, first, limit) as reader:
+        with open_reader(path, self._config, max_frames=limit, skip=first) as reader:
             walk_on(noted(reader), self._config.chunk_frames, [walk], after)
             num_frames = reader.num_frames
             assert num_frames is not None, "the reader is exhausted"
@@ -144,16 +143,6 @@ class SegmentWalk:
             if last is None or num_frames < last or num_frames == self._max_frames:
                 end = VideoEnd(num_frames, reader.info, reader.report, file_sha256(path))
                 blocks.put_end(end)
-
-    def _reader(self, path: Path, skip: int, max_frames: int | None) -> ApartReader:
-        config = self._config
-        return read_frames_apart(
-            path,
-            max_frames=max_frames,
-            limits=config.decoding,
-            sample_fps=config.sample_fps,
-            skip=skip,
-        )
 
 
 def missing_runs(
@@ -204,7 +193,7 @@ def name_blocks(
     end, held = blocks.end(), blocks.held()
     if end is None:
         return None
-    view = View.parse(config.views[0]) if config.views else View()
+    (view,) = View.of(config.views)
     rows = MaskRows()
     walk = VideoWalk(view.seen_by(system), config.tracks, mirrored=view.flip, sink=rows)
     if unfinished.state is not None:

@@ -11,6 +11,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+_MANY_PARTS = 16  # of one map: each costs as much as a thousandth of a large frame
+
 
 @dataclass(frozen=True)
 class ResizedBox:
@@ -103,17 +105,28 @@ def boxes_above(
 ) -> Iterator[BoxMask | None]:
     """Resizes maps as ``resized_boxes`` and says where they are above the threshold.
 
-    Each connected part is looked at by itself: specks far from each other cost little.
+    Each connected part is looked at by itself, so specks far from each other cost little; where
+    they are many, all are looked at together.
     """
     axes = _axis(maps.shape[1], size[0]), _axis(maps.shape[2], size[1])
     for cells in maps:
         above = (cells > threshold).view(np.uint8)
         _, _, parts, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
+        parts = parts[1:]  # the first is what is not above
         boxes = []
-        for left, top, width, height, _ in parts[1:].tolist():  # the first is what is not above
+        for left, top, width, height in _few(parts[:, :4]).tolist():
             box = _resized(cells, axes, (top, top + height - 1), (left, left + width - 1))
             boxes += [] if box is None else [box]
         yield _joined_boxes(boxes, threshold) if boxes else None
+
+
+def _few(boxes: np.ndarray) -> np.ndarray:
+    """Gives (N, 4) boxes xywh, or if they are many the one round all."""
+    if len(boxes) <= _MANY_PARTS:
+        return boxes
+    begins = boxes[:, :2].min(axis=0)
+    ends = (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
+    return np.concatenate([begins, ends - begins])[None]
 
 
 def _resized(

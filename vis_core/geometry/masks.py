@@ -112,7 +112,7 @@ def _image_masks(
     *,
     weigh: bool,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """(n, H, W) masks of the image and (n,) their confidences if asked for, a few at a time."""
+    """(n, H, W) masks of the image and (n,) their confidences, else 0, a few at a time."""
     for group in torch.split(mask_logits, MASKS_AT_ONCE):
         if len(group) == 0:
             continue
@@ -123,7 +123,11 @@ def _image_masks(
             continue
         maps = _resize(maps, image_size, last_resize)
         inside = maps > threshold
-        sums = (_chances(maps, threshold) * inside).sum(dim=(1, 2)) if weigh else maps[:, 0, 0]
+        sums = (
+            (_chances(maps, threshold) * inside).sum(dim=(1, 2))
+            if weigh
+            else maps.new_zeros(len(maps))
+        )
         yield inside, sums
 
 

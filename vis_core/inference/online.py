@@ -73,7 +73,7 @@ def annotate_views(
     Raises:
         VideoDecodeError: If there is no frame, or the frames cannot be read.
     """
-    views = [View.parse(view) for view in config.views] or [View()]
+    views = View.of(config.views)
     walks = [VideoWalk(view.seen_by(system), config.tracks, mirrored=view.flip) for view in views]
     walk_on(frames, config.chunk_frames, walks)
     if len(walks) == 1:

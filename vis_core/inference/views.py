@@ -1,6 +1,7 @@
 """Views of a video: the same frames in another size, or mirrored (2nd place 3.1)."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,11 @@ class View:
         """Reads ``640``, ``640+flip`` or ``flip``, which the schema has checked."""
         parts = text.split("+")
         return cls(int(parts[0]) if parts[0].isdigit() else None, _FLIP in parts)
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> "list[View]":
+        """Reads the views of a config; without any, there is the model's own."""
+        return [cls.parse(name) for name in names] or [cls()]
 
     def seen_by(self, system: FrameSystem) -> FrameSystem:
         """Gives the system with the test size of this view; it shares the weights.

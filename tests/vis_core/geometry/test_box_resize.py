@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
+from vis_core.geometry import box_resize
 from vis_core.geometry.box_resize import boxes_above, resized_boxes
 
 sides = st.integers(1, 40)
@@ -63,3 +64,19 @@ def test_no_pixel_of_masks_like_those_of_networks_differs(size: tuple[int, int])
             found[row][box.place] = box.values > 0
     assert np.array_equal(found, wanted)
     assert 0.02 < found.mean() < 0.5
+
+
+def test_many_specks_are_looked_at_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One by one they would take ten times as long as the whole frame."""
+    maps = np.where(np.random.default_rng(0).random((3, 64, 96)) < 0.05, 2, -2).astype(np.float32)
+    maps[1:] = -1
+    maps[2, 3:5, 3:5] = maps[2, 40:44, 60:70] = 1
+    looks, resize = [0], box_resize._resized
+
+    def counted(*arguments):  # type: ignore[no-untyped-def]
+        looks[0] += 1
+        return resize(*arguments)
+
+    monkeypatch.setattr(box_resize, "_resized", counted)
+    assert len(list(boxes_above(maps, (360, 640), 0.0))) == 3
+    assert looks == [1 + 0 + 2]
