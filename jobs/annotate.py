@@ -64,6 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: auto, which cuts videos that would keep one worker busy alone)",
     )
     parser.add_argument(
+        "--join",
+        choices=["exact", "stitched"],
+        default="exact",
+        help="how segments get identities: exact, in one pass, or stitched, named at once and "
+        "joined with a confidence for each join (default: exact)",
+    )
+    parser.add_argument(
         "--max-failed",
         type=int,
         metavar="N",
@@ -154,6 +161,7 @@ def run(args: argparse.Namespace) -> int:
         max_frames=args.max_frames,
         redo=args.redo,
         segments=args.segments,
+        join=args.join,
         address=args.address,
     )
     print("\n".join(summary.describe()))

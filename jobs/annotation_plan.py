@@ -68,6 +68,7 @@ def print_plan(
         gpus_per_worker=args.gpus_per_worker,
         redo=args.redo,
         segments=args.segments,
+        join=args.join,
         num_samples=_SAMPLES if args.plan_samples is None else args.plan_samples,
         gpu_hour_cost=args.gpu_hour_cost,
     )

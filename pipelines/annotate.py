@@ -21,6 +21,7 @@ from pipelines.storage import LocalStorage, open_storage
 from pipelines.superseded import remove_superseded
 from vis_core.errors import ConfigError
 from vis_core.inference.settings import InferenceConfig
+from vis_core.inference.stitch_settings import StitchConfig
 from vis_core.progress import Progress
 
 if TYPE_CHECKING:  # torch comes with it
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # torch comes with it
 
 
 Redo = Literal["failed", "all", "changed-model"]
+Join = Literal["exact", "stitched"]
 
 
 def annotate_archive(
@@ -45,6 +47,7 @@ def annotate_archive(
     address: str | None = None,
     save_every: int | None = None,
     segments: Segments = "auto",
+    join: Join = "exact",
     clock: Callable[[], float] = time.monotonic,
 ) -> AnnotateSummary:
     """Annotates every video that has no outcome yet.
@@ -64,7 +67,10 @@ def annotate_archive(
         address: Of a running Ray cluster; None starts a local one.
         save_every: Frames of a video after which its state is saved; None means ``SAVE_EVERY``.
         segments: Into how many segments each video is cut, that workers see at once; "auto" cuts
-            those that would keep one worker busy alone. The results do not depend on it.
+            those that would keep one worker busy alone. The results do not depend on it, unless
+            they are stitched.
+        join: "exact" names all segments of a video in one pass, which gives what one walk gives;
+            "stitched" names them at once and joins them, with a confidence for each join.
         clock: Gives seconds from any start.
 
     Raises:
@@ -74,10 +80,10 @@ def annotate_archive(
     """
     config = config or InferenceConfig()
     _refuse_less_than_one(max_frames=max_frames, workers=num_workers, save_every=save_every)
-    segments = checked_segments(segments, config)
+    segments = checked_segments(segments, config, join)
     archive = videos if isinstance(videos, Archive) else list_archive(videos)
     _refuse_inside(archive, out)
-    settings = run_settings(config, max_frames)
+    settings = run_settings(config, max_frames, stitched_segments(segments, join))
     ledger = Ledger(open_storage(out), json_digest([model.digest, settings]))
     ledger.storage.sweep()
     survey = ledger.survey(archive.videos)
@@ -93,7 +99,14 @@ def annotate_archive(
         ledger.storage.check_conditional_writes()
         start_s = clock()
         job = AnnotateJob(
-            archive.storage, ledger, model, config, max_frames, load, save_every or SAVE_EVERY
+            archive.storage,
+            ledger,
+            model,
+            config,
+            max_frames,
+            load,
+            save_every or SAVE_EVERY,
+            StitchConfig() if join == "stitched" else None,
         )
         workers = num_workers or os.cpu_count() or 1
         try:
@@ -127,7 +140,8 @@ def _annotate_pending(
     from pipelines.runtime import ray_session
 
     status = JobStatus(job.ledger.storage, {"model": str(job.model)})
-    queue = WorkQueue(pending, num_segments(pending, segments, num_workers))
+    cuts = num_segments(pending, segments, num_workers)
+    queue = WorkQueue(pending, cuts, stitched=job.stitch is not None)
     num_workers = min(num_workers, len(queue))
     # no worker takes what would leave another one without
     at_once = min(job.config.videos_at_once, -(-len(queue) // num_workers))
@@ -151,7 +165,7 @@ def _annotate_pending(
         status.update(counted.counts(0))
 
 
-def checked_segments(segments: Segments, config: InferenceConfig) -> Segments:
+def checked_segments(segments: Segments, config: InferenceConfig, join: Join = "exact") -> Segments:
     """Gives the segments that videos are cut into; results of several views are fused uncut.
 
     Raises:
@@ -159,6 +173,11 @@ def checked_segments(segments: Segments, config: InferenceConfig) -> Segments:
     """
     if segments != "auto" and segments < 1:
         raise ConfigError(f"segments: expected at least 1 or auto, found {segments}")
+    if join == "stitched" and segments == "auto":
+        raise ConfigError(
+            "segments: auto depends on the workers, and so would results that are stitched; name a "
+            "number with --segments, or take --join exact"
+        )
     if len(config.views) < 2:
         return segments
     if segments in ("auto", 1):
@@ -169,9 +188,28 @@ def checked_segments(segments: Segments, config: InferenceConfig) -> Segments:
     )
 
 
-def run_settings(config: InferenceConfig, max_frames: int | None) -> dict[str, Any]:
-    """Gives what shapes the results of a run beside the model."""
-    return {"inference": config.model_dump(mode="json"), "max_frames": max_frames}
+def run_settings(
+    config: InferenceConfig, max_frames: int | None, stitched: int | None = None
+) -> dict[str, Any]:
+    """Gives what shapes the results of a run beside the model.
+
+    Args:
+        config: How videos are walked through.
+        max_frames: Frames annotated of each video; None means all.
+        stitched: Segments that are named apart; None if all are named in one pass.
+    """
+    settings = {"inference": config.model_dump(mode="json"), "max_frames": max_frames}
+    if stitched is None:
+        return settings
+    stitching = StitchConfig().model_dump(mode="json")
+    return {**settings, "stitching": {"segments": stitched, **stitching}}
+
+
+def stitched_segments(segments: Segments, join: Join) -> int | None:
+    """Segments that are named apart; None if all are named in one pass."""
+    if join == "exact" or segments == "auto" or segments == 1:
+        return None
+    return segments
 
 
 def done_again(survey: Survey, redo: Redo | None) -> list[ArchivedVideo]:

@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.annotate import Redo, checked_segments, done_again, run_settings
+from pipelines.annotate import (
+    Join,
+    Redo,
+    checked_segments,
+    done_again,
+    run_settings,
+    stitched_segments,
+)
 from pipelines.annotate_work import Segments, num_segments
 from pipelines.archive import Archive, ArchivedVideo
 from pipelines.archive_sample import (
@@ -43,6 +50,7 @@ class PlanRequest:
         gpus_per_worker: Share of a GPU that each gets.
         redo: What is done again, see ``annotate_archive``.
         segments: Into how many segments each video is cut, see ``annotate_archive``.
+        join: How segments are named, see ``annotate_archive``.
         num_samples: Videos that are opened.
         seed: Of their draw.
         gpu_hour_cost: Price of an hour of one GPU, or None.
@@ -54,6 +62,7 @@ class PlanRequest:
     gpus_per_worker: float = 0.0
     redo: Redo | None = None
     segments: Segments = "auto"
+    join: Join = "exact"
     num_samples: int = 16
     seed: int = 0
     gpu_hour_cost: float | None = None
@@ -166,7 +175,9 @@ def plan_archive(
         StorageError: The archive or the results cannot be reached.
     """
     request.check()
-    settings = run_settings(request.config, request.max_frames)
+    segments = checked_segments(request.segments, request.config, request.join)
+    stitched = stitched_segments(segments, request.join)
+    settings = run_settings(request.config, request.max_frames, stitched)
     ledger = Ledger(open_storage(out), json_digest([model.digest, settings]))
     survey = ledger.survey(archive.videos)
     to_do = survey.pending + done_again(survey, request.redo)
@@ -184,7 +195,7 @@ def plan_archive(
     from pipelines.sample_measure import measure_sample
 
     workers = request.num_workers or os.cpu_count() or 1
-    cuts = num_segments(to_do, checked_segments(request.segments, request.config), workers)
+    cuts = num_segments(to_do, segments, workers)
     workers = min(workers, sum(cuts.values()))
     sample = draw_sample(to_do, request.num_samples, request.seed)
     measured = measure_sample(sample, archive.storage, model, request, workers, load, clock)

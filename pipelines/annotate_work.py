@@ -1,4 +1,8 @@
-"""What actors are given to do: whole videos, segments of long ones, and the naming of segments."""
+"""What actors are given to do: whole videos, segments of long ones, and the naming of segments.
+
+A video that is cut goes through two steps, or three: its segments are seen; if they are stitched,
+each is named by itself; then the whole video is named, or the segments are joined.
+"""
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
@@ -18,21 +22,24 @@ class Work:
 
     Attributes:
         video: Of which video.
-        segment: Which of its segments is seen; None: the whole video is annotated or, if it has
-            segments, what they have seen is named.
+        segment: Which of its segments is seen or named; None: the whole video is annotated or, if
+            it has segments, what they have seen is named, what they have named is joined.
         num_segments: Of the video.
+        named: Whether the segment, which all workers have seen, is named by itself.
     """
 
     video: ArchivedVideo
     segment: int | None = None
     num_segments: int = 1
+    named: bool = False
 
     @property
     def size(self) -> float:
         """Bytes of the video that it is about; naming takes next to nothing."""
         if self.num_segments == 1:
             return self.video.size
-        return 0.0 if self.segment is None else self.video.size / self.num_segments
+        unseen = self.segment is not None and not self.named
+        return self.video.size / self.num_segments if unseen else 0.0
 
     @property
     def shown(self) -> str:
@@ -41,22 +48,30 @@ class Work:
             return self.video.shown
         if self.segment is None:
             return f"{self.video.shown} (naming)"
-        return f"{self.video.shown} (segment {self.segment + 1} of {self.num_segments})"
+        what = "naming of segment" if self.named else "segment"
+        return f"{self.video.shown} ({what} {self.segment + 1} of {self.num_segments})"
 
 
 class WorkQueue:
     """Hands out work, longest first; the naming of a video when all its segments are seen."""
 
-    def __init__(self, videos: Sequence[ArchivedVideo], num_segments: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        videos: Sequence[ArchivedVideo],
+        num_segments: Mapping[str, int],
+        stitched: bool = False,
+    ) -> None:
         """Starts with everything to do.
 
         Args:
             videos: What is to be annotated.
             num_segments: Of each, by its key.
+            stitched: Whether segments are named by themselves, and then joined.
         """
+        self._stitched = stitched
         works = [work for video in videos for work in _works(video, num_segments[video.key])]
         self._works = deque(sorted(works, key=lambda w: (-w.size, w.video.key, w.segment or 0)))
-        self._unseen: Counter[str] = Counter(work.video.key for work in works)
+        self._open: Counter[str] = Counter(work.video.key for work in works)  # of the present step
         self._closed: set[str] = set()
         self._suspects: deque[Work] = deque()  # to be done alone
         self._alone: set[Work] = set()  # of these, those that are being done
@@ -85,11 +100,17 @@ class WorkQueue:
         self._suspects.extend(work for work in works if not self.is_closed(work.video))
 
     def done(self, work: Work) -> None:
-        """Takes note of a segment that is seen."""
-        key = work.video.key
-        self._unseen[key] -= 1
-        if not self._unseen[key] and not self.is_closed(work.video):
-            self._works.appendleft(Work(work.video, None, work.num_segments))
+        """Takes note of a segment that is seen, or named; the last one opens the next step."""
+        video, count = work.video, work.num_segments
+        self._open[video.key] -= 1
+        if self._open[video.key] or self.is_closed(video):
+            return
+        if self._stitched and not work.named:
+            self._open[video.key] = count
+            own = [Work(video, number, count, named=True) for number in range(count)]
+            self._works.extendleft(reversed(own))
+        else:
+            self._works.appendleft(Work(video, None, count))
 
     def again(self, work: Work) -> None:
         """Takes back what was not done; before names are given again, all segments are looked at.
@@ -104,7 +125,7 @@ class WorkQueue:
         if work.segment is not None or work.num_segments == 1:
             self._works.appendleft(work)
             return
-        self._unseen[work.video.key] = work.num_segments
+        self._open[work.video.key] = work.num_segments
         self._works.extendleft(reversed(_works(work.video, work.num_segments)))
 
     def is_closed(self, video: ArchivedVideo) -> bool:

@@ -19,6 +19,7 @@ from pipelines.ledger import Ledger, VideoRow, clear_unfinished
 from pipelines.registry import ModelReference
 from pipelines.seen_blocks import SeenBlocks
 from pipelines.segment_walk import SegmentWalk, name_blocks
+from pipelines.stitched_naming import StitchedNaming
 from pipelines.unfinished import UnfinishedVideo
 from pipelines.video_result import ResultAbout, commit_result, file_sha256
 from vis_core.errors import VideoDecodeError
@@ -26,6 +27,7 @@ from vis_core.formats.video_files import shown_name
 from vis_core.inference.frame_system import FrameSystem
 from vis_core.inference.settings import InferenceConfig
 from vis_core.inference.shared_network import SharedNetwork
+from vis_core.inference.stitch_settings import StitchConfig
 
 # Half a minute of video at 30 frames a second: a state is a few files, and a kill costs no more.
 SAVE_EVERY = 1000
@@ -47,7 +49,8 @@ class AnnotateJob:
         max_frames: Frames annotated of each video, or None for all.
         load: Makes a system of a model folder; None means ``load_system``.
         save_every: Frames of a video after which its state is saved, so that another worker can go
-            on; the result does not depend on it.
+            on; the result does not depend on it, unless segments are stitched.
+        stitch: How segments that are named apart are joined; None names all in one pass.
     """
 
     videos: VideoStore
@@ -57,6 +60,7 @@ class AnnotateJob:
     max_frames: int | None = None
     load: LoadSystem | None = None
     save_every: int = SAVE_EVERY
+    stitch: StitchConfig | None = None
 
 
 class VideoAnnotator:
@@ -97,7 +101,9 @@ class VideoAnnotator:
         if work.num_segments == 1:
             return self.annotate(work.video)
         if work.segment is None:
-            return self.name(work.video)
+            return self.name(work.video, work.num_segments)
+        if work.named:
+            return self.name_segment(work.video, work.segment, work.num_segments)
         return self.see(work.video, work.segment, work.num_segments)
 
     def annotate(self, video: ArchivedVideo) -> VideoRow:
@@ -139,8 +145,25 @@ class VideoAnnotator:
             return self._failed(video, path, error)
         return self._done_elsewhere(video)
 
-    def name(self, video: ArchivedVideo) -> VideoRow | None:
-        """Names what all segments of a video have seen and commits its result.
+    def name_segment(
+        self, video: ArchivedVideo, segment: int, num_segments: int
+    ) -> VideoRow | None:
+        """Names one segment of a video by itself, for ``name`` to join it.
+
+        Raises:
+            StorageError: If the results cannot be reached.
+        """
+        if (done := self._done_elsewhere(video)) is None:
+            self._stitched().name(self._blocks(video), segment, num_segments)
+            done = self._done_elsewhere(video)
+        return done
+
+    def name(self, video: ArchivedVideo, num_segments: int) -> VideoRow | None:
+        """Names what all segments of a video have seen, or joins them, and commits the result.
+
+        Args:
+            video: The video.
+            num_segments: Into which it is cut.
 
         Returns:
             None if something of it is missing.
@@ -151,8 +174,11 @@ class VideoAnnotator:
         job, storage, name = self._job, self._job.ledger.storage, self._job.ledger.name(video)
         if (done := self._done_elsewhere(video)) is not None:
             return done
-        unfinished = UnfinishedVideo.newest(storage, name)
-        named = name_blocks(self._system, job.config, self._blocks(video), unfinished)
+        if job.stitch is None:
+            unfinished = UnfinishedVideo.newest(storage, name)
+            named = name_blocks(self._system, job.config, self._blocks(video), unfinished)
+        else:
+            named = self._stitched().join(self._blocks(video), num_segments)
         if named is None:
             return self._done_elsewhere(video)
         walked, end = named
@@ -200,6 +226,11 @@ class VideoAnnotator:
         return SeenBlocks(
             job.ledger.storage, job.ledger.name(video), -(-job.save_every // chunk) * chunk
         )
+
+    def _stitched(self) -> StitchedNaming:
+        job = self._job
+        assert job.stitch is not None, "segments are named in one pass"
+        return StitchedNaming(self._system, job.config, job.max_frames, job.stitch)
 
     def _with_decoders(self, read: Callable[[], Read]) -> Read:
         """Reads a video; a decoder that dies is replaced, and goes on at what was saved last.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -60,6 +61,8 @@ class WalkedFile:
         video_s: Seconds that the frames of this walk play.
         tracks: Best score first.
         parts: Gives the rows of all frames, in order, some at a time.
+        stitching: Where the video was cut and how sure each join is, as the result says it; None
+            if it was named in one pass.
     """
 
     info: VideoInfo
@@ -69,6 +72,7 @@ class WalkedFile:
     video_s: float
     tracks: list[EndedTrack]
     parts: Callable[[], Iterator[pa.Table]]
+    stitching: dict[str, Any] | None = None
 
 
 class FileWalk:

@@ -95,6 +95,8 @@ def commit_result(
         "tracks": [_track_entry(track, about.categories) for track in walked.tracks],
         "masks": masks,
     }
+    if walked.stitching is not None:
+        document["stitching"] = walked.stitching
     if not ledger.commit(video, document) and ledger.masks_of(video) != masks:
         storage.delete(str(masks["file"]))
 

@@ -5,7 +5,7 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.annotate_work import Work
+from pipelines.annotate_work import WorkQueue
 from pipelines.annotate_worker import AnnotateJob, VideoAnnotator
 from pipelines.archive import ArchivedVideo, list_archive
 from pipelines.ledger import Ledger, VideoRow
@@ -13,9 +13,10 @@ from pipelines.storage import LocalStorage, Storage, open_storage
 from pipelines.storage_s3 import S3Storage
 from tests.pipelines.killing import CONTEXT, Events, num_events, run_child
 from tests.pipelines.toy_archive import toy_model
-from tests.pipelines.toy_loaders import load_toy
+from tests.pipelines.toy_loaders import load_remembering, load_toy
 from vis_core.formats.video_apart import ApartReader
 from vis_core.inference.settings import InferenceConfig
+from vis_core.inference.stitch_settings import StitchConfig
 
 # what a job does that a kill may fall before or after
 _EVENTS = (
@@ -43,6 +44,7 @@ class Job:
         out: Where the results go.
         environment: Variables of the child.
         segments: Into which each video is cut.
+        stitched: Whether they are named apart, and joined.
     """
 
     folder: Path
@@ -50,6 +52,7 @@ class Job:
     out: str
     environment: dict[str, str] = field(default_factory=dict)
     segments: int = 1
+    stitched: bool = False
 
     @property
     def results(self) -> Storage:
@@ -81,13 +84,14 @@ class Job:
         return path.read_text().splitlines() if path.is_file() else []
 
 
-def _outcome(annotator: VideoAnnotator, video: ArchivedVideo, segments: int) -> VideoRow:
+def _outcome(annotator: VideoAnnotator, video: ArchivedVideo, job: Job) -> VideoRow:
     """Does all work of a video, one after the other."""
-    parts = [Work(video, number, segments) for number in range(segments)] if segments > 1 else []
-    for work in [*parts, Work(video, None, segments)]:
+    queue = WorkQueue([video], {video.key: job.segments}, stitched=job.stitched)
+    while (work := queue.take()) is not None:
         row = annotator.do(work)
         if row is not None:
             return row
+        queue.done(work)
     raise AssertionError(f"{video.key} has no outcome")
 
 
@@ -104,7 +108,15 @@ def _annotate(job: Job, kill_at: int | None) -> None:
     ledger.clear_finished(survey)
     config = InferenceConfig(chunk_frames=2)
     annotator = VideoAnnotator(
-        AnnotateJob(archive.storage, ledger, model, config, load=load_toy, save_every=4)
+        AnnotateJob(
+            archive.storage,
+            ledger,
+            model,
+            config,
+            load=load_remembering if job.stitched else load_toy,
+            save_every=4,
+            stitch=StitchConfig(overlap_frames=3) if job.stitched else None,
+        )
     )
     annotator.load()
     rows = [ledger.failure(video) for video in survey.failed]
@@ -112,6 +124,6 @@ def _annotate(job: Job, kill_at: int | None) -> None:
         if video in survey.pending:
             with (job.folder / "begun").open("a") as file:
                 file.write(f"{video.key}\n")
-        rows.append(_outcome(annotator, video, job.segments))
+        rows.append(_outcome(annotator, video, job))
     ledger.write_manifest({"model": str(model)}, rows)
     events.write(job.folder)

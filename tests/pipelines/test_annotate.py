@@ -251,6 +251,8 @@ def test_numbers_out_of_range_and_results_among_the_videos_are_refused(tmp_path,
         annotate(videos, tmp_path / "out", model, max_frames=0)
     with pytest.raises(ConfigError, match="workers"):
         annotate(videos, tmp_path / "out", model, num_workers=0)
+    with pytest.raises(ConfigError, match="segments: auto depends on the workers"):
+        annotate(videos, tmp_path / "out", model, join="stitched")
     with pytest.raises(ConfigError, match="segments: expected at least 1 or auto, found 0"):
         annotate(videos, tmp_path / "out", model, segments=0)
     views = InferenceConfig(views=("160", "160+flip"))

@@ -61,6 +61,16 @@ def test_a_kill_at_any_place_costs_nothing_in_segments(calm: Job, tmp_path: Path
         check_killed(job, calm, place)
 
 
+def test_a_kill_at_any_place_costs_nothing_in_stitched_segments(calm: Job, tmp_path: Path) -> None:
+    out = tmp_path / "calm" / "out"
+    base = replace(calm, folder=tmp_path / "calm", out=str(out), segments=3, stitched=True)
+    assert base.run() == 0
+    assert any(b'"joins":[{' in body for body in base.contents().values())
+    for place in kill_places(base.num_events()):
+        job = replace(base, folder=tmp_path / str(place), out=str(tmp_path / str(place) / "out"))
+        check_killed(job, base, place)
+
+
 def test_a_kill_at_any_place_costs_nothing_on_s3(calm: Job, tmp_path: Path, s3_bucket: str) -> None:
     client, bucket = boto3.client("s3"), s3_bucket.removeprefix("s3://")
     for path in Path(calm.videos).iterdir():
@@ -74,13 +84,20 @@ def test_a_kill_at_any_place_costs_nothing_on_s3(calm: Job, tmp_path: Path, s3_b
         check_killed(job, base, place)
 
 
-@pytest.mark.parametrize("segments", [1, 2])
-def test_two_jobs_at_once_give_each_result_once(segments: int, calm: Job, tmp_path: Path) -> None:
+@pytest.mark.parametrize("segments, stitched", [(1, False), (2, False), (2, True)])
+def test_two_jobs_at_once_give_each_result_once(
+    segments: int, stitched: bool, calm: Job, tmp_path: Path
+) -> None:
+    wanted = calm
+    if stitched:
+        out = str(tmp_path / "alone" / "out")
+        wanted = replace(calm, folder=tmp_path / "alone", out=out, segments=2, stitched=True)
+        assert wanted.run() == 0
     for race in range(RACES):
         folder = tmp_path / str(race)
-        job = replace(calm, folder=folder / "job", out=str(folder / "out"), segments=segments)
+        job = replace(wanted, folder=folder / "job", out=str(folder / "out"), segments=segments)
         assert job.run_twice_at_once() == [0, 0]
-        assert job.contents() == calm.contents()
+        assert job.contents() == wanted.contents()
 
 
 def test_a_rerun_decodes_and_writes_nothing(calm: Job) -> None:

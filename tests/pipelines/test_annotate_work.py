@@ -37,6 +37,24 @@ def test_names_are_given_once_all_segments_are_seen_and_before_all_else():
     assert taken(queue) == [("large.mp4", 0), ("large.mp4", 1), ("small.mp4", None)]
 
 
+def test_stitched_segments_are_seen_then_named_then_joined():
+    queue = WorkQueue([LARGE], {"large.mp4": 2}, stitched=True)
+    for work in (queue.take(), queue.take()):
+        assert not work.named
+        queue.done(work)
+    first, second = queue.take(), queue.take()
+    assert (first.segment, second.segment) == (0, 1) and first.named and second.named
+    assert second.shown == "large.mp4 (naming of segment 2 of 2)" and second.size == 0
+    queue.again(second)
+    queue.done(first)
+    assert queue.take() == second and queue.take() is None
+    queue.done(second)
+    joining = queue.take()
+    assert joining == Work(LARGE, None, 2) and len(queue) == 0
+    queue.again(joining)
+    assert taken(queue) == [("large.mp4", 0), ("large.mp4", 1)], "all is looked at again"
+
+
 def test_nothing_is_left_of_a_video_whose_outcome_is_known():
     queue = WorkQueue([SMALL, LARGE], {"small.mp4": 1, "large.mp4": 3})
     queue.take()

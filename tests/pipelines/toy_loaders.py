@@ -103,6 +103,17 @@ class MovingSystem(ToySystem):
         return Instances(torch.full((5,), 0.9), scores, logits, 10 * torch.eye(5))
 
 
+class RememberingSystem(ToySystem):
+    """Names what it sees by its colour, as real systems do by their embeddings."""
+
+    def new_associator(self):
+        return Associator(AssociationConfig())
+
+
+def load_remembering(folder):  # noqa: ARG001
+    return RememberingSystem()
+
+
 def load_moving(folder):  # noqa: ARG001
     return MovingSystem()
 

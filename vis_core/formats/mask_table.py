@@ -132,6 +132,20 @@ class TableHeader:
     params_hash: str
 
 
+def renumbered(part: pa.Table, serials: Mapping[int, int]) -> pa.Table:
+    """Gives the lives of a part other serials; the rows of those that have none leave.
+
+    Args:
+        part: As ``MaskRows.take`` gave it.
+        serials: The new serial of each old one.
+    """
+    new = {**serials, _NO_TRACK: _NO_TRACK}
+    old = part["serial"].to_pylist()
+    part = part.filter(pa.array([serial in new for serial in old], pa.bool_()))
+    column = pa.array([new[serial] for serial in old if serial in new], pa.int64())
+    return part.set_column(part.schema.get_field_index("serial"), PART.field("serial"), column)
+
+
 def write_mask_table(
     path: Path, parts: Iterable[pa.Table], owners: Mapping[int, RowOwner], header: TableHeader
 ) -> int:

@@ -7,14 +7,14 @@ from torch import Tensor
 
 from vis_core.association.memory import MemoryBank
 from vis_core.formats.packed_masks import PackedMasks
-from vis_core.formats.rle import encode_masks
+from vis_core.inference.encoded_masks import EncodedMasks
 from vis_core.inference.seams import SeamSide, SeamTrack
 from vis_core.inference.segments import Segment
-from vis_core.structures import Frame, Instances
+from vis_core.structures import Instances
 
 
 class SeamRecorder:
-    """Watches one walk; ``add`` is an ``OnFrame`` of ``annotate_video``.
+    """Watches the naming of one segment.
 
     What it keeps grows with the number of tracks, not with the frames.
     """
@@ -49,16 +49,18 @@ class SeamRecorder:
         self._shown: dict[str, dict[int, PackedMasks]] = {"head": {}, "tail": {}}
         self._head: dict[int, SeamTrack] = {}
 
-    def add(self, frame: Frame, named: Instances, track_ids: Tensor, masks: Tensor) -> None:
+    def add(
+        self, size: tuple[int, int], named: Instances, track_ids: Tensor, masks: EncodedMasks
+    ) -> None:
         """Notes one frame after the associator has named it; to be called for every frame.
 
         Args:
-            frame: Its size counts; which one it is, the number of calls says.
+            size: Height and width of the frame; which one it is, the number of calls says.
             named: N instances.
             track_ids: (N,) int64.
-            masks: (N, H, W) bool.
+            masks: N of that size.
         """
-        self._size = (frame.image.shape[0], frame.image.shape[1])
+        self._size = size
         ids = track_ids.tolist()
         for track_id, label in zip(ids, named.labels.tolist(), strict=True):
             self._votes[track_id][label] += 1
@@ -82,12 +84,11 @@ class SeamRecorder:
         assert self._frame == self._segment.stop, f"{self._segment} at frame {self._frame}"
         return SeamSide(self._size, self._end, tuple(self._in_memory("tail")))
 
-    def _show(self, shown: dict[int, PackedMasks], ids: list[int], masks: Tensor) -> None:
+    def _show(self, shown: dict[int, PackedMasks], ids: list[int], masks: EncodedMasks) -> None:
         """Keeps the run lengths of the tracks that show a pixel in the present frame."""
-        pixels = masks.cpu().numpy()
-        for track_id, mask, rle in zip(ids, pixels, encode_masks(pixels), strict=True):
-            if mask.any():
-                shown.setdefault(track_id, PackedMasks()).show(self._frame, rle["counts"])
+        for track_id, area, counts in zip(ids, masks.areas, masks.counts, strict=True):
+            if area:
+                shown.setdefault(track_id, PackedMasks()).show(self._frame, counts)
 
     def _in_memory(self, side: str) -> list[SeamTrack]:
         """Describes all tracks that the memory holds."""

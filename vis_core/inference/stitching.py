@@ -2,8 +2,8 @@
 
 Neighbouring segments both walk the frames of their overlap. Where a track of each shows the same
 masks there, they are one; so are, with less confidence, a track that was hidden during the overlap
-and one that starts after it, if their embeddings are alike. Decides joins alone: who walks the
-segments and who writes their frames under one id are elsewhere.
+and one that starts after it, if their embeddings are alike. Decides joins alone: the segments are
+named in ``segment_naming.py``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,8 @@
 """What is kept of each track while a video runs: running sums, no masks; small and storable."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import reduce
 
 import numpy as np
 import torch
@@ -61,6 +62,34 @@ class TrackSums:
     def predicted_quality(self) -> float | None:
         """Mean predicted quality over the frames where the track was named."""
         return None if self.quality is None else self.quality / self.num_named
+
+
+def joined_sums(
+    lives: Sequence[TrackSums], serial: int, join_evidence: Callable[..., np.ndarray]
+) -> TrackSums:
+    """Makes one life of lives that follow one another.
+
+    Args:
+        lives: In order of time, one at least.
+        serial: Names the new life.
+        join_evidence: Puts the evidence of two lives together.
+    """
+    shown = [life for life in lives if life.num_shown]
+    qualities = [life.quality for life in lives if life.quality is not None]
+    return TrackSums(
+        serial=serial,
+        evidence=reduce(join_evidence, (life.evidence for life in lives)),
+        votes=np.sum([life.votes for life in lives], axis=0),
+        scores=sum(life.scores for life in lives),
+        num_named=sum(life.num_named for life in lives),
+        last_named=lives[-1].last_named,
+        num_shown=sum(life.num_shown for life in lives),
+        first_shown=shown[0].first_shown if shown else -1,
+        last_shown=shown[-1].last_shown if shown else -1,
+        area=sum(life.area for life in lives),
+        confidence=sum(life.confidence for life in lives),
+        quality=sum(qualities) if qualities else None,
+    )
 
 
 _TABLES = ("evidence", "votes")

@@ -4,7 +4,7 @@ Masks leave as run lengths in the frame where they were made (law 9): what is ke
 running sums; its run lengths go to a sink, which keeps them in memory or writes them away.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from vis_core.inference.encoded_masks import EncodedMasks
 from vis_core.inference.mask_sinks import MaskSink, MasksInMemory
 from vis_core.inference.packed_tracks import PackedTrack, unpack_track
 from vis_core.inference.settings import TrackConfig
-from vis_core.inference.track_sums import TrackSums, pack_sums, unpack_sums
+from vis_core.inference.track_sums import TrackSums, joined_sums, pack_sums, unpack_sums
 from vis_core.structures import Instances, VideoResult
 
 # how the evidence of a frame joins that of the frames before, and what stands before the first
@@ -52,6 +52,7 @@ class TrackBuilder:
         width: Pixels of the video.
         config: Which tracks are kept, how they are scored and labelled.
         sink: Takes the masks; None keeps them in memory, for ``packed`` and ``finish``.
+        first_frame: Index of the first frame that is added.
     """
 
     def __init__(
@@ -60,13 +61,14 @@ class TrackBuilder:
         width: int,
         config: TrackConfig | None = None,
         sink: MaskSink | None = None,
+        first_frame: int = 0,
     ) -> None:
         self._size = (height, width)
         self._config = config or TrackConfig()
         self._sink: MaskSink = MasksInMemory() if sink is None else sink
         self._open: dict[int, TrackSums] = {}
         self._short: dict[int, TrackSums] = {}  # those of _open that the filter may still drop
-        self._num_frames = self._num_lives = 0
+        self._num_frames, self._num_lives = first_frame, 0
 
     def add(
         self,
@@ -186,6 +188,26 @@ class TrackBuilder:
         self._open = unpack_sums(state)
         short = zip(self._open.items(), state["short"].tolist(), strict=True)
         self._short = {track_id: track for (track_id, track), is_short in short if is_short}
+
+    @property
+    def sums(self) -> dict[int, TrackSums]:
+        """What is kept of the tracks that have not left, by their ids."""
+        return dict(self._open)
+
+    def join(self, lives: Mapping[int, Sequence[TrackSums]], num_frames: int) -> None:
+        """Takes the tracks of segments for its own, in place of what it had.
+
+        Args:
+            lives: Of each track of the whole video, its lives in the segments, in order of time;
+                their order gives the tracks their serials.
+            num_frames: Of the video.
+        """
+        evidence = _JOIN[self._config.over_time]
+        self._open = {
+            track_id: joined_sums(own, serial, evidence)
+            for serial, (track_id, own) in enumerate(lives.items())
+        }
+        self._short, self._num_frames, self._num_lives = {}, num_frames, len(lives)
 
     @property
     def video(self) -> tuple[tuple[int, int], int]:

@@ -12,13 +12,14 @@ from vis_core.association.settings import AssociationConfig
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.clips.settings import SceneSettings
 from vis_core.geometry.masks import full_size_masks
+from vis_core.inference.encoded_masks import EncodedMasks
 from vis_core.inference.frame_system import FrameSystem
 from vis_core.inference.seam_recorder import SeamRecorder
 from vis_core.inference.seams import SeamSide
 from vis_core.inference.segments import Segment, plan_segments
 from vis_core.inference.stitch_settings import StitchConfig
 from vis_core.inference.stitching import Join, stitch_segments, stitched_ids
-from vis_core.structures import Clip, Frame, Instances
+from vis_core.structures import Clip, Instances
 
 CROWD = SceneSettings(height=96, width=144, min_objects=5, max_objects=8, lookalike_probability=0.7)
 _NOISE = 3.0  # grey levels, as the sensor of the scenes
@@ -133,8 +134,7 @@ def walk(
         )
         named, ids = associator.step(marked)
         kept = named.mask_logits[:, 0, 0].long()
-        blank = np.zeros((*masks.shape[1:], 3), np.uint8)
-        recorder.add(Frame(blank, t, float(t)), named, ids, masks[kept])
+        recorder.add(tuple(masks.shape[1:]), named, ids, EncodedMasks.of(masks[kept]))
         for track_id, row in zip(ids.tolist(), kept.tolist(), strict=True):
             names.setdefault(track_id, {})[t] = row
     return names, recorder

@@ -17,12 +17,13 @@ from vis_core.clips.settings import SceneSettings
 from vis_core.errors import StorageError
 from vis_core.formats.packed_masks import PackedMasks
 from vis_core.formats.rle import decode_rle, encode_masks
+from vis_core.inference.encoded_masks import EncodedMasks
 from vis_core.inference.seam_recorder import SeamRecorder
 from vis_core.inference.seams import SeamSide, SeamTrack
 from vis_core.inference.segments import Segment
 from vis_core.inference.stitch_settings import StitchConfig
 from vis_core.inference.stitching import Join, join_tracks, stitch_segments, stitched_ids
-from vis_core.structures import Frame, Instances
+from vis_core.structures import Instances
 
 SIZE = (9, 11)
 OVERLAP = (20, 24)
@@ -311,7 +312,7 @@ def recorded(reach: int | None) -> tuple[SeamSide, SeamSide]:
         for row, k in enumerate(shown):
             masks[row, k, k : k + 2] = True
         named, ids = associator.step(instances)
-        recorder.add(Frame(np.zeros((*SIZE, 3), np.uint8), 0, 0.0), named, ids, masks)
+        recorder.add(SIZE, named, ids, EncodedMasks.of(masks))
     return recorder.head, recorder.tail
 
 
