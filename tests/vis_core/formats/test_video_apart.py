@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.vis_core.formats.test_video import grey_frames, write_video
+from tests.vis_core.formats.small_videos import grey_frames, write_video
 from vis_core.errors import DecoderError, VideoDecodeError
 from vis_core.formats import video_decoder
 from vis_core.formats.video import read_frames

@@ -1,0 +1,27 @@
+"""Small video files, and the two readers that read them alike."""
+
+import av
+import numpy as np
+import pytest
+
+from vis_core.formats.video import read_frames
+from vis_core.formats.video_apart import read_frames_apart
+
+both_readers = pytest.mark.parametrize(
+    "read", [read_frames, read_frames_apart], ids=["inside", "apart"]
+)
+
+
+def write_video(path, frames, rate=10):
+    """Encodes (H, W, 3) frames losslessly enough to tell them apart."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "0"})
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv444p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def grey_frames(count, height=48, width=64):
+    return [np.full((height, width, 3), 10 * index % 250, np.uint8) for index in range(count)]
