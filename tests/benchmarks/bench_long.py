@@ -24,10 +24,11 @@ from pipelines.ledger import Ledger
 from pipelines.registry import ModelReference
 from pipelines.start_weights import TINY_WEIGHTS
 from pipelines.storage import open_storage
-from tests.pipelines.toy_archive import toy_model
+from tests.pipelines.toy_archive import outcome, toy_model
 from tests.pipelines.toy_loaders import load_moving
 from vis_core.formats.video import read_frames
 from vis_core.inference.settings import InferenceConfig
+from vis_core.inference.stitch_settings import StitchConfig
 
 HEIGHT, WIDTH = 48, 64
 _MIB = 1 << 20
@@ -56,13 +57,18 @@ def resident_bytes() -> int:
     return int(fields[1]) * 4096
 
 
-def annotate_measured(folder: str, sent: "multiprocessing.Queue[dict[str, float]]") -> None:
+def annotate_measured(
+    folder: str, segments: int, stitched: bool, sent: "multiprocessing.Queue[dict[str, float]]"
+) -> None:
     """Annotates the video of a folder; sends frames, seconds and peak memory of this process."""
     root = Path(folder)
     archive = list_archive(root / "videos")
     ledger = Ledger(open_storage(root / "out"), "settings")
     model = toy_model(root / "model")
-    job = AnnotateJob(archive.storage, ledger, model, InferenceConfig(), load=load_moving)
+    stitch = StitchConfig() if stitched else None
+    job = AnnotateJob(
+        archive.storage, ledger, model, InferenceConfig(), load=load_moving, stitch=stitch
+    )
     annotator = VideoAnnotator(job)
     annotator.load()
     peak, ended = [0], threading.Event()
@@ -74,7 +80,7 @@ def annotate_measured(folder: str, sent: "multiprocessing.Queue[dict[str, float]
     watcher = threading.Thread(target=watch)
     watcher.start()
     start_s = time.monotonic()
-    row = annotator.annotate(archive.videos[0])
+    row = outcome(annotator, archive.videos[0], segments, stitched)
     seconds = time.monotonic() - start_s
     ended.set()
     watcher.join()
@@ -82,7 +88,7 @@ def annotate_measured(folder: str, sent: "multiprocessing.Queue[dict[str, float]
     sent.put({"frames": row.num_frames, "seconds": seconds, "peak_mib": peak[0] / _MIB})
 
 
-def measure_length(num_frames: int) -> dict[str, float]:
+def measure_length(num_frames: int, segments: int = 1, stitched: bool = False) -> dict[str, float]:
     """Annotates a video of some length in a fresh process."""
     with tempfile.TemporaryDirectory() as folder:
         videos = Path(folder) / "videos"
@@ -90,7 +96,7 @@ def measure_length(num_frames: int) -> dict[str, float]:
         write_long_video(videos / "long.mp4", num_frames, (HEIGHT, WIDTH))
         context = multiprocessing.get_context("spawn")
         sent: multiprocessing.Queue[dict[str, float]] = context.Queue()
-        child = context.Process(target=annotate_measured, args=(folder, sent))
+        child = context.Process(target=annotate_measured, args=(folder, segments, stitched, sent))
         child.start()
         found = sent.get()
         child.join()
@@ -154,12 +160,14 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, nargs="*", default=[1_000, 100_000])
+    parser.add_argument("--segments", type=int, default=1, help="seen one after the other")
+    parser.add_argument("--stitched", action="store_true", help="and named apart")
     parser.add_argument("--speed-model", nargs="*", default=["tiny"], help="tiny, ctvis, stc, ...")
     parser.add_argument("--speed-frames", type=int, default=200)
     parser.add_argument("--speed-size", type=int, nargs=2, default=[360, 640])
     args = parser.parse_args()
     if args.frames:
-        short, long = (measure_length(count) for count in args.frames)
+        short, long = (measure_length(count, args.segments, args.stitched) for count in args.frames)
         ratio = long["peak_mib"] / short["peak_mib"]
         print(json.dumps({"short": short, "long": long, "memory_ratio": ratio}))
         print(f"peak memory, long over short: {ratio:.3f} (goal 1.1)")

@@ -5,14 +5,13 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.annotate_work import WorkQueue
 from pipelines.annotate_worker import AnnotateJob, VideoAnnotator
-from pipelines.archive import ArchivedVideo, list_archive
-from pipelines.ledger import Ledger, VideoRow
+from pipelines.archive import list_archive
+from pipelines.ledger import Ledger
 from pipelines.storage import LocalStorage, Storage, open_storage
 from pipelines.storage_s3 import S3Storage
 from tests.pipelines.killing import CONTEXT, Events, num_events, run_child
-from tests.pipelines.toy_archive import toy_model
+from tests.pipelines.toy_archive import outcome, toy_model
 from tests.pipelines.toy_loaders import load_remembering, load_toy
 from vis_core.formats.video_apart import ApartReader
 from vis_core.inference.settings import InferenceConfig
@@ -84,17 +83,6 @@ class Job:
         return path.read_text().splitlines() if path.is_file() else []
 
 
-def _outcome(annotator: VideoAnnotator, video: ArchivedVideo, job: Job) -> VideoRow:
-    """Does all work of a video, one after the other."""
-    queue = WorkQueue([video], {video.key: job.segments}, stitched=job.stitched)
-    while (work := queue.take()) is not None:
-        row = annotator.do(work)
-        if row is not None:
-            return row
-        queue.done(work)
-    raise AssertionError(f"{video.key} has no outcome")
-
-
 def _annotate(job: Job, kill_at: int | None) -> None:
     os.environ.update(job.environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -124,6 +112,6 @@ def _annotate(job: Job, kill_at: int | None) -> None:
         if video in survey.pending:
             with (job.folder / "begun").open("a") as file:
                 file.write(f"{video.key}\n")
-        rows.append(_outcome(annotator, video, job))
+        rows.append(outcome(annotator, video, job.segments, job.stitched))
     ledger.write_manifest({"model": str(model)}, rows)
     events.write(job.folder)

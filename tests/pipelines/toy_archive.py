@@ -6,6 +6,7 @@ import av
 import numpy as np
 
 from pipelines.annotate import annotate_archive
+from pipelines.annotate_work import WorkQueue
 from pipelines.job_status import STATUS
 from pipelines.registry import ModelReference
 from tests.pipelines.toy_loaders import POISON, load_toy
@@ -57,6 +58,17 @@ def tree(folder):
 def annotate(videos, out, model, load=load_toy, **options):
     options.setdefault("num_workers", 1)
     return annotate_archive(videos, out, model, load=load, **options)
+
+
+def outcome(annotator, video, segments, stitched):
+    """Does all work of a video, one after the other; gives its row."""
+    queue = WorkQueue([video], {video.key: segments}, stitched)
+    while (work := queue.take()) is not None:
+        row = annotator.do(work)
+        if row is not None:
+            return row
+        queue.done(work)
+    raise AssertionError(f"{video.key} has no outcome")
 
 
 def statuses(summary):
