@@ -5,16 +5,58 @@ backbone the queries learn masks but hardly any class (31 % right after 1,000 st
 steps of this, 65 % (docs/decisions.md).
 """
 
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from jobs._scene_loader import FIRST_SEED, scene_batches
+from vis_core.clips.scenes import CLASS_NAMES
+from vis_core.config import tiny_minvis
+from vis_core.formats.categories import Categories
+from vis_core.progress import Progress
 from vis_core.segmentors.mask2former import Mask2Former
 from vis_core.structures import ClipBatch
+from vis_core.systems.build import save_system
+from vis_core.systems.minvis import Minvis
 
+DENSE_SEEDS = 5_000_000  # its scenes lie this far behind those of the training that follows
+_BATCH = 16  # images
 _BACKGROUND_WEIGHT = 0.2
+
+
+def write_backbone(folder: Path, num_steps: int, seed: int) -> None:
+    """Trains the tiny backbone from random weights and writes it, unless it is there.
+
+    Its scenes have seeds that no demonstration, training or test uses.
+
+    Args:
+        folder: Of a model of which only the backbone has learnt.
+        num_steps: Of 16 images.
+        seed: Of weights and scenes.
+    """
+    if folder.is_dir():
+        return
+    torch.manual_seed(seed)
+    system = Minvis(tiny_minvis(train_batch_norm=True), len(CLASS_NAMES)).train()
+    first_seed = FIRST_SEED + seed * 10_000_000 + DENSE_SEEDS
+    with Progress(num_steps, "steps", "backbone") as progress:
+        batches = _counted(scene_batches(num_steps, _BATCH, first_seed), progress)
+        pretrain_backbone(system.segmentor, batches, num_steps, len(CLASS_NAMES))
+    categories = Categories(tuple(range(1, len(CLASS_NAMES) + 1)), CLASS_NAMES)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of an attempt that was killed
+    save_system(partial, system, categories)
+    partial.rename(folder)
+
+
+def _counted(batches: Iterable[ClipBatch], progress: Progress) -> Iterator[ClipBatch]:
+    for batch in batches:
+        yield batch
+        progress.update(1)
 
 
 def pretrain_backbone(

@@ -1,11 +1,16 @@
 """Batches of synthetic still scenes, rendered by a loader's worker process."""
 
+from collections.abc import Iterator
+
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from vis_core.clips.scenes import render_scene
 from vis_core.clips.settings import SceneSettings
 from vis_core.structures import ClipBatch
+
+# Demonstrations and tests use scene seeds below this number.
+FIRST_SEED = 1_000_000_000
 
 
 class SceneBatches(Dataset[ClipBatch]):
@@ -29,3 +34,13 @@ class SceneBatches(Dataset[ClipBatch]):
             labels=[torch.from_numpy(clip.labels) for clip in clips],
             sizes=torch.stack([torch.from_numpy(clip.frame_sizes) for clip in clips]),
         )
+
+
+def scene_batches(num_steps: int, batch: int, first_seed: int) -> Iterator[ClipBatch]:
+    """Renders one batch of still scenes a step in a process of its own."""
+    yield from DataLoader(
+        SceneBatches(num_steps, batch, first_seed),
+        batch_size=None,
+        num_workers=1,
+        prefetch_factor=8,
+    )

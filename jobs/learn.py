@@ -1,6 +1,7 @@
 """Trains the tiny presets of systems on the same scenes and lays out what they reach."""
 
 import argparse
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,15 @@ SYSTEMS: dict[str, tuple[str, tuple[int, ...]]] = {
 }
 # Learning rates that differ from the preset: the demo's are for its few steps.
 _RATES = {"ctvis": (5.0e-4, 5.0e-4, 3.0e-4)}
+# The same from random weights: many more still images, since masks are learnt slowly from nothing.
+FROM_SCRATCH: dict[str, tuple[int, ...]] = {
+    "ctvis": (5000, 700, 700),
+    "idol": (4500, 1200, 1300),
+    "minvis": (5000, 700),
+    "stc": (12_000, 1500),
+}
+# What finds things by queries first needs a backbone that knows what a thing is.
+_BACKBONE_FIRST = frozenset({"ctvis", "idol", "minvis"})
 # Ten times the demo's scenes; validation and test videos are the demo's.
 _SCENES = ("synthetic.images=2400", "synthetic.train_videos=160")
 _SCORE_EVERY = 500  # steps, for the learning curve
@@ -37,7 +47,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of the runs",
     )
     parser.add_argument("--seed", type=int, default=0, help="of scenes, weights and order")
-    parser.add_argument("--from-scratch", action="store_true", help="random weights at the start")
+    parser.add_argument(
+        "--from-scratch",
+        action="store_true",
+        help="random weights at the start, and the steps that they need",
+    )
+    parser.add_argument(
+        "--backbone-steps",
+        type=int,
+        default=600,
+        help="from scratch: steps in which the backbone of query-based systems learns classes",
+    )
     parser.add_argument("--max-frames", type=int, help="frames of each scored video")
     parser.add_argument(
         "--set",
@@ -65,12 +85,19 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"{name}: no such system; expected one of {', '.join(SYSTEMS)}")
     given = given_data(args)
     check_given(given)
-    changes = [*args.set, f"seed={args.seed}", *(["start_from=null"] if args.from_scratch else [])]
+    backbone = args.out / "backbone"
     runs = []
     for name in names:
         preset = CONFIGS / f"{SYSTEMS[name][0]}.yaml"
-        config = load_run_config(preset, [*learning_changes(name), *changes])
+        changes = learning_changes(name)
+        if args.from_scratch:
+            changes += scratch_changes(name, backbone)
+        config = load_run_config(preset, [*changes, f"seed={args.seed}", *args.set])
         runs.append((name, Run(args.out / name, config, given, args.max_frames)))
+    if args.from_scratch and _BACKBONE_FIRST & set(names):
+        from jobs._dense_pretraining import write_backbone
+
+        write_backbone(backbone, args.backbone_steps, args.seed)
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     rows = [_learn(name, whole, args.address) for name, whole in runs]
     write_json(args.out / "table.json", [to_json(row) for row in rows])
@@ -90,6 +117,24 @@ def learning_changes(name: str) -> list[str]:
         changes += [f"{stage}.evaluate_every={_SCORE_EVERY}", f"{stage}.keep=last"]
     for number, rate in enumerate(_RATES.get(name, ())):
         changes.append(f"stages.{number}.optimizer.learning_rate={rate:.6f}")
+    return changes
+
+
+def scratch_changes(name: str, backbone: Path) -> list[str]:
+    """What differs beside if a system starts from random weights.
+
+    Args:
+        name: The system.
+        backbone: Folder of a backbone that ``learn`` itself has trained.
+    """
+    changes = [f"stages.{k}.steps={steps}" for k, steps in enumerate(FROM_SCRATCH[name])]
+    changes.append("stages.0.evaluate_every=1000")
+    if name not in _BACKBONE_FIRST:
+        return [*changes, "start_from=null"]
+    changes += [f"start_from={json.dumps(str(backbone))}", "stages.0.optimizer.backbone_factor=1.0"]
+    if name != "idol":
+        changes.append("stages.0.optimizer.learning_rate=6.0e-4")
+        changes.append("stages.0.optimizer.warmup_steps=300")
     return changes
 
 

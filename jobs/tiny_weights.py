@@ -8,17 +8,11 @@ is shipped without an embedding head: identity is what the demonstration itself 
 import argparse
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vis_core.structures import ClipBatch
     from vis_core.systems.base import System
-
-# Demonstrations and tests use scene seeds below this number.
-FIRST_SEED = 1_000_000_000
-_DENSE_SEEDS = 5_000_000  # the scenes of the dense pretraining lie this far behind the others
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
     """Trains, saves ``weights.safetensors`` with its config, and writes the card."""
     import torch
 
-    from jobs._dense_pretraining import pretrain_backbone
+    from jobs._dense_pretraining import DENSE_SEEDS, pretrain_backbone
+    from jobs._scene_loader import FIRST_SEED, scene_batches
     from pipelines.optimization import build_optimizer, rate_factor, set_rate
     from pipelines.optimizer_settings import OptimizerSettings
     from pipelines.train_step import StepSettings, train_step
@@ -51,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     system = Minvis(config, len(CLASS_NAMES)).train()
     first_seed = FIRST_SEED + args.seed * 10_000_000
     started = time.monotonic()
-    dense = _scene_batches(args.backbone_steps, 2 * args.batch, first_seed + _DENSE_SEEDS)
+    dense = scene_batches(args.backbone_steps, 2 * args.batch, first_seed + DENSE_SEEDS)
     pretrain_backbone(system.segmentor, dense, args.backbone_steps, len(CLASS_NAMES))
     settings = OptimizerSettings(
         learning_rate=6e-4,
@@ -63,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     optimizer = build_optimizer(system, settings)
     generator = torch.Generator().manual_seed(args.seed)
     running: dict[str, float] = {}
-    batches = _scene_batches(args.steps, args.batch, first_seed)
+    batches = scene_batches(args.steps, args.batch, first_seed)
     for step, batch in enumerate(batches):
         set_rate(optimizer, rate_factor(step, args.steps, settings))
         outcome = train_step(
@@ -89,23 +84,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _scene_batches(num_steps: int, batch: int, first_seed: int) -> "Iterator[ClipBatch]":
-    """Renders one batch of still scenes a step in a process of its own."""
-    from torch.utils.data import DataLoader
-
-    from jobs._scene_loader import SceneBatches
-
-    yield from DataLoader(
-        SceneBatches(num_steps, batch, first_seed),
-        batch_size=None,
-        num_workers=1,
-        prefetch_factor=8,
-    )
-
-
 def _save(
     args: argparse.Namespace, system: "System", losses: dict[str, float], steps: int, seconds: float
 ) -> None:
+    from jobs._scene_loader import FIRST_SEED
     from vis_core.clips.scenes import CLASS_NAMES
     from vis_core.clips.settings import SceneSettings
     from vis_core.formats.categories import Categories
