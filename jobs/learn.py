@@ -21,15 +21,13 @@ SYSTEMS: dict[str, tuple[str, tuple[int, ...]]] = {
 }
 # Learning rates that differ from the preset: the demo's are for its few steps.
 _RATES = {"ctvis": (5.0e-4, 5.0e-4, 3.0e-4)}
-# The same from random weights: many more still images, since masks are learnt slowly from nothing.
+# The same from random weights: more still images, since masks are learnt slowly from nothing.
 FROM_SCRATCH: dict[str, tuple[int, ...]] = {
     "ctvis": (5000, 700, 700),
     "idol": (4500, 1200, 1300),
     "minvis": (5000, 700),
-    "stc": (12_000, 1500),
+    "stc": (3500, 1000),
 }
-# What finds things by queries first needs a backbone that knows what a thing is.
-_BACKBONE_FIRST = frozenset({"ctvis", "idol", "minvis"})
 # Ten times the demo's scenes; validation and test videos are the demo's.
 _SCENES = ("synthetic.images=2400", "synthetic.train_videos=160")
 _SCORE_EVERY = 500  # steps, for the learning curve
@@ -56,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backbone-steps",
         type=int,
         default=600,
-        help="from scratch: steps in which the backbone of query-based systems learns classes",
+        help="from scratch: steps in which a backbone for all systems learns classes",
     )
     parser.add_argument("--max-frames", type=int, help="frames of each scored video")
     parser.add_argument(
@@ -94,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
             changes += scratch_changes(name, backbone)
         config = load_run_config(preset, [*changes, f"seed={args.seed}", *args.set])
         runs.append((name, Run(args.out / name, config, given, args.max_frames)))
-    if args.from_scratch and _BACKBONE_FIRST & set(names):
+    if args.from_scratch:
         from jobs._dense_pretraining import write_backbone
 
         write_backbone(backbone, args.backbone_steps, args.seed)
@@ -128,11 +126,10 @@ def scratch_changes(name: str, backbone: Path) -> list[str]:
         backbone: Folder of a backbone that ``learn`` itself has trained.
     """
     changes = [f"stages.{k}.steps={steps}" for k, steps in enumerate(FROM_SCRATCH[name])]
-    changes.append("stages.0.evaluate_every=1000")
-    if name not in _BACKBONE_FIRST:
-        return [*changes, "start_from=null"]
-    changes += [f"start_from={json.dumps(str(backbone))}", "stages.0.optimizer.backbone_factor=1.0"]
-    if name != "idol":
+    changes += [f"start_from={json.dumps(str(backbone))}", "stages.0.evaluate_every=1000"]
+    if name != "stc":
+        changes.append("stages.0.optimizer.backbone_factor=1.0")
+    if name in ("ctvis", "minvis"):
         changes.append("stages.0.optimizer.learning_rate=6.0e-4")
         changes.append("stages.0.optimizer.warmup_steps=300")
     return changes

@@ -36,23 +36,18 @@ def test_all_systems_learn_on_the_same_scenes() -> None:
     assert [config.system.name for config in configs] == list(SYSTEMS)  # type: ignore[union-attr]
 
 
-def test_from_random_weights_a_backbone_comes_first_where_queries_find_things(
-    tmp_path: Path,
-) -> None:
+def test_from_random_weights_a_backbone_comes_first(tmp_path: Path) -> None:
     folder = tmp_path / "out" / "backbone"
     write_backbone(folder, 4, seed=0)
     before = (folder / "weights.safetensors").stat().st_mtime_ns
     write_backbone(folder, 4, seed=0)
     assert (folder / "weights.safetensors").stat().st_mtime_ns == before, "it is there"
     assert [path.name for path in folder.parent.iterdir()] == ["backbone"]
-    starts = {}
     for name, (preset, _) in SYSTEMS.items():
         changes = learning_changes(name) + scratch_changes(name, folder)
         config = load_run_config(CONFIGS / f"{preset}.yaml", changes)
         assert tuple(stage.steps for stage in config.stages) == FROM_SCRATCH[name]
-        starts[name] = check_start(config)
-    assert starts["stc"].startswith("random weights")
-    assert all(str(folder) in starts[name] for name in ("ctvis", "idol", "minvis"))
+        assert check_start(config).startswith(f"{folder}: ")
 
 
 def test_an_unknown_system_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
