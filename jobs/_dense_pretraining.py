@@ -6,24 +6,24 @@ steps of this, 65 % (docs/decisions.md).
 """
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from jobs._scene_loader import FIRST_SEED, scene_batches
+from jobs._scene_loader import first_scene, scene_batches
 from vis_core.clips.scenes import CLASS_NAMES
 from vis_core.config import tiny_minvis
-from vis_core.formats.categories import Categories
+from vis_core.formats.categories import numbered
 from vis_core.progress import Progress
 from vis_core.segmentors.mask2former import Mask2Former
 from vis_core.structures import ClipBatch
 from vis_core.systems.build import save_system
 from vis_core.systems.minvis import Minvis
 
-DENSE_SEEDS = 5_000_000  # its scenes lie this far behind those of the training that follows
+_DENSE_SEEDS = 5_000_000  # its scenes lie this far behind those of the training that follows
 _BATCH = 16  # images
 _BACKGROUND_WEIGHT = 0.2
 
@@ -40,27 +40,37 @@ def write_backbone(folder: Path, num_steps: int, seed: int) -> None:
     """
     if folder.is_dir():
         return
-    torch.manual_seed(seed)
-    system = Minvis(tiny_minvis(train_batch_norm=True), len(CLASS_NAMES)).train()
-    first_seed = FIRST_SEED + seed * 10_000_000 + DENSE_SEEDS
-    with Progress(num_steps, "steps", "backbone") as progress:
-        batches = _counted(scene_batches(num_steps, _BATCH, first_seed), progress)
-        pretrain_backbone(system.segmentor, batches, num_steps, len(CLASS_NAMES))
-    categories = Categories(tuple(range(1, len(CLASS_NAMES) + 1)), CLASS_NAMES)
+    system = pretrained_segmentor(num_steps, _BATCH, seed)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # of an attempt that was killed
-    save_system(partial, system, categories)
+    save_system(partial, system, numbered(CLASS_NAMES))
     partial.rename(folder)
 
 
-def _counted(batches: Iterable[ClipBatch], progress: Progress) -> Iterator[ClipBatch]:
-    for batch in batches:
-        yield batch
-        progress.update(1)
+def pretrained_segmentor(num_steps: int, batch: int, seed: int) -> Minvis:
+    """Makes the tiny system of random weights of which the backbone alone has learnt.
+
+    Args:
+        num_steps: Of the backbone; 0 leaves it random.
+        batch: Images a step.
+        seed: Of weights and scenes.
+    """
+    torch.manual_seed(seed)
+    system = Minvis(tiny_minvis(train_batch_norm=True), len(CLASS_NAMES)).train()
+    batches = scene_batches(num_steps, batch, first_scene(seed) + _DENSE_SEEDS)
+    with Progress(num_steps, "steps", "backbone") as progress:
+        pretrain_backbone(
+            system.segmentor, batches, num_steps, len(CLASS_NAMES), lambda: progress.update(1)
+        )
+    return system
 
 
 def pretrain_backbone(
-    segmentor: Mask2Former, batches: Iterable[ClipBatch], num_steps: int, num_classes: int
+    segmentor: Mask2Former,
+    batches: Iterable[ClipBatch],
+    num_steps: int,
+    num_classes: int,
+    on_step: Callable[[], None],
 ) -> None:
     """Trains the backbone with a linear pixel classifier on each of its four outputs.
 
@@ -69,7 +79,10 @@ def pretrain_backbone(
         batches: Still images; at least ``num_steps``.
         num_steps: Length of the one-cycle schedule.
         num_classes: K; background is one more.
+        on_step: Is told of each step.
     """
+    if num_steps == 0:
+        return
     backbone = segmentor.network.model.pixel_level_module.encoder
     heads = nn.ModuleList(nn.Conv2d(width, num_classes + 1, 1) for width in backbone.channels)
     parameters = [*backbone.parameters(), *heads.parameters()]
@@ -89,6 +102,7 @@ def pretrain_backbone(
         torch.stack(losses).sum().backward()
         optimizer.step()
         schedule.step()
+        on_step()
 
 
 def pixel_labels(batch: ClipBatch, num_classes: int) -> Tensor:

@@ -9,8 +9,7 @@ from vis_core.clips.scenes import render_scene
 from vis_core.clips.settings import SceneSettings
 from vis_core.structures import ClipBatch
 
-# Demonstrations and tests use scene seeds below this number.
-FIRST_SEED = 1_000_000_000
+_FIRST_SEED = 1_000_000_000  # demonstrations and tests use scene seeds below this number
 
 
 class SceneBatches(Dataset[ClipBatch]):
@@ -34,6 +33,11 @@ class SceneBatches(Dataset[ClipBatch]):
             labels=[torch.from_numpy(clip.labels) for clip in clips],
             sizes=torch.stack([torch.from_numpy(clip.frame_sizes) for clip in clips]),
         )
+
+
+def first_scene(seed: int) -> int:
+    """Seed of the first scene of a pretraining; no demonstration, training or test uses them."""
+    return _FIRST_SEED + seed * 10_000_000
 
 
 def scene_batches(num_steps: int, batch: int, first_seed: int) -> Iterator[ClipBatch]:

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backbone-steps",
         type=int,
         default=600,
-        help="from scratch: steps in which a backbone for all systems learns classes",
+        help="from scratch: steps in which a backbone for all systems learns classes; 0: none",
     )
     parser.add_argument("--max-frames", type=int, help="frames of each scored video")
     parser.add_argument(
@@ -83,7 +83,10 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"{name}: no such system; expected one of {', '.join(SYSTEMS)}")
     given = given_data(args)
     check_given(given)
-    backbone = args.out / "backbone"
+    if args.backbone_steps < 0:
+        raise ConfigError(f"--backbone-steps: expected 0 or more, found {args.backbone_steps}")
+    # the name says what it is a function of, so that no run starts from one of other settings
+    backbone = args.out / f"backbone-{args.backbone_steps}-{args.seed}"
     runs = []
     for name in names:
         preset = CONFIGS / f"{SYSTEMS[name][0]}.yaml"

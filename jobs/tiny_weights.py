@@ -31,23 +31,15 @@ def run(args: argparse.Namespace) -> int:
     """Trains, saves ``weights.safetensors`` with its config, and writes the card."""
     import torch
 
-    from jobs._dense_pretraining import DENSE_SEEDS, pretrain_backbone
-    from jobs._scene_loader import FIRST_SEED, scene_batches
+    from jobs._dense_pretraining import pretrained_segmentor
+    from jobs._scene_loader import first_scene, scene_batches
     from pipelines.optimization import build_optimizer, rate_factor, set_rate
     from pipelines.optimizer_settings import OptimizerSettings
     from pipelines.train_step import StepSettings, train_step
-    from vis_core.clips.scenes import CLASS_NAMES
-    from vis_core.config import tiny_minvis
     from vis_core.errors import TrainingDivergedError
-    from vis_core.systems.minvis import Minvis
 
-    torch.manual_seed(args.seed)
-    config = tiny_minvis(train_batch_norm=True)
-    system = Minvis(config, len(CLASS_NAMES)).train()
-    first_seed = FIRST_SEED + args.seed * 10_000_000
     started = time.monotonic()
-    dense = scene_batches(args.backbone_steps, 2 * args.batch, first_seed + DENSE_SEEDS)
-    pretrain_backbone(system.segmentor, dense, args.backbone_steps, len(CLASS_NAMES))
+    system = pretrained_segmentor(args.backbone_steps, 2 * args.batch, args.seed)
     settings = OptimizerSettings(
         learning_rate=6e-4,
         backbone_factor=1.0,
@@ -58,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     optimizer = build_optimizer(system, settings)
     generator = torch.Generator().manual_seed(args.seed)
     running: dict[str, float] = {}
-    batches = scene_batches(args.steps, args.batch, first_seed)
+    batches = scene_batches(args.steps, args.batch, first_scene(args.seed))
     for step, batch in enumerate(batches):
         set_rate(optimizer, rate_factor(step, args.steps, settings))
         outcome = train_step(
@@ -87,19 +79,18 @@ def run(args: argparse.Namespace) -> int:
 def _save(
     args: argparse.Namespace, system: "System", losses: dict[str, float], steps: int, seconds: float
 ) -> None:
-    from jobs._scene_loader import FIRST_SEED
+    from jobs._scene_loader import first_scene
     from vis_core.clips.scenes import CLASS_NAMES
     from vis_core.clips.settings import SceneSettings
-    from vis_core.formats.categories import Categories
+    from vis_core.formats.categories import numbered
     from vis_core.systems.build import save_system
 
-    categories = Categories(tuple(range(1, len(CLASS_NAMES) + 1)), CLASS_NAMES)
-    save_system(args.out, system, categories)
+    save_system(args.out, system, numbered(CLASS_NAMES))
     card = {
         "what": "tiny Mask2Former, start weights for demonstrations and tests",
         "trained_on": "synthetic still scenes (vis_core/clips/scenes.py), one new scene an image",
         "scene_settings": SceneSettings().model_dump(),
-        "first_scene_seed": FIRST_SEED + args.seed * 10_000_000,
+        "first_scene_seed": first_scene(args.seed),
         "images_seen": steps * args.batch + args.backbone_steps * 2 * args.batch,
         "backbone_steps": args.backbone_steps,
         "steps": steps,

@@ -83,7 +83,8 @@ def annotate_archive(
     segments = checked_segments(segments, config, join)
     archive = videos if isinstance(videos, Archive) else list_archive(videos)
     _refuse_inside(archive, out)
-    settings = run_settings(config, max_frames, stitched_segments(segments, join))
+    stitched = stitched_segments(segments, join)
+    settings = run_settings(config, max_frames, stitched)
     ledger = Ledger(open_storage(out), json_digest([model.digest, settings]))
     ledger.storage.sweep()
     survey = ledger.survey(archive.videos)
@@ -106,7 +107,7 @@ def annotate_archive(
             max_frames,
             load,
             save_every or SAVE_EVERY,
-            StitchConfig() if join == "stitched" else None,
+            None if stitched is None else StitchConfig(),
         )
         workers = num_workers or os.cpu_count() or 1
         try:

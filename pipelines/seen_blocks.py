@@ -11,6 +11,7 @@ other workers, goes on with what is there.
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -124,6 +125,22 @@ class SeenBlocks:
         _log.warning("%s is damaged: it is removed and made again", key)
         self.storage.delete(key)
         return None
+
+    def whole(self, first: int, last: int, num_frames: int) -> Iterator[SeenBlock | None]:
+        """Yields the blocks that hold some frames; None, and no more, for one that is not whole.
+
+        Args:
+            first: The first of the frames.
+            last: After the last of them.
+            num_frames: Of the video.
+        """
+        held, step = self.held(), self.block_frames
+        for begin in range(first // step * step, last, step):
+            block = self.read(held[begin]) if begin in held else None
+            if block is None or block.last != min(begin + step, num_frames):
+                yield None
+                return
+            yield block
 
     def end(self) -> VideoEnd | None:
         """What is known of the end; None if nobody has come there."""

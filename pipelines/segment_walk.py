@@ -190,7 +190,7 @@ def name_blocks(
     Raises:
         StorageError: A state cannot be saved.
     """
-    end, held = blocks.end(), blocks.held()
+    end = blocks.end()
     if end is None:
         return None
     (view,) = View.of(config.views)
@@ -199,10 +199,10 @@ def name_blocks(
     if unfinished.state is not None:
         walk.restore(unfinished.state, end.size)
     begin_s, end_s = math.inf, -math.inf
-    for first in range(0, end.num_frames, blocks.block_frames):
-        block = blocks.read(held[first]) if first in held else None
-        if block is None or block.last != min(first + blocks.block_frames, end.num_frames):
+    for block in blocks.whole(0, end.num_frames, end.num_frames):
+        if block is None:
             return None
+        first = block.first
         begin_s, end_s = min(begin_s, *block.times_s), max(end_s, *block.times_s)
         done = max(0, unfinished.num_frames - first)
         if done < len(block.frames):

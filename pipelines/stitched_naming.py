@@ -8,14 +8,13 @@ segments and on the file alone, not on who does what, or how often.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
 import torch
 
 from pipelines.file_walk import WalkedFile, ended_tracks, played_s
-from pipelines.seen_blocks import SeenBlock, SeenBlocks, VideoEnd
+from pipelines.seen_blocks import SeenBlocks, VideoEnd
 from pipelines.segment_walk import expected_frames, segment_range
 from pipelines.unfinished import UnfinishedVideo
 from vis_core.association.associator import Associator
@@ -27,7 +26,7 @@ from vis_core.inference.segment_naming import (
     StitchedVideo,
     stitch_named,
 )
-from vis_core.inference.segments import Segment
+from vis_core.inference.segments import Segment, cut_at
 from vis_core.inference.settings import InferenceConfig
 from vis_core.inference.stitch_settings import StitchConfig
 from vis_core.inference.views import View
@@ -56,11 +55,7 @@ def segment_cuts(
     expected = expected_frames(end.info, config.sample_fps, max_frames)
     starts = [segment_range(expected, number, count, block_frames)[0] for number in range(count)]
     bounds = sorted({start for start in starts if start < end.num_frames} | {end.num_frames})
-    before = [0, *(last - first for first, last in pairwise(bounds))]
-    return [
-        Segment(first, last, min(overlap, length))
-        for (first, last), length in zip(pairwise(bounds), before, strict=False)
-    ]
+    return cut_at(bounds, overlap)
 
 
 class StitchedNaming:
@@ -120,7 +115,7 @@ class StitchedNaming:
             self._stitch,
             rows,
         )
-        for block in _blocks_of(segment, end, blocks):
+        for block in blocks.whole(segment.first_frame, segment.stop, end.num_frames):
             if block is None:
                 return
             begin = max(block.first, segment.first_frame)
@@ -219,17 +214,6 @@ def _finished(blocks: SeenBlocks, number: int, segment: Segment) -> _Finished | 
     begin_s, end_s = found.state[_TIMES].tolist()
     named = {name: tensor for name, tensor in found.state.items() if name != _TIMES}
     return _Finished(found, NamedSegment.from_tensors(named), (begin_s, end_s))
-
-
-def _blocks_of(segment: Segment, end: VideoEnd, blocks: SeenBlocks) -> Iterator[SeenBlock | None]:
-    """Yields the blocks of a segment and of its warm-up; None for one that is not whole."""
-    held, step = blocks.held(), blocks.block_frames
-    for first in range(segment.first_frame // step * step, segment.stop, step):
-        block = blocks.read(held[first]) if first in held else None
-        if block is None or block.last != min(first + step, end.num_frames):
-            yield None
-            return
-        yield block
 
 
 def _said(cuts: list[Segment], stitched: StitchedVideo) -> dict[str, Any]:

@@ -115,10 +115,10 @@ class UnfinishedVideo:
             return False
         for key in keys:
             part = read_if_there(self.storage, key)
-            if part is not None and _digest(part) not in key:
-                self.storage.delete(key)  # its name is taken, so nobody could write it again
-                return False
             if part is None:
+                return False
+            if _digest(part) not in key:
+                self.storage.delete(key)  # its name is taken, so nobody could write it again
                 return False
             self._keep(key, part)
         return True

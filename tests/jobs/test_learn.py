@@ -50,6 +50,15 @@ def test_from_random_weights_a_backbone_comes_first(tmp_path: Path) -> None:
         assert check_start(config).startswith(f"{folder}: ")
 
 
+def test_a_number_of_backbone_steps_below_none_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["learn", "stc", "--from-scratch", "--backbone-steps", "-1", "--out", str(tmp_path)]
+    assert main(words) == 2
+    assert "--backbone-steps: expected 0 or more, found -1" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_system_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["learn", "vita", "--out", str(tmp_path)]) == 2
     assert "vita: no such system; expected one of ctvis, idol" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 import json
 
-import av
 import numpy as np
 
 from pipelines.annotate import annotate_archive
@@ -10,19 +9,14 @@ from pipelines.annotate_work import WorkQueue
 from pipelines.job_status import STATUS
 from pipelines.registry import ModelReference
 from tests.pipelines.toy_loaders import POISON, load_toy
+from tests.vis_core.formats.small_videos import write_video
 from tests.vis_core.inference.toy import square_frames
 
 
 def write_clip(path, images, rate=10):
     """Encodes images without loss of the colours that the toy system looks for."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "0"})
-        stream.height, stream.width = images[0].shape[:2]
-        stream.pix_fmt = "yuv444p"
-        for image in images:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
+    write_video(path, images, rate)
 
 
 def toy_archive(folder, count=3, frames=6):

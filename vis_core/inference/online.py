@@ -13,9 +13,10 @@ from vis_core.inference.frame_system import FrameSystem
 from vis_core.inference.fusion import fuse_tracks
 from vis_core.inference.mask_sinks import MaskSink
 from vis_core.inference.packed_tracks import unpack_track
-from vis_core.inference.seen_frames import SeenFrame
+from vis_core.inference.seen_frames import SeenFrame, name_frame
 from vis_core.inference.settings import InferenceConfig, TrackConfig
 from vis_core.inference.sight import Sight
+from vis_core.inference.state_parts import joined_parts, split_parts
 from vis_core.inference.tracks import TrackBuilder
 from vis_core.inference.views import View
 from vis_core.structures import Frame, Instances, VideoResult
@@ -142,11 +143,7 @@ class VideoWalk:
         assert self._on_frame is None, "the frames are elsewhere"
         self._builder = self._builder or self._new_builder(*size)
         for index, frame in enumerate(frames, first):
-            instances = frame.instances.to(self._device)
-            track_ids = self._associator.name(instances)
-            kept = track_ids >= 0
-            masks = frame.masks.rows(kept.nonzero().flatten().tolist())
-            self._builder.add_encoded(index, instances[kept], track_ids[kept], masks)
+            self._builder.add_encoded(index, *name_frame(frame, self._associator, self._device))
 
     @property
     def tracks(self) -> TrackBuilder:
@@ -162,11 +159,7 @@ class VideoWalk:
     def state(self) -> dict[str, Tensor]:
         """Gives all that ``restore`` needs to go on after the frames so far, as tensors."""
         parts = {"associator": self._associator.state(), "tracks": self.tracks.state()}
-        return {
-            f"{part}.{name}": tensor.cpu().contiguous()
-            for part, tensors in parts.items()
-            for name, tensor in tensors.items()
-        }
+        return {name: tensor.cpu().contiguous() for name, tensor in joined_parts(parts).items()}
 
     def restore(self, state: Mapping[str, Tensor], size: tuple[int, int]) -> None:
         """Goes on where a walk of the same system over the same video was.
@@ -175,10 +168,7 @@ class VideoWalk:
             state: What it gave.
             size: Height and width of the video.
         """
-        parts: dict[str, dict[str, Tensor]] = {"associator": {}, "tracks": {}}
-        for name, tensor in state.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = tensor
+        parts = split_parts(state)
         self._associator.restore({n: t.to(self._device) for n, t in parts["associator"].items()})
         self._builder = self._new_builder(*size)
         self._builder.restore(parts["tracks"])

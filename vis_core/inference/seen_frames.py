@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vis_core.inference.encoded_masks import EncodedMasks
+from vis_core.inference.frame_system import InstanceNamer
 from vis_core.inference.sight import Sight
 from vis_core.structures import Frame, Instances, without_masks
 
@@ -31,6 +32,26 @@ class SeenFrame:
 
     instances: Instances
     masks: EncodedMasks
+
+
+def name_frame(
+    frame: SeenFrame, namer: InstanceNamer, device: torch.device | str
+) -> tuple[Instances, Tensor, EncodedMasks]:
+    """Names what was seen in the next frame of a video.
+
+    Args:
+        frame: What was seen.
+        namer: Knows the past of the video.
+        device: Where it names.
+
+    Returns:
+        The N instances that have a name, their (N,) ids, and their masks.
+    """
+    instances = frame.instances.to(device)
+    track_ids = namer.name(instances)
+    kept = track_ids >= 0
+    masks = frame.masks.rows(kept.nonzero().flatten().tolist())
+    return instances[kept], track_ids[kept], masks
 
 
 class SeenWalk:

@@ -14,9 +14,10 @@ from vis_core.association.associator import Associator
 from vis_core.inference.mask_sinks import MaskSink
 from vis_core.inference.seam_recorder import SeamRecorder
 from vis_core.inference.seams import SeamSide
-from vis_core.inference.seen_frames import SeenFrame
+from vis_core.inference.seen_frames import SeenFrame, name_frame
 from vis_core.inference.segments import Segment
 from vis_core.inference.settings import TrackConfig
+from vis_core.inference.state_parts import joined_parts, split_parts
 from vis_core.inference.stitch_settings import StitchConfig
 from vis_core.inference.stitching import Join, stitch_segments, stitched_ids
 from vis_core.inference.track_sums import TrackSums, pack_sums, unpack_sums
@@ -40,12 +41,11 @@ class NamedSegment:
     def to_tensors(self) -> dict[str, Tensor]:
         """Gives all of it as tensors, bit by bit."""
         sides = {"head": self.head.to_arrays(), "tail": self.tail.to_arrays()}
-        packed = {
-            f"{side}.{name}": torch.from_numpy(array.copy())
+        parts = {
+            side: {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
             for side, arrays in sides.items()
-            for name, array in arrays.items()
         }
-        return packed | {f"sums.{name}": t for name, t in pack_sums(self.sums).items()}
+        return joined_parts({**parts, "sums": pack_sums(self.sums)})
 
     @classmethod
     def from_tensors(cls, packed: Mapping[str, Tensor]) -> "NamedSegment":
@@ -54,10 +54,7 @@ class NamedSegment:
         Raises:
             StorageError: They do not go together.
         """
-        parts: dict[str, dict[str, Tensor]] = {"head": {}, "tail": {}, "sums": {}}
-        for name, tensor in packed.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = tensor
+        parts = split_parts(packed)
         head, tail = (
             SeamSide.from_arrays({name: tensor.numpy() for name, tensor in parts[side].items()})
             for side in ("head", "tail")
@@ -108,11 +105,7 @@ class SegmentNaming:
             device: Where they are named.
         """
         for index, frame in enumerate(frames, first):
-            instances = frame.instances.to(device)
-            track_ids = self._associator.name(instances)
-            kept = track_ids >= 0
-            named, track_ids = instances[kept], track_ids[kept]
-            masks = frame.masks.rows(kept.nonzero().flatten().tolist())
+            named, track_ids, masks = name_frame(frame, self._associator, device)
             self._recorder.add(self._size, named, track_ids, masks)
             if index >= self._segment.start:
                 self._builder.add_encoded(index, named, track_ids, masks)

@@ -1,7 +1,9 @@
 """Long synthetic videos with occlusion, walked whole and in segments, and how far both agree."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,12 +13,13 @@ from vis_core.association.associator import Associator
 from vis_core.association.settings import AssociationConfig
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.clips.settings import SceneSettings
+from vis_core.errors import ConfigError
 from vis_core.geometry.masks import full_size_masks
 from vis_core.inference.encoded_masks import EncodedMasks
 from vis_core.inference.frame_system import FrameSystem
 from vis_core.inference.seam_recorder import SeamRecorder
 from vis_core.inference.seams import SeamSide
-from vis_core.inference.segments import Segment, plan_segments
+from vis_core.inference.segments import Segment, cut_at
 from vis_core.inference.stitch_settings import StitchConfig
 from vis_core.inference.stitching import Join, stitch_segments, stitched_ids
 from vis_core.structures import Clip, Instances
@@ -25,6 +28,10 @@ CROWD = SceneSettings(height=96, width=144, min_objects=5, max_objects=8, lookal
 _NOISE = 3.0  # grey levels, as the sensor of the scenes
 _WIDTH = 32  # of the toy's embeddings
 _LENGTH = 8.0  # of an embedding: about what the queries of Mask2Former have after their norm
+
+
+# frames walked twice, of all frames, that "auto" allows at most
+MAX_OVERLAP_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -147,6 +154,43 @@ class Walks:
     segments: list[Segment]
     names: list[Names]
     seams: list[tuple[SeamSide, SeamSide]]
+
+
+def plan_segments(
+    num_frames: int, num_segments: int | Literal["auto"], overlap: int, workers: int = 1
+) -> list[Segment]:
+    """Cuts a video so that every frame is in the output of one segment.
+
+    Their lengths differ by one frame at most.
+
+    Args:
+        num_frames: Frames of the video.
+        num_segments: Segments wanted; "auto" makes one for each worker, but none so short that
+            over 5 % of the frames are walked twice (320 frames with an overlap of 16).
+        overlap: Frames of the segment before that a segment walks first.
+        workers: Segments that can be walked at once; counts for "auto" alone.
+
+    Raises:
+        ConfigError: The video is empty, or too short for so many segments.
+    """
+    for name, value, least in (("num_frames", num_frames, 1), ("overlap", overlap, 1)):
+        if value < least:
+            raise ConfigError(f"segments: {name} is {value}; expected {least} or more")
+    if num_segments == "auto":
+        shortest = math.ceil(overlap / MAX_OVERLAP_SHARE)
+        count = max(1, min(workers, num_frames // shortest))
+    else:
+        count = num_segments
+    if count < 1:
+        raise ConfigError(f"segments: {count} wanted; expected 1 or more, or auto")
+    most = max(1, num_frames // overlap)
+    if count > most:
+        raise ConfigError(
+            f"segments: {count} wanted of {num_frames} frames, which leaves a segment fewer frames "
+            f"than the {overlap} it shares with the one before; ask for {most} at most, or for auto"
+        )
+    bounds = [num_frames * place // count for place in range(count + 1)]
+    return cut_at(bounds, overlap)
 
 
 def walk_apart(video: SeenVideo, association: AssociationConfig, count: int, overlap: int) -> Walks:
