@@ -60,8 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_segments,
         default="auto",
         metavar="N",
-        help="parts of each video that workers see at once; the result is the same "
-        "(default: auto, which cuts videos that would keep one worker busy alone)",
+        help="parts of each video that workers see at once; the result is the same unless they are "
+        "stitched (default: auto, which cuts videos that would keep one worker busy alone)",
     )
     parser.add_argument(
         "--join",
