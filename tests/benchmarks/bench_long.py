@@ -124,6 +124,8 @@ def measure_speed(name: str, num_frames: int, size: tuple[int, int]) -> dict[str
 
     from vis_core.systems.build import load_system
 
+    # where a worker loads it
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with tempfile.TemporaryDirectory() as folder:
         videos = Path(folder) / "videos"
         videos.mkdir()
@@ -136,7 +138,7 @@ def measure_speed(name: str, num_frames: int, size: tuple[int, int]) -> dict[str
         torch.set_num_threads(1)
         with read_frames(videos / "clip.mp4") as reader:
             images = [frame.image for frame in reader]
-        system = load_system(path, "cpu")
+        system = load_system(path, device)
         chunk = config.chunk_frames
         alone_s, whole_s = [], []
         for repeat in range(3):
@@ -144,6 +146,8 @@ def measure_speed(name: str, num_frames: int, size: tuple[int, int]) -> dict[str
             with torch.inference_mode():
                 for first in range(0, num_frames, chunk):
                     system.segment(images[first : first + chunk])
+            if device.type == "cuda":
+                torch.cuda.synchronize()
             alone_s.append(time.monotonic() - start_s)
             ledger = Ledger(open_storage(Path(folder) / f"out{repeat}"), "settings")
             annotator = VideoAnnotator(AnnotateJob(archive.storage, ledger, model, config))

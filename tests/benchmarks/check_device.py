@@ -5,15 +5,18 @@
 
 For each system: the losses equal those of the CPU, every gradient is finite, a step in bfloat16
 gives finite losses near them, and a training that was saved and goes on is the one that was not.
+Then the shipped tiny network annotates a video, without a stop and from a state that was saved:
+both give what the CPU gives.
 """
 
 import argparse
 import copy
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from vis_core.clips.collate import collate_clips
@@ -33,14 +36,21 @@ from vis_core.config import (
 from vis_core.criterion.settings import BoundaryConfig, QualityConfig
 from vis_core.formats.categories import numbered
 from vis_core.formats.device_runs import strings_on_device
+from vis_core.formats.rle import decode_rle
 from vis_core.formats.run_writing import strings_of_masks
-from vis_core.structures import ClipBatch
+from vis_core.inference.online import VideoWalk, walk_on
+from vis_core.inference.settings import TrackConfig
+from vis_core.structures import ClipBatch, Frame, Track, VideoResult
 from vis_core.systems.base import System
 from vis_core.systems.build import build_system, load_system, save_system
 
 _RATE = 1e-4
 _LOSS_TOLERANCE = 2e-3  # relative; sums in another order, and a cost matrix may tie
 _HALF_TOLERANCE = 0.15  # relative, of the sum of losses in bfloat16
+_LEAST_IOU = 0.98  # of a track over the video, here and on the CPU
+_CHUNK = 4  # frames
+_STOP = 2 * _CHUNK  # frames after which a walk stops; its masks stay with it
+_TINY_WEIGHTS = Path(__file__).parents[2] / "vis_core/weights/tiny"  # of a MinVIS
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,6 +68,8 @@ def main(argv: list[str] | None = None) -> int:
     scene = SceneSettings(height=height, width=width)
     batch = collate_clips([render_scene(scene, args.frames, seed) for seed in (5, 6)])
     print(f"{args.device}, {height}x{width}, batches of 2 clips of {args.frames} frames")
+    # else convolutions round to ten bits, which is no fault
+    torch.backends.cudnn.allow_tf32 = False
     print("system            steps/s   bfloat16 steps/s   peak MiB   checks")
     failed = not runs_are_equal(device)
     print(f"run lengths of masks on {args.device}: {'differ' if failed else 'equal'}")
@@ -65,7 +77,9 @@ def main(argv: list[str] | None = None) -> int:
         line, faults = check(config, batch, device, args.steps)
         failed = failed or bool(faults)
         print(f"{name:<16} {line}   {'; '.join(faults) or 'all hold'}", flush=True)
-    return int(failed)
+    faults = annotation_faults(device)
+    print(f"annotation of a video: {'; '.join(faults) or 'all hold'}")
+    return int(failed or bool(faults))
 
 
 def runs_are_equal(device: torch.device) -> bool:
@@ -185,6 +199,55 @@ def take_step(
     total.backward()
     torch.nn.utils.clip_grad_norm_(system.parameters(), 1.0)
     optimizer.step()
+
+
+def annotation_faults(device: torch.device) -> list[str]:
+    """Says where a video annotated on the device differs from the CPU's result."""
+    wanted = annotated(torch.device("cpu"))
+    whole, resumed = annotated(device), annotated(device, stops=True)
+    faults = [f"without a stop: {fault}" for fault in track_faults(whole, wanted, 0)]
+    return faults + [
+        f"from a saved state: {fault}" for fault in track_faults(resumed, wanted, _STOP)
+    ]
+
+
+def annotated(device: torch.device, *, stops: bool = False) -> VideoResult:
+    """Annotates a scene; one walk may stop in the middle and another go on from its state."""
+    system = load_system(_TINY_WEIGHTS, device)
+    clip = render_scene(SceneSettings(), 20, 7)
+    frames = [Frame(image, index, float(index)) for index, image in enumerate(clip.images)]
+    walk = VideoWalk(system, TrackConfig())
+    if stops:
+        walk_on(iter(frames[:_STOP]), _CHUNK, [walk])
+        state = walk.state()
+        walk = VideoWalk(system, TrackConfig())
+        walk.restore(state, clip.images.shape[1:3])
+        frames = frames[_STOP:]
+    walk_on(iter(frames), _CHUNK, [walk])
+    return walk.tracks.finish()
+
+
+def track_faults(found: VideoResult, wanted: VideoResult, first: int) -> Iterator[str]:
+    """Names the sure tracks that have no twin, from a frame on, of the same identity and class."""
+    twins = {(track.track_id, track.label): track for track in found.tracks}
+    for track in wanted.tracks:
+        if track.score < 0.3:
+            continue  # the noise of one device decides about them
+        twin = twins.get((track.track_id, track.label))
+        if twin is None:
+            yield f"track {track.track_id} of class {track.label} is missing"
+            continue
+        ours, theirs = (pixels_of(each, found)[first:] for each in (twin, track))
+        union = (ours | theirs).sum()
+        iou = (ours & theirs).sum() / union if union else 1.0
+        if iou < _LEAST_IOU:
+            yield f"track {track.track_id} has an IoU of {iou:.3f} with the CPU's"
+
+
+def pixels_of(track: Track, video: VideoResult) -> np.ndarray:
+    """(T, H, W) bool masks of a track."""
+    nothing = np.zeros((video.height, video.width), bool)
+    return np.stack([nothing if r is None else decode_rle(r) for r in track.segmentations])
 
 
 def rate(work: Callable[[int], None], steps: int, device: torch.device) -> float:
