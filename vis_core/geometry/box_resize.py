@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 _MANY_PARTS = 16  # of one map: each costs as much as a thousandth of a large frame
+_MOSTLY = 0.3  # of a box: to look for its parts costs as much as it could save
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,8 @@ def resized_boxes(
     """
     axes = _axis(maps.shape[1], size[0]), _axis(maps.shape[2], size[1])
     for cells in maps:
-        above = cells > threshold
-        shown_rows = np.flatnonzero(above.any(axis=1))
-        if not len(shown_rows):
-            yield None
-            continue
-        shown_columns = np.flatnonzero(above[shown_rows[0] : shown_rows[-1] + 1].any(axis=0))
-        vertical = int(shown_rows[0]), int(shown_rows[-1])
-        horizontal = int(shown_columns[0]), int(shown_columns[-1])
-        yield _resized(cells, axes, vertical, horizontal)
+        shown = _shown(cells > threshold)
+        yield None if shown is None else _resized(cells, axes, *shown)
 
 
 def boxes_above(
@@ -105,28 +99,41 @@ def boxes_above(
 ) -> Iterator[BoxMask | None]:
     """Resizes maps as ``resized_boxes`` and says where they are above the threshold.
 
-    Each connected part is looked at by itself, so specks far from each other cost little; where
-    they are many, all are looked at together.
+    Parts of a map that are far from each other are looked at one by one, so specks cost little.
     """
     axes = _axis(maps.shape[1], size[0]), _axis(maps.shape[2], size[1])
     for cells in maps:
-        above = (cells > threshold).view(np.uint8)
-        _, _, parts, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
-        parts = parts[1:]  # the first is what is not above
-        boxes = []
-        for left, top, width, height in _few(parts[:, :4]).tolist():
-            box = _resized(cells, axes, (top, top + height - 1), (left, left + width - 1))
-            boxes += [] if box is None else [box]
+        resized = (_resized(cells, axes, *part) for part in _parts(cells > threshold))
+        boxes = [box for box in resized if box is not None]
         yield _joined_boxes(boxes, threshold) if boxes else None
 
 
-def _few(boxes: np.ndarray) -> np.ndarray:
-    """Gives (N, 4) boxes xywh, or if they are many the one round all."""
-    if len(boxes) <= _MANY_PARTS:
-        return boxes
-    begins = boxes[:, :2].min(axis=0)
-    ends = (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
-    return np.concatenate([begins, ends - begins])[None]
+def _shown(above: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """The first and last row and the first and last column of a mask (h, w); None if empty."""
+    rows = np.flatnonzero(above.any(axis=1))
+    if not len(rows):
+        return None
+    columns = np.flatnonzero(above[rows[0] : rows[-1] + 1].any(axis=0))
+    return (int(rows[0]), int(rows[-1])), (int(columns[0]), int(columns[-1]))
+
+
+def _parts(above: np.ndarray) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Boxes that hold a mask (h, w): one round all, or where that saves much one for each part."""
+    whole = _shown(above)
+    if whole is None:
+        return []
+    (top, bottom), (left, right) = whole
+    inside = np.ascontiguousarray(above[top : bottom + 1, left : right + 1]).view(np.uint8)
+    if cv2.countNonZero(inside) > _MOSTLY * inside.size:
+        return [whole]
+    _, _, stats, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
+    parts = stats[1:, :4].tolist()  # the first is what is not above
+    if len(parts) > _MANY_PARTS:
+        return [whole]
+    return [
+        ((top + y, top + y + height - 1), (left + x, left + x + width - 1))
+        for x, y, width, height in parts
+    ]
 
 
 def _resized(
