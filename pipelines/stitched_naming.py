@@ -77,7 +77,6 @@ class StitchedNaming:
     ) -> None:
         (view,) = View.of(config.views)
         self._system = view.seen_by(system)
-        self._device = getattr(system, "device", "cpu")
         self._config = config
         self._max_frames = max_frames
         self._stitch = stitch
@@ -120,7 +119,7 @@ class StitchedNaming:
                 return
             begin = max(block.first, segment.first_frame)
             skipped = begin - block.first
-            naming.name(begin, block.frames[skipped:], self._device)
+            naming.name(begin, block.frames[skipped:])
             for place in range(max(block.first, segment.start) - block.first, len(block.frames)):
                 rows.frame(block.first + place, block.numbers[place], block.times_s[place])
             if block.first >= segment.start:

@@ -104,7 +104,7 @@ def measure_length(num_frames: int, segments: int = 1, stitched: bool = False) -
     return {**found, "bytes_a_frame": result_bytes / num_frames}
 
 
-def write_large_model(name: str, size: tuple[int, int], folder: Path) -> Path:
+def write_large_model(name: str, size: tuple[int, int], folder: Path, device: str) -> Path:
     """Makes a model folder of a system with ResNet-50 that sees frames in their own size."""
     from tests.benchmarks.bench_systems import SYSTEMS, build, keeping
     from vis_core.clips.scenes import CLASS_NAMES, render_scene
@@ -113,7 +113,7 @@ def write_large_model(name: str, size: tuple[int, int], folder: Path) -> Path:
     from vis_core.systems.build import save_system
 
     image = render_scene(SceneSettings(height=size[0], width=size[1]), 1, 89).images[0]
-    system = keeping(build(SYSTEMS[name], size[0], "cpu"), image, 10)
+    system = keeping(build(SYSTEMS[name], size[0], device), image, 10)
     save_system(folder, system, numbered(CLASS_NAMES))
     return folder
 
@@ -125,14 +125,14 @@ def measure_speed(name: str, num_frames: int, size: tuple[int, int]) -> dict[str
     from vis_core.systems.build import load_system
 
     # where a worker loads it
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory() as folder:
         videos = Path(folder) / "videos"
         videos.mkdir()
         write_long_video(videos / "clip.mp4", num_frames, size)
         archive = list_archive(videos)
         root = Path(folder) / "model"
-        path = TINY_WEIGHTS if name == "tiny" else write_large_model(name, size, root)
+        path = TINY_WEIGHTS if name == "tiny" else write_large_model(name, size, root, device)
         model = ModelReference(path, name, None, "d" * 64)
         config = InferenceConfig()
         torch.set_num_threads(1)
@@ -146,7 +146,7 @@ def measure_speed(name: str, num_frames: int, size: tuple[int, int]) -> dict[str
             with torch.inference_mode():
                 for first in range(0, num_frames, chunk):
                     system.segment(images[first : first + chunk])
-            if device.type == "cuda":
+            if device == "cuda":
                 torch.cuda.synchronize()
             alone_s.append(time.monotonic() - start_s)
             ledger = Ledger(open_storage(Path(folder) / f"out{repeat}"), "settings")

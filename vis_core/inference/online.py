@@ -13,15 +13,17 @@ from vis_core.inference.frame_system import FrameSystem
 from vis_core.inference.fusion import fuse_tracks
 from vis_core.inference.mask_sinks import MaskSink
 from vis_core.inference.packed_tracks import unpack_track
+from vis_core.inference.second_stream import SecondStream
 from vis_core.inference.seen_frames import SeenFrame, name_frame
 from vis_core.inference.settings import InferenceConfig, TrackConfig
 from vis_core.inference.sight import Sight
 from vis_core.inference.state_parts import joined_parts, split_parts
 from vis_core.inference.tracks import TrackBuilder
 from vis_core.inference.views import View
-from vis_core.structures import Frame, Instances, VideoResult
+from vis_core.structures import Frame, Instances, VideoResult, without_masks
 
-# Is told of each frame: the frame, its named instances, their (N,) track ids and (N, H, W) masks.
+# Is told of each frame: the frame, its named instances without their masks and on the CPU, their
+# (N,) track ids, and (N, H, W) masks where the network is.
 OnFrame = Callable[[Frame, Instances, Tensor, Tensor], None]
 
 
@@ -121,14 +123,16 @@ class VideoWalk:
         height, width = chunk[0].image.shape[:2]
         self._builder = self._builder or self._new_builder(height, width)
         for frame, instances in zip(chunk, found, strict=True):
-            track_ids = self._associator.name(instances)
+            small = without_masks(instances).to("cpu")  # a GPU is slower, one small step at a time
+            track_ids = self._associator.name(small)
             kept = track_ids >= 0
-            named, track_ids = instances[kept], track_ids[kept]
+            named, track_ids = small[kept], track_ids[kept]
+            mask_logits = instances.mask_logits[kept.to(instances.mask_logits.device)]
             if self._on_frame is None:
-                encoded = self._sight.encoded(named, (height, width))
+                encoded = self._sight.encoded(mask_logits, (height, width))
                 self._builder.add_encoded(frame.index, named, track_ids, encoded)
                 continue
-            masks, confidences = self._sight.masks(named, (height, width))
+            masks, confidences = self._sight.masks(mask_logits, (height, width))
             self._builder.add(frame.index, named, track_ids, masks, confidences)
             self._on_frame(frame, named, track_ids, masks)
 
@@ -143,7 +147,7 @@ class VideoWalk:
         assert self._on_frame is None, "the frames are elsewhere"
         self._builder = self._builder or self._new_builder(*size)
         for index, frame in enumerate(frames, first):
-            self._builder.add_encoded(index, *name_frame(frame, self._associator, self._device))
+            self._builder.add_encoded(index, *name_frame(frame, self._associator))
 
     @property
     def tracks(self) -> TrackBuilder:
@@ -159,7 +163,7 @@ class VideoWalk:
     def state(self) -> dict[str, Tensor]:
         """Gives all that ``restore`` needs to go on after the frames so far, as tensors."""
         parts = {"associator": self._associator.state(), "tracks": self.tracks.state()}
-        return {name: tensor.cpu().contiguous() for name, tensor in joined_parts(parts).items()}
+        return {name: tensor.contiguous() for name, tensor in joined_parts(parts).items()}
 
     def restore(self, state: Mapping[str, Tensor], size: tuple[int, int]) -> None:
         """Goes on where a walk of the same system over the same video was.
@@ -169,13 +173,9 @@ class VideoWalk:
             size: Height and width of the video.
         """
         parts = split_parts(state)
-        self._associator.restore({n: t.to(self._device) for n, t in parts["associator"].items()})
+        self._associator.restore(parts["associator"])
         self._builder = self._new_builder(*size)
         self._builder.restore(parts["tracks"])
-
-    @property
-    def _device(self) -> torch.device | str:
-        return getattr(self._sight.system, "device", "cpu")
 
     def _new_builder(self, height: int, width: int) -> TrackBuilder:
         return TrackBuilder(height, width, self._config, self._sink)
@@ -198,9 +198,12 @@ def walk_on(
         walks: Are told of all frames.
         after: Is called with the last frame of each chunk when all walks have named it.
     """
+    stream = SecondStream()
 
-    def name(chunk: list[Frame], found: list[list[Instances]]) -> None:
-        with torch.inference_mode():
+    def name(
+        chunk: list[Frame], found: list[list[Instances]], done: torch.cuda.Event | None
+    ) -> None:
+        with torch.inference_mode(), stream.after(done):
             for walk, own in zip(walks, found, strict=True):
                 walk.name(chunk, own)
         if after is not None:
@@ -213,6 +216,6 @@ def walk_on(
                 found = [walk.see(chunk) for walk in walks]
             if before is not None:
                 before.result()
-            before = second.submit(name, chunk, found)
+            before = second.submit(name, chunk, found, stream.mark(found))
         if before is not None:
             before.result()

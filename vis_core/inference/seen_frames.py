@@ -34,24 +34,20 @@ class SeenFrame:
     masks: EncodedMasks
 
 
-def name_frame(
-    frame: SeenFrame, namer: InstanceNamer, device: torch.device | str
-) -> tuple[Instances, Tensor, EncodedMasks]:
+def name_frame(frame: SeenFrame, namer: InstanceNamer) -> tuple[Instances, Tensor, EncodedMasks]:
     """Names what was seen in the next frame of a video.
 
     Args:
         frame: What was seen.
         namer: Knows the past of the video.
-        device: Where it names.
 
     Returns:
         The N instances that have a name, their (N,) ids, and their masks.
     """
-    instances = frame.instances.to(device)
-    track_ids = namer.name(instances)
+    track_ids = namer.name(frame.instances)
     kept = track_ids >= 0
     masks = frame.masks.rows(kept.nonzero().flatten().tolist())
-    return instances[kept], track_ids[kept], masks
+    return frame.instances[kept], track_ids[kept], masks
 
 
 class SeenWalk:
@@ -68,7 +64,7 @@ class SeenWalk:
     def name(self, chunk: list[Frame], found: list[Instances]) -> None:
         """Keeps what ``see`` found in some frames, its masks as run lengths."""
         for frame, instances in zip(chunk, found, strict=True):
-            masks = self._sight.encoded(instances, frame.image.shape[:2])
+            masks = self._sight.encoded(instances.mask_logits, frame.image.shape[:2])
             self._frames.append(SeenFrame(without_masks(instances).to("cpu"), masks))
 
     def take(self) -> list[SeenFrame]:

@@ -94,18 +94,15 @@ class SegmentNaming:
         self._recorder = SeamRecorder(number, segment, associator.memory, overlap, reach)
         self._builder = TrackBuilder(*size, tracks, sink, first_frame=segment.start)
 
-    def name(
-        self, first: int, frames: Iterable[SeenFrame], device: torch.device | str = "cpu"
-    ) -> None:
+    def name(self, first: int, frames: Iterable[SeenFrame]) -> None:
         """Goes on by some frames.
 
         Args:
             first: Index of the first of them in the video.
             frames: What was found in them.
-            device: Where they are named.
         """
         for index, frame in enumerate(frames, first):
-            named, track_ids, masks = name_frame(frame, self._associator, device)
+            named, track_ids, masks = name_frame(frame, self._associator)
             self._recorder.add(self._size, named, track_ids, masks)
             if index >= self._segment.start:
                 self._builder.add_encoded(index, named, track_ids, masks)

@@ -53,7 +53,6 @@ class SharedNetwork:
         self._changed = threading.Condition()
         self._waiting: deque[tuple[_Asked, int]] = deque()
         self._is_running = False
-        self.device = getattr(system, "device", "cpu")
 
     def new_associator(self) -> InstanceNamer:
         """Starts a video."""

@@ -33,18 +33,18 @@ class Sight:
             images = [np.ascontiguousarray(image[:, ::-1]) for image in images]
         return self.system.segment(images)
 
-    def masks(self, instances: Instances, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+    def masks(self, mask_logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
         """Gives the masks of instances of one frame at the size of the video.
 
         Args:
-            instances: N of those that ``see`` found.
+            mask_logits: (N, h, w) of instances that ``see`` found.
             size: Height and width of the video.
 
         Returns:
             (N, H, W) bool and, where tracks are scored by their masks, (N,) confidence in them.
         """
         input_size = self.system.input_size(*size)
-        where = (instances.mask_logits, input_size, size, self.config.last_mask_resize)
+        where = (mask_logits, input_size, size, self.config.last_mask_resize)
         confidences = None
         if self.config.mask_quality:
             masks, confidences = masks_with_confidence(*where)
@@ -52,17 +52,17 @@ class Sight:
             masks = full_size_masks(*where)
         return masks.flip(2) if self.mirrored else masks, confidences
 
-    def encoded(self, instances: Instances, size: tuple[int, int]) -> EncodedMasks:
+    def encoded(self, mask_logits: Tensor, size: tuple[int, int]) -> EncodedMasks:
         """Gives the masks of ``masks`` as run lengths, the shortest way.
 
         Args:
-            instances: N of those that ``see`` found.
+            mask_logits: (N, h, w) of instances that ``see`` found.
             size: Height and width of the video.
         """
         if not self.config.mask_quality and self.config.last_mask_resize == "bilinear":
-            boxes = boxed_masks(instances.mask_logits, self.system.input_size(*size), size)
+            boxes = boxed_masks(mask_logits, self.system.input_size(*size), size)
             if boxes is not None:
                 if self.mirrored:
                     boxes = [box and box.mirrored(size[1]) for box in boxes]
                 return EncodedMasks.of_boxes(boxes, size)
-        return EncodedMasks.of(*self.masks(instances, size))
+        return EncodedMasks.of(*self.masks(mask_logits, size))

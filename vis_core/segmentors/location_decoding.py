@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-import torch.nn.functional as functional
+import torch
 from torch import Tensor
 
 from vis_core.criterion.locations import LocationPredictions
@@ -61,8 +61,10 @@ def _candidates(predictions: LocationPredictions, frame: int, config: DecodingCo
 
 def _rank_in_level(level: Tensor, num_levels: int) -> Tensor:
     """(N,) how many before each entry have its level."""
-    one_hot = functional.one_hot(level, num_levels)
-    ranks: Tensor = (one_hot.cumsum(dim=0) * one_hot).sum(dim=1) - 1
+    # levels first: along the last dimension a GPU adds up 29,000 entries in no time, down the first
+    # in 5 ms
+    is_level = level == torch.arange(num_levels, device=level.device)[:, None]
+    ranks: Tensor = (is_level.cumsum(dim=1) * is_level).sum(dim=0) - 1
     return ranks
 
 

@@ -59,6 +59,6 @@ def test_run_lengths_are_those_of_the_masks(
         else:
             own = found
         sight = Sight(system, TrackConfig(**changes), mirrored)
-        wanted = EncodedMasks.of(*sight.masks(own, SIZE))
-        assert sight.encoded(own, SIZE) == wanted
+        wanted = EncodedMasks.of(*sight.masks(own.mask_logits, SIZE))
+        assert sight.encoded(own.mask_logits, SIZE) == wanted
         assert wanted.areas[0] == 0 and wanted.areas[1] == SIZE[0] * SIZE[1]
