@@ -23,9 +23,9 @@ SYSTEMS: dict[str, tuple[str, tuple[int, ...]]] = {
 _RATES = {"ctvis": (5.0e-4, 5.0e-4, 3.0e-4)}
 # The same from random weights: more still images, since masks are learnt slowly from nothing.
 FROM_SCRATCH: dict[str, tuple[int, ...]] = {
-    "ctvis": (5000, 700, 700),
-    "idol": (4500, 1200, 1300),
-    "minvis": (5000, 700),
+    "ctvis": (7000, 500, 600),
+    "idol": (4500, 2000, 2200),
+    "minvis": (7000, 700),
     "stc": (3500, 1000),
 }
 # Ten times the demo's scenes; validation and test videos are the demo's.
@@ -135,6 +135,7 @@ def scratch_changes(name: str, backbone: Path) -> list[str]:
     if name in ("ctvis", "minvis"):
         changes.append("stages.0.optimizer.learning_rate=6.0e-4")
         changes.append("stages.0.optimizer.warmup_steps=300")
+        changes.append("system.segmentor.train_batch_norm=true")
     return changes
 
 
