@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 
+from tests.vis_core.inference.recorded import track_masks
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.clips.settings import SceneSettings
@@ -36,11 +36,10 @@ from vis_core.config import (
 from vis_core.criterion.settings import BoundaryConfig, QualityConfig
 from vis_core.formats.categories import numbered
 from vis_core.formats.device_runs import strings_on_device
-from vis_core.formats.rle import decode_rle
 from vis_core.formats.run_writing import strings_of_masks
 from vis_core.inference.online import VideoWalk, walk_on
 from vis_core.inference.settings import TrackConfig
-from vis_core.structures import ClipBatch, Frame, Track, VideoResult
+from vis_core.structures import ClipBatch, Frame, VideoResult
 from vis_core.systems.base import System
 from vis_core.systems.build import build_system, load_system, save_system
 
@@ -239,17 +238,11 @@ def track_faults(found: VideoResult, wanted: VideoResult, first: int) -> Iterato
         if twin is None:
             yield f"track {track.track_id} of class {track.label} is missing"
             continue
-        ours, theirs = (pixels_of(each, found)[first:] for each in (twin, track))
+        ours, theirs = (track_masks(each, found)[first:] for each in (twin, track))
         union = (ours | theirs).sum()
         iou = (ours & theirs).sum() / union if union else 1.0
         if iou < _LEAST_IOU:
             yield f"track {track.track_id} has an IoU of {iou:.3f} with the CPU's"
-
-
-def pixels_of(track: Track, video: VideoResult) -> np.ndarray:
-    """(T, H, W) bool masks of a track."""
-    nothing = np.zeros((video.height, video.width), bool)
-    return np.stack([nothing if r is None else decode_rle(r) for r in track.segmentations])
 
 
 def rate(work: Callable[[int], None], steps: int, device: torch.device) -> float:
