@@ -1,5 +1,6 @@
 """A batch is a function of the seed and its place, whoever makes it and whenever."""
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -173,9 +174,14 @@ def test_ray_streams_the_batches_of_a_plan_from_any_step_on() -> None:
 
 
 class LargeBatches(BatchPlan):
-    """Batches that fill the store long before a slow training has seen them."""
+    """Batches that fill the store long before a slow training has seen them.
+
+    Their key is a file, in which each process that makes some notes its number.
+    """
 
     def batch(self, rank: int, step: int) -> ClipBatch:  # noqa: ARG002
+        with Path(self.key).open("a") as file:
+            file.write(f"{os.getpid()}\n")
         return ClipBatch(
             images=torch.zeros((4, 1, 3, 512, 512), dtype=torch.uint8),
             masks=[torch.zeros((1, 0, 512, 512), dtype=torch.bool)] * 4,
@@ -188,11 +194,14 @@ class LargeBatches(BatchPlan):
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_stream_that_waits_for_the_training_takes_no_core_from_it() -> None:
-    """Without the rest, the executor of Ray Data takes nine tenths of one."""
+def test_a_stream_that_waits_for_the_training_takes_no_core_from_it(tmp_path: Path) -> None:
+    """Without the rest, the executor of Ray Data takes nine tenths of one.
+
+    Without a process that stays, each few batches are made by a new one.
+    """
     others = set(coordinators())
-    whole = plan()
-    large = LargeBatches(whole.make_source, "blank", 0, 2000, 4, 1)
+    makers = tmp_path / "makers"
+    large = LargeBatches(plan().make_source, str(makers), 0, 2000, 4, 1)
     stream = stream_batches(large, 0, 0, tasks=1)
     for _ in range(3):
         next(stream)
@@ -201,6 +210,14 @@ def test_a_stream_that_waits_for_the_training_takes_no_core_from_it() -> None:
     before = sum(executor.cpu_times()[:2])
     time.sleep(5)
     assert sum(executor.cpu_times()[:2]) - before < 0.4 * 5
+    made = len(makers.read_text().split())
+    for _ in range(3):
+        for _ in range(8):
+            next(stream)
+        time.sleep(3)
+    numbers = makers.read_text().split()
+    assert len(numbers) > made, "what was taken is made room for"
+    assert len(set(numbers)) == 1
     stream.close()
 
 
