@@ -30,6 +30,7 @@ FROM_SCRATCH: dict[str, tuple[int, ...]] = {
 }
 # Ten times the demo's scenes; validation and test videos are the demo's.
 _SCENES = ("synthetic.images=2400", "synthetic.train_videos=160")
+_SCRATCH_SCENES = "synthetic.images=9600"
 _SCORE_EVERY = 500  # steps, for the learning curve
 
 
@@ -129,13 +130,15 @@ def scratch_changes(name: str, backbone: Path) -> list[str]:
         backbone: Folder of a backbone that ``learn`` itself has trained.
     """
     changes = [f"stages.{k}.steps={steps}" for k, steps in enumerate(FROM_SCRATCH[name])]
-    changes += [f"start_from={json.dumps(str(backbone))}", "stages.0.evaluate_every=1000"]
+    changes += [_SCRATCH_SCENES, f"start_from={json.dumps(str(backbone))}", "stages.0.evaluate_every=1000"]
     if name != "stc":
         changes.append("stages.0.optimizer.backbone_factor=1.0")
     if name in ("ctvis", "minvis"):
         changes.append("stages.0.optimizer.learning_rate=6.0e-4")
         changes.append("stages.0.optimizer.warmup_steps=300")
         changes.append("system.segmentor.train_batch_norm=true")
+        # queries learn classes slowly, and more slowly from parts of scenes
+        changes.append("augment.crop_probability=0.0")
     return changes
 
 

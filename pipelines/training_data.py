@@ -23,7 +23,7 @@ from vis_core.structures import ClipBatch
 # Blocks of about 8 steps are small enough to stream, and few enough to schedule.
 _STEPS_PER_BLOCK = 8
 _MAX_BLOCKS = 1000
-_REST_S = 0.02  # in each round of the executor, which may hand out many blocks
+_REST_S = 0.05  # in each round of the executor, which may hand out many blocks
 _sources: dict[str, ClipSource] = {}
 Item = TypeVar("Item")
 
@@ -91,9 +91,11 @@ def stream_batches(
     if num_steps == 0:
         return
     blocks = max(1, min(_MAX_BLOCKS, num_steps // _STEPS_PER_BLOCK))
-    rows = ray.data.range(num_steps, override_num_blocks=blocks).map(
+    # a range would be read by tasks, in processes of their own
+    steps = [{"step": step} for step in range(first_step, plan.num_steps)]
+    rows = ray.data.from_items(steps, override_num_blocks=blocks).map(
         BatchMaker,
-        fn_constructor_args=(plan, rank, first_step),
+        fn_constructor_args=(plan, rank),
         compute=ray.data.ActorPoolStrategy(size=tasks),
         num_cpus=0.5,
     )
@@ -114,16 +116,14 @@ class BatchMaker:
     Args:
         plan: Says which batches.
         rank: Of the worker.
-        first_step: That of row 0.
     """
 
-    def __init__(self, plan: BatchPlan, rank: int, first_step: int) -> None:
-        self._plan, self._rank, self._first_step = plan, rank, first_step
+    def __init__(self, plan: BatchPlan, rank: int) -> None:
+        self._plan, self._rank = plan, rank
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Makes the batch of a row that has its place as ``id``."""
-        step = self._first_step + int(row["id"])
-        return {"step": step} | batch_to_row(self._plan.batch(self._rank, step))
+        """Adds to a row with a ``step`` the batch of it."""
+        return row | batch_to_row(self._plan.batch(self._rank, int(row["step"])))
 
 
 class RestBetweenLooks:
