@@ -130,7 +130,8 @@ def scratch_changes(name: str, backbone: Path) -> list[str]:
         backbone: Folder of a backbone that ``learn`` itself has trained.
     """
     changes = [f"stages.{k}.steps={steps}" for k, steps in enumerate(FROM_SCRATCH[name])]
-    changes += [_SCRATCH_SCENES, f"start_from={json.dumps(str(backbone))}", "stages.0.evaluate_every=1000"]
+    changes += [f"start_from={json.dumps(str(backbone))}", "stages.0.evaluate_every=1000"]
+    changes.append(_SCRATCH_SCENES)
     if name != "stc":
         changes.append("stages.0.optimizer.backbone_factor=1.0")
     if name in ("ctvis", "minvis"):

@@ -43,11 +43,14 @@ def test_from_random_weights_a_backbone_comes_first(tmp_path: Path) -> None:
     write_backbone(folder, 4, seed=0)
     assert (folder / "weights.safetensors").stat().st_mtime_ns == before, "it is there"
     assert [path.name for path in folder.parent.iterdir()] == ["backbone"]
+    scenes = set()
     for name, (preset, _) in SYSTEMS.items():
         changes = learning_changes(name) + scratch_changes(name, folder)
         config = load_run_config(CONFIGS / f"{preset}.yaml", changes)
         assert tuple(stage.steps for stage in config.stages) == FROM_SCRATCH[name]
         assert check_start(config).startswith(f"{folder}: ")
+        scenes.add(config.synthetic.model_dump_json())
+    assert len(scenes) == 1, "the same for every system"
 
 
 def test_a_number_of_backbone_steps_below_none_is_refused(
