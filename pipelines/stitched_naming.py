@@ -48,7 +48,7 @@ def segment_cuts(
         end: Of the video, once it is seen.
         count: Of segments wanted.
         block_frames: Frames of a block.
-        overlap: Frames of the segment before that a segment names too, at most.
+        overlap: Frames before its own that a segment names too, at most.
         config: How the video is walked through.
         max_frames: Frames that are annotated; None means all.
     """

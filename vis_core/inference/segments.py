@@ -29,14 +29,12 @@ class Segment:
 
 
 def cut_at(bounds: Sequence[int], overlap: int) -> list[Segment]:
-    """Makes the segments between bounds; each walks the end of the one before it too.
+    """Makes the segments between bounds; each walks frames before its own too.
+
+    These may be of several segments: the one before it has walked them all, as its own warm-up.
 
     Args:
         bounds: Ascending: 0, where each segment but the first begins, and the end of the video.
-        overlap: Frames of the segment before that a segment walks first; fewer if that is shorter.
+        overlap: Frames before its own that a segment walks first; fewer if there are fewer.
     """
-    before = [0, *(last - first for first, last in pairwise(bounds))]
-    return [
-        Segment(first, last, min(overlap, length))
-        for (first, last), length in zip(pairwise(bounds), before, strict=False)
-    ]
+    return [Segment(first, last, min(overlap, first)) for first, last in pairwise(bounds)]
