@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vis_core.errors import VideoDecodeError
+from vis_core.inference.cpu_copies import cpu_copies
 from vis_core.inference.frame_system import FrameSystem
 from vis_core.inference.fusion import fuse_tracks
 from vis_core.inference.mask_sinks import MaskSink
@@ -20,7 +21,7 @@ from vis_core.inference.sight import Sight
 from vis_core.inference.state_parts import joined_parts, split_parts
 from vis_core.inference.tracks import TrackBuilder
 from vis_core.inference.views import View
-from vis_core.structures import Frame, Instances, VideoResult, without_masks
+from vis_core.structures import Frame, Instances, VideoResult
 
 # Is told of each frame: the frame, its named instances without their masks and on the CPU, their
 # (N,) track ids, and (N, H, W) masks where the network is.
@@ -122,19 +123,32 @@ class VideoWalk:
         """Goes on by some frames: names what ``see`` found in them and makes run lengths of it."""
         height, width = chunk[0].image.shape[:2]
         self._builder = self._builder or self._new_builder(height, width)
-        for frame, instances in zip(chunk, found, strict=True):
-            small = without_masks(instances).to("cpu")  # a GPU is slower, one small step at a time
+        named, mask_logits = [], []
+        # on the CPU, since a GPU is slower, one small step at a time
+        for instances, small in zip(found, cpu_copies(found), strict=True):
             track_ids = self._associator.name(small)
-            kept = track_ids >= 0
-            named, track_ids = small[kept], track_ids[kept]
-            mask_logits = instances.mask_logits[kept.to(instances.mask_logits.device)]
-            if self._on_frame is None:
-                encoded = self._sight.encoded(mask_logits, (height, width))
-                self._builder.add_encoded(frame.index, named, track_ids, encoded)
-                continue
-            masks, confidences = self._sight.masks(mask_logits, (height, width))
-            self._builder.add(frame.index, named, track_ids, masks, confidences)
-            self._on_frame(frame, named, track_ids, masks)
+            rows = (track_ids >= 0).nonzero().flatten()
+            named.append((small[rows], track_ids[rows]))
+            mask_logits.append(instances.mask_logits[rows.to(instances.mask_logits.device)])
+        if self._on_frame is not None:
+            self._show(self._on_frame, chunk, named, mask_logits)
+            return
+        encoded = self._sight.encoded(mask_logits, (height, width))
+        for frame, own, masks in zip(chunk, named, encoded, strict=True):
+            self._builder.add_encoded(frame.index, *own, masks)
+
+    def _show(
+        self,
+        on_frame: OnFrame,
+        chunk: list[Frame],
+        named: list[tuple[Instances, Tensor]],
+        mask_logits: list[Tensor],
+    ) -> None:
+        """Goes on by some frames whose masks are wanted as pixels."""
+        for frame, own, logits in zip(chunk, named, mask_logits, strict=True):
+            masks, confidences = self._sight.masks(logits, frame.image.shape[:2])
+            self.tracks.add(frame.index, *own, masks, confidences)
+            on_frame(frame, *own, masks)
 
     def name_seen(self, first: int, frames: Iterable[SeenFrame], size: tuple[int, int]) -> None:
         """Goes on by some frames that were seen elsewhere, as ``name`` would.

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vis_core.inference.cpu_copies import cpu_copies
 from vis_core.inference.encoded_masks import EncodedMasks
 from vis_core.inference.frame_system import InstanceNamer
 from vis_core.inference.sight import Sight
-from vis_core.structures import Frame, Instances, without_masks
+from vis_core.structures import Frame, Instances
 
 _FIELDS = ("scores", "class_scores", "embeddings", "boxes", "class_logits", "qualities")
 
@@ -63,9 +64,9 @@ class SeenWalk:
 
     def name(self, chunk: list[Frame], found: list[Instances]) -> None:
         """Keeps what ``see`` found in some frames, its masks as run lengths."""
-        for frame, instances in zip(chunk, found, strict=True):
-            masks = self._sight.encoded(instances.mask_logits, frame.image.shape[:2])
-            self._frames.append(SeenFrame(without_masks(instances).to("cpu"), masks))
+        logits = [instances.mask_logits for instances in found]
+        encoded = self._sight.encoded(logits, chunk[0].image.shape[:2])
+        self._frames += map(SeenFrame, cpu_copies(found), encoded)
 
     def take(self) -> list[SeenFrame]:
         """Gives the frames since it was last asked and forgets them."""

@@ -1,8 +1,10 @@
 """How a system sees the frames of a video: as they are, or with left and right changed."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from vis_core.geometry.masks import boxed_masks, full_size_masks, masks_with_confidence
@@ -10,6 +12,8 @@ from vis_core.inference.encoded_masks import EncodedMasks
 from vis_core.inference.frame_system import FrameSystem
 from vis_core.inference.settings import TrackConfig
 from vis_core.structures import Frame, Instances
+
+_MASKS_AT_ONCE = 32  # of which a GPU holds 64 MiB at 1080p
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,25 @@ class Sight:
             masks = full_size_masks(*where)
         return masks.flip(2) if self.mirrored else masks, confidences
 
-    def encoded(self, mask_logits: Tensor, size: tuple[int, int]) -> EncodedMasks:
+    def encoded(self, mask_logits: Sequence[Tensor], size: tuple[int, int]) -> list[EncodedMasks]:
         """Gives the masks of ``masks`` as run lengths, the shortest way.
 
+        Those of several frames are made at once, as long as they are few: on a GPU each time is
+        waited for.
+
         Args:
-            mask_logits: (N, h, w) of instances that ``see`` found.
+            mask_logits: Of each frame (N, h, w) of instances that ``see`` found.
             size: Height and width of the video.
         """
+        encoded: list[EncodedMasks] = []
+        for group in _groups(mask_logits):
+            together, first = self._encoded(torch.cat(group), size), 0
+            for own in group:
+                encoded.append(together.rows(range(first, first + len(own))))
+                first += len(own)
+        return encoded
+
+    def _encoded(self, mask_logits: Tensor, size: tuple[int, int]) -> EncodedMasks:
         if not self.config.mask_quality and self.config.last_mask_resize == "bilinear":
             boxes = boxed_masks(mask_logits, self.system.input_size(*size), size)
             if boxes is not None:
@@ -66,3 +82,16 @@ class Sight:
                     boxes = [box and box.mirrored(size[1]) for box in boxes]
                 return EncodedMasks.of_boxes(boxes, size)
         return EncodedMasks.of(*self.masks(mask_logits, size))
+
+
+def _groups(frames: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Groups frames in a row with maps of one size: few masks together, or one frame."""
+    group: list[Tensor] = []
+    for own in frames:
+        is_full = sum(map(len, group)) + len(own) > _MASKS_AT_ONCE
+        if group and (is_full or own.shape[1:] != group[0].shape[1:]):
+            yield group
+            group = []
+        group.append(own)
+    if group:
+        yield group

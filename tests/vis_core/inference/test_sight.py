@@ -9,9 +9,10 @@ from torch.nn.functional import interpolate
 
 from tests.vis_core.inference.toy import ToySystem
 from vis_core.geometry.masks import InputSize
+from vis_core.inference.cpu_copies import cpu_copies, in_one_piece
 from vis_core.inference.encoded_masks import EncodedMasks
 from vis_core.inference.settings import TrackConfig
-from vis_core.inference.sight import Sight
+from vis_core.inference.sight import Sight, _groups
 from vis_core.structures import Instances
 
 SIZE = (90, 161)
@@ -60,5 +61,38 @@ def test_run_lengths_are_those_of_the_masks(
             own = found
         sight = Sight(system, TrackConfig(**changes), mirrored)
         wanted = EncodedMasks.of(*sight.masks(own.mask_logits, SIZE))
-        assert sight.encoded(own.mask_logits, SIZE) == wanted
+        assert sight.encoded([own.mask_logits], SIZE) == [wanted]
         assert wanted.areas[0] == 0 and wanted.areas[1] == SIZE[0] * SIZE[1]
+
+
+def test_frames_are_encoded_together_as_each_by_itself() -> None:
+    logits = instances().mask_logits
+    frames = [logits[:0], logits, logits[:5], logits[3:], logits[:0], logits.repeat(4, 1, 1)]
+    assert [len(group) for group in _groups(frames)] == [5, 1], "32 masks, or one frame"
+    sight = Sight(ResizingSystem(LARGER), TrackConfig())
+    assert sight.encoded(frames, SIZE) == [sight.encoded([own], SIZE)[0] for own in frames]
+    assert [len(own) for own in sight.encoded(frames, SIZE)] == [0, 12, 5, 9, 0, 48]
+    assert sight.encoded([], SIZE) == []
+
+
+def test_tensors_are_copied_in_one_piece_bit_by_bit() -> None:
+    generator = torch.Generator().manual_seed(1)
+    tensors = [
+        torch.randn(3, 4, generator=generator),
+        torch.arange(5),
+        torch.zeros(0, 7),
+        torch.randn(2, generator=generator).double(),
+        torch.randn(4, 2, 2, generator=generator).transpose(0, 2),
+        torch.tensor(float("nan")),
+        torch.ones(3, dtype=torch.int64),
+    ]
+    for one, copy in zip(tensors, in_one_piece(tensors), strict=True):
+        assert copy.dtype == one.dtype and copy.shape == one.shape
+        assert torch.equal(copy.nan_to_num(), one.nan_to_num())
+
+
+def test_what_lies_on_the_cpu_stays_without_its_masks() -> None:
+    found = instances()
+    (small,) = cpu_copies([found])
+    assert small.scores is found.scores and small.mask_logits.shape == (12, 0, 0)
+    assert cpu_copies([]) == []
