@@ -70,11 +70,6 @@ class StageConfig(BaseModel):
         description="Whether layers forget their activations and compute them again in the "
         "backward pass: less memory, more time, the same gradient.",
     )
-    freeze_batch_norm: bool = Field(
-        False,
-        description="Whether batch norms that learn in other stages stay as they are in this one: "
-        "the frames of a few clips are too much alike to estimate them.",
-    )
     ema_decay: float | None = Field(
         None,
         gt=0,

@@ -22,7 +22,6 @@ from pipelines.optimization import build_optimizer, rate_factor, set_rate
 from pipelines.stage_job import StageJob, candidate_folder, read_scores
 from pipelines.train_notes import add_note
 from pipelines.train_step import StepSettings, train_step
-from vis_core.layers.backbone import freeze_batch_norm
 from vis_core.layers.recomputation import recompute_layers
 from vis_core.structures import ClipBatch
 from vis_core.systems.base import System
@@ -61,8 +60,6 @@ class StageLoop:
             repeat_sums_exactly()
         torch.manual_seed(job.config.seed)
         self._system = first_weights(job).to(device).train()
-        if job.stage.freeze_batch_norm:
-            freeze_batch_norm(self._system)
         self._optimizer = build_optimizer(self._system, job.stage.optimizer)
         self._weights = stage_loss_weights(self._system, job.stage.loss_weights)
         decay = job.stage.ema_decay

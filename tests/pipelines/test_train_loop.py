@@ -10,7 +10,7 @@ import torch
 
 from pipelines.loss_log import read_losses
 from pipelines.stage_job import read_scores
-from pipelines.train_loop import first_weights, trained_system
+from pipelines.train_loop import trained_system
 from tests.pipelines.killing import kill_places
 from tests.pipelines.training_child import STEPS, Training
 
@@ -135,23 +135,3 @@ def test_layers_that_compute_twice_learn_the_same(calm: Training, tmp_path: Path
     twice = Training(tmp_path / "run", changes={"recompute_activations": True})
     assert twice.run() == 0
     assert_equal(twice, calm)
-
-
-def test_batch_norms_stay_as_they_are_in_a_stage_that_says_so(
-    calm: Training, tmp_path: Path
-) -> None:
-    frozen = Training(tmp_path / "run", changes={"freeze_batch_norm": True})
-    assert frozen.run() == 0
-    torch.manual_seed(calm.job.config.seed)
-    before = first_weights(calm.job).train()
-    learning = [
-        f"{name}.{key}"
-        for name, module in before.named_modules()
-        if isinstance(module, torch.nn.BatchNorm2d) and module.training
-        for key in ("weight", "bias", "running_mean", "running_var")
-    ]
-    first, theirs, own = before.state_dict(), weights(calm), weights(frozen)
-    assert len(learning) == 20, "those of STC's heads"
-    assert all(torch.equal(own[key], first[key]) for key in learning)
-    assert not any(torch.equal(theirs[key], first[key]) for key in learning)
-    assert not torch.equal(own["tracking_head.join.weight"], first["tracking_head.join.weight"])
