@@ -155,7 +155,8 @@ class RayConfig(BaseModel):
     data_tasks: int | None = Field(
         None,
         ge=1,
-        description="Tasks that make the batches of one worker; null: the cores that are left.",
+        description="Processes that make the batches of one worker, some 600 MiB each; null: one "
+        "for each core that is left, at most 8.",
     )
     object_store_mb: int = Field(400, ge=100, description="Shared memory of a local cluster.")
 

@@ -18,6 +18,8 @@ from pipelines.training_data import BatchPlan, stream_batches
 from vis_core.errors import CheckpointError, ClusterError, TrainingDivergedError, VisError
 from vis_core.systems.build import save_system
 
+# Processes that make the batches of a worker, some 600 MiB each, unless somebody asks for more.
+_MOST_DATA_TASKS = 8
 # Deaths of workers without a new checkpoint in between that end the training.
 _MAX_DEATHS = 3
 _log = logging.getLogger(__name__)
@@ -97,7 +99,7 @@ def stage_threads(config: RunConfig) -> int:
 
 
 def data_tasks(config: RunConfig) -> int:
-    """Says how many tasks make the batches of one worker."""
+    """Says how many processes make the batches of one worker."""
     import ray
 
     if config.ray.data_tasks is not None:
@@ -107,7 +109,7 @@ def data_tasks(config: RunConfig) -> int:
     cores = int(sum(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]))
     if len(ray.nodes()) == 1:
         cores = min(cores, os.cpu_count() or 1)
-    return max(1, (cores - workers) // workers)
+    return max(1, min(_MOST_DATA_TASKS, (cores - workers) // workers))
 
 
 def _fit(job: StageJob, plan: BatchPlan) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import RayConfig
+from pipelines.config import RayConfig, RunConfig, StageConfig
 from pipelines.runtime import _start_local, kept_interrupts, require_resources
+from pipelines.train import data_tasks
 from vis_core.errors import ClusterError, ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,3 +115,19 @@ def test_workers_that_could_never_start_are_refused(monkeypatch: pytest.MonkeyPa
         require_resources(4)
     with pytest.raises(ConfigError, match="2 with a GPU each, but the cluster has 1 GPUs"):
         require_resources(2, gpus=True)
+
+
+def test_batches_are_made_on_the_cores_that_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    stage = StageConfig(name="images", clips="images", steps=1)
+
+    def tasks(cores: int, nodes: int, **settings: int) -> int:
+        alive = [{"Alive": True, "Resources": {"CPU": float(cores)}}] * nodes
+        monkeypatch.setattr(ray, "nodes", lambda: [*alive, {"Alive": False, "Resources": {}}])
+        return data_tasks(RunConfig(stages=(stage,), ray=RayConfig(**settings)))
+
+    assert tasks(4, 2, num_workers=2) == 3
+    assert tasks(2, 2, num_workers=4) == 1, "one at least"
+    assert tasks(64, 2, num_workers=2) == 8, "each takes memory"
+    assert tasks(64, 2, num_workers=2, data_tasks=20) == 20, "unless somebody asks"
