@@ -23,6 +23,7 @@ from vis_core.structures import ClipBatch
 # Blocks of about 8 steps are small enough to stream, and few enough to schedule.
 _STEPS_PER_BLOCK = 8
 _MAX_BLOCKS = 1000
+_LEAVE_S = 10.0  # for the item that is being made when a stream is left
 _REST_S = 0.05  # in each round of the executor, which may hand out many blocks
 _sources: dict[str, ClipSource] = {}
 Item = TypeVar("Item")
@@ -182,6 +183,7 @@ def ahead(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
                 raise value
     finally:
         stopped.set()
+        thread.join(_LEAVE_S)  # what it asks of Ray once that has ended would end this process
 
 
 def batch_to_row(batch: ClipBatch) -> dict[str, Any]:
