@@ -183,7 +183,9 @@ def ahead(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
                 raise value
     finally:
         stopped.set()
-        thread.join(_LEAVE_S)  # what it asks of Ray once that has ended would end this process
+        # Ray ends a process that asks it for anything once it has ended. Threads of Ray Data's own
+        # may still do so, if a stream is left in its middle and Ray ends right after.
+        thread.join(_LEAVE_S)
 
 
 def batch_to_row(batch: ClipBatch) -> dict[str, Any]:

@@ -72,9 +72,13 @@ class Instances:
         """Moves every tensor to ``device``."""
         return self._map(lambda tensor: tensor.to(device))
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Gives what there is by the names of the attributes."""
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: tensor for name, tensor in held.items() if tensor is not None}
+
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        held = {f.name: getattr(self, f.name) for f in fields(self)}
-        changed: dict[str, Any] = {n: change(t) for n, t in held.items() if t is not None}
+        changed: dict[str, Any] = {name: change(own) for name, own in self.tensors().items()}
         return replace(self, **changed)
 
 

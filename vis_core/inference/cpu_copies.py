@@ -1,7 +1,7 @@
 """Brings what a network found in some frames to the CPU, in one piece: each piece is waited for."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,17 +18,12 @@ def cpu_copies(found: Sequence[Instances]) -> list[Instances]:
     small = [without_masks(instances) for instances in found]
     if all(instances.scores.device.type == "cpu" for instances in small):
         return small
-    held = [_tensors(instances) for instances in small]
+    held = [instances.tensors() for instances in small]
     copied = iter(in_one_piece([tensor for own in held for tensor in own.values()]))
     return [
         replace(instances, **{name: next(copied) for name in own})
         for instances, own in zip(small, held, strict=True)
     ]
-
-
-def _tensors(instances: Instances) -> dict[str, Tensor]:
-    held = {field.name: getattr(instances, field.name) for field in fields(instances)}
-    return {name: tensor for name, tensor in held.items() if tensor is not None}
 
 
 def in_one_piece(tensors: Sequence[Tensor]) -> list[Tensor]:
