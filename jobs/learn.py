@@ -23,9 +23,9 @@ SYSTEMS: dict[str, tuple[str, tuple[int, ...]]] = {
 _RATES = {"ctvis": (5.0e-4, 5.0e-4, 3.0e-4)}
 # The same from random weights: more still images, since masks are learnt slowly from nothing.
 FROM_SCRATCH: dict[str, tuple[int, ...]] = {
-    "ctvis": (7000, 500, 600),
+    "ctvis": (5500, 700, 800),
     "idol": (4500, 2000, 2200),
-    "minvis": (7000, 700),
+    "minvis": (5500, 900),
     "stc": (3500, 1000),
 }
 # Ten times the demo's scenes; validation and test videos are the demo's.
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backbone-steps",
         type=int,
-        default=600,
+        default=1500,
         help="from scratch: steps in which a backbone for all systems learns classes; 0: none",
     )
     parser.add_argument("--max-frames", type=int, help="frames of each scored video")
@@ -135,10 +135,12 @@ def scratch_changes(name: str, backbone: Path) -> list[str]:
     if name != "stc":
         changes.append("stages.0.optimizer.backbone_factor=1.0")
     if name in ("ctvis", "minvis"):
-        changes.append("stages.0.optimizer.learning_rate=6.0e-4")
+        changes.append("stages.0.optimizer.name=muon")
+        changes.append("stages.0.optimizer.learning_rate=2.0e-3")
         changes.append("stages.0.optimizer.warmup_steps=300")
         changes.append("system.segmentor.train_batch_norm=true")
         # queries learn classes slowly, and more slowly from parts of scenes
+        changes.append("stages.0.loss_weights={class: 4.0}")
         changes.append("augment.crop_probability=0.0")
     return changes
 

@@ -133,9 +133,9 @@ def _extras(stage: "StageConfig") -> list[str]:
 
 
 def _optimizer(settings: "OptimizerSettings") -> str:
-    return (
-        "AdamW     " if settings.name == "adamw" else f"SGD       momentum {settings.momentum:g}, "
-    )
+    if settings.name == "sgd":
+        return f"SGD       momentum {settings.momentum:g}, "
+    return "Muon      AdamW for all but matrices, " if settings.name == "muon" else "AdamW     "
 
 
 def _clips(config: "RunConfig", stage: "StageConfig") -> str:

@@ -1,22 +1,25 @@
 """Parameter groups and the schedule of their rates. No Ray, no files."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
+from pipelines.muon import JointOptimizer, KernelMuon, is_matrix
 from pipelines.optimizer_settings import OptimizerSettings
 from vis_core.systems.base import System
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
+AnyOptimizer = torch.optim.Optimizer | JointOptimizer
 
 
-def build_optimizer(system: System, settings: OptimizerSettings) -> torch.optim.Optimizer:
+def build_optimizer(system: System, settings: OptimizerSettings) -> AnyOptimizer:
     """Makes an optimizer with the released groups: slow backbone, no decay on norms and embeddings.
 
     Position tables of Swin count as embeddings, as in Mask2Former's release.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for module_name, module in system.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad:
@@ -27,13 +30,17 @@ def build_optimizer(system: System, settings: OptimizerSettings) -> torch.optim.
                 rate *= settings.backbone_factor
             spared = plain and not settings.decay_norms_and_embeddings
             decay = 0.0 if spared else settings.weight_decay
-            groups.setdefault((rate, decay), []).append(parameter)
-    listed = [
-        {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
-        for (rate, decay), parameters in groups.items()
-    ]
+            turned = settings.name == "muon" and not plain and is_matrix(parameter)
+            groups.setdefault((rate, decay, turned), []).append(parameter)
+    matrices: list[dict[str, Any]] = []
+    listed: list[dict[str, Any]] = []
+    for (rate, decay, turned), parameters in groups.items():
+        group = {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+        (matrices if turned else listed).append(group)
     if settings.name == "sgd":
         return torch.optim.SGD(listed, settings.learning_rate, momentum=settings.momentum)
+    if matrices:
+        return JointOptimizer([KernelMuon(matrices), torch.optim.AdamW(listed)])
     return torch.optim.AdamW(listed)
 
 
@@ -47,7 +54,7 @@ def rate_factor(step: int, num_steps: int, settings: OptimizerSettings) -> float
     return warm * 0.1 ** sum(progress >= share for share in settings.decay_at)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
+def set_rate(optimizer: AnyOptimizer, factor: float) -> float:
     """Scales every group's initial rate; returns the greatest rate."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor

@@ -12,7 +12,11 @@ class OptimizerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Literal["adamw", "sgd"] = Field("adamw", description="AdamW (CTVIS 4.1), or SGD (STC).")
+    name: Literal["adamw", "sgd", "muon"] = Field(
+        "adamw",
+        description="AdamW (CTVIS 4.1), SGD (STC), or Muon for matrices and kernels with AdamW for "
+        "norms, biases and embeddings (ours: for what starts from random weights).",
+    )
     learning_rate: float = Field(1e-4, gt=0, description="Step size (CTVIS 4.1).")
     momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD (CondInst).")
     backbone_factor: float = Field(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipelines.optimization import AnyOptimizer
 from pipelines.optimizer_settings import Precision
 from vis_core.structures import ClipBatch
 from vis_core.systems.base import System
@@ -47,7 +48,7 @@ class StepSettings:
 def train_step(
     system: System,
     batch: ClipBatch,
-    optimizer: torch.optim.Optimizer,
+    optimizer: AnyOptimizer,
     weights: Mapping[str, float],
     settings: StepSettings,
     generator: torch.Generator | None = None,

@@ -1,12 +1,14 @@
 """How weights move: groups of parameters, and a step in half precision."""
 
+import copy
 import math
 import re
+from pathlib import Path
 
 import pytest
 import torch
 
-from pipelines.optimization import build_optimizer, rate_factor
+from pipelines.optimization import AnyOptimizer, build_optimizer, rate_factor
 from pipelines.optimizer_settings import OptimizerSettings, Precision
 from pipelines.train_step import StepSettings, train_step
 from vis_core.clips.collate import collate_clips
@@ -125,3 +127,76 @@ def test_warm_up_may_start_above_nothing() -> None:
     assert found == pytest.approx([0.4, 0.6, 1.0, 1.0, 0.1])
     plain = settings.model_copy(update={"warmup_from": 0.0})
     assert rate_factor(0, 20, plain) == pytest.approx(0.25)
+
+
+def test_muon_moves_matrices_and_kernels_along_orthogonal_ones() -> None:
+    """A direction whose gradient is a hundred times as large does not rule the step."""
+    torch.manual_seed(0)
+    system = Ctvis(CtvisConfig(segmentor=tiny_segmentor(True)), 2)
+    settings = OptimizerSettings(
+        name="muon", learning_rate=0.1, backbone_factor=1, weight_decay=0, clip_norm=1.0
+    )
+    optimizer = build_optimizer(system, settings)
+    kernel = next(w for w in system.parameters() if w.ndim == 4 and w.shape[2] == 3)
+    matrix = system.embedding_head.layers[0].weight
+    before = {id(weight): weight.detach().clone() for weight in (kernel, matrix)}
+    for weight in (kernel, matrix):
+        weight.grad = torch.randn_like(weight)
+        weight.grad[0] *= 100
+    optimizer.step()
+    for weight in (kernel, matrix):
+        moved = (before[id(weight)] - weight.detach()).flatten(1)
+        assert weight.grad is not None
+        slopes = torch.linalg.svdvals(weight.grad.flatten(1))
+        assert slopes[0] / slopes[-1] > 50
+        # torch's five rounds of Newton and Schulz leave singular values near 1, not at it
+        found = torch.linalg.svdvals(moved) / (0.1 * 0.2 * max(moved.shape) ** 0.5)
+        assert float(found.min()) > 0.4 and float(found.max()) < 1.3
+    optimizer.zero_grad()
+    assert kernel.grad is None and matrix.grad is None
+
+
+def test_muon_leaves_vectors_norms_and_embeddings_to_adamw() -> None:
+    system = Ctvis(CtvisConfig(segmentor=tiny_segmentor(True)), 2)
+    optimizer = build_optimizer(system, OptimizerSettings(name="muon", learning_rate=RATE))
+    by_adamw = {
+        weight.data_ptr()
+        for group in optimizer.param_groups
+        if "betas" in group
+        for weight in group["params"]
+    }
+    turned = {
+        weight.data_ptr()
+        for group in optimizer.param_groups
+        if "momentum" in group
+        for weight in group["params"]
+    }
+    assert not by_adamw & turned
+    assert by_adamw | turned == {w.data_ptr() for w in system.parameters() if w.requires_grad}
+    for name, weight in system.named_parameters():
+        if weight.requires_grad and (SPARED.search(name) or weight.ndim == 1):
+            assert weight.data_ptr() in by_adamw, name
+        elif weight.requires_grad:
+            assert weight.data_ptr() in turned, name
+
+
+def test_muon_goes_on_from_its_state(tmp_path: Path) -> None:
+    settings = OptimizerSettings(name="muon", learning_rate=RATE)
+    batch, system = batch_and_system("ctvis")
+    optimizer = build_optimizer(system, settings)
+
+    def take(system: System, optimizer: AnyOptimizer, step: int) -> None:
+        generator = torch.Generator().manual_seed(step)
+        how = StepSettings(1.0)
+        outcome = train_step(system, batch, optimizer, system.loss_weights, how, generator)
+        assert not outcome.reason
+
+    take(system, optimizer, 0)
+    torch.save(optimizer.state_dict(), tmp_path / "state.pt")
+    again = copy.deepcopy(system)
+    restored = build_optimizer(again, settings)
+    restored.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    take(system, optimizer, 1)
+    take(again, restored, 1)
+    wanted = system.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in again.state_dict().items())
