@@ -7,7 +7,7 @@ import pytest
 
 from jobs._dense_pretraining import write_backbone
 from jobs.cli import main
-from jobs.learn import FROM_SCRATCH, SYSTEMS, learning_changes, scratch_changes
+from jobs.learn import FROM_SCRATCH, SYSTEMS, learning_changes, scratch_changes, shared_batches
 from jobs.run_options import CONFIGS
 from pipelines.config import load_run_config
 from pipelines.start_weights import check_start
@@ -60,6 +60,25 @@ def test_a_number_of_backbone_steps_below_none_is_refused(
     assert main(words) == 2
     assert "--backbone-steps: expected 0 or more, found -1" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_workers_that_cannot_share_a_batch_are_refused(
+    workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["learn", "ctvis", "--workers", str(workers), "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert f"divides the 8 clips of a batch of ctvis (stage images), found {workers}" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_share_the_batches() -> None:
+    preset = CONFIGS / "tiny.yaml"
+    alone = load_run_config(preset, learning_changes("ctvis"))
+    shared = load_run_config(preset, [*learning_changes("ctvis"), *shared_batches(alone, 2)])
+    assert shared.ray.num_workers == 2
+    assert [stage.batch_size for stage in shared.stages] == [4, 1, 1]
+    assert [stage.batch_size for stage in alone.stages] == [8, 2, 2]
 
 
 def test_an_unknown_system_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
