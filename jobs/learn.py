@@ -68,8 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=int,
         default=1,
-        help="share each batch between as many workers; on a CPU two of one thread are faster than "
-        "one of two",
+        help="share each batch between as many workers; on a CPU two of one thread may be faster "
+        "than one of two",
     )
     parser.add_argument("--max-frames", type=int, help="frames of each scored video")
     parser.add_argument(
