@@ -68,13 +68,14 @@ class Idol(System):
         """
         if not images:
             return []
-        frames, sizes = self.input_frames(images)
+        seen, _ = self.run_network(self._look, images)
+        return [self._frame_instances(*seen, row) for row in range(len(images))]
+
+    def _look(self, frames: Tensor, sizes: Tensor) -> tuple[DeformableDetrOutput, Tensor, Tensor]:
+        """Gives what the network says, its mask features and the embeddings (F, Q, C)."""
         output = self.segmentor(frames, sizes)
-        features = self.segmentor.mask_features(output)
         embeddings = self.embedding_head(output.states[-1])
-        return [
-            self._frame_instances(output, features, embeddings, row) for row in range(len(images))
-        ]
+        return output, self.segmentor.mask_features(output), embeddings
 
     def _frame_instances(
         self, output: DeformableDetrOutput, features: Tensor, embeddings: Tensor, row: int
