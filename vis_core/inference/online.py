@@ -204,10 +204,11 @@ def walk_on(
     """Takes walks through a video together, some frames at a time.
 
     While the network looks at some frames, the instances of those before are named and written in
-    a second thread: no more than two chunks are in memory.
+    a second thread, and those that follow are read in a third: no more than three chunks are in
+    memory.
 
     Args:
-        frames: What is left of the video.
+        frames: What is left of the video; asked in a thread of its own.
         chunk_frames: Frames that go through the network at once.
         walks: Are told of all frames.
         after: Is called with the last frame of each chunk when all walks have named it.
@@ -223,9 +224,17 @@ def walk_on(
         if after is not None:
             after(chunk[-1])
 
-    with ThreadPoolExecutor(1, "longtake-names") as second:
+    def read() -> list[Frame]:
+        return list(islice(frames, chunk_frames))
+
+    with (
+        ThreadPoolExecutor(1, "longtake-reads") as third,
+        ThreadPoolExecutor(1, "longtake-names") as second,
+    ):
         before: Future[None] | None = None
-        while chunk := list(islice(frames, chunk_frames)):
+        following = third.submit(read)
+        while chunk := following.result():
+            following = third.submit(read)
             with torch.inference_mode():
                 found = [walk.see(chunk) for walk in walks]
             if before is not None:

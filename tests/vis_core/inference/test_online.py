@@ -2,6 +2,8 @@
 
 import gc
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from vis_core.geometry.masks import InputSize
 from vis_core.inference.online import annotate_video, annotate_views
 from vis_core.inference.settings import InferenceConfig
 from vis_core.inference.views import View
-from vis_core.structures import Frame
+from vis_core.structures import Frame, Instances
 from vis_core.systems.build import build_system
 
 
@@ -57,6 +59,32 @@ def test_every_frame_is_told_in_order():
         ),
     )
     assert told == [(index, 2, [0, 1], (2, 32, 48)) for index in range(6)]
+
+
+def test_frames_are_read_while_the_network_looks() -> None:
+    reading = threading.Event()
+
+    class Waiting(ToySystem):
+        def segment(self, images: list[np.ndarray]) -> list[Instances]:
+            assert reading.wait(30), "the frames that follow were not asked for"
+            return super().segment(images)
+
+    def frames() -> Iterator[Frame]:
+        for frame in square_frames(4):
+            if frame.index == 2:
+                reading.set()
+            yield frame
+
+    assert annotate_video(Waiting(), frames(), chunk_frames=2).num_frames == 4
+
+
+def test_an_error_while_frames_are_read_ends_the_walk() -> None:
+    def frames() -> Iterator[Frame]:
+        yield from square_frames(3)
+        raise VideoDecodeError("cut.mp4: no frame for 5 s", "timed out")
+
+    with pytest.raises(VideoDecodeError, match="no frame for 5 s"):
+        annotate_video(ToySystem(), frames(), chunk_frames=2)
 
 
 def test_a_video_without_frames_is_refused():
