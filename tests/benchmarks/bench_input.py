@@ -1,7 +1,8 @@
 """Times the making of training input.
 
 Two questions: what does a pseudo-clip cost beside the least that any way of making it must do
-(decode its image once, encode its T frames), and how long does a training wait for batches.
+(decode its image once, encode its T frames; what moving the frames adds to that is shown beside),
+and how long does a training wait for batches.
 
     python -m tests.benchmarks.bench_input --coco path/to/coco --run runs/some-training
 """
@@ -17,9 +18,11 @@ import numpy as np
 
 from pipelines.find_data import find_coco
 from pipelines.loss_log import read_losses
+from vis_core.clips.pseudo import draw_motion
 from vis_core.clips.rows import clip_to_row, encode_jpeg
 from vis_core.clips.settings import CropPixels, PseudoConfig
 from vis_core.clips.sources import PseudoClips
+from vis_core.clips.transforms import warp_frames
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord, read_coco
 from vis_core.formats.images import read_image
@@ -51,7 +54,10 @@ def time_clips(
 ) -> None:
     """Prints a line for each set of motions."""
     print(f"{count} clips, processor time of one thread, {repeats} repeats in turn")
-    print("motions               T   clip ms   decode + encode ms   ratio (median, range)")
+    print(
+        "motions               T   clip ms   decode + encode ms   and move frames ms   "
+        "ratio (median, range)"
+    )
     released = CropPixels(short_sides=(400, 500, 600))
     for name, config in {
         "paper, with paste": PseudoConfig(),
@@ -60,18 +66,21 @@ def time_clips(
     }.items():
         source = PseudoClips(records, config)
         indices = range(min(count, len(source)))
-        ratios, ours, least = [], [], []
+        ratios, ours, least, moving = [], [], [], []
         for repeat in range(repeats + 1):
             frames = [source.clip(index, repeat).images for index in indices]
             own = timed(lambda: make(source, indices, repeat, categories))  # noqa: B023
             bare = timed(lambda: decode_and_encode(source, indices, frames))  # noqa: B023
+            move = timed(lambda: move_frames(source, indices, repeat, config))  # noqa: B023
             if repeat:  # the first round warms up
                 ratios.append(own / bare)
                 ours.append(own / len(indices))
                 least.append(bare / len(indices))
+                moving.append((bare + move) / len(indices))
         print(
             f"{name:<20} {config.num_frames:>2} {statistics.median(ours) * 1e3:>9.1f} "
-            f"{statistics.median(least) * 1e3:>20.1f}   {statistics.median(ratios):.2f} "
+            f"{statistics.median(least) * 1e3:>20.1f} {statistics.median(moving) * 1e3:>20.1f}   "
+            f"{statistics.median(ratios):.2f} "
             f"({min(ratios):.2f} to {max(ratios):.2f}), goal {GOAL}"
         )
 
@@ -88,6 +97,16 @@ def decode_and_encode(source: PseudoClips, indices: range, frames: list[np.ndarr
         read_image(Path(source.record(index).path))
         for image in images:
             encode_jpeg(image)
+
+
+def move_frames(source: PseudoClips, indices: range, seed: int, config: PseudoConfig) -> None:
+    """Moves the pixels of the frames of each clip, and no mask; the image is not read."""
+    for index in indices:
+        record = source.record(index)
+        image = np.zeros((record.height, record.width, 3), dtype=np.uint8)
+        generator = np.random.default_rng(seed)
+        affines = draw_motion(record.height, record.width, config, generator)
+        warp_frames(image, np.zeros((0, record.height, record.width), dtype=bool), affines)
 
 
 def say_waiting(run: Path) -> None:
