@@ -24,9 +24,9 @@ SYSTEMS: dict[str, tuple[str, tuple[int, ...]]] = {
 _RATES = {"ctvis": (5.0e-4, 5.0e-4, 3.0e-4)}
 # The same from random weights: more still images, since masks are learnt slowly from nothing.
 FROM_SCRATCH: dict[str, tuple[int, ...]] = {
-    "ctvis": (4500, 700, 800),
-    "idol": (4500, 2000, 2200),
-    "minvis": (4500, 900),
+    "ctvis": (3700, 700, 800),
+    "idol": (4000, 1800, 2000),
+    "minvis": (3700, 900),
     "stc": (3500, 1000),
 }
 # Ten times the demo's scenes. With its eight validation videos a sweep gained 0.12 and lost 0.11 on

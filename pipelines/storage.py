@@ -21,6 +21,7 @@ from vis_core.formats.video_files import shown_name
 
 PARTIAL_FOLDER = ".partial"  # files on their way; never listed
 _CHUNK = 1 << 22  # bytes that are copied at once
+_TRIES = 10  # to put a file into a folder that others remove
 
 
 @dataclass(frozen=True)
@@ -208,23 +209,11 @@ class LocalStorage:
 
     def replace(self, key: str, body: bytes) -> None:
         """Writes beside, syncs, and renames over the final name."""
-        final = self._path(key)
-        try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            self._write_partial((body,)).replace(final)
-            _sync_folder(final.parent)
-        except OSError as error:
-            raise self._refused("write", key, error) from error
+        self._replace(key, (body,))
 
     def replace_file(self, key: str, path: Path) -> None:
         """Copies beside, syncs, and renames over the final name."""
-        final = self._path(key)
-        try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            self._write_partial(_chunks(path)).replace(final)
-            _sync_folder(final.parent)
-        except OSError as error:
-            raise self._refused("write", key, error) from error
+        self._replace(key, _chunks(path))
 
     def delete(self, key: str) -> None:
         """Removes a file, and its folder when that was the last one."""
@@ -260,20 +249,28 @@ class LocalStorage:
         """Writes chunks under a name that is free, or looks whether they are there already."""
         final = self._path(key)
         try:
-            if final.is_file():
-                return is_content(final)
-            final.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # removed since
+                if final.is_file():
+                    return is_content(final)
             partial = self._write_partial(chunks)
             try:
-                os.link(partial, final)
-            except FileExistsError:
-                return is_content(final)
+                return _link(partial, final, is_content)
             finally:
                 partial.unlink()
-            _sync_folder(final.parent)
         except OSError as error:
             raise self._refused("write", key, error) from error
-        return True
+
+    def _replace(self, key: str, chunks: Iterable[bytes]) -> None:
+        """Writes chunks over whatever has the name."""
+        final = self._path(key)
+        try:
+            partial = self._write_partial(chunks)
+            try:
+                _put(final, lambda: partial.replace(final))
+            finally:
+                partial.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._refused("write", key, error) from error
 
     def _write_partial(self, chunks: Iterable[bytes]) -> Path:
         """Writes and syncs a file whose name says whose it is."""
@@ -303,6 +300,31 @@ def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             yield chunk
+
+
+def _link(partial: Path, final: Path, is_content: Callable[[Path], bool]) -> bool:
+    """Gives a file its name, unless that is taken; then says whether by the same content."""
+    while True:
+        try:
+            _put(final, lambda: os.link(partial, final))
+            return True
+        except FileExistsError:
+            with suppress(FileNotFoundError):  # removed since: the name is free again
+                return is_content(final)
+
+
+def _put(final: Path, put: Callable[[], object]) -> None:
+    """Puts a file into its folder, which another process may remove whenever it is empty."""
+    for left in reversed(range(_TRIES)):
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            put()
+            break
+        except FileNotFoundError:
+            if not left:
+                raise
+    with suppress(FileNotFoundError):  # removed again, with what was in it
+        _sync_folder(final.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -120,6 +120,51 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         LocalStorage(tmp_path / "locked").write_once("a", b"x")
 
 
+def test_a_folder_that_others_remove_meanwhile_is_made_again(tmp_path, monkeypatch):
+    """As a second job does that has just finished the video whose parts these are."""
+    storage, link, begun = LocalStorage(tmp_path), os.link, []
+
+    def disturbed_link(source, target):
+        begun.append(target)
+        if len(begun) in (1, 2):
+            target.parent.rmdir()  # empty, between its making and the name
+        if len(begun) == 3:
+            target.parent.rmdir()
+            raise FileExistsError  # the other was first, and is gone before it is looked at
+        link(source, target)
+        if len(begun) == 4:
+            storage.delete("parts/a")  # before the folder is synced
+
+    monkeypatch.setattr(os, "link", disturbed_link)
+    assert storage.write_once("parts/a", b"1")
+    assert len(begun) == 4
+    assert storage.write_once("parts/a", b"1")
+    assert storage.read("parts/a") == b"1"
+    assert not list((tmp_path / ".partial").iterdir())
+
+
+def test_jobs_that_write_and_clear_one_folder_do_not_disturb_each_other(tmp_path):
+    storage, problems = LocalStorage(tmp_path), []
+
+    def work(name):
+        try:
+            for _ in range(200):
+                storage.write_once("parts/shared", b"1")
+                storage.replace(f"parts/{name}", b"2")
+                storage.delete("parts/shared")
+                storage.delete(f"parts/{name}")
+        except StorageError as error:
+            problems.append(error)
+
+    workers = [threading.Thread(target=work, args=(name,)) for name in "abc"]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert problems == []
+    assert list(storage.list()) == []
+
+
 def test_a_file_in_place_of_a_folder_is_named(tmp_path):
     (tmp_path / "results").write_bytes(b"x")
     with pytest.raises(StorageError, match="results/a"):
