@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from vis_core.errors import ConfigError, StorageError
 from vis_core.formats.video_files import shown_name
@@ -22,6 +22,7 @@ from vis_core.formats.video_files import shown_name
 PARTIAL_FOLDER = ".partial"  # files on their way; never listed
 _CHUNK = 1 << 22  # bytes that are copied at once
 _TRIES = 10  # to put a file into a folder that others remove
+Put = TypeVar("Put")
 
 
 @dataclass(frozen=True)
@@ -253,8 +254,16 @@ class LocalStorage:
                 if final.is_file():
                     return is_content(final)
             partial = self._write_partial(chunks)
+
+            def link() -> bool:
+                try:
+                    os.link(partial, final)
+                except FileExistsError:
+                    return is_content(final)
+                return True
+
             try:
-                return _link(partial, final, is_content)
+                return _put(final, link)
             finally:
                 partial.unlink()
         except OSError as error:
@@ -302,29 +311,19 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _link(partial: Path, final: Path, is_content: Callable[[Path], bool]) -> bool:
-    """Gives a file its name, unless that is taken; then says whether by the same content."""
-    while True:
-        try:
-            _put(final, lambda: os.link(partial, final))
-            return True
-        except FileExistsError:
-            with suppress(FileNotFoundError):  # removed since: the name is free again
-                return is_content(final)
-
-
-def _put(final: Path, put: Callable[[], object]) -> None:
-    """Puts a file into its folder, which another process may remove whenever it is empty."""
+def _put(final: Path, put: Callable[[], Put]) -> Put:
+    """Puts a file into its folder, which others may remove, with what is in it, at any time."""
     for left in reversed(range(_TRIES)):
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
-            put()
+            answer = put()
             break
-        except FileNotFoundError:
+        except (FileNotFoundError, FileExistsError):  # the folder was there, and is gone
             if not left:
                 raise
-    with suppress(FileNotFoundError):  # removed again, with what was in it
+    with suppress(FileNotFoundError):
         _sync_folder(final.parent)
+    return answer
 
 
 def _sync_folder(folder: Path) -> None:

@@ -143,6 +143,12 @@ def test_a_folder_that_others_remove_meanwhile_is_made_again(tmp_path, monkeypat
     assert not list((tmp_path / ".partial").iterdir())
 
 
+def test_a_name_that_leads_nowhere_is_refused(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "nothing")
+    with pytest.raises(StorageError, match="cannot write"):
+        LocalStorage(tmp_path).write_once("a", b"1")
+
+
 def test_jobs_that_write_and_clear_one_folder_do_not_disturb_each_other(tmp_path):
     storage, problems = LocalStorage(tmp_path), []
 
