@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipelines.archive import ArchivedVideo
-from pipelines.storage import Storage
+from pipelines.storage import Storage, read_if_there
 from vis_core.errors import ConfigError
 
 RESULTS, FAILED, UNFINISHED = "results/", "failed/", "unfinished/"
@@ -136,11 +136,11 @@ class Ledger:
 
     def masks_of(self, video: ArchivedVideo) -> dict[str, Any] | None:
         """Reads where the masks of a result are; None if there is none or it holds them itself."""
-        key = self.result_key(video)
-        if not self.storage.exists(key):
+        body = read_if_there(self.storage, self.result_key(video))
+        if body is None:
             return None
         try:
-            masks = json.loads(self.storage.read(key)).get("masks")
+            masks = json.loads(body).get("masks")
         except (ValueError, AttributeError):
             return None
         return masks if isinstance(masks, dict) else None

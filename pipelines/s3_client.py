@@ -45,12 +45,14 @@ class Refusal(Exception):
     Args:
         reason: Why, without secrets, in one line.
         mend: What a user can do.
+        is_missing: Whether it says that there is no such object.
     """
 
-    def __init__(self, reason: str, mend: str) -> None:
+    def __init__(self, reason: str, mend: str, *, is_missing: bool = False) -> None:
         super().__init__(reason)
         self.reason = mask_secrets(" ".join(reason.split()))
         self.mend = mend
+        self.is_missing = is_missing
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,8 @@ def patiently(action: Callable[[], Answer], what: str, patience: Patience) -> An
         except ClientError as error:
             reason = _reason(error)
             if not _may_pass(error):
-                raise Refusal(reason, _mend(error)) from error
+                missing = code(error) == "NoSuchKey"
+                raise Refusal(reason, _mend(error), is_missing=missing) from error
         except BotoCoreError as error:
             reason = str(error)
             if not _is_about_one_attempt(error):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeVar
 
-from vis_core.errors import ConfigError, StorageError
+from vis_core.errors import ConfigError, MissingObjectError, StorageError
 from vis_core.formats.video_files import shown_name
 
 PARTIAL_FOLDER = ".partial"  # files on their way; never listed
@@ -59,7 +59,7 @@ class Storage(Protocol):
         """Size and date of an object; None if there is none."""
 
     def read(self, key: str) -> bytes:
-        """The content of an object."""
+        """The content of an object; a MissingObjectError if there is none."""
 
     def as_file(self, key: str, etag: str = "") -> AbstractContextManager[Path]:
         """Lends an object as a local file; with ``etag``, only if it is still that content."""
@@ -87,16 +87,16 @@ class Storage(Protocol):
 
 
 def read_if_there(storage: Storage, key: str) -> bytes | None:
-    """Reads an object; None if it has gone: a job beside this one may have cleared it.
+    """Reads an object; None if there is none: a job beside this one may have cleared it.
+
+    The attempt itself tells: whoever looks again may find what came meanwhile.
 
     Raises:
         StorageError: It is there and cannot be read.
     """
     try:
         return storage.read(key)
-    except StorageError:
-        if storage.exists(key):
-            raise
+    except MissingObjectError:
         return None
 
 
@@ -191,6 +191,8 @@ class LocalStorage:
         """The content of a file."""
         try:
             return self._path(key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise self._refused("read", key, error, MissingObjectError) from error
         except OSError as error:
             raise self._refused("read", key, error) from error
 
@@ -297,9 +299,11 @@ class LocalStorage:
             raise
         return partial
 
-    def _refused(self, what: str, key: str, error: OSError) -> StorageError:
+    def _refused(
+        self, what: str, key: str, error: OSError, kind: type[StorageError] = StorageError
+    ) -> StorageError:
         where = shown_name(self.root / key)
-        return StorageError(
+        return kind(
             f"cannot {what} {where} ({error.strerror or error}); make room or give access, then run"
             " the same command again"
         )

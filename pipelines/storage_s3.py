@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from pipelines.s3_client import Passing, Patience, Refusal, connect, patiently, status
 from pipelines.s3_download import DIGEST, Download, ObjectChangedError
 from pipelines.storage import StoredObject
-from vis_core.errors import StorageError, VideoDecodeError
+from vis_core.errors import MissingObjectError, StorageError, VideoDecodeError
 from vis_core.formats.video_files import shown_name
 
 Answer = TypeVar("Answer")
@@ -232,7 +232,8 @@ class S3Storage:
         try:
             return patiently(action, f"{what} {where}", self.patience)
         except Refusal as error:
-            raise StorageError(
+            kind = MissingObjectError if error.is_missing else StorageError
+            raise kind(
                 f"cannot {what} {where}: {error.reason}; {error.mend}, then run the same command"
                 " again"
             ) from error

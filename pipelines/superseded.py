@@ -6,6 +6,7 @@ import logging
 from pipelines.archive import ArchivedVideo
 from pipelines.ledger import RESULTS, Ledger
 from pipelines.registry import ModelReference
+from pipelines.storage import read_if_there
 
 _log = logging.getLogger(__name__)
 
@@ -27,8 +28,11 @@ def remove_superseded(ledger: Ledger, done: list[ArchivedVideo], model: ModelRef
     for entry in list(ledger.storage.list(RESULTS)):
         if entry.key in own:
             continue
+        body = read_if_there(ledger.storage, entry.key)
+        if body is None:  # another job has removed it
+            continue
         try:
-            found = json.loads(ledger.storage.read(entry.key))
+            found = json.loads(body)
             info, masks = found["info"], found.get("masks")
             superseded = info["model"] == model.name and info["video"] in keys
         except (ValueError, KeyError, TypeError):

@@ -9,6 +9,7 @@ VisError
 ├── CheckpointError        weights that do not fit or cannot be trusted
 ├── TrainingDivergedError  a loss or a weight that is no longer finite
 ├── StorageError           a folder, a bucket or a disk that refuses
+│   └── MissingObjectError an object that is not there, or no longer
 ├── RegistryError          a tracking server or a model that is not there
 └── ClusterError           a Ray cluster that does not answer
 
@@ -89,6 +90,10 @@ class StorageError(VisError):
     """A folder, a bucket or a disk refuses to be read or written."""
 
     exit_code = 4
+
+
+class MissingObjectError(StorageError):
+    """There is no such object; it may have been removed a moment ago."""
 
 
 class RegistryError(VisError):

@@ -6,8 +6,8 @@ import tracemalloc
 
 import pytest
 
-from pipelines.storage import LocalStorage, open_storage
-from vis_core.errors import ConfigError, StorageError, VideoDecodeError
+from pipelines.storage import LocalStorage, open_storage, read_if_there
+from vis_core.errors import ConfigError, MissingObjectError, StorageError, VideoDecodeError
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -82,8 +82,34 @@ def test_an_object_is_lent_as_a_file(storage):
 
 
 def test_an_absent_object_is_named(storage):
-    with pytest.raises(StorageError, match="absent.json"):
+    with pytest.raises(MissingObjectError, match="absent.json"):
         storage.read("absent.json")
+    storage.write_once("a", b"1")
+    with pytest.raises(MissingObjectError, match="a/b"):
+        storage.read("a/b")
+    assert read_if_there(storage, "absent.json") is None
+
+
+def test_a_folder_in_place_of_a_file_is_not_absent(tmp_path):
+    storage = LocalStorage(tmp_path)
+    storage.write_once("a/b", b"1")
+    with pytest.raises(StorageError, match="cannot read"):
+        read_if_there(storage, "a")
+
+
+def test_an_object_that_comes_just_after_it_was_asked_for_is_not_there(tmp_path):
+    """As when a second job writes what this one has looked for in vain."""
+
+    class Late(LocalStorage):
+        def read(self, key):
+            try:
+                return super().read(key)
+            finally:
+                self.write_once(key, b"late")
+
+    storage = Late(tmp_path)
+    assert read_if_there(storage, "end.json") is None
+    assert read_if_there(storage, "end.json") == b"late"
 
 
 def test_many_writers_have_one_winner(storage):
