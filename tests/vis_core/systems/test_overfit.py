@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -25,6 +26,10 @@ from vis_core.systems.stc import Stc
 
 WEIGHTS = Path(__file__).resolve().parents[3] / "vis_core" / "weights" / "tiny"
 FRAMES = 4
+# Masks made at an eighth of the resolution must overlap the truth by more than 0.95 for an AP that
+# is no closer to 0.9 than what another order of additions moves.
+LARGE = SceneSettings(height=256, width=384)
+SHOWN_WHOLE = {"test_short_side": LARGE.height, "test_max_long_side": LARGE.width}
 pytestmark = pytest.mark.slow
 
 
@@ -34,9 +39,16 @@ def scenes(settings: SceneSettings, seeds: tuple[int, int]) -> list[Clip]:
     return clips
 
 
-def learn(system: System, batches: Iterator[ClipBatch], steps: int, rate: float) -> None:
+def learn(
+    system: System,
+    batches: Iterator[ClipBatch],
+    steps: int,
+    rate: float,
+    optimizer_name: Literal["adamw", "muon"] = "adamw",
+) -> None:
     """Trains on what ``batches`` yields for so many steps."""
     settings = OptimizerSettings(
+        name=optimizer_name,
         learning_rate=rate,
         backbone_factor=0.5,
         clip_norm=5.0,
@@ -76,28 +88,26 @@ def test_ctvis_learns_two_clips_by_heart() -> None:
 def test_idol_learns_two_clips_by_heart() -> None:
     """Of large, smooth things: IDOL makes its masks at an eighth of the resolution."""
     torch.manual_seed(0)
-    settings = SceneSettings(height=192, width=288)
-    clips = scenes(settings, (89, 121))
+    clips = scenes(LARGE, (89, 121))
     config = tiny_idol().model_copy(
-        update={"loss_weights": IdolLossWeights.released(), "test_short_side": settings.height}
+        update={"loss_weights": IdolLossWeights.released(), **SHOWN_WHOLE}
     )
     system = Idol(config, len(CLASS_NAMES))
     start_from(system, WEIGHTS, CATEGORIES)  # of a Mask2Former: its backbone
-    learn(system, pairs(clips), steps=330, rate=2e-3)
+    learn(system, pairs(clips), steps=200, rate=3e-3, optimizer_name="muon")
     assert (after := video_ap(system, clips)) >= 0.9, f"video AP {after:.3f}"
 
 
 def test_stc_learns_two_clips_by_heart() -> None:
     """The same clips, for the same reason."""
     torch.manual_seed(0)
-    settings = SceneSettings(height=192, width=288)
-    clips = scenes(settings, (89, 121))
+    clips = scenes(LARGE, (89, 121))
     like = tiny_stc()
     tracking = like.tracking.model_copy(update={"both_frames": True})
-    config = like.model_copy(update={"test_short_side": settings.height, "tracking": tracking})
+    config = like.model_copy(update={**SHOWN_WHOLE, "tracking": tracking})
     system = Stc(config, len(CLASS_NAMES))
     start_from(system, WEIGHTS, CATEGORIES)
-    learn(system, pairs(clips), steps=350, rate=3e-3)
+    learn(system, pairs(clips), steps=200, rate=1e-3, optimizer_name="muon")
     tracks = TrackConfig(labels="majority")
     assert (after := video_ap(system, clips, tracks)) >= 0.9, f"video AP {after:.3f}"
 
