@@ -14,12 +14,12 @@ from vis_core.clips.augment import augment_clip
 from vis_core.clips.draws import crop_sides, output_frame, path_fractions
 from vis_core.clips.settings import PairConfig, PseudoConfig
 from vis_core.clips.transforms import (
+    four_channels,
     reached_part,
     shrink_source,
     visible_instances,
+    warp_four_channels,
     warp_frames,
-    warp_image,
-    warp_masks,
 )
 from vis_core.structures import Clip
 
@@ -230,27 +230,23 @@ def copy_paste(
         cut_image, cut_mask = _cut_out(source.images[0], source.masks[0, row])
         passage = _draw_passage(cut_mask.shape, clip, source, config, generator)
         cut_image, cut_masks, passage = shrink_source(cut_image, cut_mask[None], passage)
+        cut_out = four_channels(cut_image, cut_masks[0])
         for t, affine in enumerate(passage):
-            _paste(images[t], masks[t], place, cut_image, cut_masks, affine)
+            _paste(images[t], masks[t], place, cut_out, affine)
     labels = np.concatenate([clip.labels, source.labels[chosen]])
     return Clip(clip.clip_id, images, masks, labels)
 
 
 def _paste(
-    image: np.ndarray,
-    masks: np.ndarray,
-    place: int,
-    cut_image: np.ndarray,
-    cut_masks: np.ndarray,
-    affine: Affine,
+    image: np.ndarray, masks: np.ndarray, place: int, cut_out: np.ndarray, affine: Affine
 ) -> None:
     """Puts a cut-out into one frame as its row ``place``, over the rows before it; in place."""
-    part = reached_part(affine, *cut_image.shape[:2])
+    part = reached_part(affine, *cut_out.shape[:2])
     if part is None:
         return
     window, local = part
-    pasted = warp_masks(cut_masks, local)[0]
-    image[window][pasted] = warp_image(cut_image, local)[pasted]
+    moved, pasted = warp_four_channels(cut_out, local)
+    image[window][pasted] = moved[pasted]
     masks[:place, window[0], window[1]] &= ~pasted
     masks[place, window[0], window[1]] = pasted
 

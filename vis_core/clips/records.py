@@ -8,7 +8,7 @@ import numpy as np
 from vis_core.errors import AnnotationError, ImageError
 from vis_core.formats.coco import ImageRecord
 from vis_core.formats.images import read_image
-from vis_core.formats.rle import decode_rle
+from vis_core.formats.rle import decode_rles
 from vis_core.formats.youtube_vis import VideoRecord
 from vis_core.structures import Clip
 
@@ -35,10 +35,9 @@ def read_still(record: ImageRecord) -> Clip:
         ImageError: If the image cannot be trusted or has not the size that the record states.
     """
     image = _read_sized(Path(record.path), record.height, record.width)
-    masks = np.zeros((1, len(record.labels), record.height, record.width), dtype=bool)
-    for row, rle in enumerate(record.segmentations):
-        masks[0, row] = decode_rle(rle)
-    return Clip(str(record.image_id), image[None], masks, np.array(record.labels, dtype=np.int64))
+    masks = decode_rles(record.segmentations, record.height, record.width)
+    labels = np.array(record.labels, dtype=np.int64)
+    return Clip(str(record.image_id), image[None], masks[None], labels)
 
 
 def read_video_frames(video: VideoRecord, folder: Path, frames: Sequence[int], name: str) -> Clip:
@@ -52,12 +51,9 @@ def read_video_frames(video: VideoRecord, folder: Path, frames: Sequence[int], n
         for index in sorted(set(frames))
     }
     tracks = [track for track in video.tracks if not track.iscrowd]
-    masks = np.zeros((len(frames), len(tracks), video.height, video.width), dtype=bool)
-    for row, track in enumerate(tracks):
-        for t, index in enumerate(frames):
-            rle = track.segmentations[index]
-            if rle is not None:
-                masks[t, row] = decode_rle(rle)
+    rles = [track.segmentations[index] for index in frames for track in tracks]
+    masks = decode_rles(rles, video.height, video.width)
+    masks = masks.reshape(len(frames), len(tracks), video.height, video.width)
     labels = np.array([track.label for track in tracks], dtype=np.int64)
     return Clip(name, np.stack([once[index] for index in frames]), masks, labels)
 

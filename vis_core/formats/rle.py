@@ -55,9 +55,25 @@ def decode_rle(rle: Rle) -> np.ndarray:
     Raises:
         AnnotationError: If the RLE is not sound.
     """
-    sound = segmentation_to_rle(rle, *_size_of(rle, "rle"), where="rle")
-    decoded: np.ndarray = coco_mask.decode(sound)
-    return decoded.astype(bool)
+    mask: np.ndarray = decode_rles([rle], *_size_of(rle, "rle"))[0]
+    return mask
+
+
+def decode_rles(rles: Sequence[Rle | None], height: int, width: int) -> np.ndarray:
+    """Decodes RLEs of one size to masks (N, H, W) of bool; None gives an empty one.
+
+    Raises:
+        AnnotationError: If one is not sound or of another size.
+    """
+    masks = np.zeros((len(rles), height, width), dtype=bool)
+    present = [row for row, rle in enumerate(rles) if rle is not None]
+    found = [rle for rle in rles if rle is not None]
+    for rle in found:
+        fault = size_fault(rle, height, width)
+        if fault is not None:
+            _refuse("rle", fault)
+    _runs_of(found, height, width).paint(masks[row] for row in present)
+    return masks
 
 
 def rle_area(rle: Rle) -> int:

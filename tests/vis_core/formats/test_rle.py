@@ -8,6 +8,7 @@ from pycocotools import mask as coco_mask
 from vis_core.errors import AnnotationError
 from vis_core.formats.rle import (
     decode_rle,
+    decode_rles,
     encode_mask,
     encode_masks,
     polygons_to_rle,
@@ -52,6 +53,29 @@ def test_polygons_equal_pycocotools(points: list, more: list) -> None:
     polygons = [[value for point in part for value in point] for part in (points, more)]
     expected = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, 32, 40)))
     np.testing.assert_array_equal(decode_rle(polygons_to_rle(polygons, 32, 40)), expected != 0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    masks=arrays.arrays(bool, st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9))),
+    trailing=st.booleans(),
+)
+def test_many_masks_are_decoded_as_pycocotools_does(masks: np.ndarray, trailing: bool) -> None:
+    rles = encode_masks(masks)
+    if trailing:  # a run of nothing at the end
+        rles = [{**rle, "counts": rle["counts"] + "0"} for rle in rles if len(rle["counts"]) < 3]
+    decoded = decode_rles([None, *rles, None], *masks.shape[1:])
+    assert decoded.dtype == bool and decoded.flags.c_contiguous
+    assert not decoded[[0, -1]].any()
+    for rle, mask in zip(rles, decoded[1:-1], strict=True):
+        np.testing.assert_array_equal(mask, coco_mask.decode(rle) != 0)
+
+
+def test_masks_of_another_size_are_refused() -> None:
+    rles = encode_masks(np.ones((2, 4, 5), bool))
+    with pytest.raises(AnnotationError, match=r"size \[4, 5\], which is \[width, height\]"):
+        decode_rles(rles, 5, 4)
+    assert decode_rles([], 4, 5).shape == (0, 4, 5)
 
 
 def test_many_masks_are_encoded_as_one_by_one() -> None:
