@@ -164,7 +164,7 @@ class Ledger:
             for row in sorted(rows, key=lambda row: row.video)
         ]
         body = json_bytes({**about, "videos": videos})
-        if not (self.storage.exists(MANIFEST) and self.storage.read(MANIFEST) == body):
+        if read_if_there(self.storage, MANIFEST) != body:
             self.storage.replace(MANIFEST, body)
 
 
@@ -175,10 +175,11 @@ def done_results(storage: Storage) -> dict[str, str]:
         ConfigError: There is no readable manifest.
     """
     mend = "give the --out of a `longtake annotate` that has ended"
-    if not storage.exists(MANIFEST):
+    body = read_if_there(storage, MANIFEST)
+    if body is None:
         raise ConfigError(f"{storage.uri}: expected {MANIFEST}, found none; {mend}")
     try:
-        rows = json.loads(storage.read(MANIFEST))["videos"]
+        rows = json.loads(body)["videos"]
         return {row["video"]: row["result"] for row in rows if row["status"] == "done"}
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
