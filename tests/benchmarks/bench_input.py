@@ -23,7 +23,7 @@ from vis_core.clips.pseudo import draw_motion
 from vis_core.clips.rows import clip_to_row, encode_jpeg
 from vis_core.clips.settings import CropPixels, PseudoConfig
 from vis_core.clips.sources import PseudoClips
-from vis_core.clips.transforms import warp_frames
+from vis_core.clips.transforms import four_channels, shrink_source, warp_image
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord, read_coco
 from vis_core.formats.images import read_image
@@ -71,7 +71,7 @@ def time_clips(
         for repeat in range(repeats + 1):
             frames = [source.clip(index, repeat).images for index in indices]
             own = timed(lambda: make(source, indices, repeat, categories))  # noqa: B023
-            stream = timed(lambda: [source.clip(i, repeat) for i in indices])  # noqa: B023
+            stream = timed(lambda: vary(source, indices, repeat))  # noqa: B023
             bare = timed(lambda: decode_and_encode(source, indices, frames))  # noqa: B023
             move = timed(lambda: move_frames(source, indices, repeat, config))  # noqa: B023
             if repeat:  # the first round warms up
@@ -97,6 +97,12 @@ def make(source: PseudoClips, indices: range, seed: int, categories: Categories)
         clip_to_row(source.clip(index, seed), source.record(index).image_id, categories)
 
 
+def vary(source: PseudoClips, indices: range, seed: int) -> None:
+    """Makes clips as they go into a training."""
+    for index in indices:
+        source.clip(index, seed)
+
+
 def decode_and_encode(source: PseudoClips, indices: range, frames: list[np.ndarray]) -> None:
     """Decodes the image of each clip once, and encodes its finished frames."""
     for index, images in zip(indices, frames, strict=True):
@@ -110,9 +116,13 @@ def move_frames(source: PseudoClips, indices: range, seed: int, config: PseudoCo
     for index in indices:
         record = source.record(index)
         image = np.zeros((record.height, record.width, 3), dtype=np.uint8)
+        no_masks = np.zeros((0, record.height, record.width), dtype=bool)
         generator = np.random.default_rng(seed)
         affines = draw_motion(record.height, record.width, config, generator)
-        warp_frames(image, np.zeros((0, record.height, record.width), dtype=bool), affines)
+        image, _, affines = shrink_source(image, no_masks, affines)
+        four = four_channels(image, None)
+        for affine in affines:
+            cv2.cvtColor(warp_image(four, affine), cv2.COLOR_RGBA2RGB)
 
 
 def say_waiting(run: Path) -> None:

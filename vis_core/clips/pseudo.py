@@ -59,7 +59,7 @@ def make_pseudo_clip(
     clip = Clip(clip_id, images, moved, np.asarray(labels, dtype=np.int64))
     pastes = generator.random() < config.paste_probability
     if pastes and paste_from is not None:
-        clip = copy_paste(clip, paste_from(), config, generator)
+        clip = copy_paste(clip, paste_from(), config, generator, in_place=True)
     return visible_instances(clip, config.min_visible_pixels, in_place=True)
 
 
@@ -202,7 +202,12 @@ def crop_zoom(
 
 
 def copy_paste(
-    clip: Clip, source: Clip, config: PseudoConfig, generator: np.random.Generator
+    clip: Clip,
+    source: Clip,
+    config: PseudoConfig,
+    generator: np.random.Generator,
+    *,
+    in_place: bool = False,
 ) -> Clip:
     """Pastes instances of another image into a clip, each on its own way (CTVIS 3.4).
 
@@ -215,6 +220,7 @@ def copy_paste(
         source: The other image as a clip of one frame.
         config: ``max_pasted_instances``, ``min_paste_scale``, ``max_paste_scale``.
         generator: Draws.
+        in_place: Whether the images are nobody else's and need not be copied first.
 
     Returns:
         The clip with the pasted instances behind its own rows; a pixel of a pasted instance
@@ -223,10 +229,11 @@ def copy_paste(
     shown = np.flatnonzero(source.masks[0].any(axis=(1, 2)))
     count = int(generator.integers(1, config.max_pasted_instances + 1))
     chosen = generator.permutation(shown)[:count]
-    images = clip.images.copy()
-    masks = np.zeros((len(clip), len(clip.labels) + len(chosen), *clip.images.shape[1:3]), bool)
-    masks[:, : len(clip.labels)] = clip.masks
-    for place, row in enumerate(chosen, start=len(clip.labels)):
+    images = clip.images if in_place else clip.images.copy()
+    own = len(clip.labels)
+    masks = np.empty((len(clip), own + len(chosen), *clip.images.shape[1:3]), bool)
+    masks[:, :own], masks[:, own:] = clip.masks, False
+    for place, row in enumerate(chosen, start=own):
         cut_image, cut_mask = _cut_out(source.images[0], source.masks[0, row])
         passage = _draw_passage(cut_mask.shape, clip, source, config, generator)
         cut_image, cut_masks, passage = shrink_source(cut_image, cut_mask[None], passage)
