@@ -192,7 +192,10 @@ class LocalStorage:
         try:
             return self._path(key).read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise self._refused("read", key, error, MissingObjectError) from error
+            where = shown_name(self.root / key)
+            raise MissingObjectError(
+                f"cannot read {where}: there is none, or no longer; run the same command again"
+            ) from error
         except OSError as error:
             raise self._refused("read", key, error) from error
 
@@ -299,11 +302,9 @@ class LocalStorage:
             raise
         return partial
 
-    def _refused(
-        self, what: str, key: str, error: OSError, kind: type[StorageError] = StorageError
-    ) -> StorageError:
+    def _refused(self, what: str, key: str, error: OSError) -> StorageError:
         where = shown_name(self.root / key)
-        return kind(
+        return StorageError(
             f"cannot {what} {where} ({error.strerror or error}); make room or give access, then run"
             " the same command again"
         )
