@@ -65,14 +65,15 @@ def decode_rles(rles: Sequence[Rle | None], height: int, width: int) -> np.ndarr
     Raises:
         AnnotationError: If one is not sound or of another size.
     """
-    masks = np.zeros((len(rles), height, width), dtype=bool)
     present = [row for row, rle in enumerate(rles) if rle is not None]
     found = [rle for rle in rles if rle is not None]
     for rle in found:
         fault = size_fault(rle, height, width)
         if fault is not None:
             _refuse("rle", fault)
-    _runs_of(found, height, width).paint(masks[row] for row in present)
+    runs = _runs_of(found, height, width)
+    masks = np.zeros((len(rles), height, width), dtype=bool)  # only of what was found sound
+    runs.paint(masks[row] for row in present)
     return masks
 
 

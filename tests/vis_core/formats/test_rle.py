@@ -78,6 +78,12 @@ def test_masks_of_another_size_are_refused() -> None:
     assert decode_rles([], 4, 5).shape == (0, 4, 5)
 
 
+@pytest.mark.parametrize("size", [[10**7, 10**7], [-1, 5], [0, 5]])
+def test_no_memory_is_asked_for_before_the_size_is_checked(size: list[int]) -> None:
+    with pytest.raises(AnnotationError, match="size"):
+        decode_rle({"size": size, "counts": "0"})
+
+
 def test_many_masks_are_encoded_as_one_by_one() -> None:
     masks = np.random.default_rng(0).random((5, 6, 7)) > 0.5
     assert encode_masks(masks) == [encode_mask(mask) for mask in masks]
