@@ -99,7 +99,6 @@ class FileWalk:
         self._max_frames = max_frames
         self._save_every = save_every
         self._on_frame = on_frame
-        self._rows = MaskRows()
         self._open: deque[tuple[int, int, float]] = deque()  # read, and not yet named
         self._begin_s, self._end_s = math.inf, -math.inf
 
@@ -127,22 +126,24 @@ class FileWalk:
     def _in_one_view(
         self, reader: ApartReader, view: View, unfinished: UnfinishedVideo
     ) -> WalkedFile:
+        size = reader.info.height, reader.info.width
+        rows = MaskRows(size)
         walk = VideoWalk(
-            view.seen_by(self._system), self._config.tracks, mirrored=view.flip, sink=self._rows
+            view.seen_by(self._system), self._config.tracks, mirrored=view.flip, sink=rows
         )
         if unfinished.state is not None:
-            walk.restore(unfinished.state, (reader.info.height, reader.info.width))
+            walk.restore(unfinished.state, size)
 
         def after(last: Frame) -> None:
             for frame in self._named(last):
-                self._rows.frame(*frame)
+                rows.frame(*frame)
             num_frames = last.index + 1
             if num_frames - unfinished.num_frames >= self._save_every:
-                unfinished.save(num_frames, self._rows.take(), walk.state())
+                unfinished.save(num_frames, rows.take(), walk.state())
 
         walk_on(self._noted(reader), self._config.chunk_frames, [walk], after)
-        size, num_frames = walk.tracks.video
-        rest = self._rows.take()
+        _, num_frames = walk.tracks.video
+        rest = rows.take()
         return WalkedFile(
             reader.info,
             reader.report,
@@ -175,7 +176,7 @@ class FileWalk:
             num_frames,
             played_s(self._begin_s, self._end_s, reader.info),
             [_ended(serial, track) for serial, track in enumerate(fused)],
-            lambda: iter([rows_of_tracks(fused, frames)]),
+            lambda: iter([rows_of_tracks(fused, frames, size)]),
         )
 
     def _noted(self, reader: ApartReader) -> Iterator[Frame]:
@@ -243,9 +244,11 @@ def _ended(serial: int, track: PackedTrack) -> EndedTrack:
     )
 
 
-def rows_of_tracks(tracks: list[PackedTrack], frames: list[tuple[int, int, float]]) -> pa.Table:
+def rows_of_tracks(
+    tracks: list[PackedTrack], frames: list[tuple[int, int, float]], size: tuple[int, int]
+) -> pa.Table:
     """Lays packed tracks out frame by frame; the serial of a track is its place."""
-    rows = MaskRows()
+    rows = MaskRows(size)
     for serial, track in enumerate(tracks):
         assert track.frame_scores is not None, "fused tracks have the scores of their frames"
         shown = zip(track.masks.between(0, len(frames)), track.frame_scores, strict=True)

@@ -163,10 +163,11 @@ def _result_bytes(result: VideoResult, categories: Categories) -> int:
         serial: RowOwner(track.track_id, track.label, categories.names[track.label], track.score)
         for serial, track in enumerate(result.tracks)
     }
-    header = TableHeader("video", "0" * 64, (result.height, result.width), "model", "1", "0" * 64)
+    size = result.height, result.width
+    header = TableHeader("video", "0" * 64, size, "model", "1", "0" * 64)
     with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
         path = Path(folder) / "masks.parquet"
-        write_mask_table(path, [rows_of_tracks(tracks, frames)], owners, header)
+        write_mask_table(path, [rows_of_tracks(tracks, frames, size)], owners, header)
         return path.stat().st_size
 
 

@@ -194,7 +194,7 @@ def name_blocks(
     if end is None:
         return None
     (view,) = View.of(config.views)
-    rows = MaskRows()
+    rows = MaskRows(end.size)
     walk = VideoWalk(view.seen_by(system), config.tracks, mirrored=view.flip, sink=rows)
     if unfinished.state is not None:
         walk.restore(unfinished.state, end.size)

@@ -103,7 +103,7 @@ class StitchedNaming:
         segment = cuts[number]
         overlap = cuts[number + 1].warmup if number + 1 < len(cuts) else 0
         times_s: list[float] = []
-        rows, out = MaskRows(), UnfinishedVideo(blocks.storage, _folder(blocks, number))
+        rows, out = MaskRows(end.size), UnfinishedVideo(blocks.storage, _folder(blocks, number))
         naming = SegmentNaming(
             self._associator(),
             number,

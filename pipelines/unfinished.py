@@ -23,6 +23,7 @@ from torch import Tensor
 
 from pipelines.ledger import STATE, UNFINISHED, clear_unfinished
 from pipelines.storage import Storage, read_if_there
+from vis_core.formats.mask_table import PART
 
 _log = logging.getLogger(__name__)
 
@@ -120,6 +121,8 @@ class UnfinishedVideo:
             if _digest(part) not in key:
                 self.storage.delete(key)  # its name is taken, so nobody could write it again
                 return False
+            if pq.read_schema(io.BytesIO(part)) != PART:
+                return False  # another release of this software wrote it
             self._keep(key, part)
         return True
 

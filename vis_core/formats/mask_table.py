@@ -22,6 +22,7 @@ from vis_core.formats.rle import Rle, rle_boxes_xywh
 # results are equal bytes however often the work was interrupted.
 GROUP_FRAMES = 256
 _NO_TRACK = -1
+_BOXES_AT_ONCE = 64  # rows; those that are left at the end of a video are waited for
 # lists of any length: Parquet reads none of a fixed length that may be null
 _BOX, _SIZE = pa.list_(pa.float32()), pa.list_(pa.int32())
 _PartRow = tuple[int, int, float, int, float, bytes | None]
@@ -35,6 +36,7 @@ PART = pa.schema(
         ("serial", pa.int64()),
         ("score", pa.float64()),
         ("rle_counts", pa.binary()),
+        ("bbox", _BOX),
     ]
 )
 MASK_TABLE = pa.schema(
@@ -78,9 +80,18 @@ class RowOwner:
 
 @dataclass
 class MaskRows:
-    """Gathers the rows of the frames since it was last emptied; is the sink of a walk."""
+    """Gathers the rows of the frames since it was last emptied; is the sink of a walk.
 
+    Boxes are found on the way, beside the network that looks at the next frames, and not at the
+    end, where nothing else would be left to do.
+
+    Attributes:
+        size: Height and width of every frame.
+    """
+
+    size: tuple[int, int]
     _rows: list[_PartRow] = field(default_factory=list)
+    _boxes: list[list[float] | None] = field(default_factory=list)  # of the first rows
     _shown: dict[int, list[tuple[int, float, bytes]]] = field(default_factory=dict)
 
     def show(self, frame_index: int, serial: int, score: float, counts: str) -> None:
@@ -101,14 +112,30 @@ class MaskRows:
         where = (frame_index, frame_number, time_s * 1000)
         self._rows.append((*where, _NO_TRACK, 0.0, None))
         self._rows += [(*where, *row) for row in self._shown.pop(frame_index, [])]
+        if len(self._rows) - len(self._boxes) >= _BOXES_AT_ONCE:
+            self._find_boxes()
 
     def take(self) -> pa.Table:
         """Gives the rows of the closed frames and forgets them."""
         assert not self._shown, "a frame is not closed"
-        columns = zip(*self._rows, strict=True) if self._rows else [()] * len(PART)
+        self._find_boxes()
+        rows = [(*row, box) for row, box in zip(self._rows, self._boxes, strict=True)]
+        columns = zip(*rows, strict=True) if rows else [()] * len(PART)
         arrays = [pa.array(column, kind) for column, kind in zip(columns, PART.types, strict=True)]
         self._rows.clear()
+        self._boxes.clear()
         return pa.Table.from_arrays(arrays, schema=PART)
+
+    def _find_boxes(self) -> None:
+        """Finds the boxes xywh of the rows that have none yet; a row without a mask has none."""
+        texts = [counts for *_, counts in self._rows[len(self._boxes) :]]
+        rles: list[Rle] = [
+            {"size": list(self.size), "counts": text.decode("ascii")}
+            for text in texts
+            if text is not None
+        ]
+        boxes = iter(rle_boxes_xywh(rles).tolist())
+        self._boxes += [None if text is None else next(boxes) for text in texts]
 
 
 @dataclass(frozen=True)
@@ -214,7 +241,7 @@ def _finished(part: pa.Table, owners: Mapping[int, RowOwner], header: TableHeade
         "category_name": pa.array([row and row.category_name for row in rows], pa.string()),
         "score": pc.if_else(pc.is_valid(counts), part["score"], None),
         "track_score": pa.array([row and row.score for row in rows], pa.float64()),
-        "bbox": _boxes(counts, header.size),
+        "bbox": part["bbox"],
         "rle_size": pa.array([list(header.size)] * len(rows), _SIZE),
         "rle_counts": counts,
         "model_name": header.model_name,
@@ -227,13 +254,3 @@ def _finished(part: pa.Table, owners: Mapping[int, RowOwner], header: TableHeade
     ]
     plain = pa.table(dict(zip(columns, arrays, strict=True)))
     return plain.cast(MASK_TABLE)
-
-
-def _boxes(counts: pa.Array, size: tuple[int, int]) -> pa.Array:
-    """The box xywh of each mask, null where there is none."""
-    texts = counts.to_pylist()
-    rles: list[Rle] = [
-        {"size": list(size), "counts": text.decode("ascii")} for text in texts if text is not None
-    ]
-    boxes = iter(rle_boxes_xywh(rles).tolist())
-    return pa.array([None if text is None else next(boxes) for text in texts], _BOX)

@@ -33,7 +33,7 @@ def shown(frame: int) -> list[tuple[int, np.ndarray]]:
 
 
 def parts(cuts: list[int]) -> list[pa.Table]:
-    rows, tables = MaskRows(), []
+    rows, tables = MaskRows(SIZE), []
     for first, last in pairwise([0, *cuts, NUM_FRAMES]):
         for frame in range(first, last):
             for serial, mask in shown(frame):
