@@ -4,10 +4,13 @@ import argparse
 import importlib
 import logging
 import os
+import select
 import signal
 import sys
 import threading
 from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib.metadata import version
 from typing import Any
 
 from vis_core.errors import VisError
@@ -45,13 +48,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 1 our fault, 2 the user's input, 3 finished with too many failures, 4 a service
         stayed away, 130 stopped with Ctrl-C, 143 asked to end (SIGTERM).
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            return _run(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()  # the interpreter does it too late for an answer
+    except BrokenPipeError:
+        if not _reader_left():
+            raise  # another pipe, which is a fault
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
         return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"longtake {version('longtake')}")
+        return 0
     verb, *rest = arguments
     if verb not in VERBS:
-        print(f"longtake: unknown verb {verb!r}; longtake --help lists them", file=sys.stderr)
+        near = get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        print(f"longtake: unknown verb {verb!r}; {hint}longtake --help lists them", file=sys.stderr)
         return 2
     _quiet_libraries()
     module = importlib.import_module(VERBS[verb][0])
@@ -80,10 +100,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nlongtake {verb}: stopped; the same command goes on from here", file=sys.stderr)
         return _TERMINATED if asked.to_end else _STOPPED
-    except BrokenPipeError:
-        # the reader of our output left, as in `longtake … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+
+
+def _reader_left() -> bool:
+    """Says whether nobody reads our output any more, as in ``longtake … | head``."""
+    watched = select.poll()
+    watched.register(sys.stdout.fileno(), 0)
+    return any(found & (select.POLLERR | select.POLLHUP) for _, found in watched.poll(0))
 
 
 class _Asked:
@@ -111,7 +134,7 @@ class _Asked:
 
 
 def _usage() -> str:
-    lines = ["usage: longtake VERB [options]; longtake VERB --help says more", ""]
+    lines = ["usage: longtake VERB [options] | --version; longtake VERB --help says more", ""]
     lines += [f"  {verb:<15} {text}" for verb, (_, text) in VERBS.items()]
     return "\n".join(lines)
 

@@ -1,11 +1,13 @@
-"""What the command line makes of signals."""
+"""What the command line makes of signals, of its version and of verbs that it does not have."""
 
 import argparse
 import os
 import signal
+import subprocess
 import sys
 import types
 from collections.abc import Callable
+from importlib.metadata import version
 
 import pytest
 
@@ -70,3 +72,48 @@ def test_ctrl_c_keeps_its_code(verb: Callable[[Callable[[], int]], None]) -> Non
 
     verb(run)
     assert cli.main(["toy"]) == 130
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"longtake {version('longtake')}\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"), [("anotate", "did you mean annotate? "), ("xyzzy", ""), ("--verbose", "")]
+)
+def test_an_unknown_verb_is_named_and_the_nearest_one_too(
+    given: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([given]) == 2
+    printed = capsys.readouterr()
+    wanted = f"longtake: unknown verb {given!r}; {hint}longtake --help lists them\n"
+    assert (printed.out, printed.err) == ("", wanted)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("given", [["--help"], ["validate", "--help"]])
+def test_a_reader_that_leaves_is_no_error(given: list[str], unbuffered: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [sys.executable, "-m", "jobs.cli", *given],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        check=False,
+    )
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+@pytest.mark.usefixtures("capfd")
+def test_another_pipe_that_breaks_is_an_error(
+    verb: Callable[[Callable[[], int]], None],
+) -> None:
+    def run() -> int:
+        raise BrokenPipeError
+
+    verb(run)
+    with pytest.raises(BrokenPipeError):
+        cli.main(["toy"])
