@@ -14,14 +14,14 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from jobs._scene_loader import first_scene, scene_batches
+from pipelines.progress import Progress
 from vis_core.clips.scenes import CLASS_NAMES
-from vis_core.config import tiny_minvis
+from vis_core.config.systems import tiny_minvis
 from vis_core.formats.categories import numbered
-from vis_core.progress import Progress
-from vis_core.segmentors.mask2former import Mask2Former
+from vis_core.models.segmentors.mask2former import Mask2Former
+from vis_core.models.systems.build import save_system
+from vis_core.models.systems.minvis import Minvis
 from vis_core.structures import ClipBatch
-from vis_core.systems.build import save_system
-from vis_core.systems.minvis import Minvis
 
 _DENSE_SEEDS = 5_000_000  # its scenes lie this far behind those of the training that follows
 _BATCH = 16  # images

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vis_core.clips.scenes import render_scene
-from vis_core.clips.settings import SceneSettings
+from vis_core.config.clips import SceneSettings
 from vis_core.structures import ClipBatch
 
 _FIRST_SEED = 1_000_000_000  # demonstrations and tests use scene seeds below this number

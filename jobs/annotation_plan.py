@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pipelines.archive import Archive
     from pipelines.registry import ModelReference
     from pipelines.sample_measure import Measured, SampledVideo
-    from vis_core.inference.settings import InferenceConfig
+    from vis_core.config.inference import InferenceConfig
 
 _SAMPLES = 16
 

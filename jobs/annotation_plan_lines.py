@@ -36,7 +36,7 @@ def plan_lines(plan: "AnnotatePlan") -> list[str]:
 
 def _sample_lines(plan: "AnnotatePlan", measured: "Measured") -> list[str]:
     """Says which videos were opened, and what is in them."""
-    from vis_core.progress import in_words
+    from pipelines.progress import in_words
 
     rows = measured.videos
     good = [row for row in rows if not row.problem]
@@ -106,7 +106,7 @@ def _batch_lines(measured: "Measured", batches: "BatchSpeeds", plan: "AnnotatePl
 def _totals_lines(plan: "AnnotatePlan", measured: "Measured", totals: "Totals") -> list[str]:
     """Says what follows for all videos."""
     from pipelines.archive_sample import LEVEL
-    from vis_core.progress import in_words
+    from pipelines.progress import in_words
 
     assert plan.sample is not None, "measured"
     whole = "every video was opened" if plan.sample.is_whole else f"interval of {LEVEL:.0%}"

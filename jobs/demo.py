@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
 def _all_steps(run: "Run", address: str | None) -> Path:
     from pipelines import whole_run as steps
     from pipelines.report_data import collect_report
+    from pipelines.reports.page import write_report
     from pipelines.runtime import ray_session
-    from vis_core.visualization.report import write_report
 
     print(_heading(1, "data"))
     data = steps.prepare(run)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vis_core.evaluation.tables import GroundTruth, Results
+    from vis_core.evaluation.loading import GroundTruth, Results
     from vis_core.evaluation.video_ap import VideoApResult
 
 _DRAWS_TO_COMPARE = 1000
@@ -49,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the scores and writes them if asked."""
     from vis_core.errors import ConfigError
-    from vis_core.evaluation.report import class_table, result_json, stats_table
-    from vis_core.evaluation.tables import load_ground_truth, load_results
+    from vis_core.evaluation.loading import load_ground_truth, load_results
+    from vis_core.evaluation.score_table import class_table, result_json, stats_table
     from vis_core.evaluation.video_ap import evaluate
     from vis_core.formats.strict_json import write_json
 
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
 def _by_length(
     truth: "GroundTruth", results: "Results", long_from: int, columns: dict[str, Any]
 ) -> dict[str, Any]:
-    from vis_core.evaluation.report import length_groups
+    from vis_core.evaluation.score_table import length_groups
     from vis_core.evaluation.video_ap import ApSettings, evaluate
 
     groups: dict[str, Any] = {"long_from": long_from}
@@ -103,7 +103,7 @@ def _identity(
     truth: "GroundTruth", results: "Results", min_score: float, lines: list[str]
 ) -> dict[str, float]:
     from vis_core.evaluation.identity import evaluate_identity
-    from vis_core.evaluation.report import shown_score
+    from vis_core.evaluation.score_table import shown_score
 
     scores = evaluate_identity(truth, results, min_score).to_json()
     shown = [
@@ -125,7 +125,7 @@ def _bootstrap(
     import numpy as np
 
     from vis_core.evaluation.bootstrap import draw_videos, interval, is_significant, resampled_ap
-    from vis_core.evaluation.report import interval_line
+    from vis_core.evaluation.score_table import interval_line
     from vis_core.evaluation.video_ap import ApSettings, match_videos
 
     settings = ApSettings()

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         )
     args.to.parent.mkdir(parents=True, exist_ok=True)
     if Path(args.source).suffix in CHECKPOINT_SUFFIXES:
-        from vis_core.checkpoints.official import import_official
+        from vis_core.models.importers.published import import_official
 
         system, unused = import_official(Path(args.source))
         categories = official_categories(system.num_classes, args.classes, args.source)

@@ -76,13 +76,13 @@ def _generate(
     records: "list[ImageRecord]",
     categories: "Categories",
 ) -> "PseudoVideos":
+    from pipelines.progress import Progress
     from pipelines.pseudo_videos import (
         find_pseudo_videos,
         generate_pseudo_videos,
         num_pseudo_clips,
     )
     from pipelines.runtime import ray_session
-    from vis_core.progress import Progress
 
     recipe = (records, categories, config.pseudo, args.out, config.seed, config.clips_per_image)
     finished = find_pseudo_videos(*recipe)  # before Ray takes its seconds to start

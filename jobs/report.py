@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Writes the page and says where it is."""
     from pipelines.report_data import collect_report
-    from vis_core.visualization.report import write_report
+    from pipelines.reports.page import write_report
 
     page: Path = args.out or args.run_dir / "report.html"
     write_report(page, collect_report(args.run_dir), total_bytes=int(args.embed_mb * 2**20))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipelines.config import RunConfig
     from pipelines.given_data import GivenData
-    from vis_core.inference.settings import InferenceConfig
+    from vis_core.config.inference import InferenceConfig
 
 CONFIGS = Path(__file__).with_name("configs")
 
@@ -78,8 +78,8 @@ def inference_config(overrides: list[str]) -> "InferenceConfig":
     Raises:
         ConfigError: If an override names another section or does not fit the schema.
     """
+    from vis_core.config.inference import InferenceConfig
     from vis_core.errors import ConfigError
-    from vis_core.inference.settings import InferenceConfig
 
     for override in overrides:
         if not override.startswith("inference."):

@@ -15,9 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Writes ``coco/``, ``vis/`` and ``videos/``."""
     from pipelines.config import SyntheticConfig
+    from pipelines.progress import Progress
     from pipelines.synthetic import num_scenes, write_synthetic
     from vis_core.errors import ConfigError
-    from vis_core.progress import Progress
 
     if args.out.exists():
         raise ConfigError(f"{args.out}: exists already; choose another --out or remove it")

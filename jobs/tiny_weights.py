@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vis_core.systems.base import System
+    from vis_core.models.systems.base import System
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,9 +81,9 @@ def _save(
 ) -> None:
     from jobs._scene_loader import first_scene
     from vis_core.clips.scenes import CLASS_NAMES
-    from vis_core.clips.settings import SceneSettings
+    from vis_core.config.clips import SceneSettings
     from vis_core.formats.categories import numbered
-    from vis_core.systems.build import save_system
+    from vis_core.models.systems.build import save_system
 
     save_system(args.out, system, numbered(CLASS_NAMES))
     card = {

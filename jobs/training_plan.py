@@ -7,8 +7,8 @@ if TYPE_CHECKING:
     from pipelines.config import RunConfig, StageConfig
     from pipelines.given_data import GivenData
     from pipelines.optimizer_settings import OptimizerSettings
-    from vis_core.clips.settings import FixedSize, ShortSide, ViewConfig
-    from vis_core.segmentors.settings import (
+    from vis_core.config.clips import FixedSize, ShortSide, ViewConfig
+    from vis_core.config.segmentors import (
         CondInstSettings,
         DeformableDetrSettings,
         Mask2FormerSettings,
@@ -52,7 +52,7 @@ def training_plan(config: "RunConfig", given: "GivenData", out: Path) -> list[st
 def _system(config: "RunConfig") -> list[str]:
     import torch
 
-    from vis_core.systems.build import build_system
+    from vis_core.models.systems.build import build_system
 
     with torch.device("meta"):
         system = build_system(config.system, 40)

@@ -47,7 +47,7 @@ def _check(file: Path, args: argparse.Namespace, defects: "Defects") -> str:
     """Checks one file and says what it holds."""
     kind = args.kind or kind_of(file)
     if kind == "image":
-        from vis_core.formats.images import read_image
+        from vis_core.media.images import read_image
 
         height, width = read_image(file).shape[:2]
         return f"image, {height} x {width}"

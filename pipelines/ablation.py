@@ -17,12 +17,12 @@ from pipelines.config import RunConfig, digest, load_run_config
 from pipelines.ensemble import fuse_files
 from pipelines.evaluate import LabelledVideos, evaluate_file, score_model
 from pipelines.given_data import GivenData
+from pipelines.progress import Progress
 from pipelines.run_data import RunData
 from pipelines.whole_run import Run, make_pseudo_videos, open_run, prepare, train
-from vis_core.config import AnySystemConfig
+from vis_core.config.systems import AnySystemConfig
 from vis_core.formats.strict_json import write_json
-from vis_core.progress import Progress
-from vis_core.systems.build import load_system, read_categories, save_system
+from vis_core.models.systems.build import load_system, read_categories, save_system
 
 COLUMNS = ("ap", "ap50", "ap75", "ar1", "ar10")
 

@@ -16,13 +16,13 @@ from pipelines.annotate_work import Segments
 from pipelines.archive import Archive, ArchivedVideo, list_archive
 from pipelines.job_status import JobStatus
 from pipelines.ledger import Ledger, Survey, VideoRow, json_digest
+from pipelines.progress import Progress
 from pipelines.registry import ModelReference
 from pipelines.storage import LocalStorage, open_storage
 from pipelines.superseded import remove_superseded
+from vis_core.config.inference import InferenceConfig
+from vis_core.config.stitching import StitchConfig
 from vis_core.errors import ConfigError
-from vis_core.inference.settings import InferenceConfig
-from vis_core.inference.stitch_settings import StitchConfig
-from vis_core.progress import Progress
 
 if TYPE_CHECKING:  # torch comes with it
     from pipelines.annotate_worker import AnnotateJob, LoadSystem

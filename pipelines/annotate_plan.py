@@ -32,8 +32,8 @@ from pipelines.archive_sample import (
 from pipelines.ledger import Ledger, json_digest
 from pipelines.registry import ModelReference
 from pipelines.storage import open_storage
+from vis_core.config.inference import InferenceConfig
 from vis_core.errors import ConfigError
-from vis_core.inference.settings import InferenceConfig
 
 if TYPE_CHECKING:  # torch comes with them
     from pipelines.sample_measure import LoadSystem, Measured, SampledVideo

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from pipelines.job_status import JobCounts
 from pipelines.ledger import VideoRow
-from vis_core.formats.video_files import shown_name
-from vis_core.progress import in_words
+from pipelines.progress import in_words
+from vis_core.media.video_files import shown_name
 
 
 @dataclass

@@ -22,12 +22,12 @@ from pipelines.segment_walk import SegmentWalk, name_blocks
 from pipelines.stitched_naming import StitchedNaming
 from pipelines.unfinished import UnfinishedVideo
 from pipelines.video_result import ResultAbout, commit_result, file_sha256
+from vis_core.config.inference import InferenceConfig
+from vis_core.config.stitching import StitchConfig
 from vis_core.errors import VideoDecodeError
-from vis_core.formats.video_files import shown_name
-from vis_core.inference.frame_system import FrameSystem
-from vis_core.inference.settings import InferenceConfig
-from vis_core.inference.shared_network import SharedNetwork
-from vis_core.inference.stitch_settings import StitchConfig
+from vis_core.inference.batching import SharedNetwork
+from vis_core.inference.protocols import FrameSystem
+from vis_core.media.video_files import shown_name
 
 # Half a minute of video at 30 frames a second: a state is a few files, and a kill costs no more.
 SAVE_EVERY = 1000
@@ -77,7 +77,7 @@ class VideoAnnotator:
         Raises:
             CheckpointError: If it cannot be.
         """
-        from vis_core.systems.build import read_categories
+        from vis_core.models.systems.build import read_categories
 
         torch.set_num_threads(1)  # there is an actor for each core
         folder = self._job.model.path
@@ -261,7 +261,7 @@ class VideoAnnotator:
 
 def _load_on_best_device(folder: str) -> FrameSystem:
     """Loads on the GPU that was lent to this process, if one was."""
-    from vis_core.systems.build import load_system
+    from vis_core.models.systems.build import load_system
 
     system = load_system(Path(folder), "cuda" if torch.cuda.is_available() else "cpu")
     system.trace_network()

@@ -11,7 +11,7 @@ from pipelines.storage import LocalStorage, Storage, open_storage
 from pipelines.video_filter import VideoFilter
 from pipelines.video_lists import ListedStorage, is_list, look_up, read_uris
 from vis_core.errors import ConfigError
-from vis_core.formats.video_files import search_videos, shown_name
+from vis_core.media.video_files import search_videos, shown_name
 
 # Bytes at either end of a local file that name its content, beside its size: reading all of an
 # archive to skip it would cost as much as annotating it.

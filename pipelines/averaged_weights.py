@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from vis_core.systems.base import System
-from vis_core.systems.build import read_weights
+from vis_core.models.systems.base import System
+from vis_core.models.systems.build import read_weights
 
 _FILE = "averaged.safetensors"
 

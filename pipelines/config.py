@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pipelines.optimizer_settings import OptimizerSettings, Precision
 from pipelines.yaml_strict import parse_yaml, read_yaml_mapping
-from vis_core.clips.settings import AugmentConfig, PairConfig, PseudoConfig, SceneSettings
-from vis_core.config import CtvisConfig, IdolConfig, MinvisConfig, StcConfig, SystemConfig
+from vis_core.config.clips import AugmentConfig, PairConfig, PseudoConfig, SceneSettings
+from vis_core.config.inference import InferenceConfig
+from vis_core.config.systems import CtvisConfig, IdolConfig, MinvisConfig, StcConfig, SystemConfig
 from vis_core.errors import ConfigError
-from vis_core.inference.settings import InferenceConfig
 
 _SECTION = ConfigDict(frozen=True, extra="forbid")
 _SYSTEM_KEYS = {

@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from pipelines.progress import Progress
 from pipelines.result_document import stated_quality
+from vis_core.config.fusion_settings import FusionConfig
 from vis_core.formats.defects import Defects
 from vis_core.formats.json_stream import NotStreamableError, stream_objects
-from vis_core.formats.packed_masks import PackedMasks
 from vis_core.formats.result_checks import check_result, entries_alone, first_size
 from vis_core.formats.strict_json import entry_name
-from vis_core.formats.tracks import VideoEntry, frame_segmentations
+from vis_core.formats.video_checks import VideoEntry, frame_segmentations
 from vis_core.formats.youtube_vis import quality_field
 from vis_core.inference.fusion import fuse_tracks
-from vis_core.inference.fusion_settings import FusionConfig
 from vis_core.inference.packed_tracks import PackedTrack
-from vis_core.progress import Progress
+from vis_core.rle.packed import PackedMasks
 
 
 @dataclass

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.ledger import RESULTS, Ledger, VideoRow, done_results, json_bytes, json_digest
+from pipelines.progress import Progress
 from pipelines.result_document import ResultDocument, read_result_document
 from pipelines.result_export import result_document
 from pipelines.storage import Storage
+from vis_core.config.fusion_settings import FusionConfig
 from vis_core.errors import AnnotationError, ConfigError
 from vis_core.formats.strict_json import write_json
-from vis_core.formats.video_files import shown_name
 from vis_core.inference.fusion import fuse_tracks
-from vis_core.inference.fusion_settings import FusionConfig
 from vis_core.inference.packed_tracks import unpack_track
-from vis_core.progress import Progress
+from vis_core.media.video_files import shown_name
 from vis_core.structures import VideoResult
 
 _OF_THE_VIDEO = ("video", "video_version", "video_bytes", "max_frames")

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from vis_core.evaluation.tables import load_ground_truth, load_results
+from pipelines.progress import Progress
+from vis_core.config.inference import InferenceConfig
+from vis_core.evaluation.loading import load_ground_truth, load_results
 from vis_core.evaluation.video_ap import evaluate
 from vis_core.formats.categories import Categories
-from vis_core.formats.images import read_image
 from vis_core.formats.youtube_vis import (
     VideoRecord,
     read_youtube_vis,
@@ -20,10 +21,9 @@ from vis_core.formats.youtube_vis import (
     write_youtube_vis,
 )
 from vis_core.inference.online import annotate_views
-from vis_core.inference.settings import InferenceConfig
-from vis_core.progress import Progress
+from vis_core.media.images import read_image
+from vis_core.models.systems.base import System
 from vis_core.structures import Frame
-from vis_core.systems.base import System
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def loaded_system(model_folder: Path) -> System:
     """Loads a model once in a process, on one thread: workers share the cores among them."""
     import torch
 
-    from vis_core.systems.build import load_system
+    from vis_core.models.systems.build import load_system
 
     if model_folder not in _loaded:
         torch.set_num_threads(1)

@@ -11,16 +11,16 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.unfinished import UnfinishedVideo
+from vis_core.config.inference import InferenceConfig
 from vis_core.formats.mask_table import MaskRows
-from vis_core.formats.video_apart import ApartReader, read_frames_apart
-from vis_core.formats.video_report import DecodeReport, VideoInfo
-from vis_core.inference.frame_system import FrameSystem
 from vis_core.inference.fusion import fuse_tracks
 from vis_core.inference.online import VideoWalk, walk_on
 from vis_core.inference.packed_tracks import PackedTrack
-from vis_core.inference.settings import InferenceConfig
-from vis_core.inference.tracks import ListedTrack
+from vis_core.inference.protocols import FrameSystem
+from vis_core.inference.track_builder import ListedTrack
 from vis_core.inference.views import View
+from vis_core.media.decode_report import DecodeReport, VideoInfo
+from vis_core.media.sandbox.reader import ApartReader, read_frames_apart
 from vis_core.structures import Frame
 
 

@@ -95,7 +95,7 @@ def find_archive(path: Path) -> Path:
     Raises:
         ConfigError: It is missing or empty.
     """
-    from vis_core.formats.video_files import find_videos
+    from vis_core.media.video_files import find_videos
 
     _must_exist(path, "VIDEOS")
     if not path.is_dir():

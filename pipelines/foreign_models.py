@@ -17,7 +17,7 @@ from vis_core.errors import CheckpointError, ConfigError, RegistryError
 
 if TYPE_CHECKING:
     from vis_core.formats.categories import Categories
-    from vis_core.systems.base import System
+    from vis_core.models.systems.base import System
 
 _HUB = "hf:"
 _HUB_TIMEOUT_S = 30.0
@@ -58,7 +58,7 @@ def as_model_folder(uri: str, cache: Path) -> Path:
 
 def write_model_folder(target: Path, system: "System", categories: "Categories") -> None:
     """Writes a model folder, whole or not at all."""
-    from vis_core.systems.build import save_system
+    from vis_core.models.systems.build import save_system
 
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
@@ -112,9 +112,9 @@ def _listed(path: Path) -> "Categories":
 
 
 def _imported(source: Path) -> tuple["System", "Categories"]:
-    from vis_core.checkpoints.official import import_official
-    from vis_core.checkpoints.transformers_folder import import_transformers
     from vis_core.formats.categories import numbered
+    from vis_core.models.importers.published import import_official
+    from vis_core.models.importers.transformers_models import import_transformers
 
     if not source.is_file():
         return import_transformers(source)

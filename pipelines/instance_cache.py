@@ -11,15 +11,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipelines.evaluate import LabelledVideos, frames_of, loaded_system
+from pipelines.progress import Progress
 from vis_core.association.associator import Associator
-from vis_core.association.settings import AssociationConfig
+from vis_core.config.association import AssociationConfig
+from vis_core.config.segmentors import SelectionConfig
 from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis
 from vis_core.geometry.masks import InputSize, Upsampling
-from vis_core.progress import Progress
-from vis_core.segmentors.selection import select_instances
-from vis_core.segmentors.settings import SelectionConfig
+from vis_core.models.segmentors.selection import select_instances
+from vis_core.models.systems.base import System
 from vis_core.structures import Instances
-from vis_core.systems.base import System
 
 
 def cache_instances(

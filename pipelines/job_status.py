@@ -16,10 +16,10 @@ from typing import Any, Literal, Self
 
 from pipelines.ledger import json_bytes
 from pipelines.masking import mask_secrets
+from pipelines.progress import in_words
 from pipelines.storage import Storage
 from vis_core.errors import StorageError
-from vis_core.formats.video_files import shown_name
-from vis_core.progress import in_words
+from vis_core.media.video_files import shown_name
 
 STATUS = "status.json"
 EVERY_S = 5.0  # of a bucket each is one paid request

@@ -13,8 +13,8 @@ from pipelines.training_listener import StageResult
 from pipelines.training_pictures import two_panels
 from pipelines.whole_run import Run
 from vis_core.evaluation.identity import evaluate_identity
-from vis_core.evaluation.tables import load_ground_truth, load_results
-from vis_core.visualization.whole_file import whole_file
+from vis_core.evaluation.loading import load_ground_truth, load_results
+from vis_core.files import whole_file
 
 # Tracks below it do not count as identities, as in ``longtake evaluate --identity``.
 MIN_SCORE = 0.5

@@ -26,7 +26,7 @@ def check_model(folder: Path) -> int:
         CheckpointError: The model does not load or its result does not cover the frames.
     """
     from vis_core.inference.online import annotate_video
-    from vis_core.systems.build import load_system
+    from vis_core.models.systems.build import load_system
 
     result = annotate_video(load_system(folder), _random_frames())
     if result.num_frames != _FRAMES or (result.height, result.width) != _SIZE:

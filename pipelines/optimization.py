@@ -8,7 +8,7 @@ from torch import nn
 
 from pipelines.muon import JointOptimizer, KernelMuon, is_matrix
 from pipelines.optimizer_settings import OptimizerSettings
-from vis_core.systems.base import System
+from vis_core.models.systems.base import System
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
 AnyOptimizer = torch.optim.Optimizer | JointOptimizer

@@ -4,10 +4,10 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.progress import Progress
 from pipelines.result_document import read_result_document
 from vis_core.errors import VisError
-from vis_core.formats.video import read_frames
-from vis_core.progress import Progress
+from vis_core.media.video_reader import read_frames
 from vis_core.structures import VideoResult
 from vis_core.visualization.overlay import write_overlay_video
 

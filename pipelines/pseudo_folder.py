@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config import flatten
-from vis_core.clips.settings import PseudoConfig
+from vis_core.config.clips import PseudoConfig
 from vis_core.errors import ConfigError, ImageError, StorageError
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord

@@ -20,9 +20,9 @@ from pipelines.pseudo_folder import (
     publish_folder,
     settings_of,
 )
-from vis_core.clips.records import with_instances
-from vis_core.clips.settings import PseudoConfig
+from vis_core.clips.readers import with_instances
 from vis_core.clips.sources import PseudoClips
+from vis_core.config.clips import PseudoConfig
 from vis_core.errors import VisError
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord
@@ -130,7 +130,7 @@ def make_shard(source: PseudoClips, recipe: _Recipe, shard: _Shard) -> None:
     import pyarrow.parquet as pq
 
     from vis_core.clips.rows import clip_to_row, error_row, schema_with_classes
-    from vis_core.visualization.whole_file import whole_file
+    from vis_core.files import whole_file
 
     schema = schema_with_classes(recipe.categories)
     with (

@@ -19,11 +19,9 @@ from typing import Any
 
 from pipelines.loss_log import LOSS_PREFIX, NOT_LOSSES
 from pipelines.masking import mask_secrets, mask_value
-from pipelines.yaml_strict import read_yaml_mapping
-from vis_core.errors import ConfigError
-from vis_core.visualization.charts import Mark, Series
-from vis_core.visualization.report import duration
-from vis_core.visualization.report_data import (
+from pipelines.reports.charts import Mark, Series
+from pipelines.reports.page import duration
+from pipelines.reports.page_data import (
     Fact,
     FailureRow,
     ReportData,
@@ -31,6 +29,8 @@ from vis_core.visualization.report_data import (
     TrialRow,
     VideoCard,
 )
+from pipelines.yaml_strict import read_yaml_mapping
+from vis_core.errors import ConfigError
 
 _MEDIA = (".mp4", ".png", ".jpg", ".jpeg")
 

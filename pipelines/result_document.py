@@ -13,11 +13,11 @@ from pipelines.result_export import read_result_json
 from pipelines.video_result import Lend
 from vis_core.formats.categories import Categories
 from vis_core.formats.defects import Defects, Found
-from vis_core.formats.fields import entries_of, is_id, is_number, table_of
-from vis_core.formats.packed_masks import PackedMasks
+from vis_core.formats.field_checks import entries_of, is_id, is_number, table_of
 from vis_core.formats.result_checks import check_result
-from vis_core.formats.tracks import VideoEntry, check_video, frame_segmentations
+from vis_core.formats.video_checks import VideoEntry, check_video, frame_segmentations
 from vis_core.inference.packed_tracks import PackedTrack, unpack_track
+from vis_core.rle.packed import PackedMasks
 from vis_core.structures import VideoResult
 
 _MEND = "give a result that `longtake annotate` wrote"

@@ -11,9 +11,9 @@ from pipelines.video_result import Lend, beside, file_sha256
 from vis_core.errors import AnnotationError
 from vis_core.formats.categories import Categories
 from vis_core.formats.mask_table import read_mask_table
-from vis_core.formats.rle import Rle, areas_and_boxes
 from vis_core.formats.strict_json import read_json
 from vis_core.formats.youtube_vis import quality_field
+from vis_core.rle.segmentation import Rle, areas_and_boxes
 from vis_core.structures import VideoResult
 
 _MEND = "give a result that `longtake annotate` wrote, with the folders beside it"

@@ -6,11 +6,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pipelines.ledger import done_results
+from pipelines.progress import Progress
 from pipelines.result_export import read_result_json
 from pipelines.storage import Storage
 from vis_core.errors import ConfigError
 from vis_core.formats.strict_json import write_json
-from vis_core.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from vis_core.clips.sources import PseudoClips
 from vis_core.errors import ConfigError
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord, read_coco, write_coco
-from vis_core.formats.images import read_image
-from vis_core.formats.video_writer import write_video
 from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis, write_youtube_vis
+from vis_core.media.images import read_image
+from vis_core.media.video_writer import write_video
 from vis_core.structures import Clip
 
 _log = logging.getLogger(__name__)

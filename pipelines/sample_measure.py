@@ -13,15 +13,15 @@ from pipelines.archive import ArchivedVideo, VideoStore
 from pipelines.archive_sample import ArchiveSample
 from pipelines.machine_memory import memory_of
 from pipelines.machine_speed import BatchSpeeds, is_out_of_memory, measure_batches
+from pipelines.progress import Progress
 from pipelines.registry import ModelReference
 from pipelines.sample_walk import ShortWalk, VideoFacts, read_facts, walk_shortly
 from vis_core.errors import ConfigError, VideoDecodeError
 from vis_core.formats.categories import Categories
-from vis_core.formats.video_files import shown_name
-from vis_core.inference.frame_system import FrameSystem
+from vis_core.inference.protocols import FrameSystem
 from vis_core.inference.views import View
-from vis_core.progress import Progress
-from vis_core.systems.build import load_system, read_categories
+from vis_core.media.video_files import shown_name
+from vis_core.models.systems.build import load_system, read_categories
 
 if TYPE_CHECKING:
     from pipelines.annotate_plan import PlanRequest

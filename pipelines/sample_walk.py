@@ -11,15 +11,15 @@ import numpy as np
 from av.error import FFmpegError
 
 from pipelines.file_walk import rows_of_tracks
+from vis_core.config.inference import InferenceConfig
 from vis_core.formats.categories import Categories
 from vis_core.formats.mask_table import RowOwner, TableHeader, write_mask_table
-from vis_core.formats.packed_masks import PackedMasks
-from vis_core.formats.video import VideoReader, read_frames
-from vis_core.formats.video_container import choose_stream, open_container
-from vis_core.inference.frame_system import FrameSystem
 from vis_core.inference.online import annotate_views
 from vis_core.inference.packed_tracks import PackedTrack
-from vis_core.inference.settings import InferenceConfig
+from vis_core.inference.protocols import FrameSystem
+from vis_core.media.container import choose_stream, open_container
+from vis_core.media.video_reader import VideoReader, read_frames
+from vis_core.rle.packed import PackedMasks
 from vis_core.structures import Frame, VideoResult
 
 

@@ -21,8 +21,8 @@ from safetensors.torch import load, save
 
 from pipelines.ledger import UNFINISHED, json_bytes
 from pipelines.storage import Storage, read_if_there
-from vis_core.formats.video_report import DecodeReport, VideoInfo
-from vis_core.inference.seen_frames import SeenFrame, pack_seen, unpack_seen
+from vis_core.inference.predictions import SeenFrame, pack_seen, unpack_seen
+from vis_core.media.decode_report import DecodeReport, VideoInfo
 
 _SEEN = "seen-"
 _log = logging.getLogger(__name__)

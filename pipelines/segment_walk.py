@@ -1,7 +1,7 @@
 """Walks through a long video in segments: workers see them at once, one of them names all.
 
 Naming is a function of what was seen, frame after frame, and of nothing else, so the result of any
-number of segments is, bit by bit, that of one walk (``vis_core/inference/seen_frames.py``). A
+number of segments is, bit by bit, that of one walk (``vis_core/inference/predictions.py``). A
 segment is some blocks (``seen_blocks.py``); those that are there are not made again.
 """
 
@@ -14,15 +14,15 @@ from pipelines.file_walk import WalkedFile, ended_tracks, open_reader, played_s
 from pipelines.seen_blocks import SeenBlock, SeenBlocks, VideoEnd
 from pipelines.unfinished import UnfinishedVideo
 from pipelines.video_result import file_sha256
+from vis_core.config.inference import InferenceConfig
 from vis_core.formats.mask_table import MaskRows
-from vis_core.formats.video_apart import ApartReader
-from vis_core.formats.video_report import VideoInfo
-from vis_core.inference.frame_system import FrameSystem
+from vis_core.inference.frame_predictor import Sight
 from vis_core.inference.online import VideoWalk, walk_on
-from vis_core.inference.seen_frames import SeenWalk
-from vis_core.inference.settings import InferenceConfig
-from vis_core.inference.sight import Sight
+from vis_core.inference.predictions import SeenWalk
+from vis_core.inference.protocols import FrameSystem
 from vis_core.inference.views import View
+from vis_core.media.decode_report import VideoInfo
+from vis_core.media.sandbox.reader import ApartReader
 from vis_core.structures import Frame
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from pipelines.evaluate import LabelledVideos, score_model
 from pipelines.stage_job import StageJob, candidate_folder, read_scores, scores_file
 from vis_core.formats.strict_json import write_json
-from vis_core.systems.build import CATEGORIES_FILE
+from vis_core.models.systems.build import CATEGORIES_FILE
 
 OnScores = Callable[[int, dict[str, float]], object]
 _NAME = re.compile(r"step-(\d{8})")

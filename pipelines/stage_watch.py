@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from pipelines.loss_log import loss_note, read_losses
+from pipelines.progress import Progress
 from pipelines.stage_job import StageJob
 from pipelines.train_notes import NoteReader
-from vis_core.progress import Progress
 
 OnLosses = Callable[[dict[str, Any]], object]
 _log = logging.getLogger(__name__)

@@ -34,7 +34,7 @@ from vis_core.clips.sources import (
 from vis_core.errors import ConfigError
 from vis_core.formats.coco import ImageRecord, read_coco
 from vis_core.formats.youtube_vis import read_youtube_vis
-from vis_core.systems.build import build_system
+from vis_core.models.systems.build import build_system
 
 # In the evaluation folder of a stage: its scores on validation videos, by step.
 ON_THE_WAY = "on_the_way.json"

@@ -18,17 +18,17 @@ from pipelines.seen_blocks import SeenBlocks, VideoEnd
 from pipelines.segment_walk import expected_frames, segment_range
 from pipelines.unfinished import UnfinishedVideo
 from vis_core.association.associator import Associator
+from vis_core.config.inference import InferenceConfig
+from vis_core.config.stitching import StitchConfig
 from vis_core.formats.mask_table import MaskRows, renumbered
-from vis_core.inference.frame_system import FrameSystem
-from vis_core.inference.segment_naming import (
+from vis_core.inference.protocols import FrameSystem
+from vis_core.inference.stitching.segment_tracker import (
     NamedSegment,
     SegmentNaming,
     StitchedVideo,
     stitch_named,
 )
-from vis_core.inference.segments import Segment, cut_at
-from vis_core.inference.settings import InferenceConfig
-from vis_core.inference.stitch_settings import StitchConfig
+from vis_core.inference.stitching.segments import Segment, cut_at
 from vis_core.inference.views import View
 
 _TIMES = "times_s"

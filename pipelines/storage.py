@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeVar
 
 from vis_core.errors import ConfigError, MissingObjectError, StorageError
-from vis_core.formats.video_files import shown_name
+from vis_core.media.video_files import shown_name
 
 PARTIAL_FOLDER = ".partial"  # files on their way; never listed
 _CHUNK = 1 << 22  # bytes that are copied at once

@@ -20,7 +20,7 @@ from pipelines.s3_client import Passing, Patience, Refusal, connect, patiently, 
 from pipelines.s3_download import DIGEST, Download, ObjectChangedError
 from pipelines.storage import StoredObject
 from vis_core.errors import MissingObjectError, StorageError, VideoDecodeError
-from vis_core.formats.video_files import shown_name
+from vis_core.media.video_files import shown_name
 
 Answer = TypeVar("Answer")
 PAGE = 1000  # entries of one answer to a listing, the most that S3 gives

@@ -12,9 +12,9 @@ from pipelines.config import SyntheticConfig
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord, write_coco
-from vis_core.formats.rle import encode_mask
-from vis_core.formats.video_writer import write_video
 from vis_core.formats.youtube_vis import TrackRecord, VideoRecord, write_youtube_vis
+from vis_core.media.video_writer import write_video
+from vis_core.rle.segmentation import encode_mask
 from vis_core.structures import Clip
 
 CATEGORIES = Categories(tuple(range(1, len(CLASS_NAMES) + 1)), CLASS_NAMES)

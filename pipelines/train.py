@@ -16,7 +16,7 @@ from pipelines.train_loop import StageLoop, trained_system
 from pipelines.train_notes import add_note
 from pipelines.training_data import BatchPlan, stream_batches
 from vis_core.errors import CheckpointError, ClusterError, TrainingDivergedError, VisError
-from vis_core.systems.build import save_system
+from vis_core.models.systems.build import save_system
 
 # Processes that make the batches of a worker, some 600 MiB each, unless somebody asks for more.
 _MOST_DATA_TASKS = 8

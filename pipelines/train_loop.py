@@ -22,16 +22,16 @@ from pipelines.optimization import build_optimizer, rate_factor, set_rate
 from pipelines.stage_job import StageJob, candidate_folder, read_scores
 from pipelines.train_notes import add_note
 from pipelines.train_step import StepSettings, train_step
-from vis_core.layers.recomputation import recompute_layers
-from vis_core.structures import ClipBatch
-from vis_core.systems.base import System
-from vis_core.systems.build import (
+from vis_core.models.layers.recomputation import recompute_layers
+from vis_core.models.systems.base import System
+from vis_core.models.systems.build import (
     CATEGORIES_FILE,
     build_system,
     load_system,
     save_system,
     start_from,
 )
+from vis_core.structures import ClipBatch
 
 _STATE_FILE = "optimizer.pt"
 Batches = Iterator[tuple[int, ClipBatch]]

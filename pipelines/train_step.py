@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pipelines.optimization import AnyOptimizer
 from pipelines.optimizer_settings import Precision
+from vis_core.models.systems.base import System
 from vis_core.structures import ClipBatch
-from vis_core.systems.base import System
 
 
 @dataclass(frozen=True)

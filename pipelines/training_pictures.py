@@ -10,11 +10,11 @@ import numpy as np
 from pipelines.evaluate import LabelledVideos, frames_of
 from pipelines.loss_log import LOSS_PREFIX, NOT_LOSSES
 from pipelines.overlays import SHOWN_SCORE
+from vis_core.files import whole_file
 from vis_core.formats.categories import Categories
 from vis_core.formats.youtube_vis import read_results, read_youtube_vis
 from vis_core.structures import Track, VideoResult
 from vis_core.visualization.overlay import contact_strip, write_picture
-from vis_core.visualization.whole_file import whole_file
 
 _GAP = 8  # white pixels between videos
 

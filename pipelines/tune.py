@@ -11,12 +11,12 @@ from pipelines.config import RunConfig, SweepConfig
 from pipelines.evaluate import LabelledVideos, blank_frames, evaluate_file
 from pipelines.instance_cache import CachedSystem, cache_file, load_cached
 from pipelines.runtime import kept_interrupts
-from vis_core.association.settings import AssociationConfig
-from vis_core.config import AnySystemConfig
+from vis_core.config.association import AssociationConfig
+from vis_core.config.inference import InferenceConfig
+from vis_core.config.segmentors import SelectionConfig
+from vis_core.config.systems import AnySystemConfig
 from vis_core.formats.youtube_vis import read_youtube_vis, result_entries, write_results
 from vis_core.inference.online import annotate_video
-from vis_core.inference.settings import InferenceConfig
-from vis_core.segmentors.settings import SelectionConfig
 
 # The knobs of the sweep, spelled as everywhere (law 6).
 MATCH = "system.association.match_threshold"

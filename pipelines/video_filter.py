@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from vis_core.errors import ConfigError
-from vis_core.formats.video_files import VIDEO_SUFFIXES
+from vis_core.media.video_files import VIDEO_SUFFIXES
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipelines.storage import LocalStorage, Storage, StoredObject, open_storage
 from vis_core.errors import ConfigError
-from vis_core.formats.video_files import shown_name
+from vis_core.media.video_files import shown_name
 
 LIST_SUFFIXES = (".txt", ".csv", ".parquet")
 _COLUMN = "uri"

@@ -20,11 +20,11 @@ from pipelines.archive import ArchivedVideo
 from pipelines.file_walk import EndedTrack, WalkedFile
 from pipelines.ledger import Ledger
 from pipelines.registry import ModelReference
+from vis_core.config.inference import InferenceConfig
 from vis_core.errors import StorageError
 from vis_core.formats.categories import Categories
 from vis_core.formats.mask_table import RowOwner, TableHeader, write_mask_table
 from vis_core.formats.youtube_vis import quality_field
-from vis_core.inference.settings import InferenceConfig
 
 MASKS = "masks/"
 Lend = Callable[[str], AbstractContextManager[Path]]

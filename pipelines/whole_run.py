@@ -18,6 +18,7 @@ from pipelines.evaluate import LabelledVideos, score_model
 from pipelines.given_data import GivenData
 from pipelines.instance_cache import cache_instances
 from pipelines.overlays import OverlayJob, draw_overlays
+from pipelines.progress import Progress
 from pipelines.pseudo_videos import (
     find_pseudo_videos,
     generate_pseudo_videos,
@@ -36,8 +37,7 @@ from pipelines.tune import SweepJob, sweep_thresholds, with_thresholds
 from pipelines.yaml_strict import read_yaml_mapping
 from vis_core.errors import ConfigError
 from vis_core.formats.coco import read_coco
-from vis_core.progress import Progress
-from vis_core.systems.build import CATEGORIES_FILE, load_system, read_categories, save_system
+from vis_core.models.systems.build import CATEGORIES_FILE, load_system, read_categories, save_system
 
 _log = logging.getLogger(__name__)
 _FINAL = "final"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vis_core.association.associator import Associator
-from vis_core.association.settings import AssociationConfig
+from vis_core.config.association import AssociationConfig
 from vis_core.structures import Instances
 
 WIDTH = 256

@@ -18,9 +18,9 @@ import av
 import cv2
 import numpy as np
 
-from vis_core.formats.video import read_frames
-from vis_core.formats.video_apart import read_frames_apart
 from vis_core.frame import Frame
+from vis_core.media.sandbox.reader import read_frames_apart
+from vis_core.media.video_reader import read_frames
 
 COST_GOAL = 1.33  # plain reading, over reading in process
 OVERLAP_GOAL = 0.95  # a computing caller alone, over the same with decoding

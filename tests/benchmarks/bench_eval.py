@@ -103,7 +103,7 @@ def _range(ratios: list[float]) -> str:
 
 
 def _time_ours(folder: Path) -> dict:
-    from vis_core.evaluation.tables import load_ground_truth, load_results
+    from vis_core.evaluation.loading import load_ground_truth, load_results
     from vis_core.evaluation.video_ap import evaluate
 
     start = time.process_time()
@@ -226,7 +226,7 @@ def _area(mask: np.ndarray) -> int:
 
 
 def _rle(mask: np.ndarray) -> dict:
-    from vis_core.formats.rle import encode_mask
+    from vis_core.rle.segmentation import encode_mask
 
     return encode_mask(mask)
 

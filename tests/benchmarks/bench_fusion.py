@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from vis_core.clips.scenes import render_scene
-from vis_core.clips.settings import SceneSettings
-from vis_core.config import tiny_minvis
-from vis_core.formats.rle import encode_masks
+from vis_core.config.clips import SceneSettings
+from vis_core.config.systems import tiny_minvis
 from vis_core.inference.online import annotate_video
+from vis_core.models.systems.build import build_system
+from vis_core.rle.segmentation import encode_masks
 from vis_core.structures import Frame
-from vis_core.systems.build import build_system
 
 _PHASES = 200  # distinct masks of a track, again and again
 _TIMED_FRAMES = 24

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
-from vis_core.clips.settings import SceneSettings
-from vis_core.config import IdolConfig
-from vis_core.segmentors.deformable_detr import DeformableDetr
+from vis_core.config.clips import SceneSettings
+from vis_core.config.systems import IdolConfig
+from vis_core.models.segmentors.deformable_detr import DeformableDetr
+from vis_core.models.systems.idol import Idol
 from vis_core.structures import ClipBatch
-from vis_core.systems.idol import Idol
 
 GOAL = 1.15
 

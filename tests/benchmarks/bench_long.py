@@ -26,9 +26,9 @@ from pipelines.start_weights import TINY_WEIGHTS
 from pipelines.storage import open_storage
 from tests.pipelines.toy_archive import outcome, toy_model
 from tests.pipelines.toy_loaders import load_moving
-from vis_core.formats.video import read_frames
-from vis_core.inference.settings import InferenceConfig
-from vis_core.inference.stitch_settings import StitchConfig
+from vis_core.config.inference import InferenceConfig
+from vis_core.config.stitching import StitchConfig
+from vis_core.media.video_reader import read_frames
 
 HEIGHT, WIDTH = 48, 64
 _MIB = 1 << 20
@@ -109,9 +109,9 @@ def write_large_model(name: str, size: tuple[int, int], folder: Path, device: st
     """Makes a model folder of a system with ResNet-50 that sees frames in their own size."""
     from tests.benchmarks.bench_systems import SYSTEMS, build, keeping
     from vis_core.clips.scenes import CLASS_NAMES, render_scene
-    from vis_core.clips.settings import SceneSettings
+    from vis_core.config.clips import SceneSettings
     from vis_core.formats.categories import numbered
-    from vis_core.systems.build import save_system
+    from vis_core.models.systems.build import save_system
 
     image = render_scene(SceneSettings(height=size[0], width=size[1]), 1, 89).images[0]
     system = keeping(build(SYSTEMS[name], size[0], device), image, 10)
@@ -123,7 +123,7 @@ def measure_speed(name: str, num_frames: int, size: tuple[int, int]) -> dict[str
     """Frames a second of a network alone, and from file to committed result."""
     import torch
 
-    from vis_core.systems.build import load_system
+    from vis_core.models.systems.build import load_system
 
     # where a worker loads it
     device = "cuda" if torch.cuda.is_available() else "cpu"

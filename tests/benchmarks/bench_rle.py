@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from pycocotools import mask as coco_mask
 
-from vis_core.formats.device_runs import strings_on_device
-from vis_core.formats.run_writing import strings_of_masks
+from vis_core.rle.device_runs import strings_on_device
+from vis_core.rle.encode import strings_of_masks
 
 GOAL = 3.0  # times faster, from ten masks on
 _SIZE = (720, 1280)

@@ -17,9 +17,9 @@ from pipelines.registry import ModelReference
 from pipelines.start_weights import TINY_WEIGHTS
 from pipelines.storage import open_storage
 from tests.benchmarks.bench_long import write_long_video
-from vis_core.inference.frame_system import FrameSystem
-from vis_core.inference.settings import InferenceConfig
-from vis_core.systems.build import load_system
+from vis_core.config.inference import InferenceConfig
+from vis_core.inference.protocols import FrameSystem
+from vis_core.models.systems.build import load_system
 
 
 def run(videos: Path, out: Path, at_once: int, chunk_frames: int) -> tuple[float, float]:

@@ -30,15 +30,15 @@ from tests.vis_core.inference.long_walks import (
     walk,
     walk_apart,
 )
-from vis_core.association.settings import AssociationConfig
 from vis_core.clips.scenes import CLASS_NAMES
-from vis_core.clips.settings import SceneSettings
-from vis_core.formats.images import read_image
-from vis_core.formats.rle import decode_rle
-from vis_core.inference.segments import Segment
-from vis_core.inference.stitch_settings import StitchConfig
+from vis_core.config.association import AssociationConfig
+from vis_core.config.clips import SceneSettings
+from vis_core.config.stitching import StitchConfig
+from vis_core.inference.stitching.segments import Segment
+from vis_core.media.images import read_image
+from vis_core.models.systems.build import load_system
+from vis_core.rle.segmentation import decode_rle
 from vis_core.structures import Clip
-from vis_core.systems.build import load_system
 
 TINY = Path(__file__).resolve().parents[2] / "vis_core" / "weights" / "tiny"
 ASSOCIATIONS: dict[str, Callable[[], AssociationConfig]] = {

@@ -13,16 +13,22 @@ import numpy as np
 import torch
 
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
-from vis_core.clips.settings import SceneSettings
-from vis_core.config import AnySystemConfig, CtvisConfig, IdolConfig, MinvisConfig, StcConfig
+from vis_core.config.clips import SceneSettings
+from vis_core.config.inference import InferenceConfig, TrackConfig
+from vis_core.config.systems import (
+    AnySystemConfig,
+    CtvisConfig,
+    IdolConfig,
+    MinvisConfig,
+    StcConfig,
+)
 from vis_core.inference.online import annotate_video
-from vis_core.inference.settings import InferenceConfig, TrackConfig
+from vis_core.models.systems.base import System
+from vis_core.models.systems.build import build_system
+from vis_core.models.systems.idol import Idol
+from vis_core.models.systems.query_system import QuerySystem
+from vis_core.models.systems.stc import Stc
 from vis_core.structures import Frame
-from vis_core.systems.base import System
-from vis_core.systems.build import build_system
-from vis_core.systems.idol import Idol
-from vis_core.systems.query_system import QuerySystem
-from vis_core.systems.stc import Stc
 
 GOAL = 1.10  # the walk over the network
 SYSTEMS: dict[str, AnySystemConfig] = {

@@ -21,8 +21,10 @@ import torch
 from tests.vis_core.inference.recorded import track_masks
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
-from vis_core.clips.settings import SceneSettings
-from vis_core.config import (
+from vis_core.config.clips import SceneSettings
+from vis_core.config.criterion import BoundaryConfig, QualityConfig
+from vis_core.config.inference import TrackConfig
+from vis_core.config.systems import (
     AnySystemConfig,
     CtvisConfig,
     IdolConfig,
@@ -33,15 +35,13 @@ from vis_core.config import (
     tiny_segmentor,
     tiny_stc,
 )
-from vis_core.criterion.settings import BoundaryConfig, QualityConfig
 from vis_core.formats.categories import numbered
-from vis_core.formats.device_runs import strings_on_device
-from vis_core.formats.run_writing import strings_of_masks
 from vis_core.inference.online import VideoWalk, walk_on
-from vis_core.inference.settings import TrackConfig
+from vis_core.models.systems.base import System
+from vis_core.models.systems.build import build_system, load_system, save_system
+from vis_core.rle.device_runs import strings_on_device
+from vis_core.rle.encode import strings_of_masks
 from vis_core.structures import ClipBatch, Frame, VideoResult
-from vis_core.systems.base import System
-from vis_core.systems.build import build_system, load_system, save_system
 
 _RATE = 1e-4
 _LOSS_TOLERANCE = 2e-3  # relative; sums in another order, and a cost matrix may tie

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from vis_core.errors import VideoDecodeError
-from vis_core.formats.video import read_frames
-from vis_core.formats.video_container import CONTAINERS_WITHOUT_LENGTH
+from vis_core.media.container import CONTAINERS_WITHOUT_LENGTH
+from vis_core.media.video_reader import read_frames
 
 NUM_MUTANTS = int(os.environ.get("LONGTAKE_MUTANTS", "44"))
 FIRST_SEED = int(os.environ.get("LONGTAKE_FIRST_SEED", "0"))  # others than the rules were made by

@@ -8,13 +8,13 @@ import pytest
 from jobs.cli import main
 from vis_core.formats.class_lists import CLASS_LISTS
 from vis_core.formats.coco import read_coco
-from vis_core.formats.rle import encode_masks
 from vis_core.formats.youtube_vis import (
     TrackRecord,
     VideoRecord,
     read_youtube_vis,
     write_youtube_vis,
 )
+from vis_core.rle.segmentation import encode_masks
 
 SQUARE = [[2, 2, 9, 2, 9, 9, 2, 9]]
 

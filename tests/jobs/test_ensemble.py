@@ -13,8 +13,8 @@ from pipelines.result_document import read_result_document
 from pipelines.result_export import result_document
 from tests.pipelines.toy_archive import tree
 from vis_core.formats.categories import Categories
-from vis_core.formats.rle import encode_masks
 from vis_core.formats.youtube_vis import read_youtube_vis
+from vis_core.rle.segmentation import encode_masks
 from vis_core.structures import Track, VideoResult
 
 Document = dict[str, Any]

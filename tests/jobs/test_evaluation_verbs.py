@@ -9,8 +9,8 @@ import pytest
 
 from jobs.cli import main
 from vis_core.formats.categories import numbered
-from vis_core.formats.rle import encode_mask
 from vis_core.formats.youtube_vis import TrackRecord, VideoRecord, write_results, write_youtube_vis
+from vis_core.rle.segmentation import encode_mask
 
 
 def _mask(left: int) -> dict:

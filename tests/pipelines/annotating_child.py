@@ -13,9 +13,9 @@ from pipelines.storage_s3 import S3Storage
 from tests.pipelines.killing import CONTEXT, Events, num_events, run_child
 from tests.pipelines.toy_archive import outcome, toy_model
 from tests.pipelines.toy_loaders import load_remembering, load_toy
-from vis_core.formats.video_apart import ApartReader
-from vis_core.inference.settings import InferenceConfig
-from vis_core.inference.stitch_settings import StitchConfig
+from vis_core.config.inference import InferenceConfig
+from vis_core.config.stitching import StitchConfig
+from vis_core.media.sandbox.reader import ApartReader
 
 # what a job does that a kill may fall before or after
 _EVENTS = (

@@ -20,16 +20,16 @@ from tests.pipelines.toy_archive import (
     write_clip,
 )
 from vis_core.clips.scenes import render_scene
-from vis_core.clips.settings import SceneSettings
+from vis_core.config.clips import SceneSettings
+from vis_core.config.fusion_settings import FusionConfig
+from vis_core.config.inference import InferenceConfig
 from vis_core.errors import AnnotationError, ConfigError
-from vis_core.formats.rle import decode_rle
 from vis_core.formats.strict_json import write_json
-from vis_core.formats.video import read_frames
 from vis_core.formats.youtube_vis import read_youtube_vis
-from vis_core.inference.fusion_settings import FusionConfig
 from vis_core.inference.online import annotate_views
-from vis_core.inference.settings import InferenceConfig
-from vis_core.systems.build import load_system
+from vis_core.media.video_reader import read_frames
+from vis_core.models.systems.build import load_system
+from vis_core.rle.segmentation import decode_rle
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 

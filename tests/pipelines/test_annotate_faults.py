@@ -16,7 +16,7 @@ from tests.pipelines.fault_proxy import EVERY_KIND, FaultProxy, faulty
 from tests.pipelines.s3_servers import S3Server
 from tests.pipelines.toy_archive import toy_archive, toy_model
 from tests.pipelines.toy_loaders import load_toy
-from vis_core.inference.settings import InferenceConfig
+from vis_core.config.inference import InferenceConfig
 
 # The long form: LONGTAKE_FAULTS=all
 SEEDS = (1, 2, 3, 4, 5) if os.environ.get("LONGTAKE_FAULTS") == "all" else (1,)

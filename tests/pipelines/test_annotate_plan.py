@@ -19,8 +19,8 @@ from pipelines.storage import open_storage
 from tests.pipelines.toy_archive import toy_archive, toy_model, tree, write_clip
 from tests.pipelines.toy_loaders import load_toy
 from tests.vis_core.inference.toy import ToySystem, square_frames
+from vis_core.config.inference import InferenceConfig
 from vis_core.errors import ConfigError
-from vis_core.inference.settings import InferenceConfig
 
 
 class FullSystem(ToySystem):

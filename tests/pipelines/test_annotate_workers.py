@@ -11,8 +11,8 @@ import pytest
 
 from tests.pipelines import toy_loaders
 from tests.pipelines.toy_archive import add_poison, annotate, statuses, toy_archive, toy_model, tree
+from vis_core.config.inference import InferenceConfig
 from vis_core.errors import CheckpointError
-from vis_core.inference.settings import InferenceConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 

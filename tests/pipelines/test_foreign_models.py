@@ -19,11 +19,11 @@ from pipelines.config import load_run_config
 from pipelines.foreign_models import as_model_folder, is_foreign
 from pipelines.start_weights import start_folder
 from tests.conftest import reference_cases
-from vis_core.checkpoints.transformers_folder import import_transformers
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import numbered
 from vis_core.formats.class_lists import CLASS_LISTS
-from vis_core.systems.build import (
+from vis_core.models.importers.transformers_models import import_transformers
+from vis_core.models.systems.build import (
     WEIGHTS_FILE,
     build_system,
     load_system,
@@ -100,7 +100,7 @@ def test_a_model_is_converted_once(hub_folder: Path, tmp_path: Path) -> None:
 def test_a_clip_is_annotated_without_any_training(
     hub_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from vis_core.formats.video_writer import write_video
+    from vis_core.media.video_writer import write_video
 
     (tmp_path / "videos").mkdir()
     pictures = [np.full((48, 64, 3), 20 * t, dtype=np.uint8) for t in range(3)]

@@ -13,14 +13,20 @@ from pipelines.optimizer_settings import OptimizerSettings, Precision
 from pipelines.train_step import StepSettings, train_step
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
-from vis_core.clips.settings import SceneSettings
-from vis_core.config import AnySystemConfig, CtvisConfig, tiny_idol, tiny_segmentor, tiny_stc
-from vis_core.layers.settings import BackboneName
-from vis_core.segmentors.settings import Mask2FormerSettings
+from vis_core.config.clips import SceneSettings
+from vis_core.config.layer_settings import BackboneName
+from vis_core.config.segmentors import Mask2FormerSettings
+from vis_core.config.systems import (
+    AnySystemConfig,
+    CtvisConfig,
+    tiny_idol,
+    tiny_segmentor,
+    tiny_stc,
+)
+from vis_core.models.systems.base import System
+from vis_core.models.systems.build import build_system
+from vis_core.models.systems.ctvis import Ctvis
 from vis_core.structures import ClipBatch
-from vis_core.systems.base import System
-from vis_core.systems.build import build_system
-from vis_core.systems.ctvis import Ctvis
 
 RATE, FACTOR, DECAY = 1e-4, 0.1, 0.05
 SPARED = re.compile(  # norms, also those of convolution blocks, embeddings, tables of positions

@@ -20,12 +20,12 @@ from pipelines.pseudo_videos import find_pseudo_videos, generate_pseudo_videos, 
 from tests.conftest import ROOT
 from tests.vis_core.clips.makers import disc_masks, textured_image
 from vis_core.clips.rows import classes_of_schema, encode_jpeg
-from vis_core.clips.settings import FixedSize, PseudoConfig
 from vis_core.clips.sources import ParquetClips, PseudoClips
+from vis_core.config.clips import FixedSize, PseudoConfig
 from vis_core.errors import ConfigError, ImageError
 from vis_core.formats.categories import numbered
 from vis_core.formats.coco import ImageRecord, write_coco
-from vis_core.formats.rle import encode_masks
+from vis_core.rle.segmentation import encode_masks
 
 pytestmark = pytest.mark.ray
 with_ray = pytest.mark.usefixtures("ray_cluster")

@@ -22,9 +22,9 @@ from tests.pipelines.toy_archive import toy_model, tree, write_clip
 from tests.pipelines.toy_loaders import load_toy
 from tests.vis_core.inference.toy import square_frames
 from vis_core.clips.scenes import render_scene
-from vis_core.clips.settings import SceneSettings
-from vis_core.formats.video_report import VideoInfo
-from vis_core.inference.settings import InferenceConfig, TrackConfig
+from vis_core.config.clips import SceneSettings
+from vis_core.config.inference import InferenceConfig, TrackConfig
+from vis_core.media.decode_report import VideoInfo
 
 NUM_FRAMES = 21
 INFO = VideoInfo(32, 48, 0, 10.0, 2.1, NUM_FRAMES, "mp4", "h264", 0, 1)

@@ -15,9 +15,9 @@ from pipelines.start_weights import TINY_WEIGHTS
 from tests.pipelines.test_segment_walk import Apart
 from tests.pipelines.test_stitched_naming import Stitched
 from tests.pipelines.toy_archive import tree, write_clip
+from vis_core.config.inference import InferenceConfig
+from vis_core.config.stitching import StitchConfig
 from vis_core.formats.mask_table import read_mask_table
-from vis_core.inference.settings import InferenceConfig
-from vis_core.inference.stitch_settings import StitchConfig
 
 SEGMENTS = (2, 4)
 CONFIG = InferenceConfig(chunk_frames=4)

@@ -16,7 +16,7 @@ from pipelines.train_loop import stage_loss_weights
 from pipelines.training_listener import StageResult
 from vis_core.errors import ConfigError
 from vis_core.formats.categories import numbered
-from vis_core.systems.build import build_system
+from vis_core.models.systems.build import build_system
 
 STC = Path(__file__).resolve().parents[2] / "jobs" / "configs" / "stc_tiny.yaml"
 

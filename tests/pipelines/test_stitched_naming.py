@@ -19,10 +19,10 @@ from tests.pipelines.test_segment_walk import INFO, Apart
 from tests.pipelines.toy_archive import annotate, statuses, toy_model, tree, write_clip
 from tests.pipelines.toy_loaders import load_remembering
 from tests.vis_core.inference.toy import square_frames
+from vis_core.config.inference import InferenceConfig, ShortTrackFilter, TrackConfig
+from vis_core.config.stitching import StitchConfig
 from vis_core.formats.mask_table import read_mask_table
-from vis_core.formats.video_report import DecodeReport
-from vis_core.inference.settings import InferenceConfig, ShortTrackFilter, TrackConfig
-from vis_core.inference.stitch_settings import StitchConfig
+from vis_core.media.decode_report import DecodeReport
 
 NUM_FRAMES = 21
 STITCH = StitchConfig(overlap_frames=3)

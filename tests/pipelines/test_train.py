@@ -12,11 +12,11 @@ from pipelines.stage_job import StageJob
 from pipelines.train import _own_error
 from pipelines.train_loop import StageLoop, repeat_sums_exactly
 from vis_core.clips.scenes import CLASS_NAMES
-from vis_core.config import tiny_idol
-from vis_core.criterion.settings import BoundaryConfig, QualityConfig
+from vis_core.config.criterion import BoundaryConfig, QualityConfig
+from vis_core.config.systems import tiny_idol
 from vis_core.errors import ImageError
 from vis_core.formats.categories import numbered
-from vis_core.systems.build import build_system, save_system
+from vis_core.models.systems.build import build_system, save_system
 
 
 @pytest.fixture

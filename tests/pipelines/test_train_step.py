@@ -17,11 +17,11 @@ from pipelines.optimizer_settings import OptimizerSettings
 from pipelines.train_step import StepOutcome, StepSettings, train_step
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
-from vis_core.clips.settings import SceneSettings
-from vis_core.config import tiny_stc
+from vis_core.config.clips import SceneSettings
+from vis_core.config.systems import tiny_stc
 from vis_core.errors import TrainingDivergedError
+from vis_core.models.systems.stc import Stc
 from vis_core.structures import ClipBatch
-from vis_core.systems.stc import Stc
 
 HOW = StepSettings(clip_norm=5.0)
 

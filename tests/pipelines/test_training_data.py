@@ -26,11 +26,11 @@ from pipelines.training_data import (
 )
 from vis_core.clips.rows import encode_jpeg
 from vis_core.clips.scenes import render_scene
-from vis_core.clips.settings import SceneSettings
 from vis_core.clips.sources import PseudoClips
+from vis_core.config.clips import SceneSettings
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord, read_coco, write_coco
-from vis_core.formats.rle import encode_masks
+from vis_core.rle.segmentation import encode_masks
 from vis_core.structures import Clip, ClipBatch
 
 

@@ -29,14 +29,14 @@ from pipelines.tune import (
     with_thresholds,
 )
 from vis_core.clips.scenes import render_scene
-from vis_core.clips.settings import SceneSettings
-from vis_core.config import tiny_minvis, tiny_stc
-from vis_core.criterion.settings import QualityConfig
+from vis_core.config.clips import SceneSettings
+from vis_core.config.criterion import QualityConfig
+from vis_core.config.inference import InferenceConfig
+from vis_core.config.systems import tiny_minvis, tiny_stc
 from vis_core.formats.youtube_vis import read_youtube_vis
 from vis_core.inference.online import annotate_video
-from vis_core.inference.settings import InferenceConfig
-from vis_core.systems.build import build_system, read_system_config, save_system
-from vis_core.systems.stc import Stc
+from vis_core.models.systems.build import build_system, read_system_config, save_system
+from vis_core.models.systems.stc import Stc
 
 TINY_RUN = Path(__file__).resolve().parents[2] / "jobs" / "configs" / "tiny.yaml"
 FLOOR = 0.01

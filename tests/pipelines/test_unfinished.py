@@ -10,7 +10,7 @@ import torch
 from pipelines.storage import open_storage
 from pipelines.unfinished import UnfinishedVideo
 from vis_core.formats.mask_table import MaskRows
-from vis_core.formats.rle import encode_masks
+from vis_core.rle.segmentation import encode_masks
 
 STATE = {"identities": torch.arange(3)}
 

@@ -9,7 +9,7 @@ import torch
 
 from tests.vis_core.inference.toy import ToySystem
 from vis_core.association.associator import Associator
-from vis_core.association.settings import AssociationConfig
+from vis_core.config.association import AssociationConfig
 from vis_core.errors import CheckpointError
 from vis_core.structures import Instances
 

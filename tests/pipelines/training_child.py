@@ -20,8 +20,8 @@ from pipelines.storage_s3 import S3Storage
 from pipelines.training_data import BatchPlan
 from tests.pipelines.killing import Events, num_events, run_child
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
-from vis_core.clips.settings import SceneSettings
-from vis_core.config import tiny_stc
+from vis_core.config.clips import SceneSettings
+from vis_core.config.systems import tiny_stc
 from vis_core.formats.categories import numbered
 from vis_core.structures import Clip
 

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from vis_core.progress import Progress, in_words
+from pipelines.progress import Progress, in_words
 
 
 class Clock:

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from vis_core.association.assignment import ASSIGNMENTS, Claim
 from vis_core.association.memory import MemoryBank
-from vis_core.association.settings import AssociationConfig
 from vis_core.association.similarity import SIMILARITIES
+from vis_core.config.association import AssociationConfig
 from vis_core.structures import Instances, without_masks
 
 

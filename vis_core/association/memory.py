@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from vis_core.association.settings import AssociationConfig
+from vis_core.config.association import AssociationConfig
 
 _TAU = 0.5  # floor of the weights of IDOL Eq. 5
 _EPSILON = 1e-8  # of torch's cosine similarity

@@ -10,7 +10,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from vis_core.association.memory import MemoryBank
-from vis_core.association.settings import CueWeights
+from vis_core.config.association import CueWeights
 from vis_core.geometry.boxes import box_iou
 from vis_core.structures import Instances
 

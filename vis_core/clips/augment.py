@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vis_core.clips.draws import crop_sides, one_size, output_frame
-from vis_core.clips.settings import AugmentConfig, FixedSize
 from vis_core.clips.transforms import crop, flip, pad_frames, resize, visible_instances
+from vis_core.config.clips import AugmentConfig, FixedSize
 from vis_core.structures import Clip
 
 _Window = tuple[int, int, int, int]  # x0, y0, height and width in pixels

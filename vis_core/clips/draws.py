@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from vis_core.clips.settings import CropFraction, CropPixels, FixedSize, ShortSide
+from vis_core.config.clips import CropFraction, CropPixels, FixedSize, ShortSide
 
 
 def row_seed(seed: int, record_id: int | str, replica: int) -> int:

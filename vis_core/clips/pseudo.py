@@ -12,7 +12,6 @@ import numpy as np
 from vis_core.clips.affine import Affine, compose, flip_affine, rotation_affine, window_affine
 from vis_core.clips.augment import augment_clip
 from vis_core.clips.draws import crop_sides, output_frame, path_fractions
-from vis_core.clips.settings import PairConfig, PseudoConfig
 from vis_core.clips.transforms import (
     four_channels,
     reached_part,
@@ -21,6 +20,7 @@ from vis_core.clips.transforms import (
     warp_four_channels,
     warp_frames,
 )
+from vis_core.config.clips import PairConfig, PseudoConfig
 from vis_core.structures import Clip
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from vis_core.clips.transforms import pad_frames
 from vis_core.errors import AnnotationError, ImageError
 from vis_core.formats.categories import Categories
-from vis_core.formats.rle import decode_rles, encode_mask, encode_masks
+from vis_core.rle.segmentation import decode_rles, encode_mask, encode_masks
 from vis_core.structures import Clip
 
 # Visually lossless; at 4:2:0 a frame of 640 x 480 takes about 100 kB.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from vis_core.clips.settings import SceneSettings
+from vis_core.config.clips import SceneSettings
 from vis_core.structures import Clip
 
 CLASS_NAMES = ("ball", "star", "box", "leaf", "gear", "moon")

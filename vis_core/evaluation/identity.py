@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from vis_core.evaluation.tables import GroundTruth, Results
-from vis_core.formats.column_masks import ColumnMasks, at_frame
-from vis_core.formats.intersection import intersections
+from vis_core.evaluation.loading import GroundTruth, Results
+from vis_core.rle.columns import ColumnMasks, at_frame
+from vis_core.rle.intersection import intersections
 
 HOTA_THRESHOLDS = np.arange(0.05, 0.99, 0.05)  # Luiten et al., Sec. 5.1
 IOU_THRESHOLD = 0.5  # of IDF1 and CLEAR MOT

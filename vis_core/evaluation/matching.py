@@ -10,8 +10,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from vis_core.evaluation.tables import GroundTruth, Results, ResultVideo, TruthVideo
-from vis_core.formats.intersection import intersections
+from vis_core.evaluation.loading import GroundTruth, Results, ResultVideo, TruthVideo
+from vis_core.rle.intersection import intersections
 
 _LANES_AT_ONCE = 1 << 22  # cells of (groups, areas, thresholds, ground truth) held at once
 _CERTAIN = 1 - 1e-10  # the reference evaluator never asks for more

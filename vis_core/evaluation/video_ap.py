@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from vis_core.evaluation.loading import GroundTruth, Results
 from vis_core.evaluation.matching import Matches, group_tracks, match_groups
-from vis_core.evaluation.tables import GroundTruth, Results
 from vis_core.formats.categories import Categories
 
 AREA_NAMES = ("all", "small", "medium", "large")

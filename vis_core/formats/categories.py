@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from vis_core.errors import AnnotationError
 from vis_core.formats.defects import Defects, Found, shown
-from vis_core.formats.fields import entries_of
+from vis_core.formats.field_checks import entries_of
 
 
 @dataclass(frozen=True)

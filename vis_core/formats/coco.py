@@ -14,7 +14,7 @@ from typing import Any
 from vis_core.errors import AnnotationError, ImageError
 from vis_core.formats.categories import Categories
 from vis_core.formats.defects import Defects, Found, shown
-from vis_core.formats.fields import (
+from vis_core.formats.field_checks import (
     check_area,
     check_box,
     check_crowd,
@@ -25,9 +25,9 @@ from vis_core.formats.fields import (
     ids_of,
     table_of,
 )
-from vis_core.formats.images import image_size
-from vis_core.formats.rle import Rle, checked_to_rle, rle_areas, segmentation_fault
 from vis_core.formats.strict_json import parse_json, report_constants, write_json
+from vis_core.media.images import image_size
+from vis_core.rle.segmentation import Rle, checked_to_rle, rle_areas, segmentation_fault
 
 _log = logging.getLogger(__name__)
 

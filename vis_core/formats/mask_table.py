@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vis_core.formats.rle import Rle, rle_boxes_xywh
+from vis_core.rle.segmentation import Rle, rle_boxes_xywh
 
 # Frames of one row group: what is read at once. Groups begin at its multiples, so that equal
 # results are equal bytes however often the work was interrupted.

@@ -6,10 +6,10 @@ from typing import Any
 
 from vis_core.formats.categories import Categories
 from vis_core.formats.defects import Defects, Found
-from vis_core.formats.fields import check_reference, is_id, is_number
-from vis_core.formats.rle import size_fault
+from vis_core.formats.field_checks import check_reference, is_id, is_number
 from vis_core.formats.strict_json import entry_name, parse_json, report_constants
-from vis_core.formats.tracks import VideoEntry, frame_segmentations
+from vis_core.formats.video_checks import VideoEntry, frame_segmentations
+from vis_core.rle.segmentation import size_fault
 
 
 def check_results(
@@ -27,7 +27,7 @@ def check_results(
         videos: What is known of each video, by id.
         categories: The classes of the ground truth.
         defects: Where defects are added.
-        runs_read_later: Whether the caller reads the runs of every mask, see ``tracks.py``.
+        runs_read_later: Whether the caller reads the runs of every mask, see ``video_checks.py``.
     """
     document = parse_json(path)
     root = document.root

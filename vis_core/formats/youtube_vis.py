@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from vis_core.formats.categories import Categories
 from vis_core.formats.defects import Defects, Found
-from vis_core.formats.fields import (
+from vis_core.formats.field_checks import (
     check_reference,
     entries_of,
     ids_of,
     table_of,
 )
 from vis_core.formats.result_checks import check_results
-from vis_core.formats.rle import Rle, areas_and_boxes
 from vis_core.formats.strict_json import parse_json, report_constants, write_json
-from vis_core.formats.tracks import (
+from vis_core.formats.video_checks import (
     VideoEntry,
     check_track_fields,
     check_video,
     frame_segmentations,
     report_twins,
 )
+from vis_core.rle.segmentation import Rle, areas_and_boxes
 
 if TYPE_CHECKING:  # torch comes with it, which reading a file does not need
     from vis_core.structures import VideoResult
@@ -97,7 +97,7 @@ def check_youtube_vis(
         frame_folder: Where the frames lie, to look for each; None looks for none.
         defects: Where defects are added.
         keep_empty: Whether tracks without any mask stay (the metric counts them as missed).
-        runs_read_later: Whether the caller reads the runs of every mask, see ``tracks.py``.
+        runs_read_later: Whether the caller reads the runs of every mask, see ``video_checks.py``.
     """
     document = parse_json(path)
     root = document.root

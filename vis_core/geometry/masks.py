@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, pad
 
-from vis_core.geometry.box_resize import BoxMask, boxes_above, resized_boxes
+from vis_core.geometry.sparse_resize import BoxMask, boxes_above, resized_boxes
 
 Resize = Literal["bilinear", "nearest"]
 Upsampling = Literal["logits", "aligned_probabilities"]

@@ -13,12 +13,12 @@ from itertools import combinations
 
 import numpy as np
 
-from vis_core.formats.column_masks import ColumnMasks, column_masks
-from vis_core.formats.intersection import intersections
-from vis_core.formats.packed_masks import PackedMasks
-from vis_core.inference.fusion_settings import FusionConfig
-from vis_core.inference.mask_vote import voted_masks
+from vis_core.config.fusion_settings import FusionConfig
 from vis_core.inference.packed_tracks import PackedTrack
+from vis_core.rle.columns import ColumnMasks, column_masks
+from vis_core.rle.intersection import intersections
+from vis_core.rle.packed import PackedMasks
+from vis_core.rle.vote import voted_masks
 
 _FRAMES_AT_ONCE = 256
 

@@ -4,7 +4,7 @@ from array import array
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from vis_core.formats.packed_masks import PackedMasks
+from vis_core.rle.packed import PackedMasks
 
 
 class MaskSink(Protocol):

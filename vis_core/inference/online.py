@@ -8,18 +8,18 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from vis_core.config.inference import InferenceConfig, TrackConfig
 from vis_core.errors import VideoDecodeError
-from vis_core.inference.cpu_copies import cpu_copies
-from vis_core.inference.frame_system import FrameSystem
+from vis_core.inference.frame_predictor import Sight
 from vis_core.inference.fusion import fuse_tracks
+from vis_core.inference.gpu import cpu_copies
 from vis_core.inference.mask_sinks import MaskSink
 from vis_core.inference.packed_tracks import unpack_track
+from vis_core.inference.predictions import SeenFrame, name_frame
+from vis_core.inference.protocols import FrameSystem
 from vis_core.inference.second_stream import SecondStream
-from vis_core.inference.seen_frames import SeenFrame, name_frame
-from vis_core.inference.settings import InferenceConfig, TrackConfig
-from vis_core.inference.sight import Sight
 from vis_core.inference.state_parts import joined_parts, split_parts
-from vis_core.inference.tracks import TrackBuilder
+from vis_core.inference.track_builder import TrackBuilder
 from vis_core.inference.views import View
 from vis_core.structures import Frame, Instances, VideoResult
 

@@ -4,7 +4,7 @@ import hashlib
 from array import array
 from dataclasses import dataclass
 
-from vis_core.formats.packed_masks import PackedMasks
+from vis_core.rle.packed import PackedMasks
 from vis_core.structures import Track
 
 

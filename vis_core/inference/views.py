@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vis_core.errors import ConfigError
-from vis_core.inference.frame_system import FrameSystem
+from vis_core.inference.protocols import FrameSystem
 
 _FLIP = "flip"
 

@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 
 from vis_core.errors import VideoDecodeError
-from vis_core.formats.rle import decode_rle
-from vis_core.formats.video_writer import write_video
+from vis_core.files import whole_file
+from vis_core.media.video_writer import write_video
+from vis_core.rle.segmentation import decode_rle
 from vis_core.structures import Frame, VideoResult
-from vis_core.visualization.chips import Box, draw_chip, label_texts, place_chip
 from vis_core.visualization.colours import track_colour
-from vis_core.visualization.whole_file import whole_file
+from vis_core.visualization.labels import Box, draw_chip, label_texts, place_chip
 
 _FILL = 0.42  # share of the colour in the filled mask: the texture below stays visible
 _MIN_SHORT_SIDE = 360  # smaller videos are shown enlarged, else their labels cannot be read

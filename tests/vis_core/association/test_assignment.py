@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vis_core.association.assignment import greedy, hungarian
+from vis_core.config.segmentors import SelectionConfig
 from vis_core.geometry.boxes import box_iou
-from vis_core.segmentors.selection import (
+from vis_core.models.segmentors.selection import (
     mask_iou,
     select_by_score_and_box,
     select_instances,
 )
-from vis_core.segmentors.settings import SelectionConfig
 from vis_core.structures import Instances
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from tests.conftest import reference_cases
 from vis_core.association.assignment import best_claim
 from vis_core.association.associator import Associator
-from vis_core.association.settings import AssociationConfig, CueWeights
 from vis_core.association.similarity import SIMILARITIES, bisoftmax, cues
+from vis_core.config.association import AssociationConfig, CueWeights
 from vis_core.structures import Instances
 
 MULTI_CUES = AssociationConfig.multi_cues().model_copy(update={"new_track_score": 0.0})

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from tests.conftest import reference_cases
 from vis_core.association.associator import Associator
-from vis_core.association.settings import AssociationConfig
-from vis_core.segmentors.selection import (
+from vis_core.config.association import AssociationConfig
+from vis_core.config.segmentors import SelectionConfig
+from vis_core.models.segmentors.selection import (
     select_by_score_and_box,
     select_instances,
 )
-from vis_core.segmentors.settings import SelectionConfig
 from vis_core.structures import Instances
 
 TRACKERS = reference_cases("idol/tracker_*.npz")

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from vis_core.association.associator import Associator
 from vis_core.association.memory import MemoryBank
-from vis_core.association.settings import AssociationConfig
+from vis_core.config.association import AssociationConfig
 from vis_core.structures import Instances
 
 WIDTH, LENGTH = 6, 3

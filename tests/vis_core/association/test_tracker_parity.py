@@ -9,10 +9,10 @@ import torch
 
 from tests.conftest import reference_cases
 from vis_core.association.associator import Associator
-from vis_core.association.settings import AssociationConfig
 from vis_core.association.similarity import SIMILARITIES, cosine
-from vis_core.segmentors.selection import select_instances
-from vis_core.segmentors.settings import SelectionConfig
+from vis_core.config.association import AssociationConfig
+from vis_core.config.segmentors import SelectionConfig
+from vis_core.models.segmentors.selection import select_instances
 from vis_core.structures import Instances
 
 CASES = reference_cases("ctvis/tracker_*.npz")

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 from tests.conftest import reference_cases
-from vis_core.checkpoints.official import import_official, system_of
-from vis_core.checkpoints.sizes import num_classes_of
 from vis_core.errors import CheckpointError
-from vis_core.systems.base import System
-from vis_core.systems.ctvis import Ctvis
+from vis_core.models.importers.config_from_shapes import num_classes_of
+from vis_core.models.importers.published import import_official, system_of
+from vis_core.models.systems.base import System
+from vis_core.models.systems.ctvis import Ctvis
 
 TINY = reference_cases("ctvis/mask2former_tiny_*.safetensors")
 FULL = reference_cases("ctvis/ctvis_*_parameters.json", always=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import reference_cases
-from vis_core.checkpoints.official_names import our_names
+from vis_core.models.importers.mask2former_names import our_names
 
 THIRDS = {"copy": None, "rows[0/3]": 0, "rows[1/3]": 1, "rows[2/3]": 2}
 

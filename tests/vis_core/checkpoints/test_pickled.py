@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tests.conftest import data_dir_or_none
-from vis_core.checkpoints.pickled import read_pickled_tensors
 from vis_core.errors import CheckpointError
+from vis_core.models.importers.safe_pickle import read_pickled_tensors
 
 
 def hostile_pickles() -> list[Path]:

@@ -10,7 +10,7 @@ from vis_core.clips.affine import (
     transform_polygons,
 )
 from vis_core.clips.transforms import crop, flip, resize, rotate_about
-from vis_core.formats.rle import decode_rle, polygons_to_rle
+from vis_core.rle.segmentation import decode_rle, polygons_to_rle
 
 
 def recorded_step(step):

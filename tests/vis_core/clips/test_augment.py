@@ -5,7 +5,7 @@ import pytest
 
 from tests.vis_core.clips.makers import disc_masks, still, textured_image
 from vis_core.clips.augment import augment_clip, make_image_clip
-from vis_core.clips.settings import AugmentConfig, CropFraction, FixedSize, ShortSide
+from vis_core.config.clips import AugmentConfig, CropFraction, FixedSize, ShortSide
 from vis_core.structures import Clip
 
 

@@ -13,7 +13,7 @@ from vis_core.clips.augment import augment_clip
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.pseudo import crop_pair
 from vis_core.clips.rows import clip_to_row, row_to_clip
-from vis_core.clips.settings import AugmentConfig, CropFraction, FixedSize, PairConfig, ShortSide
+from vis_core.config.clips import AugmentConfig, CropFraction, FixedSize, PairConfig, ShortSide
 from vis_core.formats.categories import Categories
 from vis_core.structures import Clip
 

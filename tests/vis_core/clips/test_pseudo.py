@@ -15,7 +15,7 @@ from vis_core.clips.pseudo import (
     make_pseudo_clip,
     rotate,
 )
-from vis_core.clips.settings import CropFraction, CropPixels, FixedSize, PseudoConfig, ShortSide
+from vis_core.config.clips import CropFraction, CropPixels, FixedSize, PseudoConfig, ShortSide
 from vis_core.structures import Clip
 
 SMALL = PseudoConfig(size=FixedSize(height=60, width=80), num_frames=6, min_visible_pixels=1)

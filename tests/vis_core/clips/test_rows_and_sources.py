@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.vis_core.clips.makers import disc_masks, still, textured_image
-from vis_core.clips.records import read_still, read_video_frames, with_instances
+from vis_core.clips.readers import read_still, read_video_frames, with_instances
 from vis_core.clips.rows import (
     CLIP_SCHEMA,
     classes_of_schema,
@@ -16,7 +16,6 @@ from vis_core.clips.rows import (
     row_to_clip,
     schema_with_classes,
 )
-from vis_core.clips.settings import AugmentConfig, FixedSize, PairConfig, PseudoConfig, ShortSide
 from vis_core.clips.sources import (
     ImageClips,
     MixedClips,
@@ -25,11 +24,12 @@ from vis_core.clips.sources import (
     PseudoClips,
     VideoClips,
 )
+from vis_core.config.clips import AugmentConfig, FixedSize, PairConfig, PseudoConfig, ShortSide
 from vis_core.errors import AnnotationError, ImageError, StorageError, VisError
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord
-from vis_core.formats.rle import encode_masks
 from vis_core.formats.youtube_vis import TrackRecord, VideoRecord, read_youtube_vis
+from vis_core.rle.segmentation import encode_masks
 from vis_core.structures import Clip
 
 CATEGORIES = Categories((3, 7, 90), ("cat", "dog", "cow"))

@@ -28,7 +28,7 @@ from vis_core.clips.transforms import (
     warp_image,
     warp_masks,
 )
-from vis_core.formats.rle import decode_rle, polygons_to_rle
+from vis_core.rle.segmentation import decode_rle, polygons_to_rle
 from vis_core.structures import Clip
 
 PSEUDO_CASES = [path for path in reference_cases("ctvis/pseudo_*.npz")]

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from tests.conftest import reference_cases
-from vis_core.criterion.boundary import boundary_loss
-from vis_core.criterion.mask import dice_loss, mask_bce_loss, squared_dice_loss
-from vis_core.criterion.quality import mask_iou, quality_loss
 from vis_core.geometry.masks import mask_boundary
+from vis_core.models.criterion.boundary import boundary_loss
+from vis_core.models.criterion.mask import dice_loss, mask_bce_loss, squared_dice_loss
+from vis_core.models.criterion.quality import mask_iou, quality_loss
 
 RECORDED = reference_cases("ctvis/boundary_quality.npz")
 

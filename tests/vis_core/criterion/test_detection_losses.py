@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
-from vis_core.criterion.detection_losses import BoxPredictions, detection_losses, frame_truth
-from vis_core.criterion.settings import TransportConfig
+from vis_core.config.criterion import TransportConfig
+from vis_core.models.criterion.idol_criterion import BoxPredictions, detection_losses, frame_truth
 from vis_core.structures import FrameTargets
 
 STEPS = [

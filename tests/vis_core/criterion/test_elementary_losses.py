@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
-from vis_core.criterion.box import giou_box_loss, l1_box_loss
-from vis_core.criterion.classification import focal_loss
-from vis_core.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
-from vis_core.criterion.mask import dice_loss, mask_focal_loss
+from vis_core.models.criterion.box import giou_box_loss, l1_box_loss
+from vis_core.models.criterion.classification import focal_loss
+from vis_core.models.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
+from vis_core.models.criterion.mask import dice_loss, mask_focal_loss
 
 ELEMENTARY = reference_cases("idol/losses_elementary*.npz")
 CONTRASTIVE = reference_cases("idol/contrastive_loss_only*.npz")

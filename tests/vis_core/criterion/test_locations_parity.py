@@ -10,19 +10,23 @@ import torch
 from torch import Tensor
 
 from tests.conftest import reference_cases, reference_dir
-from vis_core.criterion.location_losses import LocationCriterion, centerness, distance_ious
-from vis_core.criterion.locations import (
+from vis_core.config.criterion import LocationLossConfig, LocationMatchingConfig
+from vis_core.geometry.masks import aligned_upsampling
+from vis_core.models.criterion.condinst_criterion import (
+    LocationCriterion,
+    centerness,
+    distance_ious,
+)
+from vis_core.models.criterion.condinst_matching import (
     BACKGROUND,
     LocationMatching,
     LocationPredictions,
     Places,
     match_locations,
 )
-from vis_core.criterion.mask import squared_dice_loss
-from vis_core.criterion.settings import LocationLossConfig, LocationMatchingConfig
-from vis_core.geometry.masks import aligned_upsampling
-from vis_core.layers.dynamic_mask_head import DynamicMaskHead, pixel_centers
-from vis_core.layers.feature_pyramid import STRIDES
+from vis_core.models.criterion.mask import squared_dice_loss
+from vis_core.models.layers.dynamic_mask_head import DynamicMaskHead, pixel_centers
+from vis_core.models.layers.feature_pyramid import STRIDES
 from vis_core.structures import FrameTargets
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}

@@ -9,16 +9,20 @@ import torch
 
 from tests.conftest import reference_cases
 from vis_core.association.similarity import cosine
-from vis_core.criterion.classification import query_class_loss
-from vis_core.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
-from vis_core.criterion.hungarian_matching import (
+from vis_core.geometry.points import sample_at, uncertain_points
+from vis_core.models.criterion.classification import query_class_loss
+from vis_core.models.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
+from vis_core.models.criterion.hungarian_matching import (
     MatchingWeights,
     hungarian_matching,
     matching_cost,
 )
-from vis_core.criterion.mask import dice_loss, mask_bce_loss
-from vis_core.criterion.query_losses import PointSampling, QueryPredictions, query_losses
-from vis_core.geometry.points import sample_at, uncertain_points
+from vis_core.models.criterion.mask import dice_loss, mask_bce_loss
+from vis_core.models.criterion.mask2former_criterion import (
+    PointSampling,
+    QueryPredictions,
+    query_losses,
+)
 from vis_core.structures import FrameTargets
 
 CRITERIA = reference_cases("ctvis/mask2former_criterion*.npz")
@@ -115,7 +119,7 @@ def test_the_whole_criterion_keeps_the_points_of_the_release(
             assert sorted(ours.tolist()) == sorted(wanted.tolist())
         return points
 
-    module = "vis_core.criterion.query_losses"
+    module = "vis_core.models.criterion.mask2former_criterion"
     monkeypatch.setattr(f"{module}.random_points", recorded_points)
     monkeypatch.setattr(f"{module}.uncertain_points", compared_points)
     sampling = PointSampling(

@@ -2,8 +2,12 @@
 
 import torch
 
-from vis_core.criterion.hungarian_matching import UNMATCHED, hungarian_matching
-from vis_core.criterion.query_losses import PointSampling, QueryPredictions, query_losses
+from vis_core.models.criterion.hungarian_matching import UNMATCHED, hungarian_matching
+from vis_core.models.criterion.mask2former_criterion import (
+    PointSampling,
+    QueryPredictions,
+    query_losses,
+)
 from vis_core.structures import FrameTargets
 
 

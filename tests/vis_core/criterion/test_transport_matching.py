@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from vis_core.criterion.settings import TransportConfig
-from vis_core.criterion.transport_matching import (
+from vis_core.config.criterion import TransportConfig
+from vis_core.models.criterion.transport_matching import (
     SELECTIONS,
     FrameGuess,
     FrameTruth,

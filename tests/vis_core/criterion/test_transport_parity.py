@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
-from vis_core.criterion.settings import TransportConfig
-from vis_core.criterion.transport_matching import (
+from vis_core.config.criterion import TransportConfig
+from vis_core.geometry.boxes import box_iou, to_xyxy
+from vis_core.models.criterion.transport_matching import (
     FrameGuess,
     FrameTruth,
     dynamic_k,
@@ -17,7 +18,6 @@ from vis_core.criterion.transport_matching import (
     transport_cost,
     transport_matching,
 )
-from vis_core.geometry.boxes import box_iou, to_xyxy
 
 ASSIGNMENTS = reference_cases("idol/assign_*.npz")
 PAIRS = [

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from vis_core.evaluation.tables import GroundTruth, Results, ground_truth_of, results_of
+from vis_core.evaluation.loading import GroundTruth, Results, ground_truth_of, results_of
 from vis_core.formats.categories import numbered
-from vis_core.formats.rle import encode_mask
 from vis_core.formats.youtube_vis import TrackRecord, VideoRecord
+from vis_core.rle.segmentation import encode_mask
 
 CATEGORIES = numbered(("cat", "dog"))
 

@@ -9,7 +9,7 @@ from vis_core.evaluation.bootstrap import (
     is_significant,
     resampled_ap,
 )
-from vis_core.evaluation.tables import GroundTruth
+from vis_core.evaluation.loading import GroundTruth
 from vis_core.evaluation.video_ap import ApSettings, evaluate, match_videos
 
 

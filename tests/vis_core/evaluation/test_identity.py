@@ -7,9 +7,9 @@ import pytest
 from tests.conftest import ROOT
 from tests.vis_core.evaluation.helpers import CATEGORIES, as_results
 from vis_core.evaluation.identity import SequenceFrames, evaluate_identity, score_sequences
-from vis_core.evaluation.tables import GroundTruth, ground_truth_of
-from vis_core.formats.rle import encode_mask
+from vis_core.evaluation.loading import GroundTruth, ground_truth_of
 from vis_core.formats.youtube_vis import TrackRecord, VideoRecord
+from vis_core.rle.segmentation import encode_mask
 
 GOLDEN: Path = ROOT / "tests" / "golden" / "identity" / "trackeval.json"
 

@@ -15,8 +15,8 @@ from tests.vis_core.evaluation.helpers import (
     track,
 )
 from vis_core.errors import AnnotationError
+from vis_core.evaluation.loading import ground_truth_of, load_ground_truth, load_results
 from vis_core.evaluation.matching import group_tracks
-from vis_core.evaluation.tables import ground_truth_of, load_ground_truth, load_results
 from vis_core.evaluation.video_ap import ApSettings, evaluate, match_videos
 from vis_core.formats.youtube_vis import TrackRecord, VideoRecord
 
@@ -236,7 +236,7 @@ def test_results_that_cannot_be_streamed_or_lie_scattered_score_the_same(
     marked = tmp_path / "marked.json"
     marked.write_text("\ufeff" + json.dumps(entries), encoding="utf-8")
     assert evaluate(truth, load_results(marked, truth)).stats == expected
-    monkeypatch.setattr("vis_core.evaluation.tables._AT_ONCE", 2)
+    monkeypatch.setattr("vis_core.evaluation.loading._AT_ONCE", 2)
     scattered = tmp_path / "scattered.json"
     scattered.write_text(json.dumps(entries[::2] + entries[1::2]))
     reordered = evaluate(truth, as_results(entries[::2] + entries[1::2], truth)).stats

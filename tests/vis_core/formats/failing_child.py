@@ -5,8 +5,8 @@ import signal
 import time
 from pathlib import Path
 
-from vis_core.formats import video_child
-from vis_core.formats.video import VideoReader
+from vis_core.media.sandbox import worker
+from vis_core.media.video_reader import VideoReader
 
 
 def main(*arguments: object) -> int:
@@ -22,7 +22,7 @@ def main(*arguments: object) -> int:
             yield stored
 
     VideoReader._decode = decode
-    return video_child.main(*arguments)
+    return worker.main(*arguments)
 
 
 def fail(path: Path, channel_file: int) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 from vis_core.errors import AnnotationError
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import read_coco, write_coco
-from vis_core.formats.rle import decode_rle, encode_mask
+from vis_core.rle.segmentation import decode_rle, encode_mask
 
 
 def _document() -> dict:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from vis_core.errors import ImageError
-from vis_core.formats.images import image_size, read_image
+from vis_core.media.images import image_size, read_image
 
 
 def _picture(height: int = 20, width: int = 30) -> np.ndarray:

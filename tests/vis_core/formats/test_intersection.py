@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.vis_core.evaluation.helpers import random_masks, track
-from vis_core.formats.column_masks import (
+from vis_core.rle.columns import (
     ColumnMasks,
     FaultyRunsError,
     at_frame,
@@ -10,7 +10,7 @@ from vis_core.formats.column_masks import (
     joined_masks,
     masks_of_videos,
 )
-from vis_core.formats.intersection import intersections
+from vis_core.rle.intersection import intersections
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -64,7 +64,7 @@ def test_chunks_of_many_tracks_join_to_the_same(monkeypatch: pytest.MonkeyPatch)
     masks = random_masks(generator, 5, 3, 6, 7)
     tracks = [track(one) for one in masks]
     whole = column_masks(tracks, 6, 7, 3)
-    monkeypatch.setattr("vis_core.formats.column_masks._CHUNK", 10)
+    monkeypatch.setattr("vis_core.rle.columns._CHUNK", 10)
     parts = column_masks(tracks, 6, 7, 3)
     rows = np.arange(5)
     np.testing.assert_array_equal(
@@ -90,7 +90,7 @@ def test_a_faulty_mask_is_refused() -> None:
 def test_videos_read_at_once_equal_each_read_alone(
     at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vis_core.formats.column_masks._MASKS_AT_ONCE", at_once)
+    monkeypatch.setattr("vis_core.rle.columns._MASKS_AT_ONCE", at_once)
     generator = np.random.default_rng(5)
     sizes = [(6, 7, 2)] * 5 + [(9, 4, 3)] * 3 + [(6, 7, 2)]
     videos = [

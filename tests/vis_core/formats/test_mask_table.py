@@ -17,7 +17,7 @@ from vis_core.formats.mask_table import (
     read_mask_table,
     write_mask_table,
 )
-from vis_core.formats.rle import decode_rle, encode_masks, rle_box_xywh
+from vis_core.rle.segmentation import decode_rle, encode_masks, rle_box_xywh
 
 SIZE = (6, 7)
 HEADER = TableHeader("a/b.mp4", "f" * 64, SIZE, "toy", "3", "d" * 64)

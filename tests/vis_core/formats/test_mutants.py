@@ -10,8 +10,8 @@ import pytest
 
 from vis_core.errors import AnnotationError
 from vis_core.formats.coco import read_coco
-from vis_core.formats.rle import decode_rle, encode_mask
 from vis_core.formats.youtube_vis import read_results, read_youtube_vis
+from vis_core.rle.segmentation import decode_rle, encode_mask
 
 BAD = [
     None, True, False, -1, 0, 1, 7, 1.5, -0.5, 1e8, 1e308, float("nan"), float("inf"), 2**31, 2**63,

@@ -7,8 +7,8 @@ import pytest
 
 from tests.conftest import reference_cases
 from vis_core.formats.categories import Categories
-from vis_core.formats.rle import decode_rle, encode_masks
 from vis_core.formats.youtube_vis import result_entries
+from vis_core.rle.segmentation import decode_rle, encode_masks
 from vis_core.structures import Track, VideoResult
 
 

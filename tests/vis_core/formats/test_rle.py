@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as arrays
 from pycocotools import mask as coco_mask
 
 from vis_core.errors import AnnotationError
-from vis_core.formats.rle import (
+from vis_core.rle.segmentation import (
     decode_rle,
     decode_rles,
     encode_mask,

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from vis_core.formats.rle import encode_mask
-from vis_core.formats.run_lengths import runs_of_strings, string_fault
+from vis_core.rle.decode import runs_of_strings, string_fault
+from vis_core.rle.segmentation import encode_mask
 
 PIXELS = 42  # 6 x 7
 

@@ -13,8 +13,8 @@ import pytest
 
 from tests.vis_core.formats.small_videos import grey_frames, write_video
 from vis_core.errors import VideoDecodeError
-from vis_core.formats.video import read_frames
-from vis_core.formats.video_files import DecodeLimits
+from vis_core.media.video_files import DecodeLimits
+from vis_core.media.video_reader import read_frames
 
 
 def test_times_of_a_variable_rate_are_kept(tmp_path):

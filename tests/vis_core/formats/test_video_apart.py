@@ -17,13 +17,13 @@ import pytest
 from tests.conftest import ROOT
 from tests.vis_core.formats.small_videos import grey_frames, write_video
 from vis_core.errors import DecoderError, VideoDecodeError
-from vis_core.formats import video_decoder
-from vis_core.formats.video import read_frames
-from vis_core.formats.video_apart import read_frames_apart
-from vis_core.formats.video_decoder import Decoder, end_idle_decoder
-from vis_core.formats.video_files import DecodeLimits
-from vis_core.formats.video_messages import Channel, Garbled
-from vis_core.formats.video_ring import FrameRing, make_ring_file
+from vis_core.media.sandbox import process as video_decoder
+from vis_core.media.sandbox.frame_ring import FrameRing, make_ring_file
+from vis_core.media.sandbox.process import Decoder, end_idle_decoder
+from vis_core.media.sandbox.protocol import Channel, Garbled
+from vis_core.media.sandbox.reader import read_frames_apart
+from vis_core.media.video_files import DecodeLimits
+from vis_core.media.video_reader import read_frames
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")
 
@@ -204,7 +204,7 @@ def test_no_decoder_outlives_a_killed_owner(clip, name):
     path = clip.rename(clip.with_stem(name))
     program = (
         "import sys; from pathlib import Path;"
-        "from vis_core.formats import video_decoder, video_apart;"
+        "from vis_core.media.sandbox import process as video_decoder, reader as video_apart;"
         "video_decoder.CHILD_MODULE = 'tests.vis_core.formats.failing_child';"
         "reader = video_apart.read_frames_apart(Path(sys.argv[1]));"
         "print(reader._decoder.process_id, flush=True);"

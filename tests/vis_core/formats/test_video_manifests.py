@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import data_dir_or_none
 from tests.vis_core.formats.small_videos import both_readers
 from vis_core.errors import VideoDecodeError
-from vis_core.formats.video import read_frames
+from vis_core.media.video_reader import read_frames
 
 
 def manifest_videos():

@@ -9,7 +9,7 @@ import pytest
 from tests.vis_core.formats.small_videos import grey_frames, write_video
 from tests.vis_core.formats.test_video_manifests import manifest_videos
 from vis_core.errors import VideoDecodeError
-from vis_core.formats.video import read_frames
+from vis_core.media.video_reader import read_frames
 
 
 def naive_sample(times_s, fps):

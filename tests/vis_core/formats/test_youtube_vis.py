@@ -6,7 +6,6 @@ import pytest
 
 from vis_core.errors import AnnotationError
 from vis_core.formats.categories import numbered
-from vis_core.formats.rle import encode_mask
 from vis_core.formats.youtube_vis import (
     VideoRecord,
     read_results,
@@ -15,6 +14,7 @@ from vis_core.formats.youtube_vis import (
     write_results,
     write_youtube_vis,
 )
+from vis_core.rle.segmentation import encode_mask
 from vis_core.structures import Track, VideoResult
 
 MASK = encode_mask(np.eye(4, 5, dtype=bool))

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
-from vis_core.geometry import box_resize
-from vis_core.geometry.box_resize import boxes_above, resized_boxes
+from vis_core.geometry import sparse_resize
+from vis_core.geometry.sparse_resize import boxes_above, resized_boxes
 
 sides = st.integers(1, 40)
 
@@ -71,12 +71,12 @@ def test_many_specks_are_looked_at_together(monkeypatch: pytest.MonkeyPatch) -> 
     maps = np.where(np.random.default_rng(0).random((3, 64, 96)) < 0.05, 2, -2).astype(np.float32)
     maps[1:] = -1
     maps[2, 3:5, 3:5] = maps[2, 40:44, 60:70] = 1
-    looks, resize = [0], box_resize._resized
+    looks, resize = [0], sparse_resize._resized
 
     def counted(*arguments):  # type: ignore[no-untyped-def]
         looks[0] += 1
         return resize(*arguments)
 
-    monkeypatch.setattr(box_resize, "_resized", counted)
+    monkeypatch.setattr(sparse_resize, "_resized", counted)
     assert len(list(boxes_above(maps, (360, 640), 0.0))) == 3
     assert looks == [1 + 0 + 2]

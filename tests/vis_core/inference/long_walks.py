@@ -10,18 +10,18 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from vis_core.association.associator import Associator
-from vis_core.association.settings import AssociationConfig
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
-from vis_core.clips.settings import SceneSettings
+from vis_core.config.association import AssociationConfig
+from vis_core.config.clips import SceneSettings
+from vis_core.config.stitching import StitchConfig
 from vis_core.errors import ConfigError
 from vis_core.geometry.masks import full_size_masks
-from vis_core.inference.encoded_masks import EncodedMasks
-from vis_core.inference.frame_system import FrameSystem
-from vis_core.inference.seam_recorder import SeamRecorder
-from vis_core.inference.seams import SeamSide
-from vis_core.inference.segments import Segment, cut_at
-from vis_core.inference.stitch_settings import StitchConfig
-from vis_core.inference.stitching import Join, stitch_segments, stitched_ids
+from vis_core.inference.protocols import FrameSystem
+from vis_core.inference.stitching.boundary import SeamSide
+from vis_core.inference.stitching.joins import Join, stitch_segments, stitched_ids
+from vis_core.inference.stitching.recorder import SeamRecorder
+from vis_core.inference.stitching.segments import Segment, cut_at
+from vis_core.rle.frame_masks import EncodedMasks
 from vis_core.structures import Clip, Instances
 
 CROWD = SceneSettings(height=96, width=144, min_objects=5, max_objects=8, lookalike_probability=0.7)

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 from torch import Tensor
 
-from vis_core.formats.rle import decode_rle
+from vis_core.config.inference import TrackConfig
 from vis_core.geometry.masks import InputSize, masks_with_confidence
-from vis_core.inference.settings import TrackConfig
-from vis_core.inference.tracks import TrackBuilder
+from vis_core.inference.track_builder import TrackBuilder
+from vis_core.rle.segmentation import decode_rle
 from vis_core.structures import Instances, Track, VideoResult
 
 # lists every track with every class, scored by its classes alone

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vis_core.formats.packed_masks import PackedMasks
-from vis_core.formats.rle import decode_rle, encode_masks
+from vis_core.config.fusion_settings import FusionConfig
 from vis_core.inference.fusion import fuse_tracks
-from vis_core.inference.fusion_settings import FusionConfig
-from vis_core.inference.mask_vote import voted_masks
 from vis_core.inference.packed_tracks import PackedTrack, unpack_track
+from vis_core.rle.packed import PackedMasks
+from vis_core.rle.segmentation import decode_rle, encode_masks
+from vis_core.rle.vote import voted_masks
 from vis_core.structures import Track, VideoResult
 
 SIZE = (9, 11)

@@ -12,16 +12,16 @@ from pydantic import ValidationError
 
 from tests.vis_core.inference.toy import ToySystem, square_frames
 from vis_core.clips.scenes import render_scene
-from vis_core.clips.settings import SceneSettings
-from vis_core.config import tiny_minvis
+from vis_core.config.clips import SceneSettings
+from vis_core.config.inference import InferenceConfig
+from vis_core.config.systems import tiny_minvis
 from vis_core.errors import ConfigError, VideoDecodeError
-from vis_core.formats.rle import decode_rle
 from vis_core.geometry.masks import InputSize
 from vis_core.inference.online import annotate_video, annotate_views
-from vis_core.inference.settings import InferenceConfig
 from vis_core.inference.views import View
+from vis_core.models.systems.build import build_system
+from vis_core.rle.segmentation import decode_rle
 from vis_core.structures import Frame, Instances
-from vis_core.systems.build import build_system
 
 
 def test_tracks_follow_the_squares():

@@ -12,8 +12,8 @@ import torch
 
 from tests.conftest import reference_cases
 from tests.vis_core.inference.recorded import EVERYTHING, track_masks, unpacked, walk
+from vis_core.config.inference import ShortTrackFilter, TrackConfig
 from vis_core.geometry.masks import InputSize, full_size_masks
-from vis_core.inference.settings import ShortTrackFilter, TrackConfig
 from vis_core.structures import Instances, VideoResult
 
 CTVIS = reference_cases("ctvis/tracker_*.npz")

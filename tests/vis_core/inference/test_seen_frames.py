@@ -15,11 +15,11 @@ from tests.vis_core.inference.test_walk_state import (
     NoisySystem,
     frames_from,
 )
-from vis_core.association.settings import AssociationConfig
+from vis_core.config.association import AssociationConfig
+from vis_core.config.inference import TrackConfig
+from vis_core.inference.frame_predictor import Sight
 from vis_core.inference.online import VideoWalk, walk_on
-from vis_core.inference.seen_frames import SeenFrame, SeenWalk, pack_seen, unpack_seen
-from vis_core.inference.settings import TrackConfig
-from vis_core.inference.sight import Sight
+from vis_core.inference.predictions import SeenFrame, SeenWalk, pack_seen, unpack_seen
 
 PART = 2 * CHUNK
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.vis_core.inference.long_walks import plan_segments
 from vis_core.errors import ConfigError
-from vis_core.inference.segments import Segment
+from vis_core.inference.stitching.segments import Segment
 
 
 def test_segments_share_their_overlap_with_the_one_before() -> None:

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from pipelines.config import flatten, parse_run_config
-from vis_core.inference.settings import InferenceConfig, TrackConfig
+from vis_core.config.inference import InferenceConfig, TrackConfig
 
 STAGE = {"name": "joint", "clips": "videos", "steps": 1}
 RELEASED = {

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.vis_core.inference.toy import COLOURS, ToySystem, square_frames
+from vis_core.inference.batching import SharedNetwork
 from vis_core.inference.online import annotate_video
-from vis_core.inference.shared_network import SharedNetwork
 
 
 class WatchedSystem(ToySystem):

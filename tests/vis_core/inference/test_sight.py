@@ -8,11 +8,11 @@ import torch
 from torch.nn.functional import interpolate
 
 from tests.vis_core.inference.toy import ToySystem
+from vis_core.config.inference import TrackConfig
 from vis_core.geometry.masks import InputSize
-from vis_core.inference.cpu_copies import cpu_copies, in_one_piece
-from vis_core.inference.encoded_masks import EncodedMasks
-from vis_core.inference.settings import TrackConfig
-from vis_core.inference.sight import Sight, _groups
+from vis_core.inference.frame_predictor import Sight, _groups
+from vis_core.inference.gpu import cpu_copies, in_one_piece
+from vis_core.rle.frame_masks import EncodedMasks
 from vis_core.structures import Instances
 
 SIZE = (90, 161)

@@ -12,17 +12,17 @@ from scipy.optimize import linear_sum_assignment
 
 from tests.vis_core.inference.long_walks import Agreement, compare, long_clip, seen_perfectly
 from vis_core.association.associator import Associator
-from vis_core.association.settings import AssociationConfig
-from vis_core.clips.settings import SceneSettings
+from vis_core.config.association import AssociationConfig
+from vis_core.config.clips import SceneSettings
+from vis_core.config.stitching import StitchConfig
 from vis_core.errors import StorageError
-from vis_core.formats.packed_masks import PackedMasks
-from vis_core.formats.rle import decode_rle, encode_masks
-from vis_core.inference.encoded_masks import EncodedMasks
-from vis_core.inference.seam_recorder import SeamRecorder
-from vis_core.inference.seams import SeamSide, SeamTrack
-from vis_core.inference.segments import Segment
-from vis_core.inference.stitch_settings import StitchConfig
-from vis_core.inference.stitching import Join, join_tracks, stitch_segments, stitched_ids
+from vis_core.inference.stitching.boundary import SeamSide, SeamTrack
+from vis_core.inference.stitching.joins import Join, join_tracks, stitch_segments, stitched_ids
+from vis_core.inference.stitching.recorder import SeamRecorder
+from vis_core.inference.stitching.segments import Segment
+from vis_core.rle.frame_masks import EncodedMasks
+from vis_core.rle.packed import PackedMasks
+from vis_core.rle.segmentation import decode_rle, encode_masks
 from vis_core.structures import Instances
 
 SIZE = (9, 11)

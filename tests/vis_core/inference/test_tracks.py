@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from vis_core.config.inference import ShortTrackFilter, TrackConfig
 from vis_core.errors import ConfigError
-from vis_core.formats.rle import decode_rle
-from vis_core.inference.settings import ShortTrackFilter, TrackConfig
-from vis_core.inference.tracks import TrackBuilder
+from vis_core.inference.track_builder import TrackBuilder
+from vis_core.rle.segmentation import decode_rle
 from vis_core.structures import Instances
 
 

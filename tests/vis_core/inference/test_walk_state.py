@@ -9,10 +9,10 @@ from safetensors.torch import load, save
 from tests.vis_core.inference.toy import ToySystem, square_frames
 from vis_core.association.associator import Associator
 from vis_core.association.memory import MEMORY_READS
-from vis_core.association.settings import AssociationConfig
+from vis_core.config.association import AssociationConfig
+from vis_core.config.inference import ShortTrackFilter, TrackConfig
 from vis_core.inference.mask_sinks import MasksInMemory
 from vis_core.inference.online import VideoWalk, walk_on
-from vis_core.inference.settings import ShortTrackFilter, TrackConfig
 from vis_core.structures import Frame
 
 SIZE = (32, 48)

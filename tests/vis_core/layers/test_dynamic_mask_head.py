@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tests.conftest import reference_cases
 from vis_core.geometry.masks import aligned_upsampling
-from vis_core.layers.dynamic_mask_head import DynamicMaskHead
+from vis_core.models.layers.dynamic_mask_head import DynamicMaskHead
 
 CLOSE = {"atol": 1e-3, "rtol": 1e-4}  # relative coordinates are pixels: values of hundreds
 

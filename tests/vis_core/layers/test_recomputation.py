@@ -7,11 +7,11 @@ import torch
 
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
-from vis_core.clips.settings import SceneSettings
-from vis_core.config import AnySystemConfig, tiny_idol, tiny_minvis
-from vis_core.layers.recomputation import recompute_layers, repeated_layers
-from vis_core.systems.base import System
-from vis_core.systems.build import build_system
+from vis_core.config.clips import SceneSettings
+from vis_core.config.systems import AnySystemConfig, tiny_idol, tiny_minvis
+from vis_core.models.layers.recomputation import recompute_layers, repeated_layers
+from vis_core.models.systems.base import System
+from vis_core.models.systems.build import build_system
 
 BATCH = collate_clips([render_scene(SceneSettings(height=64, width=96), 2, 5)])
 

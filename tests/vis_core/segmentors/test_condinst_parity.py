@@ -12,18 +12,18 @@ from torch import Tensor
 
 from tests.conftest import reference_cases
 from tests.vis_core.criterion.test_locations_parity import cases, condinst, maps, recorded
-from vis_core.checkpoints.official import rename, system_of
-from vis_core.criterion.location_losses import semantic_loss
-from vis_core.criterion.locations import LocationPredictions, Places
-from vis_core.criterion.settings import LocationLossConfig
+from vis_core.config.criterion import LocationLossConfig
+from vis_core.config.segmentors import DecodingConfig
 from vis_core.geometry.boxes import clipped
 from vis_core.geometry.masks import InputSize, full_size_masks, masks_with_confidence
-from vis_core.layers.feature_pyramid import STRIDES
-from vis_core.layers.location_heads import LocationHead, SummedMaskBranch
-from vis_core.segmentors.location_decoding import detections
-from vis_core.segmentors.settings import DecodingConfig
+from vis_core.models.criterion.condinst_criterion import semantic_loss
+from vis_core.models.criterion.condinst_matching import LocationPredictions, Places
+from vis_core.models.importers.published import rename, system_of
+from vis_core.models.layers.feature_pyramid import STRIDES
+from vis_core.models.layers.location_heads import LocationHead, SummedMaskBranch
+from vis_core.models.segmentors.condinst_decoding import detections
+from vis_core.models.systems.stc import Stc
 from vis_core.structures import FrameTargets
-from vis_core.systems.stc import Stc
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}
 FULL = reference_cases("condinst/condinst_*_parameters.json", always=False)

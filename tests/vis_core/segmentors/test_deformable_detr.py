@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vis_core.config import tiny_idol
-from vis_core.segmentors.deformable_detr import DeformableDetr
+from vis_core.config.systems import tiny_idol
+from vis_core.models.segmentors.deformable_detr import DeformableDetr
 
 
 def segmentor() -> DeformableDetr:

@@ -8,7 +8,11 @@ from torch import Tensor
 from tests.conftest import reference_cases
 from vis_core.geometry.boxes import box_iou
 from vis_core.geometry.masks import InputSize
-from vis_core.segmentors.image_detections import DetectionConfig, best_classes, detect_instances
+from vis_core.models.segmentors.image_detections import (
+    DetectionConfig,
+    best_classes,
+    detect_instances,
+)
 
 MASK_STRIDE = 4
 SIZE = InputSize(16, 24, 32, 32)

@@ -1,15 +1,15 @@
 """Two clips to learn by heart, and how well a system then annotates them."""
 
 from vis_core.clips.scenes import CLASS_NAMES
-from vis_core.evaluation.tables import ground_truth_of, results_of
+from vis_core.config.inference import TrackConfig
+from vis_core.evaluation.loading import ground_truth_of, results_of
 from vis_core.evaluation.video_ap import evaluate
 from vis_core.formats.categories import numbered
-from vis_core.formats.rle import encode_masks
 from vis_core.formats.youtube_vis import TrackRecord, VideoRecord, result_entries
 from vis_core.inference.online import annotate_video
-from vis_core.inference.settings import TrackConfig
+from vis_core.models.systems.base import System
+from vis_core.rle.segmentation import encode_masks
 from vis_core.structures import Clip, Frame
-from vis_core.systems.base import System
 
 CATEGORIES = numbered(CLASS_NAMES)
 

@@ -7,17 +7,17 @@ import torch
 
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
-from vis_core.clips.settings import SceneSettings
-from vis_core.config import AnySystemConfig, CtvisConfig, tiny_idol, tiny_minvis
-from vis_core.criterion.settings import BoundaryConfig, QualityConfig
+from vis_core.config.clips import SceneSettings
+from vis_core.config.criterion import BoundaryConfig, QualityConfig
+from vis_core.config.systems import AnySystemConfig, CtvisConfig, tiny_idol, tiny_minvis
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import numbered
 from vis_core.geometry.masks import mask_boundary
-from vis_core.systems.addons import AddOns, MatchedFrame
-from vis_core.systems.base import System
-from vis_core.systems.build import build_system, load_system, save_system
-from vis_core.systems.idol import Idol
-from vis_core.systems.query_system import QuerySystem
+from vis_core.models.systems.base import System
+from vis_core.models.systems.build import build_system, load_system, save_system
+from vis_core.models.systems.extra_heads import AddOns, MatchedFrame
+from vis_core.models.systems.idol import Idol
+from vis_core.models.systems.query_system import QuerySystem
 
 CATEGORIES = numbered(CLASS_NAMES)
 ADD_ONS = {"boundary": BoundaryConfig(weight=0.5), "quality": QualityConfig()}

@@ -6,11 +6,11 @@ import torch
 
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import render_scene
-from vis_core.clips.settings import SceneSettings
-from vis_core.config import CtvisConfig, tiny_segmentor
+from vis_core.config.clips import SceneSettings
+from vis_core.config.contrastive import CtvisItemsConfig
+from vis_core.config.systems import CtvisConfig, tiny_segmentor
+from vis_core.models.systems.ctvis import Ctvis
 from vis_core.structures import Clip, ClipBatch
-from vis_core.systems.ctvis import Ctvis
-from vis_core.systems.ctvis_settings import CtvisItemsConfig
 
 SCENE = SceneSettings(height=64, width=96)
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
-from vis_core.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
-from vis_core.systems.ctvis_items import (
+from vis_core.config.contrastive import CtvisItemsConfig
+from vis_core.models.contrastive.ctvis import (
     ContrastiveItems,
     ItemDraws,
     concat_items,
     contrastive_items,
     walk_clip,
 )
-from vis_core.systems.ctvis_settings import CtvisItemsConfig
+from vis_core.models.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
 
 CASES = [path for path in reference_cases("ctvis/train_*.npz") if "loss" not in path.stem]
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
-from vis_core.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
-from vis_core.criterion.hungarian_matching import (
+from vis_core.config.contrastive import CtvisItemsConfig
+from vis_core.geometry.points import sample_at
+from vis_core.models.contrastive.ctvis import ItemDraws, concat_items, contrastive_items
+from vis_core.models.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
+from vis_core.models.criterion.hungarian_matching import (
     MatchingWeights,
     hungarian_matching,
     matching_cost,
 )
-from vis_core.geometry.points import sample_at
-from vis_core.systems.ctvis_items import ItemDraws, concat_items, contrastive_items
-from vis_core.systems.ctvis_settings import CtvisItemsConfig
 
 
 @pytest.mark.parity

@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 from tests.conftest import reference_cases
 from tests.vis_core.inference.recorded import EVERYTHING, track_masks, unpacked, walk
 from vis_core.association.associator import Associator
-from vis_core.association.settings import AssociationConfig
-from vis_core.checkpoints.official import system_of
+from vis_core.config.association import AssociationConfig
+from vis_core.config.inference import TrackConfig
+from vis_core.config.segmentors import SelectionConfig
 from vis_core.geometry.masks import InputSize
-from vis_core.inference.settings import TrackConfig
-from vis_core.segmentors.selection import select_instances
-from vis_core.segmentors.settings import SelectionConfig
+from vis_core.models.importers.published import system_of
+from vis_core.models.segmentors.selection import select_instances
 from vis_core.structures import Instances
 
 # a logit near 0 may change its sign (reference ctvis/README.md, section 4)

@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
-from vis_core.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
-from vis_core.criterion.settings import TransportConfig
-from vis_core.criterion.transport_matching import FrameGuess, FrameTruth
-from vis_core.structures import FrameTargets
-from vis_core.systems.idol_items import (
+from vis_core.config.criterion import TransportConfig
+from vis_core.models.contrastive.idol import (
     ContrastiveItems,
     SharedTruth,
     contrastive_items,
     sample_negatives,
     shared_truth,
 )
+from vis_core.models.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
+from vis_core.models.criterion.transport_matching import FrameGuess, FrameTruth
+from vis_core.structures import FrameTargets
 
 CASES = [
     path for path in reference_cases("idol/contrastive_*.npz") if "ref_boxes" in np.load(path).files

@@ -14,20 +14,20 @@ from torch import Tensor
 from tests.conftest import reference_cases
 from tests.vis_core.inference.recorded import track_masks, unpacked
 from vis_core.association.associator import Associator
-from vis_core.association.settings import AssociationConfig
-from vis_core.checkpoints.idol_names import our_idol_names
-from vis_core.checkpoints.official import system_of
-from vis_core.config import IdolLossWeights
+from vis_core.config.association import AssociationConfig
+from vis_core.config.inference import TrackConfig
+from vis_core.config.segmentors import SelectionConfig
+from vis_core.config.systems import IdolLossWeights
 from vis_core.errors import CheckpointError
 from vis_core.geometry.boxes import to_xyxy
 from vis_core.geometry.masks import InputSize
 from vis_core.inference.online import annotate_video
-from vis_core.inference.settings import TrackConfig
-from vis_core.segmentors.selection import select_by_score_and_box, select_instances
-from vis_core.segmentors.settings import SelectionConfig
+from vis_core.models.contrastive.idol import ContrastiveItems
+from vis_core.models.importers.idol_names import our_idol_names
+from vis_core.models.importers.published import system_of
+from vis_core.models.segmentors.selection import select_by_score_and_box, select_instances
+from vis_core.models.systems.idol import Idol
 from vis_core.structures import ClipBatch, Frame, FrameTargets, Instances
-from vis_core.systems.idol import Idol
-from vis_core.systems.idol_items import ContrastiveItems
 
 FORWARD = reference_cases("idol/forward_*.npz")
 VIDEOS = [path for path in reference_cases("idol/video_*.npz") if "pair" not in path.stem]
@@ -343,7 +343,7 @@ def test_a_training_step_has_the_losses_and_gradients_of_the_release(
             chosen[number, negatives[values[f"item{number}_aux_sample_ids"]]] = True
         return chosen
 
-    monkeypatch.setattr("vis_core.systems.idol.sample_negatives", recorded_negatives)
+    monkeypatch.setattr("vis_core.models.systems.idol.sample_negatives", recorded_negatives)
     losses = system.losses(batch_of(values), None)
     weights = IdolLossWeights.released().model_dump(by_alias=True)
     for ours, theirs in LOSSES.items():

@@ -4,11 +4,11 @@ import torch
 
 from vis_core.association.assignment import ASSIGNMENTS
 from vis_core.association.associator import Associator
-from vis_core.association.settings import AssociationConfig
 from vis_core.association.similarity import bisoftmax
+from vis_core.config.association import AssociationConfig
+from vis_core.config.contrastive import CtvisItemsConfig
+from vis_core.models.contrastive.ctvis import ItemDraws, walk_clip
 from vis_core.structures import Instances
-from vis_core.systems.ctvis_items import ItemDraws, walk_clip
-from vis_core.systems.ctvis_settings import CtvisItemsConfig
 
 FRAMES, OBJECTS, WIDTH = 24, 7, 16
 

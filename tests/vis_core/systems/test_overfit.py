@@ -14,15 +14,15 @@ from pipelines.train_step import StepSettings, train_step
 from tests.vis_core.systems.by_heart import CATEGORIES, video_ap
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
-from vis_core.clips.settings import SceneSettings
-from vis_core.config import CtvisConfig, IdolLossWeights, tiny_idol, tiny_minvis, tiny_stc
-from vis_core.inference.settings import TrackConfig
+from vis_core.config.clips import SceneSettings
+from vis_core.config.inference import TrackConfig
+from vis_core.config.systems import CtvisConfig, IdolLossWeights, tiny_idol, tiny_minvis, tiny_stc
+from vis_core.models.systems.base import System
+from vis_core.models.systems.build import start_from
+from vis_core.models.systems.ctvis import Ctvis
+from vis_core.models.systems.idol import Idol
+from vis_core.models.systems.stc import Stc
 from vis_core.structures import Clip, ClipBatch
-from vis_core.systems.base import System
-from vis_core.systems.build import start_from
-from vis_core.systems.ctvis import Ctvis
-from vis_core.systems.idol import Idol
-from vis_core.systems.stc import Stc
 
 WEIGHTS = Path(__file__).resolve().parents[3] / "vis_core" / "weights" / "tiny"
 FRAMES = 4

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vis_core.config import (
+from vis_core.config.systems import (
     AnySystemConfig,
     CtvisConfig,
     tiny_idol,
@@ -14,7 +14,7 @@ from vis_core.config import (
     tiny_stc,
 )
 from vis_core.formats.categories import numbered
-from vis_core.systems.build import build_system, save_system, start_from, taken_weights
+from vis_core.models.systems.build import build_system, save_system, start_from, taken_weights
 
 CATEGORIES = numbered(("a", "b"))
 CONFIGS: dict[str, AnySystemConfig] = {

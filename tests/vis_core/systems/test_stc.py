@@ -7,25 +7,29 @@ import pytest
 import torch
 from torch import Tensor
 
-from vis_core.association.settings import AssociationConfig
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
-from vis_core.clips.settings import SceneSettings
-from vis_core.config import StcConfig, tiny_stc
-from vis_core.criterion.contrastive import per_positive_loss
-from vis_core.criterion.locations import BACKGROUND, LocationMatching, in_box_instances
+from vis_core.config.association import AssociationConfig
+from vis_core.config.clips import SceneSettings
+from vis_core.config.stc_settings import StcTrackingConfig
+from vis_core.config.systems import StcConfig, tiny_stc
 from vis_core.formats.categories import numbered
-from vis_core.structures import FrameTargets
-from vis_core.systems.build import load_system, save_system
-from vis_core.systems.stc import Stc
-from vis_core.systems.stc_items import (
+from vis_core.models.contrastive.stc import (
     TrackingFrame,
     consistency_loss,
     embeddings_at,
     paired_places,
     tracking_losses,
 )
-from vis_core.systems.stc_settings import StcTrackingConfig
+from vis_core.models.criterion.condinst_matching import (
+    BACKGROUND,
+    LocationMatching,
+    in_box_instances,
+)
+from vis_core.models.criterion.contrastive import per_positive_loss
+from vis_core.models.systems.build import load_system, save_system
+from vis_core.models.systems.stc import Stc
+from vis_core.structures import FrameTargets
 
 SCENE = SceneSettings(height=64, width=96)
 SIZE = (6, 8)  # of the map of embeddings: 48 x 64 pixels

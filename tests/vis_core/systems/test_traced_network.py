@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from tests.vis_core.systems.test_every_weight_learns import BACKBONES, SYSTEMS
 from vis_core.clips.scenes import render_scene
-from vis_core.clips.settings import SceneSettings
+from vis_core.config.clips import SceneSettings
 from vis_core.formats.categories import numbered
 from vis_core.inference.views import View
+from vis_core.models.layers.tracing import TRACED_AFTER, TracedNetwork
+from vis_core.models.systems.base import System
+from vis_core.models.systems.build import build_system, load_system, save_system
 from vis_core.structures import Instances
-from vis_core.systems.base import System
-from vis_core.systems.build import build_system, load_system, save_system
-from vis_core.systems.traced_network import TRACED_AFTER, TracedNetwork
 
 
 def system_of(name: str, backbone: str = "resnet", seed: int = 0) -> System:
@@ -53,7 +53,7 @@ def test_it_finds_what_the_eager_one_finds(
     wanted = [system.segment(batch) for batch in batches]
     traced = system._traced = TracedNetwork(system, traced_after=1)
     with (
-        caplog.at_level(logging.WARNING, "vis_core.systems.traced_network"),
+        caplog.at_level(logging.WARNING, "vis_core.models.layers.tracing"),
         torch.inference_mode(),
     ):
         found = [system.segment(batch) for batch in batches]
@@ -104,7 +104,7 @@ def test_a_program_that_differs_is_not_used(caplog: pytest.LogCaptureFixture) ->
     module = _Choosing()
     traced = TracedNetwork(module, traced_after=0)
     frames, sizes = torch.zeros(1, 3, 32, 64, dtype=torch.uint8), torch.tensor([[30, 60]])
-    with caplog.at_level(logging.WARNING, "vis_core.systems.traced_network"):
+    with caplog.at_level(logging.WARNING, "vis_core.models.layers.tracing"):
         for _ in range(4):
             traced.run(module.look, frames, sizes)
     assert list(traced._programs.values()) == [None]

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from vis_core.visualization.charts import Mark, Series, line_chart, nice_ticks, short_number
+from pipelines.reports.charts import Mark, Series, line_chart, nice_ticks, short_number
 
 
 def draw(*series, marks=()):

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vis_core.errors import StorageError, VideoDecodeError
-from vis_core.formats.rle import encode_mask
+from vis_core.rle.segmentation import encode_mask
 from vis_core.structures import Frame, Track, VideoResult
-from vis_core.visualization.chips import label_texts, place_chip
 from vis_core.visualization.colours import track_colour
+from vis_core.visualization.labels import label_texts, place_chip
 from vis_core.visualization.overlay import (
     annotated_frame,
     contact_strip,

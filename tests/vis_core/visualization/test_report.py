@@ -4,12 +4,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from tests.vis_core.visualization.test_overlay import NAMES, gray_frames, scene
-from vis_core.errors import StorageError
-from vis_core.visualization.charts import Mark, Series
-from vis_core.visualization.overlay import contact_strip, write_overlay_video, write_picture
-from vis_core.visualization.report import duration, write_report
-from vis_core.visualization.report_data import (
+from pipelines.reports.charts import Mark, Series
+from pipelines.reports.page import duration, write_report
+from pipelines.reports.page_data import (
     Fact,
     FailureRow,
     ReportData,
@@ -17,6 +14,9 @@ from vis_core.visualization.report_data import (
     TrialRow,
     VideoCard,
 )
+from tests.vis_core.visualization.test_overlay import NAMES, gray_frames, scene
+from vis_core.errors import StorageError
+from vis_core.visualization.overlay import contact_strip, write_overlay_video, write_picture
 
 HOSTILE = (
     "\"'><script>alert(1)</script><img src=http://evil/x onerror=alert(1)>\u202e\udcff\x00.mp4"

@@ -1,0 +1,208 @@
+"""What the metric needs of a ground-truth and a results file, as arrays per video."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from vis_core.formats.categories import Categories
+from vis_core.formats.defects import Defects
+from vis_core.formats.json_stream import NotStreamableError, stream_objects
+from vis_core.formats.result_checks import check_entries, check_results
+from vis_core.formats.strict_json import paused_collector
+from vis_core.formats.video_checks import VideoEntry
+from vis_core.formats.youtube_vis import VideoRecord, check_youtube_vis
+from vis_core.rle.columns import (
+    ColumnMasks,
+    FaultyRunsError,
+    joined_masks,
+    masks_of_videos,
+)
+
+
+@dataclass(frozen=True)
+class TruthVideo:
+    """Is the ground truth of one video: G tracks in the order of the file.
+
+    Attributes:
+        category_ids: (G,) int64.
+        ids: (G,) int64 annotation ids.
+        crowd: (G,) bool.
+        areas: (G,) pixels of all frames together.
+        mean_areas: (G,) mean of the stated areas over 0, as the reference evaluator takes them.
+        masks: The G tracks.
+        num_frames: T.
+    """
+
+    category_ids: np.ndarray
+    ids: np.ndarray
+    crowd: np.ndarray
+    areas: np.ndarray
+    mean_areas: np.ndarray
+    masks: ColumnMasks
+    num_frames: int
+
+
+@dataclass(frozen=True)
+class ResultVideo:
+    """Is the predictions for one video: D tracks in the order of the file.
+
+    Attributes:
+        category_ids: (D,) int64.
+        scores: (D,) float64.
+        areas: (D,) pixels of all frames together.
+        mean_areas: (D,) mean over the frames with a pixel.
+        masks: The D tracks.
+    """
+
+    category_ids: np.ndarray
+    scores: np.ndarray
+    areas: np.ndarray
+    mean_areas: np.ndarray
+    masks: ColumnMasks
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Is a whole ground-truth file.
+
+    Attributes:
+        categories: The classes of the file.
+        videos: By video id.
+        sizes: (H, W, T) by video id.
+    """
+
+    categories: Categories
+    videos: Mapping[int, TruthVideo]
+    sizes: Mapping[int, tuple[int, int, int]]
+
+
+Results = Mapping[int, ResultVideo]
+
+
+def load_ground_truth(path: Path) -> GroundTruth:
+    """Reads and checks a YouTube-VIS ground-truth file for scoring."""
+    with paused_collector():
+        return _with_place_of_faults(lambda later: _load_ground_truth(path, later))
+
+
+def load_results(path: Path, truth: GroundTruth) -> Results:
+    """Reads and checks a YouTube-VIS results file for scoring."""
+    with paused_collector():
+        return _with_place_of_faults(lambda later: _load_results(path, truth, later))
+
+
+def ground_truth_of(videos: Sequence[VideoRecord], categories: Categories) -> GroundTruth:
+    """Converts ground-truth records for scoring."""
+    sizes = {v.video_id: (v.height, v.width, len(v.file_names)) for v in videos}
+    tracks = ([track.segmentations for track in video.tracks] for video in videos)
+    masks = masks_of_videos(zip(tracks, (sizes[v.video_id] for v in videos), strict=True))
+    tables = {
+        video.video_id: _truth_video(video, own, categories)
+        for video, own in zip(videos, masks, strict=True)
+    }
+    return GroundTruth(categories, tables, sizes)
+
+
+def results_of(entries: Iterable[dict[str, Any]], truth: GroundTruth) -> Results:
+    """Converts checked result entries for scoring, some thousand at a time."""
+    parts: dict[int, list[ResultVideo]] = {video_id: [] for video_id in truth.sizes}
+    stream = iter(entries)
+    while batch := list(islice(stream, _AT_ONCE)):
+        by_video: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for entry in batch:
+            by_video[entry["video_id"]].append(entry)
+        masks = masks_of_videos(
+            ([entry["segmentations"] for entry in own], truth.sizes[video_id])
+            for video_id, own in by_video.items()
+        )
+        for (video_id, own), own_masks in zip(by_video.items(), masks, strict=True):
+            parts[video_id].append(_result_video(own, own_masks))
+    return {video_id: _joined_video(own) for video_id, own in parts.items() if own}
+
+
+def _result_video(entries: list[dict[str, Any]], masks: ColumnMasks) -> ResultVideo:
+    return ResultVideo(
+        category_ids=np.array([entry["category_id"] for entry in entries], np.int64),
+        scores=np.array([entry["score"] for entry in entries], np.float64),
+        areas=masks.areas.sum(axis=1),
+        mean_areas=masks.mean_areas(),
+        masks=masks,
+    )
+
+
+def _joined_video(parts: list[ResultVideo]) -> ResultVideo:
+    if len(parts) == 1:
+        return parts[0]
+    return ResultVideo(
+        category_ids=np.concatenate([part.category_ids for part in parts]),
+        scores=np.concatenate([part.scores for part in parts]),
+        areas=np.concatenate([part.areas for part in parts]),
+        mean_areas=np.concatenate([part.mean_areas for part in parts]),
+        masks=joined_masks([part.masks for part in parts]),
+    )
+
+
+_AT_ONCE = 200  # result entries held as objects: what a processor cache holds
+_Loaded = TypeVar("_Loaded")
+
+
+def _with_place_of_faults(load: Callable[[bool], _Loaded]) -> _Loaded:
+    """Reads the quick way; if anything is odd, reads again whole, which names the place."""
+    try:
+        return load(True)
+    except (FaultyRunsError, NotStreamableError):
+        return load(False)
+
+
+def _load_ground_truth(path: Path, runs_read_later: bool) -> GroundTruth:
+    defects = Defects(path)
+    videos, categories = check_youtube_vis(
+        path, None, defects, keep_empty=True, runs_read_later=runs_read_later
+    )
+    truth = ground_truth_of(videos, categories)
+    defects.finish()
+    return truth
+
+
+def _load_results(path: Path, truth: GroundTruth, quickly: bool) -> Results:
+    defects = Defects(path)
+    known = {
+        video_id: VideoEntry(height, width, ("",) * frames)
+        for video_id, (height, width, frames) in truth.sizes.items()
+    }
+    if quickly:
+        stream = stream_objects(path)
+        entries = check_entries(stream, known, truth.categories, defects, runs_read_later=True)
+    else:
+        entries = iter(check_results(path, known, truth.categories, defects))
+    results = results_of(entries, truth)
+    defects.finish()
+    return results
+
+
+def _truth_video(video: VideoRecord, masks: ColumnMasks, categories: Categories) -> TruthVideo:
+    measured = masks.mean_areas()
+    mean_areas = [
+        _mean_of_stated(track.areas) if track.areas else measured[row]
+        for row, track in enumerate(video.tracks)
+    ]
+    ids = [categories.id_of_index(track.label) for track in video.tracks]
+    return TruthVideo(
+        category_ids=np.array(ids, np.int64),
+        ids=np.array([track.annotation_id for track in video.tracks], np.int64),
+        crowd=np.array([track.iscrowd for track in video.tracks], bool),
+        areas=masks.areas.sum(axis=1),
+        mean_areas=np.array(mean_areas, np.float64),
+        masks=masks,
+        num_frames=masks.num_frames,
+    )
+
+
+def _mean_of_stated(areas: Sequence[float | None]) -> float:
+    stated = [area for area in areas if area]
+    return float(np.array(stated).mean()) if stated else 0.0

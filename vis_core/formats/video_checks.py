@@ -1,0 +1,199 @@
+"""Checks of what is stated frame by frame: frame names, masks, boxes and areas of a track."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from vis_core.formats.defects import Defects, Found, shown
+from vis_core.formats.field_checks import (
+    are_areas,
+    check_area,
+    check_box,
+    check_crowd,
+    check_file_name,
+    check_size,
+    is_area,
+    is_box,
+)
+from vis_core.rle.decode import runs_of_strings
+from vis_core.rle.segmentation import Rle, checked_to_rle, segmentation_fault
+
+
+@dataclass(frozen=True)
+class VideoEntry:
+    """Is what the tracks of a video must agree with.
+
+    Attributes:
+        height: Pixels of every frame.
+        width: Pixels of every frame.
+        file_names: T frame files.
+    """
+
+    height: int
+    width: int
+    file_names: tuple[str, ...]
+
+
+def check_video(
+    where: str, entry: dict[str, Any], frame_folder: Path | None, defects: Defects
+) -> VideoEntry | None:
+    """Checks an entry of ``videos``; None if its tracks cannot be judged by it."""
+    good = check_size(where, entry, defects)
+    names = entry.get("file_names")
+    place = f'{where} "file_names"'
+    if not isinstance(names, list):
+        mend = "list one file for each frame"
+        defects.error(place, expected="a list of frame files", found=names, mend=mend)
+        return None
+    for index, name in enumerate(names):
+        good &= check_file_name(f"{place}[{index}]", name, defects)
+    length = entry.get("length", len(names))
+    if type(length) is not int or length != len(names) or not names:
+        found = Found(f"{shown(length, 40)} with {len(names)} file names")
+        mend = "make length the count of file_names, 1 or more"
+        defects.error(f'{where} "length"', expected="the count of frames", found=found, mend=mend)
+        good = False
+    if good:
+        good = _check_names(place, names, defects)
+    if not good:
+        return None
+    if frame_folder is not None:
+        missing = [name for name in names if not (frame_folder / name).is_file()]
+        if missing:
+            some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+            found = Found(f"{len(missing)} of {len(names)} not there: {some}")
+            mend = "put the frames there, or leave the video out of training"
+            defects.warn(place, expected="a file for each frame", found=found, mend=mend)
+    return VideoEntry(entry["height"], entry["width"], tuple(names))
+
+
+def check_track_fields(
+    where: str, entry: dict[str, Any], video: VideoEntry | None, defects: Defects
+) -> bool:
+    """Checks ``iscrowd``, ``bboxes`` and ``areas`` of a track."""
+    good = check_crowd(where, entry, defects)
+    for key, is_good, check in (("bboxes", is_box, check_box), ("areas", is_area, check_area)):
+        values = entry.get(key)
+        if values is None:
+            continue
+        place = f'{where} "{key}"'
+        if not isinstance(values, list) or (
+            video is not None and len(values) != len(video.file_names)
+        ):
+            good = False
+            _wrong_length(place, values, video, defects)
+            continue
+        if key == "areas" and are_areas(values):
+            continue
+        for index, value in enumerate(values):
+            if value is not None and not is_good(value):
+                good &= check(f"{place}[{index}]", value, defects)
+    return good
+
+
+def frame_segmentations(
+    where: str,
+    entry: dict[str, Any],
+    video: VideoEntry | None,
+    defects: Defects,
+    *,
+    runs_read_later: bool = False,
+) -> list[Rle | None] | None:
+    """Checks the masks of a track and returns them as compressed RLEs, None if one is faulty.
+
+    The RLE texts of a track are read at once; only if that finds a fault is each looked at. With
+    ``runs_read_later`` they are not read, because the caller reads the runs of all that is returned
+    and comes back without it to find the place of a fault.
+    """
+    masks = entry.get("segmentations")
+    place = f'{where} "segmentations"'
+    if not isinstance(masks, list) or (video is not None and len(masks) != len(video.file_names)):
+        _wrong_length(place, masks, video, defects)
+        return None
+    if video is not None:
+        strings = _strings_of(masks, [video.height, video.width])
+        if strings is not None and (runs_read_later or _are_sound(strings, video)):
+            return masks
+    rles: list[Rle | None] = []
+    good = True
+    for index, mask in enumerate(masks):
+        if mask is None:
+            rles.append(None)
+            continue
+        height, width = (video.height, video.width) if video else _own_size(mask)
+        fault = segmentation_fault(mask, height, width)
+        if fault is not None:
+            good = False
+            expected = "an RLE or polygons of the video's size"
+            mend = "correct the mask or write null"
+            defects.error(f"{place}[{index}]", expected=expected, found=Found(fault), mend=mend)
+        elif good and video is not None:
+            rles.append(checked_to_rle(mask, height, width))
+    return rles if good and video is not None else None
+
+
+def report_twins(annotations: list[tuple[str, dict[str, Any]]], defects: Defects) -> None:
+    """Warns of tracks of one video and class whose masks are all the same."""
+    if defects.error_count:
+        return
+    seen: dict[tuple[Any, ...], list[tuple[str, list[Any]]]] = defaultdict(list)
+    for where, entry in annotations:
+        masks = entry["segmentations"]
+        shape = tuple(mask is None for mask in masks)
+        group = seen[entry["video_id"], entry["category_id"], shape]
+        twin = next((name for name, other in group if other == masks), None)
+        if twin is not None and not all(shape):
+            mend = "remove one if it is the same thing"
+            found = Found(f"the masks of {twin}")
+            defects.warn(where, expected="masks of its own", found=found, mend=mend)
+        group.append((where, masks))
+
+
+def _strings_of(masks: list[Any], size: list[int]) -> list[str] | None:
+    """The texts of masks that are null or compressed RLEs of that size; None if one is not."""
+    try:
+        strings = [mask["counts"] for mask in masks if mask is not None]
+        sizes = [mask["size"] for mask in masks if mask is not None]
+    except (KeyError, TypeError, IndexError):
+        return None
+    if sizes.count(size) < len(sizes) or set(map(type, strings)) - {str}:
+        return None
+    return None if set(map(type, chain.from_iterable(sizes))) - {int} else strings
+
+
+def _are_sound(strings: list[str], video: VideoEntry) -> bool:
+    return runs_of_strings(strings, video.height * video.width) is not None
+
+
+def _check_names(place: str, names: list[str], defects: Defects) -> bool:
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        mend = "name each frame once"
+        defects.error(place, expected="each file once", found=Found(f"{twice} twice"), mend=mend)
+        return False
+    if names != sorted(names) and [_numbers(name) for name in names] != sorted(
+        _numbers(name) for name in names
+    ):
+        mend = "sort the frames and the masks if this is not meant"
+        defects.warn(place, expected="frames in order", found=Found("unsorted names"), mend=mend)
+    return True
+
+
+def _numbers(name: str) -> tuple[int, ...]:
+    digits = "".join(letter if letter in "0123456789" else " " for letter in name)
+    return tuple(int(part) for part in digits.split())
+
+
+def _wrong_length(place: str, values: object, video: VideoEntry | None, defects: Defects) -> None:
+    count = f"{len(video.file_names)} entries" if video else "entries"
+    found = Found(f"a list of {len(values)}") if isinstance(values, list) else values
+    mend = "write one entry or null for each frame of the video"
+    defects.error(place, expected=f"a list of {count}", found=found, mend=mend)
+
+
+def _own_size(mask: Any) -> tuple[Any, Any]:
+    """The size that a mask states, where its video is unknown and cannot contradict it."""
+    size = mask.get("size") if isinstance(mask, dict) else None
+    return (size[0], size[1]) if isinstance(size, list) and len(size) == 2 else (1, 1)

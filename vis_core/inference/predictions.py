@@ -1,0 +1,121 @@
+"""What a network found in frames, without pixels: all that the naming of a video needs of it.
+
+Frames are seen one by one, and by many workers at once; only the naming knows the past, and takes
+next to nothing. So a long video is seen in segments and named in one pass, by ``VideoWalk``: the
+result is that of one worker, bit by bit.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vis_core.inference.frame_predictor import Sight
+from vis_core.inference.gpu import cpu_copies
+from vis_core.inference.protocols import InstanceNamer
+from vis_core.rle.frame_masks import EncodedMasks
+from vis_core.structures import Frame, Instances
+
+_FIELDS = ("scores", "class_scores", "embeddings", "boxes", "class_logits", "qualities")
+
+
+@dataclass(frozen=True)
+class SeenFrame:
+    """Is what a network found in one frame.
+
+    Attributes:
+        instances: N instances on the CPU; of their masks, (N, 0, 0) is left.
+        masks: The masks, at the size of the video.
+    """
+
+    instances: Instances
+    masks: EncodedMasks
+
+
+def name_frame(frame: SeenFrame, namer: InstanceNamer) -> tuple[Instances, Tensor, EncodedMasks]:
+    """Names what was seen in the next frame of a video.
+
+    Args:
+        frame: What was seen.
+        namer: Knows the past of the video.
+
+    Returns:
+        The N instances that have a name, their (N,) ids, and their masks.
+    """
+    track_ids = namer.name(frame.instances)
+    kept = track_ids >= 0
+    masks = frame.masks.rows(kept.nonzero().flatten().tolist())
+    return frame.instances[kept], track_ids[kept], masks
+
+
+class SeenWalk:
+    """Sees the frames of a part of a video and names nothing; goes through ``walk_on``."""
+
+    def __init__(self, sight: Sight) -> None:
+        self._sight = sight
+        self._frames: list[SeenFrame] = []
+
+    def see(self, chunk: list[Frame]) -> list[Instances]:
+        """Finds the instances of some frames, which go through the network at once."""
+        return self._sight.see(chunk)
+
+    def name(self, chunk: list[Frame], found: list[Instances]) -> None:
+        """Keeps what ``see`` found in some frames, its masks as run lengths."""
+        logits = [instances.mask_logits for instances in found]
+        encoded = self._sight.encoded(logits, chunk[0].image.shape[:2])
+        self._frames += map(SeenFrame, cpu_copies(found), encoded)
+
+    def take(self) -> list[SeenFrame]:
+        """Gives the frames since it was last asked and forgets them."""
+        taken, self._frames = self._frames, []
+        return taken
+
+
+def pack_seen(frames: Iterable[SeenFrame]) -> dict[str, Tensor]:
+    """Lays F frames out as tensors, bit by bit what they are."""
+    frames = list(frames)
+    counts = [text for frame in frames for text in frame.masks.counts]
+    packed = {
+        "num_instances": torch.tensor([len(frame.masks) for frame in frames], dtype=torch.int64),
+        "areas": torch.tensor([area for frame in frames for area in frame.masks.areas]).long(),
+        "rle_lengths": torch.tensor([len(text) for text in counts], dtype=torch.int64),
+        "rle": torch.from_numpy(np.frombuffer(bytearray("".join(counts), "ascii"), np.uint8)),
+    }
+    inside = [frame.masks.confidences for frame in frames]
+    if any(values is not None for values in inside):
+        joined = [value for values in inside for value in values or ()]
+        packed["confidences"] = torch.tensor(joined, dtype=torch.float64)
+    for name in _FIELDS:
+        parts = [getattr(frame.instances, name) for frame in frames]
+        if any(part is not None for part in parts):
+            packed[name] = torch.cat(parts).contiguous()
+    return packed
+
+
+def unpack_seen(packed: Mapping[str, Tensor]) -> list[SeenFrame]:
+    """Makes of the tensors of ``pack_seen`` the frames that they were."""
+    sizes = packed["num_instances"].tolist()
+    fields = {
+        name: torch.split(packed[name], sizes) if name in packed else [None] * len(sizes)
+        for name in (*_FIELDS, "confidences")
+    }
+    ends = packed["rle_lengths"].cumsum(0).tolist()
+    text = packed["rle"].numpy().tobytes().decode("ascii")
+    counts = [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    areas = packed["areas"].tolist()
+    frames, first = [], 0
+    for place, size in enumerate(sizes):
+        own: dict[str, Any] = {name: parts[place] for name, parts in fields.items()}
+        inside = own.pop("confidences")
+        masks = EncodedMasks(
+            tuple(counts[first : first + size]),
+            tuple(areas[first : first + size]),
+            None if inside is None else tuple(inside.tolist()),
+        )
+        nothing = torch.zeros(size, 0, 0)
+        frames.append(SeenFrame(Instances(mask_logits=nothing, **own), masks))
+        first += size
+    return frames

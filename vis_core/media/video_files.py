@@ -1,0 +1,141 @@
+"""Which files of a folder are videos, and what a video may ask of this machine.
+
+Nothing here opens a video (``media/video_reader.py`` does) or imports torch, so that a command line can
+refuse an empty folder before anything heavy starts.
+"""
+
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vis_core.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+# Playlists and raw streams (m3u8, ffconcat, y4m) are listed too: they are refused by name when
+# they are opened, which a user sees; a file that is not listed is only counted.
+VIDEO_SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("3g2", "3gp", "asf", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg"),
+        *("mpg", "mts", "ogv", "ts", "vob", "webm", "wmv"),
+        *("ffconcat", "m3u", "m3u8", "y4m"),
+    )
+)
+
+
+class DecodeLimits(BaseModel):
+    """What one video may ask of this machine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_pixels: int = Field(
+        default=33_177_600,
+        gt=0,
+        description="Pixels of the largest frame that is decoded; 7680 x 4320, the 8K of broadcast."
+        " A decoder holds about 16 such frames of 1.5 bytes a pixel.",
+    )
+    max_memory_mib: int = Field(
+        default=4096,
+        ge=64,
+        description="Address space that the process that decodes may take beyond what it starts"
+        " with. 8K of 8 bits takes about a third of it. Kept on Linux alone.",
+    )
+    frame_timeout_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds without a decoded frame after which a decoder is taken to hang: it is"
+        " ended and the video fails.",
+    )
+
+
+@dataclass(frozen=True)
+class FoundVideos:
+    """Is what a folder holds.
+
+    Attributes:
+        videos: Regular files with the suffix of a video, sorted.
+        skipped: Path and reason of each entry that was left out although it might be a video.
+        other_files: Regular files with another suffix.
+    """
+
+    videos: list[Path]
+    skipped: list[tuple[Path, str]]
+    other_files: list[Path]
+
+
+def find_videos(folder: Path) -> list[Path]:
+    """Lists the video files under ``folder``; what is left out is said in the log."""
+    found = search_videos(folder)
+    for path, reason in found.skipped:
+        logger.warning("skipped %s: %s", shown_name(path), reason)
+    return found.videos
+
+
+def search_videos(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES) -> FoundVideos:
+    """Sorts the entries under ``folder``, sub-folders included, into videos and the rest.
+
+    Args:
+        folder: The folder.
+        suffixes: Of videos, in small letters.
+
+    Links to folders are not followed and links to files are only when their target is inside
+    ``folder``: an archive must not make a job read what lies outside it.
+
+    Raises:
+        ConfigError: If ``folder`` does not exist or is not a folder.
+    """
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise ConfigError(f"{shown_name(folder)}: {what}; name a folder of video files")
+    root = folder.resolve()
+    found = FoundVideos([], [], [])
+    for path in _entries(folder, found.skipped):
+        is_video = path.suffix.lower() in suffixes
+        refusal = _refusal(path, root)
+        if refusal is not None:
+            if is_video:
+                found.skipped.append((path, refusal))
+        elif is_video:
+            found.videos.append(path)
+        else:
+            found.other_files.append(path)
+    return found
+
+
+def shown_name(path: Path | str) -> str:
+    """Writes a file name on one line of a log: what cannot be printed is escaped."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in str(path)
+    )
+
+
+def _entries(folder: Path, skipped: list[tuple[Path, str]]) -> Iterator[Path]:
+    """Walks every entry below ``folder`` that is not a plain folder, in sorted order."""
+
+    def unreadable(error: OSError) -> None:
+        skipped.append((Path(error.filename), f"folder cannot be read ({error.strerror})"))
+
+    for parent, folders, files in os.walk(folder, onerror=unreadable):
+        folders.sort()
+        linked = [name for name in folders if Path(parent, name).is_symlink()]
+        video_like = [name for name in folders if Path(name).suffix.lower() in VIDEO_SUFFIXES]
+        yield from (Path(parent, name) for name in sorted({*files, *linked, *video_like}))
+
+
+def _refusal(path: Path, root: Path) -> str | None:
+    """Says why an entry is not read, or None for a regular file inside ``root``."""
+    try:
+        mode = path.stat().st_mode
+        inside = path.resolve().is_relative_to(root)
+    except (OSError, RuntimeError) as error:
+        return f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    if not inside:
+        return "link leaves the archive"
+    return None if stat.S_ISREG(mode) else "not a regular file"

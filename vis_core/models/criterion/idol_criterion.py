@@ -1,0 +1,157 @@
+"""The criterion of IDOL on one frame: match every decoder layer by transport, then compare.
+
+The terms of IDOL Eq. 2 that look at one frame; masks are made for matched queries only.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from vis_core.config.criterion import TransportConfig
+from vis_core.geometry.boxes import mask_boxes, to_cxcywh
+from vis_core.models.criterion.box import giou_box_loss, l1_box_loss
+from vis_core.models.criterion.classification import focal_loss
+from vis_core.models.criterion.mask import dice_loss, mask_focal_loss
+from vis_core.models.criterion.transport_matching import (
+    FrameGuess,
+    FrameTruth,
+    TransportMatching,
+    transport_matching,
+)
+from vis_core.structures import FrameTargets
+
+# Pixels of the padded input between two pixels of mask logits, in both directions.
+MASK_STRIDE = 4
+
+MaskLogitsOf = Callable[[int, int, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class BoxPredictions:
+    """Is what the decoder says after each of its layers, for F frames, masks aside.
+
+    Attributes:
+        class_logits: (L, F, Q, K), each class by itself, no "no object"; the last layer is the
+            answer.
+        boxes_cxcywh_norm: (L, F, Q, 4) normalised by the unpadded image.
+    """
+
+    class_logits: Tensor
+    boxes_cxcywh_norm: Tensor
+
+    def guess(self, layer: int, frame: int) -> FrameGuess:
+        """Gives what a layer says of a frame, without gradient."""
+        return FrameGuess(
+            self.class_logits[layer, frame].detach().float().sigmoid(),
+            self.boxes_cxcywh_norm[layer, frame].detach().float(),
+        )
+
+
+def detection_losses(
+    predictions: BoxPredictions,
+    mask_logits_of: MaskLogitsOf,
+    targets: list[FrameTargets],
+    sizes: Tensor,
+    config: TransportConfig,
+) -> tuple[dict[str, Tensor], list[list[TransportMatching]]]:
+    """Computes the losses of every frame, summed over layers (deep supervision).
+
+    Each layer is divided by its positives in the batch: all queries that some instance chose. A
+    batch without any has the class loss divided by 1; the others are 0, but part of the graph.
+
+    Args:
+        predictions: Of F frames.
+        mask_logits_of: Gives for a layer, a frame and (N,) queries, maybe none, their (N, h, w)
+            mask logits.
+        targets: F frames; masks at the size of the padded input or less.
+        sizes: (F, 2) height and width of each frame before padding.
+        config: Of the matching.
+
+    Returns:
+        The unweighted losses ``class``, ``box``, ``giou``, ``mask``, ``dice``, and the matching,
+        result[layer][frame]; ``best_query`` of the last layer is the key of each instance.
+    """
+    truths = [frame_truth(target, size) for target, size in zip(targets, sizes, strict=True)]
+    losses, matchings = [], []
+    for layer in range(len(predictions.class_logits)):
+        matched = [
+            transport_matching(predictions.guess(layer, frame), truth, config)
+            for frame, truth in enumerate(truths)
+        ]
+        logits = [
+            mask_logits_of(layer, frame, matching.queries) for frame, matching in enumerate(matched)
+        ]
+        losses.append(
+            _class_and_box_losses(predictions, layer, matched, truths, config)
+            | _mask_losses(torch.cat(logits), matched, targets, config)
+        )
+        matchings.append(matched)
+    summed = {name: torch.stack([loss[name] for loss in losses]).sum() for name in losses[0]}
+    return summed, matchings
+
+
+def frame_truth(target: FrameTargets, size: Tensor) -> FrameTruth:
+    """Gives the tight boxes of the masks of a frame, normalised by its (2,) height and width."""
+    scale = size.flip(0).repeat(2).to(target.masks.device)
+    return FrameTruth(target.labels, to_cxcywh(mask_boxes(target.masks) / scale))
+
+
+def _class_and_box_losses(
+    predictions: BoxPredictions,
+    layer: int,
+    matched: list[TransportMatching],
+    truths: list[FrameTruth],
+    config: TransportConfig,
+) -> dict[str, Tensor]:
+    """Compares the classes of all queries and the boxes of the matched ones with the truth."""
+    pairs = list(zip(matched, truths, strict=True))
+    query = torch.cat([matching.queries for matching in matched])
+    counts = torch.tensor([len(matching.queries) for matching in matched])
+    frame = torch.arange(len(matched)).repeat_interleave(counts).to(query.device)
+    labels = torch.cat([truth.labels[matching.instances] for matching, truth in pairs])
+    true_boxes = torch.cat([truth.boxes_cxcywh_norm[match.instances] for match, truth in pairs])
+    class_logits = predictions.class_logits[layer].float()
+    wanted = torch.zeros_like(class_logits)
+    wanted[frame, query, labels] = 1
+    boxes = predictions.boxes_cxcywh_norm[layer, frame, query].float()
+    num_positives = max(1, len(query))
+    return {
+        "class": focal_loss(class_logits, wanted, config.focal_alpha, config.focal_gamma).sum()
+        / num_positives,
+        "box": l1_box_loss(boxes, true_boxes).sum() / num_positives,
+        "giou": giou_box_loss(boxes, true_boxes).sum() / num_positives,
+    }
+
+
+def _mask_losses(
+    logits: Tensor,
+    matched: list[TransportMatching],
+    targets: list[FrameTargets],
+    config: TransportConfig,
+) -> dict[str, Tensor]:
+    """Compares the (N, h, w) masks of the matched queries with every fourth pixel of the truth."""
+    height, width = logits.shape[1:]
+    truth = torch.cat(
+        [
+            sampled_masks(target.masks, height, width)[matching.instances]
+            for matching, target in zip(matched, targets, strict=True)
+        ]
+    ).flatten(1)
+    logits = logits.float().flatten(1)
+    num_positives = max(1, len(logits))
+    focal = mask_focal_loss(logits, truth, config.focal_alpha, config.focal_gamma)
+    return {
+        "mask": focal.sum() / num_positives,
+        "dice": dice_loss(logits, truth).sum() / num_positives,
+    }
+
+
+def sampled_masks(masks: Tensor, height: int, width: int) -> Tensor:
+    """Takes the middle pixel of every cell of (G, H, W) masks, padded to (G, height, width)."""
+    start = MASK_STRIDE // 2
+    sampled = masks[:, start::MASK_STRIDE, start::MASK_STRIDE].float()
+    missing = (0, width - sampled.shape[2], 0, height - sampled.shape[1])
+    return functional.pad(sampled, missing)

@@ -1,0 +1,150 @@
+"""The criterion of Mask2Former: match every layer with the ground truth, then compare.
+
+Equal to transformers' ``Mask2FormerLoss`` for the same random points, but over all layers at once,
+with the draws given by a generator and the matched queries handed out.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from vis_core.geometry.points import random_points, sample_at, uncertain_points
+from vis_core.models.criterion.classification import query_class_loss
+from vis_core.models.criterion.hungarian_matching import (
+    UNMATCHED,
+    MatchingWeights,
+    hungarian_matching,
+    matching_cost,
+)
+from vis_core.models.criterion.mask import dice_loss, mask_bce_loss
+from vis_core.structures import FrameTargets
+
+
+@dataclass(frozen=True)
+class PointSampling:
+    """Says at how many points masks are compared (Mask2Former 3.3).
+
+    Attributes:
+        num_points: P.
+        oversample: Candidates a point, of which the uncertain ones are kept.
+        importance: Share of uncertain points.
+    """
+
+    num_points: int
+    oversample: float = 3.0
+    importance: float = 0.75
+
+
+@dataclass(frozen=True)
+class QueryPredictions:
+    """Is what the decoder says after each of its layers, for F frames.
+
+    Attributes:
+        class_logits: (L, F, Q, K + 1), "no object" last; the last layer is the answer.
+        mask_logits: (L, F, Q, h, w).
+    """
+
+    class_logits: Tensor
+    mask_logits: Tensor
+
+
+def query_losses(
+    predictions: QueryPredictions,
+    targets: list[FrameTargets],
+    sampling: PointSampling,
+    no_object_weight: float,
+    generator: torch.Generator | None = None,
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """Computes the class, mask and dice loss, summed over layers (deep supervision).
+
+    Args:
+        predictions: Of F frames.
+        targets: F frames; masks at the size of the padded input.
+        sampling: Points of matching and losses.
+        no_object_weight: Weight of the "no object" class.
+        generator: Of the random points (CPU).
+
+    Returns:
+        The unweighted losses ``class``, ``mask``, ``dice``, and for each frame the (G,) query that
+        the last layer matched with each instance, or ``UNMATCHED``.
+    """
+    matched = match_layers(predictions, targets, sampling, generator)
+    found = [[query != UNMATCHED for query in frames] for frames in matched]
+    num_layers, num_frames, num_queries = predictions.class_logits.shape[:3]
+    num_classes = predictions.class_logits.shape[3] - 1
+    device = predictions.class_logits.device
+    num_masks = max(1, sum(len(target.labels) for target in targets))
+    class_losses = []
+    for layer in range(num_layers):
+        wanted = torch.full((num_frames, num_queries), num_classes, device=device)
+        for frame, target in enumerate(targets):
+            kept = found[layer][frame]
+            wanted[frame, matched[layer][frame][kept]] = target.labels[kept]
+        class_losses.append(
+            query_class_loss(predictions.class_logits[layer], wanted, no_object_weight)
+        )
+    places = list(product(range(num_layers), range(num_frames)))
+    logits = torch.cat(
+        [predictions.mask_logits[n, f, matched[n][f][found[n][f]]] for n, f in places]
+    )
+    truth = torch.cat([targets[f].masks[found[n][f]] for n, f in places])
+    mask, dice = _mask_losses(logits, truth, sampling, generator)
+    losses = {
+        "class": torch.stack(class_losses).sum(),
+        "mask": mask / num_masks,
+        "dice": dice / num_masks,
+    }
+    return losses, matched[-1]
+
+
+def match_layers(
+    predictions: QueryPredictions,
+    targets: list[FrameTargets],
+    sampling: PointSampling,
+    generator: torch.Generator | None = None,
+) -> list[list[Tensor]]:
+    """Matches each frame of each layer; result[layer][frame] is the (G,) query of each instance."""
+    num_layers, num_frames = predictions.class_logits.shape[:2]
+    device = predictions.class_logits.device
+    matched: list[list[Tensor]] = []
+    with torch.no_grad():
+        for layer in range(num_layers):
+            points = random_points(num_frames, sampling.num_points, device, generator)
+            point_logits = sample_at(predictions.mask_logits[layer].float(), points)
+            rows = []
+            for frame, target in enumerate(targets):
+                truth = target.masks.unsqueeze(0).float()
+                point_targets = sample_at(truth, points[frame : frame + 1]).squeeze(0)
+                cost = matching_cost(
+                    predictions.class_logits[layer, frame].float(),
+                    point_logits[frame],
+                    target.labels,
+                    point_targets,
+                    MatchingWeights(),
+                )
+                rows.append(hungarian_matching(cost))
+            matched.append(rows)
+    return matched
+
+
+def _mask_losses(
+    logits: Tensor, masks: Tensor, sampling: PointSampling, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """Sums the BCE and the dice loss of N matched masks at uncertain and random points."""
+    count, device = len(logits), logits.device
+    if count == 0:
+        zero = logits.sum()  # stays in the graph, so that every rank has the same backward
+        return zero, zero
+    num_uncertain = int(sampling.importance * sampling.num_points)
+    num_candidates = int(sampling.oversample * sampling.num_points)
+    candidates = random_points(count, num_candidates, device, generator)
+    extra = random_points(count, sampling.num_points - num_uncertain, device, generator)
+    with torch.no_grad():
+        points = uncertain_points(logits.float(), candidates, extra, num_uncertain)
+        point_targets = sample_at(masks.unsqueeze(1).float(), points).squeeze(1)
+    point_logits = sample_at(logits.unsqueeze(1), points).squeeze(1)
+    return mask_bce_loss(point_logits, point_targets).sum(), dice_loss(
+        point_logits, point_targets
+    ).sum()

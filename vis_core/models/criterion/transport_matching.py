@@ -1,0 +1,213 @@
+"""Matching of several queries with each true instance by optimal transport (IDOL 3.1, A.2).
+
+The release solves the transport by a dynamic top-k (simOTA): each instance takes as many of its
+cheapest queries as its best IoUs sum up to. It serves the detection losses and, on the reference
+frame, chooses positives and negatives of the contrastive loss.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from vis_core.config.criterion import TransportConfig
+from vis_core.geometry.boxes import box_iou, generalized_iou, to_xyxy
+
+# Keeps the logarithms of the class cost finite (released IDOL).
+_MIN_PROBABILITY = 1e-8
+
+
+@dataclass(frozen=True)
+class TransportMatching:
+    """Is which queries of one frame learn which instance.
+
+    Attributes:
+        queries: (N,) int64 the chosen queries, ascending.
+        instances: (N,) int64 the instance of each; of several, the first.
+        best_query: (G,) int64 the cheapest of the queries that each instance chose.
+    """
+
+    queries: Tensor
+    instances: Tensor
+    best_query: Tensor
+
+
+@dataclass(frozen=True)
+class FrameGuess:
+    """Is what Q queries say of one frame.
+
+    Attributes:
+        probabilities: (Q, K) of each class by itself (sigmoid), without a background.
+        boxes_cxcywh_norm: (Q, 4) normalised by the unpadded image.
+    """
+
+    probabilities: Tensor
+    boxes_cxcywh_norm: Tensor
+
+
+@dataclass(frozen=True)
+class FrameTruth:
+    """Is the class and the box of G true instances of one frame.
+
+    Attributes:
+        labels: (G,) int64.
+        boxes_cxcywh_norm: (G, 4) normalised by the unpadded image.
+    """
+
+    labels: Tensor
+    boxes_cxcywh_norm: Tensor
+
+
+@torch.no_grad()
+def transport_matching(
+    guess: FrameGuess, truth: FrameTruth, config: TransportConfig
+) -> TransportMatching:
+    """Chooses the queries that learn each instance of one frame (IDOL 3.1)."""
+    cost, chosen = dynamic_top_k(
+        transport_cost(guess, truth, config),
+        _pair_iou(guess, truth),
+        config.positive_ious,
+        config,
+    )
+    queries = chosen.any(dim=1).nonzero().flatten()
+    # argmax returns the first of equal values; a frame without instances has no queries
+    instances = chosen[queries].long().argmax(dim=1) if len(truth.labels) else queries
+    best_query = cost.masked_fill(~chosen, float("inf")).argmin(dim=0)
+    return TransportMatching(queries, instances, best_query)
+
+
+@torch.no_grad()
+def transport_cost(guess: FrameGuess, truth: FrameTruth, config: TransportConfig) -> Tensor:
+    """Prices every pair of a query and an instance; low is alike.
+
+    Returns:
+        (Q, G): focal class cost - ``giou_weight`` * GIoU + ``outside_cost`` where the query's
+        centre is not in the box and the centre area + ``background_cost`` where it is in none.
+    """
+    boxes, true_boxes = guess.boxes_cxcywh_norm.float(), truth.boxes_cxcywh_norm
+    class_cost = _focal_cost(guess.probabilities.float(), config)[:, truth.labels]
+    giou = generalized_iou(to_xyxy(boxes)[:, None], to_xyxy(true_boxes)[None])
+    foreground, central = foreground_and_central(boxes, true_boxes, config.center_radius)
+    cost = class_cost - config.giou_weight * giou + config.outside_cost * ~central
+    return cost + config.background_cost * ~foreground[:, None]
+
+
+def foreground_and_central(
+    boxes: Tensor, true_boxes: Tensor, center_radius: float
+) -> tuple[Tensor, Tensor]:
+    """Says where the centres of (Q, 4) boxes lie with respect to (G, 4) true boxes, both cxcywh.
+
+    Returns:
+        (Q,) bool whether a centre is in any true box or centre area, and (Q, G) bool whether it is
+        both in the box and in the centre area of one.
+    """
+    center = boxes[:, None, :2]
+    corners, true_center = to_xyxy(true_boxes), true_boxes[:, :2]
+    in_box = ((center > corners[:, :2]) & (center < corners[:, 2:])).all(dim=2)
+    near, far = true_center - center_radius, true_center + center_radius
+    in_center = ((center > near) & (center < far)).all(dim=2)
+    return (in_box | in_center).any(dim=1), in_box & in_center
+
+
+@torch.no_grad()
+def dynamic_top_k(
+    cost: Tensor, iou: Tensor, num_ious: int, config: TransportConfig
+) -> tuple[Tensor, Tensor]:
+    """Gives each instance its cheapest queries, as many as its ``num_ious`` best IoUs sum up to.
+
+    IDOL A.2, as released: at least one query each; a query that several chose goes to the one that
+    it costs least. Instances that lost all search again among the unused queries; then only the
+    queries that were in conflict at first are taken from all but one, so that another may end up
+    with two.
+
+    Args:
+        cost: (Q, G).
+        iou: (Q, G).
+        num_ious: How many IoUs are summed.
+        config: Of the search.
+
+    Returns:
+        (Q, G) the cost, raised for queries that were in use during a search (the release goes on
+        with it), and (Q, G) bool which query is whose.
+    """
+    chosen = cost.argsort(dim=0, stable=True).argsort(dim=0) < dynamic_k(iou, num_ious)
+    if chosen.shape[1] == 0:
+        return cost, chosen
+    contested = chosen.sum(dim=1) > 1
+    chosen = _cheapest_keeps(chosen, cost, contested)
+    for _ in range(config.max_repairs):
+        lonely = (~chosen.any(dim=0)).nonzero().flatten()
+        if len(lonely) == 0:
+            return cost, chosen
+        cost = cost + config.repair_cost * chosen.any(dim=1, keepdim=True)
+        chosen[cost[:, lonely].argmin(dim=0), lonely] = True
+        shared = (chosen.sum(dim=1) > 1).any()
+        chosen = _cheapest_keeps(chosen, cost, contested & shared)
+    lonely = (~chosen.any(dim=0)).nonzero().flatten()
+    chosen[cost[:, lonely].argmin(dim=0), lonely] = True
+    return cost, chosen
+
+
+def dynamic_k(iou: Tensor, num_ious: int) -> Tensor:
+    """Gives the (G,) int64 number of queries of each instance: the whole part of a sum of IoUs."""
+    best = iou.topk(min(num_ious, len(iou)), dim=0).values
+    return best.sum(dim=0).long().clamp(min=1)
+
+
+@torch.no_grad()
+def select_pairs(
+    guess: FrameGuess, truth: FrameTruth, config: TransportConfig
+) -> tuple[Tensor, Tensor]:
+    """Chooses positives and negatives of each instance on the reference frame (IDOL 3.2, A.2).
+
+    The m1 cheapest queries are positives, m1 being the sum of the best 10 IoUs; all but the m2
+    cheapest are negatives, m2 being that of the best 100. A query that another instance won is a
+    negative.
+
+    Returns:
+        (G, Q) bool positives and (G, Q) bool negatives.
+    """
+    iou = _pair_iou(guess, truth)
+    cost = transport_cost(guess, truth, config)
+    cost, positive = dynamic_top_k(cost, iou, config.positive_ious, config)
+    _, near = dynamic_top_k(cost, iou, config.negative_ious, config)
+    return positive.T, ~near.T
+
+
+@torch.no_grad()
+def select_by_iou(
+    guess: FrameGuess, truth: FrameTruth, config: TransportConfig
+) -> tuple[Tensor, Tensor]:
+    """Chooses positives above and negatives below a box IoU (IDOL Table 6, A.2: 0.7 and 0.3).
+
+    Returns:
+        As ``select_pairs``; an instance may have no positive.
+    """
+    iou = _pair_iou(guess, truth).T
+    return iou > config.positive_iou, iou < config.negative_iou
+
+
+Selection = Callable[[FrameGuess, FrameTruth, TransportConfig], tuple[Tensor, Tensor]]
+SELECTIONS: dict[str, Selection] = {"transport": select_pairs, "iou": select_by_iou}
+
+
+def _focal_cost(probabilities: Tensor, config: TransportConfig) -> Tensor:
+    """Gives the (Q, K) focal loss of a class as the truth less that of it as not the truth."""
+    alpha, gamma = config.focal_alpha, config.focal_gamma
+    rest = 1 - probabilities
+    as_true = -alpha * rest**gamma * (probabilities + _MIN_PROBABILITY).log()
+    as_false = -(1 - alpha) * probabilities**gamma * (rest + _MIN_PROBABILITY).log()
+    return as_true - as_false
+
+
+def _pair_iou(guess: FrameGuess, truth: FrameTruth) -> Tensor:
+    """(Q, G) IoU of queries and instances."""
+    return box_iou(to_xyxy(guess.boxes_cxcywh_norm.float()), to_xyxy(truth.boxes_cxcywh_norm))
+
+
+def _cheapest_keeps(chosen: Tensor, cost: Tensor, contested: Tensor) -> Tensor:
+    """Leaves the contested queries (Q,) to the instance that each costs least."""
+    cheapest = functional.one_hot(cost.argmin(dim=1), chosen.shape[1]).bool()
+    return torch.where(contested[:, None], cheapest, chosen)

@@ -1,0 +1,72 @@
+"""The names of AdelaiDet's CondInst, turned into those of our STC.
+
+Rules as in ``official_names``; the backbone has the names of detectron2 under a longer prefix.
+"""
+
+import re
+from re import Match
+
+from torch import Tensor
+
+from vis_core.models.importers.mask2former_names import Rules, Target, backbone_names, by_rules
+from vis_core.models.segmentors.pixel_norm import STD
+
+HEAD = "proposal_generator.fcos_head."
+BACKBONE = "backbone.bottom_up."
+TRACKING_HEAD = "tracking_head."  # which CondInst does not have
+_OURS = "segmentor."
+_STEM = BACKBONE + "stem.conv1.weight"
+# levels of interest and a counter, which no model needs
+_UNUSED = re.compile(r"mask_head\.(sizes_of_interest|_iter)")
+
+
+def our_condinst_names(official: str) -> list[Target] | None:
+    """Gives what a tensor of AdelaiDet's CondInst is called here (see ``our_names``)."""
+    if _UNUSED.fullmatch(official):
+        return []
+    if official.startswith(BACKBONE):
+        return backbone_names(official, BACKBONE, _OURS + "backbone.")
+    return by_rules(official, _RULES)
+
+
+def for_our_pixels(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Makes the first convolution read our pixels: RGB in deviations instead of BGR in steps of 1.
+
+    The means are alike, so the zeros around the image mean the same.
+    """
+    if _STEM not in found:
+        return found
+    stem = found[_STEM]
+    return found | {_STEM: stem.flip(1) * stem.new_tensor(STD).view(1, 3, 1, 1)}
+
+
+def _pyramid(found: Match[str]) -> str:
+    return f"{_OURS}pyramid.{found[1]}.{int(found[2]) - 3}.{found[3]}"
+
+
+_HEADS = {
+    "cls_tower": "class_tower",
+    "bbox_tower": "box_tower",
+    "cls_logits": "class_head",
+    "bbox_pred": "box_head",
+    "ctrness": "center_head",
+}
+
+
+def _head(found: Match[str]) -> str:
+    return f"{_OURS}head.{_HEADS[found[1]]}.{found[2]}"
+
+
+_RULES: Rules = [
+    (re.compile(pattern), target)
+    for pattern, target in (
+        (r"backbone\.fpn_(lateral|output)([345])\.(\w+)", _pyramid),
+        (r"backbone\.top_block\.(p[67]\.\w+)", _OURS + r"pyramid.\1"),
+        (re.escape(HEAD) + r"scales\.(\d)\.scale", _OURS + r"head.scales.\1"),
+        (re.escape(HEAD) + rf"({'|'.join(_HEADS)})\.(.+)", _head),
+        (r"controller\.(\w+)", _OURS + r"head.controller.\1"),
+        (r"mask_branch\.((?:refine|tower)\..+)", _OURS + r"mask_branch.\1"),
+        (r"mask_branch\.seg_head\.(.+)", _OURS + r"mask_branch.semantic_tower.\1"),
+        (r"mask_branch\.logits\.(\w+)", _OURS + r"mask_branch.semantic_head.\1"),
+    )
+]  # fmt: skip

@@ -1,0 +1,182 @@
+"""What a checkpoint of the authors says of its network: every size that can be read off shapes."""
+
+import re
+from collections.abc import Mapping
+from math import isqrt
+from typing import Any
+
+from vis_core.config.layer_settings import OwnBackbone
+from vis_core.config.segmentors import (
+    CondInstSettings,
+    DeformableDetrSettings,
+    Mask2FormerSettings,
+)
+from vis_core.errors import CheckpointError
+from vis_core.models.layers.backbone import named_backbone
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_PREDICTOR = "sem_seg_head.predictor."
+_PIXELS = "sem_seg_head.pixel_decoder."
+_IDOL_CONTROLLER = "detr.controller.layers.2.weight"
+
+
+def settings_of(shapes: Shapes) -> Mask2FormerSettings:
+    """Sizes a Mask2Former like a checkpoint.
+
+    The number of attention heads leaves no trace in the shapes; it is 8, as in every release.
+
+    Args:
+        shapes: By the names of the authors.
+
+    Raises:
+        CheckpointError: A tensor that every Mask2Former has is absent.
+    """
+    queries, width = _shape(shapes, _query_name(shapes))
+    return Mask2FormerSettings(
+        backbone=_backbone_of(shapes),
+        num_queries=queries,
+        hidden_width=width,
+        encoder_layers=_count(shapes, _PIXELS + r"transformer\.encoder\.layers\.(\d+)\."),
+        encoder_ffn_width=_shape(shapes, _PIXELS + "transformer.encoder.layers.0.linear1.weight")[
+            0
+        ],
+        decoder_layers=_count(shapes, _PREDICTOR + r"transformer_ffn_layers\.(\d+)\."),
+        decoder_ffn_width=_shape(shapes, _PREDICTOR + "transformer_ffn_layers.0.linear1.weight")[0],
+    )
+
+
+def idol_settings_of(shapes: Shapes) -> DeformableDetrSettings:
+    """Sizes IDOL's segmentor like a checkpoint; 8 heads and no dropout, which leave no trace."""
+    queries, twice = _shape(shapes, "detr.detr.query_embed.weight")
+    mask_channels = _shape(shapes, "detr.mask_head.lay2.weight")[0]
+    layers = r"detr\.detr\.transformer\.{}coder\.layers\.(\d+)\."
+    widths = "detr.detr.transformer.{}coder.layers.0.linear1.weight"
+    inside = {
+        name.removeprefix("detr.detr.backbone.0."): shape
+        for name, shape in shapes.items()
+        if name.startswith("detr.detr.backbone.0.")
+    }
+    return DeformableDetrSettings(
+        backbone=_backbone_of(inside),
+        num_queries=queries,
+        hidden_width=twice // 2,
+        encoder_layers=_count(shapes, layers.format("en")),
+        encoder_ffn_width=_shape(shapes, widths.format("en"))[0],
+        decoder_layers=_count(shapes, layers.format("de")),
+        decoder_ffn_width=_shape(shapes, widths.format("de"))[0],
+        mask_channels=mask_channels,
+        dynamic_channels=_dynamic_channels(
+            _shape(shapes, _IDOL_CONTROLLER)[0], mask_channels, _IDOL_CONTROLLER
+        ),
+    )
+
+
+def idol_num_classes_of(shapes: Shapes) -> int:
+    """Counts the classes of an IDOL."""
+    return _shape(shapes, "detr.detr.class_embed.0.weight")[0]
+
+
+def condinst_settings_of(shapes: Shapes) -> CondInstSettings:
+    """Sizes a CondInst like a checkpoint; three dynamic layers with relative coordinates."""
+    inside = {
+        name.replace("backbone.bottom_up.", "backbone."): shape
+        for name, shape in shapes.items()
+        if name.startswith("backbone.bottom_up.")
+    }
+    own = OwnBackbone(
+        family="resnet", sizes=_resnet_sizes(inside) | {"downsample_in_bottleneck": True}
+    )
+    convs = _count(shapes, r"mask_branch\.tower\.(\d+)\.") - 1
+    mask_channels = _shape(shapes, f"mask_branch.tower.{convs}.weight")[0]
+    return CondInstSettings(
+        backbone=named_backbone(own) or own,
+        width=_shape(shapes, "backbone.fpn_output3.weight")[0],
+        tower_convs=-(-_count(shapes, r"proposal_generator\.fcos_head\.cls_tower\.(\d+)\.") // 3),
+        mask_branch_width=_shape(shapes, "mask_branch.refine.0.0.weight")[0],
+        mask_branch_convs=convs,
+        mask_channels=mask_channels,
+        dynamic_channels=_dynamic_channels(
+            _shape(shapes, "controller.weight")[0], mask_channels, "controller.weight"
+        ),
+        semantic_loss="mask_branch.logits.weight" in shapes,
+    )
+
+
+def condinst_num_classes_of(shapes: Shapes) -> int:
+    """Counts the classes of a CondInst."""
+    return _shape(shapes, "proposal_generator.fcos_head.cls_logits.weight")[0]
+
+
+def _dynamic_channels(num_parameters: int, mask_channels: int, name: str) -> int:
+    """Finds d of (c + 2) d + d d + d weights and 2 d + 1 biases, c being the mask channels."""
+    for channels in range(1, 257):
+        if (mask_channels + 2) * channels + channels**2 + 3 * channels + 1 == num_parameters:
+            return channels
+    raise CheckpointError(
+        f"{name} has {num_parameters} rows, which no mask head of three "
+        f"layers over {mask_channels} channels needs"
+    )
+
+
+def num_classes_of(shapes: Shapes) -> int:
+    """Counts the classes, "no object" not among them."""
+    return _shape(shapes, _PREDICTOR + "class_embed.weight")[0] - 1
+
+
+def embedding_width_of(shapes: Shapes) -> int | None:
+    """Gives C of the embedding head of CTVIS; None for MinVIS and Mask2Former, which have none."""
+    last = shapes.get(_PREDICTOR + "reid_embed.layers.2.weight")
+    return last[0] if last else None
+
+
+def _query_name(shapes: Shapes) -> str:
+    """Finds the queries: they were called static_query before the authors' version 2."""
+    old = _PREDICTOR + "static_query.weight"
+    return old if old in shapes else _PREDICTOR + "query_feat.weight"
+
+
+def _backbone_of(shapes: Shapes) -> Any:
+    if "backbone.patch_embed.proj.weight" in shapes:
+        own = OwnBackbone(family="swin", sizes=_swin_sizes(shapes))
+    else:
+        own = OwnBackbone(family="resnet", sizes=_resnet_sizes(shapes))
+    return named_backbone(own) or own
+
+
+def _resnet_sizes(shapes: Shapes) -> dict[str, Any]:
+    stages = range(2, 6)
+    return {
+        "embedding_size": _shape(shapes, "backbone.stem.conv1.weight")[0],
+        "hidden_sizes": [_shape(shapes, f"backbone.res{n}.0.conv3.weight")[0] for n in stages],
+        "depths": [_count(shapes, rf"backbone\.res{n}\.(\d+)\.") for n in stages],
+    }
+
+
+def _swin_sizes(shapes: Shapes) -> dict[str, Any]:
+    tables = [
+        _shape(shapes, f"backbone.layers.{n}.blocks.0.attn.relative_position_bias_table")
+        for n in range(4)
+    ]
+    return {
+        "embed_dim": _shape(shapes, "backbone.patch_embed.proj.weight")[0],
+        "depths": [_count(shapes, rf"backbone\.layers\.{n}\.blocks\.(\d+)\.") for n in range(4)],
+        "num_heads": [heads for _, heads in tables],
+        # a window of w has (2 w - 1)^2 relative positions
+        "window_size": (isqrt(tables[0][0]) + 1) // 2,
+    }
+
+
+def _shape(shapes: Shapes, name: str) -> tuple[int, ...]:
+    if name not in shapes:
+        raise CheckpointError(
+            f"{name} is missing; expected a checkpoint of Mask2Former, MinVIS, CTVIS, IDOL "
+            "or CondInst"
+        )
+    return shapes[name]
+
+
+def _count(shapes: Shapes, pattern: str) -> int:
+    """Counts the layers that names number from 0."""
+    found = [re.match(pattern, name) for name in shapes]
+    return 1 + max((int(match[1]) for match in found if match), default=-1)

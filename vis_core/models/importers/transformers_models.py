@@ -1,0 +1,127 @@
+"""Turns a Mask2Former in transformers' own format into MinVIS, which needs no video to be trained.
+
+MinVIS (Huang 2022) is a Mask2Former whose queries are followed from frame to frame, so any
+instance segmentation checkpoint of a model hub annotates videos as it is.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
+
+from vis_core.config.layer_settings import OwnBackbone
+from vis_core.config.segmentors import Mask2FormerSettings
+from vis_core.config.systems import MinvisConfig
+from vis_core.errors import CheckpointError
+from vis_core.formats.categories import Categories, numbered
+from vis_core.formats.class_lists import CLASS_LISTS
+from vis_core.models.layers.backbone import named_backbone
+from vis_core.models.systems.build import build_system, fit_problems
+from vis_core.models.systems.minvis import Minvis
+
+_SIZES = {
+    "resnet": ("embedding_size", "hidden_sizes", "depths", "layer_type"),
+    "swin": ("embed_dim", "depths", "num_heads", "window_size", "patch_size", "mlp_ratio"),
+    "convnext": ("hidden_sizes", "depths", "patch_size"),
+}
+
+
+def import_transformers(folder: Path) -> tuple[Minvis, Categories]:
+    """Reads a folder with ``config.json`` and ``model.safetensors`` of a Mask2Former.
+
+    Returns:
+        MinVIS in evaluation mode, and the classes that the checkpoint names.
+
+    Raises:
+        CheckpointError: It is another model, of sizes that are not supported, or a tensor is
+            missing; nothing but safetensors is read.
+    """
+    config = folder / "config.json"
+    if not config.is_file():
+        raise CheckpointError(f"{folder}: expected config.json, found none; is it a model?")
+    try:
+        kind = json.loads(config.read_bytes())["model_type"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{config}: expected JSON with a model_type, found none") from error
+    if kind != "mask2former":
+        raise CheckpointError(
+            f"{config}: model_type: expected mask2former, found {kind!r}; give an "
+            "instance segmentation Mask2Former"
+        )
+    if not list(folder.glob("*.safetensors")):
+        raise CheckpointError(
+            f"{folder}: expected model.safetensors, found none; pickled weights are not read here, "
+            "take a revision with safetensors"
+        )
+    try:
+        network, notes = Mask2FormerForUniversalSegmentation.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"{folder}: cannot be read as a Mask2Former ({reason})") from error
+    # the buffer of a loss that inference does not have
+    lost = sorted(name for name in notes["missing_keys"] if not name.startswith("criterion."))
+    lost += [str(name) for name in notes["mismatched_keys"]]
+    if lost:
+        raise CheckpointError(f"{folder}: missing or of another shape: {', '.join(lost)}")
+    settings = _settings(network.config, folder)
+    system = build_system(MinvisConfig(segmentor=settings), network.config.num_labels)
+    weights = {f"segmentor.network.{name}": t for name, t in network.state_dict().items()}
+    problems = fit_problems(system.state_dict(), weights)
+    if problems:
+        raise CheckpointError(f"{folder}: " + "; ".join(problems))
+    system.load_state_dict(weights)
+    assert isinstance(system, Minvis)
+    return system.eval(), _categories(network.config)
+
+
+def _settings(config: Mask2FormerConfig, folder: Path) -> Mask2FormerSettings:
+    widths = {config.feature_size, config.mask_feature_size, config.hidden_dim}
+    if len(widths) != 1:
+        raise CheckpointError(
+            f"{folder / 'config.json'}: feature_size, mask_feature_size and hidden_dim: expected "
+            f"one width, found {sorted(widths)}; such networks are not supported"
+        )
+    return Mask2FormerSettings(
+        backbone=_backbone(config.backbone_config, folder),
+        num_queries=config.num_queries,
+        hidden_width=config.hidden_dim,
+        num_heads=config.num_attention_heads,
+        encoder_layers=config.encoder_layers,
+        encoder_ffn_width=config.encoder_feedforward_dim,
+        # transformers counts the learnt queries as the first of its layers
+        decoder_layers=config.decoder_layers - 1,
+        decoder_ffn_width=config.dim_feedforward,
+    )
+
+
+def _backbone(config: Any, folder: Path) -> Any:
+    family = getattr(config, "model_type", None)
+    if family not in _SIZES:
+        raise CheckpointError(
+            f"{folder / 'config.json'}: backbone_config: expected {', '.join(_SIZES)}, found "
+            f"{family!r}"
+        )
+    values = {key: getattr(config, key) for key in _SIZES[family] if hasattr(config, key)}
+    sizes = {
+        key: list(value) if isinstance(value, list | tuple) else value
+        for key, value in values.items()
+    }
+    own = OwnBackbone(family=family, sizes=sizes)
+    return named_backbone(own) or own
+
+
+def _categories(config: Mask2FormerConfig) -> Categories:
+    """Takes the names of the checkpoint; those of COCO keep COCO's ids."""
+    names = [str(config.id2label[index]) for index in sorted(config.id2label)]
+    coco = CLASS_LISTS["coco"]
+    return coco if tuple(names) == coco.names else numbered(_distinct(names))
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Numbers names that a checkpoint uses twice."""
+    return [
+        name if names.count(name) == 1 else f"{name} {index}" for index, name in enumerate(names)
+    ]

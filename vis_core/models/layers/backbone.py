@@ -1,0 +1,117 @@
+"""Backbones: ResNet, Swin and ConvNeXt of transformers behind one function."""
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from torch import nn
+from transformers import ConvNextConfig, PreTrainedConfig, ResNetConfig, SwinConfig
+
+from vis_core.config.layer_settings import BackboneName, OwnBackbone
+
+_STAGES = ["stage1", "stage2", "stage3", "stage4"]
+
+# Depths and widths as published (He 2016, Liu 2021, Liu 2022); "tiny" is ours, for CPU training.
+_BACKBONES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
+    "tiny": (
+        ResNetConfig,
+        {
+            "embedding_size": 24,
+            "hidden_sizes": [32, 64, 96, 128],
+            "depths": [1, 1, 2, 1],
+            "layer_type": "basic",
+        },
+    ),
+    "resnet50": (ResNetConfig, {"depths": [3, 4, 6, 3]}),
+    "resnet101": (ResNetConfig, {"depths": [3, 4, 23, 3]}),
+    # He's own, which halve the map in the first convolution of a block (detectron2's MSRA models)
+    "resnet50_msra": (ResNetConfig, {"depths": [3, 4, 6, 3], "downsample_in_bottleneck": True}),
+    "resnet101_msra": (ResNetConfig, {"depths": [3, 4, 23, 3], "downsample_in_bottleneck": True}),
+    "swin_t": (
+        SwinConfig,
+        {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24], "window_size": 7},
+    ),
+    "swin_l": (
+        SwinConfig,
+        {
+            "image_size": 384,
+            "embed_dim": 192,
+            "depths": [2, 2, 18, 2],
+            "num_heads": [6, 12, 24, 48],
+            "window_size": 12,
+            "drop_path_rate": 0.3,
+        },
+    ),
+    "convnext_l": (
+        ConvNextConfig,
+        {"hidden_sizes": [192, 384, 768, 1536], "depths": [3, 3, 27, 3], "drop_path_rate": 0.3},
+    ),
+}
+
+
+# Swin's last norm, left over from classification: the features are taken before it.
+UNREAD = (".swin.layernorm.weight", ".swin.layernorm.bias")
+
+_FAMILIES: dict[str, type[PreTrainedConfig]] = {
+    "resnet": ResNetConfig,
+    "swin": SwinConfig,
+    "convnext": ConvNextConfig,
+}
+
+
+def backbone_config(
+    backbone: BackboneName | OwnBackbone, stages: Sequence[str] = _STAGES
+) -> PreTrainedConfig:
+    """Gives transformers' config of a backbone with outputs at strides 4, 8, 16 and 32.
+
+    Args:
+        backbone: Its name or sizes.
+        stages: Which of ``stage1`` to ``stage4`` are put out.
+    """
+    if isinstance(backbone, OwnBackbone):
+        return _FAMILIES[backbone.family](out_features=list(stages), **backbone.sizes)
+    kind, sizes = _BACKBONES[backbone]
+    return kind(out_features=list(stages), **sizes)
+
+
+def named_backbone(own: OwnBackbone) -> BackboneName | None:
+    """Finds the published backbone that has the given sizes, if there is one."""
+    for name in get_args(BackboneName):
+        config = backbone_config(name)
+        if isinstance(config, _FAMILIES[own.family]) and all(
+            getattr(config, key, None) == value for key, value in own.sizes.items()
+        ):
+            published: BackboneName = name
+            return published
+    return None
+
+
+def freeze_stages(backbone: nn.Module, count: int) -> None:
+    """Says of the first parts of a ResNet, the stem first, that they do not learn.
+
+    All other weights of the backbone are said to learn; other families have no such parts.
+    """
+    stages = [f"encoder.stages.{stage}." for stage in range(4)]
+    frozen = tuple(["embedder.", *stages][:count])
+    is_resnet = isinstance(backbone.config, ResNetConfig)
+    for name, weight in backbone.named_parameters():
+        weight.requires_grad_(not (is_resnet and name.startswith(frozen)))
+
+
+def freeze_unread(module: nn.Module) -> None:
+    """Says of the weights whose output nothing reads that they do not learn.
+
+    Several workers wait for the gradient of every weight that does.
+    """
+    for name, weight in module.named_parameters():
+        if f".{name}".endswith(UNREAD):
+            weight.requires_grad_(False)
+
+
+def freeze_batch_norm(module: nn.Module) -> None:
+    """Makes batch norms fixed maps: statistics, scales and shifts stay those of the pretraining.
+
+    Clips are too few a batch to estimate them (detectron2's FrozenBN in all five systems).
+    """
+    for child in module.modules():
+        if isinstance(child, nn.BatchNorm2d):
+            child.eval().requires_grad_(False)

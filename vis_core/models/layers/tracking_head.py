@@ -1,0 +1,42 @@
+"""The tracking head of STC (3.3): one map of embeddings of the three finest levels."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from vis_core.models.layers.initialization import normal
+
+
+class TrackingHead(nn.Module):
+    """Reads P3 to P5 with shared convolutions and joins them at stride 8.
+
+    The paper says no more than "several convolutional layers" and "fused"; two convolutions,
+    bilinear growth and a 1x1 convolution over all three are SipMask's, with which STC compares.
+
+    Args:
+        in_width: Channels of the pyramid.
+        out_width: C of the embeddings (STC Table 5: 256).
+        num_convs: Shared by the levels.
+    """
+
+    def __init__(self, in_width: int, out_width: int, num_convs: int = 2) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for _ in range(num_convs):
+            conv = nn.Conv2d(in_width, in_width, 3, padding=1, bias=False)
+            layers += [conv, nn.GroupNorm(32, in_width), nn.ReLU()]
+        self.shared = nn.Sequential(*layers)
+        self.join = nn.Conv2d(3 * in_width, out_width, 1)
+        normal(self, 0.01)
+
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """Gives the (F, C, h, w) embeddings at stride 8; they are not normalised."""
+        size = levels[0].shape[2:]
+        grown = [
+            functional.interpolate(self.shared(level), size=size, mode="bilinear")
+            for level in levels[:3]
+        ]
+        embeddings: Tensor = self.join(torch.cat(grown, dim=1))
+        return embeddings

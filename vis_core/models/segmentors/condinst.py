@@ -1,0 +1,123 @@
+"""CondInst (Tian 2020) as a segmentor: fully convolutional, a mask for every place asked for."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoBackbone
+
+from vis_core.config.segmentors import CondInstSettings
+from vis_core.models.criterion.condinst_matching import LocationPredictions, Places
+from vis_core.models.layers.backbone import (
+    backbone_config,
+    freeze_batch_norm,
+    freeze_stages,
+    freeze_unread,
+)
+from vis_core.models.layers.dynamic_mask_head import DynamicMaskHead
+from vis_core.models.layers.feature_pyramid import STRIDES, FeaturePyramid
+from vis_core.models.layers.location_heads import LocationHead, SummedMaskBranch
+from vis_core.models.segmentors.pixel_norm import PixelNorm
+
+_STAGES = ("stage2", "stage3", "stage4")  # at strides 8, 16 and 32
+
+
+@dataclass(frozen=True)
+class CondInstOutput:
+    """Is what the segmentor says of F frames, masks aside.
+
+    Attributes:
+        predictions: Of every place.
+        mask_features: (F, c, h, w) at stride 8 that masks are made of.
+        levels: The pyramid, five maps (F, C, h, w).
+        semantic_logits: (F, K, h, w) at stride 8, or None without ``semantic_loss``.
+    """
+
+    predictions: LocationPredictions
+    mask_features: Tensor
+    levels: list[Tensor]
+    semantic_logits: Tensor | None
+
+
+class CondInst(nn.Module):
+    """Turns images into places with classes and boxes, and makes masks for those asked for."""
+
+    def __init__(self, settings: CondInstSettings, num_classes: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.pixels = PixelNorm()
+        self.backbone = AutoBackbone.from_config(backbone_config(settings.backbone, _STAGES))
+        self.pyramid = FeaturePyramid(self.backbone.channels, settings.width)
+        self.mask_head = DynamicMaskHead(
+            settings.mask_channels,
+            settings.dynamic_channels,
+            settings.dynamic_layers,
+            stride=STRIDES[0],
+            relative_coordinates=settings.relative_coordinates,
+        )
+        self.head = LocationHead(
+            settings.width,
+            settings.tower_convs,
+            num_classes,
+            self.mask_head.num_parameters,
+            len(STRIDES),
+        )
+        self.mask_branch = SummedMaskBranch(
+            settings.width,
+            settings.mask_branch_width,
+            settings.mask_branch_convs,
+            settings.mask_channels,
+            num_classes if settings.semantic_loss else None,
+        )
+        freeze_stages(self.backbone, settings.frozen_stages)
+        freeze_unread(self)
+        freeze_batch_norm(self.backbone)
+
+    def train(self, mode: bool = True) -> "CondInst":
+        """Switches to training; the batch norms of the backbone stay frozen, the others learn."""
+        super().train(mode)
+        if mode:
+            freeze_batch_norm(self.backbone)
+        return self
+
+    def forward(self, images: Tensor, sizes: Tensor) -> CondInstOutput:
+        """Segments frames.
+
+        Args:
+            images: (F, 3, H, W) uint8 RGB, H and W multiples of 32, padded right and bottom.
+            sizes: (F, 2) height and width before padding.
+        """
+        maps = self.backbone(self.pixels(images, sizes)).feature_maps
+        levels = self.pyramid(maps)
+        return CondInstOutput(
+            self._predictions(levels),
+            self.mask_branch(levels).float(),
+            levels,
+            self.mask_branch.semantic_logits(levels) if self.training else None,
+        )
+
+    def mask_logits(self, output: CondInstOutput, frame: int, places: Tensor) -> Tensor:
+        """Makes the masks of (N,) places of a frame: STC Eq. 1.
+
+        Returns:
+            (N, h, w) logits at stride 4 of the padded input.
+        """
+        predictions = output.predictions
+        logits: Tensor = self.mask_head(
+            output.mask_features[frame],
+            predictions.kernels[frame, places],
+            predictions.places.points[places],
+            predictions.places.scale[places],
+        )
+        return logits
+
+    def _predictions(self, levels: list[Tensor]) -> LocationPredictions:
+        """Reads the levels and lays their places out in one row; in full precision."""
+        found = self.head(levels)
+        shapes = [(level.shape[2], level.shape[3]) for level in levels]
+        places = Places.of(shapes, STRIDES, levels[0])
+        classes, distances, centers, kernels = (
+            torch.cat([own.flatten(2) for own in maps], dim=2).transpose(1, 2).float()
+            for maps in zip(*found, strict=True)
+        )
+        return LocationPredictions(places, classes, distances, centers[..., 0], kernels)

@@ -1,0 +1,347 @@
+"""IDOL's segmentor: Deformable DETR (Zhu 2021) with a dynamic mask head, by transformers."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+from transformers import DeformableDetrConfig, DeformableDetrModel
+
+from vis_core.config.segmentors import DeformableDetrSettings
+from vis_core.models.criterion.idol_criterion import BoxPredictions
+from vis_core.models.layers.backbone import backbone_config, freeze_stages, freeze_unread
+from vis_core.models.layers.dynamic_mask_head import DynamicMaskHead
+from vis_core.models.layers.initialization import (
+    kaiming_uniform,
+    prior_bias,
+    stacked_xavier_uniform,
+    uniform_bias,
+    xavier_uniform,
+)
+from vis_core.models.layers.mlp import Mlp
+from vis_core.models.segmentors.pixel_norm import PixelNorm, inside_of
+
+_LEVELS, _POINTS = 4, 4  # Deformable DETR: four feature levels, four points each
+_MASK_LEVELS = 3  # IDOL's mask branch reads strides 8, 16 and 32
+_STRIDE = 8
+# Released IDOL and Deformable DETR: first boxes are small.
+_FIRST_LOG_SIZE = -2.0
+_EPSILON = 1e-5  # of the inverse sigmoid
+
+
+@dataclass(frozen=True)
+class DeformableDetrOutput:
+    """Is what the segmentor says of F frames after each of its L decoder layers, masks aside.
+
+    Attributes:
+        predictions: Classes and boxes.
+        states: (L, F, Q, D) decoder outputs.
+        references: (L, F, Q, 2) normalised points that each layer starts from.
+        maps: The encoder's three maps (F, D, h, w) at strides 8, 16 and 32.
+        sizes: (F, 2) height and width of each frame before padding.
+    """
+
+    predictions: BoxPredictions
+    states: Tensor
+    references: Tensor
+    maps: list[Tensor]
+    sizes: Tensor
+
+    def __getitem__(self, frames: slice) -> "DeformableDetrOutput":
+        """Keeps some of the frames."""
+        return DeformableDetrOutput(
+            BoxPredictions(
+                self.predictions.class_logits[:, frames],
+                self.predictions.boxes_cxcywh_norm[:, frames],
+            ),
+            self.states[:, frames],
+            self.references[:, frames],
+            [level[frames] for level in self.maps],
+            self.sizes[frames],
+        )
+
+
+class DeformableDetr(nn.Module):
+    """Turns images into queries with classes and boxes, and makes masks for those asked for."""
+
+    def __init__(self, settings: DeformableDetrSettings, num_classes: int) -> None:
+        super().__init__()
+        self.settings = settings
+        width, layers = settings.hidden_width, settings.decoder_layers
+        self.pixels = PixelNorm()
+        self.network = DeformableDetrModel(_transformers_config(settings))
+        # one head for each layer; transformers' own detection model ties its class heads to one
+        self.class_heads = nn.ModuleList(nn.Linear(width, num_classes) for _ in range(layers))
+        self.network.decoder.bbox_embed = nn.ModuleList(
+            Mlp(width, width, 4, 3) for _ in range(layers)
+        )
+        self.mask_branch = MaskBranch(width, settings.mask_channels)
+        self.mask_head = DynamicMaskHead(
+            settings.mask_channels, settings.dynamic_channels, stride=_STRIDE
+        )
+        self.controller = Mlp(width, width, self.mask_head.num_parameters, 3)
+        self._initialize()
+        self._freeze()
+
+    def forward(self, images: Tensor, sizes: Tensor) -> DeformableDetrOutput:
+        """Segments frames.
+
+        Args:
+            images: (F, 3, H, W) uint8 RGB, H and W multiples of 32, padded right and bottom.
+            sizes: (F, 2) height and width before padding.
+        """
+        sources, masks = self._sources(self.pixels(images, sizes), sizes)
+        memory, decoded = self._transform(sources, masks)
+        states = decoded.intermediate_hidden_states.transpose(0, 1)
+        refined = decoded.intermediate_reference_points.transpose(0, 1)
+        first = decoded.first_reference_points
+        references = torch.cat([first[None], refined[:-1, :, :, :2]])
+        boxes = torch.stack(
+            [
+                self._boxes(layer, state, first if layer == 0 else refined[layer - 1])
+                for layer, state in enumerate(states)
+            ]
+        )
+        logits = torch.stack(
+            [head(state) for head, state in zip(self.class_heads, states, strict=True)]
+        )
+        return DeformableDetrOutput(
+            BoxPredictions(logits.float(), boxes.float()),
+            states.float(),
+            references.float(),
+            _maps(memory, sources)[:_MASK_LEVELS],
+            sizes,
+        )
+
+    def mask_features(self, output: DeformableDetrOutput) -> Tensor:
+        """Gives the (F, c, h, w) features at stride 8 that the masks of the frames are made of."""
+        # the losses run in full precision, whatever the network ran in
+        features: Tensor = self.mask_branch([level.float() for level in output.maps])
+        return features.float()
+
+    def mask_logits(
+        self,
+        output: DeformableDetrOutput,
+        features: Tensor,
+        layer: int,
+        frame: int,
+        queries: Tensor,
+        controller: nn.Module | None = None,
+    ) -> Tensor:
+        """Makes the masks of some queries of one frame (IDOL Eq. 1).
+
+        Args:
+            output: Of ``forward``.
+            features: (F, c, h, w) of ``mask_features`` of the same frames.
+            layer: Of the decoder.
+            frame: One of the F.
+            queries: (N,) int64.
+            controller: Gives the weights of another kind of mask; None for masks.
+
+        Returns:
+            (N, h, w) logits at stride 4 of the padded input.
+        """
+        height, width = output.sizes[frame].tolist()
+        points = output.references[layer, frame, queries]
+        logits: Tensor = self.mask_head(
+            features[frame],
+            (controller or self.controller)(output.states[layer, frame, queries]).float(),
+            points * points.new_tensor([width, height]),
+        )
+        return logits
+
+    def _boxes(self, layer: int, state: Tensor, reference: Tensor) -> Tensor:
+        """Moves and sizes the boxes (F, Q, 4) of a layer from where it started (F, Q, 2 or 4)."""
+        start = inverse_sigmoid(reference)
+        moved: Tensor = self.network.decoder.bbox_embed[layer](state)
+        if start.shape[-1] == 2:
+            start = functional.pad(start, (0, 2))
+        return (moved + start).sigmoid()
+
+    def _sources(self, pixels: Tensor, sizes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Gives the features (F, D, h, w) of every level and where they are no padding (F, h, w).
+
+        As the authors do: the mask of the last level is that of the first, made smaller, and not
+        that of the pixels as in transformers.
+        """
+        levels = self.network.backbone(pixels, inside_of(sizes, *pixels.shape[2:]))
+        projections = self.network.input_proj
+        sources = [
+            project(level)
+            for project, (level, _) in zip(projections[: len(levels)], levels, strict=True)
+        ]
+        masks = [mask for _, mask in levels]
+        sources.append(projections[len(levels)](levels[-1][0]))
+        smaller = functional.interpolate(masks[0][None].float(), size=sources[-1].shape[2:])
+        masks.append(smaller[0].bool())
+        return sources, masks
+
+    def _transform(self, sources: list[Tensor], masks: list[Tensor]) -> tuple[Tensor, "_Decoded"]:
+        """Runs encoder and decoder over all levels, one after the other in a row."""
+        network = self.network
+        positions = [
+            network.position_embedding(
+                shape=source.shape, device=source.device, dtype=torch.float32, mask=mask
+            ).to(source.dtype)
+            + level[:, None, None]
+            for source, mask, level in zip(sources, masks, network.level_embed, strict=True)
+        ]
+        shapes = [tuple(source.shape[2:]) for source in sources]
+        spatial = torch.tensor(shapes, device=sources[0].device)
+        starts = torch.cat([spatial.new_zeros(1), spatial.prod(1).cumsum(0)[:-1]])
+        common = {
+            "spatial_shapes": spatial,
+            "spatial_shapes_list": shapes,
+            "level_start_index": starts,
+            "valid_ratios": torch.stack([network.get_valid_ratio(mask) for mask in masks], dim=1),
+        }
+        inside = torch.cat([mask.flatten(1) for mask in masks], dim=1)
+        memory = network.encoder(
+            inputs_embeds=_in_a_row(sources),
+            attention_mask=inside,
+            spatial_position_embeddings=_in_a_row(positions),
+            **common,
+        ).last_hidden_state
+        count = len(memory)
+        queries = network.query_position_embeddings.weight.expand(count, -1, -1)
+        position, content = queries.chunk(2, dim=2)
+        first = network.reference_points(position).sigmoid()
+        decoded = network.decoder(
+            inputs_embeds=content,
+            object_queries_position_embeddings=position,
+            encoder_hidden_states=memory,
+            encoder_attention_mask=inside,
+            reference_points=first,
+            **common,
+        )
+        return memory, _Decoded(
+            first, decoded.intermediate_hidden_states, decoded.intermediate_reference_points
+        )
+
+    def _initialize(self) -> None:
+        """Starts as the release does; transformers' own start leaves all queries at one place."""
+        network = self.network
+        nn.init.normal_(network.query_position_embeddings.weight)
+        xavier_uniform(network.input_proj)
+        for layer in (*network.encoder.layers, *network.decoder.layers):
+            for linear in (layer.mlp.fc1, layer.mlp.fc2):
+                nn.init.xavier_uniform_(linear.weight)
+                uniform_bias(linear)
+        for layer in network.decoder.layers:
+            attention = layer.self_attn
+            stacked_xavier_uniform(
+                attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight
+            )
+            nn.init.xavier_uniform_(attention.o_proj.weight)
+        xavier_uniform(self.controller)
+        self._initialize_layer_heads()
+
+    def _initialize_layer_heads(self) -> None:
+        """Starts the heads of all decoder layers alike, but for the size of the first boxes."""
+        class_head, box_head = self.class_heads[0], self.network.decoder.bbox_embed[0]
+        assert isinstance(class_head, nn.Linear)
+        prior_bias(class_head)
+        nn.init.zeros_(box_head.layers[-1].weight)
+        nn.init.zeros_(box_head.layers[-1].bias)
+        for head in self.class_heads[1:]:
+            head.load_state_dict(class_head.state_dict())
+        for head in self.network.decoder.bbox_embed[1:]:
+            head.load_state_dict(box_head.state_dict())
+        nn.init.constant_(box_head.layers[-1].bias[2:], _FIRST_LOG_SIZE)
+
+    def _freeze(self) -> None:
+        """Says which parts of the backbone learn.
+
+        transformers freezes all of a ResNet: it looks for names that its own ResNet does not have.
+        """
+        freeze_stages(self.network.backbone.model, self.settings.frozen_stages)
+        freeze_unread(self)
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """Is what the decoder gives.
+
+    Attributes:
+        first_reference_points: (F, Q, 2).
+        intermediate_hidden_states: (F, L, Q, D).
+        intermediate_reference_points: (F, L, Q, 4) after each layer, without gradient.
+    """
+
+    first_reference_points: Tensor
+    intermediate_hidden_states: Tensor
+    intermediate_reference_points: Tensor
+
+
+class MaskBranch(nn.Module):
+    """Joins the encoder's maps of strides 8, 16 and 32 into mask features (IDOL 3.1, as released).
+
+    Args:
+        width: D, channels of the maps.
+        out_channels: c of the features.
+    """
+
+    def __init__(self, width: int, out_channels: int) -> None:
+        super().__init__()
+        self.coarse = nn.Conv2d(width, width, 3, padding=1)
+        self.middle = nn.Conv2d(width, width, 3, padding=1)
+        self.fine = nn.Conv2d(width, width, 3, padding=1)
+        self.narrow = nn.Conv2d(width, width // 4, 3, padding=1)
+        self.last = nn.Conv2d(width // 4, out_channels, 3, padding=1)
+        kaiming_uniform(self)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Maps three (F, D, h, w), the finest first, to (F, c, h, w)."""
+        fine, middle, coarse = maps
+        x = self.coarse(coarse).relu()
+        x = self.middle(_enlarged(x, middle) + middle).relu()
+        x = self.fine(_enlarged(x, fine) + fine).relu()
+        features: Tensor = self.last(self.narrow(x).relu()).relu()
+        return features
+
+
+def inverse_sigmoid(x: Tensor) -> Tensor:
+    """Undoes the sigmoid of values in [0, 1], within 1e-5 of its ends."""
+    x = x.clamp(min=0, max=1)
+    return torch.log(x.clamp(min=_EPSILON) / (1 - x).clamp(min=_EPSILON))
+
+
+def _enlarged(x: Tensor, like: Tensor) -> Tensor:
+    return functional.interpolate(x, size=like.shape[2:], mode="nearest")
+
+
+def _in_a_row(maps: list[Tensor]) -> Tensor:
+    """Lays (F, D, h, w) maps out as (F, sum of h * w, D)."""
+    return torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
+
+
+def _maps(row: Tensor, like: list[Tensor]) -> list[Tensor]:
+    """Undoes ``_in_a_row``."""
+    parts = row.split([level.shape[2] * level.shape[3] for level in like], dim=1)
+    return [
+        part.transpose(1, 2).reshape(level.shape) for part, level in zip(parts, like, strict=True)
+    ]
+
+
+def _transformers_config(settings: DeformableDetrSettings) -> DeformableDetrConfig:
+    """Says the settings in transformers' words."""
+    return DeformableDetrConfig(
+        use_timm_backbone=False,
+        backbone_config=backbone_config(settings.backbone, ["stage2", "stage3", "stage4"]),
+        num_queries=settings.num_queries,
+        d_model=settings.hidden_width,
+        encoder_layers=settings.encoder_layers,
+        encoder_attention_heads=settings.num_heads,
+        encoder_ffn_dim=settings.encoder_ffn_width,
+        decoder_layers=settings.decoder_layers,
+        decoder_attention_heads=settings.num_heads,
+        decoder_ffn_dim=settings.decoder_ffn_width,
+        dropout=settings.dropout,
+        attention_dropout=settings.dropout,
+        activation_dropout=settings.dropout,
+        num_feature_levels=_LEVELS,
+        encoder_n_points=_POINTS,
+        decoder_n_points=_POINTS,
+        with_box_refine=True,
+        two_stage=False,
+    )

@@ -1,0 +1,106 @@
+"""What every system offers: losses of clips, instances of images, an associator of its kind."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vis_core.association.associator import Associator
+from vis_core.config.systems import BaseSystemConfig
+from vis_core.geometry.masks import InputSize
+from vis_core.models.layers.tracing import Look, Seen, TracedNetwork
+from vis_core.structures import ClipBatch, Instances
+
+# Networks of five stages halve their input as often; detectron2 pads to it in all five systems.
+STRIDE = 32
+
+
+class System(nn.Module, ABC):
+    """Binds a segmentor, a criterion and an association rule: one paper."""
+
+    config: BaseSystemConfig
+    num_classes: int
+    # how the names of the backbone's parameters begin; they learn at a rate of their own
+    backbone_prefix: ClassVar[str]
+    # how the names of parameters begin that inference needs only if the config says so
+    training_prefix: ClassVar[str] = "addons."
+    _traced: TracedNetwork | None = None
+
+    @abstractmethod
+    def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Compares a batch of clips with its ground truth; the losses are named and unweighted."""
+
+    @abstractmethod
+    def segment(self, images: list[np.ndarray]) -> list[Instances]:
+        """Finds the instances of frames of one size, selected (threshold, NMS), best score first.
+
+        Args:
+            images: Frames (H, W, 3) uint8 RGB of one video.
+        """
+
+    def trace_network(self) -> None:
+        """Lets ``segment`` run traced for sizes that come often: the same numbers, sooner.
+
+        For a system in evaluation mode that stays in it.
+        """
+        self._traced = TracedNetwork(self)
+
+    def run_network(self, look: Look[Seen], images: list[np.ndarray]) -> tuple[Seen, Tensor]:
+        """Runs the part of ``segment`` that does the same whatever frames of one size show.
+
+        Args:
+            look: A method of the system, of frames and sizes as ``input_frames`` gives them.
+            images: Frames (H, W, 3) uint8 of one size, one or more.
+
+        Returns:
+            What ``look`` gives, and the (F, 2) height and width of the frames before padding.
+        """
+        frames, sizes = self.input_frames(images)
+        if self._traced is None:
+            return look(frames, sizes), sizes
+        return self._traced.run(look, frames, sizes), sizes
+
+    def new_associator(self) -> Associator:
+        """Makes an associator with an empty memory, for one video."""
+        return Associator(self.config.association)
+
+    def input_size(self, height: int, width: int) -> InputSize:
+        """Scales the short side to the test size and pads to a multiple of the stride."""
+        short, longest = self.config.test_short_side, self.config.test_max_long_side
+        scale = min(short / min(height, width), longest / max(height, width))
+        resized = max(1, round(height * scale)), max(1, round(width * scale))
+        padded_height, padded_width = (-(-side // STRIDE) * STRIDE for side in resized)
+        return InputSize(*resized, padded_height, padded_width)
+
+    def input_frames(self, images: list[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """Resizes and pads frames (H, W, 3) uint8 of one size.
+
+        Returns:
+            (F, 3, H', W') uint8 and (F, 2) int64 height and width before padding.
+        """
+        size = self.input_size(*images[0].shape[:2])
+        shape = (size.resized_width, size.resized_height)
+        pixels = np.zeros((len(images), size.padded_height, size.padded_width, 3), dtype=np.uint8)
+        for row, image in enumerate(images):
+            resized = cv2.resize(image, shape, interpolation=cv2.INTER_LINEAR)
+            pixels[row, : shape[1], : shape[0]] = resized
+        frames = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
+        sizes = torch.tensor([shape[::-1]], device=self.device)
+        return frames, sizes.expand(len(images), 2)
+
+    @property
+    @abstractmethod
+    def loss_weights(self) -> dict[str, float]:
+        """The weight of every named loss."""
+
+    def forward(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Is ``losses``, so that a data-parallel wrapper sees the call."""
+        return self.losses(batch, generator)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device

@@ -1,0 +1,151 @@
+"""CTVIS (Ying 2023): train the embeddings through the memory that inference will use."""
+
+import torch
+from torch import Tensor
+
+from vis_core.config.systems import CtvisConfig
+from vis_core.models.contrastive.ctvis import (
+    ContrastiveItems,
+    ItemDraws,
+    concat_items,
+    contrastive_items,
+)
+from vis_core.models.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
+from vis_core.models.criterion.hungarian_matching import UNMATCHED
+from vis_core.models.criterion.mask2former_criterion import (
+    PointSampling,
+    QueryPredictions,
+    match_layers,
+)
+from vis_core.models.layers.initialization import kaiming_uniform
+from vis_core.models.layers.mlp import Mlp
+from vis_core.models.segmentors.mask2former import SegmentorOutput
+from vis_core.models.systems.query_system import QuerySystem
+from vis_core.structures import ClipBatch, FrameTargets
+
+
+class Ctvis(QuerySystem):
+    """Is a Mask2Former with an embedding head, trained on clips (CTVIS 3.3)."""
+
+    config: CtvisConfig
+
+    def __init__(self, config: CtvisConfig, num_classes: int) -> None:
+        super().__init__(config, num_classes)
+        width = config.segmentor.hidden_width
+        self.embedding_head = Mlp(width, config.embedding_width, config.embedding_width, 3)
+        kaiming_uniform(self.embedding_head)  # as released
+        self.addons = self.new_addons()
+
+    def embed(self, queries: Tensor) -> Tensor:
+        """Maps (..., Q, C) queries to instance embeddings (CTVIS 3.1)."""
+        return self.embedding_head(queries)
+
+    def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Computes the terms of CTVIS Eq. 6; the embedding loss of still images is 0."""
+        output = self.segment_clips(batch)
+        embeddings = self.embed(output.queries).float()
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self._compare(batch, output, embeddings, generator)
+
+    def _compare(
+        self,
+        batch: ClipBatch,
+        output: SegmentorOutput,
+        embeddings: Tensor,
+        generator: torch.Generator | None,
+    ) -> dict[str, Tensor]:
+        """Compares predictions and embeddings (B * T, Q, C) with the ground truth."""
+        targets = batch.frame_targets()
+        losses, matched = self.segmentation_losses(output, targets, generator)
+        if self.config.items.match_again:
+            places = self._matched_again(batch, output, generator)
+        else:
+            places = _matched_places(batch, targets, matched)
+        items = self._items(embeddings, places, generator)
+        if items is None:
+            # attached to the graph, so that every rank runs the same backward
+            zero = embeddings.sum() * 0
+            return losses | {"embed": zero, "embed_cosine": zero}
+        return losses | {
+            "embed": contrastive_loss(
+                items.anchors, items.positives.unsqueeze(1), items.negatives, items.negative_mask
+            ),
+            "embed_cosine": cosine_auxiliary_loss(
+                items.anchors, items.positives.unsqueeze(1), items.negatives, items.negative_mask
+            ),
+        }
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The weights of CTVIS Eq. 6 and of the released auxiliary loss."""
+        weights = self.config.loss_weights
+        return {
+            "class": weights.class_,
+            "mask": weights.mask,
+            "dice": weights.dice,
+            "embed": weights.embed,
+            "embed_cosine": weights.embed_cosine,
+            **self.addons.loss_weights,
+        }
+
+    def _items(
+        self,
+        embeddings: Tensor,
+        places: list[tuple[Tensor, Tensor]],
+        generator: torch.Generator | None,
+    ) -> ContrastiveItems | None:
+        """Pools the contrastive items of all clips of the batch; None if there are none."""
+        pooled = []
+        for own, (queries, present) in zip(
+            embeddings.split(len(embeddings) // len(places)), places, strict=True
+        ):
+            shape = (*queries.shape, own.shape[1])
+            draws = ItemDraws.random(shape, own.device, generator)
+            pooled.append(contrastive_items(own, queries, present, self.config.items, draws))
+        items = concat_items(pooled)
+        return items if len(items.anchors) else None
+
+    def _matched_again(
+        self, batch: ClipBatch, output: SegmentorOutput, generator: torch.Generator | None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Matches all instances of each clip in each frame with fresh points (released CTVIS).
+
+        Absent instances are empty masks of no class and take a query from the others.
+        """
+        targets = []
+        for masks, labels in zip(batch.masks, batch.labels, strict=True):
+            everyone = torch.arange(len(labels), device=labels.device)
+            for frame_masks in masks:
+                shown = frame_masks.flatten(1).any(dim=1)
+                wanted = torch.where(shown, labels, self.num_classes)
+                targets.append(FrameTargets(wanted, frame_masks, everyone))
+        last = QueryPredictions(
+            output.predictions.class_logits[-1:], output.predictions.mask_logits[-1:]
+        )
+        sampling = PointSampling(self.config.segmentor.num_points)
+        (matched,) = match_layers(last, targets, sampling, generator)
+        num_frames = batch.images.shape[1]
+        places = []
+        for row, masks in enumerate(batch.masks):
+            queries = torch.stack(matched[row * num_frames : (row + 1) * num_frames])
+            places.append((queries, masks.flatten(2).any(dim=2) & (queries != UNMATCHED)))
+        return places
+
+
+def _matched_places(
+    batch: ClipBatch, targets: list[FrameTargets], matched: list[Tensor]
+) -> list[tuple[Tensor, Tensor]]:
+    """Arranges the match of the losses by clip: (T, G) queries and where there is one."""
+    num_frames = batch.images.shape[1]
+    places = []
+    for row, labels in enumerate(batch.labels):
+        queries = torch.zeros(num_frames, len(labels), dtype=torch.int64, device=labels.device)
+        present = torch.zeros_like(queries, dtype=torch.bool)
+        for t in range(num_frames):
+            frame = row * num_frames + t
+            found = matched[frame] != UNMATCHED
+            shown = targets[frame].instance_index[found]
+            queries[t, shown] = matched[frame][found]
+            present[t, shown] = True
+        places.append((queries, present))
+    return places

@@ -1,0 +1,176 @@
+"""IDOL (Wu 2022): a Deformable DETR with masks, and embeddings that tell instances apart."""
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vis_core.config.systems import IdolConfig
+from vis_core.geometry.boxes import to_xyxy
+from vis_core.models.contrastive.idol import (
+    ContrastiveItems,
+    contrastive_items,
+    sample_negatives,
+    shared_truth,
+)
+from vis_core.models.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
+from vis_core.models.criterion.idol_criterion import detection_losses
+from vis_core.models.criterion.transport_matching import TransportMatching
+from vis_core.models.layers.mlp import Mlp
+from vis_core.models.segmentors.deformable_detr import DeformableDetr, DeformableDetrOutput
+from vis_core.models.segmentors.selection import select_by_score_and_box, select_instances
+from vis_core.models.systems.base import System
+from vis_core.models.systems.extra_heads import AddOns, MatchedFrame
+from vis_core.models.systems.frame_pairs import FramePairs
+from vis_core.structures import ClipBatch, FrameTargets, Instances
+
+
+class Idol(System):
+    """Is a Deformable DETR with an embedding head, trained on key and reference frames."""
+
+    config: IdolConfig
+    backbone_prefix = "segmentor.network.backbone.model."
+
+    def __init__(self, config: IdolConfig, num_classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.num_classes = num_classes
+        self.segmentor = DeformableDetr(config.segmentor, num_classes)
+        width = config.segmentor.hidden_width
+        self.embedding_head = Mlp(width, config.embedding_width, config.embedding_width, 3)
+        # last, so that all else starts alike with and without them
+        self.addons = AddOns(config, width, self.segmentor.mask_head.num_parameters)
+
+    def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Computes the terms of IDOL Eq. 2.
+
+        The first frame of a clip is the key frame; the second, or of more one that is drawn, is its
+        reference. Only the key frame is compared with its masks. Still images have no embedding
+        loss.
+        """
+        pairs = FramePairs.of(batch, generator)
+        output = self.segmentor(pairs.images, pairs.sizes)
+        embeddings = self.embedding_head(output.states[-1]).float()
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self._compare(output, embeddings, pairs.targets, pairs.frames_a_clip, generator)
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The weights of IDOL Eq. 2 and of what is added to it."""
+        return self.config.loss_weights.model_dump(by_alias=True) | self.addons.loss_weights
+
+    @torch.no_grad()
+    def segment(self, images: list[np.ndarray]) -> list[Instances]:
+        """Finds and selects the instances of frames of one size (see ``System.segment``).
+
+        Masks are made for the queries that are left after score and box.
+        """
+        if not images:
+            return []
+        seen, _ = self.run_network(self._look, images)
+        return [self._frame_instances(*seen, row) for row in range(len(images))]
+
+    def _look(self, frames: Tensor, sizes: Tensor) -> tuple[DeformableDetrOutput, Tensor, Tensor]:
+        """Gives what the network says, its mask features and the embeddings (F, Q, C)."""
+        output = self.segmentor(frames, sizes)
+        embeddings = self.embedding_head(output.states[-1])
+        return output, self.segmentor.mask_features(output), embeddings
+
+    def _frame_instances(
+        self, output: DeformableDetrOutput, features: Tensor, embeddings: Tensor, row: int
+    ) -> Instances:
+        class_scores = output.predictions.class_logits[-1, row].sigmoid()
+        scores = class_scores.max(dim=1).values
+        scale = output.sizes[row].flip(0).repeat(2)
+        boxes = to_xyxy(output.predictions.boxes_cxcywh_norm[-1, row]) * scale
+        selection = self.config.selection
+        chosen = select_by_score_and_box(scores, class_scores, boxes, selection)
+        last = len(output.states) - 1
+        found = Instances(
+            scores=scores[chosen],
+            class_scores=class_scores[chosen],
+            mask_logits=self.segmentor.mask_logits(output, features, last, row, chosen),
+            embeddings=embeddings[row, chosen],
+            boxes=boxes[chosen],
+            qualities=self.addons.qualities(output.states[last, row, chosen]),
+        )
+        return select_instances(found, selection)
+
+    def _compare(
+        self,
+        output: DeformableDetrOutput,
+        embeddings: Tensor,
+        frames: list[FrameTargets],
+        frames_a_clip: int,
+        generator: torch.Generator | None,
+    ) -> dict[str, Tensor]:
+        """Compares predictions and embeddings (F, Q, C) of all frames with the ground truth."""
+        keys = slice(0, None, frames_a_clip)
+        key_output = output[keys]
+        features = self.segmentor.mask_features(key_output)
+        losses, matched = detection_losses(
+            key_output.predictions,
+            partial(self.segmentor.mask_logits, key_output, features),
+            frames[keys],
+            key_output.sizes,
+            self.config.matching,
+        )
+        losses |= self.addons.losses(
+            [
+                self._matched_frame(key_output, features, row, matching, frame.masks)
+                for row, (matching, frame) in enumerate(zip(matched[-1], frames[keys], strict=True))
+            ]
+        )
+        if frames_a_clip == 1:
+            zero = embeddings.sum() * 0  # attached to the graph
+            return losses | {"embed": zero, "embed_cosine": zero}
+        references = slice(1, None, frames_a_clip)
+        guesses = output[references]
+        shared = [
+            shared_truth(*pair)
+            for pair in zip(frames[keys], frames[references], guesses.sizes, strict=True)
+        ]
+        items = contrastive_items(
+            embeddings[keys],
+            [matching.best_query for matching in matched[-1]],
+            embeddings[references],
+            [guesses.predictions.guess(-1, row) for row in range(len(shared))],
+            shared,
+            self.config.matching,
+        )
+        return losses | self._embedding_losses(items, embeddings, generator)
+
+    def _matched_frame(
+        self,
+        output: DeformableDetrOutput,
+        features: Tensor,
+        row: int,
+        matching: TransportMatching,
+        masks: Tensor,
+    ) -> MatchedFrame:
+        """Gives what a frame with (G, H, W) true masks has for the losses of the additions."""
+        last = len(output.states) - 1
+        queries = matching.queries
+        return MatchedFrame(
+            output.states[last, row, queries],
+            partial(self.segmentor.mask_logits, output, features, last, row, queries),
+            masks[matching.instances],
+        )
+
+    def _embedding_losses(
+        self, items: ContrastiveItems, embeddings: Tensor, generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        """Computes IDOL Eq. 4 and the released auxiliary loss; without an item both are 0."""
+        if not len(items):
+            zero = embeddings.sum() * 0
+            return {"embed": zero, "embed_cosine": zero}
+        sampled = sample_negatives(items, generator)
+        return {
+            "embed": contrastive_loss(
+                items.anchors, items.keys, items.keys, items.negative_mask, items.positive_mask
+            ),
+            "embed_cosine": cosine_auxiliary_loss(
+                items.anchors, items.keys, items.keys, sampled, items.positive_mask
+            ),
+        }

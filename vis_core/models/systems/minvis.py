@@ -1,0 +1,30 @@
+"""MinVIS (Huang 2022): train on single frames, name the instances by their queries."""
+
+import torch
+from torch import Tensor
+
+from vis_core.config.systems import MinvisConfig
+from vis_core.models.systems.query_system import QuerySystem
+from vis_core.structures import ClipBatch
+
+
+class Minvis(QuerySystem):
+    """Is a Mask2Former whose queries are the embeddings; no video is needed in training."""
+
+    def __init__(self, config: MinvisConfig, num_classes: int) -> None:
+        super().__init__(config, num_classes)
+        self.addons = self.new_addons()
+
+    def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Computes the segmentation losses of every frame (MinVIS 3.2)."""
+        output = self.segment_clips(batch)
+        with torch.autocast(output.queries.device.type, enabled=False):
+            losses, _ = self.segmentation_losses(output, batch.frame_targets(), generator)
+        return losses
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The weights of ``class``, ``mask`` and ``dice``, and of what is added to them."""
+        weights = self.config.loss_weights
+        own = {"class": weights.class_, "mask": weights.mask, "dice": weights.dice}
+        return own | self.addons.loss_weights

@@ -1,0 +1,176 @@
+"""STC (Jiang 2022): CondInst with a tracking head, trained on two frames in both directions."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vis_core.config.systems import StcConfig
+from vis_core.geometry.boxes import clipped
+from vis_core.geometry.masks import InputSize
+from vis_core.models.contrastive.stc import (
+    TrackingFrame,
+    consistency_loss,
+    embeddings_at,
+    paired_places,
+    tracking_losses,
+)
+from vis_core.models.criterion.condinst_criterion import LocationCriterion, semantic_loss
+from vis_core.models.criterion.condinst_matching import LocationMatching
+from vis_core.models.layers.tracking_head import TrackingHead
+from vis_core.models.segmentors.condinst import CondInst, CondInstOutput
+from vis_core.models.segmentors.condinst_decoding import Detections, detections
+from vis_core.models.segmentors.selection import select_instances
+from vis_core.models.systems.base import System
+from vis_core.models.systems.frame_pairs import FramePairs
+from vis_core.structures import ClipBatch, FrameTargets, Instances
+
+
+class Stc(System):
+    """Is a CondInst with a map of embeddings, read at the centres of boxes."""
+
+    config: StcConfig
+    backbone_prefix = "segmentor.backbone."
+
+    def __init__(self, config: StcConfig, num_classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.num_classes = num_classes
+        self.segmentor = CondInst(config.segmentor, num_classes)
+        tracking = config.tracking
+        self.tracking_head = TrackingHead(config.segmentor.width, tracking.width, tracking.convs)
+        self.criterion = LocationCriterion(config.matching, config.criterion)
+
+    def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Computes the terms of STC Eq. 7; that of tracking is STC Eq. 5.
+
+        The first frame of a clip is the input frame; the second, or of more one that is drawn, is
+        its reference. Still images have no loss of tracking and consistency.
+        """
+        pairs = FramePairs.of(batch, generator)
+        output = self.segmentor(pairs.images, pairs.sizes)
+        embeddings = self.tracking_head(output.levels).float()
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self._compare(output, embeddings, pairs.targets, pairs.frames_a_clip, generator)
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The weights of STC Eq. 7; the terms of CondInst weigh 1 in the release."""
+        weights = self.config.loss_weights.model_dump(by_alias=True)
+        if not self.config.segmentor.semantic_loss:
+            del weights["semantic"]
+        return weights
+
+    def input_size(self, height: int, width: int) -> InputSize:
+        """Scales and pads as all systems do; masks come back as they were trained."""
+        return replace(super().input_size(height, width), upsampling="aligned_probabilities")
+
+    @torch.no_grad()
+    def segment(self, images: list[np.ndarray]) -> list[Instances]:
+        """Finds and selects the instances of frames of one size (see ``System.segment``)."""
+        if not images:
+            return []
+        (output, embeddings), sizes = self.run_network(self._look, images)
+        return [
+            self._frame_instances(output, embeddings[row], row, sizes[row])
+            for row in range(len(images))
+        ]
+
+    def _look(self, frames: Tensor, sizes: Tensor) -> tuple[CondInstOutput, Tensor]:
+        """Gives what the network says and the map of embeddings (F, C, h, w)."""
+        output = self.segmentor(frames, sizes)
+        return output, self.tracking_head(output.levels)
+
+    def _frame_instances(
+        self, output: CondInstOutput, embeddings: Tensor, row: int, size: Tensor
+    ) -> Instances:
+        """Makes instances of what a frame (height and width in ``size``) shows: STC 3.5."""
+        found = detections(output.predictions, row, self.config.segmentor.decoding)
+        boxes = clipped(found.boxes, *size.tolist())
+        visible = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+        found, boxes = found[visible], boxes[visible]
+        instances = Instances(
+            scores=found.scores,
+            class_scores=_class_scores(found, self.num_classes),
+            mask_logits=self.segmentor.mask_logits(output, row, found.place),
+            embeddings=embeddings_at(embeddings, boxes),
+            boxes=boxes,
+        )
+        return select_instances(instances, self.config.selection)
+
+    def _compare(
+        self,
+        output: CondInstOutput,
+        embeddings: Tensor,
+        frames: list[FrameTargets],
+        frames_a_clip: int,
+        generator: torch.Generator | None,
+    ) -> dict[str, Tensor]:
+        """Compares predictions and embeddings (F, C, h, w) of all frames with the ground truth."""
+        matched = self.criterion.match(output.predictions, frames)
+        step = 1 if self.config.tracking.both_frames else frames_a_clip
+        compared = list(range(0, len(frames), step))
+        losses: dict[str, Tensor] = self.criterion(
+            output.predictions[slice(0, None, step)],
+            lambda row, places: self.segmentor.mask_logits(output, compared[row], places),
+            [frames[row] for row in compared],
+            [matched[row] for row in compared],
+            generator,
+        )
+        if output.semantic_logits is not None:
+            logits = output.semantic_logits[slice(0, None, step)].float()
+            truths = [frames[row] for row in compared]
+            losses["semantic"] = semantic_loss(logits, truths, self.config.criterion)
+        if frames_a_clip == 1:
+            zero = embeddings.sum() * 0  # attached to the graph
+            return losses | {"track": zero, "consistency": zero}
+        seen = [
+            TrackingFrame.of(output.predictions, row, embeddings[row], matched[row], frames[row])
+            for row in range(len(frames))
+        ]
+        return losses | {
+            "track": self._tracking_loss(seen[0::2], seen[1::2], generator),
+            "consistency": self._consistency_loss(output, matched, frames, generator),
+        }
+
+    def _tracking_loss(
+        self,
+        frames: list[TrackingFrame],
+        references: list[TrackingFrame],
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """Computes STC Eq. 4, or Eq. 5 of both directions."""
+        compare = partial(tracking_losses, config=self.config.tracking, generator=generator)
+        forward = compare(frames, references)
+        if not self.config.tracking.bidirectional:
+            return forward
+        return (forward + compare(references, frames)) / 2
+
+    def _consistency_loss(
+        self,
+        output: CondInstOutput,
+        matched: list[LocationMatching],
+        frames: list[FrameTargets],
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """Computes STC Eq. 6 over all instances of the batch; 0 if it is switched off."""
+        kernels = output.predictions.kernels
+        if not self.config.tracking.consistency:
+            return kernels.sum() * 0
+        pairs = []
+        for key in range(0, len(frames), 2):
+            reference = key + 1
+            places = paired_places(
+                (matched[key], matched[reference]), (frames[key], frames[reference]), generator
+            )
+            pairs.append((kernels[key, places[0]], kernels[reference, places[1]]))
+        return consistency_loss(pairs)
+
+
+def _class_scores(found: Detections, num_classes: int) -> Tensor:
+    """(N, K) score of the class of each detection, 0 for the others: a vote for one class."""
+    scores = found.scores.new_zeros(len(found), num_classes)
+    scores[torch.arange(len(found), device=scores.device), found.label] = found.scores
+    return scores

@@ -1,0 +1,283 @@
+"""Masks of tracks as runs by column, and their exact intersection over space and time.
+
+An RLE goes down the columns, and of most masks a column holds one run. So the masks of a track are
+kept as the rows above and below the first run of each column (two numbers where a pixel mask has
+hundreds), and what a column holds beyond that as a list of further runs. Two runs of a column of H
+rows share ``max(0, H - max(above) - max(below))`` pixels: exact, without pixels, and with both
+numbers in one machine word a few vector operations for all predictions of a video and class.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, groupby, pairwise
+from typing import Any
+
+import numpy as np
+
+from vis_core.errors import AnnotationError
+from vis_core.rle.decode import RunLengths, runs_of_strings
+
+_CHUNK = 1 << 18  # characters of RLE text decoded at once: what a processor cache holds
+_MASKS_AT_ONCE = 600  # of neighbouring videos: enough that a call of numpy is worth its start
+
+Tracks = Sequence[Sequence[dict[str, Any] | None]]  # N tracks of T compressed RLEs or None
+
+
+class FaultyRunsError(AnnotationError):
+    """Some mask of many is faulty; a reader that looks at each says where."""
+
+
+@dataclass(frozen=True)
+class ColumnMasks:
+    """Is the masks of N tracks over T frames of one video of H x W pixels.
+
+    Attributes:
+        height: H.
+        width: W.
+        first_column: (N, T) leftmost column with a pixel; 0 where absent.
+        columns: (N, T) columns from the leftmost to the rightmost; 0 where absent.
+        left: (N,) leftmost column with a pixel in any frame; W for a track without any.
+        right: (N,) rightmost such column, exclusive.
+        offset: (N, T) where the columns of a mask begin in ``runs``; nothing where absent.
+        runs: (S,) first run of each column: rows above it, and in the upper half of the word the
+            rows below it.
+        more_offset: (N + 1,) where the further runs of a track begin.
+        more_column: (E,) ``t * W + column`` of each further run.
+        more_runs: (2, E) its top and bottom row.
+        areas: (N, T) int64 pixels.
+    """
+
+    height: int
+    width: int
+    first_column: np.ndarray
+    columns: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    offset: np.ndarray
+    runs: np.ndarray
+    more_offset: np.ndarray
+    more_column: np.ndarray
+    more_runs: np.ndarray
+    areas: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.areas)
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return self.areas.shape[1]
+
+    def mean_areas(self) -> np.ndarray:
+        """(N,) mean area over the frames that show a pixel; 0 for a track that shows none."""
+        shown = (self.areas > 0).sum(axis=1)
+        mean: np.ndarray = self.areas.sum(axis=1) / np.maximum(shown, 1)
+        return mean
+
+
+def masks_of_videos(videos: Iterable[tuple[Tracks, tuple[int, int, int]]]) -> Iterator[ColumnMasks]:
+    """Converts the tracks of videos of (H, W, T); small neighbours of one size are read at once.
+
+    Equals ``column_masks(tracks, *size)`` of each.
+    """
+    for size, neighbours in groupby(videos, key=lambda video: video[1]):
+        batch: list[Tracks] = []
+        masks = 0
+        for tracks, _ in neighbours:
+            if batch and masks + len(tracks) * size[2] > _MASKS_AT_ONCE:
+                yield from _convert_batch(batch, size)
+                batch, masks = [], 0
+            batch.append(tracks)
+            masks += len(tracks) * size[2]
+        yield from _convert_batch(batch, size)
+
+
+def _convert_batch(batch: Sequence[Tracks], size: tuple[int, int, int]) -> list[ColumnMasks]:
+    masks = column_masks(list(chain.from_iterable(batch)), *size)
+    return [masks] if len(batch) == 1 else _split(masks, list(map(len, batch)))
+
+
+def _split(masks: ColumnMasks, counts: Sequence[int]) -> list[ColumnMasks]:
+    """Parts of ``counts`` tracks each, as views."""
+    run_bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(masks.columns.sum(axis=1))])
+    rows = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    parts = []
+    for start, stop in pairwise(rows.tolist()):
+        own = slice(start, stop)
+        first_run, first_more = int(run_bounds[start]), int(masks.more_offset[start])
+        more = slice(first_more, int(masks.more_offset[stop]))
+        part = ColumnMasks(
+            height=masks.height,
+            width=masks.width,
+            first_column=masks.first_column[own],
+            columns=masks.columns[own],
+            left=masks.left[own],
+            right=masks.right[own],
+            offset=masks.offset[own] - first_run,
+            runs=masks.runs[first_run : int(run_bounds[stop])],
+            more_offset=masks.more_offset[start : stop + 1] - first_more,
+            more_column=masks.more_column[more],
+            more_runs=masks.more_runs[:, more],
+            areas=masks.areas[own],
+        )
+        parts.append(part)
+    return parts
+
+
+def column_masks(tracks: Tracks, height: int, width: int, num_frames: int) -> ColumnMasks:
+    """Converts tracks of compressed RLEs (text counts) or None.
+
+    Args:
+        tracks: N tracks of ``num_frames`` entries.
+        height: H of every mask.
+        width: W of every mask.
+        num_frames: T.
+
+    Raises:
+        FaultyRunsError: If an RLE is not sound.
+    """
+    parts: list[ColumnMasks] = []
+    strings: list[str] = []
+    shown: list[bool] = []
+    characters, last = 0, len(tracks) - 1
+    for row, track in enumerate(tracks):
+        own = [rle["counts"] for rle in track if rle is not None]
+        shown += [rle is not None for rle in track]
+        strings += own
+        characters += sum(map(len, own))
+        if characters >= _CHUNK or row == last:
+            parts.append(_convert(strings, shown, (height, width), num_frames))
+            strings, shown, characters = [], [], 0
+    if not parts:
+        return _convert([], [], (height, width), num_frames)
+    return parts[0] if len(parts) == 1 else joined_masks(parts)
+
+
+def at_frame(masks: ColumnMasks, frame: int) -> ColumnMasks:
+    """The same tracks in one frame only, as a video of one frame."""
+    first, columns = masks.first_column[:, frame, None], masks.columns[:, frame, None]
+    width = masks.width
+    inside = masks.more_column // width == frame
+    kept = np.concatenate([np.zeros(1, np.int64), np.cumsum(inside)])
+    return replace(
+        masks,
+        first_column=first,
+        columns=columns,
+        left=np.where(columns > 0, first, width).min(axis=1, initial=width),
+        right=(first + columns).max(axis=1, initial=0),
+        offset=masks.offset[:, frame, None],
+        more_offset=kept[masks.more_offset],
+        more_column=masks.more_column[inside] - frame * width,
+        more_runs=masks.more_runs[:, inside],
+        areas=masks.areas[:, frame, None],
+    )
+
+
+def half_of(word: np.dtype) -> tuple[np.dtype, int]:
+    """The type of half a word of ``ColumnMasks.runs`` and its bits."""
+    narrow = word == np.dtype(np.uint32)
+    return (np.dtype(np.uint16), 16) if narrow else (np.dtype(np.uint32), 32)
+
+
+def _convert(
+    strings: list[str], shown: list[bool], size: tuple[int, int], num_frames: int
+) -> ColumnMasks:
+    runs = runs_of_strings(strings, size[0] * size[1])
+    if runs is None:
+        raise FaultyRunsError("masks: expected sound RLEs of the video's size, found others")
+    places = np.flatnonzero(np.array(shown, bool))
+    return _by_column(runs, places, len(shown) // num_frames, num_frames, size)
+
+
+def _by_column(
+    runs: RunLengths, places: np.ndarray, count: int, num_frames: int, size: tuple[int, int]
+) -> ColumnMasks:
+    """Cuts runs into columns; ``places`` (M,) says which cell of (N, T) each mask belongs to."""
+    height, width = size
+    column, top, bottom = _cut_runs(runs, height)
+    mask_starts = np.arange(len(runs) + 1) * width
+    bounds = np.searchsorted(column, mask_starts.astype(column.dtype))
+    shown = np.flatnonzero(bounds[1:] > bounds[:-1])
+    left, right = column[bounds[shown]], column[bounds[shown + 1] - 1] + 1
+    spans = (right - left).astype(np.int64)
+    offsets = np.cumsum(spans) - spans
+    again = np.flatnonzero(column[1:] == column[:-1]) + 1  # not the first of their column
+    table = _packed(top, bottom, height)
+    if len(again) or int(spans.sum()) != len(column):
+        first_runs, table = table, np.full(int(spans.sum()), height, table.dtype)
+        target = column + np.repeat(offsets - left, (bounds[1:] - bounds[:-1])[shown])
+        table[target[::-1]] = first_runs[::-1]  # the first run of a column is written last
+    cells = places[shown]
+    left -= shown * width
+    first_column, columns, offset, areas = np.zeros((4, count * num_frames), np.int64)
+    first_column[cells], columns[cells], offset[cells] = left, spans, offsets
+    areas[places] = runs.areas()
+    cell_of_again = places[column[again] // width]
+    frame_of_again = cell_of_again % num_frames
+    shape = (count, num_frames)
+    first_column, columns = first_column.reshape(shape), columns.reshape(shape)
+    return ColumnMasks(
+        height=height,
+        width=width,
+        first_column=first_column.astype(np.int32),
+        columns=columns.astype(np.int32),
+        left=np.where(columns > 0, first_column, width).min(axis=1, initial=width),
+        right=(first_column + columns).max(axis=1, initial=0),
+        offset=offset.reshape(shape),
+        runs=table,
+        more_offset=np.searchsorted(cell_of_again, np.arange(count + 1) * num_frames),
+        more_column=frame_of_again * width + column[again] % width,
+        more_runs=np.stack([top[again], bottom[again]]).astype(np.int32),
+        areas=areas.reshape(shape),
+    )
+
+
+def _packed(top: np.ndarray, bottom: np.ndarray, height: int) -> np.ndarray:
+    """Rows above a run, and rows below it in the upper half of the word."""
+    narrow = height < 2**15
+    whole = np.int32 if narrow else np.int64
+    packed: np.ndarray = (height - bottom).astype(whole, copy=False)
+    np.left_shift(packed, 16 if narrow else 32, out=packed)
+    np.add(packed, top.astype(whole, copy=False), out=packed)
+    return packed.view(np.uint32 if narrow else np.uint64)
+
+
+def _cut_runs(runs: RunLengths, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Column on the line of all masks, top and bottom row of each run, cut at column ends."""
+    shown = runs.lengths > 0
+    ends, lengths = runs.ends[shown], runs.lengths[shown]
+    top = ends - lengths
+    column = top // height
+    top -= column * height
+    bottom = top + lengths
+    if not len(bottom) or bottom.max() <= height:
+        return column, top, bottom
+    pieces = (bottom - 1) // height + 1
+    piece = np.arange(int(pieces.sum())) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    column = np.repeat(column, pieces) + piece
+    shift = piece * height
+    top = np.maximum(np.repeat(top, pieces) - shift, 0)
+    bottom = np.minimum(np.repeat(bottom, pieces) - shift, height)
+    return column, top, bottom
+
+
+def joined_masks(parts: Sequence[ColumnMasks]) -> ColumnMasks:
+    """The tracks of several parts of one video, one after the other."""
+    lengths = np.cumsum([0] + [len(part.runs) for part in parts])
+    further = np.cumsum([0] + [len(part.more_column) for part in parts])
+    offsets = [part.offset + start for part, start in zip(parts, lengths, strict=False)]
+    bounds = [part.more_offset[1:] + start for part, start in zip(parts, further, strict=False)]
+    return ColumnMasks(
+        height=parts[0].height,
+        width=parts[0].width,
+        first_column=np.concatenate([part.first_column for part in parts]),
+        columns=np.concatenate([part.columns for part in parts]),
+        left=np.concatenate([part.left for part in parts]),
+        right=np.concatenate([part.right for part in parts]),
+        offset=np.concatenate(offsets),
+        runs=np.concatenate([part.runs for part in parts]),
+        more_offset=np.concatenate([np.zeros(1, np.int64), *bounds]),
+        more_column=np.concatenate([part.more_column for part in parts]),
+        more_runs=np.concatenate([part.more_runs for part in parts], axis=1),
+        areas=np.concatenate([part.areas for part in parts]),
+    )

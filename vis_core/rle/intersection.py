@@ -1,0 +1,186 @@
+"""The exact intersection of tracks over space and time, from runs by column.
+
+Two runs of a column of H rows share ``max(0, H - max(above) - max(below))`` pixels. Both numbers of
+a run lie in one machine word, so a few vector operations give it for all predictions of a video and
+class; the few runs beyond the first of their column are met one list with another.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vis_core.rle.columns import ColumnMasks, half_of
+
+
+def intersections(
+    tracks: ColumnMasks, rows: np.ndarray, others: ColumnMasks, other_rows: np.ndarray
+) -> np.ndarray:
+    """Counts the common pixels of tracks of one video, summed over its frames.
+
+    Equals ``sum_t (mask_d[t] & mask_g[t]).sum()`` for each pair.
+
+    Args:
+        tracks: One set of tracks.
+        rows: (D,) which of them.
+        others: Another set over the same frames.
+        other_rows: (G,) which of them.
+
+    Returns:
+        (D, G) int64 pixels.
+    """
+    result = np.zeros((len(rows), len(other_rows)), np.int64)
+    low, high = int(tracks.left[rows].min()), int(tracks.right[rows].max())
+    lefts = np.maximum(others.left[other_rows], low).tolist()
+    rights = np.minimum(others.right[other_rows], high).tolist()
+    near = [place for place, left in enumerate(lefts) if left < rights[place]]
+    if not near:
+        return result
+    side, other = _side(tracks, rows), _side(others, other_rows)
+    for place in near:
+        span = slice(lefts[place], rights[place])
+        result[:, place] = _common_pixels(side.near(span), other.near(span, place), tracks.height)
+    if side.more is not None or other.more is not None:
+        for place in near:
+            _add_further_runs(result[:, place], side, other, place)
+    return result
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Is some tracks, made ready to meet others.
+
+    Attributes:
+        height: Rows of a column.
+        width: Columns of a frame.
+        low: First column that ``dense`` holds.
+        dense: (D, T, w) first run of every column; one without has no rows left between.
+        more: Further runs, None if there are none.
+    """
+
+    height: int
+    width: int
+    low: int
+    dense: np.ndarray
+    more: "_FurtherRuns | None"
+
+    def near(self, span: slice, place: int | None = None) -> np.ndarray:
+        """(D, T, w) first runs of a range of columns, of all tracks or (1, T, w) of one."""
+        rows = slice(None) if place is None else slice(place, place + 1)
+        return self.dense[rows, :, span.start - self.low : span.stop - self.low]
+
+
+def _side(masks: ColumnMasks, rows: np.ndarray) -> _Side:
+    low, high = int(masks.left[rows].min()), int(masks.right[rows].max())
+    dense = _dense(masks, rows, low, high)
+    return _Side(masks.height, masks.width, low, dense, _further_runs(masks, rows))
+
+
+def _add_further_runs(result: np.ndarray, side: _Side, other: _Side, index: int) -> None:
+    """Adds to ``result`` (D,) what the further runs share with the track ``index`` of ``other``."""
+    more = side.more
+    other_more = None if other.more is None else other.more.of(index)
+    if more is not None:
+        result += more.meet_first_runs(other, index, len(result))
+    if other_more is not None:
+        for place in range(len(result)):
+            result[place] += other_more.meet_first_runs(side, place, 1)[0]
+        if more is not None:
+            result += more.meet(other_more, side.height, len(result))
+
+
+@dataclass(frozen=True)
+class _FurtherRuns:
+    """Is the runs of some tracks beyond the first of a column: owner (E,), column, runs (2, E)."""
+
+    owner: np.ndarray
+    column: np.ndarray
+    runs: np.ndarray
+
+    def of(self, owner: int) -> "_FurtherRuns | None":
+        """Those of one track; None if it has none."""
+        own = np.flatnonzero(self.owner == owner)
+        if not len(own):
+            return None
+        return _FurtherRuns(np.zeros_like(own), self.column[own], self.runs[:, own])
+
+    def meet_first_runs(self, side: _Side, place: int, count: int) -> np.ndarray:
+        """(count,) pixels common with the first runs of the track ``place`` of another side."""
+        frame, column = np.divmod(self.column, side.width)
+        column -= side.low
+        inside = (column >= 0) & (column < side.dense.shape[2])
+        above, below = _unpacked(side.dense[place, frame[inside], column[inside]])
+        top, bottom = self.runs[:, inside]
+        common = np.minimum(side.height - below, bottom) - np.maximum(above, top)
+        return _sum_by_owner(self.owner[inside], np.maximum(common, 0), count)
+
+    def meet(self, other: "_FurtherRuns", height: int, count: int) -> np.ndarray:
+        """(count,) pixels common with the further runs of one track."""
+        starts = other.column * height + other.runs[0]
+        lengths = (other.runs[1] - other.runs[0]).astype(np.int64)
+        before = np.concatenate([[0], np.cumsum(lengths)])
+
+        def covered(position: np.ndarray) -> np.ndarray:
+            """Pixels of ``other`` before each position of the line of all columns."""
+            last = np.searchsorted(starts, position, side="right") - 1
+            safe = np.maximum(last, 0)
+            inside = np.minimum(position - starts[safe], lengths[safe])
+            covered_pixels: np.ndarray = np.where(last < 0, 0, before[safe] + inside)
+            return covered_pixels
+
+        line = self.column * height
+        common = covered(line + self.runs[1]) - covered(line + self.runs[0])
+        return _sum_by_owner(self.owner, common, count)
+
+
+def _sum_by_owner(owner: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
+    sums: np.ndarray = np.bincount(owner, weights=values, minlength=count).astype(np.int64)
+    return sums
+
+
+def _further_runs(masks: ColumnMasks, rows: np.ndarray) -> _FurtherRuns | None:
+    if not len(masks.more_column):
+        return None
+    bounds = masks.more_offset
+    counts = bounds[rows + 1] - bounds[rows]
+    if not counts.any():
+        return None
+    owner = np.repeat(np.arange(len(rows)), counts)
+    index = np.concatenate([np.arange(bounds[row], bounds[row + 1]) for row in rows.tolist()])
+    return _FurtherRuns(owner, masks.more_column[index], masks.more_runs[:, index].astype(np.int64))
+
+
+def _dense(masks: ColumnMasks, rows: np.ndarray, low: int, high: int) -> np.ndarray:
+    """(D, T, high - low) first runs of all columns, 0 rows between where there is none."""
+    width, runs = high - low, masks.runs
+    dense = np.full((len(rows), masks.num_frames, width), masks.height, runs.dtype)
+    flat: Any = dense.reshape(-1).data  # a memoryview, whose slices cost half of an array's
+    source_runs: Any = runs.data
+    columns = masks.columns[rows].reshape(-1)
+    shown = np.flatnonzero(columns)
+    targets = shown * width + masks.first_column[rows].reshape(-1)[shown] - low
+    sources = masks.offset[rows].reshape(-1)[shown]
+    for target, source, count in zip(
+        targets.tolist(), sources.tolist(), columns[shown].tolist(), strict=True
+    ):
+        flat[target : target + count] = source_runs[source : source + count]
+    return dense
+
+
+def _common_pixels(tracks: np.ndarray, other: np.ndarray, height: int) -> np.ndarray:
+    """(D,) pixels common to the first runs (D, T, w) of tracks and (1, T, w) of another track."""
+    half, bits = half_of(tracks.dtype)
+    most = np.maximum(tracks.view(half), other.view(half)).view(tracks.dtype)
+    outside = most * (1 + (1 << bits))  # rows above and rows below together, in the upper half
+    outside >>= bits
+    np.minimum(outside, height, out=outside)
+    cells = outside.shape[1] * outside.shape[2]
+    by_column = outside.sum(axis=1, dtype=outside.dtype)
+    common: np.ndarray = cells * height - by_column.sum(axis=1, dtype=np.int64)
+    return common
+
+
+def _unpacked(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows above and rows below, int64."""
+    half, bits = half_of(runs.dtype)
+    return runs.astype(half).astype(np.int64), (runs >> bits).astype(np.int64)

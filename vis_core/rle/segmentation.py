@@ -1,0 +1,297 @@
+"""Masks as run-length encodings: the only place that calls ``pycocotools.mask``.
+
+pycocotools dies by a signal, hangs or returns uninitialised memory on foreign input, so every
+size, run and coordinate is checked in numpy before it is called. An RLE of ours is the compressed
+COCO form with ``counts`` as text: ``{"size": [H, W], "counts": "..."}``.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from vis_core.errors import AnnotationError
+from vis_core.formats.defects import shown
+from vis_core.rle.decode import (
+    MAX_PIXELS,
+    RunLengths,
+    counts_fault,
+    runs_of_strings,
+    string_fault,
+)
+from vis_core.rle.encode import strings_of_masks
+
+Rle = dict[str, Any]
+
+_REACH = 10  # polygons may leave the image by this many times its long side
+_SMALLEST_REACH = 10_000  # pixels
+_AT_ONCE = 4096  # masks read at once: bounds the memory
+_LONGEST_OUTLINE = 1_000_000  # pixels; pycocotools takes about 80 bytes for each
+
+
+def encode_mask(mask: np.ndarray) -> Rle:
+    """Encodes a mask (H, W) of bool."""
+    return encode_masks(mask[None])[0]
+
+
+def encode_masks(masks: np.ndarray) -> list[Rle]:
+    """Encodes masks (N, H, W) of bool."""
+    if masks.ndim != 3 or masks.dtype != bool:
+        raise ValueError(f"masks must be (N, H, W) of bool, but got {masks.shape} of {masks.dtype}")
+    if masks.size == 0 and len(masks):
+        raise ValueError(f"masks must have pixels, but got {masks.shape}")
+    if not len(masks):
+        return []
+    size = [int(masks.shape[1]), int(masks.shape[2])]
+    return [{"size": list(size), "counts": counts} for counts in strings_of_masks(masks)]
+
+
+def decode_rle(rle: Rle) -> np.ndarray:
+    """Decodes an RLE to a mask (H, W) of bool.
+
+    Raises:
+        AnnotationError: If the RLE is not sound.
+    """
+    mask: np.ndarray = decode_rles([rle], *_size_of(rle, "rle"))[0]
+    return mask
+
+
+def decode_rles(rles: Sequence[Rle | None], height: int, width: int) -> np.ndarray:
+    """Decodes RLEs of one size to masks (N, H, W) of bool; None gives an empty one.
+
+    Raises:
+        AnnotationError: If one is not sound or of another size.
+    """
+    present = [row for row, rle in enumerate(rles) if rle is not None]
+    found = [rle for rle in rles if rle is not None]
+    for rle in found:
+        fault = size_fault(rle, height, width)
+        if fault is not None:
+            _refuse("rle", fault)
+    runs = _runs_of(found, height, width)
+    masks = np.zeros((len(rles), height, width), dtype=bool)  # only of what was found sound
+    runs.paint(masks[row] for row in present)
+    return masks
+
+
+def rle_area(rle: Rle) -> int:
+    """Foreground pixels of an RLE."""
+    return int(rle_areas([rle])[0])
+
+
+def rle_areas(rles: Sequence[Rle]) -> np.ndarray:
+    """(N,) int64 foreground pixels of RLEs, which may differ in size."""
+    areas = np.zeros(len(rles), np.int64)
+    rows_of: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for row, rle in enumerate(rles):
+        rows_of[_size_of(rle, "rle")].append(row)
+    for (height, width), rows in rows_of.items():
+        for start in range(0, len(rows), _AT_ONCE):
+            own = rows[start : start + _AT_ONCE]
+            areas[own] = _runs_of([rles[row] for row in own], height, width).areas()
+    return areas
+
+
+def rle_boxes_xywh(rles: Sequence[Rle]) -> np.ndarray:
+    """(N, 4) int64 smallest box (x, y, width, height) round each RLE of one size, in pixels."""
+    if not rles:
+        return np.zeros((0, 4), np.int64)
+    size = _size_of(rles[0], "rle")
+    return _runs_of(rles, *size).boxes_xywh(size)
+
+
+def areas_and_boxes(
+    rles: Sequence[Rle | None],
+) -> tuple[list[int | None], list[list[float] | None]]:
+    """Gives pixels and box xywh of RLEs of one size, as files of results have them.
+
+    Args:
+        rles: One a frame; None where there is no mask, which has neither.
+    """
+    present = [rle for rle in rles if rle is not None]
+    areas = iter(rle_areas(present).tolist())
+    boxes = iter(rle_boxes_xywh(present).astype(float).tolist())
+    return (
+        [None if rle is None else next(areas) for rle in rles],
+        [None if rle is None else next(boxes) for rle in rles],
+    )
+
+
+def rle_box_xywh(rle: Rle) -> tuple[float, float, float, float]:
+    """The smallest box (x, y, width, height) round an RLE in pixels; zeros if it is empty."""
+    sound = segmentation_to_rle(rle, *_size_of(rle, "rle"), where="rle")
+    x, y, width, height = coco_mask.toBbox(sound).tolist()
+    return x, y, width, height
+
+
+def polygons_to_rle(polygons: Sequence[Sequence[float]], height: int, width: int) -> Rle:
+    """Rasterises polygons ``[x1, y1, x2, y2, ...]`` in pixels as COCO does; parts are joined.
+
+    Raises:
+        AnnotationError: If a polygon has under 3 points, an odd count of numbers, or a number that
+            is not finite or far outside.
+    """
+    fault = polygons_fault(list(polygons), height, width)
+    if fault is not None:
+        _refuse("polygons", fault)
+    return rasterised(polygons, height, width)
+
+
+def rasterised(polygons: Sequence[Sequence[float]], height: int, width: int) -> Rle:
+    """Rasterises polygons that ``polygons_fault`` has passed."""
+    parts = coco_mask.frPyObjects(list(polygons), height, width)
+    return _as_text(coco_mask.merge(parts) if len(parts) > 1 else parts[0])
+
+
+def segmentation_to_rle(segmentation: object, height: int, width: int, where: str) -> Rle:
+    """Turns a segmentation of a file (polygons or RLE of either form) into a compressed RLE.
+
+    Args:
+        segmentation: What stands in the file.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        where: Place in the file, for the message.
+
+    Raises:
+        AnnotationError: If the segmentation is not sound or not of that size.
+    """
+    fault = segmentation_fault(segmentation, height, width)
+    if fault is not None:
+        _refuse(where, fault)
+    return checked_to_rle(segmentation, height, width)
+
+
+def checked_to_rle(segmentation: Any, height: int, width: int) -> Rle:
+    """Turns a segmentation that ``segmentation_fault`` has passed into a compressed RLE."""
+    if isinstance(segmentation, list):
+        return rasterised(segmentation, height, width)
+    counts = segmentation["counts"]
+    if isinstance(counts, list):
+        runs = {"size": [height, width], "counts": counts}
+        return _as_text(coco_mask.frPyObjects(runs, height, width))
+    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+    return {"size": [height, width], "counts": text}
+
+
+def counts_of_runs(starts: np.ndarray, stops: np.ndarray, size: tuple[int, int]) -> str:
+    """Writes foreground runs of one mask of (H, W) pixels as compressed counts.
+
+    Args:
+        starts: (R,) ascending places, down the columns, at which a run begins; R at least 1.
+        stops: (R,) where it ends (exclusive), before the next begins.
+        size: Height and width.
+    """
+    pixels = size[0] * size[1]
+    places = np.concatenate([[0], np.stack([starts, stops], axis=1).ravel(), [pixels]])
+    runs = {"size": list(size), "counts": np.diff(places).tolist()}
+    counts: str = coco_mask.frPyObjects(runs, *size)["counts"].decode("ascii")
+    return counts
+
+
+def segmentation_fault(segmentation: object, height: int, width: int) -> str | None:
+    """Says in words what is wrong with a segmentation; None if nothing."""
+    if isinstance(segmentation, list):
+        return polygons_fault(segmentation, height, width)
+    if isinstance(segmentation, dict):
+        return rle_fault(segmentation, height, width)
+    return f"{shown(segmentation, 40)} instead of polygons or an RLE"
+
+
+def rle_fault(rle: dict[str, Any], height: int, width: int) -> str | None:
+    """Says in words what is wrong with an RLE for an image of that size; None if nothing."""
+    size_trouble = size_fault(rle, height, width)
+    if size_trouble is not None:
+        return size_trouble
+    counts = rle.get("counts")
+    if isinstance(counts, list):
+        return counts_fault(counts, height * width)
+    if isinstance(counts, bytes):
+        counts = counts.decode("latin-1")
+    return string_fault(counts, height * width)
+
+
+def size_fault(rle: dict[str, Any], height: int, width: int) -> str | None:
+    """Says in words what is wrong with the size of an RLE; None if nothing."""
+    size = rle.get("size")
+    if not isinstance(size, list | tuple) or len(size) != 2:
+        return f"size {shown(size, 40)} instead of [height, width]"
+    if any(type(side) is not int or side < 1 for side in size):
+        return f"size {shown(list(size), 40)}, which is not two integers of 1 or more"
+    if size[0] * size[1] > MAX_PIXELS:
+        return f"size {shown(list(size), 60)}, which is over {MAX_PIXELS} pixels"
+    if list(size) != [height, width]:
+        swapped = ", which is [width, height]" if list(size) == [width, height] else ""
+        return f"size {list(size)}{swapped} where the image has [{height}, {width}]"
+    return None
+
+
+def polygons_fault(polygons: list[Any], height: int, width: int) -> str | None:
+    """Says in words what is wrong with polygons; None if nothing."""
+    if not polygons:
+        return "an empty list of polygons"
+    reach = max(_SMALLEST_REACH, _REACH * max(height, width))
+    for index, polygon in enumerate(polygons):
+        fault = _polygon_fault(polygon, reach)
+        if fault is not None:
+            return f"polygon {index} with {fault}"
+    return None
+
+
+def _polygon_fault(polygon: object, reach: int) -> str | None:
+    if not isinstance(polygon, list | tuple):
+        return f"{shown(polygon, 40)} instead of numbers x1, y1, x2, y2, ..."
+    strange = set(map(type, polygon)) - {int, float}
+    if strange:
+        return f"a coordinate of type {min(kind.__name__ for kind in strange)}"
+    if len(polygon) < 6 or len(polygon) % 2:
+        return f"{len(polygon)} numbers, where an even count of 6 or more is needed"
+    low, high = min(polygon), max(polygon)
+    if not -reach <= low <= high <= reach or _has_nan(polygon):
+        return f"a coordinate that is not finite or beyond {reach} pixels"
+    if len(polygon) * (high - low) > _LONGEST_OUTLINE:  # else it cannot be that long
+        points = np.asarray(polygon, np.float64).reshape(-1, 2)
+        outline = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
+        if outline > _LONGEST_OUTLINE:
+            return f"an outline of {outline:.0f} pixels, more than {_LONGEST_OUTLINE}"
+    return None
+
+
+def _has_nan(values: Sequence[float]) -> bool:
+    try:
+        return math.isnan(sum(values))
+    except OverflowError:  # an integer that no float holds, which NaN hid from min and max
+        return True
+
+
+def _runs_of(rles: Sequence[Rle], height: int, width: int) -> RunLengths:
+    """Runs of RLEs of one size; only if one is faulty is each looked at."""
+    runs = None
+    if all(type(rle.get("counts")) is str for rle in rles):
+        runs = runs_of_strings([rle["counts"] for rle in rles], height * width)
+    if runs is None:
+        sound = [segmentation_to_rle(rle, height, width, "rle")["counts"] for rle in rles]
+        runs = runs_of_strings(sound, height * width)
+    assert runs is not None, "checked RLEs cannot be faulty"
+    return runs
+
+
+def _size_of(rle: Rle, where: str) -> tuple[int, int]:
+    size = rle.get("size")
+    if not isinstance(size, list | tuple) or len(size) != 2 or {*map(type, size)} != {int}:
+        _refuse(where, f"size {shown(size, 40)}")
+    height, width = size
+    return height, width
+
+
+def _as_text(rle: Rle) -> Rle:
+    height, width = rle["size"]
+    return {"size": [int(height), int(width)], "counts": rle["counts"].decode("ascii")}
+
+
+def _refuse(where: str, fault: str) -> NoReturn:
+    raise AnnotationError(
+        f"{where}: expected a segmentation of the image, found {fault}; correct or remove it"
+    )

@@ -1,0 +1,102 @@
+"""A vote of masks in the space of run lengths: pixels that enough of them show, no pixels made."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+
+from vis_core.errors import AnnotationError
+from vis_core.rle.decode import runs_of_strings
+from vis_core.rle.packed import PackedMasks
+from vis_core.rle.segmentation import counts_of_runs
+
+_FRAMES_AT_ONCE = 512
+_UNITS = 1 << 20  # weights are whole numbers of this part: their sums do not depend on order
+
+Shown = list[tuple[int, str]]  # weight and run lengths of each mask of a frame
+
+
+def voted_masks(
+    tracks: Sequence[PackedMasks], weights: Sequence[float], size: tuple[int, int]
+) -> PackedMasks:
+    """Keeps the pixels that tracks with at least half of all weight show.
+
+    Equals, for each frame, ``2 * sum(w * mask) >= sum(w)``, a track that is absent showing nothing.
+
+    Args:
+        tracks: N tracks of one video.
+        weights: (N,) in [0, 1].
+        size: Height and width of every frame.
+    """
+    units = [1 + round(_UNITS * weight) for weight in weights]
+    total = sum(units)
+    voted = PackedMasks()
+    frames = _by_frame(tracks, units)
+    while some := list(islice(frames, _FRAMES_AT_ONCE)):
+        decided = [_decided(shown, total) for _, shown in some]
+        open_places = [place for place, counts in enumerate(decided) if counts is None]
+        counted = _counted([some[place][1] for place in open_places], total, size)
+        for place, counts in zip(open_places, counted, strict=True):
+            decided[place] = counts
+        for (frame, _), kept in zip(some, decided, strict=True):
+            if kept:
+                voted.show(frame, kept)
+    return voted
+
+
+def _by_frame(tracks: Sequence[PackedMasks], units: Sequence[int]) -> Iterator[tuple[int, Shown]]:
+    """Yields the frames in which some track is shown, with the masks that are."""
+    last = max((track.frame_indices[-1] for track in tracks if len(track)), default=-1)
+    for start in range(0, last + 1, _FRAMES_AT_ONCE):
+        frames: dict[int, Shown] = {}
+        for track, weight in zip(tracks, units, strict=True):
+            for frame, counts in track.between(start, start + _FRAMES_AT_ONCE):
+                frames.setdefault(frame, []).append((weight, counts))
+        yield from sorted(frames.items())
+
+
+def _decided(shown: Shown, total: int) -> str | None:
+    """Gives the result of a frame that needs no counting: run lengths, empty for none, or None."""
+    if 2 * sum(weight for weight, _ in shown) < total:
+        return ""
+    return shown[0][1] if len({counts for _, counts in shown}) == 1 else None
+
+
+def _counted(frames: Sequence[Shown], total: int, size: tuple[int, int]) -> list[str]:
+    """Counts the votes of frames, all on one line: each frame takes H * W places of it."""
+    if not frames:
+        return []
+    pixels = size[0] * size[1]
+    runs = runs_of_strings([counts for shown in frames for _, counts in shown], pixels)
+    if runs is None:
+        raise AnnotationError("masks: expected sound RLEs of the video's size, found others")
+    weight_of_mask = np.array([weight for shown in frames for weight, _ in shown], np.int64)
+    frame_of_mask = np.repeat(np.arange(len(frames)), [len(shown) for shown in frames])
+    mask = np.repeat(np.arange(len(runs)), np.diff(runs.first))
+    # from the line of all masks to that of all frames
+    ends = runs.ends.astype(np.int64) + (frame_of_mask[mask] - mask) * pixels
+    positions = np.concatenate([ends - runs.lengths, ends])
+    steps = np.concatenate([weight_of_mask[mask], -weight_of_mask[mask]])
+    order = np.argsort(positions, kind="stable")
+    positions, levels = positions[order], np.cumsum(steps[order])
+    last = np.append(positions[1:] != positions[:-1], True)  # all steps of a place are taken
+    positions, inside = positions[last], 2 * levels[last] >= total
+    # a frame ends every run, so that none goes on into the next
+    borders = np.arange(1, len(frames)) * pixels
+    before = np.searchsorted(positions, borders, side="right") - 1
+    starts, stops = _stretches(positions, inside)
+    split = borders[inside[before] & (before >= 0) & ~np.isin(borders, starts)]
+    starts, stops = (np.sort(np.concatenate([places, split])) for places in (starts, stops))
+    bounds = np.searchsorted(starts, np.arange(len(frames) + 1) * pixels)
+    return [
+        counts_of_runs(starts[a:b] - frame * pixels, stops[a:b] - frame * pixels, size)
+        if b > a
+        else ""
+        for frame, (a, b) in enumerate(zip(bounds[:-1], bounds[1:], strict=True))
+    ]
+
+
+def _stretches(positions: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the line goes in and out; it is outside before the first and after the last place."""
+    change = np.diff(np.concatenate([[False], inside]).astype(np.int8))
+    return positions[change == 1], positions[change == -1]
