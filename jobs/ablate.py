@@ -8,7 +8,7 @@ from jobs.run_options import CONFIGS, absolute_path, add_data_options, given_dat
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the verb."""
-    from pipelines.ablation_tables import TABLES
+    from pipelines.experiments.ablation_tables import TABLES
 
     parser.add_argument(
         "table",
@@ -32,10 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains, annotates and scores what is not finished, then prints the table."""
-    from pipelines.ablation import AblationJob, check, markdown, run_ablation
-    from pipelines.ablation_tables import TABLES
-    from pipelines.given_data import check_given
-    from pipelines.runtime import ray_session
+    from pipelines.cluster import ray_session
+    from pipelines.data.given_data import check_given
+    from pipelines.experiments.ablation import AblationJob, check, markdown, run_ablation
+    from pipelines.experiments.ablation_tables import TABLES
 
     table = TABLES[args.table]
     given = given_data(args)

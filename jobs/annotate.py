@@ -11,8 +11,8 @@ from jobs.annotation_plan import add_plan_options, print_plan, refuse_without_pl
 from jobs.run_options import inference_config
 
 if TYPE_CHECKING:
-    from pipelines.annotate_work import Segments
-    from pipelines.video_filter import VideoFilter
+    from pipelines.annotation.archive.filters import VideoFilter
+    from pipelines.annotation.work_queue import Segments
 
 MAX_FAILED_EXIT = 3
 INTERRUPTED_EXIT = 130
@@ -123,7 +123,7 @@ def _segments(text: str) -> "Segments":
 
 
 def _wanted(args: argparse.Namespace) -> "VideoFilter":
-    from pipelines.video_filter import parse_filter
+    from pipelines.annotation.archive.filters import parse_filter
 
     return parse_filter(
         suffixes=args.suffix.split(",") if args.suffix else (),
@@ -137,9 +137,9 @@ def _wanted(args: argparse.Namespace) -> "VideoFilter":
 
 def run(args: argparse.Namespace) -> int:
     """Annotates an archive and prints what became of each video that is not simply done."""
-    from pipelines.annotate import annotate_archive
-    from pipelines.archive import list_archive
-    from pipelines.registry import resolve_model
+    from pipelines.annotation.archive.listing import list_archive
+    from pipelines.annotation.job import annotate_archive
+    from pipelines.registry.mlflow_registry import resolve_model
 
     refuse_without_plan(args)
     # a wrong folder is said before a model is fetched

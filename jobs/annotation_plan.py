@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from jobs.annotation_plan_lines import plan_lines
 
 if TYPE_CHECKING:
-    from pipelines.annotate_plan import AnnotatePlan, Totals
-    from pipelines.archive import Archive
-    from pipelines.registry import ModelReference
-    from pipelines.sample_measure import Measured, SampledVideo
+    from pipelines.annotation.archive.listing import Archive
+    from pipelines.annotation.plan.measure import Measured, SampledVideo
+    from pipelines.annotation.plan.plan import AnnotatePlan, Totals
+    from pipelines.registry.mlflow_registry import ModelReference
     from vis_core.config.inference import InferenceConfig
 
 _SAMPLES = 16
@@ -59,7 +59,7 @@ def print_plan(
     config: "InferenceConfig",
 ) -> int:
     """Makes a plan and prints it; writes nothing."""
-    from pipelines.annotate_plan import PlanRequest, plan_archive
+    from pipelines.annotation.plan.plan import PlanRequest, plan_archive
 
     request = PlanRequest(
         config=config,
@@ -125,7 +125,7 @@ def _sampled_json(row: "SampledVideo") -> dict[str, Any]:
 
 
 def _totals_json(totals: "Totals") -> dict[str, Any]:
-    from pipelines.archive_sample import LEVEL
+    from pipelines.annotation.plan.sampling import LEVEL
 
     return {
         "level": LEVEL,

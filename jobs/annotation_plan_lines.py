@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipelines.annotate_plan import AnnotatePlan, Totals
-    from pipelines.archive_sample import Estimate
-    from pipelines.machine_speed import BatchSpeeds
-    from pipelines.sample_measure import Measured, SampledVideo
+    from pipelines.annotation.plan.batch_speed import BatchSpeeds
+    from pipelines.annotation.plan.measure import Measured, SampledVideo
+    from pipelines.annotation.plan.plan import AnnotatePlan, Totals
+    from pipelines.annotation.plan.sampling import Estimate
 
 _SHOWN_PROBLEMS = 8  # the others are in the JSON
 
@@ -105,7 +105,7 @@ def _batch_lines(measured: "Measured", batches: "BatchSpeeds", plan: "AnnotatePl
 
 def _totals_lines(plan: "AnnotatePlan", measured: "Measured", totals: "Totals") -> list[str]:
     """Says what follows for all videos."""
-    from pipelines.archive_sample import LEVEL
+    from pipelines.annotation.plan.sampling import LEVEL
     from pipelines.progress import in_words
 
     assert plan.sample is not None, "measured"

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _class_map(value: str) -> "ClassMap":
     """Finds a public map by its name, or reads a user's."""
-    from pipelines.yaml_strict import read_yaml_mapping
+    from pipelines.config.strict_yaml import read_yaml_mapping
     from vis_core.formats.class_lists import FROM_COCO
     from vis_core.formats.class_maps import map_from_coco, parse_class_map
 

@@ -15,7 +15,7 @@ from jobs.run_options import (
 )
 
 if TYPE_CHECKING:
-    from pipelines.whole_run import Run
+    from pipelines.run.steps import Run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,14 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Chains the steps; what is finished is left alone, so the same command resumes."""
-    from pipelines.given_data import check_given
-    from pipelines.start_weights import check_start, start_folder
+    from pipelines.data.given_data import check_given
+    from pipelines.registry.start_weights import check_start, start_folder
 
     config = read_config(args)
     given = given_data(args)
     check_given(given)
     start_folder(config)
-    from pipelines.whole_run import Run, open_run, quick
+    from pipelines.run.steps import Run, open_run, quick
 
     whole = Run(args.out, quick(config) if args.quick else config, given, args.max_frames)
     print(f"start: {check_start(config)}")
@@ -52,10 +52,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _all_steps(run: "Run", address: str | None) -> Path:
-    from pipelines import whole_run as steps
-    from pipelines.report_data import collect_report
+    from pipelines.cluster import ray_session
+    from pipelines.reports.collect import collect_report
     from pipelines.reports.page import write_report
-    from pipelines.runtime import ray_session
+    from pipelines.run import steps
 
     print(_heading(1, "data"))
     data = steps.prepare(run)

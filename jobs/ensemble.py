@@ -29,14 +29,14 @@ def run(args: argparse.Namespace) -> int:
     """Fuses video by video; memory holds one video."""
     fusion = inference_config(args.set).fusion
     if any("://" in name or Path(name).is_dir() for name in args.inputs):
-        from pipelines.ensemble_archive import fuse_archives
-        from pipelines.storage import open_storage
+        from pipelines.results.ensemble_archive import fuse_archives
+        from pipelines.storage.open import open_storage
 
         stores = [open_storage(name) for name in args.inputs]
         print("\n".join(fuse_archives(stores, open_storage(args.out), fusion).describe()))
         return 0
-    from pipelines.ensemble import fuse_files
-    from pipelines.ensemble_archive import fuse_documents
+    from pipelines.results.ensemble_archive import fuse_documents
+    from pipelines.results.ensemble_files import fuse_files
 
     inputs, out = [Path(name) for name in args.inputs], Path(args.out)
     _refuse_out(inputs, out)

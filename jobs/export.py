@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes what is not there yet, and says how many and where."""
-    from pipelines.result_files import export_results
-    from pipelines.storage import open_storage
+    from pipelines.results.export import export_results
+    from pipelines.storage.open import open_storage
 
     exported = export_results(open_storage(args.results), args.to, args.glob)
     print("\n".join(exported.describe()))

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the model folder and says what is in it."""
-    from pipelines.foreign_models import (
+    from pipelines.registry.foreign_models import (
         CHECKPOINT_SUFFIXES,
         as_model_folder,
         is_foreign,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from jobs.run_options import CONFIGS, absolute_path, add_data_options, given_data
 
 if TYPE_CHECKING:
-    from pipelines.config import RunConfig
-    from pipelines.learning import LearntRow
-    from pipelines.whole_run import Run
+    from pipelines.config.run import RunConfig
+    from pipelines.experiments.comparison import LearntRow
+    from pipelines.run.steps import Run
 
 # The preset of each system, and the steps of its stages: what is learned in at most an hour.
 SYSTEMS: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -85,10 +85,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains, sweeps and scores what is not finished; the same command goes on."""
-    from pipelines.config import load_run_config
-    from pipelines.given_data import check_given
-    from pipelines.learning import markdown, to_json, write_learning_curves
-    from pipelines.whole_run import Run
+    from pipelines.config.run import load_run_config
+    from pipelines.data.given_data import check_given
+    from pipelines.experiments.comparison import markdown, to_json, write_learning_curves
+    from pipelines.run.steps import Run
     from vis_core.errors import ConfigError
     from vis_core.formats.strict_json import write_json
 
@@ -184,10 +184,10 @@ def shared_batches(config: "RunConfig", workers: int) -> list[str]:
 
 
 def _learn(name: str, run: "Run", address: str | None) -> "LearntRow":
-    from pipelines import whole_run as steps
-    from pipelines.learning import learnt_row
-    from pipelines.runtime import ray_session
-    from pipelines.start_weights import check_start
+    from pipelines.cluster import ray_session
+    from pipelines.experiments.comparison import learnt_row
+    from pipelines.registry.start_weights import check_start
+    from pipelines.run import steps
 
     print(f"\n{name}: start {check_start(run.config)}")
     steps.open_run(run)

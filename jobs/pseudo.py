@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipelines.config import RunConfig
-    from pipelines.pseudo_folder import PseudoVideos
+    from pipelines.config.run import RunConfig
+    from pipelines.data.pseudo_folder import PseudoVideos
     from vis_core.formats.categories import Categories
     from vis_core.formats.coco import ImageRecord
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Makes the clips, or says that they are there."""
-    from pipelines.find_data import AnnotatedFiles, find_coco
+    from pipelines.data.find_data import AnnotatedFiles, find_coco
     from vis_core.errors import ConfigError
     from vis_core.formats.coco import read_coco
 
@@ -76,13 +76,13 @@ def _generate(
     records: "list[ImageRecord]",
     categories: "Categories",
 ) -> "PseudoVideos":
-    from pipelines.progress import Progress
-    from pipelines.pseudo_videos import (
+    from pipelines.cluster import ray_session
+    from pipelines.data.pseudo_videos import (
         find_pseudo_videos,
         generate_pseudo_videos,
         num_pseudo_clips,
     )
-    from pipelines.runtime import ray_session
+    from pipelines.progress import Progress
 
     recipe = (records, categories, config.pseudo, args.out, config.seed, config.clips_per_image)
     finished = find_pseudo_videos(*recipe)  # before Ray takes its seconds to start

@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Registers the model and says which version it is."""
-    from pipelines.registry import register_model
-    from pipelines.tracking import Tracking
+    from pipelines.mlflow_runs.runs import Tracking
+    from pipelines.registry.mlflow_registry import register_model
 
     metrics = _read_metrics(args.metrics) if args.metrics else {}
     tracking = Tracking(args.tracking, args.experiment, args.run_dir)

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the page and says where it is."""
-    from pipelines.report_data import collect_report
+    from pipelines.reports.collect import collect_report
     from pipelines.reports.page import write_report
 
     page: Path = args.out or args.run_dir / "report.html"

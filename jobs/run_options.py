@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipelines.config import RunConfig
-    from pipelines.given_data import GivenData
+    from pipelines.config.run import RunConfig
+    from pipelines.data.given_data import GivenData
     from vis_core.config.inference import InferenceConfig
 
 CONFIGS = Path(__file__).with_name("configs")
@@ -51,7 +51,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 def read_config(args: argparse.Namespace) -> "RunConfig":
     """Reads the run file that the options name."""
-    from pipelines.config import load_run_config
+    from pipelines.config.run import load_run_config
     from vis_core.errors import ConfigError
 
     preset = CONFIGS / f"{args.config}.yaml"
@@ -67,7 +67,7 @@ def read_config(args: argparse.Namespace) -> "RunConfig":
 
 def given_data(args: argparse.Namespace) -> "GivenData":
     """Collects the user's own data."""
-    from pipelines.given_data import GivenData
+    from pipelines.data.given_data import GivenData
 
     return GivenData(args.coco, args.vis, args.videos)
 
@@ -88,6 +88,6 @@ def inference_config(overrides: list[str]) -> "InferenceConfig":
             )
     if not overrides:
         return InferenceConfig()
-    from pipelines.config import load_run_config
+    from pipelines.config.run import load_run_config
 
     return load_run_config(CONFIGS / "tiny.yaml", overrides).inference

@@ -14,9 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes ``coco/``, ``vis/`` and ``videos/``."""
-    from pipelines.config import SyntheticConfig
+    from pipelines.config.run import SyntheticConfig
+    from pipelines.data.synthetic import num_scenes, write_synthetic
     from pipelines.progress import Progress
-    from pipelines.synthetic import num_scenes, write_synthetic
     from vis_core.errors import ConfigError
 
     if args.out.exists():

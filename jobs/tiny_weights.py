@@ -33,9 +33,9 @@ def run(args: argparse.Namespace) -> int:
 
     from jobs._dense_pretraining import pretrained_segmentor
     from jobs._scene_loader import first_scene, scene_batches
-    from pipelines.optimization import build_optimizer, rate_factor, set_rate
-    from pipelines.optimizer_settings import OptimizerSettings
-    from pipelines.train_step import StepSettings, train_step
+    from pipelines.config.optimizer import OptimizerSettings
+    from pipelines.training.worker.optimizers import build_optimizer, rate_factor, set_rate
+    from pipelines.training.worker.step import StepSettings, train_step
     from vis_core.errors import TrainingDivergedError
 
     started = time.monotonic()

@@ -37,12 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains what is not trained yet; the same command resumes a run that was stopped."""
-    from pipelines.given_data import check_given
-    from pipelines.start_weights import check_start, start_folder
+    from pipelines.data.given_data import check_given
+    from pipelines.registry.start_weights import check_start, start_folder
 
     _place_recipe(args)
     if args.resume:
-        from pipelines.whole_run import read_run
+        from pipelines.run.steps import read_run
 
         whole = read_run(args.out)
         config, given = whole.config, whole.given
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     check_given(given)
     start_folder(config)
     if any(stage.loss_weights for stage in config.stages):
-        from pipelines.stages import check_losses
+        from pipelines.training.stages import check_losses
 
         check_losses(config, num_classes=1)
     if args.dry_run:
@@ -59,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
 
         print("\n".join(training_plan(config, given, args.out)))
         return 0
-    from pipelines import whole_run as steps
-    from pipelines.runtime import ray_session
+    from pipelines.cluster import ray_session
+    from pipelines.run import steps
 
     if not args.resume:
         whole = steps.Run(args.out, config, given, args.max_frames)

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipelines.config import RunConfig, StageConfig
-    from pipelines.given_data import GivenData
-    from pipelines.optimizer_settings import OptimizerSettings
+    from pipelines.config.optimizer import OptimizerSettings
+    from pipelines.config.run import RunConfig, StageConfig
+    from pipelines.data.given_data import GivenData
     from vis_core.config.clips import FixedSize, ShortSide, ViewConfig
     from vis_core.config.segmentors import (
         CondInstSettings,
@@ -35,7 +35,7 @@ def training_plan(config: "RunConfig", given: "GivenData", out: Path) -> list[st
     Raises:
         CheckpointError: The start weights cannot be trusted or do not fit.
     """
-    from pipelines.start_weights import check_start
+    from pipelines.registry.start_weights import check_start
 
     lines = [*_system(config), f"start       {check_start(config)}", *_data(config, given)]
     for number, stage in enumerate(config.stages, 1):

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Puts the trained model with the best thresholds into ``<run>/models/final``."""
-    from pipelines.whole_run import prepare, read_run, sweep
+    from pipelines.run.steps import prepare, read_run, sweep
     from vis_core.errors import ConfigError
 
     whole = read_run(args.run)
@@ -25,8 +25,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"{trained}: stage {last} is not trained yet; finish it with longtake train"
         )
-    from pipelines.run_lock import hold_folder
-    from pipelines.runtime import ray_session
+    from pipelines.cluster import ray_session
+    from pipelines.run.lock import hold_folder
 
     hold_folder(args.run)
     data = prepare(whole)

@@ -17,8 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipelines.find_data import find_coco
-from pipelines.loss_log import read_losses
+from pipelines.data.find_data import find_coco
+from pipelines.training.worker.loss_log import read_losses
 from vis_core.clips.pseudo import draw_motion
 from vis_core.clips.rows import clip_to_row, encode_jpeg
 from vis_core.clips.sources import PseudoClips

@@ -18,12 +18,12 @@ from pathlib import Path
 import av
 import numpy as np
 
-from pipelines.annotate_worker import AnnotateJob, VideoAnnotator
-from pipelines.archive import list_archive
-from pipelines.ledger import Ledger
-from pipelines.registry import ModelReference
-from pipelines.start_weights import TINY_WEIGHTS
-from pipelines.storage import open_storage
+from pipelines.annotation.archive.listing import list_archive
+from pipelines.annotation.ledger import Ledger
+from pipelines.annotation.worker import AnnotateJob, VideoAnnotator
+from pipelines.registry.mlflow_registry import ModelReference
+from pipelines.registry.start_weights import TINY_WEIGHTS
+from pipelines.storage.open import open_storage
 from tests.pipelines.toy_archive import outcome, toy_model
 from tests.pipelines.toy_loaders import load_moving
 from vis_core.config.inference import InferenceConfig

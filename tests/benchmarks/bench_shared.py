@@ -10,12 +10,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pipelines.annotate_worker import AnnotateJob, VideoAnnotator
-from pipelines.archive import list_archive
-from pipelines.ledger import Ledger
-from pipelines.registry import ModelReference
-from pipelines.start_weights import TINY_WEIGHTS
-from pipelines.storage import open_storage
+from pipelines.annotation.archive.listing import list_archive
+from pipelines.annotation.ledger import Ledger
+from pipelines.annotation.worker import AnnotateJob, VideoAnnotator
+from pipelines.registry.mlflow_registry import ModelReference
+from pipelines.registry.start_weights import TINY_WEIGHTS
+from pipelines.storage.open import open_storage
 from tests.benchmarks.bench_long import write_long_video
 from vis_core.config.inference import InferenceConfig
 from vis_core.inference.protocols import FrameSystem

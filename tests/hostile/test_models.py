@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.model_folder import read_model_folder, verify_model_folder
-from pipelines.start_weights import TINY_WEIGHTS
+from pipelines.registry.model_folder import read_model_folder, verify_model_folder
+from pipelines.registry.start_weights import TINY_WEIGHTS
 from tests.conftest import ROOT, data_dir_or_none
 from vis_core.errors import CheckpointError
 from vis_core.models.systems.build import WEIGHTS_FILE, fit_problems, read_weights
@@ -24,7 +24,7 @@ PICKLES = (".pt", ".pth", ".pkl")
 # runs one verb after the other, each in a fork of its own, so that torch is loaded once
 PROGRAM = """
 import json, os, resource, sys, tempfile
-import vis_core.models.importers.published, pipelines.registry, pipelines.annotate
+import vis_core.models.importers.published, pipelines.registry.mlflow_registry, pipelines.annotation.job
 from jobs.cli import main
 pages = int(open("/proc/self/statm").read().split()[0])
 LIMIT = pages * resource.getpagesize() + 1_000_000_000  # the manifests allow 600 MB and more

@@ -8,9 +8,9 @@ import pytest
 
 from jobs.cli import main
 from jobs.run_options import CONFIGS
-from pipelines.ablation import AblationJob, RowScores, check, markdown
-from pipelines.ablation_tables import TABLES, AblationRow, AblationTable
-from pipelines.given_data import GivenData
+from pipelines.data.given_data import GivenData
+from pipelines.experiments.ablation import AblationJob, RowScores, check, markdown
+from pipelines.experiments.ablation_tables import TABLES, AblationRow, AblationTable
 from vis_core.errors import ConfigError
 
 SMALL = {

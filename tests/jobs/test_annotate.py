@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import main
-from pipelines.annotate_summary import AnnotateSummary
-from pipelines.ledger import VideoRow
+from pipelines.annotation.ledger import VideoRow
+from pipelines.annotation.summary import AnnotateSummary
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBE = """
@@ -103,8 +103,8 @@ def test_the_exit_code_says_how_it_ended(options, changes, code, tmp_path, monke
         seen.update(options)
         return summary_with(**changes)
 
-    monkeypatch.setattr("pipelines.registry.resolve_model", lambda *_: "model")
-    monkeypatch.setattr("pipelines.annotate.annotate_archive", annotate_archive)
+    monkeypatch.setattr("pipelines.registry.mlflow_registry.resolve_model", lambda *_: "model")
+    monkeypatch.setattr("pipelines.annotation.job.annotate_archive", annotate_archive)
     arguments = [str(tmp_path), "--model", "m", "--out", "o", "--workers", "3", *options]
     assert main(["annotate", *arguments]) == code
     assert seen["num_workers"] == 3

@@ -8,8 +8,8 @@ import pytest
 from jobs.annotation_plan import plan_json
 from jobs.annotation_plan_lines import plan_lines
 from jobs.cli import main
-from pipelines import sample_measure
-from pipelines.start_weights import TINY_WEIGHTS
+from pipelines.annotation.plan import measure
+from pipelines.registry.start_weights import TINY_WEIGHTS
 from tests.pipelines.test_annotate_plan import gpu_plan
 from tests.pipelines.toy_archive import toy_archive
 
@@ -18,7 +18,7 @@ from tests.pipelines.toy_archive import toy_archive
 def test_a_plan_with_real_weights_reads_well_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sample_measure, "BATCHES_S", 3.0)
+    monkeypatch.setattr(measure, "BATCHES_S", 3.0)
     folder = toy_archive(tmp_path / "videos", 3)
     (folder / "broken\n.mp4").write_bytes(b"no video")
     words = ["annotate", str(folder), "--model", str(TINY_WEIGHTS), "--out", str(tmp_path / "out")]

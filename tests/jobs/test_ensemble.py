@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jobs.cli import main
-from pipelines.result_document import read_result_document
-from pipelines.result_export import result_document
+from pipelines.results.document import read_result_document
+from pipelines.results.youtube_vis import result_document
 from tests.pipelines.toy_archive import tree
 from vis_core.formats.categories import Categories
 from vis_core.formats.youtube_vis import read_youtube_vis

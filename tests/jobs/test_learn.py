@@ -9,8 +9,8 @@ from jobs._dense_pretraining import write_backbone
 from jobs.cli import main
 from jobs.learn import FROM_SCRATCH, SYSTEMS, learning_changes, scratch_changes, shared_batches
 from jobs.run_options import CONFIGS
-from pipelines.config import load_run_config
-from pipelines.start_weights import check_start
+from pipelines.config.run import load_run_config
+from pipelines.registry.start_weights import check_start
 
 SMALL = {
     "synthetic.images": 8,

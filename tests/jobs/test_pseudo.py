@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jobs.cli import main
-from pipelines import pseudo_videos
+from pipelines.data import pseudo_videos
 from tests.vis_core.clips.makers import disc_masks, textured_image
 from vis_core.clips.rows import encode_jpeg
 from vis_core.formats.categories import numbered
@@ -30,7 +30,7 @@ def coco(tmp_path):
 @pytest.fixture
 def without_ray(monkeypatch):
     """Makes the shards in this process; Ray itself is tested with the pipelines."""
-    from pipelines import runtime
+    from pipelines import cluster
 
     def run_here(records, recipe, shards, num_blocks):  # noqa: ARG001
         source = pseudo_videos.PseudoClips(records, recipe.config, recipe.clips_per_image)
@@ -49,7 +49,7 @@ def without_ray(monkeypatch):
             pass
 
     monkeypatch.setattr(pseudo_videos, "_run_tasks", run_here)
-    monkeypatch.setattr(runtime, "ray_session", NoSession)
+    monkeypatch.setattr(cluster, "ray_session", NoSession)
 
 
 @pytest.mark.usefixtures("without_ray")

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-import pipelines.registry as registry
+import pipelines.registry.mlflow_registry as registry
 from jobs.cli import main
 from tests.pipelines.mlflow_stores import migrated_store
 from tests.pipelines.test_registry import make_model

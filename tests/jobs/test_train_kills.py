@@ -16,14 +16,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines.config import load_run_config
-from pipelines.loss_log import read_losses
-from pipelines.stage_job import StageJob
-from pipelines.stages import TrainingPlace, batch_plan
-from pipelines.start_weights import start_folder
-from pipelines.train import stage_threads
-from pipelines.train_loop import StageLoop, trained_system
-from pipelines.whole_run import prepare, read_run
+from pipelines.config.run import load_run_config
+from pipelines.registry.start_weights import start_folder
+from pipelines.run.steps import prepare, read_run
+from pipelines.training.ray_trainer import stage_threads
+from pipelines.training.stages import TrainingPlace, batch_plan
+from pipelines.training.worker.job import StageJob
+from pipelines.training.worker.loop import StageLoop, trained_system
+from pipelines.training.worker.loss_log import read_losses
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_FILE = Path(__file__).with_name("train_kills.yaml")

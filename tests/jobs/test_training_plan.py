@@ -6,7 +6,7 @@ import pytest
 
 from jobs.cli import main
 from jobs.run_options import CONFIGS
-from pipelines.config import load_run_config
+from pipelines.config.run import load_run_config
 
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 

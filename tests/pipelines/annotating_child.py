@@ -5,11 +5,11 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.annotate_worker import AnnotateJob, VideoAnnotator
-from pipelines.archive import list_archive
-from pipelines.ledger import Ledger
-from pipelines.storage import LocalStorage, Storage, open_storage
-from pipelines.storage_s3 import S3Storage
+from pipelines.annotation.archive.listing import list_archive
+from pipelines.annotation.ledger import Ledger
+from pipelines.annotation.worker import AnnotateJob, VideoAnnotator
+from pipelines.storage.open import LocalStorage, Storage, open_storage
+from pipelines.storage.s3 import S3Storage
 from tests.pipelines.killing import CONTEXT, Events, num_events, run_child
 from tests.pipelines.toy_archive import outcome, toy_model
 from tests.pipelines.toy_loaders import load_remembering, load_toy

@@ -19,7 +19,7 @@ def ray_cluster() -> Iterator[None]:
     """A local cluster with more logical CPUs than real ones, so that nothing starves."""
     import ray
 
-    from pipelines.runtime import quiet_ray
+    from pipelines.cluster import quiet_ray
 
     # Workers start now and keep this environment; the S3 server of the tests takes any key.
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

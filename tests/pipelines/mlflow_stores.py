@@ -4,7 +4,7 @@ import functools
 import tempfile
 from pathlib import Path
 
-from pipelines.tracking import Tracking
+from pipelines.mlflow_runs.runs import Tracking
 
 
 @functools.cache

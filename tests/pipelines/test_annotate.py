@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import main
-from pipelines.result_document import read_result_document
-from pipelines.result_export import read_result_json
-from pipelines.start_weights import TINY_WEIGHTS
+from pipelines.registry.start_weights import TINY_WEIGHTS
+from pipelines.results.document import read_result_document
+from pipelines.results.youtube_vis import read_result_json
 from tests.pipelines.toy_archive import (
     annotate,
     statuses,
@@ -152,7 +152,7 @@ def test_a_lost_manifest_is_written_again(finished, tmp_path):
 
 def test_a_second_run_does_nothing_and_says_so(finished, monkeypatch):
     before = tree(finished.out)
-    monkeypatch.setattr("pipelines.annotate._annotate_pending", None)
+    monkeypatch.setattr("pipelines.annotation.job._annotate_pending", None)
     summary = annotate(finished.videos, finished.out, finished.model)
     assert tree(finished.out) == before
     assert summary.num_skipped == 4
@@ -263,7 +263,7 @@ def test_numbers_out_of_range_and_results_among_the_videos_are_refused(tmp_path,
 
 
 def test_from_s3_to_s3(tmp_path, model, s3_bucket):
-    from pipelines.storage import open_storage
+    from pipelines.storage.open import open_storage
 
     videos = toy_archive(tmp_path / "videos")
     source = open_storage(s3_bucket + "/in")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.annotate_worker import AnnotateJob, VideoAnnotator
-from pipelines.archive import list_archive
-from pipelines.ledger import UNFINISHED, Ledger
-from pipelines.storage import open_storage
+from pipelines.annotation.archive.listing import list_archive
+from pipelines.annotation.ledger import UNFINISHED, Ledger
+from pipelines.annotation.worker import AnnotateJob, VideoAnnotator
+from pipelines.storage.open import open_storage
 from tests.pipelines.annotating_child import Job
 from tests.pipelines.fault_proxy import EVERY_KIND, FaultProxy, faulty
 from tests.pipelines.s3_servers import S3Server

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from jobs.annotation_plan_lines import plan_lines
-from pipelines import annotate_plan
-from pipelines.annotate import run_settings
-from pipelines.annotate_plan import AnnotatePlan, PlanRequest, plan_archive
-from pipelines.archive import list_archive
-from pipelines.archive_sample import Estimate
-from pipelines.ledger import Ledger, json_digest
-from pipelines.sample_measure import Measured
-from pipelines.sample_walk import frames_of_settings
-from pipelines.storage import open_storage
+from pipelines.annotation.archive.listing import list_archive
+from pipelines.annotation.job import run_settings
+from pipelines.annotation.ledger import Ledger, json_digest
+from pipelines.annotation.plan import plan as annotate_plan
+from pipelines.annotation.plan.measure import Measured
+from pipelines.annotation.plan.plan import AnnotatePlan, PlanRequest, plan_archive
+from pipelines.annotation.plan.probe import frames_of_settings
+from pipelines.annotation.plan.sampling import Estimate
+from pipelines.storage.open import open_storage
 from tests.pipelines.toy_archive import toy_archive, toy_model, tree, write_clip
 from tests.pipelines.toy_loaders import load_toy
 from tests.vis_core.inference.toy import ToySystem, square_frames
@@ -243,14 +243,14 @@ def test_an_archive_in_a_bucket_is_sampled_by_what_is_drawn_alone(
 
 
 def test_a_plan_and_a_job_name_a_run_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines import annotate
+    from pipelines.annotation import job
 
     seen = []
-    monkeypatch.setattr(annotate, "_annotate_pending", lambda *_: None)
-    monkeypatch.setattr(annotate, "Ledger", lambda *a: seen.append(a[1]) or Ledger(*a))
+    monkeypatch.setattr(job, "_annotate_pending", lambda *_: None)
+    monkeypatch.setattr(job, "Ledger", lambda *a: seen.append(a[1]) or Ledger(*a))
     folder, model = toy_archive(tmp_path / "videos", 1), toy_model(tmp_path / "model")
     config = InferenceConfig(chunk_frames=3)
-    annotate.annotate_archive(folder, tmp_path / "out", model, config, max_frames=2)
+    job.annotate_archive(folder, tmp_path / "out", model, config, max_frames=2)
     assert seen == [digest_of(model, config, 2)]
 
 

@@ -24,7 +24,7 @@ AGENTS = ("ray::RuntimeEnvAgent", "ray::DashboardAgent")
 DRIVER = """
 import sys
 from pathlib import Path
-from pipelines.annotate import annotate_archive
+from pipelines.annotation.job import annotate_archive
 from tests.pipelines import toy_loaders
 from tests.pipelines.toy_archive import toy_model
 root = Path(sys.argv[1])

@@ -1,7 +1,7 @@
 """Work is handed out longest first, and names are given when all segments are seen."""
 
-from pipelines.annotate_work import MIN_SEGMENT_BYTES, Work, WorkQueue, num_segments
-from pipelines.archive import ArchivedVideo
+from pipelines.annotation.archive.listing import ArchivedVideo
+from pipelines.annotation.work_queue import MIN_SEGMENT_BYTES, Work, WorkQueue, num_segments
 
 OTHER = ArchivedVideo("other.mp4", 5, "c")
 SMALL, LARGE = ArchivedVideo("small.mp4", 10, "a"), ArchivedVideo("large.mp4", 24, "b")

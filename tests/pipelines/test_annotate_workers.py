@@ -95,7 +95,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from pipelines.annotate import annotate_archive
+from pipelines.annotation.job import annotate_archive
 from tests.pipelines import toy_loaders
 from tests.pipelines.toy_archive import toy_model
 if __name__ == "__main__":

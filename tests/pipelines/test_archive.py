@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.archive import list_archive
-from pipelines.video_filter import VideoFilter, parse_filter
-from pipelines.video_lists import is_list, read_uris
+from pipelines.annotation.archive.filters import VideoFilter, parse_filter
+from pipelines.annotation.archive.listing import list_archive
+from pipelines.annotation.archive.uri_lists import is_list, read_uris
 from vis_core.errors import ConfigError
 
 DAY = datetime(2026, 11, 20, tzinfo=UTC).timestamp()

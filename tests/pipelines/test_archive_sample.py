@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from pipelines.archive import ArchivedVideo
-from pipelines.archive_sample import (
+from pipelines.annotation.archive.listing import ArchivedVideo
+from pipelines.annotation.plan.sampling import (
     ArchiveSample,
     DrawnVideo,
     draw_sample,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.config import (
+from pipelines.config.run import (
     RunConfig,
     digest,
     flatten,
@@ -16,7 +16,7 @@ from pipelines.config import (
     parse_run_config,
     to_yaml,
 )
-from pipelines.start_weights import start_folder
+from pipelines.registry.start_weights import start_folder
 from tests.conftest import data_dir_or_none
 from vis_core.errors import ConfigError
 

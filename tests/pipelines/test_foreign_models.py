@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
 from jobs.cli import main
-from pipelines.config import load_run_config
-from pipelines.foreign_models import as_model_folder, is_foreign
-from pipelines.start_weights import start_folder
+from pipelines.config.run import load_run_config
+from pipelines.registry.foreign_models import as_model_folder, is_foreign
+from pipelines.registry.start_weights import start_folder
 from tests.conftest import reference_cases
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import numbered
@@ -160,7 +160,7 @@ def test_import_weights_writes_a_model_with_its_classes(
 
 
 def test_eighty_classes_are_those_of_coco() -> None:
-    from pipelines.foreign_models import official_categories
+    from pipelines.registry.foreign_models import official_categories
 
     assert official_categories(80, None, "x.pth") == CLASS_LISTS["coco"]
     assert official_categories(40, "ytvis_2021", "x.pth") == CLASS_LISTS["ytvis_2021"]
@@ -233,7 +233,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}"
     )
     monkeypatch.setenv("HF_TOKEN", "hf_canaryofthetests")
-    monkeypatch.setattr("pipelines.foreign_models._HUB_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("pipelines.registry.foreign_models._HUB_TIMEOUT_S", 0.5)
     yield
     server.shutdown()
     server.server_close()

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.job_status import STATUS, JobCounts, JobStatus, WorkerStatus, status_line
-from pipelines.storage import LocalStorage
+from pipelines.annotation.status import STATUS, JobCounts, JobStatus, WorkerStatus, status_line
+from pipelines.storage.open import LocalStorage
 from vis_core.errors import StorageError
 
 START_S = 1_795_600_000.0  # 2026-11-25T09:46:40 UTC
@@ -202,8 +202,8 @@ def test_a_line_says_it_all(status: JobStatus, clock: Clock) -> None:
 
 
 def test_a_status_is_no_outcome_of_a_video(status: JobStatus, tmp_path: Path) -> None:
-    from pipelines.archive import ArchivedVideo
-    from pipelines.ledger import Ledger
+    from pipelines.annotation.archive.listing import ArchivedVideo
+    from pipelines.annotation.ledger import Ledger
 
     status.update(HALF)
     survey = Ledger(LocalStorage(tmp_path), "run").survey([ArchivedVideo("a", 1, "v")])

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from pipelines.archive import ArchivedVideo, list_archive
-from pipelines.ledger import Ledger, VideoRow
-from pipelines.storage import LocalStorage
+from pipelines.annotation.archive.listing import ArchivedVideo, list_archive
+from pipelines.annotation.ledger import Ledger, VideoRow
+from pipelines.storage.open import LocalStorage
 from tests.conftest import data_dir_or_none
 from vis_core.errors import ConfigError
 

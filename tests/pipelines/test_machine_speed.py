@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.machine_memory import Peak, ProcessMemory
-from pipelines.machine_speed import BatchRun, BatchSpeeds, measure_batches, memory_for_each
+from pipelines.annotation.plan.batch_speed import (
+    BatchRun,
+    BatchSpeeds,
+    measure_batches,
+    memory_for_each,
+)
+from pipelines.annotation.plan.device_memory import Peak, ProcessMemory
 
 
 class ToyMachine:

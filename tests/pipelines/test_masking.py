@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.masking import mask_secrets, mask_value
+from pipelines.redaction import mask_secrets, mask_value
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.optimization import AnyOptimizer, build_optimizer, rate_factor
-from pipelines.optimizer_settings import OptimizerSettings, Precision
-from pipelines.train_step import StepSettings, train_step
+from pipelines.config.optimizer import OptimizerSettings, Precision
+from pipelines.training.worker.optimizers import AnyOptimizer, build_optimizer, rate_factor
+from pipelines.training.worker.step import StepSettings, train_step
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings

@@ -14,9 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.run_options import CONFIGS
-from pipelines import pseudo_videos
-from pipelines.config import load_run_config
-from pipelines.pseudo_videos import find_pseudo_videos, generate_pseudo_videos, num_pseudo_clips
+from pipelines.config.run import load_run_config
+from pipelines.data import pseudo_videos
+from pipelines.data.pseudo_videos import (
+    find_pseudo_videos,
+    generate_pseudo_videos,
+    num_pseudo_clips,
+)
 from tests.conftest import ROOT
 from tests.vis_core.clips.makers import disc_masks, textured_image
 from vis_core.clips.rows import classes_of_schema, encode_jpeg

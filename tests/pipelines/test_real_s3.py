@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import main
-from pipelines.archive import list_archive
-from pipelines.s3_client import connect
-from pipelines.storage import Storage, open_storage
+from pipelines.annotation.archive.listing import list_archive
+from pipelines.storage.open import Storage, open_storage
+from pipelines.storage.s3_client import connect
 from tests.pipelines.annotating_child import Job
 from tests.pipelines.s3_servers import S3Server
 from tests.pipelines.toy_archive import toy_archive

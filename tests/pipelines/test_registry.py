@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from pipelines.model_folder import read_model_folder
-from pipelines.registry import register_model, resolve_model
-from pipelines.tracking import Tracking
+from pipelines.mlflow_runs.runs import Tracking
+from pipelines.registry.mlflow_registry import register_model, resolve_model
+from pipelines.registry.model_folder import read_model_folder
 from tests.pipelines.mlflow_stores import migrated_store
 from vis_core.errors import CheckpointError, ConfigError, RegistryError
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from jobs.cli import main
-from pipelines.report_data import collect_report
+from pipelines.reports.collect import collect_report
 from vis_core.errors import ConfigError
 
 START = {"system.association.match_threshold": 0.5}

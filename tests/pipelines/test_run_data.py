@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import SyntheticConfig, load_run_config
-from pipelines.given_data import GivenData
-from pipelines.run_data import prepare_data
+from pipelines.config.run import SyntheticConfig, load_run_config
+from pipelines.data.given_data import GivenData
+from pipelines.data.run_data import prepare_data
 from vis_core.errors import ConfigError
 from vis_core.formats.coco import read_coco
 from vis_core.formats.youtube_vis import read_youtube_vis

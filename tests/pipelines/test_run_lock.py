@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.run_lock import LOCK, hold_folder
+from pipelines.run.lock import LOCK, hold_folder
 from vis_core.errors import ConfigError
 
 HOLD = """
 import sys
 from pathlib import Path
-from pipelines.run_lock import hold_folder
+from pipelines.run.lock import hold_folder
 hold_folder(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import RayConfig, RunConfig, StageConfig
-from pipelines.runtime import _start_local, kept_interrupts, require_resources
-from pipelines.train import data_tasks
+from pipelines.cluster import _start_local, kept_interrupts, require_resources
+from pipelines.config.run import RayConfig, RunConfig, StageConfig
+from pipelines.training.ray_trainer import data_tasks
 from vis_core.errors import ClusterError, ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]

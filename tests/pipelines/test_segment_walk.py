@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.annotate_work import Work
-from pipelines.annotate_worker import AnnotateJob, VideoAnnotator
-from pipelines.archive import list_archive
-from pipelines.ledger import UNFINISHED, Ledger
-from pipelines.registry import ModelReference
-from pipelines.seen_blocks import SeenBlocks
-from pipelines.segment_walk import expected_frames, missing_runs, segment_range
-from pipelines.start_weights import TINY_WEIGHTS
-from pipelines.storage import LocalStorage
+from pipelines.annotation.archive.listing import list_archive
+from pipelines.annotation.ledger import UNFINISHED, Ledger
+from pipelines.annotation.video.prediction_store import SeenBlocks
+from pipelines.annotation.video.segments import expected_frames, missing_runs, segment_range
+from pipelines.annotation.work_queue import Work
+from pipelines.annotation.worker import AnnotateJob, VideoAnnotator
+from pipelines.registry.mlflow_registry import ModelReference
+from pipelines.registry.start_weights import TINY_WEIGHTS
+from pipelines.storage.open import LocalStorage
 from tests.pipelines.toy_archive import toy_model, tree, write_clip
 from tests.pipelines.toy_loaders import load_toy
 from tests.vis_core.inference.toy import square_frames

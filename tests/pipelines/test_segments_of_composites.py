@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from pipelines.registry import ModelReference
-from pipelines.start_weights import TINY_WEIGHTS
+from pipelines.registry.mlflow_registry import ModelReference
+from pipelines.registry.start_weights import TINY_WEIGHTS
 from tests.pipelines.test_segment_walk import Apart
 from tests.pipelines.test_stitched_naming import Stitched
 from tests.pipelines.toy_archive import tree, write_clip

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from jobs.cli import main
-from pipelines import stages
-from pipelines.config import RunConfig, load_run_config
-from pipelines.run_data import RunData
-from pipelines.stages import TrainingPlace, run_stages
-from pipelines.start_weights import TINY_WEIGHTS
-from pipelines.storage import absolute_uri
-from pipelines.train_loop import stage_loss_weights
-from pipelines.training_listener import StageResult
+from pipelines.config.run import RunConfig, load_run_config
+from pipelines.data.run_data import RunData
+from pipelines.registry.start_weights import TINY_WEIGHTS
+from pipelines.storage.open import absolute_uri
+from pipelines.training import stages
+from pipelines.training.listener import StageResult
+from pipelines.training.stages import TrainingPlace, run_stages
+from pipelines.training.worker.loop import stage_loss_weights
 from vis_core.errors import ConfigError
 from vis_core.formats.categories import numbered
 from vis_core.models.systems.build import build_system

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.annotate_work import Work
-from pipelines.ledger import UNFINISHED
-from pipelines.registry import ModelReference
-from pipelines.result_document import read_result_document
-from pipelines.seen_blocks import VideoEnd
-from pipelines.stitched_naming import segment_cuts
+from pipelines.annotation.ledger import UNFINISHED
+from pipelines.annotation.video.prediction_store import VideoEnd
+from pipelines.annotation.video.stitched_segments import segment_cuts
+from pipelines.annotation.work_queue import Work
+from pipelines.registry.mlflow_registry import ModelReference
+from pipelines.results.document import read_result_document
 from tests.pipelines.test_segment_walk import INFO, Apart
 from tests.pipelines.toy_archive import annotate, statuses, toy_model, tree, write_clip
 from tests.pipelines.toy_loaders import load_remembering

@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from pipelines.storage import LocalStorage, open_storage, read_if_there
+from pipelines.storage.open import LocalStorage, open_storage, read_if_there
 from vis_core.errors import ConfigError, MissingObjectError, StorageError, VideoDecodeError
 
 
@@ -336,7 +336,7 @@ def test_a_listing_is_read_page_by_page(s3_storage, monkeypatch):
     for number in range(5):
         s3_storage.write_once(f"k{number}", b"x")
     faults = Faults(monkeypatch, s3_storage)
-    monkeypatch.setattr("pipelines.storage_s3.PAGE", 2)
+    monkeypatch.setattr("pipelines.storage.s3.PAGE", 2)
     faults.plan = [lambda act: act(), refuse(503, "SlowDown"), lambda act: act(), lose_answer]
     assert [entry.key for entry in s3_storage.list()] == [f"k{number}" for number in range(5)]
     assert faults.plan == []  # three pages, two of them asked for twice

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipelines.s3_client import connect
-from pipelines.storage import Storage, open_storage
+from pipelines.storage.open import Storage, open_storage
+from pipelines.storage.s3_client import connect
 from tests.pipelines.fault_proxy import EVERY_KIND, Fault, FaultProxy, faulty
 from tests.pipelines.s3_servers import S3Server
 from vis_core.errors import StorageError, VideoDecodeError
@@ -119,7 +119,7 @@ def test_an_object_replaced_between_two_parts_is_never_mixed(server, monkeypatch
             client.put_object(Bucket=bucket, Key="out/a.mp4", Body=new)
             proxy.rates = {}
 
-        monkeypatch.setattr("pipelines.s3_client.time.sleep", replace_it)
+        monkeypatch.setattr("pipelines.storage.s3_client.time.sleep", replace_it)
         with (
             pytest.raises(VideoDecodeError, match="changed while it was read"),
             storage.as_file("a.mp4", etag),

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.storage import PARTIAL_FOLDER, LocalStorage
+from pipelines.storage.open import PARTIAL_FOLDER, LocalStorage
 
 WRITER = """
 import hashlib, sys
 from pathlib import Path
-from pipelines.storage import LocalStorage
+from pipelines.storage.open import LocalStorage
 storage = LocalStorage(Path(sys.argv[1]))
 storage.sweep()
 print("ready", flush=True)
@@ -26,7 +26,7 @@ for number in range(300):
 KILLED_AT = """
 import os, signal, sys
 from pathlib import Path
-from pipelines.storage import LocalStorage
+from pipelines.storage.open import LocalStorage
 left = int(sys.argv[2])
 def counted(original):
     def call(*args, **kwargs):

@@ -7,15 +7,15 @@ from typing import Any
 import cv2
 import pytest
 
-from pipelines.config import RunConfig, SyntheticConfig, load_run_config
-from pipelines.evaluate import LabelledVideos
-from pipelines.given_data import GivenData
-from pipelines.run_data import RunData, prepare_data
-from pipelines.run_facts import data_fingerprint, git_commit, run_facts
-from pipelines.stages import TrainingPlace
-from pipelines.track_training import TrackTraining
-from pipelines.training_listener import StageResult
-from pipelines.training_pictures import write_loss_curves, write_samples
+from pipelines.config.run import RunConfig, SyntheticConfig, load_run_config
+from pipelines.data.given_data import GivenData
+from pipelines.data.run_data import RunData, prepare_data
+from pipelines.results.score import LabelledVideos
+from pipelines.run.facts import data_fingerprint, git_commit, run_facts
+from pipelines.run.mlflow_listener import TrackTraining
+from pipelines.run.pictures import write_loss_curves, write_samples
+from pipelines.training.listener import StageResult
+from pipelines.training.stages import TrainingPlace
 from vis_core.formats.youtube_vis import read_youtube_vis, write_results
 
 STC = Path(__file__).resolve().parents[2] / "jobs" / "configs" / "stc_tiny.yaml"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.mlflow_client import connect, tracking_uri
-from pipelines.tracking import LONG_VALUE, Tracking
+from pipelines.mlflow_runs.client import connect, tracking_uri
+from pipelines.mlflow_runs.runs import LONG_VALUE, Tracking
 from tests.pipelines.mlflow_stores import migrated_store
 from vis_core.errors import ConfigError, RegistryError
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.config import RunConfig, StageConfig
-from pipelines.optimization import build_optimizer
-from pipelines.stage_job import StageJob
-from pipelines.train import _own_error
-from pipelines.train_loop import StageLoop, repeat_sums_exactly
+from pipelines.config.run import RunConfig, StageConfig
+from pipelines.training.ray_trainer import _own_error
+from pipelines.training.worker.job import StageJob
+from pipelines.training.worker.loop import StageLoop, repeat_sums_exactly
+from pipelines.training.worker.optimizers import build_optimizer
 from vis_core.clips.scenes import CLASS_NAMES
 from vis_core.config.criterion import BoundaryConfig, QualityConfig
 from vis_core.config.systems import tiny_idol

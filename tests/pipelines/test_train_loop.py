@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines.loss_log import read_losses
-from pipelines.stage_job import read_scores
-from pipelines.train_loop import trained_system
+from pipelines.training.worker.job import read_scores
+from pipelines.training.worker.loop import trained_system
+from pipelines.training.worker.loss_log import read_losses
 from tests.pipelines.killing import kill_places
 from tests.pipelines.training_child import STEPS, Training
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipelines.bad_steps import BadSteps
-from pipelines.loss_log import LossLog, loss_note, read_losses
-from pipelines.optimization import build_optimizer
-from pipelines.optimizer_settings import OptimizerSettings
-from pipelines.train_step import StepOutcome, StepSettings, train_step
+from pipelines.config.optimizer import OptimizerSettings
+from pipelines.training.worker.divergence import BadSteps
+from pipelines.training.worker.loss_log import LossLog, loss_note, read_losses
+from pipelines.training.worker.optimizers import build_optimizer
+from pipelines.training.worker.step import StepOutcome, StepSettings, train_step
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings

@@ -13,17 +13,17 @@ import psutil
 import pytest
 import torch
 
-from pipelines.config import RunConfig, parse_run_config
-from pipelines.find_data import AnnotatedFiles, VideoFiles
-from pipelines.run_data import RunData
-from pipelines.stages import clip_source
-from pipelines.training_data import (
+from pipelines.config.run import RunConfig, parse_run_config
+from pipelines.data.find_data import AnnotatedFiles, VideoFiles
+from pipelines.data.run_data import RunData
+from pipelines.training.batches import (
     BatchPlan,
     ahead,
     batch_to_row,
     row_to_batch,
     stream_batches,
 )
+from pipelines.training.stages import clip_source
 from vis_core.clips.rows import encode_jpeg
 from vis_core.clips.scenes import render_scene
 from vis_core.clips.sources import PseudoClips

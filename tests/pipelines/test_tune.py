@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.config import RunConfig, SweepConfig, load_run_config
-from pipelines.evaluate import LabelledVideos, frames_of, score_model
-from pipelines.instance_cache import (
+from pipelines.config.run import RunConfig, SweepConfig, load_run_config
+from pipelines.data.synthetic import CATEGORIES, write_clips_as_videos
+from pipelines.registry.start_weights import TINY_WEIGHTS
+from pipelines.results.score import LabelledVideos, frames_of, score_model
+from pipelines.tuning.instance_cache import (
     CachedSystem,
     _cache_video,
     cache_file,
     cache_instances,
     load_cached,
 )
-from pipelines.start_weights import TINY_WEIGHTS
-from pipelines.synthetic import CATEGORIES, write_clips_as_videos
-from pipelines.tune import (
+from pipelines.tuning.sweep import (
     MATCH,
     NEW_TRACK,
     SCORE,

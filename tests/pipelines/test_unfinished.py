@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from pipelines.storage import open_storage
-from pipelines.unfinished import UnfinishedVideo
+from pipelines.annotation.video.resume import UnfinishedVideo
+from pipelines.storage.open import open_storage
 from vis_core.formats.mask_table import MaskRows
 from vis_core.rle.segmentation import encode_masks
 

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 
-from pipelines.annotate import annotate_archive
-from pipelines.annotate_work import WorkQueue
-from pipelines.job_status import STATUS
-from pipelines.registry import ModelReference
+from pipelines.annotation.job import annotate_archive
+from pipelines.annotation.status import STATUS
+from pipelines.annotation.work_queue import WorkQueue
+from pipelines.registry.mlflow_registry import ModelReference
 from tests.pipelines.toy_loaders import POISON, load_toy
 from tests.vis_core.formats.small_videos import write_video
 from tests.vis_core.inference.toy import square_frames

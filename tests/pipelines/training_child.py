@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from pipelines import train_loop
-from pipelines.config import CheckpointConfig, RunConfig, StageConfig
-from pipelines.loss_log import LossLog
-from pipelines.optimizer_settings import OptimizerSettings
-from pipelines.stage_job import StageJob
-from pipelines.storage import LocalStorage
-from pipelines.storage_s3 import S3Storage
-from pipelines.training_data import BatchPlan
+from pipelines.config.optimizer import OptimizerSettings
+from pipelines.config.run import CheckpointConfig, RunConfig, StageConfig
+from pipelines.storage.open import LocalStorage
+from pipelines.storage.s3 import S3Storage
+from pipelines.training.batches import BatchPlan
+from pipelines.training.worker import loop as train_loop
+from pipelines.training.worker.job import StageJob
+from pipelines.training.worker.loss_log import LossLog
 from tests.pipelines.killing import Events, num_events, run_child
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings

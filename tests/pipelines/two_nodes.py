@@ -12,8 +12,8 @@ import ray
 from ray.cluster_utils import Cluster
 
 from jobs.cli import main
-from pipelines.loss_log import read_losses
-from pipelines.runtime import quiet_ray
+from pipelines.cluster import quiet_ray
+from pipelines.training.worker.loss_log import read_losses
 
 
 @ray.remote(num_cpus=4)

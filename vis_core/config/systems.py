@@ -1,7 +1,7 @@
 """The schema of everything that vis_core can be told. Defaults live here once, with their source.
 
 The paper's form is the default; where the authors' release differs, it is a named choice.
-Reading files and command lines is ``pipelines/config.py``.
+Reading files and command lines is ``pipelines/config/run.py``.
 """
 
 from collections.abc import Mapping

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.optimization import build_optimizer, rate_factor, set_rate
-from pipelines.optimizer_settings import OptimizerSettings
-from pipelines.train_step import StepSettings, train_step
+from pipelines.config.optimizer import OptimizerSettings
+from pipelines.training.worker.optimizers import build_optimizer, rate_factor, set_rate
+from pipelines.training.worker.step import StepSettings, train_step
 from tests.vis_core.systems.by_heart import CATEGORIES, video_ap
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene

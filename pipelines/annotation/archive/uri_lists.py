@@ -1,0 +1,114 @@
+"""Archives that are written down: a text, CSV or Parquet file of paths and s3:// uris.
+
+A text file has one a line; a name that holds a line feed needs CSV or Parquet, in a column ``uri``.
+"""
+
+import csv
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.storage.open import LocalStorage, Storage, StoredObject, open_storage
+from vis_core.errors import ConfigError
+from vis_core.media.video_files import shown_name
+
+LIST_SUFFIXES = (".txt", ".csv", ".parquet")
+_COLUMN = "uri"
+_LOOK_UPS = 16  # at the same time: each is one round trip
+
+
+@dataclass(frozen=True)
+class ListedStorage:
+    """Lends the videos of a list, wherever they are; their keys are their uris.
+
+    Attributes:
+        uri: The list.
+    """
+
+    uri: str
+
+    def as_file(self, key: str, etag: str = "") -> AbstractContextManager[Path]:
+        """Lends a video as a local file."""
+        storage, name = _place(key)
+        return storage.as_file(name, etag)
+
+    def stat(self, key: str) -> StoredObject | None:
+        """Looks a video up; None if there is none."""
+        storage, name = _place(key)
+        return storage.stat(name)
+
+
+def is_list(uri: Path | str) -> bool:
+    """Whether an archive is named by a list."""
+    path = Path(uri)
+    return "://" not in str(uri) and path.suffix.lower() in LIST_SUFFIXES and path.is_file()
+
+
+def read_uris(path: Path) -> list[str]:
+    """Reads a list; paths that are not absolute are below its folder, doubles count once.
+
+    Raises:
+        ConfigError: The list cannot be read, or a row holds no uri; the message names the row.
+    """
+    uris = []
+    try:
+        for row, text in enumerate(_rows(path), start=1):
+            if not isinstance(text, str) or not text:
+                raise ConfigError(f"{path}: row {row} holds no uri; give each row one, or drop it")
+            uris.append(_absolute(text, path.parent))
+    except (OSError, ValueError, csv.Error) as error:
+        raise ConfigError(f"{path}: cannot be read as a list ({error})") from error
+    return list(dict.fromkeys(uris))
+
+
+def look_up(uris: list[str], storage: ListedStorage) -> Iterator[tuple[str, StoredObject | None]]:
+    """Yields each uri with what is there, several looked up at a time."""
+    with ThreadPoolExecutor(_LOOK_UPS) as threads:
+        yield from zip(uris, threads.map(storage.stat, uris), strict=True)
+
+
+def _rows(path: Path) -> Iterator[object]:
+    suffix = path.suffix.lower()
+    if suffix == ".txt":
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            yield from (line for line in (raw.rstrip("\r\n") for raw in file) if line)
+    elif suffix == ".csv":
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            rows = csv.DictReader(file)
+            _require_column(path, rows.fieldnames or ())
+            yield from (row[_COLUMN] for row in rows)
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.ParquetFile(path)
+        except pa.ArrowException as error:
+            raise ConfigError(f"{path}: cannot be read as Parquet ({error})") from error
+        _require_column(path, table.schema_arrow.names)
+        for batch in table.iter_batches(columns=[_COLUMN]):
+            yield from batch.column(_COLUMN).to_pylist()
+
+
+def _require_column(path: Path, names: "list[str] | tuple[str, ...] | object") -> None:
+    found = list(names) if isinstance(names, list | tuple) else []
+    if _COLUMN not in found:
+        raise ConfigError(
+            f"{path}: expected a column {_COLUMN!r}, found {', '.join(map(shown_name, found))}"
+        )
+
+
+def _absolute(text: str, folder: Path) -> str:
+    return text if "://" in text else os.path.abspath(folder / text)  # noqa: PTH100 (no links)
+
+
+def _place(uri: str) -> tuple[Storage, str]:
+    """Says in which storage a uri is, and under which key."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return LocalStorage(Path("/")), uri.lstrip("/")
+    bucket, _, key = rest.partition("/")
+    return open_storage(f"{scheme}://{bucket}"), key

@@ -1,0 +1,205 @@
+"""What is done, failed and pending: read from a listing of the results, kept nowhere else.
+
+    results/<sha256>.json   a finished video; its masks are beside it (``annotation/video/result.py``)
+    failed/<sha256>.json    a video that cannot be annotated, with its reason
+    unfinished/<sha256>/    what is done of a video that is not finished (``annotation/video/resume.py``)
+
+The name of a result is a digest of the video (name and content), the model and the settings: two
+videos never share a result, no name of a video leads out of the folder, a new model writes beside
+the old, and the same work done twice has the same name. The video's own name is inside.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipelines.annotation.archive.listing import ArchivedVideo
+from pipelines.storage.open import Storage, read_if_there
+from vis_core.errors import ConfigError
+
+RESULTS, FAILED, UNFINISHED = "results/", "failed/", "unfinished/"
+STATE = "state-"  # how the newest file of an unfinished video begins
+MANIFEST = "manifest.json"
+Status = Literal["done", "failed", "quarantined"]
+
+
+@dataclass(frozen=True)
+class VideoRow:
+    """Is what became of one video.
+
+    Attributes:
+        video: Its key in the archive; may hold anything, show it with ``shown_name``.
+        status: Annotated, unreadable, or given up after it killed its worker again and again.
+        reason: Why it is not done; empty if it is.
+        result: Key of its result or failure.
+        num_frames: Frames that were annotated by this run.
+        completeness: "complete", or what is missing (see ``DecodeReport``); empty if not known.
+        video_s: Seconds that the frames annotated by this run play.
+        kind: Of the reason, in words that fit a table; empty if it is done.
+    """
+
+    video: str
+    status: Status
+    reason: str = ""
+    result: str = ""
+    num_frames: int = 0
+    completeness: str = ""
+    kind: str = ""
+    video_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Is where a job stands.
+
+    Attributes:
+        done: Videos with a result.
+        failed: Videos with a failure and no result.
+        pending: The rest.
+    """
+
+    done: list[ArchivedVideo]
+    failed: list[ArchivedVideo]
+    pending: list[ArchivedVideo]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Writes and finds the outcomes of one model with one set of settings.
+
+    Attributes:
+        storage: Where the results are.
+        run_digest: Names the model and the settings.
+    """
+
+    storage: Storage
+    run_digest: str
+
+    def survey(self, videos: Sequence[ArchivedVideo]) -> Survey:
+        """Sorts videos by what a listing shows."""
+        done_keys = {entry.key for entry in self.storage.list(RESULTS)}
+        failed_keys = {entry.key for entry in self.storage.list(FAILED)}
+        survey = Survey([], [], [])
+        for video in videos:
+            if self.result_key(video) in done_keys:
+                survey.done.append(video)
+            elif self.failed_key(video) in failed_keys:
+                survey.failed.append(video)
+            else:
+                survey.pending.append(video)
+        return survey
+
+    def result_key(self, video: ArchivedVideo) -> str:
+        """Where the result of a video is."""
+        return f"{RESULTS}{self.name(video)}.json"
+
+    def failed_key(self, video: ArchivedVideo) -> str:
+        """Where the failure of a video is."""
+        return f"{FAILED}{self.name(video)}.json"
+
+    def name(self, video: ArchivedVideo) -> str:
+        """sha256 of the video, its content, the model and the settings."""
+        return json_digest([video.key, video.version, self.run_digest])
+
+    def is_done(self, video: ArchivedVideo) -> bool:
+        """Whether another worker, or an attempt whose answer was lost, has finished a video."""
+        return self.storage.exists(self.result_key(video))
+
+    def commit(self, video: ArchivedVideo, result: dict[str, Any]) -> bool:
+        """Writes the result of a video; says whether this very content is there."""
+        return self.storage.write_once(self.result_key(video), json_bytes(result))
+
+    def fail(self, video: ArchivedVideo, status: Status, reason: str, kind: str) -> VideoRow:
+        """Writes that a video cannot be annotated, and why: in words, and of which kind it is."""
+        row = VideoRow(video.key, status, reason, self.failed_key(video), kind=kind)
+        body = {"video": video.key, "status": status, "kind": kind, "reason": reason}
+        self.storage.write_once(row.result, json_bytes(body))
+        return row
+
+    def forget(self, video: ArchivedVideo) -> None:
+        """Removes what became of a video, so that it is to do; its masks last."""
+        self.storage.delete(self.failed_key(video))
+        masks = self.masks_of(video)
+        clear_unfinished(self.storage, self.name(video))
+        self.storage.delete(self.result_key(video))
+        if masks is not None:
+            self.storage.delete(str(masks["file"]))
+
+    def clear_finished(self, survey: Survey) -> None:
+        """Removes what workers that were killed have left of videos that have an outcome."""
+        names = {self.name(video) for video in survey.done + survey.failed}
+        begun = {entry.key.split("/")[1] for entry in self.storage.list(UNFINISHED)}
+        for name in sorted(names & begun):
+            clear_unfinished(self.storage, name)
+
+    def masks_of(self, video: ArchivedVideo) -> dict[str, Any] | None:
+        """Reads where the masks of a result are; None if there is none or it holds them itself."""
+        body = read_if_there(self.storage, self.result_key(video))
+        if body is None:
+            return None
+        try:
+            masks = json.loads(body).get("masks")
+        except (ValueError, AttributeError):
+            return None
+        return masks if isinstance(masks, dict) else None
+
+    def failure(self, video: ArchivedVideo) -> VideoRow:
+        """Reads why a video has failed."""
+        key = self.failed_key(video)
+        stored = json.loads(self.storage.read(key))
+        kind = stored.get("kind", "unreadable")
+        return VideoRow(video.key, stored["status"], stored["reason"], key, kind=kind)
+
+    def write_manifest(self, about: dict[str, Any], rows: Iterable[VideoRow]) -> None:
+        """Writes the list of all outcomes for people, if it differs; no run depends on it."""
+        videos = [
+            {
+                "video": row.video,
+                "status": row.status,
+                **({"kind": row.kind, "reason": row.reason} if row.reason else {}),
+                "result": row.result,
+            }
+            for row in sorted(rows, key=lambda row: row.video)
+        ]
+        body = json_bytes({**about, "videos": videos})
+        if read_if_there(self.storage, MANIFEST) != body:
+            self.storage.replace(MANIFEST, body)
+
+
+def done_results(storage: Storage) -> dict[str, str]:
+    """Reads from the manifest of a job where the result of every finished video is.
+
+    Raises:
+        ConfigError: There is no readable manifest.
+    """
+    mend = "give the --out of a `longtake annotate` that has ended"
+    body = read_if_there(storage, MANIFEST)
+    if body is None:
+        raise ConfigError(f"{storage.uri}: expected {MANIFEST}, found none; {mend}")
+    try:
+        rows = json.loads(body)["videos"]
+        return {row["video"]: row["result"] for row in rows if row["status"] == "done"}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{storage.uri}/{MANIFEST}: not a list of videos with result and status; {mend}"
+        ) from error
+
+
+def clear_unfinished(storage: Storage, name: str) -> None:
+    """Removes what is kept of a video; the states first: parts without one mean nothing."""
+    keys = [entry.key for entry in storage.list(f"{UNFINISHED}{name}/")]
+    for key in sorted(keys, key=lambda key: (f"/{STATE}" not in key, key)):
+        storage.delete(key)
+
+
+def json_digest(value: Any) -> str:
+    """sha256 of a plain value; names that are no valid Unicode are escaped by JSON."""
+    return hashlib.sha256(json_bytes(value)).hexdigest()
+
+
+def json_bytes(value: Any) -> bytes:
+    """The one way in which a value is written, so that equal results are equal bytes."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return (text + "\n").encode("ascii")

@@ -1,0 +1,136 @@
+"""How a job over an archive ended, and how far it is."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from pipelines.annotation.ledger import VideoRow
+from pipelines.annotation.status import JobCounts
+from pipelines.progress import in_words
+from vis_core.media.video_files import shown_name
+
+
+@dataclass
+class AnnotateSummary:
+    """Is how a job ended.
+
+    Attributes:
+        out: Where the results are.
+        rows: The outcome of every video that has one.
+        num_skipped: How many of the rows an earlier run had finished.
+        num_pending: Videos without an outcome, when the job was interrupted.
+        skipped_entries: Names and reasons of entries of the archive that were left out.
+        num_frames: Frames that were annotated by this run.
+        seconds: What it took.
+        interrupted: Whether it was stopped by Ctrl-C.
+        num_superseded: Results of other versions of the model that were removed.
+    """
+
+    out: str
+    rows: list[VideoRow] = field(default_factory=list)
+    num_skipped: int = 0
+    num_pending: int = 0
+    skipped_entries: list[tuple[str, str]] = field(default_factory=list)
+    num_frames: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+    num_superseded: int = 0
+
+    def having(self, status: str) -> list[VideoRow]:
+        """The rows with a status, sorted by video."""
+        found = [row for row in self.rows if row.status == status]
+        return sorted(found, key=lambda row: row.video)
+
+    def describe(self) -> list[str]:
+        """The lines that a person reads at the end."""
+        lines = [
+            f"{row.status}: {shown_name(row.video)}: {row.reason}"
+            for status in ("failed", "quarantined")
+            for row in self.having(status)
+        ]
+        lines += [
+            f"{row.completeness}: {shown_name(row.video)}: {row.num_frames} frames could be read"
+            for row in self.having("done")
+            if row.completeness in ("truncated", "damaged")
+        ]
+        lines += self._table()
+        lines += [f"left out: {name}: {reason}" for name, reason in self.skipped_entries]
+        counts = (
+            f"{len(self.rows)} videos: {len(self.having('done'))} done,"
+            f" {len(self.having('failed'))} failed, {len(self.having('quarantined'))} quarantined"
+        )
+        if self.num_skipped:
+            counts += f"; {self.num_skipped} of them by an earlier run"
+        if self.num_pending:
+            counts += f"; {self.num_pending} to do"
+        if self.num_frames:
+            counts += f"; {self.num_frames} frames in {in_words(self.seconds)}"
+            played_s = sum(row.video_s for row in self.rows)
+            if played_s and self.seconds:
+                counts += f" ({played_s / self.seconds:.2f} x real time)"
+        elif not self.num_pending and self.num_skipped == len(self.rows):
+            counts += "; nothing to do"
+        if self.num_superseded:
+            counts += f"; {self.num_superseded} results of other versions removed"
+        return [*lines, counts, f"results: {self.out}"]
+
+    def _table(self) -> list[str]:
+        """What became of the videos by kind, if it was not the same of all."""
+        kinds = Counter(_outcome(row) for row in self.rows)
+        if len(kinds) < 2:
+            return []
+        width = max(map(len, kinds))
+        ranked = sorted(kinds.items(), key=lambda item: (item[0] != "done", -item[1], item[0]))
+        return [f"  {kind:<{width}}  {count:>6}" for kind, count in ranked]
+
+
+def _outcome(row: VideoRow) -> str:
+    if row.status != "done":
+        return f"{row.status}: {row.kind}" if row.kind else row.status
+    if row.completeness in ("", "complete", "partial"):
+        return "done"
+    return f"done, {row.completeness}"
+
+
+@dataclass
+class PendingCounts:
+    """Counts the outcomes of a run as they come, for its progress and its status.
+
+    Attributes:
+        summary: Gets the rows.
+        sizes: Bytes of the videos that were to do, by key.
+    """
+
+    summary: AnnotateSummary
+    sizes: dict[str, int]
+    _ended: list[VideoRow] = field(default_factory=list)
+
+    def add(self, row: VideoRow) -> None:
+        """Takes the outcome of a video."""
+        self._ended.append(row)
+        self.summary.rows.append(row)
+        self.summary.num_frames += row.num_frames
+
+    def counts(self, num_frames: int) -> JobCounts:
+        """Says how far the job is.
+
+        Args:
+            num_frames: Frames that the workers say they have annotated.
+        """
+        statuses = Counter(row.status for row in self.summary.rows)
+        bytes_done = sum(self.sizes[row.video] for row in self._ended)
+        return JobCounts(
+            done=statuses["done"],
+            failed=statuses["failed"],
+            quarantined=statuses["quarantined"],
+            pending=len(self.sizes) - len(self._ended),
+            num_frames=max(num_frames, self.summary.num_frames),
+            num_videos=len(self._ended),
+            video_s=sum(row.video_s for row in self._ended) or None,
+            bytes_done=bytes_done,
+            bytes_left=sum(self.sizes.values()) - bytes_done,
+        )
+
+    def in_words(self, num_frames: int) -> str:
+        """The end of the progress line."""
+        failed = sum(row.status != "done" for row in self._ended)
+        return f"{max(num_frames, self.summary.num_frames)} frames, {failed} failed"

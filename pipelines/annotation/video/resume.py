@@ -1,0 +1,138 @@
+"""What is kept of a video whose annotation has not ended, so that any worker can go on with it.
+
+    unfinished/<name of the result>/part-<first frame>-<digest>.parquet   rows of whole frames
+    unfinished/<name of the result>/state-<frames>.safetensors            what comes after them
+
+A state names the parts before it, by their content: whoever wrote them, they belong together.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from pipelines.annotation.ledger import STATE, UNFINISHED, clear_unfinished
+from pipelines.storage.open import Storage, read_if_there
+from vis_core.formats.mask_table import PART
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class UnfinishedVideo:
+    """Is the parts and the newest state of one video.
+
+    The parts are also kept in a file of this process, which is gone with it: a job beside this one
+    may finish the video first and clear what is stored.
+
+    Attributes:
+        storage: Where the results are.
+        name: Of the result.
+        num_frames: Frames that the parts hold.
+        state: What the walk is after them; None at the start.
+    """
+
+    storage: Storage
+    name: str
+    num_frames: int = 0
+    state: dict[str, Tensor] | None = None
+    _parts: list[str] = field(default_factory=list)
+    _sizes: list[int] = field(default_factory=list)
+    _spool: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
+
+    @classmethod
+    def newest(cls, storage: Storage, name: str) -> "UnfinishedVideo":
+        """Finds what an earlier attempt has left; what does not fit together is passed over."""
+        keys = {entry.key for entry in storage.list(f"{UNFINISHED}{name}/")}
+        prefix = f"{UNFINISHED}{name}/{STATE}"
+        for key in sorted((key for key in keys if key.startswith(prefix)), reverse=True):
+            found = cls(storage, name)
+            if found._read(key):
+                return found
+            _log.warning("%s does not fit its parts, so it is passed over", key)
+        return cls(storage, name)
+
+    def save(self, num_frames: int, part: pa.Table, state: dict[str, Tensor]) -> None:
+        """Adds the rows since the last part, and the state after them.
+
+        Args:
+            num_frames: Frames that are done.
+            part: Rows of the frames since the last part.
+            state: Of the walk.
+        """
+        buffer = io.BytesIO()
+        pq.write_table(part, buffer, compression="zstd")
+        body = buffer.getvalue()
+        key = f"{self._folder}part-{self.num_frames:012d}-{_digest(body)}.parquet"
+        self.storage.write_once(key, body)
+        self._keep(key, body)
+        before = self.num_frames
+        self.num_frames, self.state = num_frames, None
+        about = {"parts": json.dumps(self._parts), "num_frames": str(num_frames)}
+        self.storage.replace(self._state_key(num_frames), save(state, about))
+        self.storage.delete(self._state_key(before))
+
+    def parts(self) -> Iterator[pa.Table]:
+        """Yields the rows of all parts."""
+        self._spool.seek(0)
+        for size in self._sizes:
+            yield pq.read_table(io.BytesIO(self._spool.read(size)))
+
+    def clear(self) -> None:
+        """Removes everything."""
+        clear_unfinished(self.storage, self.name)
+
+    @property
+    def _folder(self) -> str:
+        return f"{UNFINISHED}{self.name}/"
+
+    def _state_key(self, num_frames: int) -> str:
+        return f"{self._folder}{STATE}{num_frames:012d}.safetensors"
+
+    def _keep(self, key: str, body: bytes) -> None:
+        self._parts.append(key)
+        self._sizes.append(len(body))
+        self._spool.write(body)
+
+    def _read(self, state_key: str) -> bool:
+        """Reads a state and its parts; says whether they are whole."""
+        body = read_if_there(self.storage, state_key)
+        try:
+            header = {} if body is None else _metadata(body)
+            keys = json.loads(header["parts"])
+            self.num_frames = int(header["num_frames"])
+            self.state = load(body)
+        except (SafetensorError, KeyError, ValueError):
+            return False
+        for key in keys:
+            part = read_if_there(self.storage, key)
+            if part is None:
+                return False
+            if _digest(part) not in key:
+                self.storage.delete(key)  # its name is taken, so nobody could write it again
+                return False
+            if pq.read_schema(io.BytesIO(part)) != PART:
+                return False  # another release of this software wrote it
+            self._keep(key, part)
+        return True
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()[:32]
+
+
+def _metadata(body: bytes) -> dict[str, str]:
+    """Reads the words in the header of a safetensors file."""
+    length = int.from_bytes(body[:8], "little")
+    found: dict[str, str] = json.loads(body[8 : 8 + length])["__metadata__"]
+    return found

@@ -1,0 +1,210 @@
+"""One way to be on Ray: a local cluster of this process, or the one that an address names."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pipelines.config.run import RayConfig
+from vis_core.errors import ClusterError, ConfigError
+
+# A poll each 2 s makes every report() wait 1.7 s; on one machine 0.2 s costs nothing.
+_LOCAL_ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS": "0",
+    # The raylet warns at four times this, which is 2 on a laptop: data, training and sweep pass 8.
+    "RAY_worker_maximum_startup_concurrency": "4",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+}
+
+_STARTS = 4
+_TOO_SLOW = "timed out during startup"
+_log = logging.getLogger(__name__)
+_TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
+
+
+@contextmanager
+def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]:
+    """Connects to Ray for a block of work; an open session of the caller is used as it is.
+
+    Args:
+        config: Sizes of a local cluster.
+        address: Of a running cluster; None starts one in this process.
+    """
+    if address:
+        _present_token()
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    for name, value in _LOCAL_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    handler = signal.getsignal(signal.SIGTERM)
+    if address:
+        _connect(address)
+    else:
+        # Ray makes a token for a new local cluster and warns that it did; nobody has to act.
+        logging.getLogger(_TOKEN_LOGGER).setLevel(logging.ERROR)
+        _start_local(config)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # Ray puts one in its place that exits with 15
+    quiet_ray()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_local(config: RayConfig) -> None:
+    """Starts a cluster of this process, again if it was not up in Ray's 30 seconds.
+
+    Raises:
+        ClusterError: It was not up in any of several attempts.
+    """
+    import ray
+
+    for attempt in range(1, _STARTS + 1):
+        try:
+            ray.init(
+                address="local",
+                # Logical: two more than the workers, so that data tasks never wait for training.
+                num_cpus=max(os.cpu_count() or 1, config.num_workers) + 2,
+                object_store_memory=config.object_store_mb * 1_000_000,
+                include_dashboard=False,
+                logging_level=logging.WARNING,
+                log_to_driver=False,
+            )
+            return
+        except Exception as error:
+            if _TOO_SLOW not in str(error):  # Ray raises a bare Exception, which only this tells
+                raise
+            ray.shutdown()
+            if attempt == _STARTS:
+                logs = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "session_latest", "logs")
+                raise ClusterError(
+                    f"Ray did not start on this machine in {_STARTS} attempts of 30 s; if it is "
+                    "very busy, end other work and give the same command again; if not, the reason "
+                    f"is in {logs} (dashboard.log, gcs_server.out)"
+                ) from error
+            _log.warning("Ray did not start in 30 s on a busy machine; trying again")
+
+
+def _present_token() -> None:
+    """Shows the cluster its token, as ``ray start`` wants by default.
+
+    Ray's library reads the mode when it is imported and is silent about the token unless told so.
+    """
+    token_file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    if "RAY_AUTH_TOKEN" in os.environ or token_file.is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _connect(address: str) -> None:
+    """Joins a running cluster.
+
+    Raises:
+        ClusterError: It does not answer, or does not let us in.
+    """
+    import ray
+
+    _refuse_silent_host(address)
+    try:
+        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[-1]
+        raise ClusterError(
+            f"--address {address}: the Ray cluster does not answer ({reason:.200}); is it running, "
+            "and is its token in RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token?"
+        ) from error
+
+
+def _refuse_silent_host(address: str) -> None:
+    """Knocks once; Ray itself would go on trying for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto" and the like
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise ClusterError(
+            f"--address {address}: nothing answers there ({error}); start the cluster or correct "
+            "the address"
+        ) from error
+
+
+@contextmanager
+def kept_interrupts() -> Iterator[None]:
+    """Lets Ctrl-C be a KeyboardInterrupt, whatever handlers Ray puts in its place meanwhile.
+
+    Ray Train and Ray Tune end their run in order and then go on as if nothing had happened, or ask
+    the process to exit with 0; Ray Train forgets a Ctrl-C that comes while its run is ending. Here
+    the signal itself is noted, and raised when the block ends without an error.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals go to the main thread
+        return
+    handler = signal.getsignal(signal.SIGINT)
+    noted, write_end = os.pipe()
+    os.set_blocking(noted, False)
+    os.set_blocking(write_end, False)
+    former = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    interrupted = False
+    try:
+        yield
+    except SystemExit as stopped:
+        raise KeyboardInterrupt from stopped
+    finally:
+        signal.set_wakeup_fd(former)
+        signal.signal(signal.SIGINT, handler)
+        with suppress(BlockingIOError):
+            interrupted = signal.SIGINT in os.read(noted, 1024)
+        os.close(noted)
+        os.close(write_end)
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+def quiet_ray() -> None:
+    """Leaves to Ray's loggers and Data's executor only what a user must act on."""
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray.data", "ray.train", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def require_resources(num_workers: int, *, gpus: bool = False) -> None:
+    """Refuses a run that would wait for ever: workers must leave a CPU for the data tasks.
+
+    Args:
+        num_workers: Of the training.
+        gpus: Whether each needs a GPU.
+
+    Raises:
+        ConfigError: The cluster has too few CPUs or GPUs.
+    """
+    import ray
+
+    resources = ray.cluster_resources()
+    found = int(resources.get("GPU", 0))
+    if gpus and num_workers > found:
+        raise ConfigError(
+            f"ray.num_workers is {num_workers} with a GPU each, but the cluster has {found} GPUs; "
+            "use as many workers as there are, or --set ray.use_gpu=false"
+        )
+    available = int(resources.get("CPU", 0))
+    if num_workers > available - 1:
+        raise ConfigError(
+            f"ray.num_workers is {num_workers}, but the cluster has {available} CPUs and one must "
+            f"stay free for data; use at most {max(1, available - 1)}"
+        )

@@ -1,0 +1,131 @@
+"""The folder of pseudo-videos: what it was made of, whether it is whole, how it appears."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.config.run import flatten
+from vis_core.config.clips import PseudoConfig
+from vis_core.errors import ConfigError, ImageError, StorageError
+from vis_core.formats.categories import Categories
+from vis_core.formats.coco import ImageRecord
+from vis_core.formats.strict_json import write_json
+
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class PseudoVideos:
+    """Is a finished folder of pseudo-videos.
+
+    Attributes:
+        folder: Holds the shards (``vis_core/clips/sources.py::ParquetClips`` reads them).
+        num_clips: Clips in it.
+        failed: Clip id and reason of every clip that could not be made.
+        made: Whether this call made it; False if it was finished before.
+    """
+
+    folder: Path
+    num_clips: int
+    failed: tuple[tuple[str, str], ...]
+    made: bool
+
+
+def settings_of(
+    records: list[ImageRecord],
+    categories: Categories,
+    config: PseudoConfig,
+    seed: int,
+    clips_per_image: int,
+) -> dict[str, Any]:
+    """Lists what the clips depend on, each under a name that a person understands."""
+    given = {
+        "seed": seed,
+        "clips_per_image": clips_per_image,
+        "images and annotations": _fingerprint(records),
+        "classes": [f"{entry['id']} {entry['name']}" for entry in categories.to_json()],
+    }
+    return given | {f"pseudo.{key}": value for key, value in flatten(config).items()}
+
+
+def _fingerprint(records: list[ImageRecord]) -> str:
+    """Names the records by what they say; the folder of the images may change."""
+    hashed = hashlib.sha256()
+    for record in records:
+        said = (record.image_id, Path(record.path).name, record.labels, record.segmentations)
+        hashed.update(repr(said).encode())
+    return hashed.hexdigest()[:12]
+
+
+def finished_folder(out: Path, settings: dict[str, Any]) -> PseudoVideos | None:
+    """Looks at what is at ``out``: the same clips, nothing, or something else."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    try:
+        manifest = json.loads((out / _MANIFEST).read_text())
+        found, clips, failed = (manifest[key] for key in ("settings", "num_clips", "failed"))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ConfigError(
+            f"{out}: expected an empty or new folder, found other files; choose another folder"
+        ) from None
+    plain = json.loads(json.dumps(settings))
+    differs = [key for key in sorted({*plain, *found}) if plain.get(key) != found.get(key)]
+    if differs:
+        changes = [
+            f"{key} is {_short(found, key)} there, now {_short(plain, key)}" for key in differs
+        ]
+        raise ConfigError(
+            f"{out}: holds other pseudo-videos: {'; '.join(changes)}; choose another folder or "
+            "delete it"
+        )
+    return PseudoVideos(out, clips, tuple((row[0], row[1]) for row in failed), made=False)
+
+
+def _short(settings: dict[str, Any], key: str) -> str:
+    return f"{settings.get(key)!s:.60}"
+
+
+def errors_of(path: Path) -> list[tuple[str, str]]:
+    """Lists clip id and reason of the rows of a shard that hold no clip."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, columns=["clip_id", "error"])
+    return [(row["clip_id"], row["error"]) for row in table.to_pylist() if row["error"] is not None]
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a shard of an earlier run can stay: readable, and no clip of it failed."""
+    import pyarrow as pa
+
+    try:
+        return not errors_of(path)
+    except (OSError, pa.ArrowException):
+        return False
+
+
+def publish_folder(
+    partial: Path, out: Path, shards: list[str], num_rows: int, settings: dict[str, Any]
+) -> PseudoVideos:
+    """Writes the manifest and gives the folder its name."""
+    failed = [found for shard in shards for found in errors_of(partial / shard)]
+    num_clips = num_rows - len(failed)
+    if num_clips == 0:
+        shutil.rmtree(partial)
+        raise ImageError(f"none of {len(failed)} pseudo-videos could be made; {failed[0][1]}")
+    write_json(
+        partial / _MANIFEST, {"settings": settings, "num_clips": num_clips, "failed": failed}
+    )
+    for leftover in partial.glob(".*.part"):  # of a run that was killed while it wrote
+        leftover.unlink()
+    try:
+        partial.rename(out)
+    except OSError as error:
+        again = finished_folder(out, settings)  # another process may have been faster
+        if again is None:
+            raise StorageError(f"{out}: cannot be made ({error.strerror}); run again") from error
+        shutil.rmtree(partial)
+        return again
+    return PseudoVideos(out, num_clips, tuple(failed), made=True)

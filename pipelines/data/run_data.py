@@ -1,0 +1,247 @@
+"""Brings what a user gave, or nothing, to the one shape that the steps of a run work on."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pipelines.config.run import RunConfig, digest
+from pipelines.data.find_data import AnnotatedFiles, VideoFiles, find_archive, find_coco, find_vis
+from pipelines.data.given_data import GivenData
+from pipelines.data.synthetic import FPS, write_clips_as_videos, write_synthetic
+from vis_core.clips.sources import PseudoClips
+from vis_core.errors import ConfigError
+from vis_core.formats.categories import Categories
+from vis_core.formats.coco import ImageRecord, read_coco, write_coco
+from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis, write_youtube_vis
+from vis_core.media.images import read_image
+from vis_core.media.video_writer import write_video
+from vis_core.structures import Clip
+
+_log = logging.getLogger(__name__)
+
+# Frames of a labelled video that serve as still images where no COCO was given.
+_STILL_EVERY = 5
+_HELD_OUT_IMAGES = 12
+_MAX_PSEUDO_TRAIN = 24
+_ARCHIVE_VIDEOS = 4
+
+
+@dataclass(frozen=True)
+class RunData:
+    """Is the data of a run.
+
+    Attributes:
+        images: Still images for stage 1 and for pseudo-videos.
+        videos: Labelled videos.
+        archive: Folder of video files to annotate.
+        categories: The classes of the run; files of other classes are mapped by name.
+        notes: What stands in for data that was not given.
+    """
+
+    images: AnnotatedFiles
+    videos: VideoFiles
+    archive: Path
+    categories: Categories
+    notes: tuple[str, ...]
+
+
+def prepare_data(
+    given: GivenData,
+    config: RunConfig,
+    folder: Path,
+    on_item: Callable[[int], None],
+    max_frames: int | None = None,
+) -> RunData:
+    """Finds or makes the data of a run below ``folder``.
+
+    Args:
+        given: What the user points at.
+        config: Of the run.
+        folder: For what has to be made.
+        on_item: Is told of every scene or clip that is made.
+        max_frames: Frames of each labelled video that are annotated and scored; None means all.
+    """
+    if given.coco or given.vis:
+        data = _users_data(given, config, folder, on_item)
+    else:
+        if not (folder / "synthetic").is_dir():
+            write_synthetic(folder / "synthetic", config.synthetic, config.seed, on_item)
+        data = _synthetic_data(folder / "synthetic", given)
+    if config.supervision is not None:
+        data = _few_frames(data, config.supervision.share, config.seed, folder / "few_frames")
+    if max_frames is not None:
+        data = _first_frames(data, folder / f"first_{max_frames}", max_frames)
+    _save(folder / "data.json", data)
+    return data
+
+
+def _first_frames(data: RunData, folder: Path, count: int) -> RunData:
+    """Cuts the videos that are scored, the truth as well as the frames; training keeps all."""
+    cut = {}
+    for path in dict.fromkeys((data.videos.val, data.videos.test)):
+        records, categories = read_youtube_vis(path)
+        cut[path] = folder / path.name
+        folder.mkdir(parents=True, exist_ok=True)
+        write_youtube_vis(cut[path], [_first(record, count) for record in records], categories)
+    videos = replace(data.videos, val=cut[data.videos.val], test=cut[data.videos.test])
+    note = f"scores are of the first {count} frames of each labelled video"
+    return replace(data, videos=videos, notes=(*data.notes, note))
+
+
+def _first(record: VideoRecord, count: int) -> VideoRecord:
+    tracks = [
+        replace(track, segmentations=track.segmentations[:count], areas=track.areas[:count])
+        for track in record.tracks
+        if any(track.segmentations[:count])
+    ]
+    return replace(record, file_names=record.file_names[:count], tracks=tuple(tracks))
+
+
+def _synthetic_data(folder: Path, given: GivenData) -> RunData:
+    vis = folder / "vis"
+    images = AnnotatedFiles(folder / "coco" / "instances.json", folder / "coco" / "images")
+    _, categories = read_coco(images.annotations, None)
+    return RunData(
+        images=images,
+        videos=VideoFiles(
+            vis / "train.json", vis / "val.json", vis / "test.json", vis / "JPEGImages"
+        ),
+        archive=find_archive(given.videos) if given.videos else folder / "videos",
+        categories=categories,
+        notes=("images and labelled videos are synthetic scenes",),
+    )
+
+
+def _users_data(
+    given: GivenData, config: RunConfig, folder: Path, on_item: Callable[[int], None]
+) -> RunData:
+    notes = []
+    images = find_coco(given.coco) if given.coco else None
+    if given.vis:
+        names = None
+        if images:
+            names = frozenset(read_coco(images.annotations, None, check_images=False)[1].names)
+        videos = find_vis(given.vis, names)
+        categories = read_youtube_vis(videos.train)[1]
+        if videos.test == videos.val:
+            notes.append("thresholds are chosen and scores measured on the same videos (val)")
+        if images is None:
+            images = _stills(videos, folder / "stills", _every_fifth)
+            notes.append(f"still images are every {_STILL_EVERY}th frame of the training videos")
+    else:
+        assert images is not None
+        categories = read_coco(images.annotations, None, check_images=False)[1]
+        images, videos = _pseudo_data(images, categories, config, folder, on_item)
+        notes.append("labelled videos are pseudo-videos; the scores are of held-out images")
+    if given.videos:
+        archive = find_archive(given.videos)
+    else:
+        archive = _encode_archive(videos, folder / "archive")
+        notes.append("the archive is the first validation videos, encoded as mp4")
+    return RunData(images, videos, archive, categories, tuple(notes))
+
+
+def _few_frames(data: RunData, share: float, seed: int, folder: Path) -> RunData:
+    """Replaces the still images by a share of the frames of the training videos (CTVIS 4.4)."""
+    records, _ = read_youtube_vis(data.videos.train)
+    places = [(v.video_id, t) for v in records for t in range(len(v.file_names))]
+    count = max(1, round(share * len(places)))
+    # ordered by a number that each frame draws for itself, so shares are nested
+    chosen = set(sorted(places, key=lambda place: digest(seed, *place))[:count])
+    images = _stills(data.videos, folder, lambda video_id, t: (video_id, t) in chosen)
+    note = f"still images are {count} of the {len(places)} frames of the training videos"
+    return replace(data, images=images, notes=(*data.notes, note))
+
+
+def _every_fifth(video_id: int, t: int) -> bool:  # noqa: ARG001
+    return t % _STILL_EVERY == 0
+
+
+def _stills(
+    videos: VideoFiles, folder: Path, is_chosen: Callable[[int, int], bool]
+) -> AnnotatedFiles:
+    """Writes a COCO file of some frames of the training videos; the pictures stay put."""
+    records, categories = read_youtube_vis(videos.train)
+    stills: list[ImageRecord] = []
+    for video in records:
+        for t in range(len(video.file_names)):
+            if not is_chosen(video.video_id, t):
+                continue
+            shown = [
+                track for track in video.tracks if track.segmentations[t] and not track.iscrowd
+            ]
+            stills.append(
+                ImageRecord(
+                    image_id=len(stills) + 1,
+                    path=video.file_names[t],
+                    height=video.height,
+                    width=video.width,
+                    labels=tuple(track.label for track in shown),
+                    segmentations=tuple(s for track in shown if (s := track.segmentations[t])),
+                )
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_coco(folder / "instances.json", stills, categories)
+    return AnnotatedFiles(folder / "instances.json", videos.frames)
+
+
+def _pseudo_data(
+    images: AnnotatedFiles,
+    categories: Categories,
+    config: RunConfig,
+    folder: Path,
+    on_item: Callable[[int], None],
+) -> tuple[AnnotatedFiles, VideoFiles]:
+    """Makes labelled videos from still images, the last of them held out for the scores."""
+    records = [r for r in read_coco(images.annotations, images.folder)[0] if r.labels]
+    held_out = min(_HELD_OUT_IMAGES, len(records) // 3)
+    if held_out == 0:
+        raise ConfigError(
+            f"{images.annotations}: {len(records)} images with instances; expected at least 3, or "
+            "give labelled videos (VIS=)"
+        )
+    rest, held = records[:-held_out], records[-held_out:]
+    settings = config.pseudo.model_copy(update={"num_frames": config.synthetic.video_frames})
+    vis = folder / "pseudo_vis"
+    for part, chosen in (("train", rest[:_MAX_PSEUDO_TRAIN]), ("val", held)):
+        source = PseudoClips(chosen, settings)
+        write_clips_as_videos(
+            vis,
+            part,
+            (_told(source.clip(i, config.seed), on_item) for i in range(len(source))),
+            categories,
+        )
+    kept = [_relative(record, images.folder) for record in rest]
+    write_coco(vis / "instances_rest.json", kept, categories)
+    files = VideoFiles(vis / "train.json", vis / "val.json", vis / "val.json", vis / "JPEGImages")
+    return AnnotatedFiles(vis / "instances_rest.json", images.folder), files
+
+
+def _told(clip: Clip, on_item: Callable[[int], None]) -> Clip:
+    on_item(1)
+    return clip
+
+
+def _relative(record: ImageRecord, folder: Path) -> ImageRecord:
+    return replace(record, path=str(Path(record.path).relative_to(folder)))
+
+
+def _encode_archive(videos: VideoFiles, folder: Path) -> Path:
+    """Encodes the first labelled videos, so that there is an archive to annotate."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for video in read_youtube_vis(videos.val)[0][:_ARCHIVE_VIDEOS]:
+        path = folder / f"video_{video.video_id}.mp4"
+        even = (slice(video.height // 2 * 2), slice(video.width // 2 * 2))
+        pictures = (read_image(videos.frames / name)[even] for name in video.file_names)
+        partial = path.with_suffix(".part")
+        write_video(partial, pictures, FPS)
+        partial.rename(path)
+    return folder
+
+
+def _save(path: Path, data: RunData) -> None:
+    """Leaves a record of what the run worked on, for people and for the report."""
+    values = asdict(data) | {"categories": data.categories.to_json()}
+    path.write_text(json.dumps(values, indent=2, default=str) + "\n")

@@ -1,0 +1,186 @@
+"""Runs an ablation table: every training once a seed, every row annotated and scored.
+
+<out>/seed_<s>/<training>/      a run folder of its own (see ``whole_run``)
+<out>/seed_<s>/<training>/models/<row>, evaluation/<row>
+<out>/table.json, table.md
+What is finished is left alone, so the same command goes on after it was stopped.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.config.run import RunConfig, digest, load_run_config
+from pipelines.data.given_data import GivenData
+from pipelines.data.run_data import RunData
+from pipelines.experiments.ablation_tables import AblationRow, AblationTable
+from pipelines.progress import Progress
+from pipelines.results.ensemble_files import fuse_files
+from pipelines.results.score import LabelledVideos, evaluate_file, score_model
+from pipelines.run.steps import Run, make_pseudo_videos, open_run, prepare, train
+from vis_core.config.systems import AnySystemConfig
+from vis_core.formats.strict_json import write_json
+from vis_core.models.systems.build import load_system, read_categories, save_system
+
+COLUMNS = ("ap", "ap50", "ap75", "ar1", "ar10")
+
+
+@dataclass(frozen=True)
+class AblationJob:
+    """Is a table with what it is run on.
+
+    Attributes:
+        table: Its rows.
+        source: The run file that they change.
+        overrides: Changes of it that every row has.
+        seeds: Of data, weights and order; each row is repeated with every one.
+        given: The user's own data instead of synthetic scenes.
+        out: Folder of everything.
+    """
+
+    table: AblationTable
+    source: Path
+    overrides: tuple[str, ...]
+    seeds: tuple[int, ...]
+    given: GivenData
+    out: Path
+
+    def config(self, row: AblationRow, seed: int, *, inference: bool) -> RunConfig:
+        """Gives the run of a row; without ``inference``, what its model is trained with."""
+        changes = (*self.table.scenes, *self.overrides, f"seed={seed}", *row.training)
+        return load_run_config(self.source, (*changes, *(row.inference if inference else ())))
+
+
+@dataclass(frozen=True)
+class RowScores:
+    """Is what the seeds gave for a row: S dicts of scores."""
+
+    name: str
+    scores: tuple[dict[str, float], ...]
+
+    def mean(self, column: str) -> float:
+        """Gives the mean over the seeds."""
+        return statistics.fmean(score[column] for score in self.scores)
+
+    def spread(self, column: str) -> float:
+        """Gives the standard deviation over the seeds; of one seed 0."""
+        values = [score[column] for score in self.scores]
+        return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def check(job: AblationJob) -> None:
+    """Resolves every row before anything is trained.
+
+    Raises:
+        ConfigError: A row does not fit the run file.
+    """
+    for row in job.table.rows:
+        job.config(row, job.seeds[0], inference=True)
+
+
+def run_ablation(job: AblationJob) -> list[RowScores]:
+    """Trains, annotates and scores what is not finished; needs Ray.
+
+    Returns:
+        The rows in the order of the table; they are written to ``table.json`` and ``table.md``.
+    """
+    trainings = {row.training for row in job.table.rows if not row.fused}
+    scores: dict[str, list[dict[str, float]]] = {row.name: [] for row in job.table.rows}
+    with Progress(len(job.seeds) * len(trainings), "trainings", "ablation") as progress:
+        for seed in job.seeds:
+            trained: dict[tuple[str, ...], _Trained] = {}
+            results: dict[str, Path] = {}
+            for row in job.table.rows:
+                if not row.fused and row.training not in trained:
+                    trained[row.training] = _train(job, row, seed)
+                    progress.update(1)
+                model = next(iter(trained.values())) if row.fused else trained[row.training]
+                results[row.name] = _result(job, row, seed, model, results)
+                found = evaluate_file(model.data.videos.test, results[row.name])
+                scores[row.name].append(found)
+    rows = [RowScores(name, tuple(found)) for name, found in scores.items()]
+    _write(job, rows)
+    return rows
+
+
+def markdown(table: AblationTable, rows: Sequence[RowScores], seeds: Sequence[int]) -> str:
+    """Lays the rows out for people: mean and spread over the seeds."""
+    lines = [
+        f"{table.title}; {len(seeds)} seed{'s' if len(seeds) > 1 else ''}, mean ± deviation",
+        "",
+        "| | " + " | ".join(column.upper() for column in COLUMNS) + " |",
+        "| --- |" + " --- |" * len(COLUMNS),
+    ]
+    for row in rows:
+        cells = [f"{row.mean(column):.3f} ± {row.spread(column):.3f}" for column in COLUMNS]
+        lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, *(["", table.note] if table.note else []), ""])
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """Is a finished training: its run, its data and the model of its last stage."""
+
+    run: Run
+    data: RunData
+    model: Path
+
+
+def _train(job: AblationJob, row: AblationRow, seed: int) -> _Trained:
+    """Trains the stages of a row; a training of equal settings is found finished."""
+    config = job.config(row, seed, inference=False)
+    run = Run(job.out / f"seed_{seed}" / _folder_name(row.training), config, job.given)
+    open_run(run)
+    data = prepare(run)
+    stages = train(run, data, make_pseudo_videos(run, data))
+    return _Trained(run, data, stages[-1].model)
+
+
+def _result(
+    job: AblationJob, row: AblationRow, seed: int, trained: _Trained, earlier: dict[str, Path]
+) -> Path:
+    """Annotates the test videos with a row's settings, or fuses results; gives the results file."""
+    config = job.config(row, seed, inference=True)
+    if row.fused:
+        fused = job.out / f"seed_{seed}" / f"fused-{digest(row.fused)}.json"
+        fuse_files([earlier[name] for name in row.fused], fused, config.inference.fusion)
+        return fused
+    name = digest(config.system, config.inference)
+    out = trained.run.folder / "evaluation" / name
+    finished = out / "row.json"
+    if not finished.is_file():
+        changed = trained.run.folder / "models" / name
+        _save_changed(trained.model, changed, config.system)
+        videos = LabelledVideos(trained.data.videos.test, trained.data.videos.frames)
+        write_json(finished, score_model(changed, videos, out, config.inference, row.name))
+    return out / "results.json"
+
+
+def _folder_name(training: tuple[str, ...]) -> str:
+    """Names a training so that people know it: the last words of what it changes."""
+    words = [change.partition("=")[0].rpartition(".")[2] for change in training]
+    values = [change.partition("=")[2] for change in training]
+    pairs = [f"{word}-{value}" for word, value in zip(words, values, strict=True)]
+    readable = "_".join(pairs) or "unchanged"
+    if len(readable) > 60 or not readable.replace("-", "").replace("_", "").isalnum():
+        return digest(training)
+    return readable
+
+
+def _save_changed(model: Path, out: Path, config: AnySystemConfig) -> None:
+    """Writes a model folder with the same weights and other settings."""
+    system: Any = load_system(model)
+    system.config = config.for_inference()
+    save_system(out, system, read_categories(model))
+
+
+def _write(job: AblationJob, rows: Sequence[RowScores]) -> None:
+    document = {
+        "title": job.table.title,
+        "seeds": list(job.seeds),
+        "rows": [{"name": row.name, "scores": list(row.scores)} for row in rows],
+    }
+    write_json(job.out / "table.json", document)
+    (job.out / "table.md").write_text(markdown(job.table, rows, job.seeds))

@@ -1,0 +1,125 @@
+"""What a system learns in its tiny preset: a row of scores, its learning curve, a table of all."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.data.run_data import RunData
+from pipelines.run.pictures import two_panels
+from pipelines.run.steps import Run
+from pipelines.training.listener import StageResult
+from pipelines.training.stages import ON_THE_WAY
+from pipelines.training.worker.loss_log import read_losses
+from vis_core.evaluation.identity import evaluate_identity
+from vis_core.evaluation.loading import load_ground_truth, load_results
+from vis_core.files import whole_file
+
+# Tracks below it do not count as identities, as in ``longtake evaluate --identity``.
+MIN_SCORE = 0.5
+_COLUMNS = ("AP", "AP50", "AR10", "HOTA", "IDF1")
+
+
+@dataclass(frozen=True)
+class LearntRow:
+    """Is what one system has reached on the held-out videos.
+
+    Attributes:
+        system: Its name.
+        scores: AP, AP50, AR10, HOTA and IDF1 by name; with swept thresholds.
+        unswept_ap: AP of the last stage, with the thresholds of the run file.
+        steps: Optimizer steps of all stages.
+        minutes: Training, with the scores on the way.
+        seed: Of the run.
+    """
+
+    system: str
+    scores: dict[str, float]
+    unswept_ap: float
+    steps: int
+    minutes: float
+    seed: int
+
+
+def learnt_row(
+    system: str, run: Run, data: RunData, stages: Sequence[StageResult], metrics: dict[str, float]
+) -> LearntRow:
+    """Collects the row of a finished run.
+
+    Args:
+        system: What the row is called.
+        run: The run, scored.
+        data: Its data.
+        stages: Its stages.
+        metrics: Of the finished model on the test videos.
+    """
+    truth = load_ground_truth(data.videos.test)
+    results = load_results(run.folder / "evaluation" / "final" / "results.json", truth)
+    identity = evaluate_identity(truth, results, MIN_SCORE)
+    return LearntRow(
+        system=system,
+        scores={
+            "AP": metrics["ap"],
+            "AP50": metrics["ap50"],
+            "AR10": metrics["ar10"],
+            "HOTA": identity.hota,
+            "IDF1": identity.idf1,
+        },
+        unswept_ap=stages[-1].metrics["ap"],
+        steps=sum(stage.steps for stage in stages),
+        minutes=sum(stage.seconds for stage in stages) / 60,
+        seed=run.config.seed,
+    )
+
+
+def to_json(row: LearntRow) -> dict[str, Any]:
+    """The row for programs."""
+    return asdict(row)
+
+
+def markdown(rows: Sequence[LearntRow]) -> str:
+    """Lays rows out for people."""
+    names = ("system", "steps", "minutes", *_COLUMNS, "AP unswept", "seed")
+    lines = ["| " + " | ".join(names) + " |", "| --- |" + " --- |" * (len(names) - 1)]
+    for row in rows:
+        cells = [row.system, f"{row.steps:,}", f"{row.minutes:.0f}"]
+        cells += [f"{row.scores[name]:.3f}" for name in _COLUMNS]
+        lines.append("| " + " | ".join([*cells, f"{row.unswept_ap:.3f}", str(row.seed)]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def write_learning_curves(path: Path, runs: Sequence[tuple[str, Run]]) -> None:
+    """Draws the loss and the AP on validation videos over the steps of all stages, as a PNG.
+
+    Args:
+        path: The picture.
+        runs: Runs with the names of their lines.
+    """
+    canvas, (above, below) = two_panels()
+    for name, run in runs:
+        starts = run.config.stage_starts
+        rows = [row for row in read_losses(run.folder / "losses.jsonl") if row["stage"] in starts]
+        steps = [starts[row["stage"]] + row["step"] for row in rows]
+        above.plot(steps, [row.get("train/loss/total") for row in rows], label=name, linewidth=0.8)
+        curve = validation_curve(run)
+        below.plot([x for x, _ in curve], [y for _, y in curve], label=name, marker=".")
+    above.set_yscale("log")
+    for axes, title in ((above, "training loss, weighted sum"), (below, "AP on validation videos")):
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    below.set_ylim(0, None)
+    below.set_xlabel("step")
+    with whole_file(path) as partial:
+        canvas.print_png(str(partial))
+
+
+def validation_curve(run: Run) -> list[tuple[int, float]]:
+    """Gives step and AP on validation videos, steps counted over all stages."""
+    found = []
+    for stage, start in run.config.stage_starts.items():
+        path = run.folder / "evaluation" / stage / ON_THE_WAY
+        if path.is_file():
+            found += [(start + int(s), e["ap"]) for s, e in json.loads(path.read_text()).items()]
+    return sorted(found)

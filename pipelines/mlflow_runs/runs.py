@@ -1,0 +1,274 @@
+"""MLflow runs that never stop a training: every write goes to a file first, a thread sends it.
+
+The file (``tracking/<key>/metrics.jsonl`` in the run folder) holds what is not yet in the store.
+Sending a line twice does no harm: MLflow keeps one metric per (name, step, time, value), an equal
+parameter is accepted again and an artifact is replaced. So a killed or offline run loses nothing:
+the next run with the same key sends what was left.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pipelines.mlflow_runs.client import (
+    artifact_location,
+    connect,
+    is_refused,
+    patient_transfers,
+    reason,
+    service_errors,
+    tracking_uri,
+    transport_errors,
+)
+from pipelines.mlflow_runs.spool import Entry, WriteSpool
+from pipelines.redaction import mask_secrets, mask_value
+from vis_core.errors import ConfigError, RegistryError
+
+LONG_VALUE = 500  # letters; MLflow cuts values at 6000 in silence, and its pages show far fewer
+_KEY_TAG = "longtake.run_key"
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_BATCH = 100  # params in one request: MLflow's limit
+_log = logging.getLogger(__name__)
+
+
+class Tracking:
+    """Opens runs in one experiment of one store.
+
+    Args:
+        uri: ``sqlite:///FILE.db`` or ``http(s)://…``; None means a sqlite file in the run folder.
+        experiment: Name of the experiment; made if absent.
+        run_folder: Holds the default store and what is not yet sent.
+        required: Whether a store that does not answer at the start is an error. If not, the runs
+            keep their writes until it is back.
+        clock: Gives the time in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        uri: str | None,
+        experiment: str,
+        run_folder: Path,
+        *,
+        required: bool = True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.uri = tracking_uri(uri, run_folder)
+        self.experiment = experiment
+        self.run_folder = run_folder
+        self.required = required
+        self.clock = clock
+        self.client = connect(self.uri)
+
+    def start_run(
+        self, key: str, name: str | None = None, parent: "TrackedRun | None" = None
+    ) -> "TrackedRun":
+        """Starts the run that bears ``key``, or resumes it if the experiment has one.
+
+        Args:
+            key: Stable name of the work, such as ``train-3f2a91``: the same work, the same key.
+            name: What MLflow's pages show; the key if None.
+            parent: The run that this one belongs to, for the trials of a sweep.
+
+        Raises:
+            ConfigError: The key has letters that MLflow or a folder cannot hold.
+            RegistryError: The store does not answer and tracking is required.
+        """
+        if not _KEY.fullmatch(key):
+            raise ConfigError(
+                f"tracking: expected a run key of letters, digits, '.', '_' and '-', got {key!r}"
+            )
+        run = TrackedRun(self, key, name or key, parent)
+        if self.required:
+            with service_errors("cannot start a run in", self.uri):
+                run.open()
+        run.spool.start()
+        return run
+
+    def experiment_id(self) -> str:
+        """Finds the experiment or makes it."""
+        found = self.client.get_experiment_by_name(self.experiment)
+        if found is None:
+            try:
+                location = artifact_location(self.uri)
+                return self.client.create_experiment(self.experiment, artifact_location=location)
+            except transport_errors() as error:
+                found = self.client.get_experiment_by_name(self.experiment)
+                if found is None:
+                    raise error
+        return str(found.experiment_id)
+
+
+class TrackedRun:
+    """Is one MLflow run: log to it, then ``finish`` it; a ``with`` block finishes it too.
+
+    Nothing here waits for the store except ``finish``.
+    """
+
+    def __init__(
+        self, tracking: Tracking, key: str, name: str, parent: "TrackedRun | None"
+    ) -> None:
+        self.tracking = tracking
+        self.key = key
+        self.name = name
+        self.parent = parent
+        self.run_id: str | None = None
+        path = tracking.run_folder / "tracking" / key / "metrics.jsonl"
+        self.spool = WriteSpool(path, self._send)
+        self._senders: dict[str, Callable[[str, list[Entry]], None]] = {
+            "metrics": self._send_metrics,
+            "params": self._send_params,
+            "tags": self._send_tags,
+            "text": self._send_text,
+            "artifact": self._send_artifact,
+            "status": self._send_status,
+        }
+
+    def open(self) -> str:
+        """Finds the run of this key in the store, or creates it; its id."""
+        if self.run_id is None:
+            client, experiment_id = self.tracking.client, self.tracking.experiment_id()
+            found = client.search_runs(
+                [experiment_id], f"tags.`{_KEY_TAG}` = '{self.key}'", max_results=1
+            )
+            if found:
+                self.run_id = str(found[0].info.run_id)
+                client.update_run(self.run_id, status="RUNNING")
+            else:
+                tags = {_KEY_TAG: self.key}
+                if self.parent is not None:
+                    tags["mlflow.parentRunId"] = self.parent.open()
+                created = client.create_run(experiment_id, tags=tags, run_name=self.name)
+                self.run_id = str(created.info.run_id)
+        return self.run_id
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Logs flat settings; secrets are masked, long values go to ``long_params/``.
+
+        A setting that the run already has with another value keeps the first one, with a warning.
+        """
+        short: dict[str, str] = {}
+        for name, value in params.items():
+            text = mask_value(name, value)
+            if len(text) > LONG_VALUE:
+                file = f"long_params/{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.txt"
+                self.spool.add({"kind": "text", "text": text, "file": file})
+                text = f"{text[:40]}… ({len(text)} letters: artifact {file})"
+            short[name] = text
+        names = sorted(short)
+        for start in range(0, len(names), _BATCH):
+            batch = {name: short[name] for name in names[start : start + _BATCH]}
+            self.spool.add({"kind": "params", "values": batch})
+
+    def log_metrics(
+        self, metrics: Mapping[str, float], step: int, time_s: float | None = None
+    ) -> None:
+        """Logs numbers at a step; returns at once.
+
+        Args:
+            metrics: By name.
+            step: Of the work.
+            time_s: When it was, in seconds since 1970; None means now.
+        """
+        values = {name: float(value) for name, value in metrics.items()}
+        time_ms = int((self.tracking.clock() if time_s is None else time_s) * 1000)
+        self.spool.add({"kind": "metrics", "values": values, "step": int(step), "time_ms": time_ms})
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Stores a file with the run; it must stay until ``finish``."""
+        self.spool.add({"kind": "artifact", "path": str(path.absolute()), "folder": folder})
+
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        """Sets tags, replacing earlier values."""
+        texts = {name: mask_value(name, value) for name, value in tags.items()}
+        self.spool.add({"kind": "tags", "values": texts})
+
+    def finish(self, status: str = "FINISHED", wait_s: float = 30.0) -> bool:
+        """Ends the run with ``FINISHED``, ``FAILED`` or ``KILLED`` and waits for what is not sent.
+
+        Returns:
+            Whether the store has everything; else a warning has said what waits where.
+        """
+        self.spool.add({"kind": "status", "status": status})
+        left = self.spool.close(wait_s)
+        if left:
+            _log.warning(
+                "tracking: %d writes of run %s wait in %s (%s did not take them); the next run "
+                "with the same key sends them",
+                left, self.key, self.spool.path, mask_secrets(self.tracking.uri),
+            )  # fmt: skip
+        return left == 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.finish("FINISHED")
+        else:
+            self.finish("FAILED" if issubclass(kind, Exception) else "KILLED", wait_s=5.0)
+
+    def _send(self, entries: list[Entry]) -> None:
+        """Writes entries of one kind to the store; RegistryError if it should be tried again."""
+        try:
+            run_id = self.open()
+            self._senders[entries[0]["kind"]](run_id, entries)
+        except transport_errors() as error:
+            if not is_refused(error):
+                raise RegistryError(reason(error)) from error
+            _log.warning("tracking: %s refused: %s", entries[0]["kind"], reason(error))
+
+    def _send_metrics(self, run_id: str, entries: list[Entry]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [
+            Metric(name, value, entry["time_ms"], entry["step"])
+            for entry in entries
+            for name, value in entry["values"].items()
+        ]
+        self.tracking.client.log_batch(run_id, metrics=metrics)
+
+    def _send_params(self, run_id: str, entries: list[Entry]) -> None:
+        from mlflow.entities import Param
+
+        known: dict[str, Any] = self.tracking.client.get_run(run_id).data.params
+        for entry in entries:
+            wanted: dict[str, str] = entry["values"]
+            changed = [n for n, value in wanted.items() if known.get(n, value) != value]
+            if changed:
+                _log.warning(
+                    "tracking: run %s was started with other values of %s; it keeps the first",
+                    self.key, ", ".join(changed),
+                )  # fmt: skip
+            new = [Param(n, value) for n, value in wanted.items() if n not in known]
+            self.tracking.client.log_batch(run_id, params=new)
+
+    def _send_tags(self, run_id: str, entries: list[Entry]) -> None:
+        for entry in entries:
+            for name, value in entry["values"].items():
+                self.tracking.client.set_tag(run_id, name, value)
+
+    def _send_text(self, run_id: str, entries: list[Entry]) -> None:
+        for entry in entries:
+            with patient_transfers():
+                self.tracking.client.log_text(run_id, entry["text"], entry["file"])
+
+    def _send_artifact(self, run_id: str, entries: list[Entry]) -> None:
+        for entry in entries:
+            if not Path(entry["path"]).is_file():
+                _log.warning("tracking: artifact %s is gone, so it is left out", entry["path"])
+                continue
+            with patient_transfers():
+                self.tracking.client.log_artifact(run_id, entry["path"], entry["folder"])
+
+    def _send_status(self, run_id: str, entries: list[Entry]) -> None:
+        for entry in entries:
+            self.tracking.client.set_terminated(run_id, status=entry["status"])

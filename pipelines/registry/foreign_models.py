@@ -1,0 +1,174 @@
+"""Models that others trained, brought into a model folder of ours.
+
+Models of the hub and of transformers become MinVIS, checkpoints of detectron2 what they are.
+What is converted is kept in a cache under the digest of its source, so it is converted once.
+"""
+
+import json
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.config.run import digest
+from pipelines.redaction import mask_secrets
+from vis_core.errors import CheckpointError, ConfigError, RegistryError
+
+if TYPE_CHECKING:
+    from vis_core.formats.categories import Categories
+    from vis_core.models.systems.base import System
+
+_HUB = "hf:"
+_HUB_TIMEOUT_S = 30.0
+_HUB_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".pkl")
+
+
+def is_foreign(uri: str) -> bool:
+    """Says whether a model is one to convert: ``hf:<id>``, a checkpoint file, a foreign folder."""
+    path = Path(uri)
+    return (
+        uri.startswith(_HUB) or path.suffix in CHECKPOINT_SUFFIXES or _is_transformers_folder(path)
+    )
+
+
+def as_model_folder(uri: str, cache: Path) -> Path:
+    """Converts a foreign model, or finds it converted.
+
+    Args:
+        uri: ``hf:<id or folder>``, a folder of transformers, or a checkpoint of detectron2.
+        cache: Keeps the converted models.
+
+    Raises:
+        RegistryError: The hub does not answer or has no such model.
+        CheckpointError: The model cannot be trusted or is of another kind.
+    """
+    source = _fetched(uri.removeprefix(_HUB)) if uri.startswith(_HUB) else Path(uri)
+    files = [source] if source.is_file() else sorted(p for p in source.glob("*") if p.is_file())
+    if not files:
+        raise CheckpointError(f"{source}: no such checkpoint or model folder")
+    stamp = digest([(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files])
+    target = cache / f"imported-{stamp}"
+    if not target.is_dir():
+        system, categories = _imported(source)
+        write_model_folder(target, system, categories)
+    return target
+
+
+def write_model_folder(target: Path, system: "System", categories: "Categories") -> None:
+    """Writes a model folder, whole or not at all."""
+    from vis_core.models.systems.build import save_system
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
+    try:
+        save_system(scratch, system, categories)
+        scratch.rename(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def official_categories(count: int, wanted: str | None, source: str) -> "Categories":
+    """Names the classes of a checkpoint that knows only their number.
+
+    Args:
+        count: Classes of the checkpoint.
+        wanted: A public class list, a text file of one name a line, or None to go by the number.
+        source: The checkpoint, for messages.
+
+    Raises:
+        ConfigError: The number fits no list, or not the list that is wanted.
+    """
+    from vis_core.formats.class_lists import CLASS_LISTS
+
+    fitting = [name for name, classes in CLASS_LISTS.items() if len(classes) == count]
+    if wanted is None:
+        if len(fitting) == 1:
+            return CLASS_LISTS[fitting[0]]
+        hint = f"{', '.join(fitting)} have as many" if fitting else "no public list has as many"
+        raise ConfigError(
+            f"{source}: knows {count} classes without their names ({hint}); say which with "
+            "--classes LIST or --classes FILE"
+        )
+    classes = CLASS_LISTS.get(wanted) or _listed(Path(wanted))
+    if len(classes) != count:
+        raise ConfigError(
+            f"--classes {wanted}: has {len(classes)} classes, but {source} knows {count}"
+        )
+    return classes
+
+
+def _listed(path: Path) -> "Categories":
+    from vis_core.formats.categories import numbered
+    from vis_core.formats.class_lists import CLASS_LISTS
+
+    if not path.is_file():
+        raise ConfigError(
+            f"--classes {path}: expected {', '.join(CLASS_LISTS)} or a file of names, found neither"
+        )
+    names: Sequence[str] = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    return numbered([name for name in names if name])
+
+
+def _imported(source: Path) -> tuple["System", "Categories"]:
+    from vis_core.formats.categories import numbered
+    from vis_core.models.importers.published import import_official
+    from vis_core.models.importers.transformers_models import import_transformers
+
+    if not source.is_file():
+        return import_transformers(source)
+    system, _ = import_official(source)
+    count = system.num_classes
+    try:
+        return system, official_categories(count, None, str(source))
+    except ConfigError:
+        # good enough to start a training from; import-weights --classes names them
+        return system, numbered([f"class {index + 1}" for index in range(count)])
+
+
+def _fetched(name: str) -> Path:
+    """Brings a model of the hub here; a folder is taken as it is."""
+    if not name:
+        raise ConfigError(f"{_HUB}: expected an id like organisation/model or a folder after it")
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import HfApi, snapshot_download
+
+    # HTTPError is that of its client, which it does not re-export by name
+    from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
+
+    try:
+        # snapshot_download asks the same, but would wait for an answer for ever
+        revision = HfApi().model_info(name, timeout=_HUB_TIMEOUT_S).sha
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_HUB_FILES)))
+    except HFValidationError as error:
+        raise ConfigError(
+            f"{_HUB}{name}: not an id like organisation/model, nor a folder"
+        ) from error
+    except (HTTPError, OSError, ValueError) as error:
+        raise RegistryError(
+            f"{_HUB}{name}: the hub did not give it ({_reason(error):.200}); check the id and the "
+            "network, or download it elsewhere and give its folder"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what the hub said; a server may repeat the token that it was shown."""
+    from huggingface_hub import get_token
+
+    lines = str(error).strip().splitlines()
+    text = lines[0] if lines else type(error).__name__
+    token = get_token()
+    return mask_secrets(text.replace(token, "***") if token else text)
+
+
+def _is_transformers_folder(folder: Path) -> bool:
+    """Says whether a folder holds a model of transformers rather than one of ours."""
+    config = folder / "config.json"
+    if not config.is_file():
+        return False
+    try:
+        return "model_type" in json.loads(config.read_bytes())
+    except (ValueError, TypeError):
+        return False

@@ -1,0 +1,306 @@
+"""Registered models: put in with digests and a proof that they run, taken out verified.
+
+MLflow would run code of a model when it loads one (models-from-code, loader modules, pickles), so
+its loaders are never used: files are downloaded, compared with the sha256 stored as version tags,
+and read by our own classes.
+"""
+
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.mlflow_runs.client import (
+    connect,
+    is_missing,
+    patient_transfers,
+    service_errors,
+    transport_errors,
+)
+from pipelines.mlflow_runs.runs import Tracking
+from pipelines.redaction import mask_secrets
+from pipelines.registry.foreign_models import as_model_folder, is_foreign
+from pipelines.registry.model_folder import ModelFolder, read_model_folder, verify_model_folder
+from vis_core.errors import CheckpointError, ConfigError, RegistryError, StorageError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MODEL_CHECK = (sys.executable, "-m", "pipelines.registry.self_check")
+_CHECK_TIMEOUT_S = 600.0
+_SHA_TAG = "sha256."
+_DIGEST_TAG = "longtake.digest"
+_CHECK_TAG = "longtake.check"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,127}")
+_URI = re.compile(
+    r"models:/+(?P<name>[A-Za-z0-9][A-Za-z0-9._ -]*)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))"
+)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """Is what ``register_model`` did.
+
+    Attributes:
+        name: The model.
+        version: Its version, from 1.
+        digest: sha256 of the whole model.
+        alias: The alias that now points at it, or None.
+        previous: The version that bore the alias before, or None.
+    """
+
+    name: str
+    version: int
+    digest: str
+    alias: str | None
+    previous: int | None
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """Is one exact model on this machine: pass this around, never an alias that may move.
+
+    Attributes:
+        path: Folder with verified files.
+        name: Registered name, or the folder's name.
+        version: Registered version, or None for a plain folder.
+        digest: sha256 of the whole model.
+    """
+
+    path: Path
+    name: str
+    version: int | None
+    digest: str
+
+    def __str__(self) -> str:
+        version = "" if self.version is None else f" version {self.version}"
+        return f"{self.name}{version} ({self.digest[:12]})"
+
+
+def register_model(
+    tracking: Tracking,
+    model_folder: Path,
+    name: str,
+    metrics: Mapping[str, float],
+    alias: str | None = "champion",
+    check: Sequence[str] | None = None,
+) -> RegisteredModel:
+    """Registers a model folder and, once it has proved that it runs, moves the alias to it.
+
+    The same files under the same name stay one version, so running it twice is safe.
+
+    Args:
+        tracking: The store and the experiment.
+        model_folder: See ``pipelines/registry/model_folder.py``.
+        name: Registered name.
+        metrics: Scores of the model, kept as tags of the version and metrics of its run.
+        alias: What to point at the version; None leaves all aliases.
+        check: A command; None means ``pipelines.registry.self_check``. It gets the folder of the
+            downloaded files as last argument, in a fresh process, and must annotate two random
+            frames; any exit code but 0 refuses the model.
+
+    Raises:
+        ConfigError: The name or the alias has letters that MLflow cannot hold.
+        CheckpointError: The folder is not a model or the check failed; the alias has not moved.
+        RegistryError: The store does not answer.
+    """
+    if not _NAME.fullmatch(name) or (alias is not None and not _NAME.fullmatch(alias)):
+        raise ConfigError(
+            f"register: expected a name of letters, digits, '.', '_', '-', got {name!r} / {alias!r}"
+        )
+    folder = read_model_folder(model_folder)
+    client = tracking.client
+    with service_errors(f"cannot register {name!r} in", tracking.uri):
+        version = _version_of_digest(client, name, folder.digest)
+        if version is None:
+            version = _create_version(tracking, folder, name, metrics)
+        with tempfile.TemporaryDirectory(prefix="longtake-check-") as scratch:
+            downloaded = _download(client, tracking.uri, name, version, Path(scratch) / "model")
+            _run_check(client, name, version, downloaded, check or MODEL_CHECK)
+        previous = _move_alias(client, name, alias, version) if alias else None
+    return RegisteredModel(name, version, folder.digest, alias, previous)
+
+
+def resolve_model(uri: str, tracking_uri: str | None, cache: Path) -> ModelReference:
+    """Finds a model and brings its verified files here: resolve once, pass the reference on.
+
+    Args:
+        uri: ``models:/name@alias``, ``models:/name/3``, a model folder, or what
+            ``pipelines/registry/foreign_models.py`` converts: ``hf:<id>``, a checkpoint of the authors.
+        tracking_uri: The store of registered models; not used for a folder.
+        cache: Keeps downloaded models, one folder per digest.
+
+    Raises:
+        ConfigError: The uri is of another form, or there is no store to ask.
+        RegistryError: The model, version or alias does not exist, or the store does not answer.
+        CheckpointError: The files are not those that were registered.
+    """
+    if not uri.startswith("models:"):
+        path = as_model_folder(uri, cache) if is_foreign(uri) else Path(uri)
+        folder = read_model_folder(path)
+        return ModelReference(folder.path, folder.path.resolve().name, None, folder.digest)
+    parts = _URI.fullmatch(uri)
+    if parts is None or tracking_uri is None:
+        raise ConfigError(
+            f"model: expected models:/name@alias, models:/name/3 (with a tracking uri) or a model "
+            f"folder, got {mask_secrets(uri)!r}"
+        )
+    client = connect(tracking_uri, must_exist=True)
+    with service_errors(f"cannot read {uri} from", tracking_uri):
+        name = parts["name"]
+        version = _resolve_version(client, name, parts["alias"], parts["version"])
+        expected = _expected_digests(client, name, version)
+        digest = ModelFolder(cache, expected).digest
+        target = cache / digest[:32]
+        if not _is_intact(target, expected):
+            shutil.rmtree(target, ignore_errors=True)
+            scratch = cache / f".{uuid.uuid4().hex}"
+            try:
+                _download(client, tracking_uri, name, version, scratch)
+                with suppress(OSError):  # another process may have been first, with equal files
+                    scratch.rename(target)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+        if not target.is_dir():
+            raise StorageError(f"cannot write {target}: free or open the folder, then run again")
+    return ModelReference(target, name, version, digest)
+
+
+def _version_of_digest(client: "MlflowClient", name: str, digest: str) -> int | None:
+    """Finds the newest version with these very files."""
+    versions = client.search_model_versions(f"name = '{name}'")
+    same = [int(v.version) for v in versions if v.tags.get(_DIGEST_TAG) == digest]
+    return max(same, default=None)
+
+
+def _create_version(
+    tracking: Tracking, folder: ModelFolder, name: str, metrics: Mapping[str, float]
+) -> int:
+    """Uploads the files to a run of their own and makes a version of them."""
+    client = tracking.client
+    with tracking.start_run(f"register-{folder.digest[:16]}", f"register {name}") as run:
+        run.log_metrics(metrics, step=0)
+        run_id = run.open()
+        with patient_transfers():
+            client.log_artifacts(run_id, str(folder.path), "model")
+    try:
+        client.create_registered_model(name)
+    except transport_errors() as error:
+        if "RESOURCE_ALREADY_EXISTS" not in str(getattr(error, "error_code", "")):
+            raise
+    tags: dict[str, Any] = {_SHA_TAG + file: sha for file, sha in folder.sha256.items()}
+    tags |= {key: f"{value:.6g}" for key, value in metrics.items()}
+    tags |= {_DIGEST_TAG: folder.digest, _CHECK_TAG: "pending"}
+    source = f"{client.get_run(run_id).info.artifact_uri}/model"
+    created = client.create_model_version(name, source, run_id=run_id, tags=tags)
+    return int(created.version)
+
+
+def _run_check(
+    client: "MlflowClient", name: str, version: int, folder: Path, check: Sequence[str]
+) -> None:
+    """Starts the check in a fresh process and notes the outcome on the version."""
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
+    try:
+        done = subprocess.run(
+            [*check, str(folder)],
+            capture_output=True, text=True, errors="replace", check=False,
+            stdin=subprocess.DEVNULL, timeout=_CHECK_TIMEOUT_S, env=environment,
+        )  # fmt: skip
+        problem = "" if done.returncode == 0 else _last_line(done.stderr or done.stdout)
+        passed = done.returncode == 0
+    except subprocess.TimeoutExpired:
+        passed, problem = False, f"no answer within {_CHECK_TIMEOUT_S:.0f} s"
+    client.set_model_version_tag(name, str(version), _CHECK_TAG, "passed" if passed else "failed")
+    if not passed:
+        raise CheckpointError(
+            f"model {name!r} version {version} did not pass its check in a fresh process, so no "
+            f"alias points at it: {problem or 'it died without a word'}"
+        )
+
+
+def _move_alias(client: "MlflowClient", name: str, alias: str, version: int) -> int | None:
+    """Points an alias at a version and reads it back; MLflow offers no compare-and-set."""
+    previous = client.get_registered_model(name).aliases.get(alias)
+    client.set_registered_model_alias(name, alias, str(version))
+    now = int(client.get_model_version_by_alias(name, alias).version)
+    if now != version:
+        raise RegistryError(
+            f"model {name!r}: {alias} was set to version {version}, but another job moved it to "
+            f"{now} at the same time; register again if yours should win"
+        )
+    if previous is None or int(previous) != version:
+        _log.info("model %s: %s: %s -> %d", name, alias, previous or "none", version)
+    return int(previous) if previous else None
+
+
+def _resolve_version(
+    client: "MlflowClient", name: str, alias: str | None, version: str | None
+) -> int:
+    """Turns an alias or a number into an existing version."""
+    try:
+        if alias is not None:
+            return int(client.get_model_version_by_alias(name, alias).version)
+        return int(client.get_model_version(name, str(version)).version)
+    except transport_errors() as error:
+        if not is_missing(error):
+            raise
+        wanted = f"alias {alias!r}" if alias else f"version {version}"
+        known = sorted(int(v.version) for v in client.search_model_versions(f"name = '{name}'"))
+        if not known:
+            raise RegistryError(
+                f"no model is registered as {name!r}; register one with `longtake register`"
+            ) from error
+        aliases = ", ".join(sorted(client.get_registered_model(name).aliases)) or "none"
+        raise RegistryError(
+            f"model {name!r} has no {wanted}; it has versions {known[0]} to {known[-1]} and the "
+            f"aliases: {aliases}"
+        ) from error
+
+
+def _expected_digests(client: "MlflowClient", name: str, version: int) -> dict[str, str]:
+    tags = client.get_model_version(name, str(version)).tags
+    digests = {k.removeprefix(_SHA_TAG): v for k, v in tags.items() if k.startswith(_SHA_TAG)}
+    if not digests:
+        raise CheckpointError(
+            f"model {name!r} version {version} carries no sha256 tags, so its files cannot be "
+            "trusted; register it with `longtake register`"
+        )
+    return digests
+
+
+def _download(client: "MlflowClient", uri: str, name: str, version: int, target: Path) -> Path:
+    """Downloads the files of a version into ``target`` and verifies them."""
+    from mlflow.artifacts import download_artifacts
+
+    source = client.get_model_version_download_uri(name, str(version))
+    with tempfile.TemporaryDirectory(prefix="longtake-model-") as scratch, patient_transfers():
+        got = Path(download_artifacts(artifact_uri=source, dst_path=scratch, tracking_uri=uri))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(got, target, symlinks=True)
+    expected = _expected_digests(client, name, version)
+    verify_model_folder(target, expected, f"model {name!r} version {version}")
+    return target
+
+
+def _is_intact(target: Path, expected: dict[str, str]) -> bool:
+    """Tells whether a cached model is still what was registered; a damaged one comes anew."""
+    try:
+        verify_model_folder(target, expected, str(target))
+    except CheckpointError:
+        return False
+    return True
+
+
+def _last_line(text: str) -> str:
+    return mask_secrets(text.strip().rpartition("\n")[2].strip())[:240]

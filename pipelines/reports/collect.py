@@ -1,0 +1,292 @@
+"""Collects what a run folder holds into the data of a report page; absent parts are named.
+
+stages.json               [{name, steps, seconds, metrics}]
+losses.jsonl              {stage, step, train/loss/<name>…} a line, steps from 1 in each stage
+sweep.json                {best, start, best_ap, trials: [{values, ap}], failed_trials}
+evaluation.json           scores of the finished system
+data/data.json            {notes: [sentence]}
+annotations/summary.json  {videos: [{name, status, reason, frames, tracks, seconds}]}
+overlays/                 <name of a video>.mp4, or a strip as .png or .jpg
+config.yaml               the resolved run
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipelines.config.strict_yaml import read_yaml_mapping
+from pipelines.redaction import mask_secrets, mask_value
+from pipelines.reports.charts import Mark, Series
+from pipelines.reports.page import duration
+from pipelines.reports.page_data import (
+    Fact,
+    FailureRow,
+    ReportData,
+    StageRow,
+    TrialRow,
+    VideoCard,
+)
+from pipelines.training.worker.loss_log import LOSS_PREFIX, NOT_LOSSES
+from vis_core.errors import ConfigError
+
+_MEDIA = (".mp4", ".png", ".jpg", ".jpeg")
+
+
+def collect_report(run_dir: Path) -> ReportData:
+    """Reads a run folder, finished or not.
+
+    Raises:
+        ConfigError: There is no such folder, or nothing of a run is in it.
+    """
+    if not run_dir.is_dir():
+        raise ConfigError(f"{run_dir}: expected a run folder, but there is none")
+    absent: list[str] = []
+    stages = _stages(run_dir, absent)
+    curves, marks = _curves(run_dir, absent)
+    sweep = _sweep(run_dir, absent)
+    final = _final(run_dir, absent)
+    videos, failures, archive = _annotations(run_dir, absent)
+    config = _config(run_dir, absent)
+    if not (stages or curves or sweep or videos or failures or final or config):
+        raise ConfigError(
+            f"{run_dir}: holds nothing of a run (stages.json, losses.jsonl, annotations/…); give "
+            "the folder that `longtake demo`, `train` or `annotate` wrote"
+        )
+    return ReportData(
+        title=f"{config.get('model_name', 'longtake')}: {run_dir.resolve().name}",
+        facts=_facts(run_dir, config, stages),
+        headlines=_headlines(stages, final, videos, failures),
+        notes=_notes(run_dir),
+        stages=stages,
+        final=final,
+        curves=curves,
+        marks=marks,
+        sweep=sweep,
+        sweep_metric="AP",
+        videos=videos,
+        failures=failures,
+        archive=archive,
+        absent=tuple(absent),
+    )
+
+
+def _read_json(run_dir: Path, name: str, absent: list[str], what: str) -> Any:
+    """Reads a JSON file of the run; notes it as absent if it is not there or not whole."""
+    path = run_dir / name
+    if not path.is_file():
+        absent.append(f"{what} (no {name})")
+        return None
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        absent.append(f"{what} ({name} is not whole: {mask_secrets(str(error))})")
+        return None
+
+
+def _stages(run_dir: Path, absent: list[str]) -> tuple[StageRow, ...]:
+    rows = _read_json(run_dir, "stages.json", absent, "accuracy by stage")
+    return tuple(
+        StageRow(
+            str(row.get("name", "stage")),
+            int(row.get("steps", 0)),
+            _number(row.get("seconds")),
+            _numbers(row.get("metrics")),
+        )
+        for row in _dicts(rows)
+    )
+
+
+def _notes(run_dir: Path) -> tuple[str, ...]:
+    data = _read_json(run_dir, "data/data.json", [], "notes")
+    return tuple(str(note) for note in data.get("notes", ())) if isinstance(data, dict) else ()
+
+
+def _final(run_dir: Path, absent: list[str]) -> dict[str, float] | None:
+    stats = _read_json(run_dir, "evaluation.json", absent, "scores of the finished system")
+    if isinstance(stats, dict):
+        inner = stats.get("metrics", stats.get("stats"))
+        return _numbers(inner if isinstance(inner, dict) else stats) or None
+    return None
+
+
+def _curves(
+    run_dir: Path, absent: list[str]
+) -> tuple[tuple[tuple[str, tuple[Series, ...]], ...], tuple[Mark, ...]]:
+    """Puts the losses of all stages after each other on one axis of steps."""
+    path = run_dir / "losses.jsonl"
+    if not path.is_file():
+        absent.append("loss curves (no losses.jsonl)")
+        return (), ()
+    lines: dict[str, tuple[list[float], list[float]]] = {}
+    marks: list[Mark] = []
+    stage, offset, last = None, 0.0, 0.0
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        row = _json_line(line)
+        step = _number(row.get("step"))
+        if step is None:
+            continue
+        if row.get("stage") != stage or not marks:
+            stage, offset = row.get("stage"), last
+            marks.append(Mark(offset, str(stage or "training")))
+        last = offset + step
+        for name, value in row.items():
+            number = _number(value)
+            if name.startswith(LOSS_PREFIX) and number is not None:
+                xs, ys = lines.setdefault(name.removeprefix(LOSS_PREFIX), ([], []))
+                xs.append(last)
+                ys.append(number)
+    series = {name: Series(name, tuple(x), tuple(y)) for name, (x, y) in lines.items()}
+    parts = tuple(series[name] for name in sorted(series) if name not in NOT_LOSSES)
+    groups: list[tuple[str, tuple[Series, ...]]] = []
+    if "total" in series:
+        groups.append(("Total loss", (series["total"],)))
+    if parts:
+        groups.append(("Losses, unweighted", parts))
+    return tuple(groups), tuple(marks)
+
+
+def _sweep(run_dir: Path, absent: list[str]) -> tuple[TrialRow, ...]:
+    name = "sweep.json" if (run_dir / "sweep.json").is_file() else "sweep/sweep.json"
+    table = _read_json(run_dir, name, absent, "threshold sweep")
+    if not isinstance(table, dict):
+        return ()
+    rows = [
+        TrialRow(
+            {str(key): value for key, value in (trial.get("values") or {}).items()},
+            _number(trial.get("ap")),
+            "as it was" if trial.get("values") == table.get("start") else "",
+        )
+        for trial in _dicts(table.get("trials"))
+    ]
+    return tuple(sorted(rows, key=lambda row: -(row.score if row.score is not None else -1.0)))
+
+
+def _annotations(
+    run_dir: Path, absent: list[str]
+) -> tuple[tuple[VideoCard, ...], tuple[FailureRow, ...], tuple[Fact, ...]]:
+    summary = _read_json(run_dir, "annotations/summary.json", absent, "annotated videos")
+    rows = _dicts(summary.get("videos") if isinstance(summary, dict) else summary)
+    media = {p.stem: p for p in sorted((run_dir / "overlays").glob("*")) if p.suffix in _MEDIA}
+    cards, failures = [], []
+    for row in rows:
+        name = str(row.get("name", row.get("video", "video")))
+        reason = row.get("reason") or row.get("error")
+        if row.get("status") == "failed" or (reason and row.get("status") != "done"):
+            failures.append(FailureRow(name, mask_secrets(str(reason or "no reason was given"))))
+            continue
+        shown = run_dir / str(row["overlay"]) if row.get("overlay") else None
+        if shown is None or not shown.is_file():
+            shown = media.get(name) or media.get(Path(name).stem)
+        cards.append(VideoCard(name, shown, _card_facts(row, reason)))
+    if not rows and media:
+        cards = [VideoCard(name, path) for name, path in media.items()]
+    elif any(card.media is None for card in cards):
+        count = sum(card.media is None for card in cards)
+        absent.append(f"the overlays of {count} of {len(cards)} annotated videos")
+    return tuple(cards), tuple(failures), _archive_facts(rows, len(failures))
+
+
+def _card_facts(row: Mapping[str, Any], warning: object) -> tuple[Fact, ...]:
+    facts = [
+        Fact(name if row[name] != 1 else name.removesuffix("s"), f"{row[name]:,}")
+        for name in ("frames", "tracks")
+        if isinstance(row.get(name), int)
+    ]
+    if (seconds := _number(row.get("seconds"))) is not None:
+        facts.append(Fact("", duration(seconds)))
+    if warning:
+        facts.append(Fact("", mask_secrets(str(warning))))
+    return tuple(facts)
+
+
+def _archive_facts(rows: list[dict[str, Any]], failed: int) -> tuple[Fact, ...]:
+    if not rows:
+        return ()
+    facts = [Fact("files", f"{len(rows):,}"), Fact("annotated", f"{len(rows) - failed:,}")]
+    facts.append(Fact("failed", f"{failed:,}"))
+    for name in ("frames", "tracks"):
+        total = sum(row[name] for row in rows if isinstance(row.get(name), int))
+        facts.append(Fact(name, f"{total:,}"))
+    return tuple(facts)
+
+
+def _config(run_dir: Path, absent: list[str]) -> dict[str, Any]:
+    path = run_dir / "config.yaml"
+    if not path.is_file():
+        absent.append("the config of the run (no config.yaml)")
+        return {}
+    return read_yaml_mapping(path)
+
+
+def _facts(
+    run_dir: Path, config: Mapping[str, Any], stages: tuple[StageRow, ...]
+) -> tuple[Fact, ...]:
+    facts = []
+    system = config.get("system")
+    if isinstance(system, dict) and "name" in system:
+        facts.append(Fact("system", str(system["name"])))
+    if "seed" in config:
+        facts.append(Fact("seed", mask_value("seed", config["seed"])))
+    inference = config.get("inference")
+    views = inference.get("views") if isinstance(inference, dict) else None
+    if isinstance(views, list) and views:
+        facts.append(Fact("views", mask_secrets(", ".join(map(str, views)))))
+    if config:
+        digest = hashlib.sha256((run_dir / "config.yaml").read_bytes()).hexdigest()
+        facts.append(Fact("config.yaml sha256", digest[:12]))
+    if stages:
+        finished = datetime.fromtimestamp((run_dir / "stages.json").stat().st_mtime, tz=UTC)
+        facts.append(Fact("trained", f"{finished:%Y-%m-%d %H:%M} UTC"))
+        facts.append(Fact("training steps", f"{sum(stage.steps for stage in stages):,}"))
+    return tuple(facts)
+
+
+def _headlines(
+    stages: tuple[StageRow, ...],
+    final: Mapping[str, float] | None,
+    videos: tuple[VideoCard, ...],
+    failures: tuple[FailureRow, ...],
+) -> tuple[Fact, ...]:
+    metrics = final or (stages[-1].metrics if stages else {})
+    facts = []
+    for key, name in (("ap", "video AP"), ("ap50", "AP50")):
+        value = metrics.get(key, metrics.get(f"val/{key}", -1.0))
+        if value >= 0:
+            facts.append(Fact(name, f"{value:.3f}"))
+    times = [stage.seconds for stage in stages if stage.seconds is not None]
+    if times:
+        facts.append(Fact("training time", duration(sum(times))))
+    if videos or failures:
+        facts.append(Fact("videos annotated", f"{len(videos):,}"))
+    if failures:
+        facts.append(Fact("failed", f"{len(failures):,}"))
+    return tuple(facts)
+
+
+def _json_line(line: str) -> dict[str, Any]:
+    """Reads one line; a killed worker may leave half of the last one."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
+def _dicts(rows: object) -> list[dict[str, Any]]:
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value)
+
+
+def _numbers(values: object) -> dict[str, float]:
+    if not isinstance(values, dict):
+        return {}
+    numbers = {str(key): _number(value) for key, value in values.items()}
+    return {key: value for key, value in numbers.items() if value is not None}

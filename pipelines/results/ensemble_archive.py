@@ -1,0 +1,190 @@
+"""Fuses what ``annotate`` wrote: results of single videos, or of an archive by several models.
+
+What is fused is written once, under a name that is a digest of what it was made of: the same
+command again does what is left, and a job that is killed loses one video.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines.annotation.ledger import (
+    RESULTS,
+    Ledger,
+    VideoRow,
+    done_results,
+    json_bytes,
+    json_digest,
+)
+from pipelines.progress import Progress
+from pipelines.results.document import ResultDocument, read_result_document
+from pipelines.results.youtube_vis import result_document
+from pipelines.storage.open import Storage
+from vis_core.config.fusion_settings import FusionConfig
+from vis_core.errors import AnnotationError, ConfigError
+from vis_core.formats.strict_json import write_json
+from vis_core.inference.fusion import fuse_tracks
+from vis_core.inference.packed_tracks import unpack_track
+from vis_core.media.video_files import shown_name
+from vis_core.structures import VideoResult
+
+_OF_THE_VIDEO = ("video", "video_version", "video_bytes", "max_frames")
+
+
+@dataclass
+class FusedArchive:
+    """Is how a job ended.
+
+    Attributes:
+        out: Where the results are.
+        rows: Of every video that is in some input; ``failed`` if it could not be fused.
+        num_skipped: How many of them an earlier run had finished.
+    """
+
+    out: str
+    rows: list[VideoRow] = field(default_factory=list)
+    num_skipped: int = 0
+
+    @property
+    def failed(self) -> list[VideoRow]:
+        """The videos that were not fused."""
+        return [row for row in self.rows if row.status == "failed"]
+
+    def describe(self) -> list[str]:
+        """The lines that a person reads at the end."""
+        lines = [f"not fused: {shown_name(row.video)}: {row.reason}" for row in self.failed]
+        counts = f"{len(self.rows)} videos: {len(self.rows) - len(self.failed)} fused"
+        if self.failed:
+            counts += f", {len(self.failed)} not"
+        if self.num_skipped:
+            counts += f"; {self.num_skipped} of them by an earlier run"
+        return [*lines, counts, f"results: {self.out}"]
+
+
+def fuse_documents(inputs: Sequence[Path], out: Path, config: FusionConfig) -> int:
+    """Fuses results of one video; the output appears whole or not at all.
+
+    Returns:
+        The tracks written.
+
+    Raises:
+        AnnotationError: An input is faulty, or they are not of the same video and classes.
+    """
+    document = _fused([read_result_document(path) for path in inputs], list(inputs), config)
+    write_json(out, document)
+    return len(document["annotations"])
+
+
+def fuse_archives(inputs: Sequence[Storage], out: Storage, config: FusionConfig) -> FusedArchive:
+    """Fuses the results of every video that all inputs have; memory holds one video.
+
+    Args:
+        inputs: What ``annotate`` wrote for one archive, once a model.
+        out: Gets results and a manifest of the same form.
+        config: How tracks are fused.
+
+    Raises:
+        ConfigError: An input has no readable manifest, or is the output.
+        StorageError: A store cannot be reached.
+    """
+    if out.uri in {storage.uri for storage in inputs}:
+        raise ConfigError(f"--out {out.uri}: is one of the inputs; name another place")
+    settings = config.model_dump(mode="json")
+    done = [done_results(storage) for storage in inputs]
+    ledger = Ledger(out, json_digest(settings))
+    out.sweep()
+    finished = {entry.key for entry in out.list(RESULTS)}
+    summary = FusedArchive(out.uri)
+    names = sorted(set().union(*done))
+    with Progress(len(names), "videos", "ensemble") as progress:
+        for name in names:
+            missing = [
+                storage.uri for storage, own in zip(inputs, done, strict=True) if name not in own
+            ]
+            if missing:
+                reason = "has no result in " + ", ".join(missing)
+                summary.rows.append(VideoRow(name, "failed", reason))
+            else:
+                keys = [own[name] for own in done]
+                row = _fuse_video(name, keys, inputs, ledger, finished, config)
+                summary.num_skipped += row.result in finished
+                summary.rows.append(row)
+            progress.update(1)
+    about = {"fused": sorted(storage.uri for storage in inputs), "fusion": settings}
+    ledger.write_manifest(about, summary.rows)
+    return summary
+
+
+def _fuse_video(
+    name: str,
+    keys: Sequence[str],
+    inputs: Sequence[Storage],
+    ledger: Ledger,
+    finished: set[str],
+    config: FusionConfig,
+) -> VideoRow:
+    """Fuses the results of a video unless that is done, or says why it cannot be."""
+    # a key is a digest of video, model and settings; the order of the inputs does not matter
+    result_key = f"{RESULTS}{json_digest([sorted(keys), ledger.run_digest])}.json"
+    if result_key in finished:
+        return VideoRow(name, "done", result=result_key)
+    try:
+        with ExitStack() as lent:
+            pairs = zip(inputs, keys, strict=True)
+            paths = [lent.enter_context(storage.as_file(key)) for storage, key in pairs]
+            documents = [
+                read_result_document(path, storage.as_file)
+                for path, storage in zip(paths, inputs, strict=True)
+            ]
+            document = _fused(documents, paths, config)
+    except AnnotationError as error:
+        return VideoRow(name, "failed", str(error))
+    ledger.storage.write_once(result_key, json_bytes(document))
+    return VideoRow(name, "done", result=result_key)
+
+
+def _fused(
+    documents: Sequence[ResultDocument], paths: Sequence[Path], config: FusionConfig
+) -> dict[str, Any]:
+    """Fuses results of one video into one.
+
+    Raises:
+        AnnotationError: They are not of the same video and classes.
+    """
+    first = min(documents, key=lambda document: json_digest(document.info))
+    for path, other in zip(paths[1:], documents[1:], strict=True):
+        _refuse_difference(documents[0], other, paths[0], path)
+    size, num_frames = first.size, first.num_frames
+    packed = fuse_tracks([document.tracks for document in documents], size, num_frames, config)
+    tracks = [unpack_track(track, size, num_frames) for track in packed]
+    infos = [
+        {name: value for name, value in document.info.items() if name not in _OF_THE_VIDEO}
+        for document in documents
+    ]
+    info = {name: first.info[name] for name in _OF_THE_VIDEO if name in first.info} | {
+        "fused": sorted(infos, key=json_digest),
+        "fusion": config.model_dump(mode="json"),
+    }
+    result = VideoResult(*size, num_frames, tracks)
+    return result_document(info, first.video, first.categories, result)
+
+
+def _refuse_difference(
+    one: ResultDocument, other: ResultDocument, one_path: Path, other_path: Path
+) -> None:
+    found = {
+        "video_version": (one.info.get("video_version"), other.info.get("video_version")),
+        "length": (one.num_frames, other.num_frames),
+        "size": (one.size, other.size),
+        "categories": (one.categories, other.categories),
+    }
+    for name, (first, second) in found.items():
+        if first != second:
+            shown = "others" if name == "categories" else f"{second}"
+            expected = "the same classes" if name == "categories" else f"{first}"
+            raise AnnotationError(
+                f'{other_path} "{name}": expected {expected} as in {one_path}, found {shown}; '
+                "give results of one video by models of the same classes"
+            )

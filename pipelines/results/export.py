@@ -1,0 +1,67 @@
+"""Writes the results of an archive as YouTube-VIS files, one for each video."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from pipelines.annotation.ledger import done_results
+from pipelines.progress import Progress
+from pipelines.results.youtube_vis import read_result_json
+from pipelines.storage.open import Storage
+from vis_core.errors import ConfigError
+from vis_core.formats.strict_json import write_json
+
+
+@dataclass(frozen=True)
+class ExportedResults:
+    """Is what an export has done.
+
+    Attributes:
+        folder: Where the files are.
+        num_written: Files that this run wrote.
+        num_there: Files that were there.
+    """
+
+    folder: Path
+    num_written: int
+    num_there: int
+
+    def describe(self) -> list[str]:
+        """The lines that a person reads at the end."""
+        there = f"; {self.num_there} were there" if self.num_there else ""
+        return [f"{self.num_written} YouTube-VIS files written{there}: {self.folder}"]
+
+
+def export_results(results: Storage, folder: Path, globs: Sequence[str] = ()) -> ExportedResults:
+    """Writes one YouTube-VIS file a video; what is there is left, memory holds one video.
+
+    The name of a file is that of the result, which is a digest of video, model and settings: no
+    name of a video leads out of the folder. The name of the video is inside.
+
+    Args:
+        results: What ``annotate`` wrote.
+        folder: Of the files.
+        globs: Patterns of names of videos, one of which must match; none means all.
+
+    Raises:
+        ConfigError: There is no result, or none that is wanted.
+        AnnotationError: A result is damaged.
+    """
+    done = done_results(results)
+    wanted = {
+        key
+        for name, key in done.items()
+        if not globs or any(fnmatchcase(name, pattern) for pattern in globs)
+    }
+    if not wanted:
+        raise ConfigError(f"{results.uri}: {len(done)} results, none of them wanted; see --glob")
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {key: folder / Path(key).name for key in sorted(wanted)}
+    todo = {key: path for key, path in paths.items() if not path.is_file()}
+    with Progress(len(todo), "videos", "export") as progress:
+        for key, path in todo.items():
+            with results.as_file(key) as lent:
+                write_json(path, read_result_json(lent, results.as_file))
+            progress.update(1)
+    return ExportedResults(folder, len(todo), len(paths) - len(todo))

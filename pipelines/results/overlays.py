@@ -1,0 +1,67 @@
+"""Draws the annotations of an archive on its videos, one Ray task a video."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.progress import Progress
+from pipelines.results.document import read_result_document
+from vis_core.errors import VisError
+from vis_core.media.video_reader import read_frames
+from vis_core.structures import VideoResult
+from vis_core.visualization.overlay import write_overlay_video
+
+_log = logging.getLogger(__name__)
+# Tracks below it are noise to the eye, though AP counts them.
+SHOWN_SCORE = 0.3
+
+
+@dataclass(frozen=True)
+class OverlayJob:
+    """Is one video to draw.
+
+    Attributes:
+        result: Its annotation file.
+        video: The video file.
+        overlay: The mp4 to write.
+    """
+
+    result: Path
+    video: Path
+    overlay: Path
+
+
+def draw_overlays(jobs: list[OverlayJob]) -> list[str]:
+    """Writes the overlays that are not there yet; returns what could not be drawn and why."""
+    import ray
+
+    todo = [job for job in jobs if not job.overlay.is_file()]
+    if jobs and not todo:
+        _log.info("overlays are drawn, nothing to do")
+        return []
+    remote = ray.remote(num_cpus=1)(_draw)
+    pending = [remote.remote(job) for job in todo]
+    problems: list[str] = []
+    with Progress(len(todo), "videos", "draw overlays") as progress:
+        while pending:
+            done, pending = ray.wait(pending, num_returns=1)
+            problem = ray.get(done[0])
+            problems += [problem] if problem else []
+            progress.update(1)
+    return sorted(problems)
+
+
+def _draw(job: OverlayJob) -> str:
+    """Draws one video; a picture that cannot be made must not stop the others."""
+    document = read_result_document(job.result)
+    result, names = document.result(), document.categories.names
+    fps = float(document.video.get("rate") or 0.0)
+    shown = [track for track in result.tracks if track.score >= SHOWN_SCORE]
+    visible = VideoResult(result.height, result.width, result.num_frames, shown)
+    try:
+        sampled = document.info.get("settings", {}).get("sample_fps")
+        with read_frames(job.video, max_frames=result.num_frames, sample_fps=sampled) as frames:
+            write_overlay_video(job.overlay, frames, visible, names, fps)
+    except VisError as error:
+        return f"{job.video.name}: {error}"
+    return ""

@@ -1,0 +1,335 @@
+"""The whole road as steps on one run folder; each step leaves alone what it finds finished.
+
+config.yaml   data/   pseudo/   models/<stage>/   losses.jsonl   stages.json   sweep/
+models/final/   evaluation.json   tracking.db   annotations/   overlays/   report.html
+"""
+
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.annotation.job import annotate_archive
+from pipelines.annotation.summary import AnnotateSummary
+from pipelines.config.run import RunConfig, digest, flatten, to_yaml
+from pipelines.config.strict_yaml import read_yaml_mapping
+from pipelines.data.given_data import GivenData
+from pipelines.data.pseudo_videos import (
+    find_pseudo_videos,
+    generate_pseudo_videos,
+    num_pseudo_clips,
+)
+from pipelines.data.run_data import RunData, prepare_data
+from pipelines.data.synthetic import num_scenes
+from pipelines.mlflow_runs.runs import TrackedRun, Tracking
+from pipelines.progress import Progress
+from pipelines.registry.mlflow_registry import register_model, resolve_model
+from pipelines.results.overlays import OverlayJob, draw_overlays
+from pipelines.results.score import LabelledVideos, score_model
+from pipelines.run.facts import run_facts
+from pipelines.run.lock import hold_folder
+from pipelines.run.mlflow_listener import TrackTraining
+from pipelines.training.listener import StageResult
+from pipelines.training.stages import TrainingPlace, run_stages
+from pipelines.tuning.instance_cache import cache_instances
+from pipelines.tuning.sweep import SweepJob, sweep_thresholds, with_thresholds
+from vis_core.errors import ConfigError
+from vis_core.formats.coco import read_coco
+from vis_core.models.systems.build import CATEGORIES_FILE, load_system, read_categories, save_system
+
+_log = logging.getLogger(__name__)
+_FINAL = "final"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Is a run folder with what it is made of.
+
+    Attributes:
+        folder: Everything of the run lies below it.
+        config: Resolved.
+        given: The user's own data.
+        max_frames: Frames of each video that are annotated or scored; None means all.
+    """
+
+    folder: Path
+    config: RunConfig
+    given: GivenData
+    max_frames: int | None = None
+
+    @property
+    def key(self) -> str:
+        """Names the run in the tracking store: equal settings and data, equal key."""
+        return f"run-{digest(self.config, str(self.given), self.max_frames)}"
+
+
+def open_run(run: Run) -> None:
+    """Makes the run folder, or checks that it is of the same run; holds it for this process.
+
+    Raises:
+        ConfigError: The folder holds a run of other settings, the message names the first; or
+            another process works in it.
+    """
+    lock = {
+        "config": json.loads(run.config.model_dump_json(by_alias=True)),
+        "data": {name: value and str(value.resolve()) for name, value in vars(run.given).items()},
+        "max_frames": run.max_frames,
+    }
+    path = run.folder / "run.json"
+    if path.is_file():
+        before = json.loads(path.read_text())
+        difference = _first_difference(before, lock, "")
+        if difference:
+            raise ConfigError(
+                f"{run.folder}: holds a run of other settings ({difference}); choose another --out "
+                "or remove the folder"
+            )
+        hold_folder(run.folder)
+        return
+    if run.folder.is_dir() and any(run.folder.iterdir()):
+        raise ConfigError(f"{run.folder}: is not empty and not a run; choose another --out")
+    run.folder.mkdir(parents=True, exist_ok=True)
+    hold_folder(run.folder)
+    _write_whole(run.folder / "config.yaml", to_yaml(run.config))
+    _write_whole(path, json.dumps(lock, indent=2) + "\n")
+
+
+def read_run(folder: Path) -> Run:
+    """Reads a run folder that ``train`` or ``demo`` has made.
+
+    Raises:
+        ConfigError: It is not one.
+    """
+    from pipelines.config.run import parse_run_config
+
+    path = folder / "run.json"
+    if not path.is_file():
+        raise ConfigError(f"{folder}: not a run folder (no run.json); longtake train makes one")
+    lock = json.loads(path.read_text())
+    config = parse_run_config(
+        read_yaml_mapping(folder / "config.yaml"), str(folder / "config.yaml")
+    )
+    given = GivenData(**{name: value and Path(value) for name, value in lock["data"].items()})
+    return Run(folder, config, given, lock["max_frames"])
+
+
+def prepare(run: Run) -> RunData:
+    """Finds or makes the data."""
+    folder = run.folder / "data"
+    folder.mkdir(exist_ok=True)
+    synthetic = not (run.given.coco or run.given.vis)
+    total = num_scenes(run.config.synthetic) if synthetic else None
+    if synthetic and (folder / "synthetic").is_dir():
+        return prepare_data(
+            run.given,
+            run.config,
+            folder,
+            lambda count: None,  # noqa: ARG005
+            run.max_frames,
+        )
+    with Progress(total, "scenes" if synthetic else "items", "data") as progress:
+        return prepare_data(run.given, run.config, folder, progress.update, run.max_frames)
+
+
+def make_pseudo_videos(run: Run, data: RunData) -> Path:
+    """Makes the pseudo-videos, or finds them finished; none where no stage looks at them."""
+    out = run.folder / "pseudo"
+    if not run.config.needs_pseudo_videos:
+        streamed = run.config.stream_pseudo
+        why = "are made while they are trained on" if streamed else "are looked at by no stage"
+        _log.info("pseudo-videos %s: none are written", why)
+        return out
+    records, _ = read_coco(
+        data.images.annotations, data.images.folder, data.categories, check_images=False
+    )
+    config = run.config
+    if find_pseudo_videos(
+        records, data.categories, config.pseudo, out, config.seed, config.clips_per_image
+    ):
+        _log.info("pseudo-videos are finished, nothing to do")
+        return out
+    with Progress(
+        num_pseudo_clips(records, config.clips_per_image), "clips", "pseudo-videos"
+    ) as progress:
+        made = generate_pseudo_videos(
+            records,
+            data.categories,
+            config.pseudo,
+            out,
+            config.seed,
+            config.clips_per_image,
+            progress.update,
+        )
+    for clip_id, reason in made.failed:
+        _log.warning("no pseudo-video %s: %s", clip_id, reason)
+    return out
+
+
+def train(run: Run, data: RunData, pseudo: Path, only: str | None = None) -> list[StageResult]:
+    """Trains and scores the stages; parameters, losses and scores go to the tracking store.
+
+    Args:
+        run: The run.
+        data: Its data.
+        pseudo: Folder of its pseudo-videos.
+        only: The one stage to train; None for all.
+    """
+    place = TrainingPlace(run.folder, data, pseudo)
+    with tracked(run) as record:
+        record.log_params(flatten(run.config))
+        record.set_tags(run_facts(data))
+        return run_stages(run.config, place, TrackTraining(record, run.config, place), only)
+
+
+def sweep(run: Run, data: RunData, trained: Path) -> dict[str, Any]:
+    """Sweeps the thresholds on the validation videos; the best go into ``models/final``."""
+    final = run.folder / "models" / _FINAL
+    table = run.folder / "sweep" / "sweep.json"
+    if not (table.is_file() and (final / CATEGORIES_FILE).is_file()):
+        videos = LabelledVideos(data.videos.val, data.videos.frames)
+        cache = run.folder / "sweep" / "instances"
+        floor = run.config.sweep.score_threshold[0]
+        start = run.config.system.selection.score_threshold
+        cache_instances(trained, videos, cache, min(floor, start))
+        job = SweepJob(run.config.system, run.config.inference, videos, cache)
+        summary = sweep_thresholds(job, run.config, run.folder / "sweep")
+        system: Any = load_system(trained)
+        system.config = with_thresholds(run.config.system, summary["best"]).for_inference()
+        save_system(final, system, read_categories(trained))
+    summary = json.loads(table.read_text())
+    return dict(summary)
+
+
+def score(run: Run, data: RunData) -> dict[str, float]:
+    """Scores the finished model on the test videos."""
+    path = run.folder / "evaluation.json"
+    if not path.is_file():
+        stats = score_model(
+            run.folder / "models" / _FINAL,
+            LabelledVideos(data.videos.test, data.videos.frames),
+            run.folder / "evaluation" / _FINAL,
+            run.config.inference,
+            "score final",
+        )
+        _write_whole(path, json.dumps(stats, indent=2) + "\n")
+    return dict(json.loads(path.read_text()))
+
+
+def register(run: Run, metrics: dict[str, float]) -> str:
+    """Registers the finished model and points ``champion`` at it; returns its URI."""
+    registered = register_model(
+        tracking(run),
+        run.folder / "models" / _FINAL,
+        run.config.model_name,
+        {f"test/{name}": value for name, value in metrics.items()},
+    )
+    _log.info("%s version %d is champion", registered.name, registered.version)
+    return f"models:/{registered.name}@champion"
+
+
+def annotate(run: Run, data: RunData, model_uri: str) -> AnnotateSummary:
+    """Annotates the archive with a registered model and leaves a table for the report."""
+    model = resolve_model(model_uri, tracking(run).uri, run.folder / "models" / "registry")
+    summary = annotate_archive(
+        data.archive,
+        run.folder / "annotations",
+        model,
+        run.config.inference,
+        num_workers=os.cpu_count(),
+        max_frames=run.max_frames,
+    )
+    if summary.interrupted:
+        raise KeyboardInterrupt
+    rows = []
+    for row in summary.rows:
+        document = run.folder / "annotations" / row.result
+        found = json.loads(document.read_text()) if row.status == "done" else {}
+        rows.append(
+            {
+                "name": row.video,
+                "status": row.status,
+                "reason": row.reason,
+                "frames": found["videos"][0]["length"] if found else 0,
+                "tracks": len(found["tracks"]) if found else 0,
+                "overlay": f"overlays/{_overlay_name(row.video)}" if found else None,
+            }
+        )
+    rows.sort(key=lambda entry: str(entry["name"]))
+    _write_whole(
+        run.folder / "annotations" / "summary.json", json.dumps({"videos": rows}, indent=2) + "\n"
+    )
+    return summary
+
+
+def draw(run: Run, data: RunData, summary: AnnotateSummary) -> None:
+    """Draws an overlay of every annotated video."""
+    jobs = [
+        OverlayJob(
+            run.folder / "annotations" / row.result,
+            data.archive / row.video,
+            run.folder / "overlays" / _overlay_name(row.video),
+        )
+        for row in summary.having("done")
+    ]
+    for problem in draw_overlays(jobs):
+        _log.warning("no overlay: %s", problem)
+
+
+def tracking(run: Run) -> Tracking:
+    """Opens the tracking store of the run."""
+    return Tracking(os.environ.get("MLFLOW_TRACKING_URI"), "longtake", run.folder)
+
+
+def tracked(run: Run) -> TrackedRun:
+    """Starts or resumes the run in the tracking store."""
+    return tracking(run).start_run(run.key, f"{run.config.model_name} {run.folder.name}")
+
+
+def _overlay_name(video: str) -> str:
+    """Names the overlay of a video: readable, and never that of another."""
+    readable = "".join(c if c.isascii() and c.isalnum() else "_" for c in Path(video).stem)[:40]
+    return f"{readable}-{digest(video)[:8]}.mp4"
+
+
+def _first_difference(before: Any, now: Any, path: str) -> str:
+    """Says where two nested values differ first, as ``key: old -> new``."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in [*before, *(k for k in now if k not in before)]:
+            inner = f"{path}.{key}".removeprefix(".")
+            found = _first_difference(before.get(key), now.get(key), inner)
+            if found:
+                return found
+        return ""
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for index, (a, b) in enumerate(zip(before, now, strict=True)):
+            found = _first_difference(a, b, f"{path}.{index}")
+            if found:
+                return found
+        return ""
+    return "" if before == now else f"{path}: {before!r:.60} -> {now!r:.60}"
+
+
+def _write_whole(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def quick(config: RunConfig) -> RunConfig:
+    """Shortens a run so that a first overlay is seen within minutes; scores will be low."""
+    stages = tuple(
+        stage.model_copy(update={"steps": max(10, stage.steps // 10)}) for stage in config.stages
+    )
+    few = config.synthetic.model_copy(
+        update={"images": 48, "train_videos": 6, "val_videos": 3, "test_videos": 3}
+    )
+    return config.model_copy(
+        update={
+            "stages": stages,
+            "synthetic": few,
+            "sweep": config.sweep.model_copy(update={"trials": 3}),
+        }
+    )

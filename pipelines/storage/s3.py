@@ -1,0 +1,265 @@
+"""An s3:// prefix on any server that knows conditional writes.
+
+Here and in ``s3_client.py`` and ``s3_download.py`` is all that uses boto3. Credentials come from
+its default chain alone and never leave it, and no exception of it gets out.
+"""
+
+import base64
+import hashlib
+import io
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from pipelines.storage.open import StoredObject
+from pipelines.storage.s3_client import Passing, Patience, Refusal, connect, patiently, status
+from pipelines.storage.s3_download import DIGEST, Download, ObjectChangedError
+from vis_core.errors import MissingObjectError, StorageError, VideoDecodeError
+from vis_core.media.video_files import shown_name
+
+Answer = TypeVar("Answer")
+PAGE = 1000  # entries of one answer to a listing, the most that S3 gives
+PROBE_FOLDER = ".probe/"
+_CHUNK = 1 << 20  # bytes that are read at once
+
+
+@dataclass(frozen=True)
+class S3Storage:
+    """Is a bucket and a prefix.
+
+    Attributes:
+        bucket: Name.
+        prefix: Without slashes at its ends; may be empty.
+        endpoint: Server other than AWS, or None.
+        patience: How long the server is waited for.
+    """
+
+    bucket: str
+    prefix: str
+    endpoint: str | None
+    patience: Patience = field(default_factory=Patience)
+
+    @property
+    def uri(self) -> str:
+        """``s3://bucket/prefix``."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Yields the objects below the prefix in the order of S3, page by page."""
+        token = ""
+        while True:
+            entries, token = self._patiently("list", prefix, partial(self._page, prefix, token))
+            yield from entries
+            if not token:
+                return
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object."""
+        return self._head(key) is not None
+
+    def stat(self, key: str) -> StoredObject | None:
+        """Size, ETag and date of an object; None if there is none."""
+        found = self._head(key)
+        return None if found is None else _object(key, found["ContentLength"], found)
+
+    def read(self, key: str) -> bytes:
+        """The content of an object, compared with its digest."""
+        body = io.BytesIO()
+        self._patiently("read", key, Download(self._client, self._place(key), body).attempt)
+        return body.getvalue()
+
+    @contextmanager
+    def as_file(self, key: str, etag: str = "") -> Iterator[Path]:
+        """Lends a copy, streamed to the disk and compared with its digest.
+
+        Raises:
+            VideoDecodeError: If the object is no longer the one with ``etag``.
+        """
+        with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
+            path = Path(folder) / f"video{PurePosixPath(key).suffix}"
+            with path.open("w+b") as file:
+                download = Download(self._client, self._place(key), file, etag)
+                try:
+                    self._patiently("read", key, download.attempt)
+                except ObjectChangedError as error:
+                    raise VideoDecodeError(
+                        f"{shown_name(key)}: changed while it was read (ETag {etag} ->"
+                        f" {error.now}); run the same command again",
+                        "changed",
+                    ) from error
+            yield path
+
+    def write_once(self, key: str, body: bytes) -> bool:
+        """Puts an object on the condition that there is none."""
+        return self._put_once(key, io.BytesIO(body))
+
+    def write_once_file(self, key: str, path: Path) -> bool:
+        """Puts a file in one request on the condition that there is none, at most 5 GB."""
+        with path.open("rb") as file:
+            return self._put_once(key, file)
+
+    def replace(self, key: str, body: bytes) -> None:
+        """Puts an object."""
+        self._replace(key, io.BytesIO(body))
+
+    def replace_file(self, key: str, path: Path) -> None:
+        """Puts a file in one request, at most 5 GB (the limit of S3 for one)."""
+        with path.open("rb") as file:
+            self._replace(key, file)
+
+    def delete(self, key: str) -> None:
+        """Deletes an object; S3 does not mind if there is none."""
+        self._patiently("delete", key, lambda: self._client.delete_object(**self._place(key)))
+
+    def sweep(self) -> None:
+        """Does nothing: S3 shows no half-written object."""
+
+    def check_conditional_writes(self) -> None:
+        """Writes a probe twice and removes it: four requests.
+
+        Raises:
+            StorageError: The server takes the second one, as old ones do: there "written once"
+                would silently be "the last one wins".
+        """
+        probe = f"{PROBE_FOLDER}{uuid.uuid4().hex}"
+        self.write_once(probe, b"first")
+        try:
+            is_ignored = self.write_once(probe, b"second")
+        finally:
+            self.delete(probe)
+        if is_ignored:
+            raise StorageError(
+                f"{self.uri}: the server ignores If-None-Match, so two writers could overwrite each"
+                " other; update it, or write to a folder or to another server"
+            )
+
+    @property
+    def _client(self) -> Any:
+        return connect(self.endpoint, self.patience.read_timeout_s)
+
+    def _full(self, key: str) -> str:
+        return f"{self.prefix}/{key}" if self.prefix else key
+
+    def _place(self, key: str) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": self._full(key)}
+
+    def _page(self, prefix: str, token: str) -> tuple[Sequence[StoredObject], str]:
+        """One page of a listing, and the token of the next one; empty after the last."""
+        options = {"ContinuationToken": token} if token else {}
+        skip = len(self._full(""))
+        try:
+            page = self._client.list_objects_v2(
+                Bucket=self.bucket, Prefix=self._full(prefix), MaxKeys=PAGE, **options
+            )
+            entries = [
+                _object(entry["Key"][skip:], entry["Size"], entry)
+                for entry in page.get("Contents", [])
+                if len(entry["Key"]) > skip and not entry["Key"].endswith("/")
+            ]
+            return entries, page["NextContinuationToken"] if page["IsTruncated"] else ""
+        except (KeyError, ValueError) as error:
+            raise Passing("the listing cannot be read") from error
+
+    def _replace(self, key: str, file: io.BytesIO | io.BufferedReader) -> None:
+        self._patiently("write", key, partial(self._put, key, file, _digests(file)))
+
+    def _put_once(self, key: str, file: io.BytesIO | io.BufferedReader) -> bool:
+        """Puts an object, or says whether the one that is there is the same.
+
+        A refusal (412) may be about our own object, when the answer to an earlier attempt was
+        lost: the digest in its metadata tells.
+        """
+        digests = _digests(file)
+
+        def put() -> bool:
+            from botocore.exceptions import ClientError
+
+            try:
+                self._put(key, file, digests, IfNoneMatch="*")
+            except ClientError as error:
+                if status(error) != 412:
+                    raise
+                return self._is_there(key, digests)
+            return True
+
+        return self._patiently("write", key, put)
+
+    def _put(
+        self, key: str, file: io.BytesIO | io.BufferedReader, digests: "_Digests", **condition: str
+    ) -> None:
+        """Puts a file from its start; the server refuses what does not arrive as it left."""
+        file.seek(0)
+        self._client.put_object(
+            **self._place(key),
+            Body=file,
+            ContentMD5=digests.md5,
+            Metadata={DIGEST: digests.sha256},
+            **condition,
+        )
+
+    def _is_there(self, key: str, digests: "_Digests") -> bool:
+        there = self._ask_head(key)
+        if there is None:
+            raise Passing("it was removed while it was written")
+        return there["Metadata"].get(DIGEST) == digests.sha256
+
+    def _head(self, key: str) -> dict[str, Any] | None:
+        return self._patiently("look up", key, partial(self._ask_head, key))
+
+    def _ask_head(self, key: str) -> dict[str, Any] | None:
+        from botocore.exceptions import ClientError
+
+        try:
+            found: dict[str, Any] = self._client.head_object(**self._place(key))
+        except ClientError as error:
+            if status(error) == 404:
+                return None
+            raise
+        return found
+
+    def _patiently(self, what: str, key: str, action: Callable[[], Answer]) -> Answer:
+        """Repeats an action that failed for a reason that may pass.
+
+        Raises:
+            StorageError: If the reason does not pass.
+        """
+        where = shown_name(f"s3://{self.bucket}/{self._full(key)}")
+        try:
+            return patiently(action, f"{what} {where}", self.patience)
+        except Refusal as error:
+            kind = MissingObjectError if error.is_missing else StorageError
+            raise kind(
+                f"cannot {what} {where}: {error.reason}; {error.mend}, then run the same command"
+                " again"
+            ) from error
+
+
+@dataclass(frozen=True)
+class _Digests:
+    """Is what a content is known by.
+
+    Attributes:
+        md5: In base64, as servers of every age check it.
+        sha256: In hexadecimal.
+    """
+
+    md5: str
+    sha256: str
+
+
+def _digests(file: io.BytesIO | io.BufferedReader) -> _Digests:
+    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    file.seek(0)
+    while chunk := file.read(_CHUNK):
+        md5.update(chunk)
+        sha256.update(chunk)
+    return _Digests(base64.b64encode(md5.digest()).decode(), sha256.hexdigest())
+
+
+def _object(key: str, size: int, answer: dict[str, Any]) -> StoredObject:
+    return StoredObject(key, size, answer["ETag"].strip('"'), answer["LastModified"].timestamp())

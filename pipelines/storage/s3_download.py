@@ -1,0 +1,126 @@
+"""One object of S3 into one file: through cut bodies and flipped bits, and never two mixed."""
+
+import hashlib
+import logging
+import re
+from typing import Any, BinaryIO
+
+from pipelines.storage.s3_client import Passing, code, status
+from vis_core.media.video_files import shown_name
+
+DIGEST = "sha256"  # name of the metadata of what we write
+_CHUNK = 1 << 20  # bytes read at once
+_log = logging.getLogger(__name__)
+
+
+class ObjectChangedError(Exception):
+    """An object is no longer the one that was asked for.
+
+    Args:
+        now: Its ETag, or "gone".
+    """
+
+    def __init__(self, now: str) -> None:
+        super().__init__(now)
+        self.now = now
+
+
+class Download:
+    """Copies an object into a file, in as many attempts as it takes.
+
+    Args:
+        client: Of boto3.
+        place: Bucket and Key.
+        file: Empty; is written, and read again at the end of an attempt that goes on.
+        etag: Of the content that is wanted; empty means the one that is there.
+    """
+
+    def __init__(self, client: Any, place: dict[str, str], file: BinaryIO, etag: str = "") -> None:
+        self._client = client
+        self._place = place
+        self._file = file
+        self._wanted = etag
+        self._wrong = ""  # md5 of a whole body that was not what its ETag says
+        self._start_again()
+
+    def attempt(self) -> None:
+        """Asks for what is still missing, and checks the whole when it is there.
+
+        Raises:
+            ObjectChangedError: The object is no longer the one that is wanted.
+            Passing: What arrived is damaged; the next attempt starts where it is sound.
+        """
+        from botocore.exceptions import FlexibleChecksumError
+
+        answer = self._ask()
+        if self._position and "ContentRange" not in answer:
+            self._start_again()  # a server that knows no ranges sends the whole
+        self._etag = answer["ETag"].strip('"')
+        try:
+            for chunk in answer["Body"].iter_chunks(_CHUNK):
+                self._file.write(chunk)
+                self._position += len(chunk)
+                self._md5.update(chunk)
+                self._sha256.update(chunk)
+        except FlexibleChecksumError:
+            self._start_again()
+            raise
+        self._check(answer)
+
+    def _start_again(self) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+        self._position = 0
+        self._etag = self._wanted
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._sha256 = hashlib.sha256()
+
+    def _ask(self) -> Any:
+        from botocore.exceptions import ClientError
+
+        options = dict(self._place)
+        if self._etag:
+            options["IfMatch"] = f'"{self._etag}"'
+        if self._position:
+            options["Range"] = f"bytes={self._position}-"
+        try:
+            return self._client.get_object(**options)
+        except ClientError as error:
+            if self._wanted and (status(error) == 412 or code(error) == "NoSuchKey"):
+                raise ObjectChangedError(self._etag_now()) from error
+            if self._position and status(error) in (412, 416):
+                self._start_again()
+                raise Passing("it was replaced while it was read") from error
+            raise
+
+    def _etag_now(self) -> str:
+        from botocore.exceptions import ClientError
+
+        try:
+            return self._client.head_object(**self._place)["ETag"].strip('"')
+        except ClientError as error:
+            if status(error) != 404:
+                raise
+            return "gone"
+
+    def _check(self, answer: dict[str, Any]) -> None:
+        """Compares what has arrived with what the server says of it."""
+        stated = answer["Metadata"].get(DIGEST, "")
+        if re.fullmatch(r"[0-9a-f]{64}", stated):
+            if self._sha256.hexdigest() != stated:
+                self._start_again()
+                raise Passing("what arrived is not what was written (sha256 differs)")
+            return
+        # the ETag of an upload in parts or of an encrypted object is no MD5
+        encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256"
+        is_md5 = re.fullmatch(r"[0-9a-f]{32}", self._etag) and "SSECustomerAlgorithm" not in answer
+        md5 = self._md5.hexdigest()
+        if not is_md5 or encrypted or md5 == self._etag:
+            return
+        if md5 == self._wrong:
+            # twice the same bytes: this server makes its ETags in another way
+            _log.warning("%s: its ETag is no MD5, not checked", shown_name(self._place["Key"]))
+            return
+        self._wrong = md5
+        self._start_again()
+        raise Passing("what arrived is not what is stored (MD5 differs)")

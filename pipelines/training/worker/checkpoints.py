@@ -1,0 +1,200 @@
+"""Checkpoints of a training in a folder or on S3: whole or ignored, the newest sound one is found.
+
+    step-00000050/weights.safetensors, …    what a worker wrote, any files
+    step-00000050/manifest.json             their sizes and digests, written last
+
+A kill at any moment leaves at most files without a manifest, which count for nothing. A damaged
+checkpoint is passed over with a word about it, so at least two are kept.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import socket
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.storage.open import Storage, is_gone
+
+MANIFEST = "manifest.json"
+_STEP = re.compile(r"step-(\d{8})/(.+)")
+_SNAPSHOTS = Path(tempfile.gettempdir()) / "longtake-snapshots"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CheckpointStore:
+    """Is where the checkpoints of one stage lie.
+
+    Attributes:
+        storage: A folder or an s3:// prefix of this stage alone.
+        keep: Newest checkpoints that stay.
+    """
+
+    storage: Storage
+    keep: int = 2
+
+    def steps(self) -> list[int]:
+        """Lists the steps of the checkpoints that were written to their end, in order."""
+        return [step for step, names in self._found().items() if MANIFEST in names]
+
+    def save(self, step: int, folder: Path) -> None:
+        """Stores the files of a folder as the checkpoint of a step, then drops old ones.
+
+        Raises:
+            StorageError: The storage refuses; the checkpoints before stay.
+        """
+        prefix = _prefix(step)
+        # what a damaged or half-written one of the same step left is no longer believed
+        self.storage.delete(prefix + MANIFEST)
+        entries = {}
+        for path in sorted(folder.iterdir()):
+            entries[path.name] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
+            self.storage.replace_file(prefix + path.name, path)
+        manifest = json.dumps({"step": step, "files": entries}, indent=2) + "\n"
+        self.storage.replace(prefix + MANIFEST, manifest.encode())
+        self.prune()
+
+    def prune(self) -> None:
+        """Removes all but the newest whole checkpoints, and what never became whole before them."""
+        found = self._found()
+        whole = [step for step, names in found.items() if MANIFEST in names]
+        kept = set(whole[-self.keep :])
+        for step, names in found.items():
+            if step not in kept and whole and step < whole[-1]:
+                self._remove(step, names)
+
+    def remove(self) -> None:
+        """Removes all checkpoints."""
+        for step, names in self._found().items():
+            self._remove(step, names)
+
+    @contextmanager
+    def newest(self, say: Callable[[str], object]) -> Iterator[tuple[int, Path] | None]:
+        """Lends the files of the newest sound checkpoint as a local folder.
+
+        Args:
+            say: Is told of every checkpoint that is passed over, and why.
+
+        Returns:
+            Its step and the folder; None if there is none.
+        """
+        with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
+            for step, names in reversed(self._found().items()):
+                place = Path(folder) / str(step)
+                fault = self._fetch(step, names, place)
+                if not fault:
+                    yield step, place
+                    return
+                shutil.rmtree(place)
+                say(f"the checkpoint of step {step} is passed over: {fault}")
+            yield None
+
+    def _fetch(self, step: int, names: list[str], place: Path) -> str:
+        """Copies a checkpoint; says what is wrong with it, if anything."""
+        place.mkdir(parents=True)
+        if MANIFEST not in names:
+            return "it was not written to its end"
+        try:
+            stated = json.loads(self.storage.read(_prefix(step) + MANIFEST))["files"]
+            wanted = {str(name): (int(e["bytes"]), str(e["sha256"])) for name, e in stated.items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return f"{MANIFEST} is damaged"
+        for name, (size, digest) in wanted.items():
+            if name not in names:
+                return f"{name} is missing"
+            with self.storage.as_file(_prefix(step) + name) as file:
+                shutil.copyfile(file, place / name)
+            found = (place / name).stat().st_size
+            if found != size:
+                return f"{name} has {found:,} bytes, expected {size:,}"
+            if _digest(place / name) != digest:
+                return f"{name} is not what was written (sha256 differs)"
+        return ""
+
+    def _found(self) -> dict[int, list[str]]:
+        """Lists the names of files by step, in the order of steps."""
+        found: dict[int, list[str]] = {}
+        for entry in self.storage.list():
+            match = _STEP.fullmatch(entry.key)
+            if match:
+                found.setdefault(int(match[1]), []).append(match[2])
+        return dict(sorted(found.items()))
+
+    def _remove(self, step: int, names: list[str]) -> None:
+        # without its manifest it counts for nothing, so a kill in between does no harm
+        for name in sorted(names, key=lambda name: name != MANIFEST):
+            self.storage.delete(_prefix(step) + name)
+
+
+class CheckpointWriter:
+    """Stores checkpoints beside the training, one at a time.
+
+    Args:
+        store: Where they go.
+    """
+
+    def __init__(self, store: CheckpointStore) -> None:
+        self._store = store
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+        _sweep_snapshots()
+        store.prune()  # what a kill has left to do
+
+    def save(self, step: int, write: Callable[[Path], None]) -> None:
+        """Takes a snapshot now and stores it later; waits for the one before.
+
+        Args:
+            step: Steps that are done.
+            write: Writes the files of the checkpoint into a folder.
+
+        Raises:
+            StorageError: The one before could not be stored.
+        """
+        self.wait()
+        folder = _SNAPSHOTS / f"{socket.gethostname()}@{os.getpid()}-{uuid.uuid4().hex}"
+        folder.mkdir(parents=True)
+        write(folder)
+        self._pending = self._thread.submit(self._store_snapshot, step, folder)
+
+    def wait(self) -> None:
+        """Waits until what was saved is stored.
+
+        Raises:
+            StorageError: It could not be.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def _store_snapshot(self, step: int, folder: Path) -> None:
+        try:
+            self._store.save(step, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep_snapshots() -> None:
+    """Removes snapshots of processes of this machine that were killed."""
+    for folder in _SNAPSHOTS.glob(f"{socket.gethostname()}@*"):
+        process_id = folder.name.rpartition("@")[2].partition("-")[0]
+        if process_id.isdigit() and is_gone(int(process_id)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prefix(step: int) -> str:
+    return f"step-{step:08d}/"
+
+
+def _digest(path: Path) -> Any:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

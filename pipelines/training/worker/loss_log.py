@@ -1,0 +1,121 @@
+"""The losses of a training in a file that survives its workers: one JSON line every ten steps.
+
+A line is the mean over the steps since the line before, whatever was interrupted: the sums of a
+line that is not full are kept in the checkpoints.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from pipelines.training.worker.machine_use import MachineUse
+from pipelines.training.worker.step import StepOutcome
+
+LOG_EVERY = 10
+LOSS_PREFIX = "train/loss/"
+# under the same prefix, and no part of the sum
+NOT_LOSSES = ("total", "gradient_norm", "rate")
+
+
+class LossLog:
+    """Appends lines for one stage; what stands there from steps after a checkpoint is dropped.
+
+    Args:
+        path: The file, of all stages.
+        stage: Name of the stage.
+        first_step: Steps that the checkpoint has.
+        kept: ``state`` of the checkpoint.
+    """
+
+    def __init__(
+        self, path: Path, stage: str, first_step: int = 0, kept: dict[str, Any] | None = None
+    ) -> None:
+        self.path, self.stage = path, stage
+        self._started = time.monotonic()
+        self._sums: dict[str, float] = dict(kept["sums"]) if kept else {}
+        self._count: int = kept["count"] if kept else 0
+        self._skipped: int = kept["skipped"] if kept else 0
+        self._seconds: float = kept["seconds"] if kept else 0.0
+        self._waited: float = kept["waited"] if kept else 0.0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = [row for row in read_losses(path) if _precedes(row, stage, first_step)]
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        temporary.replace(path)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of a line that is not full."""
+        return {
+            "sums": dict(self._sums),
+            "count": self._count,
+            "skipped": self._skipped,
+            "seconds": self._seconds + time.monotonic() - self._started,
+            "waited": self._waited,
+        }
+
+    def add(
+        self,
+        step: int,
+        outcome: StepOutcome,
+        rate: float,
+        wait_s: float = 0.0,
+        *,
+        last: bool,
+        use: MachineUse | None = None,
+    ) -> None:
+        """Adds a step.
+
+        Args:
+            step: Its number, from 1.
+            outcome: What it did; a step that was skipped is counted and no more.
+            rate: Greatest learning rate.
+            wait_s: Seconds that the step has waited for its batch.
+            last: Whether the stage ends with it.
+            use: Tells what the training takes of its machine.
+        """
+        self._waited += wait_s
+        if outcome.reason:
+            self._skipped += 1
+        else:
+            for name, value in (outcome.values | {"rate": rate}).items():
+                self._sums[name] = self._sums.get(name, 0.0) + value
+            self._count += 1
+        if last or step % LOG_EVERY == 0:
+            self._write(step, use.metrics() if use else {})
+
+    def _write(self, step: int, more: dict[str, float]) -> None:
+        seconds = self._seconds + time.monotonic() - self._started
+        steps = max(1, self._count + self._skipped)
+        row: dict[str, Any] = {"stage": self.stage, "step": step}
+        row |= {LOSS_PREFIX + name: value / self._count for name, value in self._sums.items()}
+        row["train/skipped_steps"] = self._skipped
+        row |= {"time/step_s": seconds / steps, "time/data_wait_s": self._waited / steps} | more
+        row["time"] = time.time()
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        self._sums, self._count, self._skipped = {}, 0, 0
+        self._seconds, self._waited, self._started = 0.0, 0.0, time.monotonic()
+
+
+def read_losses(path: Path) -> list[dict[str, Any]]:
+    """Reads the loss lines that are whole; a killed worker may leave half of the last one."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+
+
+def loss_note(row: dict[str, Any]) -> str:
+    """Says the losses of a row in a few words: ``loss 3.41 (class 0.91 mask 1.20)``."""
+    parts = {k.removeprefix(LOSS_PREFIX): v for k, v in row.items() if k.startswith(LOSS_PREFIX)}
+    shown = " ".join(
+        f"{name} {value:.2f}" for name, value in parts.items() if name not in NOT_LOSSES
+    )
+    skipped = row.get("train/skipped_steps")
+    note = f"loss {parts.get('total', float('nan')):.2f} ({shown})"
+    return f"{note}, {skipped} steps skipped" if skipped else note
+
+
+def _precedes(row: dict[str, Any], stage: str, first_step: int) -> bool:
+    return bool(row["stage"] != stage or row["step"] <= first_step)

@@ -1,0 +1,134 @@
+"""One step of training: losses, backward, clip, step, or nothing at all. No Ray, no files."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipelines.config.optimizer import Precision
+from pipelines.training.worker.optimizers import AnyOptimizer
+from vis_core.models.systems.base import System
+from vis_core.structures import ClipBatch
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """Is what a step did.
+
+    Attributes:
+        values: The unweighted losses by name, their weighted ``total`` and the ``gradient_norm``.
+        reason: Why nothing was changed, such as ``train/loss/mask is nan``; empty if it was.
+    """
+
+    values: dict[str, float]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """Says how a step is taken.
+
+    Attributes:
+        clip_norm: Greatest gradient norm.
+        precision: Of the network; weights, losses and the optimizer stay in float32. bfloat16 has
+            the range of float32, so that nothing needs to be scaled.
+        parts: Parts that a batch is cut into, one after the other, so that memory holds one; the
+            gradient is their mean.
+    """
+
+    clip_norm: float
+    precision: Precision = "float32"
+    parts: int = 1
+
+
+def train_step(
+    system: System,
+    batch: ClipBatch,
+    optimizer: AnyOptimizer,
+    weights: Mapping[str, float],
+    settings: StepSettings,
+    generator: torch.Generator | None = None,
+) -> StepOutcome:
+    """Takes one step, or leaves weights, statistics and optimizer as they are.
+
+    A loss or gradient that is not finite is spread to the gradient of all, so that every rank of
+    several skips the same step.
+
+    Args:
+        system: In training mode, or what wraps it for several ranks.
+        batch: On the device of the system.
+        optimizer: Its rates already set.
+        weights: Of the named losses; a loss without a weight is an error of the programmer.
+        settings: Clipping, precision, parts.
+        generator: Of everything random in the losses.
+    """
+    statistics = _statistics(system)
+    optimizer.zero_grad(set_to_none=True)
+    parts = list(_parts(batch, settings.parts))
+    values: dict[str, float] = {}
+    for number, part in enumerate(parts):
+        with _joined_at_last(system, last=number + 1 == len(parts)):
+            losses, total = _losses(system, part, weights, settings.precision, generator)
+            scale = 1.0 if math.isfinite(float(total.detach())) else math.nan
+            (total * (scale / len(parts))).backward()
+        for name, loss in (losses | {"total": total}).items():
+            values[name] = values.get(name, 0.0) + float(loss.detach()) / len(parts)
+    norm = float(torch.nn.utils.clip_grad_norm_(system.parameters(), settings.clip_norm))
+    reason = _fault(values, norm)
+    if reason:
+        optimizer.zero_grad(set_to_none=True)
+        for kept, value in statistics:
+            kept.copy_(value)
+    else:
+        optimizer.step()
+    return StepOutcome(values | {"gradient_norm": norm}, reason)
+
+
+def _losses(
+    system: System,
+    batch: ClipBatch,
+    weights: Mapping[str, float],
+    precision: Precision,
+    generator: torch.Generator | None,
+) -> tuple[dict[str, Tensor], Tensor]:
+    half = precision == "bfloat16"
+    with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=half):
+        losses: dict[str, Tensor] = system(batch, generator)
+    return losses, torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+
+
+def _fault(values: Mapping[str, float], norm: float) -> str:
+    """Names the first thing that is not finite."""
+    for name, value in values.items():
+        if not math.isfinite(value):
+            return f"train/loss/{name} is {value}"
+    return "" if math.isfinite(norm) else f"the gradient norm is {norm}"
+
+
+def _statistics(system: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Copies the running statistics that a forward pass moves."""
+    moved = [
+        module
+        for module in system.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
+    ]
+    return [(kept, kept.clone()) for module in moved for kept in module.buffers()]
+
+
+def _parts(batch: ClipBatch, count: int) -> Iterator[ClipBatch]:
+    """Cuts a batch into at most ``count`` parts of like size."""
+    size = -(-len(batch.images) // count)
+    for first in range(0, len(batch.images), size):
+        yield batch[first : first + size]
+
+
+def _joined_at_last(system: Any, *, last: bool) -> AbstractContextManager[None]:
+    """Lets several ranks exchange gradients in the last part alone."""
+    if last or not hasattr(system, "no_sync"):
+        return nullcontext()
+    waiting: AbstractContextManager[None] = system.no_sync()
+    return waiting

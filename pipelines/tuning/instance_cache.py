@@ -1,0 +1,139 @@
+"""The instances of a split, kept on disk so that thresholds can be swept without the network."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipelines.progress import Progress
+from pipelines.results.score import LabelledVideos, frames_of, loaded_system
+from vis_core.association.associator import Associator
+from vis_core.config.association import AssociationConfig
+from vis_core.config.segmentors import SelectionConfig
+from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis
+from vis_core.geometry.masks import InputSize, Upsampling
+from vis_core.models.segmentors.selection import select_instances
+from vis_core.models.systems.base import System
+from vis_core.structures import Instances
+
+
+def cache_instances(
+    model_folder: Path,
+    videos: LabelledVideos,
+    out: Path,
+    floor: float,
+) -> None:
+    """Runs the network once over a split and keeps what scores above a floor.
+
+    Args:
+        model_folder: The model.
+        videos: The split.
+        out: One file a video; videos that are there already are not done again.
+        floor: Lowest score kept; a sweep cannot go below it.
+    """
+    import ray
+
+    out.mkdir(parents=True, exist_ok=True)
+    records = [
+        record
+        for record in read_youtube_vis(videos.annotations)[0]
+        if not cache_file(out, record).is_file()
+    ]
+    remote = ray.remote(num_cpus=1)(_cache_video)
+    pending = [remote.remote(model_folder, record, videos.frames, out, floor) for record in records]
+    with Progress(len(pending), "videos", "cache instances") as progress:
+        while pending:
+            done, pending = ray.wait(pending, num_returns=1)
+            ray.get(done[0])
+            progress.update(1)
+
+
+def cache_file(folder: Path, record: VideoRecord) -> Path:
+    """Says where the instances of a video are kept."""
+    return folder / f"video_{record.video_id}.safetensors"
+
+
+@dataclass
+class CachedSystem:
+    """Gives the kept instances of one video in the order of its frames, selected anew.
+
+    Stands in for a system in ``annotate_video``: only selection and association are left to do.
+    """
+
+    frames: list[Instances]
+    geometry: InputSize
+    selection: SelectionConfig
+    association: AssociationConfig
+    _next: int = field(default=0, init=False)
+
+    def segment(self, images: list[np.ndarray]) -> list[Instances]:
+        """Selects among the kept instances of the next frames; the images are not looked at."""
+        first, self._next = self._next, self._next + len(images)
+        chosen = self.frames[first : self._next]
+        return [select_instances(instances, self.selection) for instances in chosen]
+
+    def new_associator(self) -> Associator:
+        """Makes an associator with an empty memory."""
+        return Associator(self.association)
+
+    def input_size(self, height: int, width: int) -> InputSize:  # noqa: ARG002
+        """Gives the geometry that the network had."""
+        return self.geometry
+
+
+def load_cached(path: Path) -> tuple[list[Instances], InputSize]:
+    """Reads the kept instances of one video, frame by frame."""
+    tensors = load_file(path)
+    counts = tensors.pop("counts").tolist()
+    height, width, padded_height, padded_width, number = tensors.pop("geometry").tolist()
+    upsampling = get_args(Upsampling)[number]
+    geometry = InputSize(height, width, padded_height, padded_width, upsampling)
+    split = {name: tensor.float().split(counts) for name, tensor in tensors.items()}
+    frames = [
+        Instances(**{name: parts[t] for name, parts in split.items()}) for t in range(len(counts))
+    ]
+    return frames, geometry
+
+
+def _cache_video(
+    model_folder: Path,
+    record: VideoRecord,
+    frames: Path,
+    out: Path,
+    floor: float,
+) -> None:
+    system = loaded_system(model_folder)
+    kept = list(_above(system, record, frames, floor))
+    size = system.input_size(record.height, record.width)
+    tensors = {
+        "counts": torch.tensor([len(instances) for instances in kept]),
+        "geometry": torch.tensor(
+            [
+                size.resized_height,
+                size.resized_width,
+                size.padded_height,
+                size.padded_width,
+                get_args(Upsampling).index(size.upsampling),
+            ]
+        ),
+    }
+    for held in fields(Instances):
+        values = [getattr(instances, held.name) for instances in kept]
+        if all(value is not None for value in values):
+            tensors[held.name] = torch.cat(values)
+    # half precision: a threshold at 0 does not need more
+    tensors["mask_logits"] = tensors["mask_logits"].half()
+    temporary = out / f".{uuid.uuid4().hex}.part"
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+    temporary.rename(cache_file(out, record))
+
+
+def _above(system: System, record: VideoRecord, frames: Path, floor: float) -> Iterator[Instances]:
+    for frame in frames_of(record, frames):
+        (instances,) = system.segment([frame.image])
+        yield instances[instances.scores > floor]
