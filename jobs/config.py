@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from jobs.run_options import add_config_options, read_config
+from jobs.options import add_config_options, read_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

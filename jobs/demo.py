@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.run_options import (
+from jobs.options import (
     absolute_path,
     add_config_options,
     add_data_options,

@@ -19,7 +19,7 @@ from pathlib import Path
 
 def main() -> int:
     """Loads what the verbs load, then runs the cases."""
-    import jobs.validate  # noqa: F401
+    import jobs.data.validate  # noqa: F401
     import vis_core.formats.coco
     import vis_core.formats.submission
     import vis_core.formats.youtube_vis  # noqa: F401

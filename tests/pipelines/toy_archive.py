@@ -9,8 +9,8 @@ from pipelines.annotation.status import STATUS
 from pipelines.annotation.work_queue import WorkQueue
 from pipelines.registry.mlflow_registry import ModelReference
 from tests.pipelines.toy_loaders import POISON, load_toy
-from tests.vis_core.formats.small_videos import write_video
 from tests.vis_core.inference.toy import square_frames
+from tests.vis_core.media.small_videos import write_video
 
 
 def write_clip(path, images, rate=10):

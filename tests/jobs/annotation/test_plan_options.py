@@ -1,0 +1,84 @@
+"""``longtake annotate --plan``: what a person and a program read."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs.annotation.plan_options import plan_json
+from jobs.cli import main
+from pipelines.annotation.plan import measure
+from pipelines.annotation.plan.text import plan_lines
+from pipelines.registry.start_weights import TINY_WEIGHTS
+from tests.pipelines.annotation.plan.test_plan import gpu_plan
+from tests.pipelines.toy_archive import toy_archive
+
+
+@pytest.mark.slow
+def test_a_plan_with_real_weights_reads_well_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(measure, "BATCHES_S", 3.0)
+    folder = toy_archive(tmp_path / "videos", 3)
+    (folder / "broken\n.mp4").write_bytes(b"no video")
+    words = ["annotate", str(folder), "--model", str(TINY_WEIGHTS), "--out", str(tmp_path / "out")]
+    options = ["--plan", "--plan-samples", "8", "--workers", "1", "--gpu-hour-cost", "2"]
+    assert main([*words, *options]) == 0
+    text = capsys.readouterr().out
+    for part in (
+        "0 done, 0 failed, 4 to do",
+        "opened    4 of 4 videos, 100% of the bytes; 1 cannot be read",
+        "broken\\n.mp4: not a video",
+        "21 frames, 2s of video, 48 x 32 pixels",
+        "network   on the CPU",
+        "--set inference.chunk_frames=",
+        "extrapolated to all that is to do (every video was opened)",
+        "frames    21\n",
+        "cost      not known: --gpus-per-worker is 0",
+        "nothing was started or written (--plan)\n",
+    ):
+        assert part in text
+    assert not (tmp_path / "out").exists()
+    assert main([*words, "--plan", "--json", "--max-frames", "2"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["videos"]["to_do"] == 4
+    assert document["extrapolated"]["frames"] == {"value": 6, "low": 6, "high": 6}
+    assert document["measured"]["walk_frames_per_s"] > 0
+    assert document["measured"]["batches"][0]["frames"] == 1
+    assert len([row for row in document["measured"]["sample"] if row["problem"]]) == 1
+
+
+@pytest.mark.parametrize(
+    "options, word",
+    [
+        (["--json"], "--json: is of a plan"),
+        (["--gpu-hour-cost", "2"], "--gpu-hour-cost: is of a plan"),
+        (["--plan-samples", "2"], "--plan-samples: is of a plan"),
+        (["--plan", "--plan-samples", "0"], "num_samples: expected at least 1"),
+        (["--plan", "--gpu-hour-cost", "-1"], "gpu_hour_cost: expected 0 or more"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_exit_2(
+    options: list[str], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"x")
+    words = ["annotate", str(tmp_path), "--model", str(TINY_WEIGHTS), "--out", str(tmp_path / "o")]
+    assert main([*words, *options]) == 2
+    error = capsys.readouterr().err
+    assert word in error
+    assert error.count("\n") == 1
+
+
+def test_an_archive_that_is_done_says_so() -> None:
+    plan = gpu_plan()
+    done = type(plan)(**{**vars(plan), "num_done": 3, "measured": None, "totals": None})
+    assert "3 done, 0 failed, 0 to do" in plan_lines(done)[2]
+    assert plan_lines(done)[-1] == "nothing to do; nothing was started or written (--plan)"
+    assert plan_json(done)["extrapolated"] is None
+
+
+def test_a_program_reads_hours_and_cost_with_their_intervals() -> None:
+    document = plan_json(gpu_plan(gpus_per_worker=0.5, gpu_hour_cost=2.5))
+    assert document["gpu_hours"] == {"value": 2.0, "low": 1.0, "high": 4.0}
+    assert document["cost"] == {"value": 5.0, "low": 2.5, "high": 10.0}
+    assert json.loads(json.dumps(document)) == document
