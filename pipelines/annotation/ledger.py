@@ -1,8 +1,8 @@
 """What is done, failed and pending: read from a listing of the results, kept nowhere else.
 
-    results/<sha256>.json   a finished video; its masks are beside it (``annotation/video/result.py``)
+    results/<sha256>.json   a finished video, its masks beside it (``annotation/video/result.py``)
     failed/<sha256>.json    a video that cannot be annotated, with its reason
-    unfinished/<sha256>/    what is done of a video that is not finished (``annotation/video/resume.py``)
+    unfinished/<sha256>/    what is done of an unfinished video (``annotation/video/resume.py``)
 
 The name of a result is a digest of the video (name and content), the model and the settings: two
 videos never share a result, no name of a video leads out of the folder, a new model writes beside

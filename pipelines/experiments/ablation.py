@@ -1,6 +1,6 @@
 """Runs an ablation table: every training once a seed, every row annotated and scored.
 
-<out>/seed_<s>/<training>/      a run folder of its own (see ``whole_run``)
+<out>/seed_<s>/<training>/      a run folder of its own (see ``pipelines/run/steps.py``)
 <out>/seed_<s>/<training>/models/<row>, evaluation/<row>
 <out>/table.json, table.md
 What is finished is left alone, so the same command goes on after it was stopped.

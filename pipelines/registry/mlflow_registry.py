@@ -136,7 +136,8 @@ def resolve_model(uri: str, tracking_uri: str | None, cache: Path) -> ModelRefer
 
     Args:
         uri: ``models:/name@alias``, ``models:/name/3``, a model folder, or what
-            ``pipelines/registry/foreign_models.py`` converts: ``hf:<id>``, a checkpoint of the authors.
+            ``pipelines/registry/foreign_models.py`` converts: ``hf:<id>``, a checkpoint of the
+            authors.
         tracking_uri: The store of registered models; not used for a folder.
         cache: Keeps downloaded models, one folder per digest.
 

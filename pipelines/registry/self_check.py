@@ -1,6 +1,7 @@
-"""Proves in a fresh process that a model folder works: ``python -m pipelines.registry.self_check FOLDER``.
+"""Proves in a fresh process that a model folder works.
 
-Exit code 0 if the model annotates two random frames, else 1 and one line that says why.
+``python -m pipelines.registry.self_check FOLDER``. Exit code 0 if the model annotates two random
+frames, else 1 and one line that says why.
 """
 
 import sys

@@ -24,7 +24,8 @@ PICKLES = (".pt", ".pth", ".pkl")
 # runs one verb after the other, each in a fork of its own, so that torch is loaded once
 PROGRAM = """
 import json, os, resource, sys, tempfile
-import vis_core.models.importers.published, pipelines.registry.mlflow_registry, pipelines.annotation.job
+import vis_core.models.importers.published
+import pipelines.registry.mlflow_registry, pipelines.annotation.job
 from jobs.cli import main
 pages = int(open("/proc/self/statm").read().split()[0])
 LIMIT = pages * resource.getpagesize() + 1_000_000_000  # the manifests allow 600 MB and more

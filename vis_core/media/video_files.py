@@ -1,7 +1,7 @@
 """Which files of a folder are videos, and what a video may ask of this machine.
 
-Nothing here opens a video (``media/video_reader.py`` does) or imports torch, so that a command line can
-refuse an empty folder before anything heavy starts.
+Nothing here opens a video (``media/video_reader.py`` does) or imports torch, so that a command line
+can refuse an empty folder before anything heavy starts.
 """
 
 import logging

@@ -1,7 +1,8 @@
 """Says what annotating an archive would take, from a sample that is really annotated for a while.
 
 Writes nothing and starts no Ray. What is measured is measured in this process, with one thread as
-a worker has; everything else follows from it, and ``jobs/annotation/plan_options.py`` says which is which.
+a worker has; everything else follows from it, and ``jobs/annotation/plan_options.py`` says which
+is which.
 """
 
 import os

@@ -2,8 +2,8 @@
 
     unfinished/<name of the result>/named-<number>/   rows and tracks of one segment
 
-Segments are cut at blocks (``prediction_store.py``). Where, and so the result, depends on the number of
-segments and on the file alone, not on who does what, or how often.
+Segments are cut at blocks (``prediction_store.py``). Where, and so the result, depends on the
+number of segments and on the file alone, not on who does what, or how often.
 """
 
 from collections.abc import Iterator

@@ -193,7 +193,8 @@ def read_frames_apart(
 
     That process is kept for the next video and ends with this one. It has an empty environment,
     may take ``max_memory_mib`` of memory, and can write no file; where the kernel permits, it has
-    no network either (``media/sandbox/confinement.py``). Readers that are open at once have one each.
+    no network either (``media/sandbox/confinement.py``). Readers that are open at once have one
+    each.
 
     Args:
         path: A regular file, followed if it is a link.

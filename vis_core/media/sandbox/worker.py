@@ -1,7 +1,7 @@
 """The process that decodes videos for another one (``media/sandbox/process.py`` starts it).
 
-It has no secrets in its environment, little that it may do (``media/sandbox/confinement.py``), and ends
-when its owner does. It imports no torch: it starts in a fraction of a second.
+It has no secrets in its environment, little that it may do (``media/sandbox/confinement.py``), and
+ends when its owner does. It imports no torch: it starts in a fraction of a second.
 """
 
 import contextlib

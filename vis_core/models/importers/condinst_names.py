@@ -1,6 +1,6 @@
 """The names of AdelaiDet's CondInst, turned into those of our STC.
 
-Rules as in ``official_names``; the backbone has the names of detectron2 under a longer prefix.
+Rules as in ``mask2former_names``; the backbone has the names of detectron2 under a longer prefix.
 """
 
 import re

@@ -1,6 +1,6 @@
 """The names of the authors' IDOL, turned into those of our system.
 
-Rules as in ``official_names``; the backbone has the names of detectron2 under a longer prefix.
+Rules as in ``mask2former_names``; the backbone has the names of detectron2 under a longer prefix.
 """
 
 import re
