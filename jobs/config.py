@@ -14,7 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints YAML or JSON."""
-    from pipelines.config.run import RunConfig, to_yaml
+    from pipelines.config.loading import to_yaml
+    from pipelines.config.run import RunConfig
 
     if args.what == "schema":
         print(json.dumps(RunConfig.model_json_schema(), indent=2))

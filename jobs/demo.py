@@ -15,7 +15,7 @@ from jobs.options import (
 )
 
 if TYPE_CHECKING:
-    from pipelines.run.steps import Run
+    from pipelines.run.folder import Run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
     given = given_data(args)
     check_given(given)
     start_folder(config)
-    from pipelines.run.steps import Run, open_run, quick
+    from pipelines.run.folder import Run, open_run
+    from pipelines.run.steps import quick
 
     whole = Run(args.out, quick(config) if args.quick else config, given, args.max_frames)
     print(f"start: {check_start(config)}")

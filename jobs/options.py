@@ -51,7 +51,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 def read_config(args: argparse.Namespace) -> "RunConfig":
     """Reads the run file that the options name."""
-    from pipelines.config.run import load_run_config
+    from pipelines.config.loading import load_run_config
     from vis_core.errors import ConfigError
 
     preset = CONFIGS / f"{args.config}.yaml"
@@ -88,6 +88,6 @@ def inference_config(overrides: list[str]) -> "InferenceConfig":
             )
     if not overrides:
         return InferenceConfig()
-    from pipelines.config.run import load_run_config
+    from pipelines.config.loading import load_run_config
 
     return load_run_config(CONFIGS / "tiny.yaml", overrides).inference

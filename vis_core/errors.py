@@ -17,6 +17,7 @@ Every message says what, where, what was expected, what was found and how to men
 line alone turns a VisError into one line and an exit code (``jobs/cli.py``).
 """
 
+from pathlib import Path
 from typing import Literal
 
 # In words that fit a table: why a video could not be read.
@@ -106,3 +107,44 @@ class ClusterError(VisError):
     """The Ray cluster does not answer."""
 
     exit_code = 4
+
+
+def shown_name(path: Path | str) -> str:
+    """Writes a file name on one line of a log: what cannot be printed is escaped."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in str(path)
+    )
+
+
+class Found(str):
+    """Is a description in our own words, shown as it is and not quoted."""
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """A value of a file for a message: quoted, control characters escaped, cut to ``limit``."""
+    if isinstance(value, Found):
+        return str(value)
+    text = _described(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _described(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return ascii(value[:200])
+    if isinstance(value, dict):
+        return f"an object with {len(value)} keys"
+    if isinstance(value, list) and len(value) > 8:
+        return f"a list of {len(value)} entries"
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an integer of {value.bit_length()} bits"
+    return ascii(value) if not isinstance(value, list) else f"[{_inside(value)}]"
+
+
+def _inside(values: list[object]) -> str:
+    return ", ".join(
+        f"a list of {len(value)}" if isinstance(value, list) else _described(value)
+        for value in values
+    )

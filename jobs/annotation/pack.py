@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Writes the submission, or says what is wrong with the results."""
     from vis_core.errors import ConfigError
-    from vis_core.formats.submission import pack_results
+    from vis_core.formats.youtube_vis import pack_results
 
     if not args.zip.parent.is_dir():
         raise ConfigError(f"--zip: expected a folder {args.zip.parent}, found none; make it first")

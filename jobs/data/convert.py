@@ -60,8 +60,7 @@ def run(args: argparse.Namespace) -> int:
 def _class_map(value: str) -> "ClassMap":
     """Finds a public map by its name, or reads a user's."""
     from pipelines.config.strict_yaml import read_yaml_mapping
-    from vis_core.formats.class_lists import FROM_COCO
-    from vis_core.formats.class_maps import map_from_coco, parse_class_map
+    from vis_core.formats.class_maps import FROM_COCO, map_from_coco, parse_class_map
 
     if value in FROM_COCO or Path(value).suffix not in (".yaml", ".yml"):
         return map_from_coco(value)

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     _place_recipe(args)
     if args.resume:
-        from pipelines.run.steps import read_run
+        from pipelines.run.folder import read_run
 
         whole = read_run(args.out)
         config, given = whole.config, whole.given
@@ -61,11 +61,12 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from pipelines.cluster import ray_session
     from pipelines.run import steps
+    from pipelines.run.folder import Run, open_run
 
     if not args.resume:
-        whole = steps.Run(args.out, config, given, args.max_frames)
+        whole = Run(args.out, config, given, args.max_frames)
     print(f"start: {check_start(config)}")
-    steps.open_run(whole)
+    open_run(whole)
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     data = steps.prepare(whole)
     for note in data.notes:

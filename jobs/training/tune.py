@@ -15,7 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Puts the trained model with the best thresholds into ``<run>/models/final``."""
-    from pipelines.run.steps import prepare, read_run, sweep
+    from pipelines.run.folder import read_run
+    from pipelines.run.steps import prepare, sweep
     from vis_core.errors import ConfigError
 
     whole = read_run(args.run)

@@ -19,7 +19,8 @@ from pipelines.annotation.superseded import remove_superseded
 from pipelines.annotation.work_queue import Segments
 from pipelines.progress import Progress
 from pipelines.registry.mlflow_registry import ModelReference
-from pipelines.storage.open import LocalStorage, open_storage
+from pipelines.storage.local import LocalStorage
+from pipelines.storage.open import open_storage
 from vis_core.config.inference import InferenceConfig
 from vis_core.config.stitching import StitchConfig
 from vis_core.errors import ConfigError

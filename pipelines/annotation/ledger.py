@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipelines.annotation.archive.listing import ArchivedVideo
-from pipelines.storage.open import Storage, read_if_there
+from pipelines.storage.base import Storage, read_if_there
 from vis_core.errors import ConfigError
 
 RESULTS, FAILED, UNFINISHED = "results/", "failed/", "unfinished/"

@@ -17,9 +17,8 @@ from typing import Any, Literal, Self
 from pipelines.annotation.ledger import json_bytes
 from pipelines.progress import in_words
 from pipelines.redaction import mask_secrets
-from pipelines.storage.open import Storage
-from vis_core.errors import StorageError
-from vis_core.media.video_files import shown_name
+from pipelines.storage.base import Storage
+from vis_core.errors import StorageError, shown_name
 
 STATUS = "status.json"
 EVERY_S = 5.0  # of a bucket each is one paid request

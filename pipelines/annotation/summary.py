@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pipelines.annotation.ledger import VideoRow
 from pipelines.annotation.status import JobCounts
 from pipelines.progress import in_words
-from vis_core.media.video_files import shown_name
+from vis_core.errors import shown_name
 
 
 @dataclass

@@ -6,7 +6,7 @@ import logging
 from pipelines.annotation.archive.listing import ArchivedVideo
 from pipelines.annotation.ledger import RESULTS, Ledger
 from pipelines.registry.mlflow_registry import ModelReference
-from pipelines.storage.open import read_if_there
+from pipelines.storage.base import read_if_there
 
 _log = logging.getLogger(__name__)
 

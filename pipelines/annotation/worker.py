@@ -24,10 +24,9 @@ from pipelines.annotation.work_queue import Work
 from pipelines.registry.mlflow_registry import ModelReference
 from vis_core.config.inference import InferenceConfig
 from vis_core.config.stitching import StitchConfig
-from vis_core.errors import VideoDecodeError
+from vis_core.errors import VideoDecodeError, shown_name
 from vis_core.inference.batching import SharedNetwork
 from vis_core.inference.protocols import FrameSystem
-from vis_core.media.video_files import shown_name
 
 # Half a minute of video at 30 frames a second: a state is a few files, and a kill costs no more.
 SAVE_EVERY = 1000

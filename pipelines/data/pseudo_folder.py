@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.config.run import flatten
+from pipelines.config.loading import flatten
 from vis_core.config.clips import PseudoConfig
 from vis_core.errors import ConfigError, ImageError, StorageError
 from vis_core.formats.categories import Categories

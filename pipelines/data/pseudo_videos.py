@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipelines.config.run import digest
+from pipelines.config.loading import digest
 from pipelines.data.pseudo_folder import (
     PseudoVideos,
     finished_folder,

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pipelines.config.run import RunConfig, digest
+from pipelines.config.loading import digest
+from pipelines.config.run import RunConfig
 from pipelines.data.find_data import AnnotatedFiles, VideoFiles, find_archive, find_coco, find_vis
 from pipelines.data.given_data import GivenData
 from pipelines.data.synthetic import FPS, write_clips_as_videos, write_synthetic

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.config.run import RunConfig, digest, load_run_config
+from pipelines.config.loading import digest, load_run_config
+from pipelines.config.run import RunConfig
 from pipelines.data.given_data import GivenData
 from pipelines.data.run_data import RunData
 from pipelines.experiments.ablation_tables import AblationRow, AblationTable
 from pipelines.progress import Progress
 from pipelines.results.ensemble_files import fuse_files
 from pipelines.results.score import LabelledVideos, evaluate_file, score_model
-from pipelines.run.steps import Run, make_pseudo_videos, open_run, prepare, train
+from pipelines.run.folder import Run, open_run
+from pipelines.run.steps import make_pseudo_videos, prepare, train
 from vis_core.config.systems import AnySystemConfig
 from vis_core.formats.strict_json import write_json
 from vis_core.models.systems.build import load_system, read_categories, save_system

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pipelines.progress import Progress
 from vis_core.clips.scene_batches import first_scene, scene_batches
 from vis_core.clips.scenes import CLASS_NAMES
-from vis_core.config.systems import tiny_minvis
+from vis_core.config.tiny import tiny_minvis
 from vis_core.formats.categories import numbered
 from vis_core.models.segmentors.mask2former import Mask2Former
 from vis_core.models.systems.build import save_system

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.config.run import digest
+from pipelines.config.loading import digest
 from pipelines.redaction import mask_secrets
 from vis_core.errors import CheckpointError, ConfigError, RegistryError
 
@@ -80,7 +80,7 @@ def official_categories(count: int, wanted: str | None, source: str) -> "Categor
     Raises:
         ConfigError: The number fits no list, or not the list that is wanted.
     """
-    from vis_core.formats.class_lists import CLASS_LISTS
+    from vis_core.formats.class_maps import CLASS_LISTS
 
     fitting = [name for name, classes in CLASS_LISTS.items() if len(classes) == count]
     if wanted is None:
@@ -101,7 +101,7 @@ def official_categories(count: int, wanted: str | None, source: str) -> "Categor
 
 def _listed(path: Path) -> "Categories":
     from vis_core.formats.categories import numbered
-    from vis_core.formats.class_lists import CLASS_LISTS
+    from vis_core.formats.class_maps import CLASS_LISTS
 
     if not path.is_file():
         raise ConfigError(

@@ -68,7 +68,7 @@ def _check_one(config: RunConfig, stage: StageConfig | None) -> str:
         folder = start_folder(config, Path(cache), stage)
         if folder is None:
             return "random weights; published ones: --set start_from=FILE|FOLDER|hf:<id>"
-        from vis_core.models.systems.build import taken_weights
+        from vis_core.models.systems.transfer import taken_weights
 
         taken, wanted = taken_weights(config.system, folder)
     return f"{stage.start_from if stage else config.start_from}: {taken} of {wanted} tensors fit"

@@ -11,8 +11,9 @@ from typing import Any
 
 from pipelines.annotation.video.result import Lend
 from pipelines.results.youtube_vis import read_result_json
+from vis_core.errors import Found
 from vis_core.formats.categories import Categories
-from vis_core.formats.defects import Defects, Found
+from vis_core.formats.defects import Defects
 from vis_core.formats.field_checks import entries_of, is_id, is_number, table_of
 from vis_core.formats.result_checks import check_result
 from vis_core.formats.video_checks import VideoEntry, check_video, frame_segmentations

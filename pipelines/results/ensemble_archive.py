@@ -21,13 +21,12 @@ from pipelines.annotation.ledger import (
 from pipelines.progress import Progress
 from pipelines.results.document import ResultDocument, read_result_document
 from pipelines.results.youtube_vis import result_document
-from pipelines.storage.open import Storage
-from vis_core.config.fusion_settings import FusionConfig
-from vis_core.errors import AnnotationError, ConfigError
+from pipelines.storage.base import Storage
+from vis_core.config.inference import FusionConfig
+from vis_core.errors import AnnotationError, ConfigError, shown_name
 from vis_core.formats.strict_json import write_json
 from vis_core.inference.fusion import fuse_tracks
 from vis_core.inference.packed_tracks import unpack_track
-from vis_core.media.video_files import shown_name
 from vis_core.structures import VideoResult
 
 _OF_THE_VIDEO = ("video", "video_version", "video_bytes", "max_frames")

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from pipelines.progress import Progress
 from pipelines.results.document import stated_quality
-from vis_core.config.fusion_settings import FusionConfig
+from vis_core.config.inference import FusionConfig
 from vis_core.formats.defects import Defects
 from vis_core.formats.json_stream import NotStreamableError, stream_objects
 from vis_core.formats.result_checks import check_result, entries_alone, first_size

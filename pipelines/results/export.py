@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.annotation.ledger import done_results
 from pipelines.progress import Progress
 from pipelines.results.youtube_vis import read_result_json
-from pipelines.storage.open import Storage
+from pipelines.storage.base import Storage
 from vis_core.errors import ConfigError
 from vis_core.formats.strict_json import write_json
 

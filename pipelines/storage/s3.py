@@ -16,11 +16,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from pipelines.storage.open import StoredObject
+from pipelines.storage.base import StoredObject
 from pipelines.storage.s3_client import Passing, Patience, Refusal, connect, patiently, status
 from pipelines.storage.s3_download import DIGEST, Download, ObjectChangedError
-from vis_core.errors import MissingObjectError, StorageError, VideoDecodeError
-from vis_core.media.video_files import shown_name
+from vis_core.errors import MissingObjectError, StorageError, VideoDecodeError, shown_name
 
 Answer = TypeVar("Answer")
 PAGE = 1000  # entries of one answer to a listing, the most that S3 gives

@@ -6,7 +6,7 @@ import re
 from typing import Any, BinaryIO
 
 from pipelines.storage.s3_client import Passing, code, status
-from vis_core.media.video_files import shown_name
+from vis_core.errors import shown_name
 
 DIGEST = "sha256"  # name of the metadata of what we write
 _CHUNK = 1 << 20  # bytes read at once

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from pipelines.config.run import digest
+from pipelines.config.loading import digest
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.sources import ClipSource
 from vis_core.structures import ClipBatch

@@ -18,7 +18,7 @@ import torch
 
 from vis_core.clips.scenes import render_scene
 from vis_core.config.clips import SceneSettings
-from vis_core.config.systems import tiny_minvis
+from vis_core.config.tiny import tiny_minvis
 from vis_core.inference.online import annotate_video
 from vis_core.models.systems.build import build_system
 from vis_core.rle.segmentation import encode_masks

@@ -20,13 +20,13 @@ import numpy as np
 from pipelines.data.find_data import find_coco
 from pipelines.training.worker.loss_log import read_losses
 from vis_core.clips.pseudo import draw_motion
-from vis_core.clips.rows import clip_to_row, encode_jpeg
+from vis_core.clips.rows import clip_to_row
 from vis_core.clips.sources import PseudoClips
 from vis_core.clips.transforms import four_channels, shrink_source, warp_image
 from vis_core.config.clips import CropPixels, PseudoConfig
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord, read_coco
-from vis_core.media.images import read_image
+from vis_core.media.images import encode_jpeg, read_image
 
 GOAL = 1.5  # a clip over decoding and encoding
 WAIT_GOAL = 0.05  # share of a step

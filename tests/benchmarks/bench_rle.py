@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from pycocotools import mask as coco_mask
 
-from vis_core.rle.device_runs import strings_on_device
 from vis_core.rle.encode import strings_of_masks
+from vis_core.rle.frame_masks import strings_on_device
 
 GOAL = 3.0  # times faster, from ten masks on
 _SIZE = (720, 1280)

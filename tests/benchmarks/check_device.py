@@ -30,17 +30,15 @@ from vis_core.config.systems import (
     IdolConfig,
     MinvisConfig,
     StcConfig,
-    tiny_idol,
-    tiny_minvis,
-    tiny_segmentor,
-    tiny_stc,
 )
+from vis_core.config.tiny import tiny_idol, tiny_minvis, tiny_segmentor, tiny_stc
 from vis_core.formats.categories import numbered
-from vis_core.inference.online import VideoWalk, walk_on
+from vis_core.inference.chunk_pipeline import walk_on
+from vis_core.inference.online import VideoWalk
 from vis_core.models.systems.base import System
 from vis_core.models.systems.build import build_system, load_system, save_system
-from vis_core.rle.device_runs import strings_on_device
 from vis_core.rle.encode import strings_of_masks
+from vis_core.rle.frame_masks import strings_on_device
 from vis_core.structures import ClipBatch, Frame, VideoResult
 
 _RATE = 1e-4

@@ -21,7 +21,6 @@ def main() -> int:
     """Loads what the verbs load, then runs the cases."""
     import jobs.data.validate  # noqa: F401
     import vis_core.formats.coco
-    import vis_core.formats.submission
     import vis_core.formats.youtube_vis  # noqa: F401
 
     for case in json.load(sys.stdin):

@@ -78,9 +78,9 @@ def test_a_folder_of_something_else_is_left_alone(
 
 def test_other_settings_do_not_mix_into_a_run(tmp_path: Path) -> None:
     from jobs.options import CONFIGS
-    from pipelines.config.run import load_run_config
+    from pipelines.config.loading import load_run_config
     from pipelines.data.given_data import GivenData
-    from pipelines.run.steps import Run, open_run, read_run
+    from pipelines.run.folder import Run, open_run, read_run
     from vis_core.errors import ConfigError
 
     folder = tmp_path / "run"

@@ -8,7 +8,9 @@ from pathlib import Path
 from pipelines.annotation.archive.listing import list_archive
 from pipelines.annotation.ledger import Ledger
 from pipelines.annotation.worker import AnnotateJob, VideoAnnotator
-from pipelines.storage.open import LocalStorage, Storage, open_storage
+from pipelines.storage.base import Storage
+from pipelines.storage.local import LocalStorage
+from pipelines.storage.open import open_storage
 from pipelines.storage.s3 import S3Storage
 from tests.pipelines.killing import CONTEXT, Events, num_events, run_child
 from tests.pipelines.toy_archive import outcome, toy_model

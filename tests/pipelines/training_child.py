@@ -12,7 +12,7 @@ import torch
 
 from pipelines.config.optimizer import OptimizerSettings
 from pipelines.config.run import CheckpointConfig, RunConfig, StageConfig
-from pipelines.storage.open import LocalStorage
+from pipelines.storage.local import LocalStorage
 from pipelines.storage.s3 import S3Storage
 from pipelines.training.batches import BatchPlan
 from pipelines.training.worker import loop as train_loop
@@ -21,7 +21,7 @@ from pipelines.training.worker.loss_log import LossLog
 from tests.pipelines.killing import Events, num_events, run_child
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
-from vis_core.config.systems import tiny_stc
+from vis_core.config.tiny import tiny_stc
 from vis_core.formats.categories import numbered
 from vis_core.structures import Clip
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vis_core.clips.draws import crop_sides, one_size, output_frame
+from vis_core.clips.sampling import crop_sides, one_size, output_frame
 from vis_core.clips.transforms import crop, flip, pad_frames, resize, visible_instances
 from vis_core.config.clips import AugmentConfig, FixedSize
 from vis_core.structures import Clip

@@ -11,7 +11,7 @@ import numpy as np
 
 from vis_core.clips.affine import Affine, compose, flip_affine, rotation_affine, window_affine
 from vis_core.clips.augment import augment_clip
-from vis_core.clips.draws import crop_sides, output_frame, path_fractions
+from vis_core.clips.sampling import crop_sides, output_frame, path_fractions
 from vis_core.clips.transforms import (
     four_channels,
     reached_part,

@@ -8,18 +8,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 
 from vis_core.clips.transforms import pad_frames
-from vis_core.errors import AnnotationError, ImageError
+from vis_core.errors import AnnotationError
 from vis_core.formats.categories import Categories
+from vis_core.media.images import decode_jpeg, encode_jpeg
 from vis_core.rle.segmentation import decode_rles, encode_mask, encode_masks
 from vis_core.structures import Clip
-
-# Visually lossless; at 4:2:0 a frame of 640 x 480 takes about 100 kB.
-JPEG_QUALITY = 95
 
 _INSTANCE = pa.struct(
     [
@@ -117,24 +114,3 @@ def row_to_clip(row: Mapping[str, Any], categories: Categories) -> Clip:
     masks = decode_rles(rles, height, width).reshape(len(images), len(instances), height, width)
     labels = [categories.index_of_id(instance["category_id"]) for instance in instances]
     return Clip(row["clip_id"], images, masks, np.array(labels, dtype=np.int64), sizes)
-
-
-def encode_jpeg(image: np.ndarray) -> bytes:
-    """Encodes an RGB image (H, W, 3) of uint8."""
-    swapped = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    encoded: bytes = data.tobytes()
-    return encoded
-
-
-def decode_jpeg(data: bytes, where: str) -> np.ndarray:
-    """Decodes an RGB image (H, W, 3) of uint8.
-
-    Raises:
-        ImageError: If the bytes are no image.
-    """
-    image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
-    if image is None:
-        raise ImageError(f"{where}: expected a JPEG frame, found other bytes; make the clips anew")
-    swapped: np.ndarray = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return swapped

@@ -1,6 +1,10 @@
 """Which frames of a video make a clip."""
 
+import hashlib
+
 import numpy as np
+
+from vis_core.config.clips import CropFraction, CropPixels, FixedSize, ShortSide
 
 
 def sample_frame_indices(
@@ -26,3 +30,65 @@ def sample_frame_indices(
     others = [index for index in range(first, last + 1) if index != anchor] or [anchor]
     drawn = generator.choice(others, size=clip_frames - 1)
     return sorted([anchor, *(int(index) for index in drawn)])
+
+
+def row_seed(seed: int, record_id: int | str, replica: int) -> int:
+    """Makes the seed of one clip, the same on any machine and at any parallelism.
+
+    Args:
+        seed: Of the run (and, in training, of the epoch).
+        record_id: Image or video id.
+        replica: Which of several clips of the same record.
+    """
+    text = f"{seed}/{record_id}/{replica}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+
+
+def path_fractions(num_frames: int, generator: np.random.Generator) -> np.ndarray:
+    """Draws how far each of T frames is on its way: (T,) in [0, 1], in order or reversed.
+
+    Equals T independent uniform draws, sorted; reversed with probability 0.5 (released CTVIS).
+    """
+    fractions = np.sort(generator.uniform(0, 1, num_frames))
+    return fractions[::-1] if generator.random() < 0.5 else fractions
+
+
+def output_frame(
+    height: float, width: float, size: ShortSide | FixedSize, generator: np.random.Generator
+) -> tuple[float, int, int]:
+    """Draws the frame in which a picture of ``height`` x ``width`` pixels is shown.
+
+    Returns:
+        Scale (output over source, no unit), and the frame's height and width in pixels. With
+        ``FixedSize`` the picture may leave a part of the frame free; with ``ShortSide`` the sides
+        are rounded as detectron2 does.
+    """
+    if isinstance(size, FixedSize):
+        return min(size.height / height, size.width / width), size.height, size.width
+    short = int(generator.choice(size.short_sides))
+    scale = min(short / min(height, width), size.max_long_side / max(height, width))
+    return scale, max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def one_size(size: ShortSide | FixedSize, generator: np.random.Generator) -> ShortSide | FixedSize:
+    """Draws one of several lengths of the short side, for frames that share it."""
+    if isinstance(size, FixedSize):
+        return size
+    short = int(generator.choice(size.short_sides))
+    return size.model_copy(update={"short_sides": (short,)})
+
+
+def crop_sides(
+    height: int, width: int, settings: CropFraction | CropPixels, generator: np.random.Generator
+) -> np.ndarray:
+    """Draws the height and width (2,) of a crop in pixels of the picture, independently."""
+    sides = np.array([height, width], dtype=np.float64)
+    if isinstance(settings, CropFraction):
+        return sides * generator.uniform(settings.min_fraction, settings.max_fraction, 2)
+    scale = 1.0
+    if settings.short_sides:
+        short = int(generator.choice(settings.short_sides))
+        scale = min(short / sides.min(), settings.max_long_side / sides.max())
+    low = np.minimum(settings.min_pixels, sides * scale)
+    high = np.minimum(settings.max_pixels, sides * scale)
+    return generator.uniform(low, high) / scale

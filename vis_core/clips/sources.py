@@ -16,11 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vis_core.clips.augment import augment_clip, make_image_clip
-from vis_core.clips.draws import row_seed
 from vis_core.clips.pseudo import crop_pair, make_pseudo_clip
 from vis_core.clips.readers import read_still, read_video_frames, with_instances
 from vis_core.clips.rows import classes_of_schema, row_to_clip
-from vis_core.clips.sampling import sample_frame_indices
+from vis_core.clips.sampling import row_seed, sample_frame_indices
 from vis_core.config.clips import AugmentConfig, PairConfig, PseudoConfig
 from vis_core.errors import AnnotationError, ImageError, StorageError
 from vis_core.formats.coco import ImageRecord

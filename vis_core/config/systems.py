@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vis_core.config.association import NAMED_ASSOCIATIONS, AssociationConfig
-from vis_core.config.contrastive import CtvisItemsConfig
+from vis_core.config.contrastive import CtvisItemsConfig, StcTrackingConfig
 from vis_core.config.criterion import (
     BoundaryConfig,
     LocationLossConfig,
@@ -18,71 +18,18 @@ from vis_core.config.criterion import (
     QualityConfig,
     TransportConfig,
 )
+from vis_core.config.loss_weights import (
+    CtvisLossWeights,
+    IdolLossWeights,
+    QueryLossWeights,
+    StcLossWeights,
+)
 from vis_core.config.segmentors import (
     CondInstSettings,
     DeformableDetrSettings,
     Mask2FormerSettings,
     SelectionConfig,
 )
-from vis_core.config.stc_settings import StcTrackingConfig
-
-
-class QueryLossWeights(BaseModel):
-    """Weighs the losses of a Mask2Former."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    class_: float = Field(2.0, ge=0, alias="class", description="Cross entropy (Mask2Former).")
-    mask: float = Field(5.0, ge=0, description="Binary cross entropy of masks (Mask2Former).")
-    dice: float = Field(5.0, ge=0, description="Dice of masks (Mask2Former).")
-
-
-class CtvisLossWeights(QueryLossWeights):
-    """Weighs the losses of CTVIS Eq. 6."""
-
-    embed: float = Field(2.0, ge=0, description="Contrastive loss (CTVIS 4.1: lambda_emb).")
-    embed_cosine: float = Field(
-        0.0, ge=0, description="Auxiliary cosine loss; the release has 3.0, the paper none."
-    )
-
-
-class IdolLossWeights(BaseModel):
-    """Weighs the losses of IDOL Eq. 2; ``released`` gives those of the authors' code."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    class_: float = Field(1.0, ge=0, alias="class", description="Focal loss (IDOL Eq. 2).")
-    box: float = Field(2.0, ge=0, description="L1 of boxes (IDOL 3.1: lambda_1; released 5).")
-    giou: float = Field(2.0, ge=0, description="GIoU of boxes (IDOL 3.1: lambda_1).")
-    mask: float = Field(2.0, ge=0, description="Focal loss of masks (IDOL 3.1: lambda_1).")
-    dice: float = Field(2.0, ge=0, description="Dice of masks (IDOL 3.1: lambda_1; released 5).")
-    embed: float = Field(
-        1.0, ge=0, description="Contrastive loss (IDOL 3.1: lambda_2; released 2)."
-    )
-    embed_cosine: float = Field(
-        0.0, ge=0, description="Auxiliary cosine loss; the release has 3, the paper none."
-    )
-
-    @classmethod
-    def released(cls) -> "IdolLossWeights":
-        """Gives the weights of the authors' code."""
-        return cls.model_validate(
-            {"class": 2, "box": 5, "giou": 2, "mask": 2, "dice": 5, "embed": 2, "embed_cosine": 3}
-        )
-
-
-class StcLossWeights(BaseModel):
-    """Weighs the losses of STC Eq. 7; those of CondInst weigh 1 (AdelaiDet)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    class_: float = Field(1.0, ge=0, alias="class", description="Focal loss of places.")
-    box: float = Field(1.0, ge=0, description="GIoU of boxes.")
-    center: float = Field(1.0, ge=0, description="Binary cross entropy of centre-ness.")
-    mask: float = Field(1.0, ge=0, description="Dice of masks.")
-    semantic: float = Field(1.0, ge=0, description="Classes of pixels, with semantic_loss.")
-    track: float = Field(0.2, ge=0, description="Embeddings (STC 4.3: lambda_b).")
-    consistency: float = Field(10.0, ge=0, description="Kernels (STC 4.3: lambda_c).")
 
 
 class BaseSystemConfig(BaseModel):
@@ -201,64 +148,3 @@ class StcConfig(BaseSystemConfig):
 
 AnySystemConfig = CtvisConfig | MinvisConfig | IdolConfig | StcConfig
 SystemConfig = Annotated[AnySystemConfig, Field(discriminator="name")]
-
-
-def tiny_segmentor(train_batch_norm: bool = False) -> Mask2FormerSettings:
-    """Sizes the segmentor that trains on a laptop's CPU; about one million weights (ours)."""
-    return Mask2FormerSettings(
-        backbone="tiny",
-        num_queries=20,
-        hidden_width=64,
-        num_heads=4,
-        encoder_layers=2,
-        encoder_ffn_width=128,
-        decoder_layers=3,
-        decoder_ffn_width=192,
-        num_points=768,
-        train_batch_norm=train_batch_norm,
-    )
-
-
-def tiny_minvis(train_batch_norm: bool = False) -> MinvisConfig:
-    """Is the system that the shipped start weights are trained with."""
-    return MinvisConfig(
-        segmentor=tiny_segmentor(train_batch_norm), test_short_side=128, test_max_long_side=384
-    )
-
-
-def tiny_idol() -> IdolConfig:
-    """Sizes an IDOL that trains on a laptop's CPU (ours)."""
-    return IdolConfig(
-        segmentor=DeformableDetrSettings(
-            backbone="tiny",
-            num_queries=30,
-            hidden_width=64,
-            num_heads=4,
-            encoder_layers=2,
-            encoder_ffn_width=128,
-            decoder_layers=3,
-            decoder_ffn_width=192,
-            dropout=0.0,
-            frozen_stages=0,
-        ),
-        embedding_width=64,
-        test_short_side=128,
-        test_max_long_side=384,
-    )
-
-
-def tiny_stc() -> StcConfig:
-    """Sizes an STC that trains on a laptop's CPU (ours)."""
-    return StcConfig(
-        segmentor=CondInstSettings(
-            backbone="tiny",
-            width=64,
-            tower_convs=2,
-            mask_branch_width=32,
-            mask_branch_convs=2,
-            frozen_stages=0,
-        ),
-        tracking=StcTrackingConfig(width=64, over_positives="mean"),
-        test_short_side=128,
-        test_max_long_side=384,
-    )

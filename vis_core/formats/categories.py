@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from vis_core.errors import AnnotationError
-from vis_core.formats.defects import Defects, Found, shown
+from vis_core.errors import AnnotationError, Found, shown
+from vis_core.formats.defects import Defects
 from vis_core.formats.field_checks import entries_of
 
 

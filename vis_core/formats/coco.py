@@ -11,9 +11,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from vis_core.errors import AnnotationError, ImageError
+from vis_core.errors import AnnotationError, Found, ImageError, shown
 from vis_core.formats.categories import Categories
-from vis_core.formats.defects import Defects, Found, shown
+from vis_core.formats.defects import Defects
 from vis_core.formats.field_checks import (
     check_area,
     check_box,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from vis_core.errors import AnnotationError
+from vis_core.errors import AnnotationError, shown
 
 SHOWN_IN_MESSAGE = 20
 KEPT = 10_000  # beyond this a file is of another kind; the rest is only counted
@@ -103,36 +103,3 @@ class Defects:
         if count > SHOWN_IN_MESSAGE:
             lines.append(f"  ... and {count - SHOWN_IN_MESSAGE} more")
         return "\n".join(lines)
-
-
-class Found(str):
-    """Is a description in our own words, shown as it is and not quoted."""
-
-
-def shown(value: object, limit: int = 80) -> str:
-    """A value of a file for a message: quoted, control characters escaped, cut to ``limit``."""
-    if isinstance(value, Found):
-        return str(value)
-    text = _described(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def _described(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, str):
-        return ascii(value[:200])
-    if isinstance(value, dict):
-        return f"an object with {len(value)} keys"
-    if isinstance(value, list) and len(value) > 8:
-        return f"a list of {len(value)} entries"
-    if isinstance(value, int) and value.bit_length() > 256:
-        return f"an integer of {value.bit_length()} bits"
-    return ascii(value) if not isinstance(value, list) else f"[{_inside(value)}]"
-
-
-def _inside(values: list[object]) -> str:
-    return ", ".join(
-        f"a list of {len(value)}" if isinstance(value, list) else _described(value)
-        for value in values
-    )

@@ -10,7 +10,8 @@ from pathlib import PurePosixPath
 from types import NoneType
 from typing import Any
 
-from vis_core.formats.defects import Defects, Found, shown
+from vis_core.errors import Found, shown
+from vis_core.formats.defects import Defects
 from vis_core.formats.strict_json import entry_name
 from vis_core.rle.decode import MAX_PIXELS
 

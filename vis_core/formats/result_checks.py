@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from vis_core.errors import Found
 from vis_core.formats.categories import Categories
-from vis_core.formats.defects import Defects, Found
+from vis_core.formats.defects import Defects
 from vis_core.formats.field_checks import check_reference, is_id, is_number
 from vis_core.formats.strict_json import entry_name, parse_json, report_constants
 from vis_core.formats.video_checks import VideoEntry, frame_segmentations

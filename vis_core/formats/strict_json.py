@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vis_core.errors import AnnotationError
-from vis_core.formats.defects import Defects, shown
+from vis_core.errors import AnnotationError, shown
+from vis_core.formats.defects import Defects
 
 _OTHER_ENCODINGS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),

@@ -6,7 +6,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from vis_core.formats.defects import Defects, Found, shown
+from vis_core.errors import Found, shown
+from vis_core.formats.defects import Defects
 from vis_core.formats.field_checks import (
     are_areas,
     check_area,

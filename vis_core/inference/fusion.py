@@ -13,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 
-from vis_core.config.fusion_settings import FusionConfig
+from vis_core.config.inference import FusionConfig
 from vis_core.inference.packed_tracks import PackedTrack
 from vis_core.rle.columns import ColumnMasks, column_masks
 from vis_core.rle.intersection import intersections

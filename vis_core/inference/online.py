@@ -1,41 +1,25 @@
 """Walks a system through a video: segment a few frames, name their instances, keep run lengths."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-import torch
 from torch import Tensor
 
 from vis_core.config.inference import InferenceConfig, TrackConfig
 from vis_core.errors import VideoDecodeError
-from vis_core.inference.frame_predictor import Sight
+from vis_core.inference.chunk_pipeline import walk_on
+from vis_core.inference.frame_predictor import Sight, View
 from vis_core.inference.fusion import fuse_tracks
 from vis_core.inference.gpu import cpu_copies
-from vis_core.inference.mask_sinks import MaskSink
-from vis_core.inference.packed_tracks import unpack_track
+from vis_core.inference.packed_tracks import MaskSink, unpack_track
 from vis_core.inference.predictions import SeenFrame, name_frame
 from vis_core.inference.protocols import FrameSystem
-from vis_core.inference.second_stream import SecondStream
-from vis_core.inference.state_parts import joined_parts, split_parts
 from vis_core.inference.track_builder import TrackBuilder
-from vis_core.inference.views import View
+from vis_core.inference.track_state import joined_parts, split_parts
 from vis_core.structures import Frame, Instances, VideoResult
 
 # Is told of each frame: the frame, its named instances without their masks and on the CPU, their
 # (N,) track ids, and (N, H, W) masks where the network is.
 OnFrame = Callable[[Frame, Instances, Tensor, Tensor], None]
-
-
-class ChunkWalk(Protocol):
-    """Goes through a video some frames at a time, in two steps that overlap."""
-
-    def see(self, chunk: list[Frame]) -> list[Instances]:
-        """Finds the instances of some frames, which go through the network at once."""
-
-    def name(self, chunk: list[Frame], found: list[Instances]) -> None:
-        """Goes on by some frames in which ``see`` found something."""
 
 
 def annotate_video(
@@ -193,52 +177,3 @@ class VideoWalk:
 
     def _new_builder(self, height: int, width: int) -> TrackBuilder:
         return TrackBuilder(height, width, self._config, self._sink)
-
-
-def walk_on(
-    frames: Iterator[Frame],
-    chunk_frames: int,
-    walks: Sequence[ChunkWalk],
-    after: Callable[[Frame], None] | None = None,
-) -> None:
-    """Takes walks through a video together, some frames at a time.
-
-    While the network looks at some frames, the instances of those before are named and written in
-    a second thread, and those that follow are read in a third: no more than three chunks are in
-    memory.
-
-    Args:
-        frames: What is left of the video; asked in a thread of its own.
-        chunk_frames: Frames that go through the network at once.
-        walks: Are told of all frames.
-        after: Is called with the last frame of each chunk when all walks have named it.
-    """
-    stream = SecondStream()
-
-    def name(
-        chunk: list[Frame], found: list[list[Instances]], done: torch.cuda.Event | None
-    ) -> None:
-        with torch.inference_mode(), stream.after(done):
-            for walk, own in zip(walks, found, strict=True):
-                walk.name(chunk, own)
-        if after is not None:
-            after(chunk[-1])
-
-    def read() -> list[Frame]:
-        return list(islice(frames, chunk_frames))
-
-    with (
-        ThreadPoolExecutor(1, "longtake-reads") as third,
-        ThreadPoolExecutor(1, "longtake-names") as second,
-    ):
-        before: Future[None] | None = None
-        following = third.submit(read)
-        while chunk := following.result():
-            following = third.submit(read)
-            with torch.inference_mode():
-                found = [walk.see(chunk) for walk in walks]
-            if before is not None:
-                before.result()
-            before = second.submit(name, chunk, found, stream.mark(found))
-        if before is not None:
-            before.result()

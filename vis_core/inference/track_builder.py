@@ -14,8 +14,7 @@ from torch import Tensor
 
 from vis_core.config.inference import TrackConfig
 from vis_core.errors import ConfigError
-from vis_core.inference.mask_sinks import MaskSink, MasksInMemory
-from vis_core.inference.packed_tracks import PackedTrack, unpack_track
+from vis_core.inference.packed_tracks import MaskSink, MasksInMemory, PackedTrack, unpack_track
 from vis_core.inference.track_state import TrackSums, joined_sums, pack_sums, unpack_sums
 from vis_core.rle.frame_masks import EncodedMasks
 from vis_core.structures import Instances, VideoResult

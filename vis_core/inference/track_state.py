@@ -1,5 +1,6 @@
 """What is kept of each track while a video runs: running sums, no masks; small and storable."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
@@ -128,3 +129,21 @@ def unpack_sums(packed: Mapping[str, Tensor]) -> dict[int, TrackSums]:
         own = {name: table[row].copy() for name, table in tables.items()}
         tracks[track_id] = TrackSums(**own, **numbers)
     return tracks
+
+
+def joined_parts(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Puts the name of its part, which has no dot, before the name of each tensor."""
+    return {
+        f"{part}.{name}": tensor
+        for part, tensors in parts.items()
+        for name, tensor in tensors.items()
+    }
+
+
+def split_parts(table: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Undoes ``joined_parts``; a part without tensors comes back as none when it is asked for."""
+    parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for name, tensor in table.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
+    return parts

@@ -17,8 +17,7 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from vis_core.errors import DecodeFailure, VideoDecodeError
-from vis_core.media.video_files import shown_name
+from vis_core.errors import DecodeFailure, VideoDecodeError, shown_name
 
 # Demuxers that read one file and nothing else. Without this list libav follows a playlist or a
 # concat script to other files and hosts (CVE-2026-107695, -107697).

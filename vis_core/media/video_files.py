@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from vis_core.errors import ConfigError
+from vis_core.errors import ConfigError, shown_name
 
 logger = logging.getLogger(__name__)
 
@@ -27,31 +25,6 @@ VIDEO_SUFFIXES = frozenset(
         *("ffconcat", "m3u", "m3u8", "y4m"),
     )
 )
-
-
-class DecodeLimits(BaseModel):
-    """What one video may ask of this machine."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    max_pixels: int = Field(
-        default=33_177_600,
-        gt=0,
-        description="Pixels of the largest frame that is decoded; 7680 x 4320, the 8K of broadcast."
-        " A decoder holds about 16 such frames of 1.5 bytes a pixel.",
-    )
-    max_memory_mib: int = Field(
-        default=4096,
-        ge=64,
-        description="Address space that the process that decodes may take beyond what it starts"
-        " with. 8K of 8 bits takes about a third of it. Kept on Linux alone.",
-    )
-    frame_timeout_s: float = Field(
-        default=60.0,
-        gt=0,
-        description="Seconds without a decoded frame after which a decoder is taken to hang: it is"
-        " ended and the video fails.",
-    )
 
 
 @dataclass(frozen=True)
@@ -106,14 +79,6 @@ def search_videos(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES) -> Fo
         else:
             found.other_files.append(path)
     return found
-
-
-def shown_name(path: Path | str) -> str:
-    """Writes a file name on one line of a log: what cannot be printed is escaped."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in str(path)
-    )
 
 
 def _entries(folder: Path, skipped: list[tuple[Path, str]]) -> Iterator[Path]:

@@ -19,7 +19,8 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from vis_core.errors import VideoDecodeError
+from vis_core.config.decoding import DecodeLimits
+from vis_core.errors import VideoDecodeError, shown_name
 from vis_core.frame import Frame
 from vis_core.media.container import (
     CONTAINERS_WITHOUT_LENGTH,
@@ -32,7 +33,6 @@ from vis_core.media.container import (
 from vis_core.media.decode_report import DecodeReport as DecodeReport
 from vis_core.media.decode_report import VideoInfo as VideoInfo
 from vis_core.media.timestamps import VideoClock
-from vis_core.media.video_files import DecodeLimits, shown_name
 from vis_core.media.video_files import find_videos as find_videos
 
 logger = logging.getLogger(__name__)

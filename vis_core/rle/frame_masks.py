@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from vis_core.geometry.sparse_resize import BoxMask
-from vis_core.rle.device_runs import areas_on_device, strings_on_device
 from vis_core.rle.encode import runs_of_box, strings_of_runs
 from vis_core.rle.segmentation import encode_masks
 
@@ -74,3 +74,25 @@ class EncodedMasks:
             tuple(self.areas[row] for row in index),
             None if inside is None else tuple(inside[row] for row in index),
         )
+
+
+def strings_on_device(masks: Tensor) -> list[str]:
+    """Writes the ``counts`` of masks (N, H, W) of bool; equals ``pycocotools.mask.encode``."""
+    count, height, width = masks.shape
+    columns = masks.transpose(1, 2).reshape(count, height * width)
+    # a run ends before each pixel that differs from the one before it; before the first is nothing
+    turns = torch.cat([columns[:, :1], columns[:, 1:] != columns[:, :-1]], dim=1)
+    owners, places = turns.nonzero(as_tuple=True)
+    firsts = torch.searchsorted(owners, torch.arange(count + 1, device=masks.device))
+    ends, bounds = places.cpu().numpy(), firsts.cpu().numpy()
+    runs = [
+        np.diff(np.append(ends[first:last], height * width), prepend=0)
+        for first, last in zip(bounds, bounds[1:], strict=False)
+    ]
+    return strings_of_runs(runs)
+
+
+def areas_on_device(masks: Tensor) -> list[int]:
+    """Foreground pixels of masks (N, H, W) of bool."""
+    areas: list[int] = masks.flatten(1).sum(dim=1).tolist()
+    return areas

@@ -13,8 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from vis_core.errors import AnnotationError
-from vis_core.formats.defects import shown
+from vis_core.errors import AnnotationError, shown
 from vis_core.rle.decode import (
     MAX_PIXELS,
     RunLengths,

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from pipelines.annotation.archive.filters import VideoFilter
 from pipelines.annotation.archive.uri_lists import ListedStorage, is_list, look_up, read_uris
-from pipelines.storage.open import LocalStorage, Storage, open_storage
-from vis_core.errors import ConfigError
-from vis_core.media.video_files import search_videos, shown_name
+from pipelines.storage.base import Storage
+from pipelines.storage.local import LocalStorage
+from pipelines.storage.open import open_storage
+from vis_core.errors import ConfigError, shown_name
+from vis_core.media.video_files import search_videos
 
 # Bytes at either end of a local file that name its content, beside its size: reading all of an
 # archive to skip it would cost as much as annotating it.

@@ -11,9 +11,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.storage.open import LocalStorage, Storage, StoredObject, open_storage
-from vis_core.errors import ConfigError
-from vis_core.media.video_files import shown_name
+from pipelines.storage.base import Storage, StoredObject
+from pipelines.storage.local import LocalStorage
+from pipelines.storage.open import open_storage
+from vis_core.errors import ConfigError, shown_name
 
 LIST_SUFFIXES = (".txt", ".csv", ".parquet")
 _COLUMN = "uri"

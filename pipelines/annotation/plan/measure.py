@@ -16,15 +16,14 @@ from pipelines.annotation.plan.probe import ShortWalk, VideoFacts, read_facts, w
 from pipelines.annotation.plan.sampling import ArchiveSample
 from pipelines.progress import Progress
 from pipelines.registry.mlflow_registry import ModelReference
-from vis_core.errors import ConfigError, VideoDecodeError
+from vis_core.errors import ConfigError, VideoDecodeError, shown_name
 from vis_core.formats.categories import Categories
+from vis_core.inference.frame_predictor import View
 from vis_core.inference.protocols import FrameSystem
-from vis_core.inference.views import View
-from vis_core.media.video_files import shown_name
 from vis_core.models.systems.build import load_system, read_categories
 
 if TYPE_CHECKING:
-    from pipelines.annotation.plan.plan import PlanRequest
+    from pipelines.annotation.plan.request import PlanRequest
 
 LoadSystem = Callable[[str], FrameSystem]
 BATCHES_S = 20.0  # of trying how many frames at once

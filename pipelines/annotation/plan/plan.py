@@ -8,20 +8,19 @@ is which.
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.annotation.archive.listing import Archive, ArchivedVideo
 from pipelines.annotation.job import (
-    Join,
-    Redo,
     checked_segments,
     done_again,
     run_settings,
     stitched_segments,
 )
 from pipelines.annotation.ledger import Ledger, json_digest
+from pipelines.annotation.plan.request import PlanRequest
 from pipelines.annotation.plan.sampling import (
     ArchiveSample,
     Estimate,
@@ -30,58 +29,12 @@ from pipelines.annotation.plan.sampling import (
     predict_each,
     time_of_schedule,
 )
-from pipelines.annotation.work_queue import Segments, num_segments
+from pipelines.annotation.work_queue import num_segments
 from pipelines.registry.mlflow_registry import ModelReference
 from pipelines.storage.open import open_storage
-from vis_core.config.inference import InferenceConfig
-from vis_core.errors import ConfigError
 
 if TYPE_CHECKING:  # torch comes with them
     from pipelines.annotation.plan.measure import LoadSystem, Measured, SampledVideo
-
-
-@dataclass(frozen=True)
-class PlanRequest:
-    """Is what the job would be told, and how it is looked into.
-
-    Attributes:
-        config: How a video is walked through.
-        max_frames: Frames annotated of each video; None means all.
-        num_workers: Workers; None means one for each core.
-        gpus_per_worker: Share of a GPU that each gets.
-        redo: What is done again, see ``annotate_archive``.
-        segments: Into how many segments each video is cut, see ``annotate_archive``.
-        join: How segments are named, see ``annotate_archive``.
-        num_samples: Videos that are opened.
-        seed: Of their draw.
-        gpu_hour_cost: Price of an hour of one GPU, or None.
-    """
-
-    config: InferenceConfig = field(default_factory=InferenceConfig)
-    max_frames: int | None = None
-    num_workers: int | None = None
-    gpus_per_worker: float = 0.0
-    redo: Redo | None = None
-    segments: Segments = "auto"
-    join: Join = "exact"
-    num_samples: int = 16
-    seed: int = 0
-    gpu_hour_cost: float | None = None
-
-    def check(self) -> None:
-        """Refuses numbers that are out of range.
-
-        Raises:
-            ConfigError: The message names the number.
-        """
-        for name in ("max_frames", "num_workers", "num_samples"):
-            number = getattr(self, name)
-            if number is not None and number < 1:
-                raise ConfigError(f"{name}: expected at least 1, found {number}")
-        for name in ("gpus_per_worker", "gpu_hour_cost"):
-            number = getattr(self, name)
-            if number is not None and not 0 <= number < float("inf"):
-                raise ConfigError(f"{name}: expected 0 or more, found {number}")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Writes the plan of an annotation job for people: what was measured, and what follows from it."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipelines.annotation.plan.batch_speed import BatchSpeeds
@@ -173,3 +173,64 @@ def _bytes(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
+
+
+def plan_json(plan: "AnnotatePlan") -> dict[str, Any]:
+    """Lays a plan out for programs; sizes are bytes, durations seconds."""
+    measured, totals, hours, cost = plan.measured, plan.totals, plan.gpu_hours(), plan.cost()
+    return {
+        "out": plan.out,
+        "model": plan.model,
+        "videos": {
+            "done": plan.num_done,
+            "failed": plan.num_failed,
+            "to_do": len(plan.to_do),
+            "to_do_bytes": sum(video.size for video in plan.to_do),
+            "left_out": len(plan.skipped),
+        },
+        "workers": plan.num_workers,
+        "gpus_per_worker": plan.request.gpus_per_worker,
+        "measured": None if measured is None else _measured_json(measured),
+        "extrapolated": None if totals is None else _totals_json(totals),
+        "gpu_hours": None if hours is None else hours.to_json(),
+        "cost": None if cost is None else cost.to_json(),
+    }
+
+
+def _measured_json(measured: "Measured") -> dict[str, Any]:
+    batches = measured.batches
+    best = None if batches is None else batches.best()
+    return {
+        "device": measured.device,
+        "load_s": measured.load_s,
+        "sample": [_sampled_json(row) for row in measured.videos],
+        "batches": [] if batches is None else [vars(run) for run in batches.runs],
+        "batches_stopped": "" if batches is None else batches.stopped,
+        "batch_limit_bytes": None if batches is None else batches.limit_bytes,
+        "model_bytes": None if batches is None else batches.held_bytes,
+        "advised_chunk_frames": None if best is None else best.frames,
+        "walk_chunk_frames": measured.chunk_frames,
+        "walk_frames_per_s": measured.frames_per_s,
+        "walk_bytes": measured.walk_bytes,
+        "result_bytes_per_frame": measured.result_bytes_per_frame,
+    }
+
+
+def _sampled_json(row: "SampledVideo") -> dict[str, Any]:
+    walk = None if row.walk is None else vars(row.walk)
+    facts = {name: value for name, value in vars(row).items() if name not in ("video", "walk")}
+    return {"video": row.video.key, "bytes": row.video.size, **facts, "walk": walk}
+
+
+def _totals_json(totals: "Totals") -> dict[str, Any]:
+    from pipelines.annotation.plan.sampling import LEVEL
+
+    return {
+        "level": LEVEL,
+        "longest_s": totals.longest_s,
+        "longest_cut": totals.longest_cut,
+        **{
+            name: getattr(totals, name).to_json()
+            for name in ("frames", "video_s", "unreadable", "work_s", "wall_s", "result_bytes")
+        },
+    }

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from pipelines.annotation.ledger import UNFINISHED, json_bytes
-from pipelines.storage.open import Storage, read_if_there
+from pipelines.storage.base import Storage, read_if_there
 from vis_core.inference.predictions import SeenFrame, pack_seen, unpack_seen
 from vis_core.media.decode_report import DecodeReport, VideoInfo
 

@@ -22,7 +22,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from pipelines.annotation.ledger import STATE, UNFINISHED, clear_unfinished
-from pipelines.storage.open import Storage, read_if_there
+from pipelines.storage.base import Storage, read_if_there
 from vis_core.formats.mask_table import PART
 
 _log = logging.getLogger(__name__)

@@ -16,11 +16,11 @@ from pipelines.annotation.video.resume import UnfinishedVideo
 from pipelines.annotation.video.whole_video import WalkedFile, ended_tracks, open_reader, played_s
 from vis_core.config.inference import InferenceConfig
 from vis_core.formats.mask_table import MaskRows
-from vis_core.inference.frame_predictor import Sight
-from vis_core.inference.online import VideoWalk, walk_on
+from vis_core.inference.chunk_pipeline import walk_on
+from vis_core.inference.frame_predictor import Sight, View
+from vis_core.inference.online import VideoWalk
 from vis_core.inference.predictions import SeenWalk
 from vis_core.inference.protocols import FrameSystem
-from vis_core.inference.views import View
 from vis_core.media.decode_report import VideoInfo
 from vis_core.media.sandbox.reader import ApartReader
 from vis_core.structures import Frame

@@ -21,6 +21,7 @@ from vis_core.association.associator import Associator
 from vis_core.config.inference import InferenceConfig
 from vis_core.config.stitching import StitchConfig
 from vis_core.formats.mask_table import MaskRows, renumbered
+from vis_core.inference.frame_predictor import View
 from vis_core.inference.protocols import FrameSystem
 from vis_core.inference.stitching.segment_tracker import (
     NamedSegment,
@@ -29,7 +30,6 @@ from vis_core.inference.stitching.segment_tracker import (
     stitch_named,
 )
 from vis_core.inference.stitching.segments import Segment, cut_at
-from vis_core.inference.views import View
 
 _TIMES = "times_s"
 

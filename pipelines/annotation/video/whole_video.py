@@ -13,12 +13,13 @@ import pyarrow as pa
 from pipelines.annotation.video.resume import UnfinishedVideo
 from vis_core.config.inference import InferenceConfig
 from vis_core.formats.mask_table import MaskRows
+from vis_core.inference.chunk_pipeline import walk_on
+from vis_core.inference.frame_predictor import View
 from vis_core.inference.fusion import fuse_tracks
-from vis_core.inference.online import VideoWalk, walk_on
+from vis_core.inference.online import VideoWalk
 from vis_core.inference.packed_tracks import PackedTrack
 from vis_core.inference.protocols import FrameSystem
 from vis_core.inference.track_builder import ListedTrack
-from vis_core.inference.views import View
 from vis_core.media.decode_report import DecodeReport, VideoInfo
 from vis_core.media.sandbox.reader import ApartReader, read_frames_apart
 from vis_core.structures import Frame

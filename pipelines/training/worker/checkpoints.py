@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.storage.open import Storage, is_gone
+from pipelines.storage.base import Storage
+from pipelines.storage.local import is_gone
 
 MANIFEST = "manifest.json"
 _STEP = re.compile(r"step-(\d{8})/(.+)")

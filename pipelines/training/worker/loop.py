@@ -24,13 +24,8 @@ from pipelines.training.worker.optimizers import build_optimizer, rate_factor, s
 from pipelines.training.worker.step import StepSettings, train_step
 from vis_core.models.layers.recomputation import recompute_layers
 from vis_core.models.systems.base import System
-from vis_core.models.systems.build import (
-    CATEGORIES_FILE,
-    build_system,
-    load_system,
-    save_system,
-    start_from,
-)
+from vis_core.models.systems.build import CATEGORIES_FILE, build_system, load_system, save_system
+from vis_core.models.systems.transfer import start_from
 from vis_core.structures import ClipBatch
 
 _STATE_FILE = "optimizer.pt"

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.annotation.plan_options import plan_json
 from jobs.cli import main
 from pipelines.annotation.plan import measure
-from pipelines.annotation.plan.text import plan_lines
+from pipelines.annotation.plan.text import plan_json, plan_lines
 from pipelines.registry.start_weights import TINY_WEIGHTS
 from tests.pipelines.annotation.plan.test_plan import gpu_plan
 from tests.pipelines.toy_archive import toy_archive

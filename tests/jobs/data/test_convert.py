@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import main
-from vis_core.formats.class_lists import CLASS_LISTS
+from vis_core.formats.class_maps import CLASS_LISTS
 from vis_core.formats.coco import read_coco
 from vis_core.formats.youtube_vis import (
     TrackRecord,

@@ -7,9 +7,9 @@ import pytest
 from jobs.cli import main
 from pipelines.data import pseudo_videos
 from tests.vis_core.clips.makers import disc_masks, textured_image
-from vis_core.clips.rows import encode_jpeg
 from vis_core.formats.categories import numbered
 from vis_core.formats.coco import ImageRecord, write_coco
+from vis_core.media.images import encode_jpeg
 from vis_core.rle.segmentation import encode_masks
 
 

@@ -7,15 +7,15 @@ import pytest
 
 from jobs.cli import main
 from jobs.options import CONFIGS
-from jobs.training.learn import (
+from pipelines.config.loading import load_run_config
+from pipelines.experiments.backbone_pretraining import write_backbone
+from pipelines.experiments.comparison import (
     FROM_SCRATCH,
     SYSTEMS,
     learning_changes,
     scratch_changes,
     shared_batches,
 )
-from pipelines.config.run import load_run_config
-from pipelines.experiments.backbone_pretraining import write_backbone
 from pipelines.registry.start_weights import check_start
 
 SMALL = {

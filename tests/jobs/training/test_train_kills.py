@@ -16,9 +16,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines.config.run import load_run_config
+from pipelines.config.loading import load_run_config
 from pipelines.registry.start_weights import start_folder
-from pipelines.run.steps import prepare, read_run
+from pipelines.run.folder import read_run
+from pipelines.run.steps import prepare
 from pipelines.training.ray_trainer import stage_threads
 from pipelines.training.stages import TrainingPlace, batch_plan
 from pipelines.training.worker.job import StageJob

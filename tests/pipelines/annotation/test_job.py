@@ -21,8 +21,7 @@ from tests.pipelines.toy_archive import (
 )
 from vis_core.clips.scenes import render_scene
 from vis_core.config.clips import SceneSettings
-from vis_core.config.fusion_settings import FusionConfig
-from vis_core.config.inference import InferenceConfig
+from vis_core.config.inference import FusionConfig, InferenceConfig
 from vis_core.errors import AnnotationError, ConfigError
 from vis_core.formats.strict_json import write_json
 from vis_core.formats.youtube_vis import read_youtube_vis

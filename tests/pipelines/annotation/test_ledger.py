@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.annotation.archive.listing import ArchivedVideo, list_archive
 from pipelines.annotation.ledger import Ledger, VideoRow
-from pipelines.storage.open import LocalStorage
+from pipelines.storage.local import LocalStorage
 from tests.conftest import data_dir_or_none
 from vis_core.errors import ConfigError
 

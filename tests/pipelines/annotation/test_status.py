@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.annotation.status import STATUS, JobCounts, JobStatus, WorkerStatus, status_line
-from pipelines.storage.open import LocalStorage
+from pipelines.storage.local import LocalStorage
 from vis_core.errors import StorageError
 
 START_S = 1_795_600_000.0  # 2026-11-25T09:46:40 UTC

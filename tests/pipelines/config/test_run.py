@@ -8,14 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.config.run import (
-    RunConfig,
-    digest,
-    flatten,
-    load_run_config,
-    parse_run_config,
-    to_yaml,
-)
+from pipelines.config.loading import digest, flatten, load_run_config, parse_run_config, to_yaml
+from pipelines.config.run import RunConfig
 from pipelines.registry.start_weights import start_folder
 from tests.conftest import data_dir_or_none
 from vis_core.errors import ConfigError

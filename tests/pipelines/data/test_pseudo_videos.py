@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.options import CONFIGS
-from pipelines.config.run import load_run_config
+from pipelines.config.loading import load_run_config
 from pipelines.data import pseudo_videos
 from pipelines.data.pseudo_videos import (
     find_pseudo_videos,
@@ -23,12 +23,13 @@ from pipelines.data.pseudo_videos import (
 )
 from tests.conftest import ROOT
 from tests.vis_core.clips.makers import disc_masks, textured_image
-from vis_core.clips.rows import classes_of_schema, encode_jpeg
+from vis_core.clips.rows import classes_of_schema
 from vis_core.clips.sources import ParquetClips, PseudoClips
 from vis_core.config.clips import FixedSize, PseudoConfig
 from vis_core.errors import ConfigError, ImageError
 from vis_core.formats.categories import numbered
 from vis_core.formats.coco import ImageRecord, write_coco
+from vis_core.media.images import encode_jpeg
 from vis_core.rle.segmentation import encode_masks
 
 pytestmark = pytest.mark.ray

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config.run import SyntheticConfig, load_run_config
+from pipelines.config.loading import load_run_config
+from pipelines.config.run import SyntheticConfig
 from pipelines.data.given_data import GivenData
 from pipelines.data.run_data import prepare_data
 from vis_core.errors import ConfigError

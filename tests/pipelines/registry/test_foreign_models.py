@@ -15,13 +15,13 @@ from safetensors.torch import load_file
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
 from jobs.cli import main
-from pipelines.config.run import load_run_config
+from pipelines.config.loading import load_run_config
 from pipelines.registry.foreign_models import as_model_folder, is_foreign
 from pipelines.registry.start_weights import start_folder
 from tests.conftest import reference_cases
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import numbered
-from vis_core.formats.class_lists import CLASS_LISTS
+from vis_core.formats.class_maps import CLASS_LISTS
 from vis_core.models.importers.transformers_models import import_transformers
 from vis_core.models.systems.build import (
     WEIGHTS_FILE,
@@ -29,8 +29,8 @@ from vis_core.models.systems.build import (
     load_system,
     read_categories,
     read_weights,
-    start_from,
 )
+from vis_core.models.systems.transfer import start_from
 
 TINY_RUN = Path(__file__).resolve().parents[3] / "jobs" / "configs" / "tiny.yaml"
 

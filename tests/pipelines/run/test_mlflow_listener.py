@@ -7,7 +7,8 @@ from typing import Any
 import cv2
 import pytest
 
-from pipelines.config.run import RunConfig, SyntheticConfig, load_run_config
+from pipelines.config.loading import load_run_config
+from pipelines.config.run import RunConfig, SyntheticConfig
 from pipelines.data.given_data import GivenData
 from pipelines.data.run_data import RunData, prepare_data
 from pipelines.results.score import LabelledVideos

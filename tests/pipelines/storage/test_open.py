@@ -6,7 +6,9 @@ import tracemalloc
 
 import pytest
 
-from pipelines.storage.open import LocalStorage, open_storage, read_if_there
+from pipelines.storage.base import read_if_there
+from pipelines.storage.local import LocalStorage
+from pipelines.storage.open import open_storage
 from vis_core.errors import ConfigError, MissingObjectError, StorageError, VideoDecodeError
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from jobs.cli import main
 from pipelines.annotation.archive.listing import list_archive
-from pipelines.storage.open import Storage, open_storage
+from pipelines.storage.base import Storage
+from pipelines.storage.open import open_storage
 from pipelines.storage.s3_client import connect
 from tests.pipelines.annotating_child import Job
 from tests.pipelines.s3_servers import S3Server

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipelines.storage.open import Storage, open_storage
+from pipelines.storage.base import Storage
+from pipelines.storage.open import open_storage
 from pipelines.storage.s3_client import connect
 from tests.pipelines.fault_proxy import EVERY_KIND, Fault, FaultProxy, faulty
 from tests.pipelines.s3_servers import S3Server

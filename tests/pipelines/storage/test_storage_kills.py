@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.storage.open import PARTIAL_FOLDER, LocalStorage
+from pipelines.storage.local import PARTIAL_FOLDER, LocalStorage
 
 WRITER = """
 import hashlib, sys

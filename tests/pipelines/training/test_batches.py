@@ -13,7 +13,8 @@ import psutil
 import pytest
 import torch
 
-from pipelines.config.run import RunConfig, parse_run_config
+from pipelines.config.loading import parse_run_config
+from pipelines.config.run import RunConfig
 from pipelines.data.find_data import AnnotatedFiles, VideoFiles
 from pipelines.data.run_data import RunData
 from pipelines.training.batches import (
@@ -23,13 +24,13 @@ from pipelines.training.batches import (
     row_to_batch,
     stream_batches,
 )
-from pipelines.training.stages import clip_source
-from vis_core.clips.rows import encode_jpeg
+from pipelines.training.clip_sources import clip_source
 from vis_core.clips.scenes import render_scene
 from vis_core.clips.sources import PseudoClips
 from vis_core.config.clips import SceneSettings
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord, read_coco, write_coco
+from vis_core.media.images import encode_jpeg
 from vis_core.rle.segmentation import encode_masks
 from vis_core.structures import Clip, ClipBatch
 

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.cli import main
 from jobs.options import CONFIGS
-from pipelines.config.run import load_run_config
+from pipelines.config.loading import load_run_config
 
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 

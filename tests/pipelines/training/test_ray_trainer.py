@@ -13,7 +13,7 @@ from pipelines.training.worker.loop import StageLoop, repeat_sums_exactly
 from pipelines.training.worker.optimizers import build_optimizer
 from vis_core.clips.scenes import CLASS_NAMES
 from vis_core.config.criterion import BoundaryConfig, QualityConfig
-from vis_core.config.systems import tiny_idol
+from vis_core.config.tiny import tiny_idol
 from vis_core.errors import ImageError
 from vis_core.formats.categories import numbered
 from vis_core.models.systems.build import build_system, save_system

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from jobs.cli import main
-from pipelines.config.run import RunConfig, load_run_config
+from pipelines.config.loading import load_run_config
+from pipelines.config.run import RunConfig
 from pipelines.data.run_data import RunData
 from pipelines.registry.start_weights import TINY_WEIGHTS
 from pipelines.storage.open import absolute_uri

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.config.run import RunConfig, SweepConfig, load_run_config
+from pipelines.config.loading import load_run_config
+from pipelines.config.run import RunConfig, SweepConfig
 from pipelines.data.synthetic import CATEGORIES, write_clips_as_videos
 from pipelines.registry.start_weights import TINY_WEIGHTS
 from pipelines.results.score import LabelledVideos, frames_of, score_model
@@ -32,7 +33,7 @@ from vis_core.clips.scenes import render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.criterion import QualityConfig
 from vis_core.config.inference import InferenceConfig
-from vis_core.config.systems import tiny_minvis, tiny_stc
+from vis_core.config.tiny import tiny_minvis, tiny_stc
 from vis_core.formats.youtube_vis import read_youtube_vis
 from vis_core.inference.online import annotate_video
 from vis_core.models.systems.build import build_system, read_system_config, save_system

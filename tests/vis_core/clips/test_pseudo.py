@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.vis_core.clips.makers import still, textured_image
-from vis_core.clips.draws import crop_sides, path_fractions, row_seed
 from vis_core.clips.pseudo import (
     copy_paste,
     crop_shift,
@@ -15,6 +14,7 @@ from vis_core.clips.pseudo import (
     make_pseudo_clip,
     rotate,
 )
+from vis_core.clips.sampling import crop_sides, path_fractions, row_seed
 from vis_core.config.clips import CropFraction, CropPixels, FixedSize, PseudoConfig, ShortSide
 from vis_core.structures import Clip
 

@@ -11,7 +11,6 @@ from vis_core.clips.rows import (
     CLIP_SCHEMA,
     classes_of_schema,
     clip_to_row,
-    encode_jpeg,
     error_row,
     row_to_clip,
     schema_with_classes,
@@ -29,6 +28,7 @@ from vis_core.errors import AnnotationError, ImageError, StorageError, VisError
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord
 from vis_core.formats.youtube_vis import TrackRecord, VideoRecord, read_youtube_vis
+from vis_core.media.images import encode_jpeg
 from vis_core.rle.segmentation import encode_masks
 from vis_core.structures import Clip
 

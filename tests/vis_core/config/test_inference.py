@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from pipelines.config.run import flatten, parse_run_config
+from pipelines.config.loading import flatten, parse_run_config
 from vis_core.config.inference import InferenceConfig, TrackConfig
 
 STAGE = {"name": "joint", "clips": "videos", "steps": 1}

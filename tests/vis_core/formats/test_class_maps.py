@@ -5,8 +5,14 @@ import pytest
 from tests.conftest import reference_dir
 from vis_core.errors import AnnotationError, ConfigError
 from vis_core.formats.categories import Categories
-from vis_core.formats.class_lists import CLASS_LISTS, FROM_COCO
-from vis_core.formats.class_maps import ClassMap, map_from_coco, map_records, parse_class_map
+from vis_core.formats.class_maps import (
+    CLASS_LISTS,
+    FROM_COCO,
+    ClassMap,
+    map_from_coco,
+    map_records,
+    parse_class_map,
+)
 from vis_core.formats.coco import ImageRecord
 
 MASK = {"size": [2, 2], "counts": "4"}

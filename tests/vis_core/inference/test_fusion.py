@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vis_core.config.fusion_settings import FusionConfig
+from vis_core.config.inference import FusionConfig
 from vis_core.inference.fusion import fuse_tracks
 from vis_core.inference.packed_tracks import PackedTrack, unpack_track
 from vis_core.rle.packed import PackedMasks

@@ -14,11 +14,11 @@ from tests.vis_core.inference.toy import ToySystem, square_frames
 from vis_core.clips.scenes import render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.inference import InferenceConfig
-from vis_core.config.systems import tiny_minvis
+from vis_core.config.tiny import tiny_minvis
 from vis_core.errors import ConfigError, VideoDecodeError
 from vis_core.geometry.masks import InputSize
+from vis_core.inference.frame_predictor import View
 from vis_core.inference.online import annotate_video, annotate_views
-from vis_core.inference.views import View
 from vis_core.models.systems.build import build_system
 from vis_core.rle.segmentation import decode_rle
 from vis_core.structures import Frame, Instances

@@ -17,8 +17,9 @@ from tests.vis_core.inference.test_walk_state import (
 )
 from vis_core.config.association import AssociationConfig
 from vis_core.config.inference import TrackConfig
+from vis_core.inference.chunk_pipeline import walk_on
 from vis_core.inference.frame_predictor import Sight
-from vis_core.inference.online import VideoWalk, walk_on
+from vis_core.inference.online import VideoWalk
 from vis_core.inference.predictions import SeenFrame, SeenWalk, pack_seen, unpack_seen
 
 PART = 2 * CHUNK

@@ -11,8 +11,9 @@ from vis_core.association.associator import Associator
 from vis_core.association.memory import MEMORY_READS
 from vis_core.config.association import AssociationConfig
 from vis_core.config.inference import ShortTrackFilter, TrackConfig
-from vis_core.inference.mask_sinks import MasksInMemory
-from vis_core.inference.online import VideoWalk, walk_on
+from vis_core.inference.chunk_pipeline import walk_on
+from vis_core.inference.online import VideoWalk
+from vis_core.inference.packed_tracks import MasksInMemory
 from vis_core.structures import Frame
 
 SIZE = (32, 48)

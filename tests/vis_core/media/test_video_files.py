@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from vis_core.errors import ConfigError
-from vis_core.media.video_files import find_videos, search_videos, shown_name
+from vis_core.errors import ConfigError, shown_name
+from vis_core.media.video_files import find_videos, search_videos
 
 
 def test_videos_are_found_in_sub_folders_and_sorted(tmp_path):

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests.vis_core.media.small_videos import grey_frames, write_video
+from vis_core.config.decoding import DecodeLimits
 from vis_core.errors import VideoDecodeError
-from vis_core.media.video_files import DecodeLimits
 from vis_core.media.video_reader import read_frames
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from vis_core.rle.device_runs import areas_on_device, strings_on_device
 from vis_core.rle.encode import runs_of_box, strings_of_masks, strings_of_runs
+from vis_core.rle.frame_masks import areas_on_device, strings_on_device
 
 Write = Callable[[np.ndarray], list[str]]
 

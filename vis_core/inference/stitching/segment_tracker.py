@@ -13,15 +13,20 @@ from torch import Tensor
 from vis_core.association.associator import Associator
 from vis_core.config.inference import TrackConfig
 from vis_core.config.stitching import StitchConfig
-from vis_core.inference.mask_sinks import MaskSink
+from vis_core.inference.packed_tracks import MaskSink
 from vis_core.inference.predictions import SeenFrame, name_frame
-from vis_core.inference.state_parts import joined_parts, split_parts
 from vis_core.inference.stitching.boundary import SeamSide
 from vis_core.inference.stitching.joins import Join, stitch_segments, stitched_ids
 from vis_core.inference.stitching.recorder import SeamRecorder
 from vis_core.inference.stitching.segments import Segment
 from vis_core.inference.track_builder import ListedTrack, TrackBuilder
-from vis_core.inference.track_state import TrackSums, pack_sums, unpack_sums
+from vis_core.inference.track_state import (
+    TrackSums,
+    joined_parts,
+    pack_sums,
+    split_parts,
+    unpack_sums,
+)
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import vis_core
+from vis_core.config.decoding import DecodeLimits
 from vis_core.errors import DecoderError
 from vis_core.media.sandbox.frame_ring import FrameRing, make_ring_file
 from vis_core.media.sandbox.protocol import Channel, Garbled, Ready
 from vis_core.media.sandbox.worker import OUT_OF_MEMORY
-from vis_core.media.video_files import DecodeLimits
 
 CHILD_MODULE = "vis_core.media.sandbox.worker"
 START_TIMEOUT_S = 120.0

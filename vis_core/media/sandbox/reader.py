@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Never, Self
 
-from vis_core.errors import VideoDecodeError
+from vis_core.config.decoding import DecodeLimits
+from vis_core.errors import VideoDecodeError, shown_name
 from vis_core.frame import Frame
 from vis_core.media.sandbox.process import Decoder, give_back_decoder, take_decoder
 from vis_core.media.sandbox.protocol import Alive, Delivered, Ended, Garbled, Opened, Refused, Told
-from vis_core.media.video_files import DecodeLimits, shown_name
 
 # Seconds that a decoder has to leave a video that is closed in its middle, or it is ended.
 LEAVE_S = 2.0

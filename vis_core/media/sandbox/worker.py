@@ -16,11 +16,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from vis_core.errors import VideoDecodeError
+from vis_core.config.decoding import DecodeLimits
+from vis_core.errors import VideoDecodeError, shown_name
 from vis_core.media.sandbox.confinement import confine, end_with_parent, fall_silent
 from vis_core.media.sandbox.frame_ring import FrameRing
 from vis_core.media.sandbox.protocol import Alive, Channel, Delivered, Ended, Opened, Ready, Refused
-from vis_core.media.video_files import DecodeLimits, shown_name
 from vis_core.media.video_reader import VideoReader
 
 # What the process returns when it ran out of memory: nothing can be relied on after that.

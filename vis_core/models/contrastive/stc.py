@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from vis_core.config.stc_settings import StcTrackingConfig
+from vis_core.config.contrastive import StcTrackingConfig
 from vis_core.geometry.boxes import mask_boxes
 from vis_core.models.criterion.condinst_matching import (
     BACKGROUND,

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from math import isqrt
 from typing import Any
 
-from vis_core.config.layer_settings import OwnBackbone
 from vis_core.config.segmentors import (
     CondInstSettings,
     DeformableDetrSettings,
     Mask2FormerSettings,
+    OwnBackbone,
 )
 from vis_core.errors import CheckpointError
 from vis_core.models.layers.backbone import named_backbone

@@ -10,12 +10,11 @@ from typing import Any
 
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
-from vis_core.config.layer_settings import OwnBackbone
-from vis_core.config.segmentors import Mask2FormerSettings
+from vis_core.config.segmentors import Mask2FormerSettings, OwnBackbone
 from vis_core.config.systems import MinvisConfig
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import Categories, numbered
-from vis_core.formats.class_lists import CLASS_LISTS
+from vis_core.formats.class_maps import CLASS_LISTS
 from vis_core.models.layers.backbone import named_backbone
 from vis_core.models.systems.build import build_system, fit_problems
 from vis_core.models.systems.minvis import Minvis

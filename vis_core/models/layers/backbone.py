@@ -6,7 +6,7 @@ from typing import Any, get_args
 from torch import nn
 from transformers import ConvNextConfig, PreTrainedConfig, ResNetConfig, SwinConfig
 
-from vis_core.config.layer_settings import BackboneName, OwnBackbone
+from vis_core.config.segmentors import BackboneName, OwnBackbone
 
 _STAGES = ["stage1", "stage2", "stage3", "stage4"]
 

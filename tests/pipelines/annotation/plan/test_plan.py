@@ -11,8 +11,9 @@ from pipelines.annotation.job import run_settings
 from pipelines.annotation.ledger import Ledger, json_digest
 from pipelines.annotation.plan import plan as annotate_plan
 from pipelines.annotation.plan.measure import Measured
-from pipelines.annotation.plan.plan import AnnotatePlan, PlanRequest, plan_archive
+from pipelines.annotation.plan.plan import AnnotatePlan, plan_archive
 from pipelines.annotation.plan.probe import frames_of_settings
+from pipelines.annotation.plan.request import PlanRequest
 from pipelines.annotation.plan.sampling import Estimate
 from pipelines.annotation.plan.text import plan_lines
 from pipelines.storage.open import open_storage

@@ -17,7 +17,7 @@ from pipelines.annotation.work_queue import Work
 from pipelines.annotation.worker import AnnotateJob, VideoAnnotator
 from pipelines.registry.mlflow_registry import ModelReference
 from pipelines.registry.start_weights import TINY_WEIGHTS
-from pipelines.storage.open import LocalStorage
+from pipelines.storage.local import LocalStorage
 from tests.pipelines.toy_archive import toy_model, tree, write_clip
 from tests.pipelines.toy_loaders import load_toy
 from tests.vis_core.inference.toy import square_frames

@@ -14,15 +14,9 @@ from pipelines.training.worker.step import StepSettings, train_step
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
-from vis_core.config.layer_settings import BackboneName
-from vis_core.config.segmentors import Mask2FormerSettings
-from vis_core.config.systems import (
-    AnySystemConfig,
-    CtvisConfig,
-    tiny_idol,
-    tiny_segmentor,
-    tiny_stc,
-)
+from vis_core.config.segmentors import BackboneName, Mask2FormerSettings
+from vis_core.config.systems import AnySystemConfig, CtvisConfig
+from vis_core.config.tiny import tiny_idol, tiny_segmentor, tiny_stc
 from vis_core.models.systems.base import System
 from vis_core.models.systems.build import build_system
 from vis_core.models.systems.ctvis import Ctvis

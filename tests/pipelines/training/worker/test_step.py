@@ -18,7 +18,7 @@ from pipelines.training.worker.step import StepOutcome, StepSettings, train_step
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
-from vis_core.config.systems import tiny_stc
+from vis_core.config.tiny import tiny_stc
 from vis_core.errors import TrainingDivergedError
 from vis_core.models.systems.stc import Stc
 from vis_core.structures import ClipBatch

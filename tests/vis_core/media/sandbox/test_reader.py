@@ -16,13 +16,13 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.vis_core.media.small_videos import grey_frames, write_video
+from vis_core.config.decoding import DecodeLimits
 from vis_core.errors import DecoderError, VideoDecodeError
 from vis_core.media.sandbox import process as video_decoder
 from vis_core.media.sandbox.frame_ring import FrameRing, make_ring_file
 from vis_core.media.sandbox.process import Decoder, end_idle_decoder
 from vis_core.media.sandbox.protocol import Channel, Garbled
 from vis_core.media.sandbox.reader import read_frames_apart
-from vis_core.media.video_files import DecodeLimits
 from vis_core.media.video_reader import read_frames
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")

@@ -8,7 +8,8 @@ import torch
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
-from vis_core.config.systems import AnySystemConfig, tiny_idol, tiny_minvis
+from vis_core.config.systems import AnySystemConfig
+from vis_core.config.tiny import tiny_idol, tiny_minvis
 from vis_core.models.layers.recomputation import recompute_layers, repeated_layers
 from vis_core.models.systems.base import System
 from vis_core.models.systems.build import build_system

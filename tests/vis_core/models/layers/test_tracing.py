@@ -12,7 +12,7 @@ from tests.vis_core.models.systems.test_every_weight_learns import BACKBONES, SY
 from vis_core.clips.scenes import render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.formats.categories import numbered
-from vis_core.inference.views import View
+from vis_core.inference.frame_predictor import View
 from vis_core.models.layers.tracing import TRACED_AFTER, TracedNetwork
 from vis_core.models.systems.base import System
 from vis_core.models.systems.build import build_system, load_system, save_system

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vis_core.config.systems import tiny_idol
+from vis_core.config.tiny import tiny_idol
 from vis_core.models.segmentors.deformable_detr import DeformableDetr
 
 

@@ -8,7 +8,8 @@ from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.contrastive import CtvisItemsConfig
-from vis_core.config.systems import CtvisConfig, tiny_segmentor
+from vis_core.config.systems import CtvisConfig
+from vis_core.config.tiny import tiny_segmentor
 from vis_core.models.systems.ctvis import Ctvis
 from vis_core.structures import Clip, ClipBatch
 

@@ -7,8 +7,9 @@ from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.criterion import BoundaryConfig, QualityConfig
-from vis_core.config.layer_settings import OwnBackbone
-from vis_core.config.systems import AnySystemConfig, CtvisConfig, tiny_idol, tiny_minvis, tiny_stc
+from vis_core.config.segmentors import OwnBackbone
+from vis_core.config.systems import AnySystemConfig, CtvisConfig
+from vis_core.config.tiny import tiny_idol, tiny_minvis, tiny_stc
 from vis_core.models.systems.build import build_system
 from vis_core.structures import Clip
 

@@ -9,7 +9,8 @@ from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.criterion import BoundaryConfig, QualityConfig
-from vis_core.config.systems import AnySystemConfig, CtvisConfig, tiny_idol, tiny_minvis
+from vis_core.config.systems import AnySystemConfig, CtvisConfig
+from vis_core.config.tiny import tiny_idol, tiny_minvis
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import numbered
 from vis_core.geometry.masks import mask_boundary

@@ -16,8 +16,8 @@ from tests.vis_core.inference.recorded import track_masks, unpacked
 from vis_core.association.associator import Associator
 from vis_core.config.association import AssociationConfig
 from vis_core.config.inference import TrackConfig
+from vis_core.config.loss_weights import IdolLossWeights
 from vis_core.config.segmentors import SelectionConfig
-from vis_core.config.systems import IdolLossWeights
 from vis_core.errors import CheckpointError
 from vis_core.geometry.boxes import to_xyxy
 from vis_core.geometry.masks import InputSize

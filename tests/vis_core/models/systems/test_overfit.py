@@ -16,12 +16,14 @@ from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.inference import TrackConfig
-from vis_core.config.systems import CtvisConfig, IdolLossWeights, tiny_idol, tiny_minvis, tiny_stc
+from vis_core.config.loss_weights import IdolLossWeights
+from vis_core.config.systems import CtvisConfig
+from vis_core.config.tiny import tiny_idol, tiny_minvis, tiny_stc
 from vis_core.models.systems.base import System
-from vis_core.models.systems.build import start_from
 from vis_core.models.systems.ctvis import Ctvis
 from vis_core.models.systems.idol import Idol
 from vis_core.models.systems.stc import Stc
+from vis_core.models.systems.transfer import start_from
 from vis_core.structures import Clip, ClipBatch
 
 WEIGHTS = Path(__file__).resolve().parents[4] / "vis_core" / "weights" / "tiny"

@@ -5,16 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from vis_core.config.systems import (
-    AnySystemConfig,
-    CtvisConfig,
-    tiny_idol,
-    tiny_minvis,
-    tiny_segmentor,
-    tiny_stc,
-)
+from vis_core.config.systems import AnySystemConfig, CtvisConfig
+from vis_core.config.tiny import tiny_idol, tiny_minvis, tiny_segmentor, tiny_stc
 from vis_core.formats.categories import numbered
-from vis_core.models.systems.build import build_system, save_system, start_from, taken_weights
+from vis_core.models.systems.build import build_system, save_system
+from vis_core.models.systems.transfer import start_from, taken_weights
 
 CATEGORIES = numbered(("a", "b"))
 CONFIGS: dict[str, AnySystemConfig] = {

@@ -11,8 +11,9 @@ from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.association import AssociationConfig
 from vis_core.config.clips import SceneSettings
-from vis_core.config.stc_settings import StcTrackingConfig
-from vis_core.config.systems import StcConfig, tiny_stc
+from vis_core.config.contrastive import StcTrackingConfig
+from vis_core.config.systems import StcConfig
+from vis_core.config.tiny import tiny_stc
 from vis_core.formats.categories import numbered
 from vis_core.models.contrastive.stc import (
     TrackingFrame,

@@ -1,0 +1,164 @@
+"""Run files: reading, overriding by dotted keys, and writing them out."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pipelines.config.run import RunConfig
+from pipelines.config.strict_yaml import parse_yaml, read_yaml_mapping
+from vis_core.config.systems import CtvisConfig, IdolConfig, MinvisConfig, StcConfig
+from vis_core.errors import ConfigError
+
+_SYSTEM_KEYS = {
+    key
+    for system in (CtvisConfig, MinvisConfig, IdolConfig, StcConfig)
+    for key in system.model_fields
+}
+
+
+_UNION_MEMBERS = {"size": ("short_side", "fixed"), "crop_size": ("fraction", "pixels")}
+
+
+_PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")
+
+
+def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads a run file and applies ``dotted.key=value`` overrides.
+
+    Raises:
+        ConfigError: With the file, the dotted key, what was expected and what was found.
+    """
+    values = read_yaml_mapping(path)
+    for override in overrides:
+        _apply(values, override)
+    return parse_run_config(values, str(path))
+
+
+def parse_run_config(values: Mapping[str, Any], source: str) -> RunConfig:
+    """Checks plain values against the schema.
+
+    Strictly: a number in quotes is text, ``true`` is no number, and nothing is converted.
+    """
+    refuse_secrets(values, source)
+    try:
+        return RunConfig.model_validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, source)) from error
+
+
+def flatten(model: BaseModel) -> dict[str, Any]:
+    """Gives every setting under its dotted path, the spelling of YAML, sweeps and MLflow."""
+    return dict(_walk(model.model_dump(mode="json", by_alias=True), ()))
+
+
+def digest(*parts: Any) -> str:
+    """Names a combination of plain values and config sections by 12 hexadecimal digits."""
+    plain = [
+        part.model_dump(mode="json", by_alias=True) if isinstance(part, BaseModel) else part
+        for part in parts
+    ]
+    text = json.dumps(plain, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def to_yaml(config: RunConfig) -> str:
+    """Writes the complete resolved run as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
+
+
+def _walk(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, child in value.items():
+            yield from _walk(child, (*path, str(key)))
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for index, child in enumerate(value):
+            yield from _walk(child, (*path, str(index)))
+    else:
+        yield ".".join(path), value
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {override}: expected dotted.key=value")
+    *parents, last = key.strip().split(".")
+    place: Any = values
+    for parent in parents:
+        if isinstance(place, list):
+            if not parent.isdigit() or int(parent) >= len(place):
+                raise ConfigError(f"--set {override}: {parent!r} is not an item of a list")
+            place = place[int(parent)]
+        elif isinstance(place, dict):
+            place = place.setdefault(parent, {})
+        if not isinstance(place, dict | list):
+            raise ConfigError(f"--set {override}: {parent!r} holds a value, not a section")
+    if not isinstance(place, dict):
+        raise ConfigError(f"--set {override}: {last!r} is not a key of a section")
+    place[last] = parse_yaml(text, f"--set {key}")
+
+
+def refuse_secrets(values: Mapping[str, Any], source: str) -> None:
+    """Refuses a run that holds a password, without repeating it.
+
+    A config is logged, stored with the model and sent to the cluster: the wrong place for one.
+
+    Raises:
+        ConfigError: A value is a URL with a user and password in it.
+    """
+    for key, value in _walk(values, ()):
+        if isinstance(value, str) and _PASSWORD_IN_URL.search(value):
+            raise ConfigError(
+                f"{source}: {key} holds a password; give secrets through the environment "
+                "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile"
+            )
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    """Turns pydantic's findings into lines with the dotted key, expected, found and a guess."""
+    # what was written wrong comes before what was not written
+    findings = sorted(error.errors(), key=lambda finding: finding["type"] == "missing")
+    return "\n".join(f"{source}: {line}" for finding in findings[:20] for line in _lines(finding))
+
+
+def _lines(finding: Any) -> Iterator[str]:
+    path = _dotted(finding["loc"])
+    if finding["type"] == "extra_forbidden":
+        near = get_close_matches(str(finding["loc"][-1]), sorted(_known_keys()), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        for key, _ in _walk(finding["input"], tuple(path.split("."))):
+            yield f"unknown key {key!r}{hint}"
+    else:
+        found = "" if finding["type"] == "missing" else f", found {finding['input']!r:.80}"
+        yield f"{path}: {finding['msg'].lower()}{found}"
+
+
+def _dotted(location: tuple[str | int, ...]) -> str:
+    """Spells a place as users do: without the names that pydantic gives to union members."""
+    parts = [str(part) for part in location]
+    if parts[:1] == ["system"] and parts[1:2] and parts[1] not in _SYSTEM_KEYS:
+        del parts[1]
+    parents = ["", *parts]
+    named = zip(parents, parts, strict=False)
+    kept = [part for parent, part in named if part not in _UNION_MEMBERS.get(parent, ())]
+    return ".".join(kept) or "(the whole file)"
+
+
+def _known_keys() -> set[str]:
+    """Lists every key of the schema, to guess what a typo meant."""
+    keys: set[str] = set()
+    queue: list[Any] = [RunConfig.model_json_schema()]
+    while queue:
+        node = queue.pop()
+        if isinstance(node, dict):
+            keys |= set(node.get("properties", {}))
+            queue.extend(node.values())
+        elif isinstance(node, list):
+            queue.extend(node)
+    return keys

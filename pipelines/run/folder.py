@@ -1,0 +1,110 @@
+"""The folder of a run."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.config.loading import digest, to_yaml
+from pipelines.config.run import RunConfig
+from pipelines.config.strict_yaml import read_yaml_mapping
+from pipelines.data.given_data import GivenData
+from pipelines.run.lock import hold_folder
+from vis_core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Run:
+    """Is a run folder with what it is made of.
+
+    Attributes:
+        folder: Everything of the run lies below it.
+        config: Resolved.
+        given: The user's own data.
+        max_frames: Frames of each video that are annotated or scored; None means all.
+    """
+
+    folder: Path
+    config: RunConfig
+    given: GivenData
+    max_frames: int | None = None
+
+    @property
+    def key(self) -> str:
+        """Names the run in the tracking store: equal settings and data, equal key."""
+        return f"run-{digest(self.config, str(self.given), self.max_frames)}"
+
+
+def open_run(run: Run) -> None:
+    """Makes the run folder, or checks that it is of the same run; holds it for this process.
+
+    Raises:
+        ConfigError: The folder holds a run of other settings, the message names the first; or
+            another process works in it.
+    """
+    lock = {
+        "config": json.loads(run.config.model_dump_json(by_alias=True)),
+        "data": {name: value and str(value.resolve()) for name, value in vars(run.given).items()},
+        "max_frames": run.max_frames,
+    }
+    path = run.folder / "run.json"
+    if path.is_file():
+        before = json.loads(path.read_text())
+        difference = _first_difference(before, lock, "")
+        if difference:
+            raise ConfigError(
+                f"{run.folder}: holds a run of other settings ({difference}); choose another --out "
+                "or remove the folder"
+            )
+        hold_folder(run.folder)
+        return
+    if run.folder.is_dir() and any(run.folder.iterdir()):
+        raise ConfigError(f"{run.folder}: is not empty and not a run; choose another --out")
+    run.folder.mkdir(parents=True, exist_ok=True)
+    hold_folder(run.folder)
+    write_json_whole(run.folder / "config.yaml", to_yaml(run.config))
+    write_json_whole(path, json.dumps(lock, indent=2) + "\n")
+
+
+def read_run(folder: Path) -> Run:
+    """Reads a run folder that ``train`` or ``demo`` has made.
+
+    Raises:
+        ConfigError: It is not one.
+    """
+    from pipelines.config.loading import parse_run_config
+
+    path = folder / "run.json"
+    if not path.is_file():
+        raise ConfigError(f"{folder}: not a run folder (no run.json); longtake train makes one")
+    lock = json.loads(path.read_text())
+    config = parse_run_config(
+        read_yaml_mapping(folder / "config.yaml"), str(folder / "config.yaml")
+    )
+    given = GivenData(**{name: value and Path(value) for name, value in lock["data"].items()})
+    return Run(folder, config, given, lock["max_frames"])
+
+
+def _first_difference(before: Any, now: Any, path: str) -> str:
+    """Says where two nested values differ first, as ``key: old -> new``."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in [*before, *(k for k in now if k not in before)]:
+            inner = f"{path}.{key}".removeprefix(".")
+            found = _first_difference(before.get(key), now.get(key), inner)
+            if found:
+                return found
+        return ""
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for index, (a, b) in enumerate(zip(before, now, strict=True)):
+            found = _first_difference(a, b, f"{path}.{index}")
+            if found:
+                return found
+        return ""
+    return "" if before == now else f"{path}: {before!r:.60} -> {now!r:.60}"
+
+
+def write_json_whole(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,240 @@
+"""A local folder as a store of objects."""
+
+import filecmp
+import os
+import socket
+import stat
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from pipelines.storage.base import StoredObject
+from vis_core.errors import MissingObjectError, StorageError, shown_name
+
+PARTIAL_FOLDER = ".partial"  # files on their way; never listed
+
+
+_CHUNK = 1 << 22  # bytes that are copied at once
+
+
+_TRIES = 10  # to put a file into a folder that others remove
+
+
+Put = TypeVar("Put")
+
+
+@dataclass(frozen=True)
+class LocalStorage:
+    """Is a folder.
+
+    Attributes:
+        root: The folder; made when something is written.
+    """
+
+    root: Path
+
+    @property
+    def uri(self) -> str:
+        """The folder."""
+        return str(self.root)
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Yields the regular files below ``root / prefix``, sorted by key."""
+        try:
+            for parent, folders, files in os.walk(self._path(prefix or ".")):
+                folders[:] = sorted(name for name in folders if name != PARTIAL_FOLDER)
+                for name in sorted(files):
+                    path = Path(parent, name)
+                    try:
+                        found = path.lstat()
+                    except FileNotFoundError:  # another process removed it meanwhile
+                        continue
+                    key = path.relative_to(self.root).as_posix()
+                    yield StoredObject(key, found.st_size, modified_s=found.st_mtime)
+        except OSError as error:
+            raise self._refused("list", prefix, error) from error
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a file."""
+        try:
+            return self._path(key).is_file()
+        except OSError as error:
+            raise self._refused("look up", key, error) from error
+
+    def stat(self, key: str) -> StoredObject | None:
+        """Size and date of a regular file; None if there is none."""
+        try:
+            found = self._path(key).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._refused("look up", key, error) from error
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        return StoredObject(key, found.st_size, modified_s=found.st_mtime)
+
+    def read(self, key: str) -> bytes:
+        """The content of a file."""
+        try:
+            return self._path(key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            where = shown_name(self.root / key)
+            raise MissingObjectError(
+                f"cannot read {where}: there is none, or no longer; run the same command again"
+            ) from error
+        except OSError as error:
+            raise self._refused("read", key, error) from error
+
+    def as_file(self, key: str, etag: str = "") -> AbstractContextManager[Path]:  # noqa: ARG002
+        """Lends the file itself."""
+        return nullcontext(self._path(key))
+
+    def write_once(self, key: str, body: bytes) -> bool:
+        """Writes beside, syncs, and links under the final name, which fails if it exists."""
+        return self._write_once(key, (body,), lambda final: final.read_bytes() == body)
+
+    def write_once_file(self, key: str, path: Path) -> bool:
+        """Copies beside, syncs, and links under the final name, which fails if it exists."""
+        return self._write_once(
+            key, _chunks(path), lambda final: filecmp.cmp(final, path, shallow=False)
+        )
+
+    def replace(self, key: str, body: bytes) -> None:
+        """Writes beside, syncs, and renames over the final name."""
+        self._replace(key, (body,))
+
+    def replace_file(self, key: str, path: Path) -> None:
+        """Copies beside, syncs, and renames over the final name."""
+        self._replace(key, _chunks(path))
+
+    def delete(self, key: str) -> None:
+        """Removes a file, and its folder when that was the last one."""
+        path = self._path(key)
+        try:
+            path.unlink(missing_ok=True)
+            if path.parent != self.root:
+                with suppress(OSError):  # others are in it, or it is gone
+                    path.parent.rmdir()
+        except OSError as error:
+            raise self._refused("delete", key, error) from error
+
+    def sweep(self) -> None:
+        """Removes partial files whose writer, a process of this machine, is gone."""
+        folder = self.root / PARTIAL_FOLDER
+        for path in folder.iterdir() if folder.is_dir() else ():
+            host, _, rest = path.name.rpartition("@")
+            process_id = rest.partition("-")[0]
+            if host == socket.gethostname() and process_id.isdigit() and is_gone(int(process_id)):
+                path.unlink(missing_ok=True)
+
+    def check_conditional_writes(self) -> None:
+        """Does nothing: no file system links over a name that exists."""
+
+    def _path(self, key: str) -> Path:
+        parts = PurePosixPath(key).parts
+        assert ".." not in parts and not key.startswith("/"), f"key leaves the root: {key!r}"
+        return self.root / key
+
+    def _write_once(
+        self, key: str, chunks: Iterable[bytes], is_content: Callable[[Path], bool]
+    ) -> bool:
+        """Writes chunks under a name that is free, or looks whether they are there already."""
+        final = self._path(key)
+        try:
+            with suppress(FileNotFoundError):  # removed since
+                if final.is_file():
+                    return is_content(final)
+            partial = self._write_partial(chunks)
+
+            def link() -> bool:
+                try:
+                    os.link(partial, final)
+                except FileExistsError:
+                    return is_content(final)
+                return True
+
+            try:
+                return _put(final, link)
+            finally:
+                partial.unlink()
+        except OSError as error:
+            raise self._refused("write", key, error) from error
+
+    def _replace(self, key: str, chunks: Iterable[bytes]) -> None:
+        """Writes chunks over whatever has the name."""
+        final = self._path(key)
+        try:
+            partial = self._write_partial(chunks)
+            try:
+                _put(final, lambda: partial.replace(final))
+            finally:
+                partial.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._refused("write", key, error) from error
+
+    def _write_partial(self, chunks: Iterable[bytes]) -> Path:
+        """Writes and syncs a file whose name says whose it is."""
+        folder = self.root / PARTIAL_FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f"{socket.gethostname()}@{os.getpid()}-{uuid.uuid4().hex}"
+        try:
+            with partial.open("xb") as file:
+                for chunk in chunks:
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        return partial
+
+    def _refused(self, what: str, key: str, error: OSError) -> StorageError:
+        where = shown_name(self.root / key)
+        return StorageError(
+            f"cannot {what} {where} ({error.strerror or error}); make room or give access, then run"
+            " the same command again"
+        )
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+def _put(final: Path, put: Callable[[], Put]) -> Put:
+    """Puts a file into its folder, which others may remove, with what is in it, at any time."""
+    for left in reversed(range(_TRIES)):
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            answer = put()
+            break
+        except (FileNotFoundError, FileExistsError):  # the folder was there, and is gone
+            if not left:
+                raise
+    with suppress(FileNotFoundError):
+        _sync_folder(final.parent)
+    return answer
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_gone(process_id: int) -> bool:
+    """Whether no process of this machine has the number."""
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -1,0 +1,67 @@
+"""The clips that a stage trains on."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from pipelines.config.run import RunConfig, StageConfig
+from pipelines.data.run_data import RunData
+from vis_core.clips.sources import (
+    ClipSource,
+    ImageClips,
+    MixedClips,
+    PairClips,
+    ParquetClips,
+    PseudoClips,
+    VideoClips,
+)
+from vis_core.formats.coco import ImageRecord, read_coco
+from vis_core.formats.youtube_vis import read_youtube_vis
+
+
+def clip_source(
+    config: RunConfig, stage: StageConfig, data: RunData, pseudo: Path
+) -> Callable[[], ClipSource]:
+    """Says how a worker opens the clips of a stage."""
+    if stage.clips == "images":
+        return partial(_open_images, config, data)
+    if stage.clips == "pairs":
+        return partial(_open_pairs, config, data)
+    if stage.clips == "pseudo":
+        return partial(_open_pseudo, config, data, pseudo)
+    if stage.clips == "mixed":
+        return partial(_open_mixed, config, stage, data, pseudo)
+    return partial(_open_videos, config, stage, data)
+
+
+def _open_images(config: RunConfig, data: RunData) -> ClipSource:
+    return ImageClips(_image_records(data), config.augment)
+
+
+def _open_pairs(config: RunConfig, data: RunData) -> ClipSource:
+    return PairClips(_image_records(data), config.pairs)
+
+
+def _image_records(data: RunData) -> list[ImageRecord]:
+    return read_coco(
+        data.images.annotations, data.images.folder, data.categories, check_images=False
+    )[0]
+
+
+def _open_pseudo(config: RunConfig, data: RunData, folder: Path) -> ClipSource:
+    if config.stream_pseudo:
+        return PseudoClips(_image_records(data), config.pseudo, config.clips_per_image)
+    return ParquetClips(folder)
+
+
+def _open_videos(config: RunConfig, stage: StageConfig, data: RunData) -> ClipSource:
+    records, _ = read_youtube_vis(data.videos.train)
+    return VideoClips(
+        records, data.videos.frames, stage.clip_frames, stage.frame_range, config.augment
+    )
+
+
+def _open_mixed(config: RunConfig, stage: StageConfig, data: RunData, pseudo: Path) -> ClipSource:
+    assert stage.pseudo_share is not None, "the schema asks for it"
+    videos = _open_videos(config, stage, data)
+    return MixedClips(_open_pseudo(config, data, pseudo), videos, stage.pseudo_share)

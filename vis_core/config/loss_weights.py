@@ -1,0 +1,61 @@
+"""Loss weights of the systems, with their sources."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class QueryLossWeights(BaseModel):
+    """Weighs the losses of a Mask2Former."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    class_: float = Field(2.0, ge=0, alias="class", description="Cross entropy (Mask2Former).")
+    mask: float = Field(5.0, ge=0, description="Binary cross entropy of masks (Mask2Former).")
+    dice: float = Field(5.0, ge=0, description="Dice of masks (Mask2Former).")
+
+
+class CtvisLossWeights(QueryLossWeights):
+    """Weighs the losses of CTVIS Eq. 6."""
+
+    embed: float = Field(2.0, ge=0, description="Contrastive loss (CTVIS 4.1: lambda_emb).")
+    embed_cosine: float = Field(
+        0.0, ge=0, description="Auxiliary cosine loss; the release has 3.0, the paper none."
+    )
+
+
+class IdolLossWeights(BaseModel):
+    """Weighs the losses of IDOL Eq. 2; ``released`` gives those of the authors' code."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    class_: float = Field(1.0, ge=0, alias="class", description="Focal loss (IDOL Eq. 2).")
+    box: float = Field(2.0, ge=0, description="L1 of boxes (IDOL 3.1: lambda_1; released 5).")
+    giou: float = Field(2.0, ge=0, description="GIoU of boxes (IDOL 3.1: lambda_1).")
+    mask: float = Field(2.0, ge=0, description="Focal loss of masks (IDOL 3.1: lambda_1).")
+    dice: float = Field(2.0, ge=0, description="Dice of masks (IDOL 3.1: lambda_1; released 5).")
+    embed: float = Field(
+        1.0, ge=0, description="Contrastive loss (IDOL 3.1: lambda_2; released 2)."
+    )
+    embed_cosine: float = Field(
+        0.0, ge=0, description="Auxiliary cosine loss; the release has 3, the paper none."
+    )
+
+    @classmethod
+    def released(cls) -> "IdolLossWeights":
+        """Gives the weights of the authors' code."""
+        return cls.model_validate(
+            {"class": 2, "box": 5, "giou": 2, "mask": 2, "dice": 5, "embed": 2, "embed_cosine": 3}
+        )
+
+
+class StcLossWeights(BaseModel):
+    """Weighs the losses of STC Eq. 7; those of CondInst weigh 1 (AdelaiDet)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    class_: float = Field(1.0, ge=0, alias="class", description="Focal loss of places.")
+    box: float = Field(1.0, ge=0, description="GIoU of boxes.")
+    center: float = Field(1.0, ge=0, description="Binary cross entropy of centre-ness.")
+    mask: float = Field(1.0, ge=0, description="Dice of masks.")
+    semantic: float = Field(1.0, ge=0, description="Classes of pixels, with semantic_loss.")
+    track: float = Field(0.2, ge=0, description="Embeddings (STC 4.3: lambda_b).")
+    consistency: float = Field(10.0, ge=0, description="Kernels (STC 4.3: lambda_c).")
