@@ -1,22 +1,27 @@
-"""One way to write a file that nobody ever sees half-written."""
+"""The one way to write a file, and digests of contents."""
 
+import hashlib
+import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from vis_core.errors import StorageError
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Gives a temporary path to write; on success it becomes ``path``, else it goes.
+    """Yields a temporary path; on success it is renamed to ``path``, otherwise removed.
+
+    Readers never meet a half-written file, and two writers never share a temporary one.
 
     Args:
-        path: The file to be; its folders are made.
+        path: The final name; missing parent folders are created.
 
     Raises:
-        StorageError: A folder or a disk refuses.
+        StorageError: The folder or the disk refuses.
     """
     partial = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
@@ -27,5 +32,36 @@ def whole_file(path: Path) -> Iterator[Path]:
         reason = error.strerror or str(error)
         raise StorageError(f"cannot write {path}: {reason}; free or open it, run again") from error
     finally:
-        with suppress(OSError):  # the first error is the one to tell
+        with suppress(OSError):  # the first error is the one to report
             partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file in UTF-8, whole or not at all; see ``whole_file``."""
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any, indent: int | None = None) -> None:
+    """Writes a value as JSON, whole or not at all; see ``whole_file``.
+
+    Args:
+        path: The final name.
+        value: Finite numbers only. A large value is written in pieces, not as one string.
+        indent: Columns per level for files that people read, which also end with a newline.
+    """
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+        json.dump(value, file, allow_nan=False, indent=indent)
+        if indent:
+            file.write("\n")
+
+
+def file_sha256(path: Path) -> str:
+    """Computes the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def short_sha256(body: bytes) -> str:
+    """Computes the first 32 hexadecimal digits of the SHA-256 of some bytes, for file names."""
+    return hashlib.sha256(body).hexdigest()[:32]

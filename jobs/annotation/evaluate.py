@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from vis_core.evaluation.loading import load_ground_truth, load_results
     from vis_core.evaluation.score_table import class_table, result_json, stats_table
     from vis_core.evaluation.video_ap import evaluate
-    from vis_core.formats.strict_json import write_json
+    from vis_core.files import write_json
 
     if args.bootstrap < 0 or args.long_from < 1:
         raise ConfigError("--bootstrap and --long-from: expected counts, found less; correct them")

@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints all faults of all files; 2 if any file cannot be used."""
     from vis_core.errors import ConfigError, VisError
+    from vis_core.files import write_json
     from vis_core.formats.defects import Defects
-    from vis_core.formats.strict_json import write_json
 
     if args.images is not None and not args.images.is_dir():
         raise ConfigError(f"--images: expected a folder, found none at {args.images}; correct it")

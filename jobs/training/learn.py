@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.experiments.comparison import markdown, to_json, write_learning_curves
     from pipelines.run.folder import Run
     from vis_core.errors import ConfigError
-    from vis_core.formats.strict_json import write_json
+    from vis_core.files import write_json
 
     names = tuple(dict.fromkeys(args.systems)) or tuple(SYSTEMS)
     for name in names:

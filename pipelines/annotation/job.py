@@ -81,15 +81,15 @@ def annotate_archive(
     """
     config = config or InferenceConfig()
     _refuse_less_than_one(max_frames=max_frames, workers=num_workers, save_every=save_every)
-    segments = checked_segments(segments, config, join)
+    segments = validate_segments(segments, config, join)
     archive = videos if isinstance(videos, Archive) else list_archive(videos)
     _refuse_inside(archive, out)
-    stitched = stitched_segments(segments, join)
-    settings = run_settings(config, max_frames, stitched)
+    stitched = stitch_count(segments, join)
+    settings = settings_document(config, max_frames, stitched)
     ledger = Ledger(open_storage(out), json_digest([model.digest, settings]))
-    ledger.storage.sweep()
+    ledger.storage.remove_stale_partials()
     survey = ledger.survey(archive.videos)
-    for video in done_again(survey, redo):
+    for video in videos_to_redo(survey, redo):
         ledger.forget(video)
     survey = ledger.survey(archive.videos) if redo else survey
     ledger.clear_finished(survey)
@@ -167,7 +167,9 @@ def _annotate_pending(
         status.update(counted.counts(0))
 
 
-def checked_segments(segments: Segments, config: InferenceConfig, join: Join = "exact") -> Segments:
+def validate_segments(
+    segments: Segments, config: InferenceConfig, join: Join = "exact"
+) -> Segments:
     """Gives the segments that videos are cut into; results of several views are fused uncut.
 
     Raises:
@@ -190,7 +192,7 @@ def checked_segments(segments: Segments, config: InferenceConfig, join: Join = "
     )
 
 
-def run_settings(
+def settings_document(
     config: InferenceConfig, max_frames: int | None, stitched: int | None = None
 ) -> dict[str, Any]:
     """Gives what shapes the results of a run beside the model.
@@ -207,14 +209,14 @@ def run_settings(
     return {**settings, "stitching": {"segments": stitched, **stitching}}
 
 
-def stitched_segments(segments: Segments, join: Join) -> int | None:
+def stitch_count(segments: Segments, join: Join) -> int | None:
     """Segments that are named apart; None if all are named in one pass."""
     if join == "exact" or segments == "auto" or segments == 1:
         return None
     return segments
 
 
-def done_again(survey: Survey, redo: Redo | None) -> list[ArchivedVideo]:
+def videos_to_redo(survey: Survey, redo: Redo | None) -> list[ArchivedVideo]:
     """Gives the videos that have an outcome and are to be done again."""
     if redo is None or redo == "changed-model":
         return []

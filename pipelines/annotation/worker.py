@@ -14,17 +14,18 @@ import torch
 
 from pipelines.annotation.archive.listing import ArchivedVideo, VideoStore
 from pipelines.annotation.ledger import Ledger, VideoRow, clear_unfinished
-from pipelines.annotation.video.prediction_store import SeenBlocks
-from pipelines.annotation.video.result import ResultAbout, commit_result, file_sha256
+from pipelines.annotation.video.prediction_store import PredictionStore
+from pipelines.annotation.video.result import ResultAbout, commit_result
 from pipelines.annotation.video.resume import UnfinishedVideo
-from pipelines.annotation.video.segments import SegmentWalk, name_blocks
-from pipelines.annotation.video.stitched_segments import StitchedNaming
-from pipelines.annotation.video.whole_video import FileWalk, WalkedFile
+from pipelines.annotation.video.segments import SegmentJob, associate_blocks
+from pipelines.annotation.video.stitched_segments import StitchedSegments
+from pipelines.annotation.video.whole_video import ProcessedVideo, VideoJob
 from pipelines.annotation.work_queue import Work
 from pipelines.registry.mlflow_registry import ModelReference
 from vis_core.config.inference import InferenceConfig
 from vis_core.config.stitching import StitchConfig
 from vis_core.errors import VideoDecodeError, shown_name
+from vis_core.files import file_sha256
 from vis_core.inference.batching import SharedNetwork
 from vis_core.inference.protocols import FrameSystem
 
@@ -100,10 +101,10 @@ class VideoAnnotator:
         if work.num_segments == 1:
             return self.annotate(work.video)
         if work.segment is None:
-            return self.name(work.video, work.num_segments)
+            return self.associate(work.video, work.num_segments)
         if work.named:
-            return self.name_segment(work.video, work.segment, work.num_segments)
-        return self.see(work.video, work.segment, work.num_segments)
+            return self.track_segment(work.video, work.segment, work.num_segments)
+        return self.predict(work.video, work.segment, work.num_segments)
 
     def annotate(self, video: ArchivedVideo) -> VideoRow:
         """Annotates a video and commits its result, or the reason why there is none.
@@ -124,7 +125,7 @@ class VideoAnnotator:
             return self._failed(video, path, error)
         return self._commit(video, video_sha256, walked)
 
-    def see(self, video: ArchivedVideo, segment: int, num_segments: int) -> VideoRow | None:
+    def predict(self, video: ArchivedVideo, segment: int, num_segments: int) -> VideoRow | None:
         """Sees one segment of a video and stores what it has found; gives a row if it fails.
 
         What is stored already is not done again.
@@ -135,7 +136,7 @@ class VideoAnnotator:
         job = self._job
         if (done := self._done_elsewhere(video)) is not None:
             return done
-        walk = SegmentWalk(self._system, job.config, job.max_frames, self._count)
+        walk = SegmentJob(self._system, job.config, job.max_frames, self._count)
         blocks, path = self._blocks(video), Path(video.key)
         try:
             with job.videos.as_file(video.key, video.etag) as path:
@@ -144,7 +145,7 @@ class VideoAnnotator:
             return self._failed(video, path, error)
         return self._done_elsewhere(video)
 
-    def name_segment(
+    def track_segment(
         self, video: ArchivedVideo, segment: int, num_segments: int
     ) -> VideoRow | None:
         """Names one segment of a video by itself, for ``name`` to join it.
@@ -153,11 +154,11 @@ class VideoAnnotator:
             StorageError: If the results cannot be reached.
         """
         if (done := self._done_elsewhere(video)) is None:
-            self._stitched().name(self._blocks(video), segment, num_segments)
+            self._stitched().associate(self._blocks(video), segment, num_segments)
             done = self._done_elsewhere(video)
         return done
 
-    def name(self, video: ArchivedVideo, num_segments: int) -> VideoRow | None:
+    def associate(self, video: ArchivedVideo, num_segments: int) -> VideoRow | None:
         """Names what all segments of a video have seen, or joins them, and commits the result.
 
         Args:
@@ -175,7 +176,7 @@ class VideoAnnotator:
             return done
         if job.stitch is None:
             unfinished = UnfinishedVideo.newest(storage, name)
-            named = name_blocks(self._system, job.config, self._blocks(video), unfinished)
+            named = associate_blocks(self._system, job.config, self._blocks(video), unfinished)
         else:
             named = self._stitched().join(self._blocks(video), num_segments)
         if named is None:
@@ -197,7 +198,7 @@ class VideoAnnotator:
     def _done(self, video: ArchivedVideo) -> VideoRow:
         return VideoRow(video.key, "done", result=self._job.ledger.result_key(video))
 
-    def _commit(self, video: ArchivedVideo, video_sha256: str, walked: WalkedFile) -> VideoRow:
+    def _commit(self, video: ArchivedVideo, video_sha256: str, walked: ProcessedVideo) -> VideoRow:
         """Writes a result; what was kept of the video on the way leaves."""
         job, ledger = self._job, self._job.ledger
         about = ResultAbout(job.model, job.config, job.max_frames, self._categories)
@@ -219,17 +220,17 @@ class VideoAnnotator:
         clear_unfinished(ledger.storage, ledger.name(video))
         return row
 
-    def _blocks(self, video: ArchivedVideo) -> SeenBlocks:
+    def _blocks(self, video: ArchivedVideo) -> PredictionStore:
         job = self._job
         chunk = job.config.chunk_frames
-        return SeenBlocks(
+        return PredictionStore(
             job.ledger.storage, job.ledger.name(video), -(-job.save_every // chunk) * chunk
         )
 
-    def _stitched(self) -> StitchedNaming:
+    def _stitched(self) -> StitchedSegments:
         job = self._job
         assert job.stitch is not None, "segments are named in one pass"
-        return StitchedNaming(self._system, job.config, job.max_frames, job.stitch)
+        return StitchedSegments(self._system, job.config, job.max_frames, job.stitch)
 
     def _with_decoders(self, read: Callable[[], Read]) -> Read:
         """Reads a video; a decoder that dies is replaced, and goes on at what was saved last.
@@ -247,10 +248,10 @@ class VideoAnnotator:
                 died = error
         raise VideoDecodeError(f"{died}, {MAX_DEATHS} times", died.kind)
 
-    def _walk(self, video: ArchivedVideo, path: Path) -> WalkedFile:
+    def _walk(self, video: ArchivedVideo, path: Path) -> ProcessedVideo:
         job = self._job
         unfinished = UnfinishedVideo.newest(job.ledger.storage, job.ledger.name(video))
-        walk = FileWalk(self._system, job.config, job.max_frames, job.save_every, self._count)
+        walk = VideoJob(self._system, job.config, job.max_frames, job.save_every, self._count)
         return walk.run(path, unfinished)
 
     def _count(self) -> None:

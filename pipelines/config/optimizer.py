@@ -2,15 +2,15 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from vis_core.config.section import Section
 
 Precision = Literal["float32", "bfloat16"]
 
 
-class OptimizerSettings(BaseModel):
+class OptimizerSettings(Section):
     """Says how weights move; the defaults are CTVIS's and Mask2Former's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["adamw", "sgd", "muon"] = Field(
         "adamw",

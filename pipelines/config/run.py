@@ -3,20 +3,17 @@
 from itertools import accumulate
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pipelines.config.optimizer import OptimizerSettings, Precision
 from vis_core.config.clips import AugmentConfig, PairConfig, PseudoConfig, SceneSettings
 from vis_core.config.inference import InferenceConfig
+from vis_core.config.section import Section
 from vis_core.config.systems import CtvisConfig, SystemConfig
 
-_SECTION = ConfigDict(frozen=True, extra="forbid")
 
-
-class StageConfig(BaseModel):
+class StageConfig(Section):
     """Is one stage of training; it starts from the weights of the stage before."""
-
-    model_config = _SECTION
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,30}$", description="Names folders and metrics.")
     clips: Literal["images", "pairs", "pseudo", "videos", "mixed"] = Field(
@@ -98,10 +95,8 @@ class StageConfig(BaseModel):
         return self
 
 
-class SweepConfig(BaseModel):
+class SweepConfig(Section):
     """Says how the thresholds of association are swept on cached instances."""
-
-    model_config = _SECTION
 
     trials: int = Field(12, ge=1, description="Settings that are tried.")
     min_gain: float = Field(
@@ -115,10 +110,8 @@ class SweepConfig(BaseModel):
     score_threshold: tuple[float, float] = Field((0.01, 0.5), description="Range, score.")
 
 
-class SyntheticConfig(BaseModel):
+class SyntheticConfig(Section):
     """Says how many synthetic scenes stand in for data that is not given."""
-
-    model_config = _SECTION
 
     scene: SceneSettings = Field(default_factory=SceneSettings)
     images: int = Field(240, ge=4, description="Still images.")
@@ -129,10 +122,8 @@ class SyntheticConfig(BaseModel):
     video_frames: int = Field(20, ge=2, description="Frames of a video.")
 
 
-class RayConfig(BaseModel):
+class RayConfig(Section):
     """Says how much of a machine or cluster training takes."""
-
-    model_config = _SECTION
 
     num_workers: int = Field(1, ge=1, description="Data-parallel training workers.")
     use_gpu: bool = Field(False, description="One GPU a worker.")
@@ -145,10 +136,8 @@ class RayConfig(BaseModel):
     object_store_mb: int = Field(400, ge=100, description="Shared memory of a local cluster.")
 
 
-class SupervisionConfig(BaseModel):
+class SupervisionConfig(Section):
     """Says how few frames are known, as if the other annotations had not been made."""
-
-    model_config = _SECTION
 
     share: float = Field(
         gt=0,
@@ -159,10 +148,8 @@ class SupervisionConfig(BaseModel):
     )
 
 
-class CheckpointConfig(BaseModel):
+class CheckpointConfig(Section):
     """Says where the checkpoints of a training go and how many stay."""
-
-    model_config = _SECTION
 
     storage: str | None = Field(
         None, description="Folder or s3://bucket/prefix that all workers see; null: the run folder."
@@ -174,10 +161,8 @@ class CheckpointConfig(BaseModel):
     )
 
 
-class RunConfig(BaseModel):
+class RunConfig(Section):
     """Is a whole run: from images to annotated videos."""
-
-    model_config = _SECTION
 
     seed: int = Field(0, ge=0, lt=1 << 32, description="Of everything random.")
     system: SystemConfig = Field(default_factory=CtvisConfig)

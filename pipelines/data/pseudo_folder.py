@@ -10,9 +10,9 @@ from typing import Any
 from pipelines.config.loading import flatten
 from vis_core.config.clips import PseudoConfig
 from vis_core.errors import ConfigError, ImageError, StorageError
+from vis_core.files import write_json
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord
-from vis_core.formats.strict_json import write_json
 
 _MANIFEST = "manifest.json"
 

@@ -13,6 +13,7 @@ from pipelines.data.given_data import GivenData
 from pipelines.data.synthetic import FPS, write_clips_as_videos, write_synthetic
 from vis_core.clips.sources import PseudoClips
 from vis_core.errors import ConfigError
+from vis_core.files import whole_file, write_text
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord, read_coco, write_coco
 from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis, write_youtube_vis
@@ -236,13 +237,12 @@ def _encode_archive(videos: VideoFiles, folder: Path) -> Path:
         path = folder / f"video_{video.video_id}.mp4"
         even = (slice(video.height // 2 * 2), slice(video.width // 2 * 2))
         pictures = (read_image(videos.frames / name)[even] for name in video.file_names)
-        partial = path.with_suffix(".part")
-        write_video(partial, pictures, FPS)
-        partial.rename(path)
+        with whole_file(path) as partial:
+            write_video(partial, pictures, FPS)
     return folder
 
 
 def _save(path: Path, data: RunData) -> None:
     """Leaves a record of what the run worked on, for people and for the report."""
     values = asdict(data) | {"categories": data.categories.to_json()}
-    path.write_text(json.dumps(values, indent=2, default=str) + "\n")
+    write_text(path, json.dumps(values, indent=2, default=str) + "\n")

@@ -23,7 +23,7 @@ from pipelines.results.score import LabelledVideos, evaluate_file, score_model
 from pipelines.run.folder import Run, open_run
 from pipelines.run.steps import make_pseudo_videos, prepare, train
 from vis_core.config.systems import AnySystemConfig
-from vis_core.formats.strict_json import write_json
+from vis_core.files import write_json
 from vis_core.models.systems.build import load_system, read_categories, save_system
 
 COLUMNS = ("ap", "ap50", "ap75", "ar1", "ar10")

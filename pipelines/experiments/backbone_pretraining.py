@@ -5,7 +5,6 @@ backbone the queries learn masks but hardly any class (31 % right after 1,000 st
 steps of this, 65 % (docs/decisions.md).
 """
 
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -14,12 +13,12 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from pipelines.progress import Progress
+from pipelines.registry.foreign_models import write_model_folder
 from vis_core.clips.scene_batches import first_scene, scene_batches
 from vis_core.clips.scenes import CLASS_NAMES
 from vis_core.config.tiny import tiny_minvis
 from vis_core.formats.categories import numbered
 from vis_core.models.segmentors.mask2former import Mask2Former
-from vis_core.models.systems.build import save_system
 from vis_core.models.systems.minvis import Minvis
 from vis_core.structures import ClipBatch
 
@@ -41,10 +40,7 @@ def write_backbone(folder: Path, num_steps: int, seed: int) -> None:
     if folder.is_dir():
         return
     system = pretrained_segmentor(num_steps, _BATCH, seed)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of an attempt that was killed
-    save_system(partial, system, numbered(CLASS_NAMES))
-    partial.rename(folder)
+    write_model_folder(folder, system, numbered(CLASS_NAMES))
 
 
 def pretrained_segmentor(num_steps: int, batch: int, seed: int) -> Minvis:

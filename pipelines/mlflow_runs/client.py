@@ -134,7 +134,7 @@ def service_errors(action: str, uri: str) -> Iterator[None]:
 
 
 @contextmanager
-def patient_transfers() -> Iterator[None]:
+def retried_transfers() -> Iterator[None]:
     """Allows a long answer time while files travel; the short one returns with the last of them."""
     name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
     with _transfer_lock:

@@ -18,8 +18,8 @@ from pipelines.mlflow_runs.client import (
     artifact_location,
     connect,
     is_refused,
-    patient_transfers,
     reason,
+    retried_transfers,
     service_errors,
     tracking_uri,
     transport_errors,
@@ -64,8 +64,8 @@ class Tracking:
         self.client = connect(self.uri)
 
     def start_run(
-        self, key: str, name: str | None = None, parent: "TrackedRun | None" = None
-    ) -> "TrackedRun":
+        self, key: str, name: str | None = None, parent: "MlflowRun | None" = None
+    ) -> "MlflowRun":
         """Starts the run that bears ``key``, or resumes it if the experiment has one.
 
         Args:
@@ -81,7 +81,7 @@ class Tracking:
             raise ConfigError(
                 f"tracking: expected a run key of letters, digits, '.', '_' and '-', got {key!r}"
             )
-        run = TrackedRun(self, key, name or key, parent)
+        run = MlflowRun(self, key, name or key, parent)
         if self.required:
             with service_errors("cannot start a run in", self.uri):
                 run.open()
@@ -102,15 +102,13 @@ class Tracking:
         return str(found.experiment_id)
 
 
-class TrackedRun:
+class MlflowRun:
     """Is one MLflow run: log to it, then ``finish`` it; a ``with`` block finishes it too.
 
     Nothing here waits for the store except ``finish``.
     """
 
-    def __init__(
-        self, tracking: Tracking, key: str, name: str, parent: "TrackedRun | None"
-    ) -> None:
+    def __init__(self, tracking: Tracking, key: str, name: str, parent: "MlflowRun | None") -> None:
         self.tracking = tracking
         self.key = key
         self.name = name
@@ -258,7 +256,7 @@ class TrackedRun:
 
     def _send_text(self, run_id: str, entries: list[Entry]) -> None:
         for entry in entries:
-            with patient_transfers():
+            with retried_transfers():
                 self.tracking.client.log_text(run_id, entry["text"], entry["file"])
 
     def _send_artifact(self, run_id: str, entries: list[Entry]) -> None:
@@ -266,7 +264,7 @@ class TrackedRun:
             if not Path(entry["path"]).is_file():
                 _log.warning("tracking: artifact %s is gone, so it is left out", entry["path"])
                 continue
-            with patient_transfers():
+            with retried_transfers():
                 self.tracking.client.log_artifact(run_id, entry["path"], entry["folder"])
 
     def _send_status(self, run_id: str, entries: list[Entry]) -> None:

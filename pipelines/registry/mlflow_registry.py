@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.mlflow_runs.client import (
     connect,
     is_missing,
-    patient_transfers,
+    retried_transfers,
     service_errors,
     transport_errors,
 )
@@ -192,7 +192,7 @@ def _create_version(
     with tracking.start_run(f"register-{folder.digest[:16]}", f"register {name}") as run:
         run.log_metrics(metrics, step=0)
         run_id = run.open()
-        with patient_transfers():
+        with retried_transfers():
             client.log_artifacts(run_id, str(folder.path), "model")
     try:
         client.create_registered_model(name)
@@ -285,7 +285,7 @@ def _download(client: "MlflowClient", uri: str, name: str, version: int, target:
     from mlflow.artifacts import download_artifacts
 
     source = client.get_model_version_download_uri(name, str(version))
-    with tempfile.TemporaryDirectory(prefix="longtake-model-") as scratch, patient_transfers():
+    with tempfile.TemporaryDirectory(prefix="longtake-model-") as scratch, retried_transfers():
         got = Path(download_artifacts(artifact_uri=source, dst_path=scratch, tracking_uri=uri))
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(got, target, symlinks=True)

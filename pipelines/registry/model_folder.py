@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vis_core.errors import CheckpointError
+from vis_core.files import file_sha256
 
 WEIGHTS = "weights.safetensors"
 CONFIGS = ("system.json", "config.json", "config.yaml")
@@ -67,7 +68,7 @@ def read_model_folder(path: Path) -> ModelFolder:
         _check_entry(path / name)
     _check_safetensors(path / WEIGHTS)
     _check_json(path / CATEGORIES)
-    return ModelFolder(path, {name: _sha256(path / name) for name in names})
+    return ModelFolder(path, {name: file_sha256(path / name) for name in names})
 
 
 def verify_model_folder(path: Path, expected: dict[str, str], where: str) -> ModelFolder:
@@ -120,14 +121,6 @@ def _check_json(path: Path) -> None:
         json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not JSON: {error}") from error
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _short(digest: str | None) -> str:

@@ -24,7 +24,7 @@ from pipelines.results.youtube_vis import result_document
 from pipelines.storage.base import Storage
 from vis_core.config.inference import FusionConfig
 from vis_core.errors import AnnotationError, ConfigError, shown_name
-from vis_core.formats.strict_json import write_json
+from vis_core.files import write_json
 from vis_core.inference.fusion import fuse_tracks
 from vis_core.inference.packed_tracks import unpack_track
 from vis_core.structures import VideoResult
@@ -93,7 +93,7 @@ def fuse_archives(inputs: Sequence[Storage], out: Storage, config: FusionConfig)
     settings = config.model_dump(mode="json")
     done = [done_results(storage) for storage in inputs]
     ledger = Ledger(out, json_digest(settings))
-    out.sweep()
+    out.remove_stale_partials()
     finished = {entry.key for entry in out.list(RESULTS)}
     summary = FusedArchive(out.uri)
     names = sorted(set().union(*done))

@@ -10,7 +10,7 @@ from pipelines.progress import Progress
 from pipelines.results.youtube_vis import read_result_json
 from pipelines.storage.base import Storage
 from vis_core.errors import ConfigError
-from vis_core.formats.strict_json import write_json
+from vis_core.files import write_json
 
 
 @dataclass(frozen=True)

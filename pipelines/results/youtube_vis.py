@@ -7,8 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.annotation.video.result import Lend, beside, file_sha256
+from pipelines.annotation.video.result import Lend, beside
 from vis_core.errors import AnnotationError
+from vis_core.files import file_sha256
 from vis_core.formats.categories import Categories
 from vis_core.formats.mask_table import read_mask_table
 from vis_core.formats.strict_json import read_json

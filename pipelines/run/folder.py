@@ -11,6 +11,7 @@ from pipelines.config.strict_yaml import read_yaml_mapping
 from pipelines.data.given_data import GivenData
 from pipelines.run.lock import hold_folder
 from vis_core.errors import ConfigError
+from vis_core.files import write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def open_run(run: Run) -> None:
         raise ConfigError(f"{run.folder}: is not empty and not a run; choose another --out")
     run.folder.mkdir(parents=True, exist_ok=True)
     hold_folder(run.folder)
-    write_json_whole(run.folder / "config.yaml", to_yaml(run.config))
-    write_json_whole(path, json.dumps(lock, indent=2) + "\n")
+    write_text(run.folder / "config.yaml", to_yaml(run.config))
+    write_json(path, lock, indent=2)
 
 
 def read_run(folder: Path) -> Run:
@@ -101,10 +102,3 @@ def _first_difference(before: Any, now: Any, path: str) -> str:
                 return found
         return ""
     return "" if before == now else f"{path}: {before!r:.60} -> {now!r:.60}"
-
-
-def write_json_whole(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -5,18 +5,18 @@ import threading
 from typing import Any
 
 from pipelines.config.run import RunConfig
-from pipelines.mlflow_runs.runs import TrackedRun
+from pipelines.mlflow_runs.runs import MlflowRun
 from pipelines.results.score import LabelledVideos
 from pipelines.run.pictures import write_loss_curves, write_samples
 from pipelines.training.listener import StageResult, TrainingListener
 from pipelines.training.stages import TrainingPlace
 from pipelines.training.worker.loss_log import read_losses
-from vis_core.formats.strict_json import write_json
+from vis_core.files import write_json
 
 _NOT_METRICS = ("stage", "step", "time")
 
 
-class TrackTraining(TrainingListener):
+class MlflowListener(TrainingListener):
     """Logs losses as they come, scores, pictures; steps are counted over all stages.
 
     A line of losses that a worker writes again, after it went back to a checkpoint, says the same
@@ -28,7 +28,7 @@ class TrackTraining(TrainingListener):
         place: Where the training writes; the file and the pictures go to ``tracking/`` there.
     """
 
-    def __init__(self, record: TrackedRun, config: RunConfig, place: TrainingPlace) -> None:
+    def __init__(self, record: MlflowRun, config: RunConfig, place: TrainingPlace) -> None:
         self._record, self._config, self._place = record, config, place
         self._memory = place.folder / "tracking" / "sent.json"
         self._memory.parent.mkdir(parents=True, exist_ok=True)

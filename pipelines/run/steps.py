@@ -21,18 +21,19 @@ from pipelines.data.pseudo_videos import (
 )
 from pipelines.data.run_data import RunData, prepare_data
 from pipelines.data.synthetic import num_scenes
-from pipelines.mlflow_runs.runs import TrackedRun, Tracking
+from pipelines.mlflow_runs.runs import MlflowRun, Tracking
 from pipelines.progress import Progress
 from pipelines.registry.mlflow_registry import register_model, resolve_model
 from pipelines.results.overlays import OverlayJob, draw_overlays
 from pipelines.results.score import LabelledVideos, score_model
 from pipelines.run.facts import run_facts
-from pipelines.run.folder import Run, write_json_whole
-from pipelines.run.mlflow_listener import TrackTraining
+from pipelines.run.folder import Run
+from pipelines.run.mlflow_listener import MlflowListener
 from pipelines.training.listener import StageResult
 from pipelines.training.stages import TrainingPlace, run_stages
 from pipelines.tuning.instance_cache import cache_instances
 from pipelines.tuning.sweep import SweepJob, sweep_thresholds, with_thresholds
+from vis_core.files import write_json
 from vis_core.formats.coco import read_coco
 from vis_core.models.systems.build import CATEGORIES_FILE, load_system, read_categories, save_system
 
@@ -105,7 +106,7 @@ def train(run: Run, data: RunData, pseudo: Path, only: str | None = None) -> lis
     with tracked(run) as record:
         record.log_params(flatten(run.config))
         record.set_tags(run_facts(data))
-        return run_stages(run.config, place, TrackTraining(record, run.config, place), only)
+        return run_stages(run.config, place, MlflowListener(record, run.config, place), only)
 
 
 def sweep(run: Run, data: RunData, trained: Path) -> dict[str, Any]:
@@ -138,7 +139,7 @@ def score(run: Run, data: RunData) -> dict[str, float]:
             run.config.inference,
             "score final",
         )
-        write_json_whole(path, json.dumps(stats, indent=2) + "\n")
+        write_json(path, stats, indent=2)
     return dict(json.loads(path.read_text()))
 
 
@@ -182,9 +183,7 @@ def annotate(run: Run, data: RunData, model_uri: str) -> AnnotateSummary:
             }
         )
     rows.sort(key=lambda entry: str(entry["name"]))
-    write_json_whole(
-        run.folder / "annotations" / "summary.json", json.dumps({"videos": rows}, indent=2) + "\n"
-    )
+    write_json(run.folder / "annotations" / "summary.json", {"videos": rows}, indent=2)
     return summary
 
 
@@ -207,7 +206,7 @@ def tracking(run: Run) -> Tracking:
     return Tracking(os.environ.get("MLFLOW_TRACKING_URI"), "longtake", run.folder)
 
 
-def tracked(run: Run) -> TrackedRun:
+def tracked(run: Run) -> MlflowRun:
     """Starts or resumes the run in the tracking store."""
     return tracking(run).start_run(run.key, f"{run.config.model_name} {run.folder.name}")
 

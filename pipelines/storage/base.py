@@ -63,7 +63,7 @@ class Storage(Protocol):
     def delete(self, key: str) -> None:
         """Removes an object that may be there."""
 
-    def sweep(self) -> None:
+    def remove_stale_partials(self) -> None:
         """Removes what writers of this machine that are dead have left half-written."""
 
     def check_conditional_writes(self) -> None:

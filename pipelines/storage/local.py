@@ -121,13 +121,17 @@ class LocalStorage:
         except OSError as error:
             raise self._refused("delete", key, error) from error
 
-    def sweep(self) -> None:
+    def remove_stale_partials(self) -> None:
         """Removes partial files whose writer, a process of this machine, is gone."""
         folder = self.root / PARTIAL_FOLDER
         for path in folder.iterdir() if folder.is_dir() else ():
             host, _, rest = path.name.rpartition("@")
             process_id = rest.partition("-")[0]
-            if host == socket.gethostname() and process_id.isdigit() and is_gone(int(process_id)):
+            if (
+                host == socket.gethostname()
+                and process_id.isdigit()
+                and process_is_gone(int(process_id))
+            ):
                 path.unlink(missing_ok=True)
 
     def check_conditional_writes(self) -> None:
@@ -229,7 +233,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def is_gone(process_id: int) -> bool:
+def process_is_gone(process_id: int) -> bool:
     """Whether no process of this machine has the number."""
     try:
         os.kill(process_id, 0)

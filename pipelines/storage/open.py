@@ -28,9 +28,9 @@ def open_storage(uri: Path | str) -> Storage:
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
         raise ConfigError(f"s3://{shown_name(bucket)}: no bucket has this name; correct the uri")
     from pipelines.storage.s3 import S3Storage
-    from pipelines.storage.s3_client import Patience
+    from pipelines.storage.s3_client import RetryPolicy
 
-    return S3Storage(bucket, prefix.strip("/"), _s3_endpoint(), Patience.of_environment())
+    return S3Storage(bucket, prefix.strip("/"), _s3_endpoint(), RetryPolicy.of_environment())
 
 
 def _s3_endpoint() -> str | None:

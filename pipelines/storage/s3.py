@@ -17,7 +17,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from pipelines.storage.base import StoredObject
-from pipelines.storage.s3_client import Passing, Patience, Refusal, connect, patiently, status
+from pipelines.storage.s3_client import (
+    PermanentError,
+    RetryPolicy,
+    TransientError,
+    connect,
+    status,
+    with_retries,
+)
 from pipelines.storage.s3_download import DIGEST, Download, ObjectChangedError
 from vis_core.errors import MissingObjectError, StorageError, VideoDecodeError, shown_name
 
@@ -41,7 +48,7 @@ class S3Storage:
     bucket: str
     prefix: str
     endpoint: str | None
-    patience: Patience = field(default_factory=Patience)
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
 
     @property
     def uri(self) -> str:
@@ -52,7 +59,7 @@ class S3Storage:
         """Yields the objects below the prefix in the order of S3, page by page."""
         token = ""
         while True:
-            entries, token = self._patiently("list", prefix, partial(self._page, prefix, token))
+            entries, token = self._with_retries("list", prefix, partial(self._page, prefix, token))
             yield from entries
             if not token:
                 return
@@ -69,7 +76,7 @@ class S3Storage:
     def read(self, key: str) -> bytes:
         """The content of an object, compared with its digest."""
         body = io.BytesIO()
-        self._patiently("read", key, Download(self._client, self._place(key), body).attempt)
+        self._with_retries("read", key, Download(self._client, self._place(key), body).attempt)
         return body.getvalue()
 
     @contextmanager
@@ -84,7 +91,7 @@ class S3Storage:
             with path.open("w+b") as file:
                 download = Download(self._client, self._place(key), file, etag)
                 try:
-                    self._patiently("read", key, download.attempt)
+                    self._with_retries("read", key, download.attempt)
                 except ObjectChangedError as error:
                     raise VideoDecodeError(
                         f"{shown_name(key)}: changed while it was read (ETag {etag} ->"
@@ -113,9 +120,9 @@ class S3Storage:
 
     def delete(self, key: str) -> None:
         """Deletes an object; S3 does not mind if there is none."""
-        self._patiently("delete", key, lambda: self._client.delete_object(**self._place(key)))
+        self._with_retries("delete", key, lambda: self._client.delete_object(**self._place(key)))
 
-    def sweep(self) -> None:
+    def remove_stale_partials(self) -> None:
         """Does nothing: S3 shows no half-written object."""
 
     def check_conditional_writes(self) -> None:
@@ -162,10 +169,10 @@ class S3Storage:
             ]
             return entries, page["NextContinuationToken"] if page["IsTruncated"] else ""
         except (KeyError, ValueError) as error:
-            raise Passing("the listing cannot be read") from error
+            raise TransientError("the listing cannot be read") from error
 
     def _replace(self, key: str, file: io.BytesIO | io.BufferedReader) -> None:
-        self._patiently("write", key, partial(self._put, key, file, _digests(file)))
+        self._with_retries("write", key, partial(self._put, key, file, _digests(file)))
 
     def _put_once(self, key: str, file: io.BytesIO | io.BufferedReader) -> bool:
         """Puts an object, or says whether the one that is there is the same.
@@ -186,7 +193,7 @@ class S3Storage:
                 return self._is_there(key, digests)
             return True
 
-        return self._patiently("write", key, put)
+        return self._with_retries("write", key, put)
 
     def _put(
         self, key: str, file: io.BytesIO | io.BufferedReader, digests: "_Digests", **condition: str
@@ -204,11 +211,11 @@ class S3Storage:
     def _is_there(self, key: str, digests: "_Digests") -> bool:
         there = self._ask_head(key)
         if there is None:
-            raise Passing("it was removed while it was written")
+            raise TransientError("it was removed while it was written")
         return there["Metadata"].get(DIGEST) == digests.sha256
 
     def _head(self, key: str) -> dict[str, Any] | None:
-        return self._patiently("look up", key, partial(self._ask_head, key))
+        return self._with_retries("look up", key, partial(self._ask_head, key))
 
     def _ask_head(self, key: str) -> dict[str, Any] | None:
         from botocore.exceptions import ClientError
@@ -221,7 +228,7 @@ class S3Storage:
             raise
         return found
 
-    def _patiently(self, what: str, key: str, action: Callable[[], Answer]) -> Answer:
+    def _with_retries(self, what: str, key: str, action: Callable[[], Answer]) -> Answer:
         """Repeats an action that failed for a reason that may pass.
 
         Raises:
@@ -229,8 +236,8 @@ class S3Storage:
         """
         where = shown_name(f"s3://{self.bucket}/{self._full(key)}")
         try:
-            return patiently(action, f"{what} {where}", self.patience)
-        except Refusal as error:
+            return with_retries(action, f"{what} {where}", self.patience)
+        except PermanentError as error:
             kind = MissingObjectError if error.is_missing else StorageError
             raise kind(
                 f"cannot {what} {where}: {error.reason}; {error.mend}, then run the same command"

@@ -22,7 +22,7 @@ _CONNECT_TIMEOUT_S = 5
 _CONNECTIONS = 32  # that one process keeps open; look-ups of a list run 16 at a time
 _SPEAK_EVERY_S = 60.0  # of faults that pass
 # refusals below 500 that are about one attempt: the request was damaged or late on its way
-_PASSING = {
+_TRANSIENT = {
     "BadDigest", "IncompleteBody", "OperationAborted", "RequestTimeout", "SlowDown", "Throttling",
     "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch",
 }  # fmt: skip
@@ -35,11 +35,11 @@ _GIVE_CREDENTIALS = "renew or correct the credentials or the permission (profile
 _log = logging.getLogger(__name__)
 
 
-class Passing(Exception):
+class TransientError(Exception):
     """What arrived cannot be used, but may be if it is asked for again."""
 
 
-class Refusal(Exception):
+class PermanentError(Exception):
     """The server says no, or stayed away for too long.
 
     Args:
@@ -56,7 +56,7 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """Is how long a server is waited for; over 80 s in all if it refuses at once.
 
     Attributes:
@@ -73,7 +73,7 @@ class Patience:
     read_timeout_s: float = 60.0
 
     @classmethod
-    def of_environment(cls) -> "Patience":
+    def of_environment(cls) -> "RetryPolicy":
         """The default, or what LONGTAKE_S3_FIRST_PAUSE_S and LONGTAKE_S3_READ_TIMEOUT_S say."""
         return cls(
             first_pause_s=_seconds("LONGTAKE_S3_FIRST_PAUSE_S", cls.first_pause_s),
@@ -105,7 +105,7 @@ def connect(endpoint: str | None, read_timeout_s: float) -> Any:
     return boto3.session.Session().client("s3", endpoint_url=endpoint, config=config)
 
 
-def patiently(action: Callable[[], Answer], what: str, patience: Patience) -> Answer:
+def with_retries(action: Callable[[], Answer], what: str, patience: RetryPolicy) -> Answer:
     """Repeats an action that failed for a reason that may pass.
 
     Args:
@@ -114,7 +114,7 @@ def patiently(action: Callable[[], Answer], what: str, patience: Patience) -> An
         patience: How often, and with which pauses.
 
     Raises:
-        Refusal: If the reason does not pass.
+        PermanentError: If the reason does not pass.
     """
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
@@ -125,19 +125,19 @@ def patiently(action: Callable[[], Answer], what: str, patience: Patience) -> An
             return action()
         except ClientError as error:
             reason = _reason(error)
-            if not _may_pass(error):
+            if not _is_transient(error):
                 missing = code(error) == "NoSuchKey"
-                raise Refusal(reason, _mend(error), is_missing=missing) from error
+                raise PermanentError(reason, _mend(error), is_missing=missing) from error
         except BotoCoreError as error:
             reason = str(error)
             if not _is_about_one_attempt(error):
-                raise Refusal(reason, _GIVE_CREDENTIALS) from error
-        except (ResponseParserError, HTTPError, Passing) as error:
+                raise PermanentError(reason, _GIVE_CREDENTIALS) from error
+        except (ResponseParserError, HTTPError, TransientError) as error:
             reason = str(error)
         if attempt < patience.attempts:
-            _hiccups.note(f"{what}: {reason}")
+            _retry_log.note(f"{what}: {reason}")
             time.sleep(patience.pause_s(attempt))
-    raise Refusal(f"{reason}; {patience.attempts} attempts", "wait until the server is well")
+    raise PermanentError(f"{reason}; {patience.attempts} attempts", "wait until the server is well")
 
 
 def status(error: Any) -> int:
@@ -155,9 +155,9 @@ def _reason(error: Any) -> str:
     return f"{code(error)} {message} (HTTP {status(error)})"
 
 
-def _may_pass(error: Any) -> bool:
+def _is_transient(error: Any) -> bool:
     """Server errors, throttling and a concurrent conditional write (409) may; refusals do not."""
-    passing = status(error) >= 500 or status(error) in (408, 409, 429) or code(error) in _PASSING
+    passing = status(error) >= 500 or status(error) in (408, 409, 429) or code(error) in _TRANSIENT
     return passing and status(error) != 501  # the server does not know how
 
 
@@ -174,7 +174,7 @@ def _is_about_one_attempt(error: Exception) -> bool:
     return isinstance(error, HTTPClientError | IncompleteReadError | FlexibleChecksumError)
 
 
-class _Hiccups:
+class _RetryLog:
     """Speaks of faults that pass: of the first at once, then once a minute with their number."""
 
     def __init__(self) -> None:
@@ -194,7 +194,7 @@ class _Hiccups:
         _log.warning("%s, tried again%s", mask_secrets(" ".join(text.split())), often)
 
 
-_hiccups = _Hiccups()
+_retry_log = _RetryLog()
 
 
 def _seconds(name: str, default: float) -> float:

@@ -5,7 +5,7 @@ import logging
 import re
 from typing import Any, BinaryIO
 
-from pipelines.storage.s3_client import Passing, code, status
+from pipelines.storage.s3_client import TransientError, code, status
 from vis_core.errors import shown_name
 
 DIGEST = "sha256"  # name of the metadata of what we write
@@ -48,7 +48,7 @@ class Download:
 
         Raises:
             ObjectChangedError: The object is no longer the one that is wanted.
-            Passing: What arrived is damaged; the next attempt starts where it is sound.
+            TransientError: What arrived is damaged; the next attempt starts where it is sound.
         """
         from botocore.exceptions import FlexibleChecksumError
 
@@ -90,7 +90,7 @@ class Download:
                 raise ObjectChangedError(self._etag_now()) from error
             if self._position and status(error) in (412, 416):
                 self._start_again()
-                raise Passing("it was replaced while it was read") from error
+                raise TransientError("it was replaced while it was read") from error
             raise
 
     def _etag_now(self) -> str:
@@ -109,7 +109,7 @@ class Download:
         if re.fullmatch(r"[0-9a-f]{64}", stated):
             if self._sha256.hexdigest() != stated:
                 self._start_again()
-                raise Passing("what arrived is not what was written (sha256 differs)")
+                raise TransientError("what arrived is not what was written (sha256 differs)")
             return
         # the ETag of an upload in parts or of an encrypted object is no MD5
         encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256"
@@ -123,4 +123,4 @@ class Download:
             return
         self._wrong = md5
         self._start_again()
-        raise Passing("what arrived is not what is stored (MD5 differs)")
+        raise TransientError("what arrived is not what is stored (MD5 differs)")

@@ -101,10 +101,10 @@ def stream_batches(
         num_cpus=0.5,
     )
     rows.context.execution_options.preserve_order = True
-    rows.context.custom_execution_callback_classes = [RestBetweenLooks]
+    rows.context.custom_execution_callback_classes = [ThrottledExecutor]
     # the split runs in an actor of its own: the executor's threads stay out of this process
     (stream,) = rows.streaming_split(1)
-    yield from ahead((int(row["step"]), row_to_batch(row)) for row in stream.iter_rows())
+    yield from prefetch((int(row["step"]), row_to_batch(row)) for row in stream.iter_rows())
 
 
 class BatchMaker:
@@ -127,7 +127,7 @@ class BatchMaker:
         return row | batch_to_row(self._plan.batch(self._rank, int(row["step"])))
 
 
-class RestBetweenLooks:
+class ThrottledExecutor:
     """Lets the executor of Ray Data rest a little each time it has looked round.
 
     While finished batches wait for a slow consumer, its wait for tasks returns at once, and it
@@ -149,7 +149,7 @@ class RestBetweenLooks:
         """Does nothing."""
 
 
-def ahead(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
+def prefetch(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
     """Computes up to ``count`` items ahead in a thread; its errors come out here."""
     ready: queue.Queue[tuple[bool, Any]] = queue.Queue(count)
     stopped = threading.Event()

@@ -54,7 +54,7 @@ def run_stage(
     """
     require_resources(job.config.ray.num_workers, gpus=job.config.ray.use_gpu)
     store = job.checkpoints
-    store.storage.sweep()
+    store.storage.remove_stale_partials()
     with StageWatch(job, on_losses):
         while True:
             before = store.steps()

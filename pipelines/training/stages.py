@@ -24,6 +24,7 @@ from pipelines.training.ray_trainer import run_stage, stage_threads
 from pipelines.training.validation import StageScores
 from pipelines.training.worker.job import StageJob, scores_file
 from vis_core.errors import ConfigError
+from vis_core.files import write_json
 from vis_core.models.systems.build import build_system
 
 # In the evaluation folder of a stage: its scores on validation videos, by step.
@@ -208,10 +209,7 @@ def _marker(place: TrainingPlace, stage: str) -> Path:
 
 
 def _mark_finished(place: TrainingPlace, result: StageResult, key: str) -> None:
-    path = _marker(place, result.name)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(_row(result) | {"key": key}, indent=2) + "\n")
-    temporary.rename(path)
+    write_json(_marker(place, result.name), _row(result) | {"key": key}, indent=2)
 
 
 def _finished(place: TrainingPlace, stage: StageConfig, key: str) -> StageResult | None:
@@ -237,6 +235,4 @@ def _row(result: StageResult) -> dict[str, Any]:
 
 
 def _write_table(path: Path, results: list[StageResult]) -> None:
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps([_row(result) for result in results], indent=2) + "\n")
-    temporary.rename(path)
+    write_json(path, [_row(result) for result in results], indent=2)

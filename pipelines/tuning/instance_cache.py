@@ -1,6 +1,5 @@
 """The instances of a split, kept on disk so that thresholds can be swept without the network."""
 
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,6 +14,7 @@ from pipelines.results.score import LabelledVideos, frames_of, loaded_system
 from vis_core.association.associator import Associator
 from vis_core.config.association import AssociationConfig
 from vis_core.config.segmentors import SelectionConfig
+from vis_core.files import whole_file
 from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis
 from vis_core.geometry.masks import InputSize, Upsampling
 from vis_core.models.segmentors.selection import select_instances
@@ -128,9 +128,8 @@ def _cache_video(
             tensors[held.name] = torch.cat(values)
     # half precision: a threshold at 0 does not need more
     tensors["mask_logits"] = tensors["mask_logits"].half()
-    temporary = out / f".{uuid.uuid4().hex}.part"
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-    temporary.rename(cache_file(out, record))
+    with whole_file(cache_file(out, record)) as partial:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
 
 
 def _above(system: System, record: VideoRecord, frames: Path, floor: float) -> Iterator[Instances]:

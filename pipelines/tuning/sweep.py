@@ -104,7 +104,7 @@ def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, A
     return _summary(grid, start, sweep, out / "sweep.json")
 
 
-def chosen(
+def pick_best_trial(
     highest: dict[str, Any], as_it_stands: dict[str, Any] | None, min_gain: float
 ) -> dict[str, Any]:
     """Gives the trial with the highest AP, or the setting as it stands if that gains too little."""
@@ -177,7 +177,7 @@ def _summary(grid: Any, start: dict[str, float], sweep: SweepConfig, path: Path)
     )
     as_it_stands = next((trial for trial in trials if trial["values"] == start), None)
     start_ap = float("nan") if as_it_stands is None else as_it_stands["ap"]
-    best = chosen(trials[0], as_it_stands, sweep.min_gain)
+    best = pick_best_trial(trials[0], as_it_stands, sweep.min_gain)
     summary = {
         "best": best["values"],
         "best_ap": best["ap"],

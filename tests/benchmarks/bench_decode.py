@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from vis_core.frame import Frame
-from vis_core.media.sandbox.reader import read_frames_apart
+from vis_core.media.sandbox.reader import read_frames_sandboxed
 from vis_core.media.video_reader import read_frames
 
 COST_GOAL = 1.33  # plain reading, over reading in process
@@ -68,7 +68,7 @@ def time_reading(video: Path, rounds: int) -> None:
     inside, apart, count = [], [], 0
     for _ in range(rounds + 1):
         inside.append(timed(lambda: exhaust(read_frames(video))))
-        apart.append(timed(lambda: exhaust(read_frames_apart(video))))
+        apart.append(timed(lambda: exhaust(read_frames_sandboxed(video))))
     count = exhaust(read_frames(video))
     ratios = [a / b for a, b in zip(apart[1:], inside[1:], strict=True)]
     print(
@@ -89,7 +89,7 @@ def time_overlap(video: Path, milliseconds: float, rounds: int) -> None:
     for _ in range(rounds):
         alone = timed(lambda: work.on([kept] * count))
         inside.append(alone / timed(lambda: work.on(read_frames(video))))
-        apart.append(alone / timed(lambda: work.on(read_frames_apart(video))))
+        apart.append(alone / timed(lambda: work.on(read_frames_sandboxed(video))))
     print(
         f"  {milliseconds:g} ms of work a frame: {statistics.median(inside):.2f} of the work's own"
         f" speed in process, {statistics.median(apart):.2f} apart ({min(apart):.2f} to"

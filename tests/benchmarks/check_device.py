@@ -33,8 +33,8 @@ from vis_core.config.systems import (
 )
 from vis_core.config.tiny import tiny_idol, tiny_minvis, tiny_segmentor, tiny_stc
 from vis_core.formats.categories import numbered
-from vis_core.inference.chunk_pipeline import walk_on
-from vis_core.inference.online import VideoWalk
+from vis_core.inference.chunk_pipeline import run_chunked
+from vis_core.inference.online import OnlineTracker
 from vis_core.models.systems.base import System
 from vis_core.models.systems.build import build_system, load_system, save_system
 from vis_core.rle.encode import strings_of_masks
@@ -215,14 +215,14 @@ def annotated(device: torch.device, *, stops: bool = False) -> VideoResult:
     system = load_system(_TINY_WEIGHTS, device)
     clip = render_scene(SceneSettings(), 20, 7)
     frames = [Frame(image, index, float(index)) for index, image in enumerate(clip.images)]
-    walk = VideoWalk(system, TrackConfig())
+    walk = OnlineTracker(system, TrackConfig())
     if stops:
-        walk_on(iter(frames[:_STOP]), _CHUNK, [walk])
+        run_chunked(iter(frames[:_STOP]), _CHUNK, [walk])
         state = walk.state()
-        walk = VideoWalk(system, TrackConfig())
+        walk = OnlineTracker(system, TrackConfig())
         walk.restore(state, clip.images.shape[1:3])
         frames = frames[_STOP:]
-    walk_on(iter(frames), _CHUNK, [walk])
+    run_chunked(iter(frames), _CHUNK, [walk])
     return walk.tracks.finish()
 
 

@@ -17,11 +17,11 @@ from tests.pipelines.toy_archive import outcome, toy_model
 from tests.pipelines.toy_loaders import load_remembering, load_toy
 from vis_core.config.inference import InferenceConfig
 from vis_core.config.stitching import StitchConfig
-from vis_core.media.sandbox.reader import ApartReader
+from vis_core.media.sandbox.reader import SandboxedReader
 
 # what a job does that a kill may fall before or after
 _EVENTS = (
-    (ApartReader, "__next__"),
+    (SandboxedReader, "__next__"),
     (VideoAnnotator, "do"),
     (LocalStorage, "_write_partial"),
     (LocalStorage, "write_once"),
@@ -93,7 +93,7 @@ def _annotate(job: Job, kill_at: int | None) -> None:
     archive = list_archive(job.videos)
     ledger = Ledger(job.results, "settings")
     events = Events(kill_at, _EVENTS)
-    ledger.storage.sweep()
+    ledger.storage.remove_stale_partials()
     survey = ledger.survey(archive.videos)
     ledger.clear_finished(survey)
     config = InferenceConfig(chunk_frames=2)

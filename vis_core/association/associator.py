@@ -43,12 +43,12 @@ class Associator:
         Returns:
             The instances that have a track, and their track ids, int64.
         """
-        track_ids = self.name(instances)
+        track_ids = self.associate(instances)
         kept = track_ids >= 0
         return instances[kept], track_ids[kept]
 
     @torch.no_grad()
-    def name(self, instances: Instances) -> Tensor:
+    def associate(self, instances: Instances) -> Tensor:
         """Names the instances of the next frame; their masks are not looked at.
 
         Args:

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from vis_core.config.section import Section
 
 MemoryName = Literal[
     "latest",
@@ -14,20 +16,16 @@ MemoryName = Literal[
 ]
 
 
-class CueWeights(BaseModel):
+class CueWeights(Section):
     """Weighs the cues of MaskTrack R-CNN beside the log of the embeddings' probability."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     score: float = Field(1.0, ge=0, description="Log of an instance's score (MaskTrack R-CNN).")
     iou: float = Field(2.0, ge=0, description="IoU with the box of the track (MaskTrack R-CNN).")
     label: float = Field(10.0, ge=0, description="Same class as the track (MaskTrack R-CNN).")
 
 
-class AssociationConfig(BaseModel):
+class AssociationConfig(Section):
     """Says how the instances of a frame are named after the tracks of the past."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     memory: MemoryName = Field(
         "similarity_guided", description="What a track shows of its past (CTVIS Eq. 1-2)."

@@ -2,13 +2,13 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
+
+from vis_core.config.section import Section
 
 
-class ClipSection(BaseModel):
+class ClipSection(Section):
     """Is the base of every section here: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ShortSide(ClipSection):
@@ -221,10 +221,8 @@ class PseudoConfig(ViewConfig):
         return self
 
 
-class SceneSettings(BaseModel):
+class SceneSettings(Section):
     """Says how large and how crowded the scenes are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     height: int = Field(128, ge=32, description="Pixels of a frame; our choice for CPU training.")
     width: int = Field(192, ge=32, description="Pixels of a frame; our choice for CPU training.")

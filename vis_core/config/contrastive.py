@@ -5,13 +5,13 @@ The paper's form is the default, ``CtvisItemsConfig.released()`` is that of the 
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from vis_core.config.section import Section
 
 
-class CtvisItemsConfig(BaseModel):
+class CtvisItemsConfig(Section):
     """Says how contrastive items are built."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     positives: Literal["memory", "memory_or_latest"] = Field(
         "memory",
@@ -62,10 +62,8 @@ class CtvisItemsConfig(BaseModel):
         )
 
 
-class StcTrackingConfig(BaseModel):
+class StcTrackingConfig(Section):
     """Says how embeddings and kernels of two frames are compared (STC 3.3, 3.4)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: int = Field(256, ge=8, description="C of the embeddings (STC Table 5).")
     convs: int = Field(

@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from vis_core.config.section import Section
 
 
-class TransportConfig(BaseModel):
+class TransportConfig(Section):
     """Says which queries belong to which true instance; released IDOL where no paper is named."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     selection: Literal["transport", "iou"] = Field(
         "transport",
@@ -59,10 +59,8 @@ class TransportConfig(BaseModel):
     )
 
 
-class BoundaryConfig(BaseModel):
+class BoundaryConfig(Section):
     """Adds the boundary branch of the 1st place of the long-video challenge (2.2) to training."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     weight: float = Field(1.0, ge=0, description="Of the loss (not printed; GSFM has 0.05).")
     threshold: float = Field(
@@ -75,10 +73,8 @@ class BoundaryConfig(BaseModel):
     )
 
 
-class QualityConfig(BaseModel):
+class QualityConfig(Section):
     """Adds the quality assessment module of the 1st place (2.3) to training."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     weight: float = Field(1.0, ge=0, description="Of the loss (not printed; QDMN has 1).")
     rescore: bool = Field(
@@ -88,10 +84,8 @@ class QualityConfig(BaseModel):
     )
 
 
-class LocationMatchingConfig(BaseModel):
+class LocationMatchingConfig(Section):
     """Says which places belong to which true instance; AdelaiDet's CondInst."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     center_sampling: bool = Field(
         True,
@@ -104,10 +98,8 @@ class LocationMatchingConfig(BaseModel):
     )
 
 
-class LocationLossConfig(BaseModel):
+class LocationLossConfig(Section):
     """Says how places are compared with the truth; AdelaiDet's CondInst."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     focal_alpha: float = Field(0.25, ge=0, le=1, description="Of the focal loss.")
     focal_gamma: float = Field(2.0, ge=0, description="Of the focal loss.")

@@ -1,12 +1,12 @@
 """Limits on the videos that are decoded."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from vis_core.config.section import Section
 
 
-class DecodeLimits(BaseModel):
+class DecodeLimits(Section):
     """What one video may ask of this machine."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_pixels: int = Field(
         default=33_177_600,

@@ -2,21 +2,19 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from vis_core.config.decoding import DecodeLimits
+from vis_core.config.section import Section
 
 ViewName = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]{1,3}(\+flip)?|flip)$")]
-_SECTION = ConfigDict(frozen=True, extra="forbid")
 
 
-class ShortTrackFilter(BaseModel):
+class ShortTrackFilter(Section):
     """Says which tracks leave the result while the video runs (released IDOL and CTVIS).
 
     They stay in the memory: one that is named again restarts under its id, without its past.
     """
-
-    model_config = _SECTION
 
     after_frame: int = Field(
         default=8,
@@ -38,13 +36,11 @@ class ShortTrackFilter(BaseModel):
     )
 
 
-class TrackConfig(BaseModel):
+class TrackConfig(Section):
     """Says which tracks of a video are kept, and how they are scored and labelled.
 
     The papers' form is the default; those of the authors' code are classmethods.
     """
-
-    model_config = _SECTION
 
     evidence: Literal["scores", "logits"] = Field(
         default="scores",
@@ -129,10 +125,8 @@ class TrackConfig(BaseModel):
         )
 
 
-class FusionConfig(BaseModel):
+class FusionConfig(Section):
     """Says how several results of one video become one (2nd place 3.3; 1st place 3.3)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     iou_threshold: float = Field(
         0.5,
@@ -158,10 +152,8 @@ class FusionConfig(BaseModel):
     )
 
 
-class InferenceConfig(BaseModel):
+class InferenceConfig(Section):
     """Says how a video is walked through."""
-
-    model_config = _SECTION
 
     chunk_frames: int = Field(
         default=4,

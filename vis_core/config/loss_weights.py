@@ -1,12 +1,12 @@
 """Loss weights of the systems, with their sources."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from vis_core.config.section import Section
 
 
-class QueryLossWeights(BaseModel):
+class QueryLossWeights(Section):
     """Weighs the losses of a Mask2Former."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     class_: float = Field(2.0, ge=0, alias="class", description="Cross entropy (Mask2Former).")
     mask: float = Field(5.0, ge=0, description="Binary cross entropy of masks (Mask2Former).")
@@ -22,10 +22,8 @@ class CtvisLossWeights(QueryLossWeights):
     )
 
 
-class IdolLossWeights(BaseModel):
+class IdolLossWeights(Section):
     """Weighs the losses of IDOL Eq. 2; ``released`` gives those of the authors' code."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     class_: float = Field(1.0, ge=0, alias="class", description="Focal loss (IDOL Eq. 2).")
     box: float = Field(2.0, ge=0, description="L1 of boxes (IDOL 3.1: lambda_1; released 5).")
@@ -47,10 +45,8 @@ class IdolLossWeights(BaseModel):
         )
 
 
-class StcLossWeights(BaseModel):
+class StcLossWeights(Section):
     """Weighs the losses of STC Eq. 7; those of CondInst weigh 1 (AdelaiDet)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     class_: float = Field(1.0, ge=0, alias="class", description="Focal loss of places.")
     box: float = Field(1.0, ge=0, description="GIoU of boxes.")

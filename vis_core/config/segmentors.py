@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from vis_core.config.section import Section
 
 BackboneName = Literal[
     "tiny",
@@ -16,10 +18,8 @@ BackboneName = Literal[
 ]
 
 
-class OwnBackbone(BaseModel):
+class OwnBackbone(Section):
     """Is a backbone of other sizes than the published ones."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     family: Literal["resnet", "swin", "convnext"] = Field(description="Kind of network.")
     sizes: dict[str, int | float | str | list[int]] = Field(
@@ -27,10 +27,8 @@ class OwnBackbone(BaseModel):
     )
 
 
-class Mask2FormerSettings(BaseModel):
+class Mask2FormerSettings(Section):
     """Sizes a Mask2Former; the defaults are those of the paper with ResNet-50."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: BackboneName | OwnBackbone = Field(
         "resnet50", description="Feature extractor: a published one, or a family with its sizes."
@@ -49,10 +47,8 @@ class Mask2FormerSettings(BaseModel):
     )
 
 
-class DeformableDetrSettings(BaseModel):
+class DeformableDetrSettings(Section):
     """Sizes IDOL's Deformable DETR; the defaults are those of the release with ResNet-50."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: BackboneName | OwnBackbone = Field(
         "resnet50", description="Feature extractor: a published one, or a family with its sizes."
@@ -82,10 +78,8 @@ class DeformableDetrSettings(BaseModel):
     )
 
 
-class DecodingConfig(BaseModel):
+class DecodingConfig(Section):
     """Says which places of the maps become detections (CondInst; STC 3.5)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     score_threshold: float = Field(
         0.03,
@@ -113,10 +107,8 @@ class DecodingConfig(BaseModel):
     )
 
 
-class CondInstSettings(BaseModel):
+class CondInstSettings(Section):
     """Sizes a CondInst; the defaults are those of the release (AdelaiDet) with ResNet-50."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: BackboneName | OwnBackbone = Field(
         "resnet50_msra",
@@ -150,10 +142,8 @@ class CondInstSettings(BaseModel):
     decoding: DecodingConfig = Field(default_factory=DecodingConfig)
 
 
-class SelectionConfig(BaseModel):
+class SelectionConfig(Section):
     """Says which predictions of a frame are kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     score_threshold: float = Field(
         0.01, ge=0, le=1, description="Score to exceed (released CTVIS: 0.01)."

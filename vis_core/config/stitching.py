@@ -5,15 +5,14 @@ What is called measured was measured by ``make bench-stitching`` with its seeds 
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from vis_core.config.association import AssociationConfig
+from vis_core.config.section import Section
 
 
-class StitchConfig(BaseModel):
+class StitchConfig(Section):
     """Says how the identities of overlapping segments of one video are joined."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     overlap_frames: int = Field(
         16,

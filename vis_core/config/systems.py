@@ -7,7 +7,7 @@ Reading files and command lines is ``pipelines/config/run.py``.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from vis_core.config.association import NAMED_ASSOCIATIONS, AssociationConfig
 from vis_core.config.contrastive import CtvisItemsConfig, StcTrackingConfig
@@ -24,6 +24,7 @@ from vis_core.config.loss_weights import (
     QueryLossWeights,
     StcLossWeights,
 )
+from vis_core.config.section import Section
 from vis_core.config.segmentors import (
     CondInstSettings,
     DeformableDetrSettings,
@@ -32,15 +33,13 @@ from vis_core.config.segmentors import (
 )
 
 
-class BaseSystemConfig(BaseModel):
+class BaseSystemConfig(Section):
     """What all systems have in common.
 
     A section that a run file states in part is filled with the defaults of its system; without that
     it would be filled with those of the section's class, which are CTVIS's. Association may also be
     the name of one (``NAMED_ASSOCIATIONS``).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     selection: SelectionConfig = Field(default_factory=SelectionConfig)
     association: AssociationConfig = Field(default_factory=AssociationConfig)
@@ -70,7 +69,7 @@ class BaseSystemConfig(BaseModel):
         return {**values, **filled}
 
 
-class AddOnsConfig(BaseSystemConfig):
+class ExtraHeadsConfig(BaseSystemConfig):
     """Adds to a system of queries what the 1st place of the long-video challenge added."""
 
     boundary: BoundaryConfig | None = Field(
@@ -86,7 +85,7 @@ class AddOnsConfig(BaseSystemConfig):
         return self.model_copy(update={"boundary": None, "quality": quality})
 
 
-class QuerySystemConfig(AddOnsConfig):
+class QuerySystemConfig(ExtraHeadsConfig):
     """What CTVIS and MinVIS have in common."""
 
     segmentor: Mask2FormerSettings = Field(default_factory=Mask2FormerSettings)
@@ -113,7 +112,7 @@ class CtvisConfig(QuerySystemConfig):
     items: CtvisItemsConfig = Field(default_factory=CtvisItemsConfig)
 
 
-class IdolConfig(AddOnsConfig):
+class IdolConfig(ExtraHeadsConfig):
     """IDOL: Deformable DETR with a dynamic mask head, pairs of frames, optimal transport."""
 
     name: Literal["idol"] = "idol"

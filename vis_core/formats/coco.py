@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vis_core.errors import AnnotationError, Found, ImageError, shown
+from vis_core.files import write_json
 from vis_core.formats.categories import Categories
 from vis_core.formats.defects import Defects
 from vis_core.formats.field_checks import (
@@ -25,7 +26,7 @@ from vis_core.formats.field_checks import (
     ids_of,
     table_of,
 )
-from vis_core.formats.strict_json import parse_json, report_constants, write_json
+from vis_core.formats.strict_json import parse_json, report_constants
 from vis_core.media.images import image_size
 from vis_core.rle.segmentation import Rle, checked_to_rle, rle_areas, segmentation_fault
 

@@ -8,7 +8,6 @@ import codecs
 import gc
 import json
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,17 +101,6 @@ def entry_name(table: str, index: int, entry: Any) -> str:
     entry_id = entry.get("id") if isinstance(entry, dict) else None
     name = f"{table}[{index}]"
     return name if entry_id is None else f"{name} (id {shown(entry_id, 40)})"
-
-
-def write_json(path: Path, document: Any) -> None:
-    """Writes JSON under a temporary name and moves it into place."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(document, file, allow_nan=False)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ frame of the video. Reading collects every defect before it raises.
 """
 
 import json
-import os
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vis_core.errors import AnnotationError, Found
+from vis_core.files import whole_file, write_json
 from vis_core.formats.categories import Categories
 from vis_core.formats.defects import Defects
 from vis_core.formats.field_checks import (
@@ -22,7 +22,7 @@ from vis_core.formats.field_checks import (
     table_of,
 )
 from vis_core.formats.result_checks import check_results, entries_alone
-from vis_core.formats.strict_json import parse_json, report_constants, write_json
+from vis_core.formats.strict_json import parse_json, report_constants
 from vis_core.formats.video_checks import (
     VideoEntry,
     check_track_fields,
@@ -279,13 +279,8 @@ def pack_results(results: Path, target: Path, ground_truth: Path | None) -> int:
     defects.finish()
     if not entries:
         raise AnnotationError(f"{results}: expected results, found none; a server refuses them")
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-            info = zipfile.ZipInfo(MEMBER, _FIXED_TIME)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(info, json.dumps(entries, allow_nan=False))
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(target) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        info = zipfile.ZipInfo(MEMBER, _FIXED_TIME)
+        info.compress_type = zipfile.ZIP_DEFLATED
+        archive.writestr(info, json.dumps(entries, allow_nan=False))
     return len(entries)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vis_core.geometry.masks import InputSize
-from vis_core.inference.protocols import FrameSystem, InstanceNamer
+from vis_core.inference.protocols import FrameAssociator, FrameSystem
 from vis_core.structures import Instances
 
 
@@ -54,7 +54,7 @@ class SharedNetwork:
         self._waiting: deque[tuple[_Asked, int]] = deque()
         self._is_running = False
 
-    def new_associator(self) -> InstanceNamer:
+    def new_associator(self) -> FrameAssociator:
         """Starts a video."""
         return self._system.new_associator()
 

@@ -11,20 +11,20 @@ from vis_core.inference.gpu import SecondStream
 from vis_core.structures import Frame, Instances
 
 
-class ChunkWalk(Protocol):
+class ChunkStage(Protocol):
     """Goes through a video some frames at a time, in two steps that overlap."""
 
-    def see(self, chunk: list[Frame]) -> list[Instances]:
+    def predict(self, chunk: list[Frame]) -> list[Instances]:
         """Finds the instances of some frames, which go through the network at once."""
 
-    def name(self, chunk: list[Frame], found: list[Instances]) -> None:
-        """Goes on by some frames in which ``see`` found something."""
+    def associate(self, chunk: list[Frame], found: list[Instances]) -> None:
+        """Goes on by some frames in which ``predict`` found something."""
 
 
-def walk_on(
+def run_chunked(
     frames: Iterator[Frame],
     chunk_frames: int,
-    walks: Sequence[ChunkWalk],
+    walks: Sequence[ChunkStage],
     after: Callable[[Frame], None] | None = None,
 ) -> None:
     """Takes walks through a video together, some frames at a time.
@@ -46,7 +46,7 @@ def walk_on(
     ) -> None:
         with torch.inference_mode(), stream.after(done):
             for walk, own in zip(walks, found, strict=True):
-                walk.name(chunk, own)
+                walk.associate(chunk, own)
         if after is not None:
             after(chunk[-1])
 
@@ -62,7 +62,7 @@ def walk_on(
         while chunk := following.result():
             following = third.submit(read)
             with torch.inference_mode():
-                found = [walk.see(chunk) for walk in walks]
+                found = [walk.predict(chunk) for walk in walks]
             if before is not None:
                 before.result()
             before = second.submit(name, chunk, found, stream.mark(found))

@@ -20,7 +20,7 @@ _MASKS_AT_ONCE = 32  # of which a GPU holds 64 MiB at 1080p
 
 
 @dataclass(frozen=True)
-class Sight:
+class FramePredictor:
     """Is the part of a walk that knows no past: each frame is seen by itself.
 
     Attributes:
@@ -33,7 +33,7 @@ class Sight:
     config: TrackConfig
     mirrored: bool = False
 
-    def see(self, chunk: list[Frame]) -> list[Instances]:
+    def predict(self, chunk: list[Frame]) -> list[Instances]:
         """Finds the instances of some frames, which go through the network at once."""
         images = [frame.image for frame in chunk]
         if self.mirrored:
@@ -44,7 +44,7 @@ class Sight:
         """Gives the masks of instances of one frame at the size of the video.
 
         Args:
-            mask_logits: (N, h, w) of instances that ``see`` found.
+            mask_logits: (N, h, w) of instances that ``predict`` found.
             size: Height and width of the video.
 
         Returns:
@@ -66,7 +66,7 @@ class Sight:
         waited for.
 
         Args:
-            mask_logits: Of each frame (N, h, w) of instances that ``see`` found.
+            mask_logits: Of each frame (N, h, w) of instances that ``predict`` found.
             size: Height and width of the video.
         """
         encoded: list[EncodedMasks] = []

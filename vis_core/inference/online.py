@@ -6,12 +6,12 @@ from torch import Tensor
 
 from vis_core.config.inference import InferenceConfig, TrackConfig
 from vis_core.errors import VideoDecodeError
-from vis_core.inference.chunk_pipeline import walk_on
-from vis_core.inference.frame_predictor import Sight, View
+from vis_core.inference.chunk_pipeline import run_chunked
+from vis_core.inference.frame_predictor import FramePredictor, View
 from vis_core.inference.fusion import fuse_tracks
 from vis_core.inference.gpu import cpu_copies
 from vis_core.inference.packed_tracks import MaskSink, unpack_track
-from vis_core.inference.predictions import SeenFrame, name_frame
+from vis_core.inference.predictions import FramePrediction, associate_frame
 from vis_core.inference.protocols import FrameSystem
 from vis_core.inference.track_builder import TrackBuilder
 from vis_core.inference.track_state import joined_parts, split_parts
@@ -41,8 +41,8 @@ def annotate_video(
     Raises:
         VideoDecodeError: If there is no frame, or the frames cannot be read.
     """
-    walk = VideoWalk(system, tracks or TrackConfig(), on_frame)
-    walk_on(frames, chunk_frames, [walk])
+    walk = OnlineTracker(system, tracks or TrackConfig(), on_frame)
+    run_chunked(frames, chunk_frames, [walk])
     return walk.tracks.finish()
 
 
@@ -62,8 +62,10 @@ def annotate_views(
         VideoDecodeError: If there is no frame, or the frames cannot be read.
     """
     views = View.of(config.views)
-    walks = [VideoWalk(view.seen_by(system), config.tracks, mirrored=view.flip) for view in views]
-    walk_on(frames, config.chunk_frames, walks)
+    walks = [
+        OnlineTracker(view.seen_by(system), config.tracks, mirrored=view.flip) for view in views
+    ]
+    run_chunked(frames, config.chunk_frames, walks)
     if len(walks) == 1:
         return walks[0].tracks.finish()
     size, num_frames = walks[0].tracks.video
@@ -72,7 +74,7 @@ def annotate_views(
     return VideoResult(*size, num_frames, [unpack_track(track, size, num_frames) for track in kept])
 
 
-class VideoWalk:
+class OnlineTracker:
     """Is one pass of a system over a video: its associator and its open tracks.
 
     Args:
@@ -92,32 +94,32 @@ class VideoWalk:
         mirrored: bool = False,
         sink: MaskSink | None = None,
     ) -> None:
-        self._sight = Sight(system, tracks, mirrored)
+        self._predictor = FramePredictor(system, tracks, mirrored)
         self._config = tracks
         self._on_frame = on_frame
         self._sink = sink
         self._associator = system.new_associator()
         self._builder: TrackBuilder | None = None
 
-    def see(self, chunk: list[Frame]) -> list[Instances]:
+    def predict(self, chunk: list[Frame]) -> list[Instances]:
         """Finds the instances of some frames, which go through the network at once."""
-        return self._sight.see(chunk)
+        return self._predictor.predict(chunk)
 
-    def name(self, chunk: list[Frame], found: list[Instances]) -> None:
-        """Goes on by some frames: names what ``see`` found in them and makes run lengths of it."""
+    def associate(self, chunk: list[Frame], found: list[Instances]) -> None:
+        """Associates the instances that ``predict`` found and encodes their masks."""
         height, width = chunk[0].image.shape[:2]
         self._builder = self._builder or self._new_builder(height, width)
         named, mask_logits = [], []
         # on the CPU, since a GPU is slower, one small step at a time
         for instances, small in zip(found, cpu_copies(found), strict=True):
-            track_ids = self._associator.name(small)
+            track_ids = self._associator.associate(small)
             rows = (track_ids >= 0).nonzero().flatten()
             named.append((small[rows], track_ids[rows]))
             mask_logits.append(instances.mask_logits[rows.to(instances.mask_logits.device)])
         if self._on_frame is not None:
             self._show(self._on_frame, chunk, named, mask_logits)
             return
-        encoded = self._sight.encoded(mask_logits, (height, width))
+        encoded = self._predictor.encoded(mask_logits, (height, width))
         for frame, own, masks in zip(chunk, named, encoded, strict=True):
             self._builder.add_encoded(frame.index, *own, masks)
 
@@ -130,12 +132,14 @@ class VideoWalk:
     ) -> None:
         """Goes on by some frames whose masks are wanted as pixels."""
         for frame, own, logits in zip(chunk, named, mask_logits, strict=True):
-            masks, confidences = self._sight.masks(logits, frame.image.shape[:2])
+            masks, confidences = self._predictor.masks(logits, frame.image.shape[:2])
             self.tracks.add(frame.index, *own, masks, confidences)
             on_frame(frame, *own, masks)
 
-    def name_seen(self, first: int, frames: Iterable[SeenFrame], size: tuple[int, int]) -> None:
-        """Goes on by some frames that were seen elsewhere, as ``name`` would.
+    def associate_predictions(
+        self, first: int, frames: Iterable[FramePrediction], size: tuple[int, int]
+    ) -> None:
+        """Goes on by some frames that were seen elsewhere, as ``associate`` would.
 
         Args:
             first: Index of the first of them.
@@ -145,7 +149,7 @@ class VideoWalk:
         assert self._on_frame is None, "the frames are elsewhere"
         self._builder = self._builder or self._new_builder(*size)
         for index, frame in enumerate(frames, first):
-            self._builder.add_encoded(index, *name_frame(frame, self._associator))
+            self._builder.add_encoded(index, *associate_frame(frame, self._associator))
 
     @property
     def tracks(self) -> TrackBuilder:

@@ -1,8 +1,8 @@
 """What a network found in frames, without pixels: all that the naming of a video needs of it.
 
-Frames are seen one by one, and by many workers at once; only the naming knows the past, and takes
-next to nothing. So a long video is seen in segments and named in one pass, by ``VideoWalk``: the
-result is that of one worker, bit by bit.
+Prediction treats every frame alone, so many workers can share a video; association needs the past
+but costs next to nothing. A long video is therefore predicted in segments and associated in one
+pass by ``OnlineTracker``. The result equals that of one worker bit by bit.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vis_core.inference.frame_predictor import Sight
+from vis_core.inference.frame_predictor import FramePredictor
 from vis_core.inference.gpu import cpu_copies
-from vis_core.inference.protocols import InstanceNamer
+from vis_core.inference.protocols import FrameAssociator
 from vis_core.rle.frame_masks import EncodedMasks
 from vis_core.structures import Frame, Instances
 
@@ -23,7 +23,7 @@ _FIELDS = ("scores", "class_scores", "embeddings", "boxes", "class_logits", "qua
 
 
 @dataclass(frozen=True)
-class SeenFrame:
+class FramePrediction:
     """Is what a network found in one frame.
 
     Attributes:
@@ -35,46 +35,48 @@ class SeenFrame:
     masks: EncodedMasks
 
 
-def name_frame(frame: SeenFrame, namer: InstanceNamer) -> tuple[Instances, Tensor, EncodedMasks]:
+def associate_frame(
+    frame: FramePrediction, associator: FrameAssociator
+) -> tuple[Instances, Tensor, EncodedMasks]:
     """Names what was seen in the next frame of a video.
 
     Args:
         frame: What was seen.
-        namer: Knows the past of the video.
+        associator: Knows the past of the video.
 
     Returns:
         The N instances that have a name, their (N,) ids, and their masks.
     """
-    track_ids = namer.name(frame.instances)
+    track_ids = associator.associate(frame.instances)
     kept = track_ids >= 0
     masks = frame.masks.rows(kept.nonzero().flatten().tolist())
     return frame.instances[kept], track_ids[kept], masks
 
 
-class SeenWalk:
-    """Sees the frames of a part of a video and names nothing; goes through ``walk_on``."""
+class PredictionCollector:
+    """Sees the frames of a part of a video and names nothing; goes through ``run_chunked``."""
 
-    def __init__(self, sight: Sight) -> None:
-        self._sight = sight
-        self._frames: list[SeenFrame] = []
+    def __init__(self, sight: FramePredictor) -> None:
+        self._predictor = sight
+        self._frames: list[FramePrediction] = []
 
-    def see(self, chunk: list[Frame]) -> list[Instances]:
+    def predict(self, chunk: list[Frame]) -> list[Instances]:
         """Finds the instances of some frames, which go through the network at once."""
-        return self._sight.see(chunk)
+        return self._predictor.predict(chunk)
 
-    def name(self, chunk: list[Frame], found: list[Instances]) -> None:
-        """Keeps what ``see`` found in some frames, its masks as run lengths."""
+    def associate(self, chunk: list[Frame], found: list[Instances]) -> None:
+        """Keeps what ``predict`` found in some frames, its masks as run lengths."""
         logits = [instances.mask_logits for instances in found]
-        encoded = self._sight.encoded(logits, chunk[0].image.shape[:2])
-        self._frames += map(SeenFrame, cpu_copies(found), encoded)
+        encoded = self._predictor.encoded(logits, chunk[0].image.shape[:2])
+        self._frames += map(FramePrediction, cpu_copies(found), encoded)
 
-    def take(self) -> list[SeenFrame]:
+    def take(self) -> list[FramePrediction]:
         """Gives the frames since it was last asked and forgets them."""
         taken, self._frames = self._frames, []
         return taken
 
 
-def pack_seen(frames: Iterable[SeenFrame]) -> dict[str, Tensor]:
+def pack_predictions(frames: Iterable[FramePrediction]) -> dict[str, Tensor]:
     """Lays F frames out as tensors, bit by bit what they are."""
     frames = list(frames)
     counts = [text for frame in frames for text in frame.masks.counts]
@@ -95,8 +97,8 @@ def pack_seen(frames: Iterable[SeenFrame]) -> dict[str, Tensor]:
     return packed
 
 
-def unpack_seen(packed: Mapping[str, Tensor]) -> list[SeenFrame]:
-    """Makes of the tensors of ``pack_seen`` the frames that they were."""
+def unpack_predictions(packed: Mapping[str, Tensor]) -> list[FramePrediction]:
+    """Makes of the tensors of ``pack_predictions`` the frames that they were."""
     sizes = packed["num_instances"].tolist()
     fields = {
         name: torch.split(packed[name], sizes) if name in packed else [None] * len(sizes)
@@ -116,6 +118,6 @@ def unpack_seen(packed: Mapping[str, Tensor]) -> list[SeenFrame]:
             None if inside is None else tuple(inside.tolist()),
         )
         nothing = torch.zeros(size, 0, 0)
-        frames.append(SeenFrame(Instances(mask_logits=nothing, **own), masks))
+        frames.append(FramePrediction(Instances(mask_logits=nothing, **own), masks))
         first += size
     return frames

@@ -10,10 +10,10 @@ from vis_core.geometry.masks import InputSize
 from vis_core.structures import Instances
 
 
-class InstanceNamer(Protocol):
+class FrameAssociator(Protocol):
     """Gives the instances of one frame after the other their track ids."""
 
-    def name(self, instances: Instances) -> Tensor:
+    def associate(self, instances: Instances) -> Tensor:
         """Gives the N instances of the next frame (N,) track ids, -1 for those without a track.
 
         Their masks are not looked at: they may be missing.
@@ -32,7 +32,7 @@ class FrameSystem(Protocol):
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
         """Finds the instances of each image (H, W, 3)."""
 
-    def new_associator(self) -> InstanceNamer:
+    def new_associator(self) -> FrameAssociator:
         """Starts a video: an associator without a past."""
 
     def input_size(self, height: int, width: int) -> InputSize:

@@ -15,7 +15,7 @@ from torch import Tensor
 from vis_core.config.inference import TrackConfig
 from vis_core.errors import ConfigError
 from vis_core.inference.packed_tracks import MaskSink, MasksInMemory, PackedTrack, unpack_track
-from vis_core.inference.track_state import TrackSums, joined_sums, pack_sums, unpack_sums
+from vis_core.inference.track_state import TrackState, merge_states, pack_states, unpack_states
 from vis_core.rle.frame_masks import EncodedMasks
 from vis_core.structures import Instances, VideoResult
 
@@ -40,7 +40,7 @@ class ListedTrack:
     track_id: int
     label: int
     score: float
-    sums: TrackSums
+    sums: TrackState
 
 
 class TrackBuilder:
@@ -65,8 +65,8 @@ class TrackBuilder:
         self._size = (height, width)
         self._config = config or TrackConfig()
         self._sink: MaskSink = MasksInMemory() if sink is None else sink
-        self._open: dict[int, TrackSums] = {}
-        self._short: dict[int, TrackSums] = {}  # those of _open that the filter may still drop
+        self._open: dict[int, TrackState] = {}
+        self._short: dict[int, TrackState] = {}  # those of _open that the filter may still drop
         self._num_frames, self._num_lives = first_frame, 0
 
     def add(
@@ -175,7 +175,7 @@ class TrackBuilder:
         """Gives all that ``restore`` needs to go on, as tensors; the masks are with the sink."""
         counters = [*self._size, self._num_frames, self._num_lives]
         return {
-            **pack_sums(self._open),
+            **pack_states(self._open),
             "short": torch.tensor([track_id in self._short for track_id in self._open]),
             "counters": torch.tensor(counters, dtype=torch.int64),
         }
@@ -184,16 +184,16 @@ class TrackBuilder:
         """Goes on where a builder of the same video and config was when it gave ``state``."""
         height, width, self._num_frames, self._num_lives = state["counters"].tolist()
         assert (height, width) == self._size, f"state of {height} x {width}, video of {self._size}"
-        self._open = unpack_sums(state)
+        self._open = unpack_states(state)
         short = zip(self._open.items(), state["short"].tolist(), strict=True)
         self._short = {track_id: track for (track_id, track), is_short in short if is_short}
 
     @property
-    def sums(self) -> dict[int, TrackSums]:
+    def sums(self) -> dict[int, TrackState]:
         """What is kept of the tracks that have not left, by their ids."""
         return dict(self._open)
 
-    def join(self, lives: Mapping[int, Sequence[TrackSums]], num_frames: int) -> None:
+    def join(self, lives: Mapping[int, Sequence[TrackState]], num_frames: int) -> None:
         """Takes the tracks of segments for its own, in place of what it had.
 
         Args:
@@ -203,7 +203,7 @@ class TrackBuilder:
         """
         evidence = _JOIN[self._config.over_time]
         self._open = {
-            track_id: joined_sums(own, serial, evidence)
+            track_id: merge_states(own, serial, evidence)
             for serial, (track_id, own) in enumerate(lives.items())
         }
         self._short, self._num_frames, self._num_lives = {}, num_frames, len(lives)
@@ -226,12 +226,12 @@ class TrackBuilder:
         values: np.ndarray = evidence.cpu().double().numpy()
         return values
 
-    def _named(self, track_id: int, evidence: np.ndarray, num_classes: int) -> TrackSums:
+    def _named(self, track_id: int, evidence: np.ndarray, num_classes: int) -> TrackState:
         """Notes that a track is named in the present frame, and opens it if it is new."""
         over_time = self._config.over_time
         if track_id not in self._open:
             before = np.full(len(evidence), _BEFORE[over_time])
-            opened = TrackSums(self._num_lives, before, np.zeros(num_classes, np.int64))
+            opened = TrackState(self._num_lives, before, np.zeros(num_classes, np.int64))
             self._num_lives += 1
             self._open[track_id] = self._short[track_id] = opened
         track = self._open[track_id]
@@ -259,7 +259,7 @@ class TrackBuilder:
                 del self._open[track_id], self._short[track_id]
                 self._sink.drop(track.serial)
 
-    def _class_scores(self, track: TrackSums) -> np.ndarray:
+    def _class_scores(self, track: TrackState) -> np.ndarray:
         """(K,) score of every class over the frames where the track was named."""
         if self._config.labels == "majority":
             return _voted(track)
@@ -281,7 +281,7 @@ class TrackBuilder:
         return rows[order], labels[order]
 
 
-def _voted(track: TrackSums) -> np.ndarray:
+def _voted(track: TrackState) -> np.ndarray:
     """(K,) mean score of the track for its most frequent class, of equals the first; else 0."""
     scores = np.zeros(len(track.votes))
     scores[track.votes.argmax()] = track.scores / track.num_named

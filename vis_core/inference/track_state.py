@@ -13,7 +13,7 @@ _SMALLEST_AREA = 1e-6  # pixels, beside the area of a mask (released CTVIS)
 
 
 @dataclass
-class TrackSums:
+class TrackState:
     """Is the sums over one life of a track: from its start, or restart, on.
 
     Attributes:
@@ -65,9 +65,9 @@ class TrackSums:
         return None if self.quality is None else self.quality / self.num_named
 
 
-def joined_sums(
-    lives: Sequence[TrackSums], serial: int, join_evidence: Callable[..., np.ndarray]
-) -> TrackSums:
+def merge_states(
+    lives: Sequence[TrackState], serial: int, join_evidence: Callable[..., np.ndarray]
+) -> TrackState:
     """Makes one life of lives that follow one another.
 
     Args:
@@ -77,7 +77,7 @@ def joined_sums(
     """
     shown = [life for life in lives if life.num_shown]
     qualities = [life.quality for life in lives if life.quality is not None]
-    return TrackSums(
+    return TrackState(
         serial=serial,
         evidence=reduce(join_evidence, (life.evidence for life in lives)),
         votes=np.sum([life.votes for life in lives], axis=0),
@@ -94,11 +94,11 @@ def joined_sums(
 
 
 _TABLES = ("evidence", "votes")
-_NUMBERS = tuple(field.name for field in fields(TrackSums) if field.name not in _TABLES)
+_NUMBERS = tuple(field.name for field in fields(TrackState) if field.name not in _TABLES)
 _WHOLE = {"serial", "num_named", "last_named", "num_shown", "first_shown", "last_shown", "area"}
 
 
-def pack_sums(tracks: Mapping[int, TrackSums]) -> dict[str, Tensor]:
+def pack_states(tracks: Mapping[int, TrackState]) -> dict[str, Tensor]:
     """Lays the sums of M tracks out as tensors of M rows, bit by bit what they are.
 
     Args:
@@ -117,8 +117,8 @@ def pack_sums(tracks: Mapping[int, TrackSums]) -> dict[str, Tensor]:
     return packed
 
 
-def unpack_sums(packed: Mapping[str, Tensor]) -> dict[int, TrackSums]:
-    """Makes of the tensors of ``pack_sums`` what they were."""
+def unpack_states(packed: Mapping[str, Tensor]) -> dict[int, TrackState]:
+    """Makes of the tensors of ``pack_states`` what they were."""
     columns = {name: packed[name].tolist() for name in _NUMBERS}
     tables = {name: packed[name].numpy() for name in _TABLES}
     tracks = {}
@@ -127,7 +127,7 @@ def unpack_sums(packed: Mapping[str, Tensor]) -> dict[int, TrackSums]:
         if numbers["quality"] != numbers["quality"]:  # not a number: the system does not say
             numbers["quality"] = None
         own = {name: table[row].copy() for name, table in tables.items()}
-        tracks[track_id] = TrackSums(**own, **numbers)
+        tracks[track_id] = TrackState(**own, **numbers)
     return tracks
 
 

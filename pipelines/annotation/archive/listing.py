@@ -17,7 +17,7 @@ from vis_core.media.video_files import search_videos
 
 # Bytes at either end of a local file that name its content, beside its size: reading all of an
 # archive to skip it would cost as much as annotating it.
-ENDS = 1 << 16
+FINGERPRINT_BYTES = 1 << 16
 VideoStore = Storage | ListedStorage
 _log = logging.getLogger(__name__)
 
@@ -168,8 +168,8 @@ def _version(path: Path, size: int) -> str:
     """Names the content of a local file by its size and ends; no clock is asked."""
     digest = hashlib.blake2b(str(size).encode(), digest_size=16)
     with path.open("rb") as file:
-        digest.update(file.read(ENDS))
-        if size > ENDS:
-            file.seek(max(ENDS, size - ENDS))
-            digest.update(file.read(ENDS))
+        digest.update(file.read(FINGERPRINT_BYTES))
+        if size > FINGERPRINT_BYTES:
+            file.seek(max(FINGERPRINT_BYTES, size - FINGERPRINT_BYTES))
+            digest.update(file.read(FINGERPRINT_BYTES))
     return digest.hexdigest()

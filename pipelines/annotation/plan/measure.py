@@ -12,7 +12,7 @@ import torch
 from pipelines.annotation.archive.listing import ArchivedVideo, VideoStore
 from pipelines.annotation.plan.batch_speed import BatchSpeeds, is_out_of_memory, measure_batches
 from pipelines.annotation.plan.device_memory import memory_of
-from pipelines.annotation.plan.probe import ShortWalk, VideoFacts, read_facts, walk_shortly
+from pipelines.annotation.plan.probe import Probe, VideoFacts, probe_video, read_facts
 from pipelines.annotation.plan.sampling import ArchiveSample
 from pipelines.progress import Progress
 from pipelines.registry.mlflow_registry import ModelReference
@@ -57,7 +57,7 @@ class SampledVideo:
     height: int = 0
     width: int = 0
     fetch_s: float = 0.0
-    walk: ShortWalk | None = None
+    walk: Probe | None = None
 
 
 @dataclass
@@ -88,7 +88,7 @@ class Measured:
         return self.device.startswith("cuda")
 
     @property
-    def walks(self) -> list[ShortWalk]:
+    def walks(self) -> list[Probe]:
         """The walks that were made."""
         return [row.walk for row in self.videos if row.walk is not None]
 
@@ -218,7 +218,7 @@ class _Bench:
         self._measured.batch_size = facts.height, facts.width
         self._measured.chunk_frames = batches.allowed(self._config.chunk_frames)
 
-    def _walk(self, path: Path, share: float) -> ShortWalk | None:
+    def _walk(self, path: Path, share: float) -> Probe | None:
         """Walks through the start of a video, if there is time left."""
         if self._left_s <= 0:
             return None
@@ -227,7 +227,7 @@ class _Bench:
         frames = max(_WALKED_FRAMES, _WALKED_CHUNKS * chunk)
         try:
             with self._memory.watch() as peak:
-                walk = walk_shortly(
+                walk = probe_video(
                     path,
                     self._system,
                     self._categories,

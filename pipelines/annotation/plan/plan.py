@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from pipelines.annotation.archive.listing import Archive, ArchivedVideo
 from pipelines.annotation.job import (
-    checked_segments,
-    done_again,
-    run_settings,
-    stitched_segments,
+    settings_document,
+    stitch_count,
+    validate_segments,
+    videos_to_redo,
 )
 from pipelines.annotation.ledger import Ledger, json_digest
 from pipelines.annotation.plan.request import PlanRequest
@@ -129,12 +129,12 @@ def plan_archive(
         StorageError: The archive or the results cannot be reached.
     """
     request.check()
-    segments = checked_segments(request.segments, request.config, request.join)
-    stitched = stitched_segments(segments, request.join)
-    settings = run_settings(request.config, request.max_frames, stitched)
+    segments = validate_segments(request.segments, request.config, request.join)
+    stitched = stitch_count(segments, request.join)
+    settings = settings_document(request.config, request.max_frames, stitched)
     ledger = Ledger(open_storage(out), json_digest([model.digest, settings]))
     survey = ledger.survey(archive.videos)
-    to_do = survey.pending + done_again(survey, request.redo)
+    to_do = survey.pending + videos_to_redo(survey, request.redo)
     plan = AnnotatePlan(
         ledger.storage.uri,
         str(model),

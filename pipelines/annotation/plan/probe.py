@@ -45,7 +45,7 @@ class VideoFacts:
 
 
 @dataclass(frozen=True)
-class ShortWalk:
+class Probe:
     """Is what the start of a video took.
 
     Attributes:
@@ -102,7 +102,7 @@ def frames_of_settings(
     return wanted if max_frames is None else min(wanted, max_frames)
 
 
-def walk_shortly(
+def probe_video(
     path: Path,
     system: FrameSystem,
     categories: Categories,
@@ -111,7 +111,7 @@ def walk_shortly(
     max_frames: int,
     until_s: float,
     clock: Callable[[], float],
-) -> ShortWalk:
+) -> Probe:
     """Annotates the start of a video as a worker does: decoding, network, association, run lengths.
 
     Args:
@@ -135,7 +135,7 @@ def walk_shortly(
     size = _result_bytes(result, categories)
     walk_s = clock() - opened_s
     fixed = _result_bytes(VideoResult(result.height, result.width, 0, []), categories)
-    return ShortWalk(result.num_frames, opened_s - start_s, walk_s, max(0, size - fixed))
+    return Probe(result.num_frames, opened_s - start_s, walk_s, max(0, size - fixed))
 
 
 def _until(reader: VideoReader, until_s: float, clock: Callable[[], float]) -> Iterator[Frame]:

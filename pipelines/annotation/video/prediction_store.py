@@ -8,7 +8,6 @@ whoever makes it, and however many segments a video is cut into: another job, or
 other workers, goes on with what is there.
 """
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterator
@@ -21,7 +20,8 @@ from safetensors.torch import load, save
 
 from pipelines.annotation.ledger import UNFINISHED, json_bytes
 from pipelines.storage.base import Storage, read_if_there
-from vis_core.inference.predictions import SeenFrame, pack_seen, unpack_seen
+from vis_core.files import short_sha256
+from vis_core.inference.predictions import FramePrediction, pack_predictions, unpack_predictions
 from vis_core.media.decode_report import DecodeReport, VideoInfo
 
 _SEEN = "seen-"
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class SeenBlock:
+class PredictionBlock:
     """Is some frames of a video as the network saw them.
 
     Attributes:
@@ -42,7 +42,7 @@ class SeenBlock:
     first: int
     numbers: list[int]
     times_s: list[float]
-    frames: list[SeenFrame]
+    frames: list[FramePrediction]
 
     @property
     def last(self) -> int:
@@ -73,7 +73,7 @@ class VideoEnd:
 
 
 @dataclass(frozen=True)
-class SeenBlocks:
+class PredictionStore:
     """Stores and finds the blocks of one video.
 
     Attributes:
@@ -97,36 +97,36 @@ class SeenBlocks:
                     found.setdefault(first, entry.key)
         return found
 
-    def put(self, block: SeenBlock) -> None:
+    def put(self, block: PredictionBlock) -> None:
         """Stores a block; of equal ones there is one."""
         body = save(
             {
-                **pack_seen(block.frames),
+                **pack_predictions(block.frames),
                 "numbers": torch.tensor(block.numbers, dtype=torch.int64),
                 "times_s": torch.tensor(block.times_s, dtype=torch.float64),
             }
         )
-        where = f"{block.first:012d}-{block.last:012d}-{_digest(body)}"
+        where = f"{block.first:012d}-{block.last:012d}-{short_sha256(body)}"
         self.storage.write_once(f"{UNFINISHED}{self.name}/{_SEEN}{where}.safetensors", body)
 
-    def read(self, key: str) -> SeenBlock | None:
+    def read(self, key: str) -> PredictionBlock | None:
         """Reads a block; None if it has gone or, after it is removed, was damaged."""
         body = read_if_there(self.storage, key)
         if body is None:
             return None
-        if _digest(body) in key:
+        if short_sha256(body) in key:
             try:
                 packed = load(body)
                 first = int(key.removeprefix(f"{UNFINISHED}{self.name}/{_SEEN}").split("-")[0])
                 numbers, times_s = packed["numbers"].tolist(), packed["times_s"].tolist()
-                return SeenBlock(first, numbers, times_s, unpack_seen(packed))
+                return PredictionBlock(first, numbers, times_s, unpack_predictions(packed))
             except (SafetensorError, KeyError) as error:
                 _log.warning("%s cannot be read: %s", key, error)
         _log.warning("%s is damaged: it is removed and made again", key)
         self.storage.delete(key)
         return None
 
-    def whole(self, first: int, last: int, num_frames: int) -> Iterator[SeenBlock | None]:
+    def whole(self, first: int, last: int, num_frames: int) -> Iterator[PredictionBlock | None]:
         """Yields the blocks that hold some frames; None, and no more, for one that is not whole.
 
         Args:
@@ -162,7 +162,3 @@ class SeenBlocks:
     @property
     def _end_key(self) -> str:
         return f"{UNFINISHED}{self.name}/end.json"
-
-
-def _digest(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()[:32]

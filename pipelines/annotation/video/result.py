@@ -7,7 +7,6 @@ The masks are written first, under a name with a digest of their content; the JS
 is what makes the video done. Every other format is derived from the two.
 """
 
-import hashlib
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -18,10 +17,11 @@ from typing import Any
 
 from pipelines.annotation.archive.listing import ArchivedVideo
 from pipelines.annotation.ledger import Ledger
-from pipelines.annotation.video.whole_video import EndedTrack, WalkedFile
+from pipelines.annotation.video.whole_video import EndedTrack, ProcessedVideo
 from pipelines.registry.mlflow_registry import ModelReference
 from vis_core.config.inference import InferenceConfig
 from vis_core.errors import StorageError
+from vis_core.files import file_sha256
 from vis_core.formats.categories import Categories
 from vis_core.formats.mask_table import RowOwner, TableHeader, write_mask_table
 from vis_core.formats.youtube_vis import quality_field
@@ -48,7 +48,11 @@ class ResultAbout:
 
 
 def commit_result(
-    ledger: Ledger, video: ArchivedVideo, video_sha256: str, walked: WalkedFile, about: ResultAbout
+    ledger: Ledger,
+    video: ArchivedVideo,
+    video_sha256: str,
+    walked: ProcessedVideo,
+    about: ResultAbout,
 ) -> None:
     """Writes the masks of a video, then the JSON that makes it done.
 
@@ -106,13 +110,7 @@ def beside(path: Path) -> Lend:
     return lambda file: nullcontext(path.parent.parent / file)
 
 
-def file_sha256(path: Path) -> str:
-    """Sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _owners(walked: WalkedFile, about: ResultAbout) -> dict[int, RowOwner]:
+def _owners(walked: ProcessedVideo, about: ResultAbout) -> dict[int, RowOwner]:
     """Who the rows of each life belong to; a track that is listed often is its best class."""
     owners: dict[int, RowOwner] = {}
     for track in walked.tracks:
@@ -126,7 +124,7 @@ def _owners(walked: WalkedFile, about: ResultAbout) -> dict[int, RowOwner]:
     return owners
 
 
-def _video_entry(video: ArchivedVideo, walked: WalkedFile) -> dict[str, Any]:
+def _video_entry(video: ArchivedVideo, walked: ProcessedVideo) -> dict[str, Any]:
     height, width = walked.size
     return {
         "id": 1,

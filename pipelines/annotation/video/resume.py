@@ -6,7 +6,6 @@
 A state names the parts before it, by their content: whoever wrote them, they belong together.
 """
 
-import hashlib
 import io
 import json
 import logging
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from pipelines.annotation.ledger import STATE, UNFINISHED, clear_unfinished
 from pipelines.storage.base import Storage, read_if_there
+from vis_core.files import short_sha256
 from vis_core.formats.mask_table import PART
 
 _log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class UnfinishedVideo:
         buffer = io.BytesIO()
         pq.write_table(part, buffer, compression="zstd")
         body = buffer.getvalue()
-        key = f"{self._folder}part-{self.num_frames:012d}-{_digest(body)}.parquet"
+        key = f"{self._folder}part-{self.num_frames:012d}-{short_sha256(body)}.parquet"
         self.storage.write_once(key, body)
         self._keep(key, body)
         before = self.num_frames
@@ -118,17 +118,13 @@ class UnfinishedVideo:
             part = read_if_there(self.storage, key)
             if part is None:
                 return False
-            if _digest(part) not in key:
+            if short_sha256(part) not in key:
                 self.storage.delete(key)  # its name is taken, so nobody could write it again
                 return False
             if pq.read_schema(io.BytesIO(part)) != PART:
                 return False  # another release of this software wrote it
             self._keep(key, part)
         return True
-
-
-def _digest(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()[:32]
 
 
 def _metadata(body: bytes) -> dict[str, str]:

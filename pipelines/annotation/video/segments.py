@@ -10,19 +10,24 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipelines.annotation.video.prediction_store import SeenBlock, SeenBlocks, VideoEnd
-from pipelines.annotation.video.result import file_sha256
+from pipelines.annotation.video.prediction_store import PredictionBlock, PredictionStore, VideoEnd
 from pipelines.annotation.video.resume import UnfinishedVideo
-from pipelines.annotation.video.whole_video import WalkedFile, ended_tracks, open_reader, played_s
+from pipelines.annotation.video.whole_video import (
+    ProcessedVideo,
+    ended_tracks,
+    open_reader,
+    played_s,
+)
 from vis_core.config.inference import InferenceConfig
+from vis_core.files import file_sha256
 from vis_core.formats.mask_table import MaskRows
-from vis_core.inference.chunk_pipeline import walk_on
-from vis_core.inference.frame_predictor import Sight, View
-from vis_core.inference.online import VideoWalk
-from vis_core.inference.predictions import SeenWalk
+from vis_core.inference.chunk_pipeline import run_chunked
+from vis_core.inference.frame_predictor import FramePredictor, View
+from vis_core.inference.online import OnlineTracker
+from vis_core.inference.predictions import PredictionCollector
 from vis_core.inference.protocols import FrameSystem
 from vis_core.media.decode_report import VideoInfo
-from vis_core.media.sandbox.reader import ApartReader
+from vis_core.media.sandbox.reader import SandboxedReader
 from vis_core.structures import Frame
 
 
@@ -66,7 +71,7 @@ def segment_range(
     return first, None if number == count - 1 else last
 
 
-class SegmentWalk:
+class SegmentJob:
     """Sees the segments of video files.
 
     Args:
@@ -84,12 +89,12 @@ class SegmentWalk:
         on_frame: Callable[[], None],
     ) -> None:
         (view,) = View.of(config.views)  # several are fused at the end of one walk
-        self._sight = Sight(view.seen_by(system), config.tracks, view.flip)
+        self._predictor = FramePredictor(view.seen_by(system), config.tracks, view.flip)
         self._config = config
         self._max_frames = max_frames
         self._on_frame = on_frame
 
-    def run(self, path: Path, blocks: SeenBlocks, number: int, count: int) -> None:
+    def run(self, path: Path, blocks: PredictionStore, number: int, count: int) -> None:
         """Makes the blocks of one segment that are not there.
 
         Args:
@@ -112,14 +117,14 @@ class SegmentWalk:
         for run_first, run_last in missing_runs(set(blocks.held()), first, last, blocks):
             self._see(path, blocks, run_first, run_last)
 
-    def _see(self, path: Path, blocks: SeenBlocks, first: int, last: int | None) -> None:
+    def _see(self, path: Path, blocks: PredictionStore, first: int, last: int | None) -> None:
         """Sees the frames from ``first`` to ``last`` (exclusive), or to the end of the file."""
         limits = [limit for limit in (last, self._max_frames) if limit is not None]
         limit = min(limits) if limits else None
-        walk = SeenWalk(self._sight)
+        walk = PredictionCollector(self._predictor)
         unseen: deque[tuple[int, float]] = deque()  # or seen and not yet put
 
-        def noted(reader: ApartReader) -> Iterator[Frame]:
+        def noted(reader: SandboxedReader) -> Iterator[Frame]:
             for frame in reader:
                 unseen.append((reader.number, frame.time_s))
                 self._on_frame()
@@ -128,14 +133,14 @@ class SegmentWalk:
         def put(begin: int) -> None:
             frames = walk.take()
             own = [unseen.popleft() for _ in frames]
-            blocks.put(SeenBlock(begin, [n for n, _ in own], [t for _, t in own], frames))
+            blocks.put(PredictionBlock(begin, [n for n, _ in own], [t for _, t in own], frames))
 
         def after(newest: Frame) -> None:
             if (newest.index + 1) % blocks.block_frames == 0:
                 put(newest.index + 1 - blocks.block_frames)
 
         with open_reader(path, self._config, max_frames=limit, skip=first) as reader:
-            walk_on(noted(reader), self._config.chunk_frames, [walk], after)
+            run_chunked(noted(reader), self._config.chunk_frames, [walk], after)
             num_frames = reader.num_frames
             assert num_frames is not None, "the reader is exhausted"
             if num_frames % blocks.block_frames and num_frames > first:
@@ -146,7 +151,7 @@ class SegmentWalk:
 
 
 def missing_runs(
-    held: set[int], first: int, last: int | None, blocks: SeenBlocks
+    held: set[int], first: int, last: int | None, blocks: PredictionStore
 ) -> Iterator[tuple[int, int | None]]:
     """Yields the parts of a segment whose blocks are not there; an open end is one of them.
 
@@ -173,9 +178,12 @@ def missing_runs(
         yield begin, last
 
 
-def name_blocks(
-    system: FrameSystem, config: InferenceConfig, blocks: SeenBlocks, unfinished: UnfinishedVideo
-) -> tuple[WalkedFile, VideoEnd] | None:
+def associate_blocks(
+    system: FrameSystem,
+    config: InferenceConfig,
+    blocks: PredictionStore,
+    unfinished: UnfinishedVideo,
+) -> tuple[ProcessedVideo, VideoEnd] | None:
     """Names what the segments of a video have seen.
 
     Args:
@@ -195,7 +203,7 @@ def name_blocks(
         return None
     (view,) = View.of(config.views)
     rows = MaskRows(end.size)
-    walk = VideoWalk(view.seen_by(system), config.tracks, mirrored=view.flip, sink=rows)
+    walk = OnlineTracker(view.seen_by(system), config.tracks, mirrored=view.flip, sink=rows)
     if unfinished.state is not None:
         walk.restore(unfinished.state, end.size)
     begin_s, end_s = math.inf, -math.inf
@@ -206,13 +214,13 @@ def name_blocks(
         begin_s, end_s = min(begin_s, *block.times_s), max(end_s, *block.times_s)
         done = max(0, unfinished.num_frames - first)
         if done < len(block.frames):
-            walk.name_seen(first + done, block.frames[done:], end.size)
+            walk.associate_predictions(first + done, block.frames[done:], end.size)
             for place in range(done, len(block.frames)):
                 rows.frame(first + place, block.numbers[place], block.times_s[place])
             unfinished.save(block.last, rows.take(), walk.state())
     size, num_frames = walk.tracks.video
     return (
-        WalkedFile(
+        ProcessedVideo(
             end.info,
             end.report,
             size,

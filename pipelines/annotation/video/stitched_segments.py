@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from pipelines.annotation.video.prediction_store import SeenBlocks, VideoEnd
+from pipelines.annotation.video.prediction_store import PredictionStore, VideoEnd
 from pipelines.annotation.video.resume import UnfinishedVideo
 from pipelines.annotation.video.segments import expected_frames, segment_range
-from pipelines.annotation.video.whole_video import WalkedFile, ended_tracks, played_s
+from pipelines.annotation.video.whole_video import ProcessedVideo, ended_tracks, played_s
 from vis_core.association.associator import Associator
 from vis_core.config.inference import InferenceConfig
 from vis_core.config.stitching import StitchConfig
@@ -24,10 +24,10 @@ from vis_core.formats.mask_table import MaskRows, renumbered
 from vis_core.inference.frame_predictor import View
 from vis_core.inference.protocols import FrameSystem
 from vis_core.inference.stitching.segment_tracker import (
-    NamedSegment,
-    SegmentNaming,
+    SegmentTracker,
     StitchedVideo,
-    stitch_named,
+    TrackedSegment,
+    stitch_tracked,
 )
 from vis_core.inference.stitching.segments import Segment, cut_at
 
@@ -58,7 +58,7 @@ def segment_cuts(
     return cut_at(bounds, overlap)
 
 
-class StitchedNaming:
+class StitchedSegments:
     """Names segments and joins them.
 
     Args:
@@ -81,7 +81,7 @@ class StitchedNaming:
         self._max_frames = max_frames
         self._stitch = stitch
 
-    def name(self, blocks: SeenBlocks, number: int, count: int) -> None:
+    def associate(self, blocks: PredictionStore, number: int, count: int) -> None:
         """Names one segment and stores what it gives, unless that is there.
 
         Nothing is stored if a block is missing: ``join`` will miss the segment.
@@ -104,7 +104,7 @@ class StitchedNaming:
         overlap = cuts[number + 1].warmup if number + 1 < len(cuts) else 0
         times_s: list[float] = []
         rows, out = MaskRows(end.size), UnfinishedVideo(blocks.storage, _folder(blocks, number))
-        naming = SegmentNaming(
+        naming = SegmentTracker(
             self._associator(),
             number,
             segment,
@@ -119,7 +119,7 @@ class StitchedNaming:
                 return
             begin = max(block.first, segment.first_frame)
             skipped = begin - block.first
-            naming.name(begin, block.frames[skipped:])
+            naming.associate(begin, block.frames[skipped:])
             for place in range(max(block.first, segment.start) - block.first, len(block.frames)):
                 rows.frame(block.first + place, block.numbers[place], block.times_s[place])
             if block.first >= segment.start:
@@ -130,7 +130,7 @@ class StitchedNaming:
                     state[_TIMES] = torch.tensor(times_s, dtype=torch.float64)
                 out.save(block.last, rows.take(), state)
 
-    def join(self, blocks: SeenBlocks, count: int) -> tuple[WalkedFile, VideoEnd] | None:
+    def join(self, blocks: PredictionStore, count: int) -> tuple[ProcessedVideo, VideoEnd] | None:
         """Joins the segments of a video.
 
         Args:
@@ -148,7 +148,7 @@ class StitchedNaming:
         found = [own for own in stored if own is not None]
         if len(found) < len(cuts):
             return None
-        stitched = stitch_named(
+        stitched = stitch_tracked(
             [own.named for own in found],
             end.size,
             end.num_frames,
@@ -162,7 +162,7 @@ class StitchedNaming:
                     yield renumbered(part, serials)
 
         begin_s, end_s = min(own.times_s[0] for own in found), max(own.times_s[1] for own in found)
-        walked = WalkedFile(
+        walked = ProcessedVideo(
             end.info,
             end.report,
             end.size,
@@ -174,7 +174,7 @@ class StitchedNaming:
         )
         return walked, end
 
-    def _cuts(self, end: VideoEnd, count: int, blocks: SeenBlocks) -> list[Segment]:
+    def _cuts(self, end: VideoEnd, count: int, blocks: PredictionStore) -> list[Segment]:
         overlap = self._stitch.overlap_frames
         return segment_cuts(
             end, count, blocks.block_frames, overlap, self._config, self._max_frames
@@ -186,7 +186,7 @@ class StitchedNaming:
         return associator
 
 
-def _folder(blocks: SeenBlocks, number: int) -> str:
+def _folder(blocks: PredictionStore, number: int) -> str:
     return f"{blocks.name}/named-{number:04d}"
 
 
@@ -201,18 +201,18 @@ class _Finished:
     """
 
     rows: UnfinishedVideo
-    named: NamedSegment
+    named: TrackedSegment
     times_s: tuple[float, float]
 
 
-def _finished(blocks: SeenBlocks, number: int, segment: Segment) -> _Finished | None:
+def _finished(blocks: PredictionStore, number: int, segment: Segment) -> _Finished | None:
     """Reads a segment that was named to its end; None if it was not."""
     found = UnfinishedVideo.newest(blocks.storage, _folder(blocks, number))
     if found.num_frames != segment.stop or not found.state:
         return None
     begin_s, end_s = found.state[_TIMES].tolist()
     named = {name: tensor for name, tensor in found.state.items() if name != _TIMES}
-    return _Finished(found, NamedSegment.from_tensors(named), (begin_s, end_s))
+    return _Finished(found, TrackedSegment.from_tensors(named), (begin_s, end_s))
 
 
 def _said(cuts: list[Segment], stitched: StitchedVideo) -> dict[str, Any]:

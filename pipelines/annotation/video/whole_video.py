@@ -13,15 +13,15 @@ import pyarrow as pa
 from pipelines.annotation.video.resume import UnfinishedVideo
 from vis_core.config.inference import InferenceConfig
 from vis_core.formats.mask_table import MaskRows
-from vis_core.inference.chunk_pipeline import walk_on
+from vis_core.inference.chunk_pipeline import run_chunked
 from vis_core.inference.frame_predictor import View
 from vis_core.inference.fusion import fuse_tracks
-from vis_core.inference.online import VideoWalk
+from vis_core.inference.online import OnlineTracker
 from vis_core.inference.packed_tracks import PackedTrack
 from vis_core.inference.protocols import FrameSystem
 from vis_core.inference.track_builder import ListedTrack
 from vis_core.media.decode_report import DecodeReport, VideoInfo
-from vis_core.media.sandbox.reader import ApartReader, read_frames_apart
+from vis_core.media.sandbox.reader import SandboxedReader, read_frames_sandboxed
 from vis_core.structures import Frame
 
 
@@ -51,7 +51,7 @@ class EndedTrack:
 
 
 @dataclass(frozen=True)
-class WalkedFile:
+class ProcessedVideo:
     """Is a video file after its last frame.
 
     Attributes:
@@ -76,7 +76,7 @@ class WalkedFile:
     stitching: dict[str, Any] | None = None
 
 
-class FileWalk:
+class VideoJob:
     """Is the walk of a system through a video file.
 
     Args:
@@ -103,7 +103,7 @@ class FileWalk:
         self._open: deque[tuple[int, int, float]] = deque()  # read, and not yet named
         self._begin_s, self._end_s = math.inf, -math.inf
 
-    def run(self, path: Path, unfinished: UnfinishedVideo) -> WalkedFile:
+    def run(self, path: Path, unfinished: UnfinishedVideo) -> ProcessedVideo:
         """Walks through what is left of a video.
 
         Several views are kept in memory until they are fused: nothing of them is saved on the way.
@@ -125,11 +125,11 @@ class FileWalk:
             return self._in_views(reader, views)
 
     def _in_one_view(
-        self, reader: ApartReader, view: View, unfinished: UnfinishedVideo
-    ) -> WalkedFile:
+        self, reader: SandboxedReader, view: View, unfinished: UnfinishedVideo
+    ) -> ProcessedVideo:
         size = reader.info.height, reader.info.width
         rows = MaskRows(size)
-        walk = VideoWalk(
+        walk = OnlineTracker(
             view.seen_by(self._system), self._config.tracks, mirrored=view.flip, sink=rows
         )
         if unfinished.state is not None:
@@ -142,10 +142,10 @@ class FileWalk:
             if num_frames - unfinished.num_frames >= self._save_every:
                 unfinished.save(num_frames, rows.take(), walk.state())
 
-        walk_on(self._noted(reader), self._config.chunk_frames, [walk], after)
+        run_chunked(self._noted(reader), self._config.chunk_frames, [walk], after)
         _, num_frames = walk.tracks.video
         rest = rows.take()
-        return WalkedFile(
+        return ProcessedVideo(
             reader.info,
             reader.report,
             size,
@@ -155,10 +155,10 @@ class FileWalk:
             lambda: chain(unfinished.parts(), [rest]),
         )
 
-    def _in_views(self, reader: ApartReader, views: list[View]) -> WalkedFile:
+    def _in_views(self, reader: SandboxedReader, views: list[View]) -> ProcessedVideo:
         config = self._config
         walks = [
-            VideoWalk(view.seen_by(self._system), config.tracks, mirrored=view.flip)
+            OnlineTracker(view.seen_by(self._system), config.tracks, mirrored=view.flip)
             for view in views
         ]
         frames: list[tuple[int, int, float]] = []
@@ -166,11 +166,11 @@ class FileWalk:
         def after(last: Frame) -> None:
             frames.extend(self._named(last))
 
-        walk_on(self._noted(reader), config.chunk_frames, walks, after)
+        run_chunked(self._noted(reader), config.chunk_frames, walks, after)
         size, num_frames = walks[0].tracks.video
         packed = [walk.tracks.packed() for walk in walks]
         fused = fuse_tracks(packed, size, num_frames, config.fusion)[: config.tracks.max_tracks]
-        return WalkedFile(
+        return ProcessedVideo(
             reader.info,
             reader.report,
             size,
@@ -180,7 +180,7 @@ class FileWalk:
             lambda: iter([rows_of_tracks(fused, frames, size)]),
         )
 
-    def _noted(self, reader: ApartReader) -> Iterator[Frame]:
+    def _noted(self, reader: SandboxedReader) -> Iterator[Frame]:
         for frame in reader:
             self._open.append((frame.index, reader.number, frame.time_s))
             self._begin_s = min(self._begin_s, frame.time_s)
@@ -196,9 +196,9 @@ class FileWalk:
 
 def open_reader(
     path: Path, config: InferenceConfig, *, max_frames: int | None, skip: int = 0
-) -> ApartReader:
-    """Opens a video file as a config says; the arguments are those of ``read_frames_apart``."""
-    return read_frames_apart(
+) -> SandboxedReader:
+    """Opens a video file as a config says; the arguments are those of ``read_frames_sandboxed``."""
+    return read_frames_sandboxed(
         path,
         max_frames=max_frames,
         limits=config.decoding,

@@ -7,7 +7,6 @@ A kill at any moment leaves at most files without a manifest, which count for no
 checkpoint is passed over with a word about it, so at least two are kept.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -21,10 +20,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipelines.storage.base import Storage
-from pipelines.storage.local import is_gone
+from pipelines.storage.local import process_is_gone
+from vis_core.files import file_sha256
 
 MANIFEST = "manifest.json"
 _STEP = re.compile(r"step-(\d{8})/(.+)")
@@ -59,7 +58,7 @@ class CheckpointStore:
         self.storage.delete(prefix + MANIFEST)
         entries = {}
         for path in sorted(folder.iterdir()):
-            entries[path.name] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
+            entries[path.name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
             self.storage.replace_file(prefix + path.name, path)
         manifest = json.dumps({"step": step, "files": entries}, indent=2) + "\n"
         self.storage.replace(prefix + MANIFEST, manifest.encode())
@@ -118,7 +117,7 @@ class CheckpointStore:
             found = (place / name).stat().st_size
             if found != size:
                 return f"{name} has {found:,} bytes, expected {size:,}"
-            if _digest(place / name) != digest:
+            if file_sha256(place / name) != digest:
                 return f"{name} is not what was written (sha256 differs)"
         return ""
 
@@ -188,14 +187,9 @@ def _sweep_snapshots() -> None:
     """Removes snapshots of processes of this machine that were killed."""
     for folder in _SNAPSHOTS.glob(f"{socket.gethostname()}@*"):
         process_id = folder.name.rpartition("@")[2].partition("-")[0]
-        if process_id.isdigit() and is_gone(int(process_id)):
+        if process_id.isdigit() and process_is_gone(int(process_id)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _prefix(step: int) -> str:
     return f"step-{step:08d}/"
-
-
-def _digest(path: Path) -> Any:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

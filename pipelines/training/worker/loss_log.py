@@ -11,6 +11,7 @@ from typing import Any
 
 from pipelines.training.worker.machine_use import MachineUse
 from pipelines.training.worker.step import StepOutcome
+from vis_core.files import write_text
 
 LOG_EVERY = 10
 LOSS_PREFIX = "train/loss/"
@@ -38,11 +39,8 @@ class LossLog:
         self._skipped: int = kept["skipped"] if kept else 0
         self._seconds: float = kept["seconds"] if kept else 0.0
         self._waited: float = kept["waited"] if kept else 0.0
-        path.parent.mkdir(parents=True, exist_ok=True)
         rows = [row for row in read_losses(path) if _precedes(row, stage, first_step)]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        temporary.replace(path)
+        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
     @property
     def state(self) -> dict[str, Any]:

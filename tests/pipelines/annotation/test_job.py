@@ -23,7 +23,7 @@ from vis_core.clips.scenes import render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.inference import FusionConfig, InferenceConfig
 from vis_core.errors import AnnotationError, ConfigError
-from vis_core.formats.strict_json import write_json
+from vis_core.files import write_json
 from vis_core.formats.youtube_vis import read_youtube_vis
 from vis_core.inference.online import annotate_views
 from vis_core.media.video_reader import read_frames

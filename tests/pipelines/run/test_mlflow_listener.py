@@ -13,7 +13,7 @@ from pipelines.data.given_data import GivenData
 from pipelines.data.run_data import RunData, prepare_data
 from pipelines.results.score import LabelledVideos
 from pipelines.run.facts import data_fingerprint, git_commit, run_facts
-from pipelines.run.mlflow_listener import TrackTraining
+from pipelines.run.mlflow_listener import MlflowListener
 from pipelines.run.pictures import write_loss_curves, write_samples
 from pipelines.training.listener import StageResult
 from pipelines.training.stages import TrainingPlace
@@ -60,13 +60,13 @@ def test_each_line_is_sent_once_whatever_is_told_again(
 ) -> None:
     place = TrainingPlace(tmp_path, data, tmp_path / "pseudo")
     first = Record()
-    listener = TrackTraining(first, config, place)  # type: ignore[arg-type]
+    listener = MlflowListener(first, config, place)  # type: ignore[arg-type]
     listener.losses(row("images", 10))
     listener.losses(row("images", 20))
     listener.losses(row("images", 10))
     listener.scored("images", 20, {"ap": 0.1})
     again = Record()  # of the process that goes on after a kill
-    listener = TrackTraining(again, config, place)  # type: ignore[arg-type]
+    listener = MlflowListener(again, config, place)  # type: ignore[arg-type]
     for step in (10, 20, 30):
         listener.losses(row("images", step))
     listener.scored("images", 20, {"ap": 0.1})
@@ -87,7 +87,7 @@ def test_a_finished_stage_leaves_its_scores_and_pictures(
     (tmp_path / "evaluation" / "images").mkdir(parents=True)
     write_results(tmp_path / "evaluation" / "images" / "results.json", [])
     record = Record()
-    listener = TrackTraining(record, config, place)  # type: ignore[arg-type]
+    listener = MlflowListener(record, config, place)  # type: ignore[arg-type]
     result = StageResult("images", 600, 12.0, {"ap": 0.3}, tmp_path / "models" / "images")
     listener.finished(result)
     listener.finished(result)

@@ -208,7 +208,7 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path):
 def test_a_living_writer_keeps_its_partial_file(tmp_path):
     storage = LocalStorage(tmp_path)
     partial = storage._write_partial([b"on its way"])
-    storage.sweep()
+    storage.remove_stale_partials()
     assert partial.exists()
 
 

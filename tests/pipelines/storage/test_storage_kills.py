@@ -16,7 +16,7 @@ import hashlib, sys
 from pathlib import Path
 from pipelines.storage.open import LocalStorage
 storage = LocalStorage(Path(sys.argv[1]))
-storage.sweep()
+storage.remove_stale_partials()
 print("ready", flush=True)
 for number in range(300):
     body = hashlib.sha256(str(number).encode()).digest() * 3000
@@ -64,7 +64,7 @@ def test_a_kill_at_any_step_leaves_the_whole_content_or_none(tmp_path):
         assert [entry.key for entry in storage.list()] in ([], ["results/a"])
         if storage.exists("results/a"):
             assert storage.read("results/a") == b"whole content"
-        storage.sweep()
+        storage.remove_stale_partials()
         assert storage.write_once("results/a", b"whole content")
         assert list((root / PARTIAL_FOLDER).iterdir()) == []
         if "finished" in output:
@@ -95,5 +95,5 @@ def test_random_kills_tear_and_lose_nothing(tmp_path):
             assert entry.size == 96_000
     assert kills >= 3
     assert len(list(LocalStorage(tmp_path).list("results/"))) == 300
-    LocalStorage(tmp_path).sweep()
+    LocalStorage(tmp_path).remove_stale_partials()
     assert list((tmp_path / PARTIAL_FOLDER).iterdir()) == []

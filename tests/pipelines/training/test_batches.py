@@ -19,8 +19,8 @@ from pipelines.data.find_data import AnnotatedFiles, VideoFiles
 from pipelines.data.run_data import RunData
 from pipelines.training.batches import (
     BatchPlan,
-    ahead,
     batch_to_row,
+    prefetch,
     row_to_batch,
     stream_batches,
 )
@@ -134,7 +134,7 @@ def test_items_are_computed_ahead_and_errors_come_out() -> None:
                 raise ValueError("the seventh")
             yield number
 
-    stream = ahead(items(), count=2)
+    stream = prefetch(items(), count=2)
     assert next(stream) == 0
     for _ in range(200):
         if len(made) >= 4:
@@ -153,7 +153,7 @@ def test_a_stream_that_is_left_stops() -> None:
             made.append(number)
             yield number
 
-    stream = ahead(items(), count=2)
+    stream = prefetch(items(), count=2)
     next(stream)
     stream.close()
     time.sleep(1.2)

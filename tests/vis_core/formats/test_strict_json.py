@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from vis_core.errors import AnnotationError
-from vis_core.formats.strict_json import read_json, write_json
+from vis_core.files import write_json
+from vis_core.formats.strict_json import read_json
 
 REFUSED = [
     (b"", "empty file"),

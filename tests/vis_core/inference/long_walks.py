@@ -17,9 +17,9 @@ from vis_core.config.stitching import StitchConfig
 from vis_core.errors import ConfigError
 from vis_core.geometry.masks import full_size_masks
 from vis_core.inference.protocols import FrameSystem
-from vis_core.inference.stitching.boundary import SeamSide
+from vis_core.inference.stitching.boundary import SegmentBoundary
 from vis_core.inference.stitching.joins import Join, stitch_segments, stitched_ids
-from vis_core.inference.stitching.recorder import SeamRecorder
+from vis_core.inference.stitching.recorder import BoundaryRecorder
 from vis_core.inference.stitching.segments import Segment, cut_at
 from vis_core.rle.frame_masks import EncodedMasks
 from vis_core.structures import Clip, Instances
@@ -127,10 +127,10 @@ Names = dict[int, dict[int, int]]
 
 def walk(
     video: SeenVideo, association: AssociationConfig, segment: Segment, number: int, overlap: int
-) -> tuple[Names, SeamRecorder]:
+) -> tuple[Names, BoundaryRecorder]:
     """Names the instances of a segment, warm-up included, and watches its seams."""
     associator = Associator(association)
-    recorder = SeamRecorder(number, segment, associator.memory, overlap)
+    recorder = BoundaryRecorder(number, segment, associator.memory, overlap)
     names: Names = {}
     for t in range(segment.first_frame, segment.stop):
         instances, masks = video.instances[t], video.masks[t]
@@ -153,7 +153,7 @@ class Walks:
 
     segments: list[Segment]
     names: list[Names]
-    seams: list[tuple[SeamSide, SeamSide]]
+    seams: list[tuple[SegmentBoundary, SegmentBoundary]]
 
 
 def plan_segments(

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 from tests.vis_core.inference.toy import ToySystem
 from vis_core.config.inference import TrackConfig
 from vis_core.geometry.masks import InputSize
-from vis_core.inference.frame_predictor import Sight, _groups
+from vis_core.inference.frame_predictor import FramePredictor, _groups
 from vis_core.inference.gpu import cpu_copies, in_one_piece
 from vis_core.rle.frame_masks import EncodedMasks
 from vis_core.structures import Instances
@@ -59,7 +59,7 @@ def test_run_lengths_are_those_of_the_masks(
             own = replace(found, mask_logits=logits[:, :16, : sizes.padded_width // factor])
         else:
             own = found
-        sight = Sight(system, TrackConfig(**changes), mirrored)
+        sight = FramePredictor(system, TrackConfig(**changes), mirrored)
         wanted = EncodedMasks.of(*sight.masks(own.mask_logits, SIZE))
         assert sight.encoded([own.mask_logits], SIZE) == [wanted]
         assert wanted.areas[0] == 0 and wanted.areas[1] == SIZE[0] * SIZE[1]
@@ -69,7 +69,7 @@ def test_frames_are_encoded_together_as_each_by_itself() -> None:
     logits = instances().mask_logits
     frames = [logits[:0], logits, logits[:5], logits[3:], logits[:0], logits.repeat(4, 1, 1)]
     assert [len(group) for group in _groups(frames)] == [5, 1], "32 masks, or one frame"
-    sight = Sight(ResizingSystem(LARGER), TrackConfig())
+    sight = FramePredictor(ResizingSystem(LARGER), TrackConfig())
     assert sight.encoded(frames, SIZE) == [sight.encoded([own], SIZE)[0] for own in frames]
     assert [len(own) for own in sight.encoded(frames, SIZE)] == [0, 12, 5, 9, 0, 48]
     assert sight.encoded([], SIZE) == []

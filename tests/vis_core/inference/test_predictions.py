@@ -17,19 +17,24 @@ from tests.vis_core.inference.test_walk_state import (
 )
 from vis_core.config.association import AssociationConfig
 from vis_core.config.inference import TrackConfig
-from vis_core.inference.chunk_pipeline import walk_on
-from vis_core.inference.frame_predictor import Sight
-from vis_core.inference.online import VideoWalk
-from vis_core.inference.predictions import SeenFrame, SeenWalk, pack_seen, unpack_seen
+from vis_core.inference.chunk_pipeline import run_chunked
+from vis_core.inference.frame_predictor import FramePredictor
+from vis_core.inference.online import OnlineTracker
+from vis_core.inference.predictions import (
+    FramePrediction,
+    PredictionCollector,
+    pack_predictions,
+    unpack_predictions,
+)
 
 PART = 2 * CHUNK
 
 
 def seen_part(system: NoisySystem, tracks: TrackConfig, first: int, mirrored: bool) -> bytes:
     """What another process would have stored of some frames."""
-    walk = SeenWalk(Sight(system, tracks, mirrored))
-    walk_on(islice(frames_from(first), PART), CHUNK, [walk])
-    return save(pack_seen(walk.take()))
+    walk = PredictionCollector(FramePredictor(system, tracks, mirrored))
+    run_chunked(islice(frames_from(first), PART), CHUNK, [walk])
+    return save(pack_predictions(walk.take()))
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -37,15 +42,15 @@ def seen_part(system: NoisySystem, tracks: TrackConfig, first: int, mirrored: bo
 @pytest.mark.parametrize("tracks", TRACKS, ids=lambda config: config.labels)
 def test_parts_that_were_seen_apart_are_named_like_a_whole(association, tracks, mirrored):
     system = NoisySystem(association)
-    whole = VideoWalk(system, tracks, mirrored=mirrored)
-    walk_on(frames_from(0), CHUNK, [whole])
+    whole = OnlineTracker(system, tracks, mirrored=mirrored)
+    run_chunked(frames_from(0), CHUNK, [whole])
     parts = {
         first: seen_part(system, tracks, first, mirrored)
         for first in reversed(range(0, NUM_FRAMES, PART))
     }
-    named = VideoWalk(system, tracks, mirrored=mirrored)
+    named = OnlineTracker(system, tracks, mirrored=mirrored)
     for first in sorted(parts):
-        named.name_seen(first, unpack_seen(load(parts[first])), SIZE)
+        named.associate_predictions(first, unpack_predictions(load(parts[first])), SIZE)
     assert named.tracks.video == whole.tracks.video
     found, wanted = named.tracks.packed(), whole.tracks.packed()
     assert len(wanted) > 2
@@ -55,19 +60,21 @@ def test_parts_that_were_seen_apart_are_named_like_a_whole(association, tracks, 
 
 
 def test_frames_without_instances_and_no_frames_are_packed():
-    walk = SeenWalk(Sight(NoisySystem(AssociationConfig()), TrackConfig(mask_quality=True)))
-    walk_on(frames_from(0), CHUNK, [walk])
+    walk = PredictionCollector(
+        FramePredictor(NoisySystem(AssociationConfig()), TrackConfig(mask_quality=True))
+    )
+    run_chunked(frames_from(0), CHUNK, [walk])
     frames = walk.take()
     assert walk.take() == []
     assert {len(frame.masks) for frame in frames} == {0, 1, 3}
-    again = unpack_seen(load(save(pack_seen(frames))))
+    again = unpack_predictions(load(save(pack_predictions(frames))))
     assert [frame.masks for frame in again] == [frame.masks for frame in frames]
     for left, right in zip(again, frames, strict=True):
         assert_same(left, right)
-    assert unpack_seen(load(save(pack_seen([])))) == []
+    assert unpack_predictions(load(save(pack_predictions([])))) == []
 
 
-def assert_same(left: SeenFrame, right: SeenFrame) -> None:
+def assert_same(left: FramePrediction, right: FramePrediction) -> None:
     for name, tensor in vars(right.instances).items():
         other = getattr(left.instances, name)
         assert (tensor is None) == (other is None), name

@@ -11,8 +11,8 @@ from vis_core.association.associator import Associator
 from vis_core.association.memory import MEMORY_READS
 from vis_core.config.association import AssociationConfig
 from vis_core.config.inference import ShortTrackFilter, TrackConfig
-from vis_core.inference.chunk_pipeline import walk_on
-from vis_core.inference.online import VideoWalk
+from vis_core.inference.chunk_pipeline import run_chunked
+from vis_core.inference.online import OnlineTracker
 from vis_core.inference.packed_tracks import MasksInMemory
 from vis_core.structures import Frame
 
@@ -61,15 +61,15 @@ def frames_from(first: int):
             yield replace(frame, image=image)
 
 
-def walk_saving(system: NoisySystem, tracks: TrackConfig) -> tuple[VideoWalk, dict[int, bytes]]:
+def walk_saving(system: NoisySystem, tracks: TrackConfig) -> tuple[OnlineTracker, dict[int, bytes]]:
     """A walk through all frames, and its state after each chunk by the last frame of it."""
-    walk = VideoWalk(system, tracks)
+    walk = OnlineTracker(system, tracks)
     saved: dict[int, bytes] = {}
 
     def after(last: Frame) -> None:
         saved[last.index] = save(walk.state())
 
-    walk_on(frames_from(0), CHUNK, [walk], after)
+    run_chunked(frames_from(0), CHUNK, [walk], after)
     return walk, saved
 
 
@@ -94,9 +94,9 @@ def test_a_walk_goes_on_after_any_chunk(association, tracks):
     wanted = whole.tracks.listed()
     assert len(wanted) > 2
     for last, body in saved.items():
-        again = VideoWalk(system, tracks, sink=MasksInMemory())
+        again = OnlineTracker(system, tracks, sink=MasksInMemory())
         again.restore(load(body), SIZE)
-        walk_on(frames_from(last + 1), CHUNK, [again])
+        run_chunked(frames_from(last + 1), CHUNK, [again])
         found = again.tracks.listed()
         assert [repr(track) for track in found] == [repr(track) for track in wanted], last
 
@@ -105,9 +105,9 @@ def test_what_a_sink_is_told_after_a_stop_is_what_it_would_have_been_told():
     system, config = NoisySystem(AssociationConfig()), TrackConfig()
     whole, states = walk_saving(system, config)
     half = sorted(states)[3]
-    again = VideoWalk(system, config)
+    again = OnlineTracker(system, config)
     again.restore(load(states[half]), SIZE)
-    walk_on(frames_from(half + 1), CHUNK, [again])
+    run_chunked(frames_from(half + 1), CHUNK, [again])
     wanted = {track.track_id: track for track in whole.tracks.packed()}
     for track in again.tracks.packed():
         late = list(wanted[track.track_id].masks.between(half + 1, NUM_FRAMES))

@@ -16,7 +16,7 @@ class ToyAssociator:
     def __init__(self):
         self.steps = 0
 
-    def name(self, instances):
+    def associate(self, instances):
         self.steps += 1
         return instances.labels
 

@@ -4,11 +4,11 @@ import av
 import numpy as np
 import pytest
 
-from vis_core.media.sandbox.reader import read_frames_apart
+from vis_core.media.sandbox.reader import read_frames_sandboxed
 from vis_core.media.video_reader import read_frames
 
 both_readers = pytest.mark.parametrize(
-    "read", [read_frames, read_frames_apart], ids=["inside", "apart"]
+    "read", [read_frames, read_frames_sandboxed], ids=["inside", "apart"]
 )
 
 

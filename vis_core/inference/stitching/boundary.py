@@ -11,7 +11,7 @@ from vis_core.rle.packed import PackedMasks
 
 
 @dataclass(frozen=True)
-class SeamTrack:
+class BoundaryTrack:
     """Is what a segment knows of one of its tracks at a seam.
 
     Attributes:
@@ -39,7 +39,7 @@ class SeamTrack:
 
 
 @dataclass(frozen=True)
-class SeamSide:
+class SegmentBoundary:
     """Is what one of the two segments knows at their seam.
 
     Attributes:
@@ -51,7 +51,7 @@ class SeamSide:
 
     size: tuple[int, int]
     overlap: tuple[int, int]
-    tracks: tuple[SeamTrack, ...]
+    tracks: tuple[BoundaryTrack, ...]
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Gives all of it as arrays of numbers, for any file that holds such."""
@@ -75,7 +75,7 @@ class SeamSide:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "SeamSide":
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "SegmentBoundary":
         """Reads what ``to_arrays`` gave.
 
         Raises:
@@ -95,7 +95,7 @@ class SeamSide:
                 masks.show(frames[place], counts[end - lengths[place] : end].decode("ascii"))
             label, away = int(arrays["labels"][row]), int(arrays["away"][row])
             embedding = np.array(arrays["embeddings"][row], np.float32)
-            tracks.append(SeamTrack(segment, track_id, label, embedding, away, masks))
+            tracks.append(BoundaryTrack(segment, track_id, label, embedding, away, masks))
         height, width = arrays["size"].tolist()
         start, stop = arrays["overlap"].tolist()
         return cls((height, width), (start, stop), tuple(tracks))

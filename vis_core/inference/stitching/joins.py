@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from vis_core.config.stitching import StitchConfig
-from vis_core.inference.stitching.boundary import SeamSide, SeamTrack
+from vis_core.inference.stitching.boundary import BoundaryTrack, SegmentBoundary
 from vis_core.rle.columns import ColumnMasks, column_masks
 from vis_core.rle.intersection import intersections
 from vis_core.rle.packed import PackedMasks
@@ -59,7 +59,9 @@ class _Evidence:
     gap: np.ndarray
 
 
-def join_tracks(before: SeamSide, after: SeamSide, config: StitchConfig) -> list[Join]:
+def join_tracks(
+    before: SegmentBoundary, after: SegmentBoundary, config: StitchConfig
+) -> list[Join]:
     """Pairs the tracks of two neighbouring segments, one with one, in two rounds.
 
     First by masks: of the pairs whose IoU over the overlap reaches ``min_mask_iou``, those are
@@ -106,7 +108,9 @@ def join_tracks(before: SeamSide, after: SeamSide, config: StitchConfig) -> list
     ]
 
 
-def stitch_segments(seams: Sequence[tuple[SeamSide, SeamSide]], config: StitchConfig) -> list[Join]:
+def stitch_segments(
+    seams: Sequence[tuple[SegmentBoundary, SegmentBoundary]], config: StitchConfig
+) -> list[Join]:
     """Joins all segments of a video.
 
     A track that finds none in the next segment waits: it is offered at the later seams too, as one
@@ -117,7 +121,7 @@ def stitch_segments(seams: Sequence[tuple[SeamSide, SeamSide]], config: StitchCo
         config: Weights and limits.
     """
     joins: list[Join] = []
-    waiting: tuple[SeamTrack, ...] = ()
+    waiting: tuple[BoundaryTrack, ...] = ()
     seam = 0
     for before, after in seams:
         length = before.overlap[1] - seam
@@ -161,7 +165,10 @@ def stitched_ids(
 
 
 def _evidence(
-    rows: Sequence[SeamTrack], columns: Sequence[SeamTrack], side: SeamSide, config: StitchConfig
+    rows: Sequence[BoundaryTrack],
+    columns: Sequence[BoundaryTrack],
+    side: SegmentBoundary,
+    config: StitchConfig,
 ) -> _Evidence:
     mask_iou, seen_apart = _overlaps(rows, columns, side)
     similarity = _cosine(
@@ -177,7 +184,7 @@ def _evidence(
 
 
 def _overlaps(
-    rows: Sequence[SeamTrack], columns: Sequence[SeamTrack], side: SeamSide
+    rows: Sequence[BoundaryTrack], columns: Sequence[BoundaryTrack], side: SegmentBoundary
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compares masks over the overlap: (M, N) IoU, and (M, N) whether any frame shows both."""
     before, after = _masks(rows, side), _masks(columns, side)
@@ -188,7 +195,7 @@ def _overlaps(
     return iou, together > 0
 
 
-def _masks(tracks: Sequence[SeamTrack], side: SeamSide) -> ColumnMasks:
+def _masks(tracks: Sequence[BoundaryTrack], side: SegmentBoundary) -> ColumnMasks:
     windows = [track.masks.window(*side.overlap) for track in tracks]
     return column_masks(windows, *side.size, side.overlap[1] - side.overlap[0])
 

@@ -6,14 +6,14 @@ import numpy as np
 from torch import Tensor
 
 from vis_core.association.memory import MemoryBank
-from vis_core.inference.stitching.boundary import SeamSide, SeamTrack
+from vis_core.inference.stitching.boundary import BoundaryTrack, SegmentBoundary
 from vis_core.inference.stitching.segments import Segment
 from vis_core.rle.frame_masks import EncodedMasks
 from vis_core.rle.packed import PackedMasks
 from vis_core.structures import Instances
 
 
-class SeamRecorder:
+class BoundaryRecorder:
     """Watches the naming of one segment.
 
     What it keeps grows with the number of tracks, not with the frames.
@@ -47,7 +47,7 @@ class SeamRecorder:
         self._size = (0, 0)
         self._votes: dict[int, Counter[int]] = defaultdict(Counter)
         self._shown: dict[str, dict[int, PackedMasks]] = {"head": {}, "tail": {}}
-        self._head: dict[int, SeamTrack] = {}
+        self._head: dict[int, BoundaryTrack] = {}
 
     def add(
         self, size: tuple[int, int], named: Instances, track_ids: Tensor, masks: EncodedMasks
@@ -74,15 +74,15 @@ class SeamRecorder:
         self._frame += 1
 
     @property
-    def head(self) -> SeamSide:
+    def head(self) -> SegmentBoundary:
         """What it knows at its seam with the segment before."""
-        return SeamSide(self._size, self._start, tuple(self._head.values()))
+        return SegmentBoundary(self._size, self._start, tuple(self._head.values()))
 
     @property
-    def tail(self) -> SeamSide:
+    def tail(self) -> SegmentBoundary:
         """What it knows at its seam with the segment after, once all frames were added."""
         assert self._frame == self._segment.stop, f"{self._segment} at frame {self._frame}"
-        return SeamSide(self._size, self._end, tuple(self._in_memory("tail")))
+        return SegmentBoundary(self._size, self._end, tuple(self._in_memory("tail")))
 
     def _show(self, shown: dict[int, PackedMasks], ids: list[int], masks: EncodedMasks) -> None:
         """Keeps the run lengths of the tracks that show a pixel in the present frame."""
@@ -90,7 +90,7 @@ class SeamRecorder:
             if area:
                 shown.setdefault(track_id, PackedMasks()).show(self._frame, counts)
 
-    def _in_memory(self, side: str) -> list[SeamTrack]:
+    def _in_memory(self, side: str) -> list[BoundaryTrack]:
         """Describes all tracks that the memory holds."""
         if not len(self._memory):
             return []
@@ -116,10 +116,10 @@ class SeamRecorder:
 
     def _described(
         self, track_id: int, embedding: np.ndarray, away: int, masks: PackedMasks | None
-    ) -> SeamTrack:
+    ) -> BoundaryTrack:
         label = min(self._votes[track_id].items(), key=lambda vote: (-vote[1], vote[0]))[0]
         masks = masks or PackedMasks()
-        return SeamTrack(self._number, track_id, label, embedding, away, masks)
+        return BoundaryTrack(self._number, track_id, label, embedding, away, masks)
 
     def _embeddings(self) -> np.ndarray:
         """(M, C) float32 what the memory compares with."""

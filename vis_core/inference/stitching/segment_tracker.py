@@ -1,7 +1,8 @@
 """Names segments of a long video apart, with an associator each, and stitches what they found.
 
 For clusters whose networks together see more frames a second than one associator can name. What
-``VideoWalk.name_seen`` gives in one pass is exact; this is not, so each join states how sure it is.
+``OnlineTracker.associate_predictions`` gives in one pass is exact; this is not, so each join states
+how sure it is.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,23 +15,23 @@ from vis_core.association.associator import Associator
 from vis_core.config.inference import TrackConfig
 from vis_core.config.stitching import StitchConfig
 from vis_core.inference.packed_tracks import MaskSink
-from vis_core.inference.predictions import SeenFrame, name_frame
-from vis_core.inference.stitching.boundary import SeamSide
+from vis_core.inference.predictions import FramePrediction, associate_frame
+from vis_core.inference.stitching.boundary import SegmentBoundary
 from vis_core.inference.stitching.joins import Join, stitch_segments, stitched_ids
-from vis_core.inference.stitching.recorder import SeamRecorder
+from vis_core.inference.stitching.recorder import BoundaryRecorder
 from vis_core.inference.stitching.segments import Segment
 from vis_core.inference.track_builder import ListedTrack, TrackBuilder
 from vis_core.inference.track_state import (
-    TrackSums,
+    TrackState,
     joined_parts,
-    pack_sums,
+    pack_states,
     split_parts,
-    unpack_sums,
+    unpack_states,
 )
 
 
 @dataclass(frozen=True)
-class NamedSegment:
+class TrackedSegment:
     """Is a segment whose instances have identities of its own.
 
     Attributes:
@@ -39,9 +40,9 @@ class NamedSegment:
         sums: Of its tracks over the frames of its output, by their ids.
     """
 
-    head: SeamSide
-    tail: SeamSide
-    sums: dict[int, TrackSums]
+    head: SegmentBoundary
+    tail: SegmentBoundary
+    sums: dict[int, TrackState]
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Gives all of it as tensors, bit by bit."""
@@ -50,10 +51,10 @@ class NamedSegment:
             side: {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
             for side, arrays in sides.items()
         }
-        return joined_parts({**parts, "sums": pack_sums(self.sums)})
+        return joined_parts({**parts, "sums": pack_states(self.sums)})
 
     @classmethod
-    def from_tensors(cls, packed: Mapping[str, Tensor]) -> "NamedSegment":
+    def from_tensors(cls, packed: Mapping[str, Tensor]) -> "TrackedSegment":
         """Makes of the tensors of ``to_tensors`` what they were.
 
         Raises:
@@ -61,13 +62,15 @@ class NamedSegment:
         """
         parts = split_parts(packed)
         head, tail = (
-            SeamSide.from_arrays({name: tensor.numpy() for name, tensor in parts[side].items()})
+            SegmentBoundary.from_arrays(
+                {name: tensor.numpy() for name, tensor in parts[side].items()}
+            )
             for side in ("head", "tail")
         )
-        return cls(head, tail, unpack_sums(parts["sums"]))
+        return cls(head, tail, unpack_states(parts["sums"]))
 
 
-class SegmentNaming:
+class SegmentTracker:
     """Names the frames of one segment, those of its warm-up first.
 
     Args:
@@ -96,10 +99,10 @@ class SegmentNaming:
         self._segment = segment
         self._size = size
         reach = stitch.following(associator.config).reach_frames
-        self._recorder = SeamRecorder(number, segment, associator.memory, overlap, reach)
+        self._recorder = BoundaryRecorder(number, segment, associator.memory, overlap, reach)
         self._builder = TrackBuilder(*size, tracks, sink, first_frame=segment.start)
 
-    def name(self, first: int, frames: Iterable[SeenFrame]) -> None:
+    def associate(self, first: int, frames: Iterable[FramePrediction]) -> None:
         """Goes on by some frames.
 
         Args:
@@ -107,14 +110,14 @@ class SegmentNaming:
             frames: What was found in them.
         """
         for index, frame in enumerate(frames, first):
-            named, track_ids, masks = name_frame(frame, self._associator)
+            named, track_ids, masks = associate_frame(frame, self._associator)
             self._recorder.add(self._size, named, track_ids, masks)
             if index >= self._segment.start:
                 self._builder.add_encoded(index, named, track_ids, masks)
 
-    def named(self) -> NamedSegment:
+    def named(self) -> TrackedSegment:
         """Gives what is known after the last frame."""
-        return NamedSegment(self._recorder.head, self._recorder.tail, self._builder.sums)
+        return TrackedSegment(self._recorder.head, self._recorder.tail, self._builder.sums)
 
 
 @dataclass(frozen=True)
@@ -133,8 +136,8 @@ class StitchedVideo:
     joins: list[tuple[int, Join]]
 
 
-def stitch_named(
-    segments: Sequence[NamedSegment],
+def stitch_tracked(
+    segments: Sequence[TrackedSegment],
     size: tuple[int, int],
     num_frames: int,
     tracks: TrackConfig,
@@ -152,7 +155,7 @@ def stitch_named(
     seams = [(a.tail, b.head) for a, b in zip(segments, segments[1:], strict=False)]
     joins = stitch_segments(seams, stitch)
     ids = stitched_ids([_first_frames(own.sums) for own in segments], joins)
-    lives: dict[int, list[TrackSums]] = {}
+    lives: dict[int, list[TrackState]] = {}
     for (segment, track_id), whole in ids.items():
         lives.setdefault(whole, []).append(segments[segment].sums[track_id])
     builder = TrackBuilder(*size, tracks)
@@ -164,7 +167,7 @@ def stitch_named(
     return StitchedVideo(builder.listed(), serials, _joins_in_output(joins, ids))
 
 
-def _first_frames(sums: Mapping[int, TrackSums]) -> dict[int, int]:
+def _first_frames(sums: Mapping[int, TrackState]) -> dict[int, int]:
     """When each track is seen first in the output of its segment."""
     return {
         track_id: own.first_shown if own.num_shown else own.last_named

@@ -19,7 +19,7 @@ import vis_core
 from vis_core.config.decoding import DecodeLimits
 from vis_core.errors import DecoderError
 from vis_core.media.sandbox.frame_ring import FrameRing, make_ring_file
-from vis_core.media.sandbox.protocol import Channel, Garbled, Ready
+from vis_core.media.sandbox.protocol import Channel, ProtocolError, Ready
 from vis_core.media.sandbox.worker import OUT_OF_MEMORY
 
 CHILD_MODULE = "vis_core.media.sandbox.worker"
@@ -76,9 +76,9 @@ class Decoder:
     def end(self) -> None:
         """Kills the process."""
         self._process.kill()
-        self.why_it_died()
+        self.exit_reason()
 
-    def why_it_died(self) -> tuple[bool, str]:
+    def exit_reason(self) -> tuple[bool, str]:
         """Waits for the end of the process.
 
         Returns:
@@ -100,13 +100,13 @@ class Decoder:
 
     def _wait_until_ready(self) -> None:
         try:
-            answer = self.channel.hear(START_TIMEOUT_S)
+            answer = self.channel.receive(START_TIMEOUT_S)
             if not isinstance(answer, Ready):
-                raise Garbled(answer.says)
-        except (EOFError, TimeoutError, Garbled) as error:
+                raise ProtocolError(answer.says)
+        except (EOFError, TimeoutError, ProtocolError) as error:
             self._process.kill()
             complaint = self._complaint()
-            _, how = self.why_it_died()
+            _, how = self.exit_reason()
             raise DecoderError(
                 f"the process that decodes videos did not start ({type(error).__name__}, {how}):"
                 f" {complaint or 'it said nothing'}"

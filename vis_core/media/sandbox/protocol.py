@@ -88,11 +88,11 @@ class Refused:
     says: Literal["refused"] = "refused"
 
 
-Told = Ready | Alive | Opened | Delivered | Ended | Refused
-_TOLD: TypeAdapter[Told] = TypeAdapter(Told, config={"extra": "forbid"})
+Reply = Ready | Alive | Opened | Delivered | Ended | Refused
+_REPLIES: TypeAdapter[Reply] = TypeAdapter(Reply, config={"extra": "forbid"})
 
 
-class Garbled(Exception):
+class ProtocolError(Exception):
     """The other side sent what is no message."""
 
 
@@ -107,23 +107,23 @@ class Channel:
     socket: socket.socket
     _received: bytearray = field(default_factory=bytearray)
 
-    def tell(self, message: Told) -> None:
+    def send(self, message: Reply) -> None:
         """Sends what a decoder has to say."""
-        self._send(_TOLD.dump_json(message))
+        self._send(_REPLIES.dump_json(message))
 
-    def hear(self, timeout_s: float) -> Told:
+    def receive(self, timeout_s: float) -> Reply:
         """Waits for a message of a decoder.
 
         Raises:
             TimeoutError: If there is none in time.
             EOFError: If there will be none, because the decoder is gone.
-            Garbled: If it is no message.
+            ProtocolError: If it is no message.
         """
         body = self._receive(timeout_s)
         try:
-            return _TOLD.validate_json(body, strict=True)
+            return _REPLIES.validate_json(body, strict=True)
         except ValidationError as error:
-            raise Garbled(str(error.error_count())) from error
+            raise ProtocolError(str(error.error_count())) from error
 
     @property
     def has_news(self) -> bool:
@@ -132,11 +132,11 @@ class Channel:
         waiting.register(self.socket, select.POLLIN)
         return bool(self._received) or bool(waiting.poll(0))
 
-    def order(self, **order: Any) -> None:
+    def send_request(self, **order: Any) -> None:
         """Sends what the owner wants; a lone surrogate of a file name travels as JSON's escape."""
         self._send(json.dumps(order).encode("ascii"))
 
-    def take_order(self) -> dict[str, Any]:
+    def receive_request(self) -> dict[str, Any]:
         """Waits for what the owner wants.
 
         Raises:
@@ -153,7 +153,7 @@ class Channel:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         (length,) = _LENGTH.unpack(self._take(_LENGTH.size, deadline, keep=True))
         if length > MAX_MESSAGE_BYTES:
-            raise Garbled(f"a message of {length} bytes")
+            raise ProtocolError(f"a message of {length} bytes")
         return self._take(_LENGTH.size + length, deadline)[_LENGTH.size :]
 
     def _take(self, count: int, deadline: float | None, keep: bool = False) -> bytes:

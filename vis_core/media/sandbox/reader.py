@@ -14,13 +14,21 @@ from vis_core.config.decoding import DecodeLimits
 from vis_core.errors import VideoDecodeError, shown_name
 from vis_core.frame import Frame
 from vis_core.media.sandbox.process import Decoder, give_back_decoder, take_decoder
-from vis_core.media.sandbox.protocol import Alive, Delivered, Ended, Garbled, Opened, Refused, Told
+from vis_core.media.sandbox.protocol import (
+    Alive,
+    Delivered,
+    Ended,
+    Opened,
+    ProtocolError,
+    Refused,
+    Reply,
+)
 
 # Seconds that a decoder has to leave a video that is closed in its middle, or it is ended.
 LEAVE_S = 2.0
 
 
-class ApartReader(Iterator[Frame]):
+class SandboxedReader(Iterator[Frame]):
     """Hands out the frames of one video file, in order, once; they are decoded elsewhere.
 
     Attributes:
@@ -89,9 +97,9 @@ class ApartReader(Iterator[Frame]):
             return
         self._order(do="stop")
         try:
-            while not isinstance(decoder.channel.hear(LEAVE_S), Ended | Refused):
+            while not isinstance(decoder.channel.receive(LEAVE_S), Ended | Refused):
                 pass
-        except (EOFError, TimeoutError, Garbled):
+        except (EOFError, TimeoutError, ProtocolError):
             self._decoder = None
             decoder.end()
         else:
@@ -119,9 +127,9 @@ class ApartReader(Iterator[Frame]):
     def _order(self, **order: str | int | float | None) -> None:
         assert self._decoder is not None, "asked by a reader that is open"
         with contextlib.suppress(ConnectionError):  # the next answer tells that it has died
-            self._decoder.channel.order(**order)
+            self._decoder.channel.send_request(**order)
 
-    def _hear(self, decoder: Decoder) -> Told:
+    def _hear(self, decoder: Decoder) -> Reply:
         """Waits for what the decoder says of the video.
 
         Raises:
@@ -129,7 +137,7 @@ class ApartReader(Iterator[Frame]):
         """
         name, timeout_s = shown_name(self._path), self._limits.frame_timeout_s
         try:
-            while isinstance(told := decoder.channel.hear(timeout_s), Alive):
+            while isinstance(told := decoder.channel.receive(timeout_s), Alive):
                 pass
             return told
         except TimeoutError as error:
@@ -139,12 +147,12 @@ class ApartReader(Iterator[Frame]):
                 " inference.decoding.frame_timeout_s if this machine is that slow",
                 "timed out",
             ) from error
-        except Garbled as error:
+        except ProtocolError as error:
             self._end(decoder)
             raise VideoDecodeError(f"{name}: the decoder spoke nonsense", "decoder died") from error
         except EOFError as error:
             self._decoder = None
-            no_memory, how = decoder.why_it_died()
+            no_memory, how = decoder.exit_reason()
             if no_memory:
                 raise self._too_large() from error
             raise VideoDecodeError(
@@ -152,7 +160,7 @@ class ApartReader(Iterator[Frame]):
                 "decoder died",
             ) from error
 
-    def _give_up(self, decoder: Decoder, told: Told) -> Never:
+    def _give_up(self, decoder: Decoder, told: Reply) -> Never:
         """Raises for an answer that is not the expected one."""
         if not isinstance(told, Refused):
             self._end(decoder)
@@ -181,14 +189,14 @@ class ApartReader(Iterator[Frame]):
         decoder.end()
 
 
-def read_frames_apart(
+def read_frames_sandboxed(
     path: Path,
     *,
     max_frames: int | None = None,
     limits: DecodeLimits | None = None,
     sample_fps: float | None = None,
     skip: int = 0,
-) -> ApartReader:
+) -> SandboxedReader:
     """Opens a video file and decodes it as ``read_frames`` does, in another process.
 
     That process is kept for the next video and ends with this one. It has an empty environment,
@@ -215,4 +223,4 @@ def read_frames_apart(
     assert max_frames is None or max_frames > 0, f"max_frames must be positive: {max_frames}"
     assert sample_fps is None or sample_fps > 0, f"sample_fps must be positive: {sample_fps}"
     assert skip >= 0, f"skip must not be negative: {skip}"
-    return ApartReader(path, max_frames, limits or DecodeLimits(), sample_fps, skip)
+    return SandboxedReader(path, max_frames, limits or DecodeLimits(), sample_fps, skip)

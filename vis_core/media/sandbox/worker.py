@@ -44,11 +44,11 @@ def main(channel_file: int, ring_file: int, parent: int, limits: str) -> int:
     channel = Channel(socket.socket(fileno=channel_file))
     ring = FrameRing(ring_file)
     confine(decoding.max_memory_mib)
-    channel.tell(Ready())
+    channel.send(Ready())
     fall_silent()
     try:
         while True:
-            order = channel.take_order()
+            order = channel.receive_request()
             if order["do"] == "read":  # what else comes is about a video that is over
                 Delivery(channel, ring, decoding).run(order)
     except (EOFError, ConnectionError):
@@ -89,9 +89,9 @@ class Delivery:
                 contextlib.suppress(_Stopped),
             ):
                 self._deliver(reader, path)
-            self._channel.tell(Ended(reader.report, reader.num_frames))
+            self._channel.send(Ended(reader.report, reader.num_frames))
         except VideoDecodeError as error:
-            self._channel.tell(Refused(str(error), error.kind))
+            self._channel.send(Refused(str(error), error.kind))
 
     def _deliver(self, reader: VideoReader, path: Path) -> None:
         height, width = reader.info.height, reader.info.width
@@ -102,16 +102,16 @@ class Delivery:
                 "too large",
             )
         self._free.extend(range(num_slots))
-        self._channel.tell(Opened(reader.info, reader.report))
+        self._channel.send(Opened(reader.info, reader.report))
         for frame in reader:
-            self._channel.tell(
+            self._channel.send(
                 Delivered(self._slot, frame.index, reader.number, frame.time_s, reader.report)
             )
 
     def _image_in_ring(self, shape: tuple[int, int, int]) -> np.ndarray:
         """Waits for a slot, so that a frame is written where its reader finds it."""
         while not self._free:
-            order = self._channel.take_order()
+            order = self._channel.receive_request()
             if order["do"] == "stop":
                 raise _Stopped
             if order["do"] == "release":
@@ -125,4 +125,4 @@ class Delivery:
         period_s = min(ALIVE_PERIOD_S, self._limits.frame_timeout_s / 4)
         if now_s - self._said_alive_s >= period_s:
             self._said_alive_s = now_s
-            self._channel.tell(Alive())
+            self._channel.send(Alive())

@@ -62,7 +62,7 @@ class ContrastiveItems:
 
 
 @dataclass(frozen=True)
-class WalkedClip:
+class ClipMemory:
     """Is what the memory holds of G instances along a clip; a row counts where its flag is True.
 
     Attributes:
@@ -101,7 +101,7 @@ def contrastive_items(
         draws: Everything random.
     """
     matched_query = matched_query.where(present, 0)
-    walked = walk_clip(embeddings, matched_query, present, config, draws)
+    walked = clip_memory(embeddings, matched_query, present, config, draws)
     positives, has_positive = _positives(walked, config, draws)
     anchored = walked.is_stored if config.noise == "query" else present
     places = (anchored & has_positive)[1:].nonzero()
@@ -121,13 +121,13 @@ def contrastive_items(
     )
 
 
-def walk_clip(
+def clip_memory(
     embeddings: Tensor,
     matched_query: Tensor,
     present: Tensor,
     config: CtvisItemsConfig,
     draws: ItemDraws,
-) -> WalkedClip:
+) -> ClipMemory:
     """Stores a clip frame by frame in a memory bank, as inference would (arguments as above)."""
     stored, is_stored = _with_noise(embeddings, matched_query, present, config, draws)
     num_frames, num_instances, width = stored.shape
@@ -143,7 +143,7 @@ def walk_clip(
         newest = memory.history[:, 0] if len(memory) else nothing[:0]
         latest.append(nothing.index_put(rows, newest))
     known = is_stored.cumsum(dim=0) > 0
-    return WalkedClip(stored, is_stored, torch.stack(fused), torch.stack(latest), known)
+    return ClipMemory(stored, is_stored, torch.stack(fused), torch.stack(latest), known)
 
 
 def concat_items(parts: Sequence[ContrastiveItems]) -> ContrastiveItems:
@@ -196,7 +196,7 @@ def _with_noise(
 
 
 def _positives(
-    walked: WalkedClip, config: CtvisItemsConfig, draws: ItemDraws
+    walked: ClipMemory, config: CtvisItemsConfig, draws: ItemDraws
 ) -> tuple[Tensor, Tensor]:
     """Gives the (T, G, C) positive of each instance in each frame, and where there is one."""
     before = torch.cat([walked.fused[:1], walked.fused[:-1]])
@@ -210,7 +210,7 @@ def _positives(
     return torch.where(known_before[..., None], before, future), known_before | has_future
 
 
-def _first_later(walked: WalkedClip) -> tuple[Tensor, Tensor]:
+def _first_later(walked: ClipMemory) -> tuple[Tensor, Tensor]:
     """Gives the (T, G, C) first embedding stored after each frame, as the release looks for it.
 
     Differs from what the name says in one case that the release has: an instance whose absences
@@ -230,7 +230,7 @@ def _first_later(walked: WalkedClip) -> tuple[Tensor, Tensor]:
 
 
 def _memory_negatives(
-    walked: WalkedClip,
+    walked: ClipMemory,
     embeddings: Tensor,
     matched_query: Tensor,
     present: Tensor,

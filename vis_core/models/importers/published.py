@@ -34,7 +34,7 @@ from vis_core.models.importers.config_from_shapes import (
 from vis_core.models.importers.idol_names import PREFIX, our_idol_names
 from vis_core.models.importers.mask2former_names import our_names
 from vis_core.models.importers.safe_pickle import read_pickled_tensors
-from vis_core.models.layers.backbone import UNREAD
+from vis_core.models.layers.backbone import NEVER_USED_WEIGHTS
 from vis_core.models.systems.base import System
 from vis_core.models.systems.build import build_system, fit_problems
 
@@ -148,7 +148,7 @@ def rename(found: dict[str, Tensor]) -> Renamed:
 
 
 # Counters, the class weights of a loss that is not used here, and what nothing reads.
-_OURS_ALONE = (".num_batches_tracked", "criterion.empty_weight", *UNREAD)
+_OURS_ALONE = (".num_batches_tracked", "criterion.empty_weight", *NEVER_USED_WEIGHTS)
 
 
 def _unused_of_ours(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -49,7 +49,7 @@ _BACKBONES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
 
 
 # Swin's last norm, left over from classification: the features are taken before it.
-UNREAD = (".swin.layernorm.weight", ".swin.layernorm.bias")
+NEVER_USED_WEIGHTS = (".swin.layernorm.weight", ".swin.layernorm.bias")
 
 _FAMILIES: dict[str, type[PreTrainedConfig]] = {
     "resnet": ResNetConfig,
@@ -97,13 +97,13 @@ def freeze_stages(backbone: nn.Module, count: int) -> None:
         weight.requires_grad_(not (is_resnet and name.startswith(frozen)))
 
 
-def freeze_unread(module: nn.Module) -> None:
+def freeze_never_used(module: nn.Module) -> None:
     """Says of the weights whose output nothing reads that they do not learn.
 
     Several workers wait for the gradient of every weight that does.
     """
     for name, weight in module.named_parameters():
-        if f".{name}".endswith(UNREAD):
+        if f".{name}".endswith(NEVER_USED_WEIGHTS):
             weight.requires_grad_(False)
 
 

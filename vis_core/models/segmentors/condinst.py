@@ -11,8 +11,8 @@ from vis_core.models.criterion.condinst_matching import LocationPredictions, Pla
 from vis_core.models.layers.backbone import (
     backbone_config,
     freeze_batch_norm,
+    freeze_never_used,
     freeze_stages,
-    freeze_unread,
 )
 from vis_core.models.layers.dynamic_mask_head import DynamicMaskHead
 from vis_core.models.layers.feature_pyramid import STRIDES, FeaturePyramid
@@ -70,7 +70,7 @@ class CondInst(nn.Module):
             num_classes if settings.semantic_loss else None,
         )
         freeze_stages(self.backbone, settings.frozen_stages)
-        freeze_unread(self)
+        freeze_never_used(self)
         freeze_batch_norm(self.backbone)
 
     def train(self, mode: bool = True) -> "CondInst":

@@ -9,7 +9,7 @@ from transformers import DeformableDetrConfig, DeformableDetrModel
 
 from vis_core.config.segmentors import DeformableDetrSettings
 from vis_core.models.criterion.idol_criterion import BoxPredictions
-from vis_core.models.layers.backbone import backbone_config, freeze_stages, freeze_unread
+from vis_core.models.layers.backbone import backbone_config, freeze_never_used, freeze_stages
 from vis_core.models.layers.dynamic_mask_head import DynamicMaskHead
 from vis_core.models.layers.initialization import (
     kaiming_uniform,
@@ -255,7 +255,7 @@ class DeformableDetr(nn.Module):
         transformers freezes all of a ResNet: it looks for names that its own ResNet does not have.
         """
         freeze_stages(self.network.backbone.model, self.settings.frozen_stages)
-        freeze_unread(self)
+        freeze_never_used(self)
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,16 @@ No identities here: it scores a model between the stages of pretraining (release
 from dataclasses import dataclass
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
+from vis_core.config.section import Section
 from vis_core.geometry.masks import InputSize, full_size_masks
 from vis_core.models.segmentors.selection import box_nms
 
 
-class DetectionConfig(BaseModel):
+class DetectionConfig(Section):
     """Says which predictions of a still image are detections."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     box_nms_iou: float = Field(
         0.7,

@@ -12,7 +12,7 @@ from vis_core.models.criterion.mask2former_criterion import (
     QueryPredictions,
     query_losses,
 )
-from vis_core.models.layers.backbone import backbone_config, freeze_batch_norm, freeze_unread
+from vis_core.models.layers.backbone import backbone_config, freeze_batch_norm, freeze_never_used
 from vis_core.models.segmentors.pixel_norm import PixelNorm
 from vis_core.structures import FrameTargets
 
@@ -59,7 +59,7 @@ class Mask2Former(nn.Module):
         self.network = Mask2FormerForUniversalSegmentation(
             transformers_config(settings, num_classes)
         )
-        freeze_unread(self)
+        freeze_never_used(self)
         if not settings.train_batch_norm:
             freeze_batch_norm(self)
         self.pixels = PixelNorm()

@@ -5,7 +5,6 @@ nothing that can run. Loading checks names, shapes and finiteness before a tenso
 """
 
 import json
-import uuid
 from pathlib import Path
 
 import torch
@@ -22,6 +21,7 @@ from vis_core.config.systems import (
     SystemConfig,
 )
 from vis_core.errors import CheckpointError
+from vis_core.files import whole_file, write_json
 from vis_core.formats.categories import Categories
 from vis_core.models.systems.base import System
 from vis_core.models.systems.ctvis import Ctvis
@@ -48,11 +48,10 @@ def save_system(folder: Path, system: System, categories: Categories) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     config = system.config
     weights = {name: tensor.contiguous() for name, tensor in system.state_dict().items()}
-    temporary = folder / f".{WEIGHTS_FILE}-{uuid.uuid4().hex}"
-    save_file(weights, temporary)
-    temporary.replace(folder / WEIGHTS_FILE)
-    _write_json(folder / CONFIG_FILE, config.model_dump(mode="json", by_alias=True))
-    _write_json(folder / CATEGORIES_FILE, categories.to_json())
+    with whole_file(folder / WEIGHTS_FILE) as partial:
+        save_file(weights, partial)
+    write_json(folder / CONFIG_FILE, config.model_dump(mode="json", by_alias=True), indent=2)
+    write_json(folder / CATEGORIES_FILE, categories.to_json(), indent=2)
 
 
 def load_system(
@@ -145,9 +144,3 @@ def _read_text(path: Path) -> str:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; is {path.parent} a model folder?")
     return path.read_text(encoding="utf-8")
-
-
-def _write_json(path: Path, value: object) -> None:
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)

@@ -34,7 +34,7 @@ class Ctvis(QuerySystem):
         width = config.segmentor.hidden_width
         self.embedding_head = Mlp(width, config.embedding_width, config.embedding_width, 3)
         kaiming_uniform(self.embedding_head)  # as released
-        self.addons = self.new_addons()
+        self.addons = self.new_extra_heads()
 
     def embed(self, queries: Tensor) -> Tensor:
         """Maps (..., Q, C) queries to instance embeddings (CTVIS 3.1)."""

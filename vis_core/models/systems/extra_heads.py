@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vis_core.config.systems import AddOnsConfig
+from vis_core.config.systems import ExtraHeadsConfig
 from vis_core.geometry.masks import mask_boundary
 from vis_core.models.criterion.boundary import boundary_loss
 from vis_core.models.criterion.idol_criterion import sampled_masks
@@ -33,14 +33,14 @@ class MatchedFrame:
     masks: Tensor
 
 
-class AddOns(nn.Module):
+class ExtraHeads(nn.Module):
     """Is the boundary head and the quality module (1st place 2.2, 2.3), as far as switched on.
 
     Both read the last decoder output of matched queries. The boundary head is "similar to the mask
     head": one of its own kind and size, over the same features.
     """
 
-    def __init__(self, config: AddOnsConfig, width: int, mask_width: int) -> None:
+    def __init__(self, config: ExtraHeadsConfig, width: int, mask_width: int) -> None:
         """Makes the heads.
 
         Args:

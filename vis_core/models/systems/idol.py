@@ -21,7 +21,7 @@ from vis_core.models.layers.mlp import Mlp
 from vis_core.models.segmentors.deformable_detr import DeformableDetr, DeformableDetrOutput
 from vis_core.models.segmentors.selection import select_by_score_and_box, select_instances
 from vis_core.models.systems.base import System
-from vis_core.models.systems.extra_heads import AddOns, MatchedFrame
+from vis_core.models.systems.extra_heads import ExtraHeads, MatchedFrame
 from vis_core.models.systems.frame_pairs import FramePairs
 from vis_core.structures import ClipBatch, FrameTargets, Instances
 
@@ -40,7 +40,7 @@ class Idol(System):
         width = config.segmentor.hidden_width
         self.embedding_head = Mlp(width, config.embedding_width, config.embedding_width, 3)
         # last, so that all else starts alike with and without them
-        self.addons = AddOns(config, width, self.segmentor.mask_head.num_parameters)
+        self.addons = ExtraHeads(config, width, self.segmentor.mask_head.num_parameters)
 
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Computes the terms of IDOL Eq. 2.

@@ -13,7 +13,7 @@ class Minvis(QuerySystem):
 
     def __init__(self, config: MinvisConfig, num_classes: int) -> None:
         super().__init__(config, num_classes)
-        self.addons = self.new_addons()
+        self.addons = self.new_extra_heads()
 
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Computes the segmentation losses of every frame (MinVIS 3.2)."""

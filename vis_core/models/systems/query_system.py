@@ -11,7 +11,7 @@ from vis_core.models.criterion.hungarian_matching import UNMATCHED
 from vis_core.models.segmentors.mask2former import Mask2Former, SegmentorOutput
 from vis_core.models.segmentors.selection import select_instances
 from vis_core.models.systems.base import System
-from vis_core.models.systems.extra_heads import AddOns, MatchedFrame
+from vis_core.models.systems.extra_heads import ExtraHeads, MatchedFrame
 from vis_core.structures import ClipBatch, FrameTargets, Instances
 
 
@@ -19,7 +19,7 @@ class QuerySystem(System):
     """Runs a Mask2Former over frames; what an embedding is, the paper's system says."""
 
     config: QuerySystemConfig
-    addons: AddOns
+    addons: ExtraHeads
     backbone_prefix = "segmentor.network.model.pixel_level_module.encoder."
 
     def __init__(self, config: QuerySystemConfig, num_classes: int) -> None:
@@ -28,10 +28,10 @@ class QuerySystem(System):
         self.num_classes = num_classes
         self.segmentor = Mask2Former(config.segmentor, num_classes)
 
-    def new_addons(self) -> AddOns:
+    def new_extra_heads(self) -> ExtraHeads:
         """Makes what the config adds; to be called last, so that all else starts alike without."""
         width = self.config.segmentor.hidden_width
-        return AddOns(self.config, width, width)
+        return ExtraHeads(self.config, width, width)
 
     def embed(self, queries: Tensor) -> Tensor:
         """Turns (..., Q, C) queries into what the associator compares; here the query itself."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipelines.annotation.archive.listing import list_archive
-from pipelines.annotation.job import run_settings
+from pipelines.annotation.job import settings_document
 from pipelines.annotation.ledger import Ledger, json_digest
 from pipelines.annotation.plan import plan as annotate_plan
 from pipelines.annotation.plan.measure import Measured
@@ -180,7 +180,7 @@ def test_frames_at_a_lower_rate_are_counted_as_the_reader_hands_them_out(
 
 def digest_of(model, config, max_frames):
     """What names a job of these."""
-    return json_digest([model.digest, run_settings(config, max_frames)])
+    return json_digest([model.digest, settings_document(config, max_frames)])
 
 
 def test_what_has_an_outcome_is_not_to_do_unless_it_is_asked_for(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipelines.annotation.archive.listing import list_archive
 from pipelines.annotation.ledger import UNFINISHED, Ledger
-from pipelines.annotation.video.prediction_store import SeenBlocks
+from pipelines.annotation.video.prediction_store import PredictionStore
 from pipelines.annotation.video.segments import expected_frames, missing_runs, segment_range
 from pipelines.annotation.work_queue import Work
 from pipelines.annotation.worker import AnnotateJob, VideoAnnotator
@@ -46,14 +46,14 @@ class Apart:
     def video(self):
         return self.archive.videos[0]
 
-    def see(self, number: int, count: int):
+    def predict(self, number: int, count: int):
         return self.annotator.do(Work(self.video, number, count))
 
-    def name(self, count: int):
+    def associate(self, count: int):
         return self.annotator.do(Work(self.video, None, count))
 
-    def blocks(self) -> SeenBlocks:
-        return SeenBlocks(self.ledger.storage, self.ledger.name(self.video), 4)
+    def blocks(self) -> PredictionStore:
+        return PredictionStore(self.ledger.storage, self.ledger.name(self.video), 4)
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +87,10 @@ def test_any_number_of_segments_in_any_order_gives_the_same_bytes(
     wanted = whole(tmp_path, clip, model, **options)
     job = Apart(tmp_path / "out", clip, model, **options)
     for number in reversed(range(count)):
-        assert job.see(number, count) is None
-    assert job.name(count).status == "done"
+        assert job.predict(number, count) is None
+    assert job.associate(count).status == "done"
     assert tree(tmp_path / "out") == wanted
-    assert job.see(0, count).status == job.name(count).status == "done", "is done already"
+    assert job.predict(0, count).status == job.associate(count).status == "done", "is done already"
 
 
 def test_a_real_model_gives_the_same_bytes(tmp_path):
@@ -102,20 +102,20 @@ def test_a_real_model_gives_the_same_bytes(tmp_path):
     wanted = whole(tmp_path, tmp_path / "videos", model, **options)
     job = Apart(tmp_path / "out", tmp_path / "videos", model, **options)
     for number in range(2):
-        job.see(number, 2)
-    assert job.name(2).num_frames == 18
+        job.predict(number, 2)
+    assert job.associate(2).num_frames == 18
     assert tree(tmp_path / "out") == wanted
 
 
 def test_what_is_there_is_not_seen_again_whatever_the_number_of_segments(clip, model, tmp_path):
     job = Apart(tmp_path / "out", clip, model)
-    job.see(0, 2)
+    job.predict(0, 2)
     seen = job.annotator.num_frames()
     assert seen == 12 and sorted(job.blocks().held()) == [0, 4, 8]
     for number in range(4):
-        job.see(number, 4)
+        job.predict(number, 4)
     assert job.annotator.num_frames() == NUM_FRAMES
-    assert job.name(4).status == "done"
+    assert job.associate(4).status == "done"
     assert tree(tmp_path / "out") == whole(tmp_path, clip, model)
 
 
@@ -126,8 +126,8 @@ def test_a_walk_that_was_begun_alone_is_gone_on_with_in_segments(clip, model, tm
         limited.annotator.annotate(job.video)
     assert any("state-" in key for key in tree(tmp_path / "out"))
     for number in range(3):
-        job.see(number, 3)
-    assert job.name(3).status == "done"
+        job.predict(number, 3)
+    assert job.associate(3).status == "done"
     assert tree(tmp_path / "out") == whole(tmp_path, clip, model)
 
 
@@ -151,7 +151,7 @@ def load_that_stops_after(num_frames: int):
 def test_nothing_is_named_until_all_is_whole(damage, clip, model, tmp_path):
     job = Apart(tmp_path / "out", clip, model)
     for number in range(2):
-        job.see(number, 2)
+        job.predict(number, 2)
     key = job.blocks().held()[4]
     if damage == "cut":
         (tmp_path / "out" / key).write_bytes((tmp_path / "out" / key).read_bytes()[:-9])
@@ -159,12 +159,12 @@ def test_nothing_is_named_until_all_is_whole(damage, clip, model, tmp_path):
         job.ledger.storage.delete(key)
     else:
         job.ledger.storage.delete(f"{UNFINISHED}{job.ledger.name(job.video)}/end.json")
-    assert job.name(2) is None
+    assert job.associate(2) is None
     before = job.annotator.num_frames()
     for number in range(2):
-        job.see(number, 2)
+        job.predict(number, 2)
     assert job.annotator.num_frames() - before == {"cut": 4, "gone": 4, "no end": 0}[damage]
-    assert job.name(2).status == "done"
+    assert job.associate(2).status == "done"
     assert tree(tmp_path / "out") == whole(tmp_path, clip, model)
 
 
@@ -174,7 +174,7 @@ def test_a_file_that_is_no_video_fails_in_any_segment(model, tmp_path):
     wanted = Apart(tmp_path / "whole", tmp_path / "videos", model)
     failed = wanted.annotator.annotate(wanted.video)
     job = Apart(tmp_path / "out", tmp_path / "videos", model)
-    assert job.see(1, 2) == failed
+    assert job.predict(1, 2) == failed
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 
@@ -195,8 +195,8 @@ def test_a_file_with_fewer_frames_than_it_says_is_cut_as_it_says(name, clip, mod
     assert json.loads(wanted[result])["videos"][0]["decoding"]["truncated"]
     job = Apart(tmp_path / "out", videos, model)
     for number in range(5):
-        job.see(number, 5)
-    assert job.name(5).status == "done"
+        job.predict(number, 5)
+    assert job.associate(5).status == "done"
     assert tree(tmp_path / "out") == wanted
 
 
@@ -214,7 +214,7 @@ def with_more_samples(body: bytes) -> bytes:
     st.integers(1, 7),
 )
 def test_segments_and_what_is_missing_of_them_cover_a_video_once(expected, count, held, step):
-    blocks = SeenBlocks(LocalStorage(Path("nowhere")), "name", step)
+    blocks = PredictionStore(LocalStorage(Path("nowhere")), "name", step)
     end = expected or 50
     there = {step * place for place in held if step * place < end}
     seen = [place for place in range(end) if place // step * step in there]

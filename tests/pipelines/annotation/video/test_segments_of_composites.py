@@ -48,8 +48,8 @@ def test_tracks_of_composite_videos_are_those_of_one_pass(data_dir: Path, tmp_pa
         for count in SEGMENTS:
             job = Apart(videos.parent / str(count), videos, model, config=CONFIG, load=None)
             for number in range(count):
-                assert job.see(number, count) is None
-            assert job.name(count).num_frames == len(images)
+                assert job.predict(number, count) is None
+            assert job.associate(count).num_frames == len(images)
             num_kept[count] += len(wanted & tracks(videos.parent / str(count)))
             assert tree(videos.parent / str(count)) == tree(videos.parent / "whole")
             out = videos.parent / f"stitched {count}"

@@ -36,15 +36,15 @@ class Stitched(Apart):
         options.setdefault("stitch", STITCH)
         super().__init__(folder, videos, model, **options)
 
-    def name_segment(self, number: int, count: int):
+    def track_segment(self, number: int, count: int):
         return self.annotator.do(Work(self.video, number, count, named=True))
 
     def run(self, count: int, order=lambda numbers: numbers):
         for number in order(range(count)):
-            assert self.see(number, count) is None
+            assert self.predict(number, count) is None
         for number in order(range(count)):
-            assert self.name_segment(number, count) is None
-        return self.name(count)
+            assert self.track_segment(number, count) is None
+        return self.associate(count)
 
 
 @pytest.fixture(scope="module")
@@ -135,16 +135,16 @@ def test_who_does_what_and_how_often_changes_no_byte(clip, model, tmp_path):
     Stitched(tmp_path / "calm", clip, model).run(3)
     job = Stitched(tmp_path / "out", clip, model)
     for number in (2, 0, 1):
-        job.see(number, 3)
-    assert job.name(3) is None, "no segment is named"
-    job.name_segment(1, 3)
-    job.name_segment(0, 3)
-    assert job.name(3) is None, "one is not"
+        job.predict(number, 3)
+    assert job.associate(3) is None, "no segment is named"
+    job.track_segment(1, 3)
+    job.track_segment(0, 3)
+    assert job.associate(3) is None, "one is not"
     other = Stitched(tmp_path / "out", clip, model)
     for number in (1, 2):
-        other.name_segment(number, 3)
-    assert other.name(3).status == "done"
-    assert job.name(3) == job.name_segment(0, 3), "is done already"
+        other.track_segment(number, 3)
+    assert other.associate(3).status == "done"
+    assert job.associate(3) == job.track_segment(0, 3), "is done already"
     assert tree(tmp_path / "out") == tree(tmp_path / "calm")
 
 
@@ -153,23 +153,23 @@ def test_what_is_damaged_is_made_again(damage, clip, model, tmp_path):
     Stitched(tmp_path / "calm", clip, model).run(2)
     job = Stitched(tmp_path / "out", clip, model)
     for number in range(2):
-        job.see(number, 2)
+        job.predict(number, 2)
     if damage != "block":
         for number in range(2):
-            job.name_segment(number, 2)
+            job.track_segment(number, 2)
     wanted = {"block": "seen-000000000008", "state": "0001/state-", "part": "0000/part-"}[damage]
     key = next(key for key in tree(tmp_path / "out") if wanted in key)
     path = tmp_path / "out" / key
     path.write_bytes(path.read_bytes()[:-5])
     for number in range(2):
-        job.name_segment(number, 2)
+        job.track_segment(number, 2)
     if damage == "block":
-        assert job.name(2) is None
-        job.see(0, 2)
-        job.see(1, 2)
+        assert job.associate(2) is None
+        job.predict(0, 2)
+        job.predict(1, 2)
         for number in range(2):
-            job.name_segment(number, 2)
-    assert job.name(2).status == "done"
+            job.track_segment(number, 2)
+    assert job.associate(2).status == "done"
     assert tree(tmp_path / "out") == tree(tmp_path / "calm")
 
 

@@ -16,9 +16,9 @@ from vis_core.config.association import AssociationConfig
 from vis_core.config.clips import SceneSettings
 from vis_core.config.stitching import StitchConfig
 from vis_core.errors import StorageError
-from vis_core.inference.stitching.boundary import SeamSide, SeamTrack
+from vis_core.inference.stitching.boundary import BoundaryTrack, SegmentBoundary
 from vis_core.inference.stitching.joins import Join, join_tracks, stitch_segments, stitched_ids
-from vis_core.inference.stitching.recorder import SeamRecorder
+from vis_core.inference.stitching.recorder import BoundaryRecorder
 from vis_core.inference.stitching.segments import Segment
 from vis_core.rle.frame_masks import EncodedMasks
 from vis_core.rle.packed import PackedMasks
@@ -51,13 +51,13 @@ def track(
     label: int = 0,
     away: int = 0,
     segment: int = 0,
-) -> SeamTrack:
+) -> BoundaryTrack:
     values = np.array(embedding, np.float32)
-    return SeamTrack(segment, track_id, label, values, away, packed(masks))
+    return BoundaryTrack(segment, track_id, label, values, away, packed(masks))
 
 
-def side(*tracks: SeamTrack, overlap: tuple[int, int] = OVERLAP) -> SeamSide:
-    return SeamSide(SIZE, overlap, tracks)
+def side(*tracks: BoundaryTrack, overlap: tuple[int, int] = OVERLAP) -> SegmentBoundary:
+    return SegmentBoundary(SIZE, overlap, tracks)
 
 
 def pairs(joins: list[Join]) -> list[tuple[int, int]]:
@@ -139,7 +139,7 @@ def test_embeddings_without_direction_or_end_are_like_nothing() -> None:
     assert join_tracks(before, after, StitchConfig()) == []
 
 
-def random_side(draw: np.random.Generator, segment: int, count: int) -> SeamSide:
+def random_side(draw: np.random.Generator, segment: int, count: int) -> SegmentBoundary:
     tracks = []
     for track_id in draw.permutation(2 * count)[:count].tolist():
         masks = np.zeros((4, *SIZE), bool)
@@ -152,10 +152,10 @@ def random_side(draw: np.random.Generator, segment: int, count: int) -> SeamSide
     return side(*tracks)
 
 
-def naive_joins(before: SeamSide, after: SeamSide, config: StitchConfig) -> set:
+def naive_joins(before: SegmentBoundary, after: SegmentBoundary, config: StitchConfig) -> set:
     """The two rounds, pixel by pixel and pair by pair."""
 
-    def pixels(own: SeamTrack) -> np.ndarray:
+    def pixels(own: BoundaryTrack) -> np.ndarray:
         masks = np.zeros((4, *SIZE), bool)
         for t, counts in own.masks.between(*OVERLAP):
             masks[t - OVERLAP[0]] = decode_rle({"size": list(SIZE), "counts": counts})
@@ -210,7 +210,9 @@ def test_joins_are_those_of_the_naive_loop_one_to_one_and_blind_to_order(
     assert len({join.before for join in joins}) == len({join.after for join in joins}) == len(joins)
     assert all(0 <= join.confidence <= 1 for join in joins)
     shuffled = [
-        SeamSide(SIZE, OVERLAP, tuple(own.tracks[row] for row in draw.permutation(len(own.tracks))))
+        SegmentBoundary(
+            SIZE, OVERLAP, tuple(own.tracks[row] for row in draw.permutation(len(own.tracks)))
+        )
         for own in (before, after)
     ]
     assert join_tracks(*shuffled, config) == joins
@@ -274,7 +276,7 @@ def test_arrays_give_back_what_was_put_in() -> None:
         own = random_side(draw, seed, seed % 5)
         arrays = {name: values.copy() for name, values in own.to_arrays().items()}
         assert not any(values.dtype.hasobject for values in arrays.values())
-        back = SeamSide.from_arrays(arrays)
+        back = SegmentBoundary.from_arrays(arrays)
         assert (back.size, back.overlap) == (own.size, own.overlap)
         assert [t.name for t in back.tracks] == [t.name for t in own.tracks]
         for one, two in zip(own.tracks, back.tracks, strict=True):
@@ -285,9 +287,9 @@ def test_arrays_give_back_what_was_put_in() -> None:
 def test_arrays_that_do_not_go_together_are_refused() -> None:
     arrays = side(track(0, masks=square(0)), track(1)).to_arrays()
     with pytest.raises(StorageError, match="labels is .* expected"):
-        SeamSide.from_arrays(arrays | {"labels": np.zeros(3, np.int64)})
+        SegmentBoundary.from_arrays(arrays | {"labels": np.zeros(3, np.int64)})
     with pytest.raises(StorageError, match="counts are missing"):
-        SeamSide.from_arrays({k: v for k, v in arrays.items() if k != "counts"})
+        SegmentBoundary.from_arrays({k: v for k, v in arrays.items() if k != "counts"})
 
 
 def test_the_config_follows_the_association() -> None:
@@ -299,10 +301,10 @@ def test_the_config_follows_the_association() -> None:
     assert config.following(AssociationConfig()) == config
 
 
-def recorded(reach: int | None) -> tuple[SeamSide, SeamSide]:
+def recorded(reach: int | None) -> tuple[SegmentBoundary, SegmentBoundary]:
     """Walks frames 4-12 of a video: 0 shows from 4 to 9, 1 from 8 on, 2 from 10 on."""
     associator = Associator(AssociationConfig.embeddings())
-    recorder = SeamRecorder(3, Segment(6, 12, 2), associator.memory, overlap=3, reach=reach)
+    recorder = BoundaryRecorder(3, Segment(6, 12, 2), associator.memory, overlap=3, reach=reach)
     for t in range(4, 12):
         shown = [k for k, first, last in ((0, 4, 9), (1, 8, 11), (2, 10, 11)) if first <= t <= last]
         scores = torch.full((len(shown),), 0.9)

@@ -21,8 +21,8 @@ from vis_core.errors import DecoderError, VideoDecodeError
 from vis_core.media.sandbox import process as video_decoder
 from vis_core.media.sandbox.frame_ring import FrameRing, make_ring_file
 from vis_core.media.sandbox.process import Decoder, end_idle_decoder
-from vis_core.media.sandbox.protocol import Channel, Garbled
-from vis_core.media.sandbox.reader import read_frames_apart
+from vis_core.media.sandbox.protocol import Channel, ProtocolError
+from vis_core.media.sandbox.reader import read_frames_sandboxed
 from vis_core.media.video_reader import read_frames
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")
@@ -48,7 +48,7 @@ def idle_process():
     return video_decoder._pool._idle.process_id
 
 
-def is_gone(process_id):
+def process_is_gone(process_id):
     """Whether a process has ended, or is only waiting to be reaped."""
     try:
         return "State:\tZ" in Path(f"/proc/{process_id}/status").read_text()
@@ -70,7 +70,7 @@ def wait_until(holds, seconds=10):
     ids=str,
 )
 def test_both_readers_give_the_same(clip, options):
-    with read_frames(clip, **options) as inside, read_frames_apart(clip, **options) as apart:
+    with read_frames(clip, **options) as inside, read_frames_sandboxed(clip, **options) as apart:
         assert apart.info == inside.info
         for frame in inside:
             other = next(apart)
@@ -83,25 +83,25 @@ def test_both_readers_give_the_same(clip, options):
 
 
 def test_frames_stay_as_they_are_when_the_ring_goes_round(clip):
-    kept = list(read_frames_apart(clip))
+    kept = list(read_frames_sandboxed(clip))
     for frame, expected in zip(kept, read_frames(clip), strict=True):
         assert np.array_equal(frame.image, expected.image)
 
 
 def test_a_closed_reader_leaves_its_decoder_to_the_next_video(clip):
-    list(read_frames_apart(clip))
+    list(read_frames_sandboxed(clip))
     process = idle_process()
-    with read_frames_apart(clip) as reader:
+    with read_frames_sandboxed(clip) as reader:
         next(reader)
     assert next(reader, None) is None
     with pytest.raises(VideoDecodeError):
-        read_frames_apart(clip.with_name("absent.mp4"))
-    assert len(list(read_frames_apart(clip))) == 23
+        read_frames_sandboxed(clip.with_name("absent.mp4"))
+    assert len(list(read_frames_sandboxed(clip))) == 23
     assert idle_process() == process
 
 
 def test_two_readers_at_once_have_a_decoder_each(clip):
-    with read_frames_apart(clip) as first, read_frames_apart(clip) as second:
+    with read_frames_sandboxed(clip) as first, read_frames_sandboxed(clip) as second:
         pairs = zip(first, second, strict=True)
         assert all(np.array_equal(one.image, two.image) for one, two in pairs)
 
@@ -109,7 +109,7 @@ def test_two_readers_at_once_have_a_decoder_each(clip):
 def test_a_relative_name_is_shown_as_it_was_given(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("text.mp4").write_text("no video")
-    for read in (read_frames, read_frames_apart):
+    for read in (read_frames, read_frames_sandboxed):
         with pytest.raises(VideoDecodeError, match=r"^text\.mp4: not a video") as refusal:
             read(Path("text.mp4"))
         assert refusal.value.kind == "not a video"
@@ -131,26 +131,26 @@ def test_a_relative_name_is_shown_as_it_was_given(tmp_path, monkeypatch):
 )
 def test_a_failing_decoder_costs_its_video_alone(clip, name, kind, message):
     limits = DecodeLimits(frame_timeout_s=2, max_memory_mib=256)
-    assert len(list(read_frames_apart(clip, limits=limits))) == 23
+    assert len(list(read_frames_sandboxed(clip, limits=limits))) == 23
     process = idle_process()
     bad = clip.rename(clip.with_stem(name))
     seen = []
     with pytest.raises(VideoDecodeError, match=f"{name}.mp4: .*{message}") as failure:
-        seen.extend(read_frames_apart(bad, limits=limits))
+        seen.extend(read_frames_sandboxed(bad, limits=limits))
     assert failure.value.kind == kind
     assert len(seen) in (2, 3)
-    assert is_gone(process)
+    assert process_is_gone(process)
     bad.rename(clip)
-    assert len(list(read_frames_apart(clip, limits=limits))) == 23
+    assert len(list(read_frames_sandboxed(clip, limits=limits))) == 23
 
 
 @linux_only
 def test_a_decoder_that_died_idle_is_replaced_without_a_word(clip):
-    list(read_frames_apart(clip))
+    list(read_frames_sandboxed(clip))
     process = idle_process()
     os.kill(process, signal.SIGKILL)
-    assert wait_until(lambda: is_gone(process))
-    assert len(list(read_frames_apart(clip))) == 23
+    assert wait_until(lambda: process_is_gone(process))
+    assert len(list(read_frames_sandboxed(clip))) == 23
 
 
 @linux_only
@@ -158,7 +158,7 @@ def test_a_decoder_that_died_idle_is_replaced_without_a_word(clip):
 def test_a_decoder_writes_no_file(clip):
     bad = clip.rename(clip.with_stem("writes"))
     with pytest.raises(VideoDecodeError, match="SIGXFSZ|exit code"):
-        list(read_frames_apart(bad))
+        list(read_frames_sandboxed(bad))
     written = bad.with_name("written")
     assert not written.exists() or written.stat().st_size == 0
 
@@ -167,7 +167,7 @@ def test_a_decoder_writes_no_file(clip):
 def test_a_decoder_holds_no_secret_no_right_and_no_torch(clip, monkeypatch):
     end_idle_decoder()
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-of-the-owner")
-    list(read_frames_apart(clip))
+    list(read_frames_sandboxed(clip))
     process = Path("/proc") / str(idle_process())
     environment = process.joinpath("environ").read_bytes()
     names = {entry.split(b"=")[0] for entry in environment.split(b"\0") if entry}
@@ -193,7 +193,7 @@ def test_a_decoder_has_no_network_where_the_kernel_lets_it_go(clip):
     if able.returncode != 0:
         pytest.skip("this kernel permits no network of one's own")
     end_idle_decoder()
-    list(read_frames_apart(clip))
+    list(read_frames_sandboxed(clip))
     assert Path(f"/proc/{idle_process()}/ns/net").readlink() != Path("/proc/self/ns/net").readlink()
 
 
@@ -206,7 +206,7 @@ def test_no_decoder_outlives_a_killed_owner(clip, name):
         "import sys; from pathlib import Path;"
         "from vis_core.media.sandbox import process as video_decoder, reader as video_apart;"
         "video_decoder.CHILD_MODULE = 'tests.vis_core.media.sandbox.failing_child';"
-        "reader = video_apart.read_frames_apart(Path(sys.argv[1]));"
+        "reader = video_apart.read_frames_sandboxed(Path(sys.argv[1]));"
         "print(reader._decoder.process_id, flush=True);"
         "[None for _ in reader]; input()"
     )
@@ -219,32 +219,32 @@ def test_no_decoder_outlives_a_killed_owner(clip, name):
     with owner:
         process = int(owner.stdout.readline())
         time.sleep(0.5)
-        assert not is_gone(process)
+        assert not process_is_gone(process)
         owner.kill()
-        assert wait_until(lambda: is_gone(process))
+        assert wait_until(lambda: process_is_gone(process))
 
 
 def count_frames(path):
     """In another process: how many frames there are, and which process decoded them."""
-    return sum(1 for _ in read_frames_apart(path)), idle_process()
+    return sum(1 for _ in read_frames_sandboxed(path)), idle_process()
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_a_child_of_this_process_has_a_decoder_of_its_own(clip, method):
-    list(read_frames_apart(clip))
+    list(read_frames_sandboxed(clip))
     with multiprocessing.get_context(method).Pool(1) as pool:
         count, process = pool.apply(count_frames, (clip,))
     assert count == 23
     assert process != idle_process()
-    assert len(list(read_frames_apart(clip))) == 23
+    assert len(list(read_frames_sandboxed(clip))) == 23
 
 
 def test_a_decoder_outlives_the_thread_that_asked_for_it(clip):
     end_idle_decoder()
     readers = []
-    thread = threading.Thread(target=lambda: readers.append(read_frames_apart(clip)))
+    thread = threading.Thread(target=lambda: readers.append(read_frames_sandboxed(clip)))
     thread.start()
     thread.join()
     assert len(list(readers[0])) == 23
@@ -254,7 +254,7 @@ def test_a_machine_that_cannot_start_a_decoder_blames_no_video(clip, monkeypatch
     end_idle_decoder()
     monkeypatch.setattr(video_decoder, "CHILD_MODULE", "tests.no_such_module")
     with pytest.raises(DecoderError, match="no_such_module"):
-        read_frames_apart(clip)
+        read_frames_sandboxed(clip)
 
 
 @pytest.mark.slow
@@ -263,7 +263,7 @@ def test_many_passed_over_frames_are_no_hang(clip):
     """What is decoded counts, not what is handed out."""
     limits = DecodeLimits(frame_timeout_s=1.5)
     slow = clip.rename(clip.with_stem("slow"))
-    with read_frames_apart(slow, limits=limits, skip=22) as reader:
+    with read_frames_sandboxed(slow, limits=limits, skip=22) as reader:
         assert [frame.index for frame in reader] == [22]
 
 
@@ -299,8 +299,8 @@ def test_what_is_no_message_is_not_believed(told):
     ours, theirs = socket.socketpair()
     with ours, theirs:
         Channel(theirs)._send(json.dumps(told).encode())
-        with pytest.raises(Garbled):
-            Channel(ours).hear(5)
+        with pytest.raises(ProtocolError):
+            Channel(ours).receive(5)
 
 
 def test_a_message_that_comes_in_pieces_is_kept_while_the_rest_is_late():
@@ -310,21 +310,21 @@ def test_a_message_that_comes_in_pieces_is_kept_while_the_rest_is_late():
         channel = Channel(ours)
         theirs.sendall(bytes([len(body), 0, 0, 0]) + body[:5])
         with pytest.raises(TimeoutError):
-            channel.hear(0.05)
+            channel.receive(0.05)
         theirs.sendall(body[5:])
-        assert channel.hear(5).says == "alive"
+        assert channel.receive(5).says == "alive"
 
 
 def test_decoders_with_other_limits_are_others(clip):
-    list(read_frames_apart(clip, limits=DecodeLimits(max_pixels=10_000)))
+    list(read_frames_sandboxed(clip, limits=DecodeLimits(max_pixels=10_000)))
     process = idle_process()
-    list(read_frames_apart(clip, limits=DecodeLimits(max_pixels=20_000)))
+    list(read_frames_sandboxed(clip, limits=DecodeLimits(max_pixels=20_000)))
     assert idle_process() != process
-    assert is_gone(process)
+    assert process_is_gone(process)
 
 
 def test_an_ended_decoder_is_reaped():
     decoder = Decoder(DecodeLimits())
     assert decoder.is_waiting
     decoder.end()
-    assert is_gone(decoder.process_id)
+    assert process_is_gone(decoder.process_id)

@@ -12,9 +12,9 @@ from vis_core.config.contrastive import CtvisItemsConfig
 from vis_core.models.contrastive.ctvis import (
     ContrastiveItems,
     ItemDraws,
+    clip_memory,
     concat_items,
     contrastive_items,
-    walk_clip,
 )
 from vis_core.models.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
 
@@ -74,7 +74,7 @@ def all_items(values: dict, case: dict) -> list[ContrastiveItems]:
 def test_the_memory_of_a_clip_is_that_of_the_release(path: Path) -> None:
     values, case = read_case(path)
     for row in range(case["B"]):
-        walked = walk_clip(
+        walked = clip_memory(
             values["pred_embeds"][:, row],
             values["gt_query"][:, row].long(),
             values["valid"][:, row].bool(),

@@ -16,7 +16,7 @@ from vis_core.formats.categories import numbered
 from vis_core.geometry.masks import mask_boundary
 from vis_core.models.systems.base import System
 from vis_core.models.systems.build import build_system, load_system, save_system
-from vis_core.models.systems.extra_heads import AddOns, MatchedFrame
+from vis_core.models.systems.extra_heads import ExtraHeads, MatchedFrame
 from vis_core.models.systems.idol import Idol
 from vis_core.models.systems.query_system import QuerySystem
 
@@ -90,7 +90,7 @@ def test_rims_come_from_the_truth_and_the_iou_from_the_masks() -> None:
     truth[:, 8:24, 8:24] = True
     logits = torch.where(truth[:, 2::4, 2::4], 20.0, -20.0)
     logits[0, 2, 2:6] = -20.0  # 12 of 16 cells are found
-    addons = AddOns(tiny_idol().model_copy(update=ADD_ONS), 4, 3)
+    addons = ExtraHeads(tiny_idol().model_copy(update=ADD_ONS), 4, 3)
     frame = MatchedFrame(torch.zeros(1, 4), lambda _: logits, truth)
     nothing = MatchedFrame(torch.zeros(0, 4), lambda _: logits[:0], truth[:0])
     found = addons.losses([frame, nothing])

@@ -7,7 +7,7 @@ from vis_core.association.associator import Associator
 from vis_core.association.similarity import bisoftmax
 from vis_core.config.association import AssociationConfig
 from vis_core.config.contrastive import CtvisItemsConfig
-from vis_core.models.contrastive.ctvis import ItemDraws, walk_clip
+from vis_core.models.contrastive.ctvis import ItemDraws, clip_memory
 from vis_core.structures import Instances
 
 FRAMES, OBJECTS, WIDTH = 24, 7, 16
@@ -45,7 +45,7 @@ def test_training_walks_through_the_memory_of_inference() -> None:
         draws = ItemDraws.random((FRAMES, OBJECTS, OBJECTS), torch.device("cpu"), None)
         query = torch.arange(OBJECTS).expand(FRAMES, -1)
         quiet = CtvisItemsConfig(noise_probability=0)
-        walked = walk_clip(embeddings, query, seen, quiet, draws)
+        walked = clip_memory(embeddings, query, seen, quiet, draws)
         for t, (names, average) in enumerate(kept):
             rows = torch.tensor([row_of[name] for name in names.tolist()])
             assert torch.equal(walked.fused[t, rows], average)
