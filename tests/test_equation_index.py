@@ -1,4 +1,4 @@
-"""The index of equations in the README: every address exists and says which equation it is."""
+"""The index of equations in docs/equations.md: every address exists and names its equation."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROW = re.compile(
     r"^\| (?P<paper>[^|`]+) \| [^|]+ \| `(?P<file>[\w/]+\.py)::(?P<name>[\w.]+)` \|$", re.M
 )
-ROWS = [match.groups() for match in ROW.finditer((ROOT / "README.md").read_text())]
+ROWS = [match.groups() for match in ROW.finditer((ROOT / "docs" / "equations.md").read_text())]
 
 
 def docstring_of(file: str, name: str) -> str:

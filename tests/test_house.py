@@ -7,35 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from tests import readme_tree
+from tests import tree
 
 ROOT = Path(__file__).resolve().parents[1]
-# room -> what it must never import
-FORBIDDEN = {
-    "vis_core": {"pipelines", "jobs", "ray", "mlflow", "boto3", "kfp", "tests"},
-    "pipelines": {"jobs", "kfp", "tests"},
-    "jobs": {"tests"},
-}
 HEAVY = {"torch", "transformers", "ray", "mlflow"}
-MODULES = [path for room in FORBIDDEN for path in sorted((ROOT / room).rglob("*.py"))]
-
-
-def imported_packages(path: Path) -> set[str]:
-    """Top-level names of every import of a file, also of those inside functions."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            found.add((node.module or "").split(".")[0])
-    return found
+PACKAGES = ("vis_core", "pipelines", "jobs")
+MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_go_down_only(path: Path) -> None:
-    room = path.relative_to(ROOT).parts[0]
-    assert not imported_packages(path) & FORBIDDEN[room]
+def test_no_import_is_relative_or_of_tests(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            assert (node.module or "").split(".")[0] != "tests"
 
 
 # call -> the modules that may make it, each with the guard that it needs
@@ -153,9 +138,30 @@ def test_a_run_file_is_read_before_anything_heavy_is_imported(module: str) -> No
     assert done.stdout.strip() == "set()"
 
 
-def test_the_readme_lists_every_file() -> None:
-    _, listed, _ = readme_tree.parts(readme_tree.README.read_text())
-    assert listed == readme_tree.tree(), "run python -m tests.readme_tree"
+def test_the_tree_lists_every_file() -> None:
+    _, begin, listed = tree.PAGE.read_text().partition(tree.BEGIN)
+    assert begin + listed == tree.tree(), "run python -m tests.tree"
+
+
+def test_imports_go_down_only_and_no_hall_has_a_circle() -> None:
+    """Checks the contracts of pyproject.toml: layers, circles, forbidden packages."""
+    program = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run(
+        [program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_hall_has_more_than_fifteen_rooms() -> None:
+    halls = {path.parent for path in MODULES}
+    rooms = {
+        str(hall.relative_to(ROOT)): sum(
+            (child.suffix == ".py" and child.name != "__init__.py") or child in halls
+            for child in hall.iterdir()
+        )
+        for hall in halls
+    }
+    assert {hall: count for hall, count in rooms.items() if count > 15} == {}
 
 
 def test_shipped_weights_are_small_and_load() -> None:

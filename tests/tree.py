@@ -1,6 +1,6 @@
-"""Keeps the README's tree true: one line a file, taken from the first line of each docstring.
+"""Writes docs/tree.md: one line per file, the first line of its docstring.
 
-``python -m tests.readme_tree`` rewrites it; ``test_house.py`` fails when it is out of date.
+``python -m tests.tree`` writes it; ``test_house.py`` fails when it is out of date.
 """
 
 import ast
@@ -8,28 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
-BEGIN, END = "<!-- tree: begin -->\n", "<!-- tree: end -->\n"
+PAGE = ROOT / "docs" / "tree.md"
+BEGIN = "```\n"
 ROOMS = {
-    "vis_core": "the science; runs without ray and mlflow",
+    "vis_core": "the science; runs without Ray and MLflow",
     "pipelines": "vis_core on Ray, MLflow and storage",
-    "jobs": "the command line, one module a verb; they hold no logic",
+    "jobs": "the command line, one module per command",
 }
 
 
 def tree() -> str:
-    """Lists every module of the three rooms with what it says of itself."""
+    """Lists every module of the three packages with the first line of its docstring."""
     lines = ["```"]
     for room, sentence in ROOMS.items():
         lines += [f"{room}/  {sentence}", *_modules(ROOT / room, 1)]
     return "\n".join([*lines, "```"]) + "\n"
-
-
-def parts(readme: str) -> tuple[str, str, str]:
-    """Splits the README before and after its tree."""
-    before, rest = readme.split(BEGIN)
-    inside, after = rest.split(END)
-    return before, inside, after
 
 
 def _modules(folder: Path, depth: int) -> Iterator[str]:
@@ -48,5 +41,5 @@ def _first_line(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    head, _, tail = parts(README.read_text(encoding="utf-8"))
-    README.write_text(head + BEGIN + tree() + END + tail, encoding="utf-8")
+    head = PAGE.read_text(encoding="utf-8").partition(BEGIN)[0]
+    PAGE.write_text(head + tree(), encoding="utf-8")
