@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from vis_core.config.model_files import CATEGORIES_FILE, CONFIG_FILE, WEIGHTS_FILE
 from vis_core.config.systems import (
     AnySystemConfig,
     CtvisConfig,
@@ -28,8 +29,6 @@ from vis_core.models.systems.ctvis import Ctvis
 from vis_core.models.systems.idol import Idol
 from vis_core.models.systems.minvis import Minvis
 from vis_core.models.systems.stc import Stc
-
-WEIGHTS_FILE, CONFIG_FILE, CATEGORIES_FILE = "weights.safetensors", "config.json", "categories.json"
 
 
 def build_system(config: AnySystemConfig, num_classes: int) -> System:

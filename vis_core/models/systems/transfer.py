@@ -6,11 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vis_core.config.model_files import WEIGHTS_FILE
 from vis_core.config.systems import AnySystemConfig
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import Categories
 from vis_core.models.systems.base import System
-from vis_core.models.systems.build import WEIGHTS_FILE, build_system, read_categories, read_weights
+from vis_core.models.systems.build import build_system, read_categories, read_weights
 from vis_core.models.systems.ctvis import Ctvis
 from vis_core.models.systems.idol import Idol
 from vis_core.models.systems.minvis import Minvis
