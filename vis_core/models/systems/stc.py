@@ -72,16 +72,13 @@ class Stc(System):
         """Finds and selects the instances of frames of one size (see ``System.segment``)."""
         if not images:
             return []
-        (output, embeddings), sizes = self.run_network(self._look, images)
+        frames, sizes = self.input_frames(images)
+        output = self.segmentor(frames, sizes)
+        embeddings = self.tracking_head(output.levels)
         return [
             self._frame_instances(output, embeddings[row], row, sizes[row])
             for row in range(len(images))
         ]
-
-    def _look(self, frames: Tensor, sizes: Tensor) -> tuple[CondInstOutput, Tensor]:
-        """Gives what the network says and the map of embeddings (F, C, h, w)."""
-        output = self.segmentor(frames, sizes)
-        return output, self.tracking_head(output.levels)
 
     def _frame_instances(
         self, output: CondInstOutput, embeddings: Tensor, row: int, size: Tensor
