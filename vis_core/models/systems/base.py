@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vis_core.association.associator import Associator
+from vis_core.config.segmentors import SelectionConfig
 from vis_core.config.systems import BaseSystemConfig
 from vis_core.geometry.masks import InputSize
 from vis_core.structures import ClipBatch, Instances
@@ -42,6 +43,11 @@ class System(nn.Module, ABC):
     def new_associator(self) -> Associator:
         """Makes an associator with an empty memory, for one video."""
         return Associator(self.config.association)
+
+    def detection_config(self) -> BaseSystemConfig:
+        """Returns the config with which ``segment`` keeps every prediction, for COCO's ranking."""
+        selection = SelectionConfig(score_threshold=0.0, nms_iou=1.0)
+        return self.config.model_copy(update={"selection": selection})
 
     def input_size(self, height: int, width: int) -> InputSize:
         """Scales the short side to the test size and pads to a multiple of the stride."""

@@ -22,6 +22,7 @@ from vis_core.models.criterion.condinst_matching import LocationMatching
 from vis_core.models.layers.tracking_head import TrackingHead
 from vis_core.models.segmentors.condinst import CondInst, CondInstOutput
 from vis_core.models.segmentors.condinst_decoding import Detections, detections
+from vis_core.models.segmentors.image_detections import MAX_DETECTIONS
 from vis_core.models.segmentors.selection import select_instances
 from vis_core.models.systems.base import System
 from vis_core.models.systems.frame_pairs import FramePairs
@@ -66,6 +67,14 @@ class Stc(System):
     def input_size(self, height: int, width: int) -> InputSize:
         """Scales and pads as all systems do; masks come back as they were trained."""
         return replace(super().input_size(height, width), upsampling="aligned_probabilities")
+
+    def detection_config(self) -> StcConfig:
+        """Returns the config for COCO: as many instances of an image as it ranks (CondInst)."""
+        segmentor = self.config.segmentor
+        decoding = segmentor.decoding.model_copy(update={"max_instances": MAX_DETECTIONS})
+        segmentor = segmentor.model_copy(update={"decoding": decoding})
+        selection = super().detection_config().selection
+        return self.config.model_copy(update={"selection": selection, "segmentor": segmentor})
 
     @torch.no_grad()
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
