@@ -1,9 +1,9 @@
-"""Reads the tensors of a pickled checkpoint without running anything that stands in it.
+"""Reading of the tensors of pickled checkpoints without running code from the file.
 
-Two forms are read: the zip files of ``torch.save`` (since torch 1.6) and the plain pickles of NumPy
-arrays of detectron2's model zoo. A pickle is a program; ours may call a handful of constructors and
-nothing else. ``torch.load(weights_only=True)`` lets more through (a pickle of 1 kB that asks for
-2 GB of memory, a tensor of 5e10 values over one stored number, compressed storages).
+Two forms are read: the zip files of ``torch.save`` (since torch 1.6) and detectron2's plain pickles
+of NumPy arrays. A pickle is a program; the reader permits a handful of constructors only.
+``torch.load(weights_only=True)`` permits more: a pickle of 1 kB that allocates 2 GB, a tensor of
+5e10 values over one stored number, compressed storages.
 """
 
 import io
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vis_core.errors import CheckpointError
 
-_multiarray: Any = np._core.multiarray  # type: ignore[attr-defined]  # where NumPy's own pickles find their constructors
+_multiarray: Any = np._core.multiarray  # type: ignore[attr-defined]  # holds the constructors of NumPy's pickles
 _STORAGES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
@@ -43,8 +43,8 @@ def read_pickled_tensors(path: Path) -> dict[str, Tensor]:
         path: A ``.pth`` or ``.pt`` of ``torch.save``, or a ``.pkl`` of NumPy arrays.
 
     Raises:
-        CheckpointError: The file is missing, cut, holds anything but tensors and plain containers,
-            or claims more than it has.
+        CheckpointError: The file is missing or truncated, holds anything but tensors and plain
+            containers, or declares more data than it has.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
@@ -111,7 +111,7 @@ def _read_zip(path: Path) -> Any:
 
 
 class _Reader(pickle.Unpickler):
-    """Unpickles with a closed list of constructors."""
+    """An unpickler with a closed list of constructors."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class _Reader(pickle.Unpickler):
 def _rebuild_tensor(
     storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
 ) -> Tensor:
-    """Lays a tensor over its storage, as torch does, if every value has a place of its own."""
+    """Rebuilds a tensor from its storage, as torch does, if every value is stored separately."""
     count = math.prod(size)
     if count == 0:
         return storage.new_empty(size)

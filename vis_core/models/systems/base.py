@@ -1,4 +1,4 @@
-"""What every system offers: losses of clips, instances of images, an associator of its kind."""
+"""The base of all systems: losses of clips, instances of images, an associator of their kind."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -14,34 +14,34 @@ from vis_core.config.systems import BaseSystemConfig
 from vis_core.geometry.masks import InputSize
 from vis_core.structures import ClipBatch, Instances
 
-# Networks of five stages halve their input as often; detectron2 pads to it in all five systems.
+# Networks of five stages halve their input five times (detectron2 pads to it in all releases).
 STRIDE = 32
 
 
 class System(nn.Module, ABC):
-    """Binds a segmentor, a criterion and an association rule: one paper."""
+    """A segmentor, a criterion and an association rule: the method of one paper."""
 
     config: BaseSystemConfig
     num_classes: int
-    # how the names of the backbone's parameters begin; they learn at a rate of their own
+    # prefix of the names of the backbone's parameters, which have their own learning rate
     backbone_prefix: ClassVar[str]
-    # how the names of parameters begin that inference needs only if the config says so
+    # prefix of ``ExtraHeads`` on disk; inference needs these only if the config asks for them
     training_prefix: ClassVar[str] = "addons."
 
     @abstractmethod
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Compares a batch of clips with its ground truth; the losses are named and unweighted."""
+        """Computes the losses of a batch of clips, by name and unweighted."""
 
     @abstractmethod
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
-        """Finds the instances of frames of one size, selected (threshold, NMS), best score first.
+        """Finds and selects (threshold, NMS) the instances of frames of one size, best score first.
 
         Args:
             images: Frames (H, W, 3) uint8 RGB of one video.
         """
 
     def new_associator(self) -> Associator:
-        """Makes an associator with an empty memory, for one video."""
+        """Builds an associator with an empty memory, for one video."""
         return Associator(self.config.association)
 
     def detection_config(self) -> BaseSystemConfig:
@@ -50,7 +50,7 @@ class System(nn.Module, ABC):
         return self.config.model_copy(update={"selection": selection})
 
     def input_size(self, height: int, width: int) -> InputSize:
-        """Scales the short side to the test size and pads to a multiple of the stride."""
+        """Computes the input size: short side at test size, padded to a multiple of the stride."""
         short, longest = self.config.test_short_side, self.config.test_max_long_side
         scale = min(short / min(height, width), longest / max(height, width))
         resized = max(1, round(height * scale)), max(1, round(width * scale))
@@ -76,13 +76,13 @@ class System(nn.Module, ABC):
     @property
     @abstractmethod
     def loss_weights(self) -> dict[str, float]:
-        """The weight of every named loss."""
+        """The weight of each loss by name."""
 
     def forward(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Is ``losses``, so that a data-parallel wrapper sees the call."""
+        """Calls ``losses``; a data-parallel wrapper intercepts ``forward`` only."""
         return self.losses(batch, generator)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device

@@ -1,7 +1,7 @@
-"""Makes systems from their config, and saves and loads them as plain folders.
+"""Systems built from their config, saved to model folders and loaded from them.
 
-A model folder holds ``weights.safetensors``, ``config.json``, ``categories.json`` and
-nothing that can run. Loading checks names, shapes and finiteness before a tensor is used.
+A model folder holds the files of ``config/model_files.py`` and no code. Loading checks names,
+shapes and finiteness before a tensor is used.
 """
 
 import json
@@ -28,7 +28,7 @@ SYSTEMS: dict[str, type[System]] = {"ctvis": Ctvis, "idol": Idol, "minvis": Minv
 
 
 def build_system(config: AnySystemConfig, num_classes: int) -> System:
-    """Makes a system with random weights."""
+    """Builds a system with random weights."""
     return SYSTEMS[config.name](config, num_classes)
 
 
@@ -46,12 +46,12 @@ def save_system(folder: Path, system: System, categories: Categories) -> None:
 def load_system(
     folder: str | Path, device: str | torch.device = "cpu", *, for_training: bool = False
 ) -> System:
-    """Reads a model folder in evaluation mode.
+    """Loads the system of a model folder, in evaluation mode.
 
     Args:
         folder: Model folder.
-        device: Where the weights go.
-        for_training: Whether parts that only training uses are kept.
+        device: Device of the weights.
+        for_training: Whether to keep the parts that only training uses.
 
     Raises:
         CheckpointError: A file is missing or a tensor does not fit; the message lists the names.
@@ -98,7 +98,7 @@ def read_categories(folder: Path) -> Categories:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Reads tensors that are finite; nothing in the file can run."""
+    """Reads tensors and checks that they are finite; the file holds no code."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; a model folder holds {WEIGHTS_FILE}")
     try:
@@ -112,7 +112,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def fit_problems(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
-    """Lists what keeps tensors from fitting a model: absent, unexpected, of other shape or kind."""
+    """Lists missing and unexpected tensors, and those of another shape or kind."""
     problems = [f"{name} is missing" for name in wanted.keys() - found.keys()]
     problems += [f"{name} is unexpected" for name in found.keys() - wanted.keys()]
     for name in sorted(wanted.keys() & found.keys()):
