@@ -113,8 +113,8 @@ def _dynamic_channels(num_parameters: int, mask_channels: int, name: str) -> int
         if (mask_channels + 2) * channels + channels**2 + 3 * channels + 1 == num_parameters:
             return channels
     raise CheckpointError(
-        f"{name} has {num_parameters} rows, which no mask head of three "
-        f"layers over {mask_channels} channels needs"
+        f"{name} has {num_parameters} rows; expected the number of parameters of a mask head of "
+        f"three layers over {mask_channels} channels"
     )
 
 

@@ -94,13 +94,18 @@ def read_categories(folder: Path) -> Categories:
     try:
         return Categories.from_json(json.loads(_read_text(path)))
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: not a list of categories with id and name") from error
+        raise CheckpointError(
+            f"{path}: expected a list of categories with id and name, found other content; "
+            "save the model again"
+        ) from error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Reads tensors and checks that they are finite; the file holds no code."""
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; a model folder holds {WEIGHTS_FILE}")
+        raise CheckpointError(
+            f"{path}: expected the weights of a model, found no file; check the path"
+        )
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -131,5 +136,7 @@ def _kind(tensor: Tensor) -> str:
 
 def _read_text(path: Path) -> str:
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; is {path.parent} a model folder?")
+        raise CheckpointError(
+            f"{path}: expected a model folder, found no such file in it; check the path"
+        )
     return path.read_text(encoding="utf-8")

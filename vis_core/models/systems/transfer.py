@@ -31,7 +31,7 @@ def count_fitting_weights(config: AnySystemConfig, folder: Path) -> tuple[int, i
     wanted = system.state_dict()
     fitting = [name for name, tensor in found.items() if _fits(wanted, name, tensor)]
     if not fitting:
-        raise CheckpointError(f"{folder / WEIGHTS_FILE}: no tensor fits this system")
+        raise _nothing_fits(folder)
     return len(fitting), len(wanted)
 
 
@@ -44,6 +44,12 @@ def _rename_backbone(weights: dict[str, Tensor], system: System) -> dict[str, Te
                 name = system.backbone_prefix + name.removeprefix(prefix)
         renamed[name] = tensor
     return renamed
+
+
+def _nothing_fits(folder: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{folder / WEIGHTS_FILE}: no tensor fits this system; start from a model with its backbone"
+    )
 
 
 def _fits(wanted: dict[str, Tensor], name: str, tensor: Tensor) -> bool:
@@ -79,7 +85,7 @@ def start_from(
             continue
         fitting[name] = _copy_class_rows(wanted[name], found[name], categories, old_names)
     if not fitting:
-        raise CheckpointError(f"{folder / WEIGHTS_FILE}: no tensor fits this system")
+        raise _nothing_fits(folder)
     system.load_state_dict(wanted | fitting)
     return sorted(wanted.keys() - fitting.keys()), sorted(found.keys() - fitting.keys())
 
