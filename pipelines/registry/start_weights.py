@@ -68,9 +68,9 @@ def _check_one(config: RunConfig, stage: StageConfig | None) -> str:
         folder = start_folder(config, Path(cache), stage)
         if folder is None:
             return "random weights; published ones: --set start_from=FILE|FOLDER|hf:<id>"
-        from vis_core.models.systems.transfer import taken_weights
+        from vis_core.models.systems.transfer import count_fitting_weights
 
-        taken, wanted = taken_weights(config.system, folder)
+        taken, wanted = count_fitting_weights(config.system, folder)
     return f"{stage.start_from if stage else config.start_from}: {taken} of {wanted} tensors fit"
 
 
