@@ -175,7 +175,7 @@ class _Bench:
         try:
             with videos.as_file(video.key, video.etag) as path:
                 fetch_s, where = self._clock() - start_s, f"{shown_name(path)}: "
-                facts = read_facts(path, self._config, self._request.max_frames, _IMAGES)
+                facts = read_facts(path, self._config, self._request.options.max_frames, _IMAGES)
                 if self._measured.batches is None:
                     self._try_batches(facts)
                 walk = self._walk(path, share)
@@ -232,7 +232,7 @@ class _Bench:
                     self._system,
                     self._categories,
                     self._config.model_copy(update={"chunk_frames": chunk}),
-                    max_frames=min(frames, self._request.max_frames or frames),
+                    max_frames=min(frames, self._request.options.max_frames or frames),
                     until_s=start_s + share * self._left_s,
                     clock=self._clock,
                 )
@@ -251,13 +251,13 @@ class _Bench:
 
 def _uses_gpu(request: "PlanRequest") -> bool:
     """Whether the workers would have a GPU; Ray hides them from those that ask for none."""
-    return request.gpus_per_worker > 0 and torch.cuda.is_available()
+    return request.options.gpus_per_worker > 0 and torch.cuda.is_available()
 
 
 def _sharers(request: "PlanRequest", num_workers: int) -> int:
     """How many workers share the memory of the device."""
     if _uses_gpu(request):
-        return min(num_workers, max(1, int(1 / request.gpus_per_worker)))
+        return min(num_workers, max(1, int(1 / request.options.gpus_per_worker)))
     return min(num_workers, os.cpu_count() or 1)  # more are on other machines
 
 

@@ -13,12 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.annotation.archive.listing import Archive, ArchivedVideo
-from pipelines.annotation.job import (
-    settings_document,
-    stitch_count,
-    validate_segments,
-    videos_to_redo,
-)
 from pipelines.annotation.ledger import Ledger, json_digest
 from pipelines.annotation.plan.request import PlanRequest
 from pipelines.annotation.plan.sampling import (
@@ -96,7 +90,9 @@ class AnnotatePlan:
         """Hours times GPUs that are held; None if the model was not measured on one."""
         if self.totals is None or self.measured is None or not self.measured.on_gpu:
             return None
-        return self.totals.wall_s.scaled(self.num_workers * self.request.gpus_per_worker / 3600)
+        return self.totals.wall_s.scaled(
+            self.num_workers * self.request.options.gpus_per_worker / 3600
+        )
 
     def cost(self) -> Estimate | None:
         """What the GPU hours cost; None without a price or a GPU."""
@@ -128,13 +124,12 @@ def plan_archive(
         CheckpointError: The model cannot be loaded.
         StorageError: The archive or the results cannot be reached.
     """
-    request.check()
-    segments = validate_segments(request.segments, request.config, request.join)
-    stitched = stitch_count(segments, request.join)
-    settings = settings_document(request.config, request.max_frames, stitched)
+    request.validate()
+    options = request.options
+    settings = options.settings_document(request.config)
     ledger = Ledger(open_storage(out), json_digest([model.digest, settings]))
     survey = ledger.survey(archive.videos)
-    to_do = survey.pending + videos_to_redo(survey, request.redo)
+    to_do = survey.pending + survey.to_redo(options.redo)
     plan = AnnotatePlan(
         ledger.storage.uri,
         str(model),
@@ -148,8 +143,8 @@ def plan_archive(
         return plan
     from pipelines.annotation.plan.measure import measure_sample
 
-    workers = request.num_workers or os.cpu_count() or 1
-    cuts = num_segments(to_do, segments, workers)
+    workers = options.workers or os.cpu_count() or 1
+    cuts = num_segments(to_do, options.segments_with(request.config), workers)
     workers = min(workers, sum(cuts.values()))
     sample = draw_sample(to_do, request.num_samples, request.seed)
     measured = measure_sample(sample, archive.storage, model, request, workers, load, clock)
@@ -169,7 +164,7 @@ def _totals(
     if measured.frames_per_s == 0:
         return None
     seconds = [measured.seconds_of(row) for row in rows]
-    sharing = request.gpus_per_worker if measured.on_gpu else 1.0
+    sharing = request.options.gpus_per_worker if measured.on_gpu else 1.0
     each = [one / min(1.0, sharing) for one in predict_each(sample, seconds)]
     work_s = estimate_total(sample, seconds)
     videos = [*(drawn.video for drawn in sample.drawn), *sample.others]

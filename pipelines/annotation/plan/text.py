@@ -15,7 +15,7 @@ _SHOWN_PROBLEMS = 8  # the others are in the JSON
 def plan_lines(plan: "AnnotatePlan") -> list[str]:
     """Lists a plan for people."""
     size = _bytes(sum(video.size for video in plan.to_do))
-    again = f", {plan.request.redo} again" if plan.request.redo else ""
+    again = f", {plan.request.options.redo} again" if plan.request.options.redo else ""
     lines = [
         f"model       {plan.model}",
         f"results     {plan.out}",
@@ -64,7 +64,9 @@ def _sample_lines(plan: "AnnotatePlan", measured: "Measured") -> list[str]:
     )
     # a video that is cut by --max-frames plays for less than its bytes are of
     rate = (
-        f", {_bytes(total / seconds)} a second" if seconds and not plan.request.max_frames else ""
+        f", {_bytes(total / seconds)} a second"
+        if seconds and not plan.request.options.max_frames
+        else ""
     )
     return [*lines, f"  data      {_bytes(total / max(1, frames))} a frame{rate}"]
 
@@ -112,7 +114,7 @@ def _totals_lines(plan: "AnnotatePlan", measured: "Measured", totals: "Totals") 
     whole = "every video was opened" if plan.sample.is_whole else f"interval of {LEVEL:.0%}"
     wall_s = totals.wall_s.value
     times = totals.video_s.value / wall_s if wall_s else 0.0
-    gpus = f", {plan.request.gpus_per_worker:g} GPUs each" if measured.on_gpu else ""
+    gpus = f", {plan.request.options.gpus_per_worker:g} GPUs each" if measured.on_gpu else ""
     alone = f"; one worker: {in_words(totals.work_s.value)}"
     cut = f"; it is cut into {totals.longest_cut} segments" if totals.longest_cut > 1 else ""
     each = "worker" if plan.num_workers == 1 else "workers"
@@ -144,7 +146,7 @@ def _cost_lines(plan: "AnnotatePlan", measured: "Measured") -> list[str]:
     elif price is not None:
         why = (
             "--gpus-per-worker is 0, so no GPU would be used"
-            if plan.request.gpus_per_worker == 0
+            if plan.request.options.gpus_per_worker == 0
             else f"this machine has no GPU, the model was measured on its {measured.device.upper()}"
         )
         lines.append(f"  cost      not known: {why}")
@@ -189,7 +191,7 @@ def plan_json(plan: "AnnotatePlan") -> dict[str, Any]:
             "left_out": len(plan.skipped),
         },
         "workers": plan.num_workers,
-        "gpus_per_worker": plan.request.gpus_per_worker,
+        "gpus_per_worker": plan.request.options.gpus_per_worker,
         "measured": None if measured is None else _measured_json(measured),
         "extrapolated": None if totals is None else _totals_json(totals),
         "gpu_hours": None if hours is None else hours.to_json(),

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pipelines.annotation.archive.listing import list_archive
-from pipelines.annotation.job import settings_document
 from pipelines.annotation.ledger import Ledger, json_digest
+from pipelines.annotation.options import AnnotateOptions
 from pipelines.annotation.plan import plan as annotate_plan
 from pipelines.annotation.plan.measure import Measured
 from pipelines.annotation.plan.plan import AnnotatePlan, plan_archive
@@ -59,9 +59,15 @@ def videos(tmp_path: Path) -> Path:
     return folder
 
 
+def request_of(**asked: Any) -> PlanRequest:
+    """A request whose options are named beside its own fields."""
+    own = {name: asked.pop(name) for name in list(asked) if name in PlanRequest.__annotations__}
+    return PlanRequest(**own, options=AnnotateOptions(**asked))
+
+
 def plan_of(videos: Path, tmp_path: Path, load: Any = load_toy, **asked: Any) -> AnnotatePlan:
     model = toy_model(tmp_path / "model")
-    request = PlanRequest(**{"num_workers": 2, **asked})
+    request = request_of(**{"workers": 2, **asked})
     archive = list_archive(videos)
     return plan_archive(archive, tmp_path / "out", model, request, load=load, clock=Clock())
 
@@ -94,7 +100,7 @@ def test_a_video_that_cannot_be_read_is_named_with_its_reason(videos: Path, tmp_
 
 
 def test_time_is_that_of_the_walks_for_all_frames_and_workers(videos: Path, tmp_path: Path) -> None:
-    one, two = (plan_of(videos, tmp_path, num_workers=number) for number in (1, 2))
+    one, two = (plan_of(videos, tmp_path, workers=number) for number in (1, 2))
     assert one.measured is not None and one.totals is not None and two.totals is not None
     walks = one.measured.walks
     assert [walk.num_frames for walk in walks] == [9, 8, 7, 6]
@@ -108,8 +114,8 @@ def test_time_is_that_of_the_walks_for_all_frames_and_workers(videos: Path, tmp_
 
 def test_segments_share_the_time_of_a_video(tmp_path: Path) -> None:
     folder = toy_archive(tmp_path / "videos", 1)
-    whole = plan_of(folder, tmp_path, num_workers=3)
-    cut = plan_of(folder, tmp_path, num_workers=3, segments=3)
+    whole = plan_of(folder, tmp_path, workers=3)
+    cut = plan_of(folder, tmp_path, workers=3, segments=3)
     assert whole.totals is not None and cut.totals is not None and cut.measured is not None
     assert (whole.num_workers, whole.totals.longest_cut) == (1, 1)
     assert (cut.num_workers, cut.totals.longest_cut) == (3, 3)
@@ -180,7 +186,7 @@ def test_frames_at_a_lower_rate_are_counted_as_the_reader_hands_them_out(
 
 def digest_of(model, config, max_frames):
     """What names a job of these."""
-    return json_digest([model.digest, settings_document(config, max_frames)])
+    return json_digest([model.digest, AnnotateOptions(max_frames).settings_document(config)])
 
 
 def test_what_has_an_outcome_is_not_to_do_unless_it_is_asked_for(
@@ -236,7 +242,7 @@ def test_an_archive_in_a_bucket_is_sampled_by_what_is_drawn_alone(
 
     monkeypatch.setattr(kind, "as_file", noted)
     model = toy_model(tmp_path / "model")
-    request = PlanRequest(num_samples=2, num_workers=1)
+    request = request_of(num_samples=2, workers=1)
     plan = plan_archive(archive, f"{s3_bucket}/out", model, request, load=load_toy)
     assert plan.totals is not None and plan.totals.frames.value == pytest.approx(36)
     assert len(fetched) == 2
@@ -251,7 +257,7 @@ def test_a_plan_and_a_job_name_a_run_alike(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(job, "Ledger", lambda *a: seen.append(a[1]) or Ledger(*a))
     folder, model = toy_archive(tmp_path / "videos", 1), toy_model(tmp_path / "model")
     config = InferenceConfig(chunk_frames=3)
-    job.annotate_archive(folder, tmp_path / "out", model, config, max_frames=2)
+    job.annotate_archive(folder, tmp_path / "out", model, config, AnnotateOptions(max_frames=2))
     assert seen == [digest_of(model, config, 2)]
 
 
@@ -259,7 +265,7 @@ def gpu_plan(**asked: Any) -> AnnotatePlan:
     hour = Estimate(3600.0, 1800.0, 7200.0)
     totals = annotate_plan.Totals(hour, hour, hour, hour, hour, 1.0, 1, hour)
     return AnnotatePlan(
-        "out", "m", PlanRequest(**asked), 0, 0, [], [], 4, None, Measured("cuda", 0.0), totals
+        "out", "m", request_of(**asked), 0, 0, [], [], 4, None, Measured("cuda", 0.0), totals
     )
 
 
@@ -271,7 +277,7 @@ def test_gpu_hours_are_those_that_are_held_and_cost_their_price() -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", [{"num_samples": 0}, {"num_workers": 0}, {"gpu_hour_cost": -1.0}, {"max_frames": 0}]
+    "asked", [{"num_samples": 0}, {"workers": 0}, {"gpu_hour_cost": -1.0}, {"max_frames": 0}]
 )
 def test_a_number_out_of_range_is_named(
     asked: dict[str, Any], videos: Path, tmp_path: Path

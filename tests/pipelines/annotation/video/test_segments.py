@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipelines.annotation.archive.listing import list_archive
 from pipelines.annotation.ledger import UNFINISHED, Ledger
+from pipelines.annotation.options import AnnotateOptions
 from pipelines.annotation.video.prediction_store import PredictionStore
 from pipelines.annotation.video.segments import expected_frames, missing_runs, segment_range
 from pipelines.annotation.work_queue import Work
@@ -36,9 +37,10 @@ class Apart:
     def __init__(self, folder: Path, videos: Path, model: ModelReference, **options):
         self.archive = list_archive(videos)
         self.ledger = Ledger(LocalStorage(folder), "settings")
-        options.setdefault("config", InferenceConfig(chunk_frames=2))
-        options.setdefault("load", load_toy)
-        job = AnnotateJob(self.archive.storage, self.ledger, model, save_every=4, **options)
+        config = options.pop("config", InferenceConfig(chunk_frames=2))
+        load = options.pop("load", load_toy)
+        options = AnnotateOptions(save_every=4, **options)
+        job = AnnotateJob(self.archive.storage, self.ledger, model, config, options, load)
         self.annotator = VideoAnnotator(job)
         self.annotator.load()
 
