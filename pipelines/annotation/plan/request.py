@@ -16,17 +16,15 @@ class PlanRequest:
 
     Attributes:
         config: Inference settings of the job.
-        options: Options of the job.
+        options: Other options of the job.
         num_samples: Number of videos that the plan opens.
         gpu_hour_cost: Price of one GPU for an hour, or None.
-        seed: Of the draw of the sample.
     """
 
     config: InferenceConfig = field(default_factory=InferenceConfig)
     options: AnnotateOptions = AnnotateOptions()
     num_samples: int = 16
     gpu_hour_cost: float | None = None
-    seed: int = 0
 
     def validate(self) -> None:
         """Checks every number.
