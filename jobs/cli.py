@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "tune": ("jobs.training.tune", "sweep the thresholds of association on cached instances"),
     "register": ("jobs.registry.register", "put a model into the registry"),
     "annotate": ("jobs.annotation.annotate", "annotate an archive of videos"),
+    "status": ("jobs.annotation.status", "show the progress of an annotation job"),
     "export": ("jobs.annotation.export", "write results of annotate as YouTube-VIS files"),
     "evaluate": ("jobs.annotation.evaluate", "score results against ground truth"),
     "ablate": ("jobs.training.ablate", "run an ablation table of a paper and print it"),
