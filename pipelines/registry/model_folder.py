@@ -1,4 +1,4 @@
-"""The files of a model folder, their digests, and the comparison with what was registered.
+"""The files of a model folder, their digests, and the comparison with the registered ones.
 
     weights.safetensors   tensors only
     config.json           configuration of the system

@@ -98,7 +98,7 @@ def test_a_model_that_fails_its_check_gets_no_alias(tracking, check, tmp_path):
 
 def test_a_check_killed_by_a_signal_is_a_failed_check(tracking, tmp_path):
     kill = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
-    with pytest.raises(CheckpointError, match="died without a word"):
+    with pytest.raises(CheckpointError, match="died without a message"):
         register(tracking, make_model(tmp_path / "model"), kill)
 
 
