@@ -83,8 +83,8 @@ def verify_model_folder(path: Path, expected: dict[str, str], where: str) -> Mod
         if registered != actual:
             raise CheckpointError(
                 f"{where}: {name}: expected sha256 {_abbreviated(registered)}, found "
-                f"{_abbreviated(actual)}: the file was changed or damaged after it was "
-                "registered; register the model again"
+                f"{_abbreviated(actual)}: its digest is not the registered one, so the file was "
+                "changed or damaged; register the model again"
             )
     return folder
 
