@@ -91,24 +91,12 @@ def read_coco(
     defects.finish()
     wanted = available if categories is None else categories
     label_of = _labels_by_id(path, available, wanted)
-    records, dropped = [], 0
-    for image in images:
-        labels = [label_of.get(category_id, -1) for category_id in image.category_ids]
-        kept = [index for index, label in enumerate(labels) if label >= 0]
-        dropped += len(labels) - len(kept)
-        name = image.entry["file_name"]
-        records.append(
-            ImageRecord(
-                image_id=image.entry["id"],
-                path=str(image_folder / name) if image_folder else name,
-                height=image.entry["height"],
-                width=image.entry["width"],
-                labels=tuple(labels[index] for index in kept),
-                segmentations=tuple(image.segmentations[index] for index in kept),
-            )
-        )
-    if dropped:
-        _log.warning("%s: dropped %d annotations of other classes", path, dropped)
+    records = [_record_of(image, image_folder, label_of) for image in images]
+    num_dropped = sum(len(image.category_ids) for image in images) - sum(
+        len(record.labels) for record in records
+    )
+    if num_dropped:
+        _log.warning("%s: dropped %d annotations of other classes", path, num_dropped)
     return records, wanted
 
 
@@ -180,6 +168,22 @@ def write_coco(path: Path, records: Sequence[ImageRecord], categories: Categorie
     ]
     tables = {"images": images, "categories": categories.to_json(), "annotations": annotations}
     write_json(path, tables)
+
+
+def _record_of(
+    image: CheckedImage, image_folder: Path | None, label_of: dict[int, int]
+) -> ImageRecord:
+    """Builds the record of an image, without the instances of other classes."""
+    kept = [index for index, key in enumerate(image.category_ids) if key in label_of]
+    name = image.entry["file_name"]
+    return ImageRecord(
+        image_id=image.entry["id"],
+        path=str(image_folder / name) if image_folder else name,
+        height=image.entry["height"],
+        width=image.entry["width"],
+        labels=tuple(label_of[image.category_ids[index]] for index in kept),
+        segmentations=tuple(image.segmentations[index] for index in kept),
+    )
 
 
 def _check_fields(

@@ -111,6 +111,13 @@ def frame_segmentations(
         strings = _strings_of(masks, [video.height, video.width])
         if strings is not None and (runs_read_later or _are_sound(strings, video)):
             return masks
+    return _check_masks(place, masks, video, defects)
+
+
+def _check_masks(
+    place: str, masks: list[Any], video: VideoEntry | None, defects: Defects
+) -> list[Rle | None] | None:
+    """Checks masks one by one and returns them as compressed RLEs, None if one is faulty."""
     rles: list[Rle | None] = []
     good = True
     for index, mask in enumerate(masks):

@@ -35,6 +35,9 @@ from vis_core.rle.segmentation import Rle, areas_and_boxes
 if TYPE_CHECKING:  # imports torch, which reading a file does not need
     from vis_core.structures import VideoResult
 
+MEMBER = "results.json"  # in the zip of a submission
+_FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # makes the zip of equal results byte-identical
+
 
 @dataclass(frozen=True)
 class TrackRecord:
@@ -108,18 +111,13 @@ def check_youtube_vis(
     videos = _videos_of(root, frame_folder, defects)
     if not isinstance(root, dict):
         return [], Categories((), ())
-    known = ids_of(root, "videos")
     categories = Categories.from_json(table_of(root, "categories", defects), defects)
-    category_ids = ids_of(root, "categories")
     tracks: dict[int, list[TrackRecord]] = {video_id: [] for video_id in videos}
     annotations = entries_of(root, "annotations", defects)
+    ids = ids_of(root, "videos"), ids_of(root, "categories")
     for where, entry in annotations:
-        good = check_reference(where, entry, "video_id", known, "videos", defects)
-        good &= check_reference(where, entry, "category_id", category_ids, "categories", defects)
-        video = videos.get(entry["video_id"]) if good else None
-        good &= check_track_fields(where, entry, video, defects)
-        rles = frame_segmentations(where, entry, video, defects, runs_read_later=runs_read_later)
-        if not good or video is None or rles is None:
+        rles = _check_annotation(where, entry, videos, ids, defects, runs_read_later)
+        if rles is None:
             continue
         if not any(rles):
             _warn_empty(where, defects, kept=keep_empty)
@@ -137,26 +135,28 @@ def check_youtube_vis(
     return records, categories
 
 
+def _check_annotation(
+    where: str,
+    entry: dict[str, Any],
+    videos: dict[int, VideoEntry],
+    ids: tuple[set[Any], set[Any]],
+    defects: Defects,
+    runs_read_later: bool,
+) -> list[Rle | None] | None:
+    """Checks a track and returns its masks; None if it is faulty.
+
+    ``ids`` are those of the tables ``videos`` and ``categories``, including faulty entries.
+    """
+    good = check_reference(where, entry, "video_id", ids[0], "videos", defects)
+    good &= check_reference(where, entry, "category_id", ids[1], "categories", defects)
+    video = videos.get(entry["video_id"]) if good else None
+    good &= check_track_fields(where, entry, video, defects)
+    rles = frame_segmentations(where, entry, video, defects, runs_read_later=runs_read_later)
+    return rles if good else None
+
+
 def write_youtube_vis(path: Path, videos: Sequence[VideoRecord], categories: Categories) -> None:
     """Writes a YouTube-VIS ground-truth file, whole or not at all."""
-    annotations = []
-    for video in videos:
-        for track in video.tracks:
-            areas, boxes = areas_and_boxes(track.segmentations)
-            annotations.append(
-                {
-                    "id": track.annotation_id,
-                    "video_id": video.video_id,
-                    "category_id": categories.id_of_index(track.label),
-                    "iscrowd": int(track.iscrowd),
-                    "height": video.height,
-                    "width": video.width,
-                    "length": len(video.file_names),
-                    "segmentations": list(track.segmentations),
-                    "areas": list(track.areas) or areas,
-                    "bboxes": boxes,
-                }
-            )
     tables = {
         "videos": [
             {
@@ -169,9 +169,27 @@ def write_youtube_vis(path: Path, videos: Sequence[VideoRecord], categories: Cat
             for video in videos
         ],
         "categories": categories.to_json(),
-        "annotations": annotations,
+        "annotations": [
+            _annotation(video, track, categories) for video in videos for track in video.tracks
+        ],
     }
     write_json(path, tables)
+
+
+def _annotation(video: VideoRecord, track: TrackRecord, categories: Categories) -> dict[str, Any]:
+    areas, boxes = areas_and_boxes(track.segmentations)
+    return {
+        "id": track.annotation_id,
+        "video_id": video.video_id,
+        "category_id": categories.id_of_index(track.label),
+        "iscrowd": int(track.iscrowd),
+        "height": video.height,
+        "width": video.width,
+        "length": len(video.file_names),
+        "segmentations": list(track.segmentations),
+        "areas": list(track.areas) or areas,
+        "bboxes": boxes,
+    }
 
 
 def result_entries(
@@ -248,12 +266,6 @@ def _warn_empty(where: str, defects: Defects, *, kept: bool) -> None:
     defects.warn(
         f'{where} "segmentations"', expected="a mask in some frame", found=Found("none"), mend=mend
     )
-
-
-MEMBER = "results.json"
-
-
-_FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # makes the zip of equal results byte-identical
 
 
 def pack_results(results: Path, target: Path, ground_truth: Path | None) -> int:
