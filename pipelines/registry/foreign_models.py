@@ -165,10 +165,7 @@ def _reason(error: Exception) -> str:
 
 def _is_transformers_folder(folder: Path) -> bool:
     """Returns whether a folder holds a model of transformers rather than of this project."""
-    config = folder / CONFIG_FILE
-    if not config.is_file():
-        return False
     try:
-        return "model_type" in json.loads(config.read_bytes())
-    except (ValueError, TypeError):
+        return "model_type" in json.loads((folder / CONFIG_FILE).read_bytes())
+    except (OSError, ValueError, TypeError):
         return False

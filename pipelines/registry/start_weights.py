@@ -33,7 +33,7 @@ def start_folder(
     where = f"stage {stage.name}: start_from" if stage else "start_from"
     if start is None:
         return None
-    if _is_foreign(start):
+    if is_foreign(start):
         return as_model_folder(start, cache) if cache else Path(start)
     folder = TINY_WEIGHTS if start == "tiny" else Path(start).absolute()
     if not _is_file(folder / WEIGHTS_FILE):
@@ -70,13 +70,6 @@ def _check_one(config: RunConfig, stage: StageConfig | None) -> str:
 
         taken, wanted = taken_weights(config.system, folder)
     return f"{stage.start_from if stage else config.start_from}: {taken} of {wanted} tensors fit"
-
-
-def _is_foreign(uri: str) -> bool:
-    try:
-        return is_foreign(uri)
-    except OSError:  # not a valid file name
-        return False
 
 
 def _is_file(path: Path) -> bool:

@@ -161,8 +161,7 @@ def _target(value: Any) -> Categories:
     )
 
 
-_COCO_IDS_LEFT_OUT = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
-
+_COCO_UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 
 _COCO = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
@@ -177,7 +176,6 @@ _COCO = (
     "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
 )  # fmt: skip
 
-
 _YTVIS_2019 = (
     "person", "giant_panda", "lizard", "parrot", "skateboard", "sedan", "ape", "dog", "snake",
     "monkey", "hand", "rabbit", "duck", "cat", "cow", "fish", "train", "horse", "turtle",
@@ -185,7 +183,6 @@ _YTVIS_2019 = (
     "truck", "zebra", "tiger", "elephant", "snowboard", "boat", "shark", "mouse", "frog",
     "eagle", "earless_seal", "tennis_racket",
 )  # fmt: skip
-
 
 _YTVIS_2021 = (
     "airplane", "bear", "bird", "boat", "car", "cat", "cow", "deer", "dog", "duck",
@@ -195,22 +192,19 @@ _YTVIS_2021 = (
     "tiger", "train", "truck", "turtle", "whale", "zebra",
 )  # fmt: skip
 
-
 _OVIS = (
     "Person", "Bird", "Cat", "Dog", "Horse", "Sheep", "Cow", "Elephant", "Bear", "Zebra",
     "Giraffe", "Poultry", "Giant_panda", "Lizard", "Parrot", "Monkey", "Rabbit", "Tiger",
     "Fish", "Turtle", "Bicycle", "Motorcycle", "Airplane", "Boat", "Vehical",
 )  # fmt: skip
 
-
 CLASS_LISTS: dict[str, Categories] = {
-    "coco": Categories(tuple(i for i in range(1, 91) if i not in _COCO_IDS_LEFT_OUT), _COCO),
+    "coco": Categories(tuple(i for i in range(1, 91) if i not in _COCO_UNUSED_IDS), _COCO),
     "ytvis_2019": numbered(_YTVIS_2019),
     "ytvis_2021": numbered(_YTVIS_2021),
     "ytvis_2022": numbered(_YTVIS_2021),  # adds long videos, but no classes
     "ovis": numbered(_OVIS),
 }
-
 
 _COCO_TO_YTVIS_2019 = {
     "person": "person", "bicycle": "motorbike", "car": "sedan", "motorcycle": "motorbike",
@@ -219,7 +213,6 @@ _COCO_TO_YTVIS_2019 = {
     "zebra": "zebra", "giraffe": "giraffe", "skis": "snowboard", "snowboard": "snowboard",
     "skateboard": "skateboard", "surfboard": "surfboard", "tennis racket": "tennis_racket",
 }  # fmt: skip
-
 
 _COCO_TO_YTVIS_2021 = {
     "person": "person", "bicycle": "motorbike", "car": "car", "motorcycle": "motorbike",
@@ -230,14 +223,12 @@ _COCO_TO_YTVIS_2021 = {
     "tennis racket": "tennis_racket",
 }  # fmt: skip
 
-
 _COCO_TO_OVIS = {
     "person": "Person", "bicycle": "Bicycle", "car": "Vehical", "motorcycle": "Motorcycle",
     "airplane": "Airplane", "bus": "Vehical", "truck": "Vehical", "boat": "Boat", "cat": "Cat",
     "dog": "Dog", "horse": "Horse", "sheep": "Sheep", "cow": "Cow", "elephant": "Elephant",
     "bear": "Bear", "zebra": "Zebra", "giraffe": "Giraffe",
 }  # fmt: skip
-
 
 FROM_COCO: dict[str, dict[str, str]] = {
     "ytvis_2019": _COCO_TO_YTVIS_2019,

@@ -24,6 +24,7 @@ from vis_core.formats.field_checks import (
     check_size,
     entries_of,
     ids_of,
+    stated_size,
     table_of,
 )
 from vis_core.formats.strict_json import parse_json, report_constants
@@ -229,13 +230,9 @@ def _check_segmentation(
 ) -> bool:
     """Checks the segmentation; without its image, only what does not depend on the size."""
     segmentation = entry.get("segmentation")
-    size = segmentation.get("size") if isinstance(segmentation, dict) else None
+    height, width = stated_size(segmentation)
     if image is not None:
         height, width = image.entry["height"], image.entry["width"]
-    elif isinstance(size, list) and len(size) == 2:
-        height, width = size
-    else:
-        height, width = 1, 1
     fault = segmentation_fault(segmentation, height, width)
     if fault is None:
         return True

@@ -7,7 +7,6 @@ user can correct a file in one go. No file is opened here.
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 
 from vis_core.errors import AnnotationError, shown
 
@@ -79,22 +78,21 @@ class Defects:
     def finish(self) -> None:
         """Raises AnnotationError if there was an error, otherwise logs the warnings."""
         if self.error_count:
-            self.fail()
+            raise AnnotationError(self._error_message())
         if self.warning_count:
-            _log.warning("%s", self.message(self.warnings, self.warning_count, "warning"))
+            _log.warning("%s", self._message(self.warnings, self.warning_count, "warning"))
 
-    def fail(self) -> NoReturn:
-        """Raises AnnotationError with the first errors and their number."""
-        message = self.message(self.errors, self.error_count, "error")
+    def _error_message(self) -> str:
+        message = self._message(self.errors, self.error_count, "error")
         room = SHOWN_IN_MESSAGE - min(self.error_count, SHOWN_IN_MESSAGE)
         if self.warning_count and room:
             shown_warnings = self.warnings[:room]
             message += "".join(f"\n  warning: {defect}" for defect in shown_warnings)
             if self.warning_count > len(shown_warnings):
                 message += f"\n  ... and {self.warning_count - len(shown_warnings)} more warnings"
-        raise AnnotationError(message)
+        return message
 
-    def message(self, defects: list[Defect], count: int, kind: str) -> str:
+    def _message(self, defects: list[Defect], count: int, kind: str) -> str:
         """Formats one defect as a line; several as a heading and the first 20, one line each."""
         if count == 1:
             return f"{self.file}: {defects[0]}"

@@ -136,6 +136,12 @@ def file_name_fault(name: object) -> str | None:
     return None if path.parts else "not a file"
 
 
+def stated_size(segmentation: Any) -> tuple[Any, Any]:
+    """Returns the size that an RLE of an unknown image states; (1, 1) without a size."""
+    size = segmentation.get("size") if isinstance(segmentation, dict) else None
+    return (size[0], size[1]) if isinstance(size, list) and len(size) == 2 else (1, 1)
+
+
 def is_box(box: Any) -> bool:
     """Returns whether ``box`` is ``[x, y, width, height]`` with plausible numbers."""
     return (

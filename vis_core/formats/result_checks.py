@@ -7,7 +7,7 @@ from typing import Any
 from vis_core.errors import Found
 from vis_core.formats.categories import Categories
 from vis_core.formats.defects import Defects
-from vis_core.formats.field_checks import check_reference, is_id, is_number
+from vis_core.formats.field_checks import check_reference, is_id, is_number, stated_size
 from vis_core.formats.strict_json import entry_name, parse_json, report_constants
 from vis_core.formats.video_checks import VideoEntry, frame_segmentations
 from vis_core.rle.segmentation import size_fault
@@ -98,9 +98,9 @@ def entries_alone(path: Path, defects: Defects) -> list[dict[str, Any]]:
 def first_size(masks: list[Any]) -> tuple[int, int] | None:
     """Returns the first valid size of an RLE."""
     for mask in masks:
-        size = mask.get("size") if isinstance(mask, dict) else None
-        if isinstance(size, list) and len(size) == 2 and size_fault(mask, *size) is None:
-            return size[0], size[1]
+        height, width = stated_size(mask)
+        if isinstance(mask, dict) and size_fault(mask, height, width) is None:
+            return height, width
     return None
 
 

@@ -17,6 +17,7 @@ from vis_core.formats.field_checks import (
     check_size,
     is_area,
     is_box,
+    stated_size,
 )
 from vis_core.rle.decode import runs_of_strings
 from vis_core.rle.segmentation import Rle, checked_to_rle, segmentation_fault
@@ -124,7 +125,7 @@ def _check_masks(
         if mask is None:
             rles.append(None)
             continue
-        height, width = (video.height, video.width) if video else _stated_size(mask)
+        height, width = (video.height, video.width) if video else stated_size(mask)
         fault = segmentation_fault(mask, height, width)
         if fault is not None:
             good = False
@@ -202,9 +203,3 @@ def _wrong_length(place: str, values: object, video: VideoEntry | None, defects:
     found = Found(f"a list of {len(values)}") if isinstance(values, list) else values
     mend = "write one entry or null for each frame of the video"
     defects.error(place, expected=f"a list of {count}", found=found, mend=mend)
-
-
-def _stated_size(mask: Any) -> tuple[Any, Any]:
-    """Returns the size that a mask of an unknown video states."""
-    size = mask.get("size") if isinstance(mask, dict) else None
-    return (size[0], size[1]) if isinstance(size, list) and len(size) == 2 else (1, 1)

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-import av.error
+import av
 import av.logging
 from av.error import FFmpegError
 from av.packet import Packet
@@ -28,8 +28,6 @@ from vis_core.media.timestamps import VideoClock
 
 logger = logging.getLogger(__name__)
 
-MICROSECONDS = 1_000_000  # the unit of av's container.duration
-
 
 class FrameDecoder:
     """The decoder of one video file.
@@ -43,16 +41,7 @@ class FrameDecoder:
     def __init__(
         self, path: Path, max_pixels: int, on_decoded: Callable[[], None] | None = None
     ) -> None:
-        """Opens the file.
-
-        Args:
-            path: A regular file.
-            max_pixels: Pixels of the largest frame that is decoded.
-            on_decoded: Called whenever a frame was decoded.
-
-        Raises:
-            VideoDecodeError: If the file cannot be opened or its frames are too large.
-        """
+        """Opens a file whose frames have at most ``max_pixels``; see ``VideoReader``."""
         self.path = path
         self._on_decoded = on_decoded
         self._num_packets = self._num_hidden = 0
@@ -184,7 +173,7 @@ class FrameDecoder:
         if stream.duration and stream.duration > 0 and stream.time_base:
             return float(stream.duration * stream.time_base)
         duration = self._container.duration
-        return duration / MICROSECONDS if duration and duration > 0 else None
+        return duration / av.time_base if duration and duration > 0 else None
 
     def _no_frame_reason(self) -> str:
         if self._num_packets == 0:

@@ -22,7 +22,7 @@ from vis_core.media.sandbox.frame_ring import FrameRing, make_ring_file
 from vis_core.media.sandbox.protocol import Channel, ProtocolError, Ready
 from vis_core.media.sandbox.worker import OUT_OF_MEMORY
 
-CHILD_MODULE = "vis_core.media.sandbox.worker"
+WORKER_MODULE = "vis_core.media.sandbox.worker"
 START_TIMEOUT_S = 120.0
 END_TIMEOUT_S = 10.0
 # Run by an isolated interpreter: the import path is an argument, not inherited.
@@ -119,17 +119,26 @@ class Decoder:
         return last_line(self._process.stderr.read().decode(errors="replace"))
 
 
-class _Pool:
+class DecoderPool:
     """The decoders of this process, of which at most one is idle."""
 
     def __init__(self) -> None:
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        """Starts without decoders: after a fork they belong to the parent."""
         self._lock = threading.Lock()
         self._idle: Decoder | None = None
-        # The kernel ends a decoder with the THREAD that started it: one that stays.
+        # The kernel ends a decoder with the THREAD that started it, so one thread stays.
         self.starter = ThreadPoolExecutor(1, "decoder-starter")
 
     def acquire(self, limits: DecodeLimits) -> Decoder:
-        """Returns the idle decoder, or a new one if there is none with these limits."""
+        """Returns the idle decoder, or a new one if there is none with these limits.
+
+        Raises:
+            DecoderError: If none can be started.
+        """
         with self._lock:
             idle, self._idle = self._idle, None
         if idle is not None and idle.limits == limits and idle.is_waiting:
@@ -139,7 +148,7 @@ class _Pool:
         return Decoder(limits)
 
     def release(self, decoder: Decoder) -> None:
-        """Keeps a decoder whose video is over as the idle one."""
+        """Keeps a decoder that has replied that its video is over as the idle one."""
         decoder.ring.release_memory()
         with self._lock:
             surplus, self._idle = self._idle, decoder
@@ -147,30 +156,7 @@ class _Pool:
             surplus.end()
 
 
-_pool = _Pool()
-
-
-def _start_new_pool() -> None:
-    """Replaces the pool after a fork, whose decoders belong to the parent."""
-    global _pool
-    _pool = _Pool()
-
-
-os.register_at_fork(after_in_child=_start_new_pool)
-
-
-def acquire_decoder(limits: DecodeLimits) -> Decoder:
-    """Returns a running decoder for the use of one caller.
-
-    Raises:
-        DecoderError: If none can be started.
-    """
-    return _pool.acquire(limits)
-
-
-def release_decoder(decoder: Decoder) -> None:
-    """Returns a decoder, which has replied that its video is over, to the pool."""
-    _pool.release(decoder)
+decoders = DecoderPool()
 
 
 def _start(limits: DecodeLimits, channel_file: int, ring_file: int) -> "subprocess.Popen[bytes]":
@@ -178,7 +164,7 @@ def _start(limits: DecodeLimits, channel_file: int, ring_file: int) -> "subproce
     root = str(Path(vis_core.__path__[0]).parent)
     folders = [root, *(folder for folder in sys.path if Path(folder).exists())]
     arguments = [channel_file, ring_file, os.getpid(), limits.model_dump_json()]
-    program = [_PROGRAM, json.dumps([folders, CHILD_MODULE, *arguments])]
+    program = [_PROGRAM, json.dumps([folders, WORKER_MODULE, *arguments])]
     command = [sys.executable, "-I", "-S", "-c", *program]
     variables = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     variables["OPENBLAS_NUM_THREADS"] = "1"  # threads take address space and are not used here
@@ -194,6 +180,6 @@ def _start(limits: DecodeLimits, channel_file: int, ring_file: int) -> "subproce
         )
 
     try:
-        return _pool.starter.submit(start).result()
+        return decoders.starter.submit(start).result()
     except OSError as error:
         raise DecoderError(f"cannot start a process to decode videos: {error.strerror}") from error

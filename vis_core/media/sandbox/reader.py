@@ -13,7 +13,7 @@ from typing import Never, Self
 from vis_core.config.decoding import DecodeLimits
 from vis_core.errors import VideoDecodeError, shown_name
 from vis_core.frame import Frame
-from vis_core.media.sandbox.process import Decoder, acquire_decoder, release_decoder
+from vis_core.media.sandbox.process import Decoder, decoders
 from vis_core.media.sandbox.protocol import (
     Alive,
     Delivered,
@@ -112,7 +112,7 @@ class SandboxedReader(Iterator[Frame]):
         The death of a decoder that has read other videos may have another cause, so the video is
         opened again; only the death of a fresh decoder is attributed to this video.
         """
-        decoder = self._decoder = acquire_decoder(self._limits)
+        decoder = self._decoder = decoders.acquire(self._limits)
         was_fresh, decoder.is_fresh = decoder.is_fresh, False
         self._request(**request)
         try:
@@ -158,7 +158,11 @@ class SandboxedReader(Iterator[Frame]):
             self._decoder = None
             out_of_memory, exit_reason = decoder.exit_reason()
             if out_of_memory:
-                raise self._too_large() from error
+                raise VideoDecodeError(
+                    f"{name}: decoding takes more than {self._limits.max_memory_mib} MiB; raise"
+                    " inference.decoding.max_memory_mib to read it",
+                    "too large",
+                ) from error
             raise VideoDecodeError(
                 f"{name}: the decoder died ({exit_reason}); the file is damaged or hostile",
                 "decoder died",
@@ -179,16 +183,9 @@ class SandboxedReader(Iterator[Frame]):
         # Made printable again: the sender may have been taken over.
         raise VideoDecodeError(f"{name}{shown_name(message)}", reply.kind)
 
-    def _too_large(self) -> VideoDecodeError:
-        return VideoDecodeError(
-            f"{shown_name(self._path)}: decoding takes more than {self._limits.max_memory_mib} MiB;"
-            " raise inference.decoding.max_memory_mib to read it",
-            "too large",
-        )
-
     def _release(self, decoder: Decoder) -> None:
         self._decoder = None
-        release_decoder(decoder)
+        decoders.release(decoder)
 
     def _end(self, decoder: Decoder) -> None:
         self._decoder = None
@@ -203,19 +200,11 @@ def read_frames_sandboxed(
     sample_fps: float | None = None,
     skip: int = 0,
 ) -> SandboxedReader:
-    """Opens a video file and decodes it as ``read_frames`` does, in another process.
+    """Opens a video file as ``read_frames`` does, and decodes it in another process.
 
     That process is kept for the next video and ends with this one. It has an empty environment, at
     most ``max_memory_mib`` of memory, and cannot write files; if the kernel permits, it has no
     network either (``media/sandbox/confinement.py``). Each open reader has its own process.
-
-    Args:
-        path: A regular file; a link is followed.
-        max_frames: Frames after which the reader stops, at least 1, skipped ones included; None
-            reads all.
-        limits: Limits on the resources that the video may take.
-        sample_fps: Maximum number of frames per second; None returns all frames.
-        skip: Frames that are decoded and counted, but not returned.
 
     Returns:
         An iterator of frames with ``info`` and, when exhausted, ``report``. Close it or exhaust it.

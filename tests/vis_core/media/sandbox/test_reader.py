@@ -18,9 +18,9 @@ from tests.conftest import ROOT
 from tests.vis_core.media.small_videos import grey_frames, write_video
 from vis_core.config.decoding import DecodeLimits
 from vis_core.errors import DecoderError, VideoDecodeError
-from vis_core.media.sandbox import process as video_decoder
+from vis_core.media.sandbox import process as decoder_process
 from vis_core.media.sandbox.frame_ring import FrameRing, make_ring_file
-from vis_core.media.sandbox.process import Decoder
+from vis_core.media.sandbox.process import Decoder, decoders
 from vis_core.media.sandbox.protocol import Channel, ProtocolError
 from vis_core.media.sandbox.reader import read_frames_sandboxed
 from vis_core.media.video_reader import read_frames
@@ -39,19 +39,21 @@ def clip(tmp_path):
 def _failing(monkeypatch):
     """Decoders that fail by the name of the file; the ones before and after are whole."""
     end_idle_decoder()
-    monkeypatch.setattr(video_decoder, "CHILD_MODULE", "tests.vis_core.media.sandbox.failing_child")
+    monkeypatch.setattr(
+        decoder_process, "WORKER_MODULE", "tests.vis_core.media.sandbox.failing_child"
+    )
     yield
     end_idle_decoder()
 
 
 def end_idle_decoder():
-    decoder, video_decoder._pool._idle = video_decoder._pool._idle, None
+    decoder, decoders._idle = decoders._idle, None
     if decoder is not None:
         decoder.end()
 
 
 def idle_process():
-    return video_decoder._pool._idle.process_id
+    return decoders._idle.process_id
 
 
 def process_is_gone(process_id):
@@ -210,9 +212,9 @@ def test_no_decoder_outlives_a_killed_owner(clip, name):
     path = clip.rename(clip.with_stem(name))
     program = (
         "import sys; from pathlib import Path;"
-        "from vis_core.media.sandbox import process as video_decoder, reader as video_apart;"
-        "video_decoder.CHILD_MODULE = 'tests.vis_core.media.sandbox.failing_child';"
-        "reader = video_apart.read_frames_sandboxed(Path(sys.argv[1]));"
+        "from vis_core.media.sandbox import process, reader as sandbox;"
+        "process.WORKER_MODULE = 'tests.vis_core.media.sandbox.failing_child';"
+        "reader = sandbox.read_frames_sandboxed(Path(sys.argv[1]));"
         "print(reader._decoder.process_id, flush=True);"
         "[None for _ in reader]; input()"
     )
@@ -258,7 +260,7 @@ def test_a_decoder_outlives_the_thread_that_asked_for_it(clip):
 
 def test_a_machine_that_cannot_start_a_decoder_blames_no_video(clip, monkeypatch):
     end_idle_decoder()
-    monkeypatch.setattr(video_decoder, "CHILD_MODULE", "tests.no_such_module")
+    monkeypatch.setattr(decoder_process, "WORKER_MODULE", "tests.no_such_module")
     with pytest.raises(DecoderError, match="no_such_module"):
         read_frames_sandboxed(clip)
 
