@@ -1,5 +1,5 @@
-"""The names of the three files of a model folder."""
+"""The names of the files of a model folder."""
 
-WEIGHTS_FILE = "weights.safetensors"  # tensors only
-CONFIG_FILE = "config.json"  # the configuration of the system
-CATEGORIES_FILE = "categories.json"  # category ids and names
+WEIGHTS_FILE = "weights.safetensors"
+CONFIG_FILE = "config.json"  # of the system
+CATEGORIES_FILE = "categories.json"
