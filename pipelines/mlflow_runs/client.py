@@ -31,8 +31,8 @@ _ENFORCED = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-_TRANSFER_TIMEOUT_S = "300"  # a server may take minutes to forward large weights to its own store
-_transfers: list[str] = []  # the usual timeout, then one entry for each running transfer
+_TRANSFER_TIMEOUT_S = "300"  # a server may take minutes to pass large weights on to its own store
+_transfers: list[str] = []  # the usual timeout, then one entry for each transfer under way
 _transfer_lock = threading.Lock()
 _SCHEMES = ("sqlite", "http", "https")
 
