@@ -6,15 +6,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipelines.config.run import RunConfig
 from pipelines.config.strict_yaml import parse_yaml, read_yaml_mapping
+from vis_core.config.section import Section
 from vis_core.config.systems import CtvisConfig, IdolConfig, MinvisConfig, StcConfig
 from vis_core.errors import ConfigError
+
+SectionT = TypeVar("SectionT", bound=Section)
 
 _SYSTEM_KEYS = {
     key
@@ -46,11 +49,42 @@ def parse_run_config(values: Mapping[str, Any], source: str) -> RunConfig:
 
     Strictly: a number in quotes is text, ``true`` is no number, and nothing is converted.
     """
-    refuse_secrets(values, source)
+    return _parse_section(RunConfig, values, source)
+
+
+def parse_overrides(model: type[SectionT], section: str, overrides: Sequence[str]) -> SectionT:
+    """Builds one section from its defaults and ``section.key=value`` overrides, without a run file.
+
+    Args:
+        model: Schema of the section.
+        section: Its key in a run file.
+        overrides: Texts of ``--set``.
+
+    Raises:
+        ConfigError: If an override names another section or does not fit the schema.
+    """
+    values: dict[str, Any] = {section: {}}
+    for override in overrides:
+        if not override.startswith(f"{section}."):
+            raise ConfigError(
+                f"--set {override}: expected a key of {section}.…; no other section "
+                "can be changed here"
+            )
+        _apply(values, override)
+    return _parse_section(model, values[section], "--set", section)
+
+
+def _parse_section(
+    model: type[SectionT], values: Mapping[str, Any], source: str, *parents: str
+) -> SectionT:
+    _refuse_secrets(values, source, parents)
     try:
-        return RunConfig.model_validate_json(json.dumps(values), strict=True)
+        return model.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
-        raise ConfigError(_explain(error, source)) from error
+        # unknown and wrong keys come before missing ones
+        findings = sorted(error.errors(), key=lambda finding: finding["type"] == "missing")
+        lines = [line for finding in findings[:20] for line in _lines(model, finding, parents)]
+        raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from error
 
 
 def flatten(model: BaseModel) -> dict[str, Any]:
@@ -104,7 +138,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     place[last] = parse_yaml(text, f"--set {key}")
 
 
-def refuse_secrets(values: Mapping[str, Any], source: str) -> None:
+def _refuse_secrets(values: Mapping[str, Any], source: str, parents: tuple[str, ...]) -> None:
     """Refuses a run that holds a password, without repeating it.
 
     A config is logged, stored with the model and sent to the cluster: the wrong place for one.
@@ -112,7 +146,7 @@ def refuse_secrets(values: Mapping[str, Any], source: str) -> None:
     Raises:
         ConfigError: A value is a URL with a user and password in it.
     """
-    for key, value in _walk(values, ()):
+    for key, value in _walk(values, parents):
         if isinstance(value, str) and _PASSWORD_IN_URL.search(value):
             raise ConfigError(
                 f"{source}: {key} holds a password; give secrets through the environment "
@@ -120,17 +154,11 @@ def refuse_secrets(values: Mapping[str, Any], source: str) -> None:
             )
 
 
-def _explain(error: ValidationError, source: str) -> str:
-    """Turns pydantic's findings into lines with the dotted key, expected, found and a guess."""
-    # what was written wrong comes before what was not written
-    findings = sorted(error.errors(), key=lambda finding: finding["type"] == "missing")
-    return "\n".join(f"{source}: {line}" for finding in findings[:20] for line in _lines(finding))
-
-
-def _lines(finding: Any) -> Iterator[str]:
-    path = _dotted(finding["loc"])
+def _lines(model: type[BaseModel], finding: Any, parents: tuple[str, ...]) -> Iterator[str]:
+    """Yields a finding of pydantic as lines: dotted key, expected, found, and the nearest key."""
+    path = _dotted((*parents, *finding["loc"]))
     if finding["type"] == "extra_forbidden":
-        near = get_close_matches(str(finding["loc"][-1]), sorted(_known_keys()), n=1)
+        near = get_close_matches(str(finding["loc"][-1]), sorted(_known_keys(model)), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         for key, _ in _walk(finding["input"], tuple(path.split("."))):
             yield f"unknown key {key!r}{hint}"
@@ -150,10 +178,10 @@ def _dotted(location: tuple[str | int, ...]) -> str:
     return ".".join(kept) or "(the whole file)"
 
 
-def _known_keys() -> set[str]:
-    """Lists every key of the schema, to guess what a typo meant."""
+def _known_keys(model: type[BaseModel]) -> set[str]:
+    """Returns every key of the schema, to guess the key that a typo stands for."""
     keys: set[str] = set()
-    queue: list[Any] = [RunConfig.model_json_schema()]
+    queue: list[Any] = [model.model_json_schema()]
     while queue:
         node = queue.pop()
         if isinstance(node, dict):
