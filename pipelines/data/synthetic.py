@@ -1,4 +1,4 @@
-"""Writes synthetic scenes as the real formats: COCO, YouTube-VIS and video files."""
+"""Synthetic scenes in the formats of real data: COCO, YouTube-VIS and video files."""
 
 import shutil
 import uuid
@@ -19,7 +19,7 @@ from vis_core.structures import Clip
 
 CATEGORIES = Categories(tuple(range(1, len(CLASS_NAMES) + 1)), CLASS_NAMES)
 FPS = 8
-# Each part draws its scenes from a range of seeds of its own; none reaches the start weights'.
+# Each part has its own range of seeds; none overlaps with that of the start weights.
 _PARTS = ("images", "train", "val", "test", "archive")
 _SEEDS_PER_PART = 100_000
 
@@ -31,9 +31,9 @@ def write_synthetic(folder: Path, config: SyntheticConfig, seed: int, on_scene: 
 
     Args:
         folder: Must not exist.
-        config: How many scenes of which size.
+        config: Number and size of the scenes.
         seed: The files are a function of it and the config.
-        on_scene: Is told of every scene written.
+        on_scene: Receives 1 for every scene that is written.
     """
     temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     try:
@@ -51,7 +51,7 @@ def write_synthetic(folder: Path, config: SyntheticConfig, seed: int, on_scene: 
 
 
 def num_scenes(config: SyntheticConfig) -> int:
-    """Counts the scenes that ``write_synthetic`` will render."""
+    """Returns the number of scenes that ``write_synthetic`` renders."""
     videos = config.train_videos + config.val_videos + config.test_videos
     return config.images + videos + config.archive_videos
 
@@ -68,7 +68,7 @@ def write_clips_as_videos(
 
 
 def scene_seed(part: str, index: int, seed: int) -> int:
-    """Gives the scene seed of one item; below the seeds of the shipped start weights."""
+    """Returns the scene seed of one item; below the seeds of the shipped start weights."""
     run = seed % 1000
     return (run * len(_PARTS) + _PARTS.index(part)) * _SEEDS_PER_PART + index
 
@@ -80,15 +80,15 @@ def _write_images(folder: Path, config: SyntheticConfig, seed: int, on_scene: On
         clip = render_scene(config.scene, 1, scene_seed("images", index, seed))
         name = f"{index + 1:012d}.jpg"
         write_jpeg(folder / "images" / name, clip.images[0])
-        shown = clip.present[0].nonzero()[0]
+        visible = clip.present[0].nonzero()[0]
         records.append(
             ImageRecord(
                 image_id=index + 1,
                 path=name,
                 height=config.scene.height,
                 width=config.scene.width,
-                labels=tuple(int(clip.labels[g]) for g in shown),
-                segmentations=tuple(encode_mask(clip.masks[0, g]) for g in shown),
+                labels=tuple(int(clip.labels[g]) for g in visible),
+                segmentations=tuple(encode_mask(clip.masks[0, g]) for g in visible),
             )
         )
         on_scene(1)
@@ -108,7 +108,7 @@ def _write_videos(
 
 
 def _video_record(frames_folder: Path, name: str, video_id: int, clip: Clip) -> VideoRecord:
-    """Writes the frames of one clip and says what they show."""
+    """Writes the frames of one clip and returns their annotations."""
     (frames_folder / name).mkdir(parents=True)
     names = tuple(f"{name}/{t:05d}.jpg" for t in range(len(clip)))
     for file_name, image in zip(names, clip.images, strict=True):
