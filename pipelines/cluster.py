@@ -199,11 +199,11 @@ def require_resources(num_workers: int, *, gpus: bool = False) -> None:
     import ray
 
     resources = ray.cluster_resources()
-    found = int(resources.get("GPU", 0))
-    if gpus and num_workers > found:
+    num_gpus = int(resources.get("GPU", 0))
+    if gpus and num_workers > num_gpus:
         raise ConfigError(
-            f"ray.num_workers is {num_workers} with a GPU each, but the cluster has {found} GPUs; "
-            "use as many workers as there are, or --set ray.use_gpu=false"
+            f"ray.num_workers is {num_workers} with a GPU each, but the cluster has {num_gpus} "
+            "GPUs; use as many workers as there are, or --set ray.use_gpu=false"
         )
     available = int(resources.get("CPU", 0))
     if num_workers > available - 1:

@@ -89,7 +89,7 @@ def _parse_section(
 
 def flatten(model: BaseModel) -> dict[str, Any]:
     """Returns every setting by its dotted key, as used in run files, sweeps and MLflow."""
-    return dict(_walk(model.model_dump(mode="json", by_alias=True), ()))
+    return dict(_leaves(model.model_dump(mode="json", by_alias=True), ()))
 
 
 def digest(*parts: Any) -> str:
@@ -107,13 +107,13 @@ def to_yaml(config: RunConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
 
 
-def _walk(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict) and value:
         for key, child in value.items():
-            yield from _walk(child, (*path, str(key)))
+            yield from _leaves(child, (*path, str(key)))
     elif isinstance(value, list) and value and isinstance(value[0], dict):
         for index, child in enumerate(value):
-            yield from _walk(child, (*path, str(index)))
+            yield from _leaves(child, (*path, str(index)))
     else:
         yield ".".join(path), value
 
@@ -123,19 +123,19 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if not separator or not key.strip():
         raise ConfigError(f"--set {override}: expected dotted.key=value")
     *parents, last = key.strip().split(".")
-    place: Any = values
+    node: Any = values
     for parent in parents:
-        if isinstance(place, list):
-            if not parent.isdigit() or int(parent) >= len(place):
+        if isinstance(node, list):
+            if not parent.isdigit() or int(parent) >= len(node):
                 raise ConfigError(f"--set {override}: {parent!r} is not an item of a list")
-            place = place[int(parent)]
-        elif isinstance(place, dict):
-            place = place.setdefault(parent, {})
-        if not isinstance(place, dict | list):
+            node = node[int(parent)]
+        elif isinstance(node, dict):
+            node = node.setdefault(parent, {})
+        if not isinstance(node, dict | list):
             raise ConfigError(f"--set {override}: {parent!r} holds a value, not a section")
-    if not isinstance(place, dict):
+    if not isinstance(node, dict):
         raise ConfigError(f"--set {override}: {last!r} is not a key of a section")
-    place[last] = parse_yaml(text, f"--set {key}")
+    node[last] = parse_yaml(text, f"--set {key}")
 
 
 def _refuse_secrets(values: Mapping[str, Any], source: str, parents: tuple[str, ...]) -> None:
@@ -143,7 +143,7 @@ def _refuse_secrets(values: Mapping[str, Any], source: str, parents: tuple[str, 
 
     A config is logged, stored with the model and sent to the cluster, so it must hold no secrets.
     """
-    for key, value in _walk(values, parents):
+    for key, value in _leaves(values, parents):
         if isinstance(value, str) and _PASSWORD_IN_URL.search(value):
             raise ConfigError(
                 f"{source}: {key} holds a password; give secrets through the environment "
@@ -157,7 +157,7 @@ def _lines(model: type[BaseModel], finding: Any, parents: tuple[str, ...]) -> It
     if finding["type"] == "extra_forbidden":
         near = get_close_matches(str(finding["loc"][-1]), sorted(_known_keys(model)), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        for key, _ in _walk(finding["input"], tuple(path.split("."))):
+        for key, _ in _leaves(finding["input"], tuple(path.split("."))):
             yield f"unknown key {key!r}{hint}"
     else:
         found = "" if finding["type"] == "missing" else f", found {finding['input']!r:.80}"

@@ -72,8 +72,8 @@ def find_pseudo_videos(
     Raises:
         ConfigError: ``out`` holds other files or settings; the message names them.
     """
-    kept = with_instances(records)
-    return finished_folder(out, settings_of(kept, categories, config, seed, clips_per_image))
+    usable = with_instances(records)
+    return finished_folder(out, settings_of(usable, categories, config, seed, clips_per_image))
 
 
 def generate_pseudo_videos(
@@ -102,12 +102,12 @@ def generate_pseudo_videos(
         ImageError: No clip at all could be made.
         StorageError: The disk refuses.
     """
-    kept = with_instances(records)
-    if not kept:
+    usable = with_instances(records)
+    if not usable:
         raise AnnotationError(
             f"none of {len(records)} images has instances; pseudo-videos need at least one"
         )
-    settings = settings_of(kept, categories, config, seed, clips_per_image)
+    settings = settings_of(usable, categories, config, seed, clips_per_image)
     finished = finished_folder(out, settings)
     if finished is not None:
         on_progress(finished.num_clips + len(finished.failed))
@@ -115,10 +115,10 @@ def generate_pseudo_videos(
     partial = out.with_name(f".{out.name}-{digest(settings)}.part")
     partial.mkdir(parents=True, exist_ok=True)
     recipe = _Recipe(config, clips_per_image, seed, categories, str(partial.absolute()))
-    shards = _shards(len(kept) * clips_per_image)
+    shards = _shards(len(usable) * clips_per_image)
     pending = [shard for shard in shards if not is_whole(partial / shard.name)]
     on_progress(shards[-1].stop - sum(shard.stop - shard.start for shard in pending))
-    for clips in _make_shards(kept, recipe, pending):
+    for clips in _make_shards(usable, recipe, pending):
         on_progress(clips)
     names = [shard.name for shard in shards]
     return publish_folder(partial, out, names, shards[-1].stop, settings)

@@ -4,7 +4,7 @@ Derives missing parts: still images of videos, labelled videos of still images, 
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from vis_core.formats.coco import ImageRecord, read_coco, write_coco
 from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis, write_youtube_vis
 from vis_core.media.images import read_image
 from vis_core.media.video_writer import write_video
-from vis_core.structures import Clip
 
 # Every so many frames of a labelled video, one is a still image if no COCO data is given.
 _STILL_EVERY = 5
@@ -66,7 +65,7 @@ def prepare_data(
         max_frames: Frames of each labelled video that are annotated and scored; None means all.
     """
     if given.coco or given.vis:
-        data = _own_data(given, config, folder, on_item)
+        data = _user_data(given, config, folder, on_item)
     else:
         if not (folder / "synthetic").is_dir():
             write_synthetic(folder / "synthetic", config.synthetic, config.seed, on_item)
@@ -117,7 +116,7 @@ def _synthetic_data(folder: Path, given: GivenData) -> RunData:
     )
 
 
-def _own_data(
+def _user_data(
     given: GivenData, config: RunConfig, folder: Path, on_item: Callable[[int], None]
 ) -> RunData:
     notes = []
@@ -205,24 +204,17 @@ def _pseudo_data(
             f"{images.annotations}: {len(records)} images with instances; expected at least 3, or "
             "give labelled videos (VIS=)"
         )
-    rest, held = records[:-held_out], records[-held_out:]
+    rest, held_out_records = records[:-held_out], records[-held_out:]
     settings = config.pseudo.model_copy(update={"num_frames": config.synthetic.video_frames})
     vis = folder / "pseudo_vis"
-    for part, chosen in (("train", rest[:_MAX_PSEUDO_TRAIN]), ("val", held)):
-        clips = _counted_clips(PseudoClips(chosen, settings), config.seed, on_item)
-        write_clips_as_videos(vis, part, clips, categories)
+    for part, chosen in (("train", rest[:_MAX_PSEUDO_TRAIN]), ("val", held_out_records)):
+        source = PseudoClips(chosen, settings)
+        clips = (source.clip(index, config.seed) for index in range(len(source)))
+        write_clips_as_videos(vis, part, clips, categories, on_item)
     kept = [_with_relative_path(record, images.folder) for record in rest]
     write_coco(vis / "instances_rest.json", kept, categories)
     files = VideoFiles(vis / "train.json", vis / "val.json", vis / "val.json", vis / "JPEGImages")
     return AnnotatedFiles(vis / "instances_rest.json", images.folder), files
-
-
-def _counted_clips(
-    source: PseudoClips, seed: int, on_item: Callable[[int], None]
-) -> Iterator[Clip]:
-    for index in range(len(source)):
-        yield source.clip(index, seed)
-        on_item(1)
 
 
 def _with_relative_path(record: ImageRecord, folder: Path) -> ImageRecord:

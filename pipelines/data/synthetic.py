@@ -2,17 +2,15 @@
 
 import shutil
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-
-import cv2
-import numpy as np
 
 from pipelines.config.run import SyntheticConfig
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord, write_coco
 from vis_core.formats.youtube_vis import TrackRecord, VideoRecord, write_youtube_vis
+from vis_core.media.images import encode_jpeg
 from vis_core.media.video_writer import write_video
 from vis_core.rle.segmentation import encode_mask
 from vis_core.structures import Clip
@@ -43,7 +41,8 @@ def write_synthetic(folder: Path, config: SyntheticConfig, seed: int, on_scene: 
             ("val", config.val_videos),
             ("test", config.test_videos),
         ):
-            _write_videos(temporary / "vis", part, count, config, seed, on_scene)
+            scenes = _scenes(part, count, config.video_frames, config, seed)
+            write_clips_as_videos(temporary / "vis", part, scenes, CATEGORIES, on_scene)
         _write_archive(temporary / "videos", config, seed, on_scene)
         temporary.rename(folder)
     finally:
@@ -57,13 +56,18 @@ def num_scenes(config: SyntheticConfig) -> int:
 
 
 def write_clips_as_videos(
-    folder: Path, part: str, clips: Iterable[Clip], categories: Categories
+    folder: Path,
+    part: str,
+    clips: Iterable[Clip],
+    categories: Categories,
+    on_clip: OnScene = lambda count: None,  # noqa: ARG005
 ) -> None:
     """Writes clips as a YouTube-VIS file ``<part>.json`` with frames in ``JPEGImages/``."""
-    videos = [
-        _video_record(folder / "JPEGImages", f"{part}_{index:04d}", index + 1, clip)
-        for index, clip in enumerate(clips)
-    ]
+    videos = []
+    for index, clip in enumerate(clips):
+        name = f"{part}_{index:04d}"
+        videos.append(_write_frames(folder / "JPEGImages", name, index + 1, clip))
+        on_clip(1)
     write_youtube_vis(folder / f"{part}.json", videos, categories)
 
 
@@ -73,13 +77,19 @@ def scene_seed(part: str, index: int, seed: int) -> int:
     return (run * len(_PARTS) + _PARTS.index(part)) * _SEEDS_PER_PART + index
 
 
+def _scenes(
+    part: str, count: int, num_frames: int, config: SyntheticConfig, seed: int
+) -> Iterator[Clip]:
+    for index in range(count):
+        yield render_scene(config.scene, num_frames, scene_seed(part, index, seed))
+
+
 def _write_images(folder: Path, config: SyntheticConfig, seed: int, on_scene: OnScene) -> None:
     records = []
     (folder / "images").mkdir(parents=True)
-    for index in range(config.images):
-        clip = render_scene(config.scene, 1, scene_seed("images", index, seed))
+    for index, clip in enumerate(_scenes("images", config.images, 1, config, seed)):
         name = f"{index + 1:012d}.jpg"
-        write_jpeg(folder / "images" / name, clip.images[0])
+        (folder / "images" / name).write_bytes(encode_jpeg(clip.images[0]))
         visible = clip.present[0].nonzero()[0]
         records.append(
             ImageRecord(
@@ -95,24 +105,12 @@ def _write_images(folder: Path, config: SyntheticConfig, seed: int, on_scene: On
     write_coco(folder / "instances.json", records, CATEGORIES)
 
 
-def _write_videos(
-    folder: Path, part: str, count: int, config: SyntheticConfig, seed: int, on_scene: OnScene
-) -> None:
-    videos = []
-    for index in range(count):
-        clip = render_scene(config.scene, config.video_frames, scene_seed(part, index, seed))
-        name = f"{part}_{index:04d}"
-        videos.append(_video_record(folder / "JPEGImages", name, index + 1, clip))
-        on_scene(1)
-    write_youtube_vis(folder / f"{part}.json", videos, CATEGORIES)
-
-
-def _video_record(frames_folder: Path, name: str, video_id: int, clip: Clip) -> VideoRecord:
+def _write_frames(frames_folder: Path, name: str, video_id: int, clip: Clip) -> VideoRecord:
     """Writes the frames of one clip and returns their annotations."""
     (frames_folder / name).mkdir(parents=True)
     names = tuple(f"{name}/{t:05d}.jpg" for t in range(len(clip)))
     for file_name, image in zip(names, clip.images, strict=True):
-        write_jpeg(frames_folder / file_name, image)
+        (frames_folder / file_name).write_bytes(encode_jpeg(image))
     tracks = tuple(
         TrackRecord(
             annotation_id=video_id * 1000 + g,
@@ -132,13 +130,7 @@ def _video_record(frames_folder: Path, name: str, video_id: int, clip: Clip) -> 
 
 def _write_archive(folder: Path, config: SyntheticConfig, seed: int, on_scene: OnScene) -> None:
     folder.mkdir(parents=True)
-    for index in range(config.archive_videos):
-        clip = render_scene(config.scene, config.video_frames, scene_seed("archive", index, seed))
+    scenes = _scenes("archive", config.archive_videos, config.video_frames, config, seed)
+    for index, clip in enumerate(scenes):
         write_video(folder / f"scene_{index:02d}.mp4", iter(clip.images), FPS)
         on_scene(1)
-
-
-def write_jpeg(path: Path, image: np.ndarray) -> None:
-    """Writes an RGB image (H, W, 3) as JPEG of quality 95."""
-    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
-    path.write_bytes(data.tobytes())

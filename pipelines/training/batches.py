@@ -112,10 +112,6 @@ class BatchMaker:
     An actor and not a task: where processes outnumber CPUs, Ray ends one that waits a second for
     its next task. A new one needs six seconds to import and open its data, and a tenth of a second
     for eight batches.
-
-    Args:
-        plan: The batches of the stage.
-        rank: Of the worker.
     """
 
     def __init__(self, plan: BatchPlan, rank: int) -> None:

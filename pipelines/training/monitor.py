@@ -15,12 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class StageWatch:
-    """A thread that follows the files of a stage's workers while a block runs.
-
-    Args:
-        job: The stage.
-        on_losses: Receives every line of losses.
-    """
+    """A thread that follows the files of a stage's workers while a block runs."""
 
     def __init__(self, job: StageJob, on_losses: OnLosses) -> None:
         self._job, self._on_losses = job, on_losses

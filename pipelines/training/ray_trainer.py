@@ -88,7 +88,7 @@ def train_worker(arguments: dict[str, Any]) -> _Outcome:
     except TrainingDivergedError as error:
         return _Outcome(error)  # every rank skips the same steps, so all ranks return here
     except Exception as error:
-        cause = _own_error(error)
+        cause = _vis_error(error)
         if cause and context.get_world_size() == 1:
             return _Outcome(cause)
         add_note(job.notes_path, f"worker {rank}: {_last_line(cause or error)}")
@@ -132,7 +132,7 @@ def _fit(job: StageJob, plan: BatchPlan) -> None:
     except TrainingFailedError as error:
         failures = [*getattr(error, "worker_failures", {}).values()]
         for failure in failures:
-            cause = _own_error(failure)
+            cause = _vis_error(failure)
             if cause:
                 raise cause from error
         reason = _last_line(failures[0] if failures else error)
@@ -166,7 +166,7 @@ def _trainer(job: StageJob, plan: BatchPlan, storage: Path) -> "TorchTrainer":
     )
 
 
-def _own_error(error: BaseException | None) -> VisError | None:
+def _vis_error(error: BaseException | None) -> VisError | None:
     """Returns the VisError among the causes of an error of Ray, or None."""
     visited: set[int] = set()
     queue = [error]

@@ -134,14 +134,7 @@ def check_losses(config: RunConfig, num_classes: int) -> None:
 
 
 def batch_plan(config: RunConfig, stage: StageConfig, place: TrainingPlace, key: str) -> BatchPlan:
-    """Returns the plan of a stage's batches.
-
-    Args:
-        config: Of the run.
-        stage: The stage.
-        place: Where its data is.
-        key: Digest of the settings of the stage and of all stages before it.
-    """
+    """Returns the plan of a stage's batches; ``key`` as in ``StageJob``."""
     return BatchPlan(
         make_source=clip_source(config, stage, place.data, place.pseudo),
         key=key,

@@ -90,18 +90,18 @@ class CheckpointStore:
         """
         with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
             for step, names in reversed(self._files().items()):
-                place = Path(folder) / str(step)
-                fault = self._fetch(step, names, place)
+                copy = Path(folder) / str(step)
+                fault = self._fetch(step, names, copy)
                 if not fault:
-                    yield step, place
+                    yield step, copy
                     return
-                shutil.rmtree(place)
+                shutil.rmtree(copy)
                 warn(f"the checkpoint of step {step} is skipped: {fault}")
             yield None
 
-    def _fetch(self, step: int, names: list[str], place: Path) -> str:
+    def _fetch(self, step: int, names: list[str], copy: Path) -> str:
         """Copies a checkpoint; returns its fault, or an empty text."""
-        place.mkdir(parents=True)
+        copy.mkdir(parents=True)
         if MANIFEST not in names:
             return "it is incomplete"
         try:
@@ -113,11 +113,11 @@ class CheckpointStore:
             if name not in names:
                 return f"{name} is missing"
             with self.storage.as_file(_prefix(step) + name) as file:
-                shutil.copyfile(file, place / name)
-            found = (place / name).stat().st_size
+                shutil.copyfile(file, copy / name)
+            found = (copy / name).stat().st_size
             if found != size:
                 return f"{name} has {found:,} bytes, expected {size:,}"
-            if file_sha256(place / name) != digest:
+            if file_sha256(copy / name) != digest:
                 return f"{name} has changed since it was written (sha256 differs)"
         return ""
 
@@ -137,11 +137,7 @@ class CheckpointStore:
 
 
 class CheckpointWriter:
-    """A thread that stores checkpoints beside the training, one at a time.
-
-    Args:
-        store: The checkpoints of the stage.
-    """
+    """A thread that stores checkpoints beside the training, one at a time."""
 
     def __init__(self, store: CheckpointStore) -> None:
         self._store = store

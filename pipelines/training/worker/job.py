@@ -64,8 +64,8 @@ class StageJob:
     def checkpoints(self) -> CheckpointStore:
         """The checkpoints of the stage."""
         root = self.storage
-        place = f"{root.rstrip('/')}/{self.key}" if root else str(self.work / "checkpoints")
-        return CheckpointStore(open_storage(place), self.config.checkpoints.keep)
+        uri = f"{root.rstrip('/')}/{self.key}" if root else str(self.work / "checkpoints")
+        return CheckpointStore(open_storage(uri), self.config.checkpoints.keep)
 
 
 def candidate_folder(candidates: Path, step: int) -> Path:

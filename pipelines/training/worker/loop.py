@@ -60,12 +60,14 @@ class StageLoop:
         decay = job.stage.ema_decay
         self._averaged = AveragedWeights(self._system, decay) if decay is not None else None
         self._writer = CheckpointWriter(job.checkpoints) if rank == 0 else None
-        self.first_step, kept = self._restore()
+        self.first_step, log_state = self._restore()
         if job.stage.recompute_activations:
             recompute_layers(self._system)
         self._wrapped = wrap(self._system)
         self._losses = (
-            LossLog(job.losses_path, job.stage.name, self.first_step, kept) if rank == 0 else None
+            LossLog(job.losses_path, job.stage.name, self.first_step, log_state)
+            if rank == 0
+            else None
         )
         self._bad_steps = BadSteps(job.skipped_path, job.stage.name, rank, job.stage.max_bad_steps)
 

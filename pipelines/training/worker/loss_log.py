@@ -26,19 +26,19 @@ class LossLog:
         path: The file, of all stages.
         stage: Name of the stage.
         first_step: Steps in the checkpoint.
-        kept: ``state`` of the checkpoint.
+        state: ``state`` of the checkpoint.
     """
 
     def __init__(
-        self, path: Path, stage: str, first_step: int = 0, kept: dict[str, Any] | None = None
+        self, path: Path, stage: str, first_step: int = 0, state: dict[str, Any] | None = None
     ) -> None:
         self.path, self.stage = path, stage
         self._started = time.monotonic()
-        self._sums: dict[str, float] = dict(kept["sums"]) if kept else {}
-        self._count: int = kept["count"] if kept else 0
-        self._skipped: int = kept["skipped"] if kept else 0
-        self._seconds: float = kept["seconds"] if kept else 0.0
-        self._waited: float = kept["waited"] if kept else 0.0
+        self._sums: dict[str, float] = dict(state["sums"]) if state else {}
+        self._count: int = state["count"] if state else 0
+        self._skipped: int = state["skipped"] if state else 0
+        self._seconds: float = state["seconds"] if state else 0.0
+        self._waited: float = state["waited"] if state else 0.0
         rows = [row for row in read_losses(path) if _precedes(row, stage, first_step)]
         write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 

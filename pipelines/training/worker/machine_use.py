@@ -21,7 +21,7 @@ class MachineUse:
     def metrics(self) -> dict[str, float]:
         """Returns the use since the last call, in megabytes and percent."""
         memory = psutil.virtual_memory()
-        found = {
+        use = {
             "system/cpu_utilization_percentage": psutil.cpu_percent(),
             "system/system_memory_usage_megabytes": memory.used / _MIB,
             "system/system_memory_usage_percentage": memory.percent,
@@ -29,5 +29,5 @@ class MachineUse:
         }
         if self._device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(self._device)
-            found["system/gpu_0_memory_usage_megabytes"] = peak / _MIB
-        return found
+            use["system/gpu_0_memory_usage_megabytes"] = peak / _MIB
+        return use

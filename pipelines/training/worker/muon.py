@@ -54,11 +54,7 @@ class KernelMuon(torch.optim.Muon):
 
 
 class JointOptimizer:
-    """Several optimizers of different weights of one system, used as one.
-
-    Args:
-        parts: Optimizers of different parameters.
-    """
+    """Several optimizers of different weights of one system, used as one."""
 
     def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
         self._parts = list(parts)

@@ -73,8 +73,8 @@ def train_step(
     reason = _fault(values, norm)
     if reason:
         optimizer.zero_grad(set_to_none=True)
-        for kept, value in statistics:
-            kept.copy_(value)
+        for statistic, copy in statistics:
+            statistic.copy_(copy)
     else:
         optimizer.step()
     return StepOutcome(values | {"gradient_norm": norm}, reason)
@@ -128,7 +128,7 @@ def _copied_statistics(system: nn.Module) -> list[tuple[Tensor, Tensor]]:
         for module in system.modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
     ]
-    return [(kept, kept.clone()) for module in norms for kept in module.buffers()]
+    return [(buffer, buffer.clone()) for module in norms for buffer in module.buffers()]
 
 
 def _parts(batch: ClipBatch, count: int) -> Iterator[ClipBatch]:
