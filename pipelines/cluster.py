@@ -94,7 +94,7 @@ def _start_local(config: RayConfig) -> None:
                 logs = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "session_latest", "logs")
                 raise ClusterError(
                     f"Ray did not start on this machine in {_STARTS} attempts of 30 s; if it is "
-                    "very busy, end other work and give the same command again; if not, the reason "
+                    "very busy, end other work and run the same command again; if not, the reason "
                     f"is in {logs} (dashboard.log, gcs_server.out)"
                 ) from error
             _log.warning("Ray did not start in 30 s on a busy machine; trying again")

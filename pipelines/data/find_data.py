@@ -44,7 +44,7 @@ def find_coco(path: Path) -> AnnotatedFiles:
     Raises:
         ConfigError: There are none; the message lists the expected names.
     """
-    _must_exist(path, "COCO")
+    _must_exist(path, "--coco")
     if path.is_file():
         folder = next((f for p in path.parents[:2] if (f := _images_below(p))), None)
         if folder is None:
@@ -76,7 +76,7 @@ def find_vis(path: Path, category_names: frozenset[str] | None) -> VideoFiles:
     Raises:
         ConfigError: There are none; the message lists the expected names.
     """
-    _must_exist(path, "VIS")
+    _must_exist(path, "--vis")
     if not path.is_dir():
         raise ConfigError(f"{path}: expected a folder with train and val annotations and frames")
     frames = next((path / f for f in _FRAME_FOLDERS if (path / f).is_dir()), path)
@@ -100,17 +100,19 @@ def find_archive(path: Path) -> Path:
     """
     from vis_core.media.video_files import find_videos
 
-    _must_exist(path, "VIDEOS")
+    _must_exist(path, "--videos")
     if not path.is_dir():
         raise ConfigError(f"{path}: expected a folder of video files, found a file")
     if not find_videos(path):
-        raise ConfigError(f"{path}: no video file in it; expected .mp4, .mkv, .avi and the like")
+        raise ConfigError(
+            f"{path}: no video files in this folder; expected .mp4, .mkv, .avi and the like"
+        )
     return path
 
 
-def _must_exist(path: Path, what: str) -> None:
+def _must_exist(path: Path, option: str) -> None:
     if not path.exists():
-        raise ConfigError(f"{path}: no such file or folder; correct {what}=")
+        raise ConfigError(f"{path}: no such file or folder; correct {option}")
 
 
 def _images_below(folder: Path) -> Path | None:

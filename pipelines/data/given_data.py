@@ -50,7 +50,7 @@ def _check_frames(annotations: Path, frames: Path) -> None:
     ]
     if absent:
         raise ConfigError(
-            f"{annotations}: {len(absent)} frames are absent, the first is {frames / absent[0]}; "
+            f"{annotations}: {len(absent)} frames are missing, the first is {frames / absent[0]}; "
             "correct the file names or the folder"
         )
     if not any(video.tracks for video in videos):

@@ -130,7 +130,7 @@ def publish_folder(
     except OSError as error:
         again = finished_folder(out, settings)  # another process may have been faster
         if again is None:
-            raise StorageError(f"{out}: cannot be made ({error.strerror}); run again") from error
+            raise StorageError(f"{out}: cannot be created ({error.strerror}); run again") from error
         shutil.rmtree(partial)
         return again
     return PseudoVideos(out, num_clips, tuple(failed), made=True)

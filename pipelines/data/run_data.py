@@ -202,7 +202,7 @@ def _pseudo_data(
     if held_out == 0:
         raise ConfigError(
             f"{images.annotations}: {len(records)} images with instances; expected at least 3, or "
-            "give labelled videos (VIS=)"
+            "give labelled videos (--vis)"
         )
     rest, held_out_records = records[:-held_out], records[-held_out:]
     settings = config.pseudo.model_copy(update={"num_frames": config.synthetic.video_frames})
