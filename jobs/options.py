@@ -73,21 +73,12 @@ def given_data(args: argparse.Namespace) -> "GivenData":
 
 
 def inference_config(overrides: list[str]) -> "InferenceConfig":
-    """Applies overrides of the section ``inference``; a model brings the other sections along.
+    """Applies overrides of the section ``inference``; the model fixes the other sections.
 
     Raises:
         ConfigError: If an override names another section or does not fit the schema.
     """
+    from pipelines.config.loading import parse_overrides
     from vis_core.config.inference import InferenceConfig
-    from vis_core.errors import ConfigError
 
-    for override in overrides:
-        if not override.startswith("inference."):
-            raise ConfigError(
-                f"--set {override}: expected a key of inference.…; the model fixes the rest"
-            )
-    if not overrides:
-        return InferenceConfig()
-    from pipelines.config.loading import load_run_config
-
-    return load_run_config(CONFIGS / "tiny.yaml", overrides).inference
+    return parse_overrides(InferenceConfig, "inference", overrides)
