@@ -200,6 +200,8 @@ def _switches(frames: SequenceFrames) -> int:
     before = np.full(frames.shape[0], -1)  # in the frame before
     switches = 0
     for truth, tracks, iou in zip(frames.truth, frames.tracks, frames.iou, strict=True):
+        if not iou.size:  # as in TrackEval, such a frame does not count as the one before
+            continue
         stays = tracks[None, :] == before[truth][:, None]
         score = np.where(iou >= IOU_THRESHOLD - _TINY, _STAY * stays + iou, 0.0)
         row, column = linear_sum_assignment(-score)
