@@ -5,14 +5,12 @@ import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from pipelines.config.run import SyntheticConfig
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord, write_coco
 from vis_core.formats.youtube_vis import TrackRecord, VideoRecord, write_youtube_vis
+from vis_core.media.images import encode_jpeg
 from vis_core.media.video_writer import write_video
 from vis_core.rle.segmentation import encode_mask
 from vis_core.structures import Clip
@@ -79,7 +77,7 @@ def _write_images(folder: Path, config: SyntheticConfig, seed: int, on_scene: On
     for index in range(config.images):
         clip = render_scene(config.scene, 1, scene_seed("images", index, seed))
         name = f"{index + 1:012d}.jpg"
-        write_jpeg(folder / "images" / name, clip.images[0])
+        (folder / "images" / name).write_bytes(encode_jpeg(clip.images[0]))
         shown = clip.present[0].nonzero()[0]
         records.append(
             ImageRecord(
@@ -112,7 +110,7 @@ def _video_record(frames_folder: Path, name: str, video_id: int, clip: Clip) -> 
     (frames_folder / name).mkdir(parents=True)
     names = tuple(f"{name}/{t:05d}.jpg" for t in range(len(clip)))
     for file_name, image in zip(names, clip.images, strict=True):
-        write_jpeg(frames_folder / file_name, image)
+        (frames_folder / file_name).write_bytes(encode_jpeg(image))
     tracks = tuple(
         TrackRecord(
             annotation_id=video_id * 1000 + g,
@@ -136,9 +134,3 @@ def _write_archive(folder: Path, config: SyntheticConfig, seed: int, on_scene: O
         clip = render_scene(config.scene, config.video_frames, scene_seed("archive", index, seed))
         write_video(folder / f"scene_{index:02d}.mp4", iter(clip.images), FPS)
         on_scene(1)
-
-
-def write_jpeg(path: Path, image: np.ndarray) -> None:
-    """Writes an RGB image (H, W, 3) as JPEG of quality 95."""
-    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
-    path.write_bytes(data.tobytes())
