@@ -52,7 +52,7 @@ def pretrained_segmentor(num_steps: int, batch: int, seed: int) -> Minvis:
         seed: Of weights and scenes.
     """
     torch.manual_seed(seed)
-    system = Minvis(tiny_minvis(train_batch_norm=True), len(CLASS_NAMES)).train()
+    system = Minvis(tiny_minvis(), len(CLASS_NAMES)).train()
     batches = scene_batches(num_steps, batch, first_scene(seed) + _DENSE_SEEDS)
     with Progress(num_steps, "steps", "backbone") as progress:
         pretrain_backbone(

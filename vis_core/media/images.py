@@ -131,10 +131,10 @@ def _eight_bit(values: np.ndarray) -> np.ndarray:
 JPEG_QUALITY = 95
 
 
-def encode_jpeg(image: np.ndarray) -> bytes:
+def encode_jpeg(image: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
     """Encodes an RGB image (H, W, 3) of uint8."""
     swapped = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    _, data = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, quality])
     encoded: bytes = data.tobytes()
     return encoded
 
