@@ -1,7 +1,7 @@
-"""Line charts for HTML pages: the lines in SVG, the words in HTML so that phones can read them.
+"""Line charts for HTML pages: lines in SVG, text in HTML so that it stays readable on phones.
 
-A chart has no script and no colour of its own: the page's style sheet gives ``--series-1`` to
-``--series-8`` and so follows light and dark.
+A chart has no script and no colours of its own. The style sheet of the page defines ``--series-1``
+to ``--series-8`` and so follows light and dark.
 """
 
 import math
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-_POINTS = 600  # of a line; more cannot be seen, so neighbours are averaged
+_POINTS = 600  # of a line; more are not visible, so neighbours are averaged
 _COLOURS = 8
 _SMOOTHING = 0.85  # weight of the past in the exponential mean of a line
 _TICKS = 5
@@ -17,12 +17,12 @@ _TICKS = 5
 
 @dataclass(frozen=True)
 class Series:
-    """Is one line of a chart.
+    """One line of a chart.
 
     Attributes:
-        name: What the legend says.
+        name: Text in the legend.
         x: Positions in rising order.
-        y: As many values; those that are not finite are left out.
+        y: One value for each position; values that are not finite are left out.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Mark:
-    """Is a vertical line with a word, such as the start of a stage."""
+    """A labelled vertical line, such as the start of a stage."""
 
     x: float
     name: str
@@ -43,12 +43,12 @@ def line_chart(
 ) -> str:
     """Draws lines: the values faint, their exponential mean strong.
 
-    The mean starts anew at every mark. The vertical axis starts at 0 and ends at the highest mean,
-    so that a single spike does not flatten everything else; what is above it is cut.
+    The mean restarts at every mark. The vertical axis runs from 0 to the highest mean, so that a
+    single spike does not flatten everything else; higher values are cut.
 
     Args:
         series: The lines.
-        label: Says in words what the chart shows, for those who cannot see it.
+        label: Description of the chart for screen readers.
         x_label: Name of the horizontal axis.
         marks: Vertical lines, in rising order.
 
@@ -59,7 +59,7 @@ def line_chart(
     lines = [(name, segments) for name, segments in lines if segments]
     if not lines:
         return ""
-    means = [[_mean(segment) for segment in segments] for _, segments in lines]
+    means = [[_smoothed(segment) for segment in segments] for _, segments in lines]
     places = [x for _, segments in lines for segment in segments for x, _ in segment]
     x_low, x_high = _bounds([*places, *(mark.x for mark in marks)])
     peak = max(value for line in means for segment in line for _, value in segment)
@@ -94,7 +94,7 @@ def nice_ticks(low: float, high: float) -> list[float]:
 
 
 def short_number(value: float) -> str:
-    """Writes a number as an axis does: 1200 -> 1.2k, 0.250 -> 0.25."""
+    """Formats a number for an axis: 1200 -> 1.2k, 0.250 -> 0.25."""
     if abs(value) >= 1000:
         return f"{value / 1000:.4g}k"
     return f"{value:.4g}"
@@ -102,7 +102,7 @@ def short_number(value: float) -> str:
 
 @dataclass(frozen=True)
 class _Frame:
-    """Maps values to the 1000 x 1000 units of the drawing."""
+    """The map from values to the 1000 x 1000 units of the drawing."""
 
     x_low: float
     x_high: float
@@ -129,7 +129,7 @@ class _Frame:
 
 
 def _segments(line: Series, marks: Sequence[Mark]) -> list[list[tuple[float, float]]]:
-    """Cuts a line at the marks, drops what is not finite and thins it out."""
+    """Cuts a line at the marks, drops values that are not finite and thins it out."""
     starts = [mark.x for mark in marks]
     groups: dict[int, list[tuple[float, float]]] = {}
     for x, y in zip(line.x, line.y, strict=True):
@@ -146,8 +146,8 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(part[-1][0], sum(y for _, y in part) / len(part)) for part in parts]
 
 
-def _mean(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Is the exponential mean, with Adam's correction of the start."""
+def _smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Computes the exponential mean, with Adam's correction of the start."""
     total, weight, smooth = 0.0, 0.0, []
     for x, y in points:
         total = _SMOOTHING * total + (1 - _SMOOTHING) * y
