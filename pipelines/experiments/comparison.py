@@ -1,20 +1,22 @@
 """What a system learns in its tiny preset: a row of scores, its learning curve, a table of all."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.data.run_data import RunData
+from pipelines.reports.charts import Series
+from pipelines.reports.page import write_report
+from pipelines.reports.page_data import ReportData
 from pipelines.run.folder import Run
-from pipelines.run.pictures import two_panels
 from pipelines.training.listener import StageResult
 from pipelines.training.stages import ON_THE_WAY
 from pipelines.training.worker.loss_log import read_losses
 from vis_core.evaluation.identity import evaluate_identity
 from vis_core.evaluation.loading import load_ground_truth, load_results
-from vis_core.files import whole_file
 
 if TYPE_CHECKING:
     from pipelines.config.run import RunConfig
@@ -94,39 +96,34 @@ def markdown(rows: Sequence[LearntRow]) -> str:
 
 
 def write_learning_curves(path: Path, runs: Sequence[tuple[str, Run]]) -> None:
-    """Draws the loss and the AP on validation videos over the steps of all stages, as a PNG.
+    """Draws the training loss and the AP on validation videos over the steps of all stages.
 
     Args:
-        path: The picture.
-        runs: Runs with the names of their lines.
+        path: The HTML page.
+        runs: Names of the lines with their runs.
     """
-    canvas, (above, below) = two_panels()
-    for name, run in runs:
-        starts = run.config.stage_starts
-        rows = [row for row in read_losses(run.folder / "losses.jsonl") if row["stage"] in starts]
-        steps = [starts[row["stage"]] + row["step"] for row in rows]
-        above.plot(steps, [row.get("train/loss/total") for row in rows], label=name, linewidth=0.8)
-        curve = validation_curve(run)
-        below.plot([x for x, _ in curve], [y for _, y in curve], label=name, marker=".")
-    above.set_yscale("log")
-    for axes, title in ((above, "training loss, weighted sum"), (below, "AP on validation videos")):
-        axes.set_title(title, loc="left", fontsize=10)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-    below.set_ylim(0, None)
-    below.set_xlabel("step")
-    with whole_file(path) as partial:
-        canvas.print_png(str(partial))
+    losses = tuple(_loss_series(name, run) for name, run in runs)
+    scores = tuple(_validation_series(name, run) for name, run in runs)
+    curves = (("Training loss, weighted sum", losses), ("AP on validation videos", scores))
+    write_report(path, ReportData(f"Learning curves: {path.parent.name}", curves=curves))
 
 
-def validation_curve(run: Run) -> list[tuple[int, float]]:
-    """Gives step and AP on validation videos, steps counted over all stages."""
-    found = []
+def _loss_series(name: str, run: Run) -> Series:
+    starts = run.config.stage_starts
+    rows = [row for row in read_losses(run.folder / "losses.jsonl") if row["stage"] in starts]
+    steps = tuple(starts[row["stage"]] + row["step"] for row in rows)
+    return Series(name, steps, tuple(row.get("train/loss/total", math.nan) for row in rows))
+
+
+def _validation_series(name: str, run: Run) -> Series:
+    points: list[tuple[int, float]] = []
     for stage, start in run.config.stage_starts.items():
         path = run.folder / "evaluation" / stage / ON_THE_WAY
         if path.is_file():
-            found += [(start + int(s), e["ap"]) for s, e in json.loads(path.read_text()).items()]
-    return sorted(found)
+            scores = json.loads(path.read_text())
+            points += [(start + int(step), score["ap"]) for step, score in scores.items()]
+    points.sort()
+    return Series(name, tuple(x for x, _ in points), tuple(y for _, y in points), smooth=False)
 
 
 # The preset of each system, and the steps of its stages: what is learned in at most an hour.

@@ -14,6 +14,8 @@ _COLOURS = 8
 _SMOOTHING = 0.85  # weight of the past in the exponential mean of a line
 _TICKS = 5
 
+Points = list[tuple[float, float]]
+
 
 @dataclass(frozen=True)
 class Series:
@@ -23,11 +25,13 @@ class Series:
         name: Text in the legend.
         x: Positions in rising order.
         y: One value for each position; values that are not finite are left out.
+        smooth: Whether the exponential mean is drawn over faint values, or the values alone.
     """
 
     name: str
     x: tuple[float, ...]
     y: tuple[float, ...]
+    smooth: bool = True
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,10 @@ class Mark:
 def line_chart(
     series: Sequence[Series], *, label: str, x_label: str, marks: Sequence[Mark] = ()
 ) -> str:
-    """Draws lines: the values faint, their exponential mean strong.
+    """Draws lines.
 
-    The mean restarts at every mark. The vertical axis runs from 0 to the highest mean, so that a
-    single spike does not flatten everything else; higher values are cut.
+    An exponential mean restarts at every mark. The vertical axis runs from 0 to the highest strong
+    value, so that a single spike does not flatten everything else; higher values are cut.
 
     Args:
         series: The lines.
@@ -55,29 +59,21 @@ def line_chart(
     Returns:
         HTML; empty if no series has a finite value.
     """
-    lines = [(line.name, _segments(line, marks)) for line in series]
-    lines = [(name, segments) for name, segments in lines if segments]
+    lines = [line for line in (_cut(each, marks) for each in series) if line.strong]
     if not lines:
         return ""
-    means = [[_smoothed(segment) for segment in segments] for _, segments in lines]
-    places = [x for _, segments in lines for segment in segments for x, _ in segment]
-    x_low, x_high = _bounds([*places, *(mark.x for mark in marks)])
-    peak = max(value for line in means for segment in line for _, value in segment)
-    y_ticks = nice_ticks(0.0, peak * 1.05 if peak > 0 else 1.0)
-    frame = _Frame(x_low, x_high, y_ticks[-1])
-    paths = []
-    for number, ((_, segments), smooth) in enumerate(zip(lines, means, strict=True)):
-        colour = f"s{number % _COLOURS + 1}"
-        raw = "".join(frame.path(segment) for segment in segments)
-        paths.append(f'<path class="raw {colour}" d="{raw}"/>')
-        mean = "".join(frame.path(segment) for segment in smooth)
-        paths.append(f'<path class="mean {colour}" d="{mean}"/>')
-    legend = [(name, line[-1][-1][1]) for (name, _), line in zip(lines, means, strict=True)]
+    frame, y_ticks = _axes(lines, marks)
+    paths = "".join(
+        f'<path class="{kind} s{number % _COLOURS + 1}" d="{"".join(map(frame.path, segments))}"/>'
+        for number, line in enumerate(lines)
+        for kind, segments in (("raw", line.faint), ("mean", line.strong))
+        if segments
+    )
     return (
         f'<figure class="chart" role="img" aria-label="{escape(label, quote=True)}">'
-        f"{_legend(legend)}"
+        f"{_legend(lines)}"
         f'<div class="plot"><svg viewBox="0 0 1000 1000" preserveAspectRatio="none" '
-        f'aria-hidden="true">{frame.grid(y_ticks, marks)}{"".join(paths)}</svg>'
+        f'aria-hidden="true">{frame.grid(y_ticks, marks)}{paths}</svg>'
         f"{_words(frame, y_ticks, marks)}</div>"
         f'<figcaption class="axis">{escape(x_label)}</figcaption></figure>'
     )
@@ -114,7 +110,7 @@ class _Frame:
     def y(self, value: float) -> float:
         return 1000 * (1 - value / self.y_high)
 
-    def path(self, points: Sequence[tuple[float, float]]) -> str:
+    def path(self, points: Points) -> str:
         steps = " ".join(f"{self.x(x):.1f} {min(max(self.y(y), -50), 1050):.1f}" for x, y in points)
         return f"M{steps}" if len(points) > 1 else f"M{steps} h0.1"
 
@@ -128,17 +124,39 @@ class _Frame:
         return "".join(lines)
 
 
-def _segments(line: Series, marks: Sequence[Mark]) -> list[list[tuple[float, float]]]:
+@dataclass(frozen=True)
+class _Line:
+    """The segments of a line between marks: its values and, if smoothed, their mean."""
+
+    name: str
+    faint: list[Points]
+    strong: list[Points]
+
+
+def _cut(line: Series, marks: Sequence[Mark]) -> _Line:
     """Cuts a line at the marks, drops values that are not finite and thins it out."""
     starts = [mark.x for mark in marks]
-    groups: dict[int, list[tuple[float, float]]] = {}
+    groups: dict[int, Points] = {}
     for x, y in zip(line.x, line.y, strict=True):
         if math.isfinite(x) and math.isfinite(y):
             groups.setdefault(sum(start < x for start in starts), []).append((x, y))
-    return [_thinned(groups[key]) for key in sorted(groups)]
+    segments = [_thinned(groups[key]) for key in sorted(groups)]
+    if not line.smooth:
+        return _Line(line.name, [], segments)
+    return _Line(line.name, segments, [_smoothed(segment) for segment in segments])
 
 
-def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def _axes(lines: Sequence[_Line], marks: Sequence[Mark]) -> tuple["_Frame", list[float]]:
+    """Chooses the range of both axes; returns it with the ticks of the vertical one."""
+    points = [point for line in lines for segment in line.strong for point in segment]
+    places = [*(x for x, _ in points), *(mark.x for mark in marks)]
+    low, high = min(places), max(places)
+    peak = max(y for _, y in points)
+    y_ticks = nice_ticks(0.0, peak * 1.05 if peak > 0 else 1.0)
+    return _Frame(low, high if high > low else low + 1, y_ticks[-1]), y_ticks
+
+
+def _thinned(points: Points) -> Points:
     size = math.ceil(len(points) / _POINTS)
     if size <= 1:
         return points
@@ -146,7 +164,7 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(part[-1][0], sum(y for _, y in part) / len(part)) for part in parts]
 
 
-def _smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _smoothed(points: Points) -> Points:
     """Computes the exponential mean, with Adam's correction of the start."""
     total, weight, smooth = 0.0, 0.0, []
     for x, y in points:
@@ -156,16 +174,11 @@ def _smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]
     return smooth
 
 
-def _bounds(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    return (low, high) if high > low else (low, low + 1)
-
-
-def _legend(entries: Sequence[tuple[str, float]]) -> str:
+def _legend(lines: Sequence[_Line]) -> str:
     items = "".join(
-        f'<li><span class="swatch s{number % _COLOURS + 1}"></span>{escape(name)} '
-        f"<b>{short_number(value)}</b></li>"
-        for number, (name, value) in enumerate(entries)
+        f'<li><span class="swatch s{number % _COLOURS + 1}"></span>{escape(line.name)} '
+        f"<b>{short_number(line.strong[-1][-1][1])}</b></li>"
+        for number, line in enumerate(lines)
     )
     return f'<ul class="legend">{items}</ul>'
 

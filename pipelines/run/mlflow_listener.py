@@ -7,10 +7,9 @@ from typing import Any
 from pipelines.config.run import RunConfig
 from pipelines.mlflow_runs.runs import MlflowRun
 from pipelines.results.score import LabelledVideos
-from pipelines.run.pictures import write_loss_curves, write_samples
+from pipelines.run.pictures import write_samples
 from pipelines.training.listener import StageResult, TrainingListener
 from pipelines.training.stages import TrainingPlace
-from pipelines.training.worker.loss_log import read_losses
 from vis_core.files import write_json
 
 _NOT_METRICS = ("stage", "step", "time")
@@ -48,7 +47,7 @@ class MlflowListener(TrainingListener):
         self._once(f"val/{stage}", stage, step, numbers)
 
     def finished(self, result: StageResult) -> None:
-        """Logs scores on test videos, the loss curves so far, and what the model finds."""
+        """Logs the scores and a picture of predictions on test videos."""
         numbers = {f"test/{name}": value for name, value in result.metrics.items()}
         numbers["time/stage_s"] = result.seconds
         if self._once(f"test/{result.name}", result.name, result.steps, numbers):
@@ -56,14 +55,11 @@ class MlflowListener(TrainingListener):
 
     def _draw(self, stage: str) -> None:
         folder = self._memory.parent / "pictures"
-        folder.mkdir(exist_ok=True)
-        curves, samples = folder / "losses.png", folder / f"predictions_{stage}.jpg"
-        write_loss_curves(curves, read_losses(self._place.losses))
+        samples = folder / f"predictions_{stage}.jpg"
         videos = self._place.data.videos
         results = self._place.folder / "evaluation" / stage / "results.json"
         write_samples(samples, LabelledVideos(videos.test, videos.frames), results)
-        for picture in (curves, samples):
-            self._record.log_artifact(picture, "pictures")
+        self._record.log_artifact(samples, "pictures")
 
     def _once(
         self,
