@@ -1,4 +1,4 @@
-"""What the tracking store is told of a training: numbers once, pictures, what it was made of."""
+"""A run in the tracking store: each number of a training once, a picture, the tags of the run."""
 
 import subprocess
 from pathlib import Path
