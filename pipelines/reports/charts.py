@@ -14,7 +14,7 @@ _COLOURS = 8
 _SMOOTHING = 0.85  # weight of the past in the exponential mean of a line
 _TICKS = 5
 
-Points = list[tuple[float, float]]
+_Points = list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def line_chart(
         f"{_legend(lines)}"
         f'<div class="plot"><svg viewBox="0 0 1000 1000" preserveAspectRatio="none" '
         f'aria-hidden="true">{frame.grid(y_ticks, marks)}{paths}</svg>'
-        f"{_words(frame, y_ticks, marks)}</div>"
+        f"{_axis_labels(frame, y_ticks, marks)}</div>"
         f'<figcaption class="axis">{escape(x_label)}</figcaption></figure>'
     )
 
@@ -110,7 +110,7 @@ class _Frame:
     def y(self, value: float) -> float:
         return 1000 * (1 - value / self.y_high)
 
-    def path(self, points: Points) -> str:
+    def path(self, points: _Points) -> str:
         steps = " ".join(f"{self.x(x):.1f} {min(max(self.y(y), -50), 1050):.1f}" for x, y in points)
         return f"M{steps}" if len(points) > 1 else f"M{steps} h0.1"
 
@@ -129,14 +129,14 @@ class _Line:
     """The segments of a line between marks: its values and, if smoothed, their mean."""
 
     name: str
-    faint: list[Points]
-    strong: list[Points]
+    faint: list[_Points]
+    strong: list[_Points]
 
 
 def _cut(line: Series, marks: Sequence[Mark]) -> _Line:
     """Cuts a line at the marks, drops values that are not finite and thins it out."""
     starts = [mark.x for mark in marks]
-    groups: dict[int, Points] = {}
+    groups: dict[int, _Points] = {}
     for x, y in zip(line.x, line.y, strict=True):
         if math.isfinite(x) and math.isfinite(y):
             groups.setdefault(sum(start < x for start in starts), []).append((x, y))
@@ -156,7 +156,7 @@ def _axes(lines: Sequence[_Line], marks: Sequence[Mark]) -> tuple["_Frame", list
     return _Frame(low, high if high > low else low + 1, y_ticks[-1]), y_ticks
 
 
-def _thinned(points: Points) -> Points:
+def _thinned(points: _Points) -> _Points:
     size = math.ceil(len(points) / _POINTS)
     if size <= 1:
         return points
@@ -164,7 +164,7 @@ def _thinned(points: Points) -> Points:
     return [(part[-1][0], sum(y for _, y in part) / len(part)) for part in parts]
 
 
-def _smoothed(points: Points) -> Points:
+def _smoothed(points: _Points) -> _Points:
     """Computes the exponential mean, with Adam's correction of the start."""
     total, weight, smooth = 0.0, 0.0, []
     for x, y in points:
@@ -183,18 +183,18 @@ def _legend(lines: Sequence[_Line]) -> str:
     return f'<ul class="legend">{items}</ul>'
 
 
-def _words(frame: _Frame, y_ticks: Sequence[float], marks: Sequence[Mark]) -> str:
+def _axis_labels(frame: _Frame, y_ticks: Sequence[float], marks: Sequence[Mark]) -> str:
     """Places the numbers of both axes and the names of the marks over the drawing."""
-    words = [
+    labels = [
         f'<span class="tick y" style="top:{frame.y(tick) / 10:.2f}%">{short_number(tick)}</span>'
         for tick in y_ticks
     ]
     for tick in nice_ticks(frame.x_low, frame.x_high):
         if frame.x_low <= tick <= frame.x_high:
             place = f'style="left:{frame.x(tick) / 10:.2f}%"'
-            words.append(f'<span class="tick x" {place}>{short_number(tick)}</span>')
+            labels.append(f'<span class="tick x" {place}>{short_number(tick)}</span>')
     for mark in marks:
         if mark.x < frame.x_high:
             place = f'style="left:{max(frame.x(mark.x), 0) / 10:.2f}%"'
-            words.append(f'<span class="name" {place}>{escape(mark.name)}</span>')
-    return "".join(words)
+            labels.append(f'<span class="name" {place}>{escape(mark.name)}</span>')
+    return "".join(labels)

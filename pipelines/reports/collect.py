@@ -12,7 +12,7 @@ config.yaml               the resolved run
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pipelines.progress import in_words
 from pipelines.redaction import mask_secrets, mask_value
 from pipelines.reports.charts import Mark, Series
 from pipelines.reports.page_data import (
+    Curves,
     Fact,
     FailureRow,
     ReportData,
@@ -91,7 +92,7 @@ def _stages(run_dir: Path, absent: list[str]) -> tuple[StageRow, ...]:
     return tuple(
         StageRow(
             str(row.get("name", "stage")),
-            int(row.get("steps", 0)),
+            int(_number(row.get("steps")) or 0),
             _number(row.get("seconds")),
             _numbers(row.get("metrics")),
         )
@@ -101,7 +102,8 @@ def _stages(run_dir: Path, absent: list[str]) -> tuple[StageRow, ...]:
 
 def _notes(run_dir: Path) -> tuple[str, ...]:
     data = _read_json(run_dir, "data/data.json", [], "notes")
-    return tuple(str(note) for note in data.get("notes", ())) if isinstance(data, dict) else ()
+    notes = data.get("notes") if isinstance(data, dict) else None
+    return tuple(map(str, notes)) if isinstance(notes, list) else ()
 
 
 def _final(run_dir: Path, absent: list[str]) -> dict[str, float] | None:
@@ -112,37 +114,46 @@ def _final(run_dir: Path, absent: list[str]) -> dict[str, float] | None:
     return None
 
 
-def _curves(
-    run_dir: Path, absent: list[str]
-) -> tuple[tuple[tuple[str, tuple[Series, ...]], ...], tuple[Mark, ...]]:
+def _curves(run_dir: Path, absent: list[str]) -> tuple[Curves, tuple[Mark, ...]]:
     """Reads the losses of all stages onto one axis of steps."""
     path = run_dir / "losses.jsonl"
     if not path.is_file():
         absent.append("loss curves (no losses.jsonl)")
         return (), ()
-    lines: dict[str, tuple[list[float], list[float]]] = {}
+    points: dict[str, list[tuple[float, float]]] = {}
     marks: list[Mark] = []
-    stage, offset, last = None, 0.0, 0.0
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-        row = _json_line(line)
-        step = _number(row.get("step"))
-        if step is None:
-            continue
-        if row.get("stage") != stage or not marks:
-            stage, offset = row.get("stage"), last
-            marks.append(Mark(offset, str(stage or "training")))
-        last = offset + step
-        for name, value in row.items():
-            number = _number(value)
-            if name.startswith(LOSS_PREFIX) and number is not None:
-                xs, ys = lines.setdefault(name.removeprefix(LOSS_PREFIX), ([], []))
-                xs.append(last)
-                ys.append(number)
-    series = {name: Series(name, tuple(x), tuple(y)) for name, (x, y) in lines.items()}
+    last = 0.0
+    for stage, step, losses in _loss_rows(path):
+        if not marks or stage != marks[-1].name:
+            marks.append(Mark(last, stage))
+        last = marks[-1].x + step
+        for name, value in losses.items():
+            points.setdefault(name, []).append((last, value))
+    series = {
+        name: Series(name, tuple(x for x, _ in line), tuple(y for _, y in line))
+        for name, line in points.items()
+    }
     total = tuple(series[name] for name in series if name == "total")
     parts = tuple(series[name] for name in sorted(series) if name not in NOT_LOSSES)
     groups = (("Total loss", total), ("Losses, unweighted", parts))
     return tuple(group for group in groups if group[1]), tuple(marks)
+
+
+def _loss_rows(path: Path) -> Iterator[tuple[str, float, dict[str, float]]]:
+    """Yields stage, step and losses; skips damaged lines, which a killed worker may leave."""
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        step = _number(row.get("step")) if isinstance(row, dict) else None
+        if step is not None:
+            losses = {
+                name.removeprefix(LOSS_PREFIX): value
+                for name, value in _numbers(row).items()
+                if name.startswith(LOSS_PREFIX)
+            }
+            yield str(row.get("stage") or "training"), step, losses
 
 
 def _sweep(run_dir: Path, absent: list[str]) -> tuple[TrialRow, ...]:
@@ -152,11 +163,12 @@ def _sweep(run_dir: Path, absent: list[str]) -> tuple[TrialRow, ...]:
         return ()
     rows = [
         TrialRow(
-            {str(key): value for key, value in (trial.get("values") or {}).items()},
+            trial["values"],
             _number(trial.get("ap")),
-            "before the sweep" if trial.get("values") == table.get("start") else "",
+            "before the sweep" if trial["values"] == table.get("start") else "",
         )
         for trial in _dicts(table.get("trials"))
+        if isinstance(trial.get("values"), dict)
     ]
     return tuple(sorted(rows, key=lambda row: -(row.score if row.score is not None else -1.0)))
 
@@ -260,15 +272,6 @@ def _headlines(
     if failures:
         facts.append(Fact("failed", f"{len(failures):,}"))
     return tuple(facts)
-
-
-def _json_line(line: str) -> dict[str, Any]:
-    """Parses one line; a killed worker may leave half of the last one."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return row if isinstance(row, dict) else {}
 
 
 def _dicts(rows: object) -> list[dict[str, Any]]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pipelines.reports.charts import Mark, Series
 
+Curves = tuple[tuple[str, tuple[Series, ...]], ...]  # groups of lines with their headings
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -81,7 +83,7 @@ class ReportData:
         notes: Remarks on the data, one sentence each, without the full stop.
         stages: Training stages in order.
         final: Scores of the finished system, after the sweep; None if not measured.
-        curves: Groups of lines by their heading, over the steps of all stages.
+        curves: Groups of lines, over the steps of all stages.
         marks: Start of each stage on the curves.
         sweep: Trials, best first.
         sweep_metric: Name of the metric that the sweep maximised.
@@ -97,7 +99,7 @@ class ReportData:
     notes: tuple[str, ...] = ()
     stages: tuple[StageRow, ...] = ()
     final: Mapping[str, float] | None = None
-    curves: tuple[tuple[str, tuple[Series, ...]], ...] = ()
+    curves: Curves = ()
     marks: tuple[Mark, ...] = ()
     sweep: tuple[TrialRow, ...] = ()
     sweep_metric: str = "score"

@@ -92,10 +92,18 @@ def test_a_part_that_is_not_there_is_named_and_the_rest_is_shown(run_dir, name):
     assert absent
 
 
-@pytest.mark.parametrize("text", ["", "{", "null", "[1, 2]", '{"videos": 3}', '"x"', "[null, {}]"])
-@pytest.mark.parametrize("name", ["stages.json", "sweep.json", "evaluation.json",
-                                  "annotations/summary.json", "losses.jsonl"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "null", "[1, 2]", '{"videos": 3}', '"x"', "[null, {}]", '[{"steps": "x"}]',
+     '{"trials": [{"values": [3]}]}', '{"notes": 3}'],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    ["stages.json", "sweep.json", "evaluation.json", "annotations/summary.json", "losses.jsonl",
+     "data/data.json"],
+)  # fmt: skip
 def test_files_of_another_shape_do_not_stop_the_page(run_dir, name, text):
+    (run_dir / name).parent.mkdir(exist_ok=True)
     (run_dir / name).write_text(text)
     collect_report(run_dir)
 
