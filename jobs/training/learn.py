@@ -95,10 +95,10 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     rows = [_learn(name, whole, args.address) for name, whole in runs]
     write_json(args.out / "table.json", [to_json(row) for row in rows])
-    write_learning_curves(args.out / "curves.png", runs)
+    write_learning_curves(args.out / "curves.html", runs)
     table = markdown(rows)
     (args.out / "table.md").write_text(table)
-    print(f"\n{table}\n{args.out / 'table.md'}\n{args.out / 'curves.png'}")
+    print(f"\n{table}\n{args.out / 'table.md'}\n{args.out / 'curves.html'}")
     return 0
 
 

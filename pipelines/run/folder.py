@@ -1,4 +1,4 @@
-"""The folder of a run."""
+"""The folder of a run: its settings, its data and the files that identify it."""
 
 import json
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from vis_core.files import write_json, write_text
 
 @dataclass(frozen=True)
 class Run:
-    """Is a run folder with what it is made of.
+    """A run folder with the settings and the data of the run.
 
     Attributes:
-        folder: Everything of the run lies below it.
-        config: Resolved.
+        folder: Folder of all files of the run.
+        config: The resolved settings.
         given: The user's own data.
         max_frames: Frames of each video that are annotated or scored; None means all.
     """
@@ -32,16 +32,16 @@ class Run:
 
     @property
     def key(self) -> str:
-        """Names the run in the tracking store: equal settings and data, equal key."""
+        """The key of the run in the tracking store; equal settings and data have an equal key."""
         return f"run-{digest(self.config, str(self.given), self.max_frames)}"
 
 
 def open_run(run: Run) -> None:
-    """Makes the run folder, or checks that it is of the same run; holds it for this process.
+    """Creates the run folder or checks that it holds the same run, and locks it.
 
     Raises:
-        ConfigError: The folder holds a run of other settings, the message names the first; or
-            another process works in it.
+        ConfigError: The folder holds a run of other settings or other files, or another process
+            works in it.
     """
     lock = {
         "config": json.loads(run.config.model_dump_json(by_alias=True)),
@@ -50,17 +50,16 @@ def open_run(run: Run) -> None:
     }
     path = run.folder / "run.json"
     if path.is_file():
-        before = json.loads(path.read_text())
-        difference = _first_difference(before, lock, "")
+        difference = _first_difference(json.loads(path.read_text()), lock, "")
         if difference:
             raise ConfigError(
-                f"{run.folder}: holds a run of other settings ({difference}); choose another --out "
-                "or remove the folder"
+                f"{run.folder}: contains a run of other settings ({difference}); choose another "
+                "--out or remove the folder"
             )
         hold_folder(run.folder)
         return
     if run.folder.is_dir() and any(run.folder.iterdir()):
-        raise ConfigError(f"{run.folder}: is not empty and not a run; choose another --out")
+        raise ConfigError(f"{run.folder}: not empty and not a run folder; choose another --out")
     run.folder.mkdir(parents=True, exist_ok=True)
     hold_folder(run.folder)
     write_text(run.folder / "config.yaml", to_yaml(run.config))
@@ -68,10 +67,10 @@ def open_run(run: Run) -> None:
 
 
 def read_run(folder: Path) -> Run:
-    """Reads a run folder that ``train`` or ``demo`` has made.
+    """Reads a run folder that ``train`` or ``demo`` created.
 
     Raises:
-        ConfigError: It is not one.
+        ConfigError: The folder is not a run folder.
     """
     from pipelines.config.loading import parse_run_config
 
@@ -87,7 +86,7 @@ def read_run(folder: Path) -> Run:
 
 
 def _first_difference(before: Any, now: Any, path: str) -> str:
-    """Says where two nested values differ first, as ``key: old -> new``."""
+    """Returns the first difference of two nested values as ``key: old -> new``, or nothing."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in [*before, *(k for k in now if k not in before)]:
             inner = f"{path}.{key}".removeprefix(".")
