@@ -13,6 +13,7 @@ from pipelines.training.worker.loss_log import LOSS_PREFIX, NOT_LOSSES
 from vis_core.files import whole_file
 from vis_core.formats.categories import Categories
 from vis_core.formats.youtube_vis import read_results, read_youtube_vis
+from vis_core.rle.packed import PackedMasks
 from vis_core.structures import Track, VideoResult
 from vis_core.visualization.overlay import contact_strip, write_picture
 
@@ -96,8 +97,7 @@ def _shown(entries: Sequence[dict[str, Any]], video_id: int, categories: Categor
             track_id=number,
             label=categories.index_of_id(entry["category_id"]),
             score=entry["score"],
-            segmentations=entry["segmentations"],
-            frame_scores=[None] * len(entry["segmentations"]),
+            masks=PackedMasks.of(entry["segmentations"]),
         )
         for number, entry in enumerate(found)
     ]

@@ -195,7 +195,7 @@ class _Bench:
     def _try_batches(self, facts: VideoFacts) -> None:
         """Measures how many frames at once suit, each seen in all views, as in a walk."""
         views = View.of(self._config.views)
-        systems = [view.seen_by(self._system) for view in views]
+        systems = [view.applied_to(self._system) for view in views]
 
         def run(frames: int) -> None:
             images = [facts.images[index % len(facts.images)] for index in range(frames)]

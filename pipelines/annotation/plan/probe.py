@@ -2,7 +2,6 @@
 
 import math
 import tempfile
-from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,11 @@ from av.error import FFmpegError
 from pipelines.annotation.video.whole_video import rows_of_tracks
 from vis_core.config.inference import InferenceConfig
 from vis_core.formats.categories import Categories
-from vis_core.formats.mask_table import RowOwner, TableHeader, write_mask_table
+from vis_core.formats.mask_table import TableHeader, write_mask_table
 from vis_core.inference.online import annotate_views
-from vis_core.inference.packed_tracks import PackedTrack
 from vis_core.inference.protocols import FrameSystem
 from vis_core.media.container import choose_stream, open_container
 from vis_core.media.video_reader import VideoReader, read_frames
-from vis_core.rle.packed import PackedMasks
 from vis_core.structures import Frame, VideoResult
 
 
@@ -148,26 +145,12 @@ def _until(reader: VideoReader, until_s: float, clock: Callable[[], float]) -> I
 
 def _result_bytes(result: VideoResult, categories: Categories) -> int:
     """Bytes of the masks of a result as they are written; the times of its frames are made up."""
-    tracks = [
-        PackedTrack(
-            track.label,
-            track.score,
-            PackedMasks.of(track.segmentations),
-            track.track_id,
-            array("d", (score for score in track.frame_scores if score is not None)),
-        )
-        for track in result.tracks
-    ]
     frames = [(frame, frame, frame / 30) for frame in range(result.num_frames)]
-    owners = {
-        serial: RowOwner(track.track_id, track.label, categories.names[track.label], track.score)
-        for serial, track in enumerate(result.tracks)
-    }
-    size = result.height, result.width
-    header = TableHeader("video", "0" * 64, size, "model", "1", "0" * 64)
+    tracks, rows = rows_of_tracks(result.tracks, frames, result.size)
+    header = TableHeader("video", "0" * 64, result.size, "model", "1", "0" * 64, categories)
     with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
         path = Path(folder) / "masks.parquet"
-        write_mask_table(path, [rows_of_tracks(tracks, frames, size)], owners, header)
+        write_mask_table(path, [rows], tracks, header)
         return path.stat().st_size
 
 

@@ -10,7 +10,7 @@ from vis_core.clips.affine import (
     transform_polygons,
 )
 from vis_core.clips.transforms import crop, flip, resize, rotate_about
-from vis_core.rle.segmentation import decode_rle, polygons_to_rle
+from vis_core.rle.segmentation import decode_rle, segmentation_to_rle
 
 
 def recorded_step(step):
@@ -53,4 +53,4 @@ def recorded_mask(polygons, steps, height, width):
             polygons = transform_polygons(polygons, affine, clip=step["type"] == "CropTransform")
     if not polygons:
         return np.zeros((height, width), bool)
-    return decode_rle(polygons_to_rle(polygons, height, width))
+    return decode_rle(segmentation_to_rle(polygons, height, width, "polygons"))

@@ -28,7 +28,7 @@ from vis_core.clips.transforms import (
     warp_image,
     warp_masks,
 )
-from vis_core.rle.segmentation import decode_rle, polygons_to_rle
+from vis_core.rle.segmentation import decode_rle, segmentation_to_rle
 from vis_core.structures import Clip
 
 PSEUDO_CASES = [path for path in reference_cases("ctvis/pseudo_*.npz")]
@@ -106,7 +106,7 @@ def test_the_map_of_points_agrees_with_the_map_of_pixels():
     mask = np.zeros((1, 40, 60), bool)
     mask[0, 10:20, 20:30] = True
     (polygon,) = transform_polygons([square], affine)
-    rasterised = decode_rle(polygons_to_rle([polygon], 30, 90))
+    rasterised = decode_rle(segmentation_to_rle([polygon], 30, 90, "polygon"))
     both = rasterised & warp_masks(mask, affine)[0]
     assert both.sum() / (rasterised | warp_masks(mask, affine)[0]).sum() > 0.85
 

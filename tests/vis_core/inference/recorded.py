@@ -33,10 +33,11 @@ def walk(
             named.mask_logits, input_size, size, config.last_mask_resize
         )
         builder.add(index, named, ids, masks, confidences)
-    return builder.finish()
+    return builder.result()
 
 
 def track_masks(track: Track, result: VideoResult) -> np.ndarray:
     """(T, H, W) bool."""
-    nothing = np.zeros((result.height, result.width), bool)
-    return np.stack([nothing if rle is None else decode_rle(rle) for rle in track.segmentations])
+    nothing = np.zeros(result.size, bool)
+    rles = track.segmentations(result.size, result.num_frames)
+    return np.stack([nothing if rle is None else decode_rle(rle) for rle in rles])

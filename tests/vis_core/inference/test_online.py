@@ -29,7 +29,7 @@ def test_tracks_follow_the_squares():
     assert [track.label for track in result.tracks] == [0, 1]
     assert (result.height, result.width, result.num_frames) == (32, 48, 10)
     for track in result.tracks:
-        for index, rle in enumerate(track.segmentations):
+        for index, rle in enumerate(track.segmentations(result.size, 10)):
             rows, columns = np.nonzero(decode_rle(rle))
             assert abs(rows.mean() - (8 * track.label + 3.5)) < 2
             assert abs(columns.mean() - (4 * index + 3.5)) < 2
@@ -113,11 +113,11 @@ def test_views_are_named_apart_and_fused_into_what_one_view_gives() -> None:
     config = InferenceConfig(views=("flip",))
     assert annotate_views(ToySystem(), square_frames(10), InferenceConfig()) == alone
     mirrored = annotate_views(ToySystem(), square_frames(10), config)
-    assert [t.segmentations for t in mirrored.tracks] == [t.segmentations for t in alone.tracks]
+    assert [t.masks for t in mirrored.tracks] == [t.masks for t in alone.tracks]
 
 
 def test_a_view_of_another_size_needs_a_system_that_has_one() -> None:
-    with pytest.raises(ConfigError, match="inference.views: 640 names a size"):
+    with pytest.raises(ConfigError, match="inference.views: 640 is a size"):
         annotate_views(ToySystem(), square_frames(2), InferenceConfig(views=("640+flip",)))
 
 
@@ -131,7 +131,7 @@ def test_what_is_no_view_is_refused(view: str) -> None:
 def test_real_views_share_the_weights_and_see_other_sizes() -> None:
     system = build_system(tiny_minvis(), 2).eval()
     view = View.parse("160+flip")
-    seen = view.seen_by(system)
+    seen = view.applied_to(system)
     assert view == View(160, flip=True)
     assert seen.input_size(128, 192) == InputSize(160, 240, 160, 256)
     assert system.input_size(128, 192) == InputSize(128, 192, 128, 192)

@@ -124,11 +124,11 @@ def test_what_cannot_be_traced_stays_eager(caplog: pytest.LogCaptureFixture) -> 
 def test_views_of_other_sizes_are_traced_apart() -> None:
     system = system_of("idol")
     traced = system._traced = TracedNetwork(system, traced_after=0)
-    seen = View(short_side=64).seen_by(system)
+    seen = View(short_side=64).applied_to(system)
     for seed in (1, 2):
         for viewed in (system, seen):
             found = viewed.segment(frames_of(seed))
-            eager = View(viewed.config.test_short_side).seen_by(system_of("idol"))  # type: ignore[attr-defined]
+            eager = View(viewed.config.test_short_side).applied_to(system_of("idol"))  # type: ignore[attr-defined]
             assert_equal(found, eager.segment(frames_of(seed)))
     assert len(traced._programs) == 2
 
