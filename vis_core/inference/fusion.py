@@ -81,8 +81,8 @@ def _overlaps(
     common = np.zeros((len(tracks), len(tracks)), np.int64)
     areas = np.zeros(len(tracks), np.int64)
     for start in range(0, num_frames, _FRAMES_AT_ONCE):
-        window = start, min(start + _FRAMES_AT_ONCE, num_frames)
-        present = [_present(tracks, rows, window, size) for rows in rows_of_results]
+        span = start, min(start + _FRAMES_AT_ONCE, num_frames)
+        present = [_present(tracks, rows, span, size) for rows in rows_of_results]
         for rows, masks in present:
             areas[rows] += masks.areas.sum(axis=1)
         for (rows, masks), (others, other_masks) in combinations(present, 2):
@@ -97,12 +97,12 @@ def _overlaps(
 
 
 def _present(
-    tracks: Sequence[Track], rows: np.ndarray, window: tuple[int, int], size: tuple[int, int]
+    tracks: Sequence[Track], rows: np.ndarray, span: tuple[int, int], size: tuple[int, int]
 ) -> tuple[np.ndarray, ColumnMasks]:
     """Returns the rows with a pixel in a range of frames, and their masks there."""
-    rles = {int(row): tracks[row].masks.window(*window) for row in rows}
-    kept = [row for row, own in rles.items() if any(rle is not None for rle in own)]
-    masks = column_masks([rles[row] for row in kept], *size, window[1] - window[0])
+    rles = {int(row): tracks[row].masks.window(*span) for row in rows}
+    kept = [row for row, window in rles.items() if any(rle is not None for rle in window)]
+    masks = column_masks([rles[row] for row in kept], *size, span[1] - span[0])
     return np.array(kept, np.int64), masks
 
 
@@ -187,7 +187,7 @@ def _frame_scores(tracks: Sequence[Track], masks: PackedMasks) -> "array[float] 
         for frame, score in zip(track.masks.frame_indices, track.frame_scores, strict=True):
             scores.setdefault(frame, []).append(score)
     present = (scores[frame] for frame in masks.frame_indices)
-    return array("d", (own[0] if len(set(own)) == 1 else _mean(own, len(own)) for own in present))
+    return array("d", (s[0] if len(set(s)) == 1 else _mean(s, len(s)) for s in present))
 
 
 def _with_new_ids(tracks: Sequence[Track]) -> list[Track]:

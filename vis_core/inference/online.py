@@ -1,6 +1,6 @@
 """Online tracking: segments frames, associates their instances and keeps run lengths."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from torch import Tensor
 
@@ -17,16 +17,11 @@ from vis_core.inference.track_builder import TrackBuilder
 from vis_core.inference.track_state import join_parts, split_parts
 from vis_core.structures import Frame, Instances, VideoResult
 
-# Called with each frame, its associated instances without masks on the CPU, their (N,) track ids,
-# and their (N, H, W) masks on the device of the network.
-OnFrame = Callable[[Frame, Instances, Tensor, Tensor], None]
-
 
 def annotate_video(
     system: FrameSystem,
     frames: Iterator[Frame],
     chunk_frames: int = InferenceConfig().chunk_frames,
-    on_frame: OnFrame | None = None,
     tracks: TrackConfig | None = None,
 ) -> VideoResult:
     """Annotates a video in one pass; memory holds ``chunk_frames`` frames and no past pixels.
@@ -35,13 +30,12 @@ def annotate_video(
         system: Segments frames and associates instances.
         frames: Frames of one size, in order, indices from 0.
         chunk_frames: Frames that go through the network at once.
-        on_frame: Called after each frame, in a thread of the pipeline.
         tracks: Which tracks are kept, how they are scored and labelled.
 
     Raises:
         VideoDecodeError: If there is no frame, or the frames cannot be read.
     """
-    tracker = OnlineTracker(system, tracks or TrackConfig(), on_frame)
+    tracker = OnlineTracker(system, tracks or TrackConfig())
     run_chunked(frames, chunk_frames, [tracker])
     return tracker.tracks.result()
 
@@ -92,7 +86,6 @@ class OnlineTracker:
     Args:
         system: Segments frames and associates instances.
         tracks: Which tracks are kept, how they are scored and labelled.
-        on_frame: Called after each frame.
         mirrored: Whether the system gets mirrored frames.
         sink: Receives the masks; None keeps them in memory.
     """
@@ -101,14 +94,12 @@ class OnlineTracker:
         self,
         system: FrameSystem,
         tracks: TrackConfig,
-        on_frame: OnFrame | None = None,
         *,
         mirrored: bool = False,
         sink: MaskSink | None = None,
     ) -> None:
         self._predictor = FramePredictor(system, tracks, mirrored)
         self._config = tracks
-        self._on_frame = on_frame
         self._sink = sink
         self._associator = system.new_associator()
         self._builder: TrackBuilder | None = None
@@ -128,25 +119,9 @@ class OnlineTracker:
             rows = (track_ids >= 0).nonzero().flatten()
             associated.append((on_cpu[rows], track_ids[rows]))
             mask_logits.append(instances.mask_logits[rows.to(instances.mask_logits.device)])
-        if self._on_frame is not None:
-            self._add_pixel_masks(self._on_frame, chunk, associated, mask_logits)
-            return
         encoded = self._predictor.encoded(mask_logits, (height, width))
         for frame, (instances, track_ids), masks in zip(chunk, associated, encoded, strict=True):
-            self._builder.add_encoded(frame.index, instances, track_ids, masks)
-
-    def _add_pixel_masks(
-        self,
-        on_frame: OnFrame,
-        chunk: list[Frame],
-        associated: list[tuple[Instances, Tensor]],
-        mask_logits: list[Tensor],
-    ) -> None:
-        """Adds some frames whose masks ``on_frame`` needs as pixels."""
-        for frame, own, logits in zip(chunk, associated, mask_logits, strict=True):
-            masks, confidences = self._predictor.masks(logits, frame.image.shape[:2])
-            self.tracks.add(frame.index, *own, masks, confidences)
-            on_frame(frame, *own, masks)
+            self._builder.add(frame.index, instances, track_ids, masks)
 
     def associate_predictions(
         self, first: int, frames: Iterable[FramePrediction], size: tuple[int, int]
@@ -158,10 +133,9 @@ class OnlineTracker:
             frames: Predictions of consecutive frames.
             size: Height and width of the video.
         """
-        assert self._on_frame is None, "the frames are elsewhere"
         self._builder = self._builder or self._new_builder(*size)
         for index, frame in enumerate(frames, first):
-            self._builder.add_encoded(index, *associate_frame(frame, self._associator))
+            self._builder.add(index, *associate_frame(frame, self._associator))
 
     @property
     def tracks(self) -> TrackBuilder:

@@ -56,12 +56,7 @@ class TrackBuilder:
         self.num_frames, self._num_started = first_frame, 0
 
     def add(
-        self,
-        frame_index: int,
-        instances: Instances,
-        track_ids: Tensor,
-        masks: Tensor,
-        confidences: Tensor | None = None,
+        self, frame_index: int, instances: Instances, track_ids: Tensor, masks: EncodedMasks
     ) -> None:
         """Adds one frame; call it for every frame in order, also for one without instances.
 
@@ -69,21 +64,12 @@ class TrackBuilder:
             frame_index: Position in the video, one more than in the call before.
             instances: N associated instances.
             track_ids: (N,) int64, all different.
-            masks: (N, H, W) bool at the size of the video.
-            confidences: (N,) sum of the sigmoid of each mask's pixels, if tracks are scored by
-                their masks.
+            masks: N at the size of the video, with confidences if tracks are scored by them.
 
         Raises:
             ConfigError: Tracks are scored by logits, which the system does not have.
         """
         assert frame_index == self.num_frames, f"frame {frame_index} after {self.num_frames - 1}"
-        assert masks.shape == (len(instances), *self.size), f"masks are {tuple(masks.shape)}"
-        self.add_encoded(frame_index, instances, track_ids, EncodedMasks.of(masks, confidences))
-
-    def add_encoded(
-        self, frame_index: int, instances: Instances, track_ids: Tensor, masks: EncodedMasks
-    ) -> None:
-        """Adds one frame with masks that are run lengths already; otherwise like ``add``."""
         confidences = masks.confidences
         assert confidences is not None or not self._config.mask_quality, "masks without confidences"
         self.num_frames += 1

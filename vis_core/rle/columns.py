@@ -233,10 +233,10 @@ def _by_column(
 def _pack_words(top: np.ndarray, bottom: np.ndarray, height: int) -> np.ndarray:
     """Packs the rows above a run, and in the upper half of the word those below it."""
     narrow = height < 2**15
-    whole = np.int32 if narrow else np.int64
-    packed: np.ndarray = (height - bottom).astype(whole, copy=False)
+    word = np.int32 if narrow else np.int64
+    packed: np.ndarray = (height - bottom).astype(word, copy=False)
     np.left_shift(packed, 16 if narrow else 32, out=packed)
-    np.add(packed, top.astype(whole, copy=False), out=packed)
+    np.add(packed, top.astype(word, copy=False), out=packed)
     return packed.view(np.uint32 if narrow else np.uint64)
 
 

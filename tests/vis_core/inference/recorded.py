@@ -8,6 +8,7 @@ from torch import Tensor
 from vis_core.config.inference import TrackConfig
 from vis_core.geometry.masks import InputSize, masks_with_confidence
 from vis_core.inference.track_builder import TrackBuilder
+from vis_core.rle.frame_masks import EncodedMasks
 from vis_core.rle.segmentation import decode_rle
 from vis_core.structures import Instances, Track, VideoResult
 
@@ -32,7 +33,7 @@ def walk(
         masks, confidences = masks_with_confidence(
             named.mask_logits, input_size, size, config.last_mask_resize
         )
-        builder.add(index, named, ids, masks, confidences)
+        builder.add(index, named, ids, EncodedMasks.of(masks, confidences))
     return builder.result()
 
 

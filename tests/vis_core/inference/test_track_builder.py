@@ -8,6 +8,7 @@ import torch
 from vis_core.config.inference import ShortTrackFilter, TrackConfig
 from vis_core.errors import ConfigError
 from vis_core.inference.track_builder import TrackBuilder
+from vis_core.rle.frame_masks import EncodedMasks
 from vis_core.rle.segmentation import decode_rle
 from vis_core.structures import Instances
 
@@ -48,7 +49,7 @@ def test_tracks_equal_the_naive_loop_over_kept_masks(seed):
     builder = TrackBuilder(10, 14)
     walk = list(random_walk(seed))
     for index, (instances, track_ids, masks) in enumerate(walk):
-        builder.add(index, instances, track_ids, masks)
+        builder.add(index, instances, track_ids, EncodedMasks.of(masks))
     result = builder.result()
     assert (result.height, result.width, result.num_frames) == (10, 14, len(walk))
     for track in result.tracks:
@@ -74,8 +75,11 @@ def test_tracks_equal_the_naive_loop_over_kept_masks(seed):
     assert scores == sorted(scores, reverse=True)
 
 
-def full_masks(count):
-    return torch.ones(count, 4, 4, dtype=torch.bool)
+def full_masks(count, confidences=None):
+    return EncodedMasks.of(torch.ones(count, 4, 4, dtype=torch.bool), confidences)
+
+
+NO_PIXEL = EncodedMasks.of(torch.zeros(1, 4, 4, dtype=torch.bool))
 
 
 def test_only_the_best_tracks_are_kept():
@@ -104,7 +108,7 @@ def test_frames_without_instances_count():
 
 def test_a_track_without_a_pixel_is_dropped():
     builder = TrackBuilder(4, 4)
-    builder.add(0, instances_with([[0.9, 0.1]]), torch.tensor([0]), ~full_masks(1))
+    builder.add(0, instances_with([[0.9, 0.1]]), torch.tensor([0]), NO_PIXEL)
     assert builder.result().tracks == []
 
 
@@ -177,9 +181,9 @@ def test_mask_quality_is_the_mean_over_the_pixels_of_all_frames():
     small = torch.zeros(1, 4, 4, dtype=torch.bool)
     small[0, 0] = True  # 4 pixels; the other frame has 16
     found = instances_with([[0.8, 0.1]])
-    builder.add(0, found, torch.tensor([0]), full_masks(1), torch.tensor([16 * 0.9]))
-    builder.add(1, found, torch.tensor([0]), small, torch.tensor([4 * 0.6]))
-    builder.add(2, found, torch.tensor([0]), torch.zeros_like(small), torch.tensor([0.0]))
+    builder.add(0, found, torch.tensor([0]), full_masks(1, torch.tensor([16 * 0.9])))
+    builder.add(1, found, torch.tensor([0]), EncodedMasks.of(small, torch.tensor([4 * 0.6])))
+    builder.add(2, found, torch.tensor([0]), EncodedMasks.of(~small & small, torch.tensor([0.0])))
     (track,) = builder.result().tracks
     assert track.score == pytest.approx(0.8 * (16 * 0.9 + 4 * 0.6) / 20)
 
@@ -188,7 +192,7 @@ def test_mask_quality_sorts_the_kept_tracks_but_does_not_choose_them():
     builder = TrackBuilder(4, 4, TrackConfig(mask_quality=True, max_tracks=2))
     found = instances_with([[0.9, 0.1], [0.8, 0.1], [0.7, 0.1]])
     inside = 16 * torch.tensor([0.5, 0.7, 1.0])
-    builder.add(0, found, torch.tensor([0, 1, 2]), full_masks(3), inside)
+    builder.add(0, found, torch.tensor([0, 1, 2]), full_masks(3, inside))
     assert [track.track_id for track in builder.result().tracks] == [1, 0]
 
 
@@ -222,7 +226,7 @@ def test_predicted_qualities_multiply_the_score_and_are_written():
 
 def test_tracks_without_a_pixel_are_listed_if_asked_for():
     builder = TrackBuilder(4, 4, TrackConfig(min_frames=0))
-    builder.add(0, instances_with([[0.9, 0.1]]), torch.tensor([3]), ~full_masks(1))
+    builder.add(0, instances_with([[0.9, 0.1]]), torch.tensor([3]), NO_PIXEL)
     (track,) = builder.result().tracks
     assert track.track_id == 3
     assert track.segmentations((4, 4), 1) == [None]
@@ -237,7 +241,7 @@ def test_short_tracks_leave_as_in_the_naive_loop(seed):
     left = 0
     for index, (instances, track_ids, masks) in enumerate(random_walk(seed, frames=30, ids=9)):
         rare = torch.rand(len(track_ids), generator=torch.Generator().manual_seed(index)) > 0.6
-        builder.add(index, instances[rare], track_ids[rare], masks[rare])
+        builder.add(index, instances[rare], track_ids[rare], EncodedMasks.of(masks[rare]))
         for track_id in track_ids[rare].tolist():
             naive.setdefault(track_id, [None] * index)
         for track_id, row in naive.items():

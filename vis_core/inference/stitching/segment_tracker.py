@@ -116,7 +116,7 @@ class SegmentTracker:
             instances, track_ids, masks = associate_frame(frame, self._associator)
             self._recorder.add(self._size, instances, track_ids, masks)
             if index >= self._segment.start:
-                self._builder.add_encoded(index, instances, track_ids, masks)
+                self._builder.add(index, instances, track_ids, masks)
 
     def finish(self) -> TrackedSegment:
         """Returns the segment after its last frame."""
