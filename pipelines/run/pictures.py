@@ -10,6 +10,7 @@ from pipelines.results.overlays import SHOWN_SCORE
 from pipelines.results.score import LabelledVideos, frames_of
 from vis_core.formats.categories import Categories
 from vis_core.formats.youtube_vis import read_results, read_youtube_vis
+from vis_core.rle.packed import PackedMasks
 from vis_core.structures import Track, VideoResult
 from vis_core.visualization.overlay import contact_strip, write_picture
 
@@ -49,8 +50,7 @@ def _confident_tracks(
             track_id=number,
             label=categories.index_of_id(entry["category_id"]),
             score=entry["score"],
-            segmentations=entry["segmentations"],
-            frame_scores=[None] * len(entry["segmentations"]),
+            masks=PackedMasks.of(entry["segmentations"]),
         )
         for number, entry in enumerate(chosen)
     ]

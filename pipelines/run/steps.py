@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.annotation.job import annotate_archive
-from pipelines.annotation.options import AnnotateOptions
 from pipelines.annotation.ledger import VideoRow
+from pipelines.annotation.options import AnnotateOptions
 from pipelines.annotation.summary import AnnotateSummary
 from pipelines.config.loading import digest, flatten
 from pipelines.config.run import RunConfig

@@ -201,7 +201,7 @@ def result_entries(
             "video_id": video_id,
             "score": float(track.score),
             "category_id": categories.id_of_index(track.label),
-            "segmentations": list(track.segmentations),
+            "segmentations": track.segmentations(result.size, result.num_frames),
             **quality_field(track.predicted_quality),
         }
         for track in sorted(result.tracks, key=lambda track: -track.score)

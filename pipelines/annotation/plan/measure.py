@@ -197,7 +197,7 @@ class _Bench:
 
     def _measure_batches(self, image: "np.ndarray") -> None:
         """Measures the speed of the network per number of frames, each in all views."""
-        systems = [view.seen_by(self.system) for view in View.of(self.request.config.views)]
+        systems = [view.applied_to(self.system) for view in View.of(self.request.config.views)]
         device = torch.device(self.measured.device)
 
         def run(frames: int) -> None:

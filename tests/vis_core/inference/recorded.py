@@ -9,6 +9,7 @@ from torch import Tensor
 from vis_core.config.inference import TrackConfig
 from vis_core.geometry.masks import InputSize, masks_with_confidence
 from vis_core.inference.track_builder import TrackBuilder
+from vis_core.rle.frame_masks import EncodedMasks
 from vis_core.rle.segmentation import decode_rle
 from vis_core.structures import Instances, Track, VideoResult
 
@@ -37,8 +38,8 @@ def walk(
         masks, confidences = masks_with_confidence(
             named.mask_logits, input_size, size, config.last_mask_resize
         )
-        builder.add(index, named, ids, masks, confidences)
-    return builder.finish()
+        builder.add(index, named, ids, EncodedMasks.of(masks, confidences))
+    return builder.result()
 
 
 def assert_same_listings(result: VideoResult, scores: Any, labels: Any, masks: Any) -> None:
@@ -59,5 +60,6 @@ def assert_same_listings(result: VideoResult, scores: Any, labels: Any, masks: A
 
 def track_masks(track: Track, result: VideoResult) -> np.ndarray:
     """(T, H, W) bool."""
-    nothing = np.zeros((result.height, result.width), bool)
-    return np.stack([nothing if rle is None else decode_rle(rle) for rle in track.segmentations])
+    nothing = np.zeros(result.size, bool)
+    rles = track.segmentations(result.size, result.num_frames)
+    return np.stack([nothing if rle is None else decode_rle(rle) for rle in rles])
