@@ -12,7 +12,7 @@ from jobs.options import inference_config
 
 if TYPE_CHECKING:
     from pipelines.annotation.archive.filters import VideoFilter
-    from pipelines.annotation.work_queue import Segments
+    from pipelines.annotation.options import Segments
 
 MAX_FAILED_EXIT = 3
 INTERRUPTED_EXIT = 130
@@ -139,6 +139,7 @@ def run(args: argparse.Namespace) -> int:
     """Annotates an archive and prints what became of each video that is not simply done."""
     from pipelines.annotation.archive.listing import list_archive
     from pipelines.annotation.job import annotate_archive
+    from pipelines.annotation.options import AnnotateOptions
     from pipelines.registry.mlflow_registry import resolve_model
 
     refuse_without_plan(args)
@@ -149,21 +150,18 @@ def run(args: argparse.Namespace) -> int:
     config = inference_config([*views, *sampled, *args.set])
     tracking_uri = args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     model = resolve_model(args.model, tracking_uri, args.model_cache)
-    if args.plan:
-        return print_plan(args, archive, model, config)
-    summary = annotate_archive(
-        archive,
-        args.out,
-        model,
-        config,
-        num_workers=args.workers,
-        gpus_per_worker=args.gpus_per_worker,
+    options = AnnotateOptions(
         max_frames=args.max_frames,
+        workers=args.workers,
+        gpus_per_worker=args.gpus_per_worker,
         redo=args.redo,
         segments=args.segments,
         join=args.join,
         address=args.address,
     )
+    if args.plan:
+        return print_plan(args, archive, model, config, options)
+    summary = annotate_archive(archive, args.out, model, config, options)
     print("\n".join(summary.describe()))
     if summary.interrupted:
         print("longtake annotate: stopped; the same command again does the rest", file=sys.stderr)

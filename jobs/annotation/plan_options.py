@@ -8,6 +8,7 @@ from pipelines.annotation.plan.text import plan_json, plan_lines
 
 if TYPE_CHECKING:
     from pipelines.annotation.archive.listing import Archive
+    from pipelines.annotation.options import AnnotateOptions
     from pipelines.registry.mlflow_registry import ModelReference
     from vis_core.config.inference import InferenceConfig
 
@@ -55,19 +56,15 @@ def print_plan(
     archive: "Archive",
     model: "ModelReference",
     config: "InferenceConfig",
+    options: "AnnotateOptions",
 ) -> int:
     """Makes a plan and prints it; writes nothing."""
     from pipelines.annotation.plan.plan import plan_archive
     from pipelines.annotation.plan.request import PlanRequest
 
     request = PlanRequest(
-        config=config,
-        max_frames=args.max_frames,
-        num_workers=args.workers,
-        gpus_per_worker=args.gpus_per_worker,
-        redo=args.redo,
-        segments=args.segments,
-        join=args.join,
+        config,
+        options,
         num_samples=_SAMPLES if args.plan_samples is None else args.plan_samples,
         gpu_hour_cost=args.gpu_hour_cost,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.annotation.job import annotate_archive
+from pipelines.annotation.options import AnnotateOptions
 from pipelines.annotation.summary import AnnotateSummary
 from pipelines.config.loading import digest, flatten
 from pipelines.config.run import RunConfig
@@ -163,8 +164,7 @@ def annotate(run: Run, data: RunData, model_uri: str) -> AnnotateSummary:
         run.folder / "annotations",
         model,
         run.config.inference,
-        num_workers=os.cpu_count(),
-        max_frames=run.max_frames,
+        AnnotateOptions(max_frames=run.max_frames, workers=os.cpu_count()),
     )
     if summary.interrupted:
         raise KeyboardInterrupt

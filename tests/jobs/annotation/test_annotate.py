@@ -99,15 +99,15 @@ def test_the_exit_code_says_how_it_ended(options, changes, code, tmp_path, monke
     (tmp_path / "clip.mp4").write_bytes(b"x")
     seen = {}
 
-    def annotate_archive(*_, **options):
-        seen.update(options)
+    def annotate_archive(*arguments):
+        seen.update(vars(arguments[-1]))
         return summary_with(**changes)
 
     monkeypatch.setattr("pipelines.registry.mlflow_registry.resolve_model", lambda *_: "model")
     monkeypatch.setattr("pipelines.annotation.job.annotate_archive", annotate_archive)
     arguments = [str(tmp_path), "--model", "m", "--out", "o", "--workers", "3", *options]
     assert main(["annotate", *arguments]) == code
-    assert seen["num_workers"] == 3
+    assert seen["workers"] == 3
     output = capsys.readouterr().out.splitlines()
     assert output[0] == "failed: b\\n.mp4: file is empty (0 bytes)"
     assert [line.split() for line in output[1:3]] == [["done", "1"], ["failed:", "empty", "1"]]
