@@ -259,6 +259,4 @@ def _load_on_best_device(folder: str) -> FrameSystem:
     """Loads on the GPU that was lent to this process, if one was."""
     from vis_core.models.systems.build import load_system
 
-    system = load_system(Path(folder), "cuda" if torch.cuda.is_available() else "cpu")
-    system.trace_network()
-    return system
+    return load_system(Path(folder), "cuda" if torch.cuda.is_available() else "cpu")

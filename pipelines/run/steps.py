@@ -34,9 +34,10 @@ from pipelines.training.listener import StageResult
 from pipelines.training.stages import TrainingPlace, run_stages
 from pipelines.tuning.instance_cache import cache_instances
 from pipelines.tuning.sweep import SweepJob, sweep_thresholds, with_thresholds
+from vis_core.config.model_files import CATEGORIES_FILE
 from vis_core.files import write_json
 from vis_core.formats.coco import read_coco
-from vis_core.models.systems.build import CATEGORIES_FILE, load_system, read_categories, save_system
+from vis_core.models.systems.build import load_system, read_categories, save_system
 
 _log = logging.getLogger(__name__)
 _FINAL = "final"

@@ -32,7 +32,7 @@ from vis_core.media.video_reader import read_frames
 
 HEIGHT, WIDTH = 48, 64
 _MIB = 1 << 20
-REPEATS = 4  # of which the first come before the network is traced
+REPEATS = 4
 
 
 def write_long_video(path: Path, num_frames: int, size: tuple[int, int]) -> None:
@@ -139,7 +139,6 @@ def measure_speed(name: str, num_frames: int, size: tuple[int, int]) -> dict[str
         with read_frames(videos / "0.mp4") as reader:
             images = [frame.image for frame in reader]
         system = load_system(path, device)
-        system.trace_network()  # as in a worker, which has it after some batches
         ledger = Ledger(open_storage(Path(folder) / "out"), "settings")
         annotator = VideoAnnotator(
             AnnotateJob(archive.storage, ledger, model, config, load=lambda _: system)

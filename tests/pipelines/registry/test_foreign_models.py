@@ -19,12 +19,12 @@ from pipelines.config.loading import load_run_config
 from pipelines.registry.foreign_models import as_model_folder, is_foreign
 from pipelines.registry.start_weights import start_folder
 from tests.conftest import reference_cases
+from vis_core.config.model_files import WEIGHTS_FILE
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import numbered
 from vis_core.formats.class_maps import CLASS_LISTS
 from vis_core.models.importers.transformers_models import import_transformers
 from vis_core.models.systems.build import (
-    WEIGHTS_FILE,
     build_system,
     load_system,
     read_categories,

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from vis_core.association.associator import Associator
+from vis_core.config.segmentors import SelectionConfig
 from vis_core.config.systems import BaseSystemConfig
 from vis_core.geometry.masks import InputSize
-from vis_core.models.layers.tracing import Look, Seen, TracedNetwork
 from vis_core.structures import ClipBatch, Instances
 
 # Networks of five stages halve their input as often; detectron2 pads to it in all five systems.
@@ -27,7 +27,6 @@ class System(nn.Module, ABC):
     backbone_prefix: ClassVar[str]
     # how the names of parameters begin that inference needs only if the config says so
     training_prefix: ClassVar[str] = "addons."
-    _traced: TracedNetwork | None = None
 
     @abstractmethod
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
@@ -41,31 +40,14 @@ class System(nn.Module, ABC):
             images: Frames (H, W, 3) uint8 RGB of one video.
         """
 
-    def trace_network(self) -> None:
-        """Lets ``segment`` run traced for sizes that come often: the same numbers, sooner.
-
-        For a system in evaluation mode that stays in it.
-        """
-        self._traced = TracedNetwork(self)
-
-    def run_network(self, look: Look[Seen], images: list[np.ndarray]) -> tuple[Seen, Tensor]:
-        """Runs the part of ``segment`` that does the same whatever frames of one size show.
-
-        Args:
-            look: A method of the system, of frames and sizes as ``input_frames`` gives them.
-            images: Frames (H, W, 3) uint8 of one size, one or more.
-
-        Returns:
-            What ``look`` gives, and the (F, 2) height and width of the frames before padding.
-        """
-        frames, sizes = self.input_frames(images)
-        if self._traced is None:
-            return look(frames, sizes), sizes
-        return self._traced.run(look, frames, sizes), sizes
-
     def new_associator(self) -> Associator:
         """Makes an associator with an empty memory, for one video."""
         return Associator(self.config.association)
+
+    def detection_config(self) -> BaseSystemConfig:
+        """Returns the config with which ``segment`` keeps every prediction, for COCO's ranking."""
+        selection = SelectionConfig(score_threshold=0.0, nms_iou=1.0)
+        return self.config.model_copy(update={"selection": selection})
 
     def input_size(self, height: int, width: int) -> InputSize:
         """Scales the short side to the test size and pads to a multiple of the stride."""

@@ -13,13 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vis_core.config.systems import (
-    AnySystemConfig,
-    CtvisConfig,
-    IdolConfig,
-    MinvisConfig,
-    SystemConfig,
-)
+from vis_core.config.model_files import CATEGORIES_FILE, CONFIG_FILE, WEIGHTS_FILE
+from vis_core.config.systems import AnySystemConfig, SystemConfig
 from vis_core.errors import CheckpointError
 from vis_core.files import whole_file, write_json
 from vis_core.formats.categories import Categories
@@ -29,18 +24,12 @@ from vis_core.models.systems.idol import Idol
 from vis_core.models.systems.minvis import Minvis
 from vis_core.models.systems.stc import Stc
 
-WEIGHTS_FILE, CONFIG_FILE, CATEGORIES_FILE = "weights.safetensors", "config.json", "categories.json"
+SYSTEMS: dict[str, type[System]] = {"ctvis": Ctvis, "idol": Idol, "minvis": Minvis, "stc": Stc}
 
 
 def build_system(config: AnySystemConfig, num_classes: int) -> System:
     """Makes a system with random weights."""
-    if isinstance(config, CtvisConfig):
-        return Ctvis(config, num_classes)
-    if isinstance(config, IdolConfig):
-        return Idol(config, num_classes)
-    if isinstance(config, MinvisConfig):
-        return Minvis(config, num_classes)
-    return Stc(config, num_classes)
+    return SYSTEMS[config.name](config, num_classes)
 
 
 def save_system(folder: Path, system: System, categories: Categories) -> None:

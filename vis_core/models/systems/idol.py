@@ -68,14 +68,12 @@ class Idol(System):
         """
         if not images:
             return []
-        seen, _ = self.run_network(self._look, images)
-        return [self._frame_instances(*seen, row) for row in range(len(images))]
-
-    def _look(self, frames: Tensor, sizes: Tensor) -> tuple[DeformableDetrOutput, Tensor, Tensor]:
-        """Gives what the network says, its mask features and the embeddings (F, Q, C)."""
-        output = self.segmentor(frames, sizes)
+        output = self.segmentor(*self.input_frames(images))
+        features = self.segmentor.mask_features(output)
         embeddings = self.embedding_head(output.states[-1])
-        return output, self.segmentor.mask_features(output), embeddings
+        return [
+            self._frame_instances(output, features, embeddings, row) for row in range(len(images))
+        ]
 
     def _frame_instances(
         self, output: DeformableDetrOutput, features: Tensor, embeddings: Tensor, row: int

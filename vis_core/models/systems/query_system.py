@@ -66,12 +66,8 @@ class QuerySystem(System):
         """Finds and selects the instances of frames of one size (see ``System.segment``)."""
         if not images:
             return []
-        output, _ = self.run_network(self._look, images)
+        output = self.segmentor(*self.input_frames(images), last_layer_only=True)
         return [self._frame_instances(output, row) for row in range(len(images))]
-
-    def _look(self, frames: Tensor, sizes: Tensor) -> SegmentorOutput:
-        output: SegmentorOutput = self.segmentor(frames, sizes, last_layer_only=True)
-        return output
 
     def _frame_instances(self, output: SegmentorOutput, row: int) -> Instances:
         class_logits = output.predictions.class_logits[-1, row]

@@ -22,6 +22,7 @@ from vis_core.models.criterion.condinst_matching import LocationMatching
 from vis_core.models.layers.tracking_head import TrackingHead
 from vis_core.models.segmentors.condinst import CondInst, CondInstOutput
 from vis_core.models.segmentors.condinst_decoding import Detections, detections
+from vis_core.models.segmentors.image_detections import MAX_DETECTIONS
 from vis_core.models.segmentors.selection import select_instances
 from vis_core.models.systems.base import System
 from vis_core.models.systems.frame_pairs import FramePairs
@@ -67,21 +68,26 @@ class Stc(System):
         """Scales and pads as all systems do; masks come back as they were trained."""
         return replace(super().input_size(height, width), upsampling="aligned_probabilities")
 
+    def detection_config(self) -> StcConfig:
+        """Returns the config for COCO: as many instances of an image as it ranks (CondInst)."""
+        segmentor = self.config.segmentor
+        decoding = segmentor.decoding.model_copy(update={"max_instances": MAX_DETECTIONS})
+        segmentor = segmentor.model_copy(update={"decoding": decoding})
+        selection = super().detection_config().selection
+        return self.config.model_copy(update={"selection": selection, "segmentor": segmentor})
+
     @torch.no_grad()
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
         """Finds and selects the instances of frames of one size (see ``System.segment``)."""
         if not images:
             return []
-        (output, embeddings), sizes = self.run_network(self._look, images)
+        frames, sizes = self.input_frames(images)
+        output = self.segmentor(frames, sizes)
+        embeddings = self.tracking_head(output.levels)
         return [
             self._frame_instances(output, embeddings[row], row, sizes[row])
             for row in range(len(images))
         ]
-
-    def _look(self, frames: Tensor, sizes: Tensor) -> tuple[CondInstOutput, Tensor]:
-        """Gives what the network says and the map of embeddings (F, C, h, w)."""
-        output = self.segmentor(frames, sizes)
-        return output, self.tracking_head(output.levels)
 
     def _frame_instances(
         self, output: CondInstOutput, embeddings: Tensor, row: int, size: Tensor

@@ -6,15 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vis_core.config.model_files import WEIGHTS_FILE
 from vis_core.config.systems import AnySystemConfig
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import Categories
 from vis_core.models.systems.base import System
-from vis_core.models.systems.build import WEIGHTS_FILE, build_system, read_categories, read_weights
-from vis_core.models.systems.ctvis import Ctvis
-from vis_core.models.systems.idol import Idol
-from vis_core.models.systems.minvis import Minvis
-from vis_core.models.systems.stc import Stc
+from vis_core.models.systems.build import SYSTEMS, build_system, read_categories, read_weights
 
 # the heads whose rows are classes, in the order of the class list
 _CLASS_HEAD = re.compile(r"\.class_predictor\.|\.class_heads\.\d+\.|\.(class|semantic)_head\.")
@@ -42,7 +39,7 @@ def _with_backbone(weights: dict[str, Tensor], system: System) -> dict[str, Tens
     """Gives the backbone of any system the names that it has in this one."""
     renamed = {}
     for name, tensor in weights.items():
-        for prefix in {kind.backbone_prefix for kind in (Ctvis, Minvis, Idol, Stc)}:
+        for prefix in {kind.backbone_prefix for kind in SYSTEMS.values()}:
             if name.startswith(prefix):
                 name = system.backbone_prefix + name.removeprefix(prefix)
         renamed[name] = tensor
