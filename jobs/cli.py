@@ -31,6 +31,7 @@ VERBS: dict[str, VerbEntry] = {
         ("import-weights", "registry.import_weights", _MODELS, "Convert published weights"),
         ("register", "registry.register", _MODELS, "Put a model into the MLflow registry"),
         ("annotate", "annotation.annotate", _ANNOTATION, "Annotate an archive of videos"),
+        ("status", "annotation.status", _ANNOTATION, "Print the progress of an annotation job"),
         ("export", "annotation.export", _ANNOTATION, "Write results as YouTube-VIS files"),
         ("ensemble", "annotation.ensemble", _ANNOTATION, "Fuse several results of the same videos"),
         ("evaluate", "annotation.evaluate", _ANNOTATION, "Score results against ground truth"),
