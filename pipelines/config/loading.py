@@ -1,4 +1,4 @@
-"""Run files: reading, overriding by dotted keys, and writing them out."""
+"""Reading and writing of run files, and overrides by dotted keys."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a run file and applies ``dotted.key=value`` overrides.
 
     Raises:
-        ConfigError: With the file, the dotted key, what was expected and what was found.
+        ConfigError: With the file, the dotted key, the expected and the found value.
     """
     values = read_yaml_mapping(path)
     for override in overrides:
@@ -45,9 +45,9 @@ def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def parse_run_config(values: Mapping[str, Any], source: str) -> RunConfig:
-    """Checks plain values against the schema.
+    """Validates plain values against the schema.
 
-    Strictly: a number in quotes is text, ``true`` is no number, and nothing is converted.
+    Strictly: a number in quotes is text, ``true`` is not a number, and nothing is converted.
     """
     return _parse_section(RunConfig, values, source)
 
@@ -88,12 +88,12 @@ def _parse_section(
 
 
 def flatten(model: BaseModel) -> dict[str, Any]:
-    """Gives every setting under its dotted path, the spelling of YAML, sweeps and MLflow."""
-    return dict(_walk(model.model_dump(mode="json", by_alias=True), ()))
+    """Returns every setting by its dotted key, as used in run files, sweeps and MLflow."""
+    return dict(_leaves(model.model_dump(mode="json", by_alias=True), ()))
 
 
 def digest(*parts: Any) -> str:
-    """Names a combination of plain values and config sections by 12 hexadecimal digits."""
+    """Returns 12 hexadecimal digits that identify plain values and sections of settings."""
     plain = [
         part.model_dump(mode="json", by_alias=True) if isinstance(part, BaseModel) else part
         for part in parts
@@ -103,17 +103,17 @@ def digest(*parts: Any) -> str:
 
 
 def to_yaml(config: RunConfig) -> str:
-    """Writes the complete resolved run as YAML."""
+    """Returns the complete resolved run as YAML."""
     return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
 
 
-def _walk(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict) and value:
         for key, child in value.items():
-            yield from _walk(child, (*path, str(key)))
+            yield from _leaves(child, (*path, str(key)))
     elif isinstance(value, list) and value and isinstance(value[0], dict):
         for index, child in enumerate(value):
-            yield from _walk(child, (*path, str(index)))
+            yield from _leaves(child, (*path, str(index)))
     else:
         yield ".".join(path), value
 
@@ -123,30 +123,27 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if not separator or not key.strip():
         raise ConfigError(f"--set {override}: expected dotted.key=value")
     *parents, last = key.strip().split(".")
-    place: Any = values
+    node: Any = values
     for parent in parents:
-        if isinstance(place, list):
-            if not parent.isdigit() or int(parent) >= len(place):
+        if isinstance(node, list):
+            if not parent.isdigit() or int(parent) >= len(node):
                 raise ConfigError(f"--set {override}: {parent!r} is not an item of a list")
-            place = place[int(parent)]
-        elif isinstance(place, dict):
-            place = place.setdefault(parent, {})
-        if not isinstance(place, dict | list):
+            node = node[int(parent)]
+        elif isinstance(node, dict):
+            node = node.setdefault(parent, {})
+        if not isinstance(node, dict | list):
             raise ConfigError(f"--set {override}: {parent!r} holds a value, not a section")
-    if not isinstance(place, dict):
+    if not isinstance(node, dict):
         raise ConfigError(f"--set {override}: {last!r} is not a key of a section")
-    place[last] = parse_yaml(text, f"--set {key}")
+    node[last] = parse_yaml(text, f"--set {key}")
 
 
 def _refuse_secrets(values: Mapping[str, Any], source: str, parents: tuple[str, ...]) -> None:
-    """Refuses a run that holds a password, without repeating it.
+    """Raises if a value is a URL with a password, without repeating it.
 
-    A config is logged, stored with the model and sent to the cluster: the wrong place for one.
-
-    Raises:
-        ConfigError: A value is a URL with a user and password in it.
+    A config is logged, stored with the model and sent to the cluster, so it must hold no secrets.
     """
-    for key, value in _walk(values, parents):
+    for key, value in _leaves(values, parents):
         if isinstance(value, str) and _PASSWORD_IN_URL.search(value):
             raise ConfigError(
                 f"{source}: {key} holds a password; give secrets through the environment "
@@ -160,7 +157,7 @@ def _lines(model: type[BaseModel], finding: Any, parents: tuple[str, ...]) -> It
     if finding["type"] == "extra_forbidden":
         near = get_close_matches(str(finding["loc"][-1]), sorted(_known_keys(model)), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        for key, _ in _walk(finding["input"], tuple(path.split("."))):
+        for key, _ in _leaves(finding["input"], tuple(path.split("."))):
             yield f"unknown key {key!r}{hint}"
     else:
         found = "" if finding["type"] == "missing" else f", found {finding['input']!r:.80}"
@@ -168,7 +165,7 @@ def _lines(model: type[BaseModel], finding: Any, parents: tuple[str, ...]) -> It
 
 
 def _dotted(location: tuple[str | int, ...]) -> str:
-    """Spells a place as users do: without the names that pydantic gives to union members."""
+    """Returns the dotted key of a location, without pydantic's names of union members."""
     parts = [str(part) for part in location]
     if parts[:1] == ["system"] and parts[1:2] and parts[1] not in _SYSTEM_KEYS:
         del parts[1]

@@ -8,7 +8,7 @@ from pipelines.config.run import RunConfig
 from pipelines.mlflow_runs.runs import MlflowRun
 from pipelines.results.score import LabelledVideos
 from pipelines.run.pictures import write_loss_curves, write_samples
-from pipelines.training.listener import StageResult, TrainingListener
+from pipelines.training.listener import StageResult
 from pipelines.training.stages import TrainingPlace
 from pipelines.training.worker.loss_log import read_losses
 from vis_core.files import write_json
@@ -16,7 +16,7 @@ from vis_core.files import write_json
 _NOT_METRICS = ("stage", "step", "time")
 
 
-class MlflowListener(TrainingListener):
+class MlflowListener:
     """Logs losses as they come, scores, pictures; steps are counted over all stages.
 
     A line of losses that a worker writes again, after it went back to a checkpoint, says the same

@@ -128,7 +128,7 @@ def test_killed_workers_and_drivers_change_nothing(tmp_path: Path) -> None:
     assert plain(read_losses(folder / "losses.jsonl")) == plain(losses)
     check_metrics(folder, losses)
     text = (tmp_path / "log.txt").read_text()
-    assert "stage videos: going on after step" in text
+    assert "stage videos: resuming after step" in text
     assert not (folder / "train").is_dir() or not any((folder / "train").iterdir())
 
 
@@ -165,7 +165,7 @@ def test_a_node_that_is_lost_costs_only_time(tmp_path: Path) -> None:
     )  # fmt: skip
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
-    assert said.index("node removed") < said.index("stage videos: going on after step")
+    assert said.index("node removed") < said.index("stage videos: resuming after step")
     assert "nodes left: 1" in said
     rows = read_losses(folder / "losses.jsonl")
     assert [row["step"] for row in rows] == list(range(10, 81, 10))
