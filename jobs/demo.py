@@ -24,6 +24,7 @@ def run(
     *,
     out: options.Out = "runs/demo",
     quick: Annotated[bool, option("--quick", "Train a tenth of the steps.")] = False,
+    dry_run: options.DryRun = False,
     max_frames: options.MaxFrames = None,
     address: options.Address = None,
     coco: options.Coco = None,
@@ -47,6 +48,11 @@ def run(
 
     if quick:
         whole = replace(whole, config=shortened(resolved))
+    if dry_run:
+        from pipelines.training.dry_run import training_plan
+
+        print("\n".join(training_plan(whole.config, whole.given, folder)))
+        return 0
     print(f"start: {check_start(resolved)}")
     open_run(whole)
     started = time.monotonic()

@@ -30,6 +30,7 @@ def run(
         ),
     ],
     overrides: options.Set,
+    dry_run: options.DryRun = False,
     address: options.Address = None,
     coco: options.Coco = None,
     vis: options.Vis = None,
@@ -54,9 +55,14 @@ def run(
         out=options.local_path(out).absolute(),
     )
     check(job)
+    if dry_run:
+        rows = {row.name: (*row.training, *row.inference, *row.fused) for row in job.table.rows}
+        lines = [f"{name}: {'  '.join(changes) or 'unchanged'}" for name, changes in rows.items()]
+        options.report({"rows": rows, "seeds": job.seeds}, lines, as_json=as_json)
+        return 0
     first = job.config(job.table.rows[0], job.seeds[0], inference=False)
     with ray_session(first.ray, address):
-        rows = run_ablation(job)
-    lines = [markdown(job.table, rows, job.seeds), str(job.out / "table.md")]
-    options.report(to_json(job, rows), lines, as_json=as_json)
+        scores = run_ablation(job)
+    lines = [markdown(job.table, scores, job.seeds), str(job.out / "table.md")]
+    options.report(to_json(job, scores), lines, as_json=as_json)
     return 0

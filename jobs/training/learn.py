@@ -26,6 +26,7 @@ def run(
     from_scratch: options.FromScratch = False,
     backbone_steps: options.BackboneSteps = 1500,
     workers: options.RequiredWorkers = 1,
+    dry_run: options.DryRun = False,
     max_frames: options.MaxFrames = None,
     overrides: options.Set,
     address: options.Address = None,
@@ -53,6 +54,11 @@ def run(
         max_frames=max_frames,
         overrides=overrides,
     )
+    if dry_run:
+        steps = {n: sum(stage.steps for stage in run.config.stages) for n, run in job.runs()}
+        lines = [f"{name}: {count} steps" for name, count in steps.items()]
+        options.report({"out": job.out, "steps": steps}, lines, as_json=as_json)
+        return 0
     rows = learn(job, address)
     lines = ["", markdown(rows), str(job.out / "table.md"), str(job.out / "curves.png")]
     document = {"out": job.out, "rows": [to_json(row) for row in rows]}
