@@ -1,23 +1,25 @@
-"""``longtake status``: the progress of an annotation job that runs elsewhere."""
+"""``longtake status``: the progress of an annotation job."""
 
-import argparse
-import json
 import time
+from typing import Annotated
+
+from jobs import options
+from jobs.options import argument
+
+DETAILS = "The job may run on another machine; it keeps status.json beside its results."
+EXAMPLES = ("longtake status annotations", "longtake status s3://bucket/annotations --json")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command line."""
-    parser.add_argument(
-        "out", metavar="OUT", help="folder or s3://bucket/prefix of the results of a job"
-    )
-    parser.add_argument("--json", action="store_true", help="print status.json for programs")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Prints the status of a job."""
+def run(
+    *,
+    out: Annotated[
+        str, argument("OUT", "Folder or s3://BUCKET/PREFIX, the --out of longtake annotate.")
+    ],
+    as_json: options.Json = False,
+) -> int:
+    """Prints the counts, the speed, the time left and the workers."""
     from pipelines.annotation.status import describe, read_status
 
-    document = read_status(args.out)
-    lines = [json.dumps(document, indent=2)] if args.json else describe(document, time.time())
-    print("\n".join(lines))
+    document = read_status(out)
+    options.report(document, describe(document, time.time()), as_json=as_json)
     return 0

@@ -178,11 +178,15 @@ def _save_changed(model: Path, out: Path, config: AnySystemConfig) -> None:
     save_system(out, system, read_categories(model))
 
 
-def _write(job: AblationJob, rows: Sequence[RowScores]) -> None:
-    document = {
+def to_json(job: AblationJob, rows: Sequence[RowScores]) -> dict[str, Any]:
+    """Returns the table for programs."""
+    return {
         "title": job.table.title,
         "seeds": list(job.seeds),
         "rows": [{"name": row.name, "scores": list(row.scores)} for row in rows],
     }
-    write_json(job.out / "table.json", document)
+
+
+def _write(job: AblationJob, rows: Sequence[RowScores]) -> None:
+    write_json(job.out / "table.json", to_json(job, rows))
     (job.out / "table.md").write_text(markdown(job.table, rows, job.seeds))

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.config.libraries import configure_libraries
 from pipelines.redaction import mask_secrets
 from vis_core.errors import ConfigError, RegistryError, first_line
 
@@ -23,13 +24,6 @@ _DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-}
-_ENFORCED = {
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",  # MLflow's default is true
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
 }
 _TRANSFER_TIMEOUT_S = "300"  # a server may take minutes to pass large weights on to its own store
 _transfers: list[str] = []  # the usual timeout, then one entry for each transfer under way
@@ -73,7 +67,7 @@ def connect(uri: str, *, must_exist: bool = False) -> "MlflowClient":
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
-    os.environ.update(_ENFORCED)
+    configure_libraries()
     from mlflow import MlflowClient  # imported late: 1.2 s, and it reads the environment
 
     for name in ("mlflow", "alembic"):

@@ -57,6 +57,44 @@ def as_model_folder(uri: str, cache: Path) -> Path:
     return target
 
 
+def import_weights(source: str, out: Path, classes: str | None) -> list[str]:
+    """Converts published weights into a model folder.
+
+    Args:
+        source: See ``as_model_folder``.
+        out: The folder to make.
+        classes: Class names of a checkpoint of detectron2, see ``official_categories``.
+
+    Returns:
+        Lines about the model for people.
+
+    Raises:
+        ConfigError: The folder exists, or the source is of no known kind.
+        CheckpointError: The model cannot be trusted or is of another kind.
+    """
+    if out.exists():
+        raise ConfigError(f"--out: {out} is there already; name another folder or remove it")
+    if not is_foreign(source):
+        raise ConfigError(
+            f"--from: {source}: expected a .pth or .pkl, a folder with transformers' config.json, "
+            "or hf:<id>"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if Path(source).suffix not in CHECKPOINT_SUFFIXES:
+        as_model_folder(source, out.parent).rename(out)
+        return [f"{out}: Minvis; every query of a frame is followed to the next"]
+    from vis_core.models.importers.published import import_official
+
+    system, unused = import_official(Path(source))
+    categories = official_categories(system.num_classes, classes, source)
+    write_model_folder(out, system, categories)
+    unused_names = ", ".join(unused) or "nothing"
+    return [
+        f"{out}: {type(system).__name__}, {len(categories)} classes",
+        f"left aside: {unused_names}"[:400],
+    ]
+
+
 def write_model_folder(target: Path, system: "System", categories: "Categories") -> None:
     """Writes a model folder, whole or not at all."""
     from vis_core.models.systems.build import save_system

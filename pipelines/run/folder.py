@@ -8,7 +8,8 @@ from typing import Any
 from pipelines.config.loading import digest, to_yaml
 from pipelines.config.run import RunConfig
 from pipelines.config.strict_yaml import read_yaml_mapping
-from pipelines.data.given_data import GivenData
+from pipelines.data.given_data import GivenData, check_given
+from pipelines.registry.start_weights import start_folder
 from pipelines.run.lock import hold_folder
 from vis_core.errors import ConfigError
 from vis_core.files import write_json, write_text
@@ -83,6 +84,37 @@ def read_run(folder: Path) -> Run:
     )
     given = GivenData(**{name: value and Path(value) for name, value in lock["data"].items()})
     return Run(folder, config, given, lock["max_frames"])
+
+
+def read_trained_run(folder: Path) -> tuple[Run, Path]:
+    """Reads a run folder whose stages are finished, and returns it with its last model.
+
+    Raises:
+        ConfigError: It is not one, or the last stage is not trained.
+    """
+    run = read_run(folder)
+    last = run.config.stages[-1].name
+    model = folder / "models" / last
+    if not (model / "weights.safetensors").is_file():
+        raise ConfigError(
+            f"{model}: stage {last} is not trained yet; finish it with longtake train"
+        )
+    return run, model
+
+
+def check_run(run: Run) -> None:
+    """Checks the data, the start weights and the losses of a run before anything is written.
+
+    Raises:
+        ConfigError: A folder or the start is missing, or the system has no such loss.
+        AnnotationError: Annotations are faulty or name absent images.
+    """
+    check_given(run.given)
+    start_folder(run.config)
+    if any(stage.loss_weights for stage in run.config.stages):
+        from pipelines.training.stages import check_losses  # imports torch
+
+        check_losses(run.config, num_classes=1)
 
 
 def _first_difference(before: Any, now: Any, path: str) -> str:

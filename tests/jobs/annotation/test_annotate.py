@@ -1,5 +1,6 @@
 """``longtake annotate`` at its edges: what is refused, how it ends, what is not yet imported."""
 
+import json
 import os
 import subprocess
 import sys
@@ -112,3 +113,6 @@ def test_the_exit_code_says_how_it_ended(options, changes, code, tmp_path, monke
     assert output[0] == "failed: b\\n.mp4: file is empty (0 bytes)"
     assert [line.split() for line in output[1:3]] == [["done", "1"], ["failed:", "empty", "1"]]
     assert output[3].startswith("2 videos: 1 done, 1 failed, 0 quarantined")
+    assert main(["annotate", *arguments, "--json"]) == code
+    document = json.loads(capsys.readouterr().out)
+    assert [row["status"] for row in document["rows"]] == ["done", "failed"]
