@@ -150,7 +150,7 @@ class VideoReader(Iterator[Frame]):
 
 
 def read_frames(
-    path: Path,
+    path: Path | str,
     *,
     max_frames: int | None = None,
     limits: DecodeLimits | None = None,
@@ -175,7 +175,7 @@ def read_frames(
     Raises:
         VideoDecodeError: If the file cannot be trusted or opened, or yields no frame.
     """
-    return VideoReader(path, max_frames, limits or DecodeLimits(), sample_fps, skip)
+    return VideoReader(Path(path), max_frames, limits or DecodeLimits(), sample_fps, skip)
 
 
 def check_selection(max_frames: int | None, sample_fps: float | None, skip: int) -> None:
