@@ -34,7 +34,6 @@ def write_video(path: Path, images: Iterable[np.ndarray], fps: float) -> int:
         stream = container.add_stream(
             "libx264", rate=_frame_rate(fps), options={"crf": "21", "preset": "veryfast"}
         )
-        stream.codec_context.thread_count = 1  # the output of several depends on their timing
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = "yuv420p"
         for image in chain([first], rest):
