@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipelines.config.libraries import configure_libraries
 from pipelines.config.run import RayConfig
 from pipelines.progress import Progress
 from vis_core.errors import ClusterError, ConfigError
@@ -17,13 +18,11 @@ from vis_core.errors import ClusterError, ConfigError
 # With the default poll every 2 s each report() waits 1.7 s; on one machine 0.2 s costs nothing.
 _LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
     # The raylet warns at four times this number (by default 2 on a laptop); a run exceeds 8.
     "RAY_worker_maximum_startup_concurrency": "4",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
 
 Result = TypeVar("Result")
@@ -41,6 +40,7 @@ def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]
         config: Sizes of a local cluster.
         address: Of a running cluster; None starts one in this process.
     """
+    configure_libraries()
     if address:
         _present_token()
     import ray

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from pipelines.results.score import LabelledVideos, score_model
 from pipelines.training.worker.job import StageJob, candidate_folder, read_scores, scores_file
+from vis_core.config.model_files import CATEGORIES_FILE
 from vis_core.files import write_json
-from vis_core.models.systems.build import CATEGORIES_FILE
 
 OnScores = Callable[[int, dict[str, float]], object]
 _NAME = re.compile(r"step-(\d{8})")

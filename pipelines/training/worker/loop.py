@@ -22,9 +22,10 @@ from pipelines.training.worker.machine_use import MachineUse
 from pipelines.training.worker.notes import add_note
 from pipelines.training.worker.optimizers import build_optimizer, rate_factor, set_rate
 from pipelines.training.worker.step import StepOutcome, StepSettings, train_step
+from vis_core.config.model_files import CATEGORIES_FILE
 from vis_core.models.layers.recomputation import recompute_layers
 from vis_core.models.systems.base import System
-from vis_core.models.systems.build import CATEGORIES_FILE, build_system, load_system, save_system
+from vis_core.models.systems.build import build_system, load_system, save_system
 from vis_core.models.systems.transfer import start_from
 from vis_core.structures import ClipBatch
 

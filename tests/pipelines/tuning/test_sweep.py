@@ -30,11 +30,11 @@ from pipelines.tuning.sweep import (
     sweep_thresholds,
     with_thresholds,
 )
+from tests.helpers.presets import tiny_config
 from vis_core.clips.scenes import render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.criterion import QualityConfig
 from vis_core.config.inference import InferenceConfig
-from vis_core.config.tiny import tiny_minvis, tiny_stc
 from vis_core.formats.youtube_vis import read_youtube_vis
 from vis_core.inference.online import annotate_video
 from vis_core.models.systems.build import build_system, read_system_config, save_system
@@ -107,7 +107,7 @@ def test_what_is_kept_of_a_video_is_all_that_association_and_masks_need(tmp_path
     (record,), _ = read_youtube_vis(tmp_path / "vis" / "val.json")
     frames = tmp_path / "vis" / "JPEGImages"
     rated = {"quality": QualityConfig(rescore=True)}
-    for config in (tiny_stc(), tiny_minvis().model_copy(update=rated)):
+    for config in (tiny_config("stc"), tiny_config("minvis").model_copy(update=rated)):
         torch.manual_seed(0)
         system = build_system(config, len(CATEGORIES))
         if isinstance(system, Stc):

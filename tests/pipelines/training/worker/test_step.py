@@ -15,10 +15,10 @@ from pipelines.training.worker.divergence import BadSteps
 from pipelines.training.worker.loss_log import LossLog, loss_note, read_losses
 from pipelines.training.worker.optimizers import build_optimizer
 from pipelines.training.worker.step import StepOutcome, StepSettings, train_step
+from tests.helpers.presets import tiny_config
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
-from vis_core.config.tiny import tiny_stc
 from vis_core.errors import TrainingDivergedError
 from vis_core.models.systems.stc import Stc
 from vis_core.structures import ClipBatch
@@ -34,7 +34,7 @@ def batch(num_clips: int = 2) -> ClipBatch:
 def system() -> Stc:
     """The system whose batch norms learn."""
     torch.manual_seed(0)
-    return Stc(tiny_stc(), len(CLASS_NAMES)).train()
+    return Stc(tiny_config("stc"), len(CLASS_NAMES)).train()
 
 
 def step(stc: Stc, optimizer: torch.optim.Optimizer, how: StepSettings = HOW) -> StepOutcome:
