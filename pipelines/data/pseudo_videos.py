@@ -23,7 +23,7 @@ from pipelines.data.pseudo_folder import (
 from vis_core.clips.readers import with_instances
 from vis_core.clips.sources import PseudoClips
 from vis_core.config.clips import PseudoConfig
-from vis_core.errors import AnnotationError, VisError
+from vis_core.errors import VisError
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord
 
@@ -103,10 +103,6 @@ def generate_pseudo_videos(
         StorageError: The disk refuses.
     """
     usable = with_instances(records)
-    if not usable:
-        raise AnnotationError(
-            f"none of {len(records)} images has instances; pseudo-videos need at least one"
-        )
     settings = settings_of(usable, categories, config, seed, clips_per_image)
     finished = finished_folder(out, settings)
     if finished is not None:
