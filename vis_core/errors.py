@@ -117,6 +117,21 @@ def shown_name(path: Path | str) -> str:
     )
 
 
+def first_line(error: BaseException | str) -> str:
+    """Returns the first line of a message, or the name of the error's class if it has none."""
+    return _lines_of(error)[0]
+
+
+def last_line(error: BaseException | str) -> str:
+    """Returns the last line of a message, or the name of the error's class if it has none."""
+    return _lines_of(error)[-1]
+
+
+def _lines_of(error: BaseException | str) -> list[str]:
+    unnamed = "" if isinstance(error, str) else type(error).__name__
+    return [line.strip() for line in str(error).strip().splitlines()] or [unnamed]
+
+
 class Found(str):
     """A description that ``shown`` does not quote."""
 

@@ -223,7 +223,7 @@ def annotated(device: torch.device, *, stops: bool = False) -> VideoResult:
         walk.restore(state, clip.images.shape[1:3])
         frames = frames[_STOP:]
     run_chunked(iter(frames), _CHUNK, [walk])
-    return walk.tracks.finish()
+    return walk.tracks.result()
 
 
 def track_faults(found: VideoResult, wanted: VideoResult, first: int) -> Iterator[str]:

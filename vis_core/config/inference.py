@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from vis_core.config.decoding import DecodeLimits
 from vis_core.config.section import Section
+from vis_core.config.stitching import StitchConfig
 
 ViewName = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]{1,3}(\+flip)?|flip)$")]
 
@@ -182,6 +183,10 @@ class InferenceConfig(Section):
     )
     tracks: TrackConfig = Field(default_factory=TrackConfig)
     decoding: DecodeLimits = Field(default_factory=DecodeLimits)
+    stitching: StitchConfig = Field(
+        default_factory=StitchConfig,
+        description="How segments are joined with --join stitched; exact results ignore it.",
+    )
 
     @model_validator(mode="after")
     def _check_views(self) -> "InferenceConfig":

@@ -86,20 +86,19 @@ def annotated_frame(
         (size[0], size[1], 3) uint8, RGB.
     """
     image = _resized(frame.image, size)
-    present = [
-        (track, rle)
+    shown = [
+        (track, {"size": list(result.size), "counts": counts})
         for track in result.tracks
-        if frame.index < len(track.segmentations)
-        and (rle := track.segmentations[frame.index]) is not None
+        for _, counts in track.masks.between(frame.index, frame.index + 1)
     ]
-    masks = np.zeros((len(present), *size), bool)
-    for row, (_, rle) in enumerate(present):
+    masks = np.zeros((len(shown), *size), bool)
+    for row, (_, rle) in enumerate(shown):
         masks[row] = _resized(decode_rle(rle).astype(np.uint8) * 255, size) > 127
     return draw_overlay(
         image,
-        [track.track_id for track, _ in present],
-        [track.label for track, _ in present],
-        [track.score for track, _ in present],
+        [-1 if track.track_id is None else track.track_id for track, _ in shown],
+        [track.label for track, _ in shown],
+        [track.score for track, _ in shown],
         masks,
         class_names,
     )

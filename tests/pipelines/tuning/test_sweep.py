@@ -23,9 +23,10 @@ from pipelines.tuning.sweep import (
     NEW_TRACK,
     SCORE,
     SweepJob,
-    _summary,
-    chosen,
+    pick_best_trial,
     score_cached,
+    search_ranges,
+    summarize_trials,
     sweep_thresholds,
     with_thresholds,
 )
@@ -88,15 +89,15 @@ class Grid(list):
     num_errors = 0
 
 
-def test_a_sweep_that_ended_early_is_an_interruption(tmp_path: Path) -> None:
+def test_a_sweep_that_ended_early_is_an_interruption() -> None:
+    start = {MATCH: 0.5, NEW_TRACK: 0.1, SCORE: 0.1}
     with pytest.raises(KeyboardInterrupt):
-        _summary(
-            Grid(),
-            {MATCH: 0.5, NEW_TRACK: 0.1, SCORE: 0.1},
-            SweepConfig(trials=2),
-            tmp_path / "sweep.json",
-        )
-    assert not (tmp_path / "sweep.json").exists()
+        summarize_trials(Grid(), start, SweepConfig(trials=2))
+
+
+def test_a_range_holds_the_present_threshold_too() -> None:
+    ranges = search_ranges({MATCH: 0.05, SCORE: 0.9}, SweepConfig())
+    assert ranges == {MATCH: (0.05, 0.8), SCORE: (0.01, 0.9)}
 
 
 def test_what_is_kept_of_a_video_is_all_that_association_and_masks_need(tmp_path: Path) -> None:
@@ -139,5 +140,5 @@ def test_what_is_kept_of_a_video_is_all_that_association_and_masks_need(tmp_path
 def test_a_setting_is_taken_only_if_it_gains_enough(gain, taken):
     start = {"values": {"a": 1}, "ap": 0.3}
     other = {"values": {"a": 2}, "ap": 0.3 + gain}
-    assert (chosen(other, start, 0.01) is other) == taken
-    assert chosen(other, None, 0.01) is other
+    assert (pick_best_trial(other, start, 0.01) is other) == taken
+    assert pick_best_trial(other, None, 0.01) is other

@@ -10,7 +10,7 @@ from vis_core.association.assignment import greedy, hungarian
 from vis_core.config.segmentors import SelectionConfig
 from vis_core.geometry.boxes import box_iou
 from vis_core.models.segmentors.selection import (
-    mask_iou,
+    pairwise_mask_iou,
     select_by_score_and_box,
     select_instances,
 )
@@ -61,7 +61,7 @@ def test_selection_equals_the_loop(seed: int) -> None:
     scores = torch.rand(40, generator=generator)
     everything = Instances(scores, scores[:, None], masks, torch.arange(40.0)[:, None])
     found = select_instances(everything, SelectionConfig(score_threshold=0.2, nms_iou=0.4))
-    iou = mask_iou(masks > 0)
+    iou = pairwise_mask_iou(masks > 0)
     kept: list[int] = []
     for index in scores.argsort(descending=True).tolist():
         if scores[index] > 0.2 and all(iou[index, other] <= 0.4 for other in kept):
@@ -135,7 +135,7 @@ def test_smoothing_lets_the_weaker_of_two_empty_masks_go() -> None:
         everything, SelectionConfig.idol_released().model_copy(update={"box_nms_iou": None})
     )
     assert kept.embeddings[:, 0].tolist() == [0, 1]
-    found = mask_iou(masks > 0, 1e-6)
+    found = pairwise_mask_iou(masks > 0, 1e-6)
     for i in range(3):
         for j in range(3):
             overlap = float(((masks[i] > 0) & (masks[j] > 0)).sum())

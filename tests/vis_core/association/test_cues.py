@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.conftest import reference_cases
+from tests.helpers.closeness import assert_near
 from vis_core.association.assignment import best_claim
 from vis_core.association.associator import Associator
 from vis_core.association.similarity import SIMILARITIES, bisoftmax, cues
@@ -150,7 +151,7 @@ def test_cues_and_identities_are_those_of_masktrack(path: Path) -> None:
             assert ours.memory.ids.tolist() == values[name + "memory_ids"].tolist()
             scores, floor = SIMILARITIES["cues"](everything, ours.memory)
             found = torch.cat([floor[:, None], scores], dim=1)
-            np.testing.assert_allclose(found, values[name + "match_scores"], atol=1e-5, rtol=1e-6)
+            assert_near(found, values[name + "match_scores"])
         named, ids = ours.step(everything)
         wanted = values[name + "ids"].tolist()
         last = {track: row for row, track in enumerate(wanted) if track >= 0}

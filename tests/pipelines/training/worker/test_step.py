@@ -108,9 +108,9 @@ def test_skipped_steps_are_noted_and_too_many_in_a_row_end_the_training(tmp_path
     good = StepOutcome({"mask": 1.0})
     notes = BadSteps(path, "videos", rank=1, limit=3)
     for number, outcome in enumerate((bad, bad, good, bad, bad), start=1):
-        notes.note(number, outcome, ("a", f"b{number}"))
+        notes.add(number, outcome, ("a", f"b{number}"))
     with pytest.raises(TrainingDivergedError, match="in step 6 of stage videos, as were 3 steps"):
-        notes.note(6, bad, ("c", "d"))
+        notes.add(6, bad, ("c", "d"))
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 4, 5, 6]
     assert lines[0] == {

@@ -32,8 +32,10 @@ SYSTEMS: dict[str, AnySystemConfig] = {
     "idol": tiny_config("idol"),
     "stc": tiny_config("stc"),
 }
-ADD_ONS = {"boundary": BoundaryConfig(), "quality": QualityConfig()}
-SYSTEMS |= {f"{name}_1st": SYSTEMS[name].model_copy(update=ADD_ONS) for name in ("idol", "ctvis")}
+EXTRA_HEADS = {"boundary": BoundaryConfig(), "quality": QualityConfig()}
+SYSTEMS |= {
+    f"{name}_1st": SYSTEMS[name].model_copy(update=EXTRA_HEADS) for name in ("idol", "ctvis")
+}
 
 
 def clips(kind: str, num_frames: int) -> list[Clip]:
