@@ -7,6 +7,13 @@ from pydantic import Field, PositiveInt, model_validator
 from vis_core.config.section import Section
 
 
+def _check_order(section: Section, low: str, high: str) -> None:
+    """Raises if a setting exceeds another."""
+    smaller, larger = getattr(section, low), getattr(section, high)
+    if smaller > larger:
+        raise ValueError(f"{low} ({smaller}) must not exceed {high} ({larger})")
+
+
 class ShortSide(Section):
     """An output size with one of several short sides; keeps the aspect ratio."""
 
@@ -43,11 +50,7 @@ class CropFraction(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.min_fraction > self.max_fraction:
-            raise ValueError(
-                f"min_fraction ({self.min_fraction}) must not exceed "
-                f"max_fraction ({self.max_fraction})"
-            )
+        _check_order(self, "min_fraction", "max_fraction")
         return self
 
 
@@ -73,10 +76,7 @@ class CropPixels(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.min_pixels > self.max_pixels:
-            raise ValueError(
-                f"min_pixels ({self.min_pixels}) must not exceed max_pixels ({self.max_pixels})"
-            )
+        _check_order(self, "min_pixels", "max_pixels")
         return self
 
 
@@ -214,12 +214,8 @@ class PseudoConfig(ViewConfig):
     )
 
     @model_validator(mode="after")
-    def _ordered_scales(self) -> Self:
-        if self.min_paste_scale > self.max_paste_scale:
-            raise ValueError(
-                f"min_paste_scale ({self.min_paste_scale}) must not exceed "
-                f"max_paste_scale ({self.max_paste_scale})"
-            )
+    def _ordered(self) -> Self:
+        _check_order(self, "min_paste_scale", "max_paste_scale")
         return self
 
 

@@ -56,5 +56,5 @@ def test_training_walks_through_the_memory_of_inference() -> None:
             similarity = bisoftmax(again, memory.fused[t, rows])
             floor = similarity.new_full((len(again),), config.match_threshold)
             claim = ASSIGNMENTS[config.assignment](similarity, floor, None)
-            assert claim.won.all()
+            assert claim.matched.all()
             assert names[claim.row].tolist() == list(ids_of[t + 1].values())
