@@ -61,27 +61,7 @@ def commit_result(
     Of two workers with different results, the first JSON stays and the masks of the other are
     deleted.
     """
-    name, storage = ledger.name(video), ledger.storage
-    with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
-        path = Path(folder) / "masks.parquet"
-        header = TableHeader(
-            video.key,
-            video_sha256,
-            processed.size,
-            about.model.name,
-            "" if about.model.version is None else str(about.model.version),
-            ledger.run_digest,
-            about.categories,
-        )
-        num_rows = write_mask_table(path, processed.parts(), processed.tracks, header)
-        masks = {"file": "", "sha256": file_sha256(path), "rows": num_rows}
-        masks["bytes"] = path.stat().st_size
-        masks["file"] = f"{MASKS}{name}-{str(masks['sha256'])[:32]}.parquet"
-        if not storage.write_once_file(str(masks["file"]), path):
-            raise StorageError(
-                f"{storage.uri}/{masks['file']}: is damaged; delete it, then run the same command"
-                " again"
-            )
+    masks = _write_masks(ledger, video, video_sha256, processed, about)
     info = {
         "video": video.key,
         "video_version": video.version,
@@ -105,7 +85,38 @@ def commit_result(
     if processed.stitching is not None:
         document["stitching"] = processed.stitching
     if not ledger.commit(video, document) and ledger.masks_of(video) != masks:
-        storage.delete(str(masks["file"]))
+        ledger.storage.delete(masks["file"])
+
+
+def _write_masks(
+    ledger: Ledger,
+    video: ArchivedVideo,
+    video_sha256: str,
+    processed: ProcessedVideo,
+    about: ResultAbout,
+) -> dict[str, Any]:
+    """Stores the mask table of a video; returns its entry in the result."""
+    header = TableHeader(
+        video.key,
+        video_sha256,
+        processed.size,
+        about.model.name,
+        "" if about.model.version is None else str(about.model.version),
+        ledger.run_digest,
+        about.categories,
+    )
+    with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
+        path = Path(folder) / "masks.parquet"
+        num_rows = write_mask_table(path, processed.parts(), processed.tracks, header)
+        sha256 = file_sha256(path)
+        name = f"{MASKS}{ledger.name(video)}-{sha256[:32]}.parquet"
+        masks = {"file": name, "sha256": sha256, "rows": num_rows, "bytes": path.stat().st_size}
+        if not ledger.storage.write_once_file(name, path):
+            raise StorageError(
+                f"{ledger.storage.uri}/{name}: is damaged; delete it, then run the same command"
+                " again"
+            )
+    return masks
 
 
 def files_beside(path: Path) -> OpenFile:
