@@ -1,4 +1,4 @@
-"""The containers that cross file boundaries. No computation beyond indexing lives here.
+"""Containers that cross file boundaries, without computation beyond indexing.
 
 Legend of dimensions, used in every docstring of the project:
     B clips of a batch        T frames of a clip or video     Q predictions of a segmentor
@@ -9,8 +9,9 @@ Boxes are xyxy in pixels of the unpadded input. Labels are contiguous indices 0.
 inside; category ids exist in files only (``formats/categories.py``).
 """
 
+from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -18,17 +19,19 @@ import torch
 from torch import Tensor
 
 from vis_core.frame import Frame as Frame
+from vis_core.rle.packed import PackedMasks
+from vis_core.rle.segmentation import Rle
 
 
 @dataclass(frozen=True)
 class Instances:
-    """Is what one frame shows: N instances, indexable like one tensor.
+    """The N instances of one frame; indexes like a tensor.
 
     Attributes:
         scores: (N,) confidence in [0, 1].
         class_scores: (N, K) score of every class; ``labels`` is its argmax.
         mask_logits: (N, h, w) raw masks; positive means inside.
-        embeddings: (N, C) what the associator compares.
+        embeddings: (N, C) compared by the associator.
         boxes: (N, 4) xyxy, or None where the segmentor predicts none.
         class_logits: (N, K + 1) raw scores of every class and, last, of no object; None where the
             segmentor has no such class.
@@ -60,7 +63,7 @@ class Instances:
         return len(self.scores)
 
     def __getitem__(self, index: Tensor | slice) -> Self:
-        """Keeps the instances that a bool mask (N,), an index tensor or a slice names."""
+        """Selects instances by a bool mask (N,), an index tensor or a slice."""
         return self._map(lambda tensor: tensor[index])
 
     @property
@@ -73,23 +76,23 @@ class Instances:
         return self._map(lambda tensor: tensor.to(device))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Gives what there is by the names of the attributes."""
-        held = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: tensor for name, tensor in held.items() if tensor is not None}
+        """Returns the attributes that are not None, by name."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: tensor for name, tensor in values.items() if tensor is not None}
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        changed: dict[str, Any] = {name: change(own) for name, own in self.tensors().items()}
+        changed: dict[str, Any] = {name: change(t) for name, t in self.tensors().items()}
         return replace(self, **changed)
 
 
 def without_masks(instances: Instances) -> Instances:
-    """Leaves the masks out: (N, 0, 0), all else as it is."""
+    """Replaces the masks by (N, 0, 0)."""
     return replace(instances, mask_logits=instances.mask_logits[:, :0, :0])
 
 
 @dataclass(frozen=True)
 class FrameTargets:
-    """Is the ground truth of one frame: the instances that are present in it.
+    """The ground truth of one frame: the instances that are present in it.
 
     Attributes:
         labels: (G,) int64 class indices.
@@ -104,10 +107,10 @@ class FrameTargets:
 
 @dataclass(frozen=True)
 class Clip:
-    """Is T frames for training with their ground truth; a still image is a clip of one frame.
+    """T frames for training with their ground truth; a still image is a clip of one frame.
 
     Attributes:
-        clip_id: Names the clip; the same id means the same content.
+        clip_id: Identifies the clip; equal ids mean equal content.
         images: (T, H, W, 3) uint8, RGB.
         masks: (T, G, H, W) bool; all False where an instance is absent. The row g is the identity.
         labels: (G,) int64 class indices.
@@ -146,20 +149,20 @@ class Clip:
 
     @property
     def present(self) -> np.ndarray:
-        """(T, G) bool: which instance shows at least one pixel in which frame."""
+        """(T, G) bool: whether an instance has at least one pixel in a frame."""
         return np.asarray(self.masks.any(axis=(2, 3)))
 
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """Is B clips of T frames, padded right and bottom to one size.
+    """B clips of T frames, padded right and bottom to one size.
 
     Attributes:
         images: (B, T, 3, H, W) uint8; padding is 0.
         masks: B tensors (T, G_b, H, W) bool.
         labels: B tensors (G_b,) int64.
         sizes: (B, T, 2) int64, height and width of each frame before padding.
-        clip_ids: B names of the clips; empty if they have none.
+        clip_ids: B ids of the clips; empty if they have none.
     """
 
     images: Tensor
@@ -172,11 +175,11 @@ class ClipBatch:
         if self.images.ndim != 5 or self.images.shape[2] != 3:
             raise ValueError(f"images must be (B, T, 3, H, W), but got {tuple(self.images.shape)}")
         if not len(self.masks) == len(self.labels) == len(self.sizes) == len(self.images):
-            raise ValueError("images, masks, labels and sizes must name the same clips")
+            raise ValueError("images, masks, labels and sizes must have the same length")
         _check_shape("sizes", self.sizes, (*self.images.shape[:2], 2))
 
     def __getitem__(self, clips: slice) -> Self:
-        """Keeps some of the clips."""
+        """Selects some of the clips."""
         return replace(
             self,
             images=self.images[clips],
@@ -197,52 +200,79 @@ class ClipBatch:
         )
 
     def frame_targets(self) -> list[FrameTargets]:
-        """Lists the ground truth of the B * T frames, clip by clip, absent instances left out."""
+        """Returns the ground truth of the B * T frames, clip by clip, without absent instances."""
         targets = []
         for masks, labels in zip(self.masks, self.labels, strict=True):
             for frame_masks in masks:
-                shown = frame_masks.flatten(1).any(dim=1).nonzero().flatten()
-                targets.append(FrameTargets(labels[shown], frame_masks[shown], shown))
+                present = frame_masks.flatten(1).any(dim=1).nonzero().flatten()
+                targets.append(FrameTargets(labels[present], frame_masks[present], present))
         return targets
 
 
 @dataclass(frozen=True)
 class Track:
-    """Is one identity over a video, as it is written to a file.
+    """A finished track: one identity over a video with one of its labels.
 
     Attributes:
-        track_id: The identity in its video, from 0; unique unless tracks may have several labels.
+        track_id: The identity in its video; unique unless tracks may have several labels. None
+            where a file states none.
         label: Class index.
         score: Confidence of the whole track in [0, 1].
-        segmentations: T entries, a COCO RLE ``{"size": [H, W], "counts": str}`` or None if absent.
-        frame_scores: T entries, the confidence in each frame or None if absent.
-        predicted_quality: What the model expects the IoU of its masks with the truth to be; None
-            if it does not say.
+        masks: Its masks in the frames in which it has a pixel; empty if they are in a mask table.
+        frame_scores: Its confidence in each frame of ``masks``; None where a file states none.
+        predicted_quality: Predicted IoU of its masks with the truth; None if the model has none.
+        serial: Number of its rows in a mask table.
+        stored_frames: As ``shown_frames``, of the masks in a mask table.
     """
 
-    track_id: int
+    track_id: int | None
     label: int
     score: float
-    segmentations: list[dict[str, Any] | None]
-    frame_scores: list[float | None]
+    masks: PackedMasks = field(default_factory=PackedMasks)
+    frame_scores: "array[float] | None" = None
     predicted_quality: float | None = None
+    serial: int = -1
+    stored_frames: tuple[int, int, int] | None = None
+
+    @property
+    def shown_frames(self) -> tuple[int, int, int]:
+        """Number of the frames in which it has a pixel, the first and the last; -1 if none."""
+        frames = self.masks.frame_indices
+        in_masks = (len(frames), frames[0], frames[-1]) if frames else (0, -1, -1)
+        return self.stored_frames or in_masks
+
+    def segmentations(self, size: tuple[int, int], num_frames: int) -> list[Rle | None]:
+        """Returns the RLE of (H, W) pixels of each frame, None where the track is absent."""
+        return self.masks.segmentations(size, num_frames)
+
+    def scores_by_frame(self, num_frames: int) -> list[float | None]:
+        """Returns the confidence in each frame, None where the track is absent."""
+        scores: list[float | None] = [None] * num_frames
+        for frame, score in zip(self.masks.frame_indices, self.frame_scores or (), strict=True):
+            scores[frame] = score
+        return scores
 
 
 @dataclass(frozen=True)
 class VideoResult:
-    """Is the annotation of one video.
+    """The annotation of one video.
 
     Attributes:
-        height: Pixels of the shown frame.
-        width: Pixels of the shown frame.
-        num_frames: T, the frames that were annotated.
-        tracks: The identities, best score first.
+        height: Pixels of the displayed frame.
+        width: Pixels of the displayed frame.
+        num_frames: T, the annotated frames.
+        tracks: Best score first.
     """
 
     height: int
     width: int
     num_frames: int
     tracks: list[Track]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
 
 
 def _check_shape(name: str, tensor: Tensor, expected: tuple[int | str, ...]) -> None:

@@ -1,12 +1,12 @@
-"""Fuses what ``annotate`` wrote: results of single videos, or of an archive by several models.
+"""Fuses results of ``annotate``: of single videos, or of an archive by several models.
 
-What is fused is written once, under a name that is a digest of what it was made of: the same
-command again does what is left, and a job that is killed loses one video.
+A fused result is written once, under a digest of its inputs: the same command again does the
+remaining videos, and a killed job loses one video.
 """
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from vis_core.config.inference import FusionConfig
 from vis_core.errors import AnnotationError, ConfigError, shown_name
 from vis_core.files import write_json
 from vis_core.inference.fusion import fuse_tracks
-from vis_core.inference.packed_tracks import unpack_track
 from vis_core.structures import VideoResult
 
 _OF_THE_VIDEO = ("video", "video_version", "video_bytes", "max_frames")
@@ -34,12 +33,12 @@ _OF_THE_VIDEO = ("video", "video_version", "video_bytes", "max_frames")
 
 @dataclass
 class FusedArchive:
-    """Is how a job ended.
+    """The outcome of a job.
 
     Attributes:
-        out: Where the results are.
-        rows: Of every video that is in some input; ``failed`` if it could not be fused.
-        num_skipped: How many of them an earlier run had finished.
+        out: Location of the results.
+        rows: Of every video of any input; ``failed`` if it could not be fused.
+        num_skipped: Videos that an earlier run had finished.
     """
 
     out: str
@@ -52,7 +51,7 @@ class FusedArchive:
         return [row for row in self.rows if row.status == "failed"]
 
     def describe(self) -> list[str]:
-        """The lines that a person reads at the end."""
+        """Returns the lines for the user at the end."""
         lines = [f"not fused: {shown_name(row.video)}: {row.reason}" for row in self.failed]
         counts = f"{len(self.rows)} videos: {len(self.rows) - len(self.failed)} fused"
         if self.failed:
@@ -60,6 +59,14 @@ class FusedArchive:
         if self.num_skipped:
             counts += f"; {self.num_skipped} of them by an earlier run"
         return [*lines, counts, f"results: {self.out}"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the outcome for programs."""
+        return {
+            "out": self.out,
+            "skipped": self.num_skipped,
+            "videos": list(map(asdict, self.rows)),
+        }
 
 
 def fuse_documents(inputs: Sequence[Path], out: Path, config: FusionConfig) -> int:
@@ -71,7 +78,7 @@ def fuse_documents(inputs: Sequence[Path], out: Path, config: FusionConfig) -> i
     Raises:
         AnnotationError: An input is faulty, or they are not of the same video and classes.
     """
-    document = _fused([read_result_document(path) for path in inputs], list(inputs), config)
+    document = _fuse([read_result_document(path) for path in inputs], list(inputs), config)
     write_json(out, document)
     return len(document["annotations"])
 
@@ -80,8 +87,8 @@ def fuse_archives(inputs: Sequence[Storage], out: Storage, config: FusionConfig)
     """Fuses the results of every video that all inputs have; memory holds one video.
 
     Args:
-        inputs: What ``annotate`` wrote for one archive, once a model.
-        out: Gets results and a manifest of the same form.
+        inputs: Results of ``annotate`` for one archive, one for each model.
+        out: Receives results and a manifest of the same form.
         config: How tracks are fused.
 
     Raises:
@@ -100,14 +107,14 @@ def fuse_archives(inputs: Sequence[Storage], out: Storage, config: FusionConfig)
     with Progress(len(names), "videos", "ensemble") as progress:
         for name in names:
             missing = [
-                storage.uri for storage, own in zip(inputs, done, strict=True) if name not in own
+                storage.uri for storage, keys in zip(inputs, done, strict=True) if name not in keys
             ]
             if missing:
                 reason = "has no result in " + ", ".join(missing)
                 summary.rows.append(VideoRow(name, "failed", reason))
             else:
-                keys = [own[name] for own in done]
-                row = _fuse_video(name, keys, inputs, ledger, finished, config)
+                result_keys = [keys[name] for keys in done]
+                row = _fuse_video(name, result_keys, inputs, ledger, finished, config)
                 summary.num_skipped += row.result in finished
                 summary.rows.append(row)
             progress.update(1)
@@ -124,27 +131,27 @@ def _fuse_video(
     finished: set[str],
     config: FusionConfig,
 ) -> VideoRow:
-    """Fuses the results of a video unless that is done, or says why it cannot be."""
+    """Fuses the results of a video unless that is done; the row states a failure."""
     # a key is a digest of video, model and settings; the order of the inputs does not matter
     result_key = f"{RESULTS}{json_digest([sorted(keys), ledger.run_digest])}.json"
     if result_key in finished:
         return VideoRow(name, "done", result=result_key)
     try:
-        with ExitStack() as lent:
+        with ExitStack() as stack:
             pairs = zip(inputs, keys, strict=True)
-            paths = [lent.enter_context(storage.as_file(key)) for storage, key in pairs]
+            paths = [stack.enter_context(storage.as_file(key)) for storage, key in pairs]
             documents = [
                 read_result_document(path, storage.as_file)
                 for path, storage in zip(paths, inputs, strict=True)
             ]
-            document = _fused(documents, paths, config)
+            document = _fuse(documents, paths, config)
     except AnnotationError as error:
         return VideoRow(name, "failed", str(error))
     ledger.storage.write_once(result_key, json_bytes(document))
     return VideoRow(name, "done", result=result_key)
 
 
-def _fused(
+def _fuse(
     documents: Sequence[ResultDocument], paths: Sequence[Path], config: FusionConfig
 ) -> dict[str, Any]:
     """Fuses results of one video into one.
@@ -154,10 +161,9 @@ def _fused(
     """
     first = min(documents, key=lambda document: json_digest(document.info))
     for path, other in zip(paths[1:], documents[1:], strict=True):
-        _refuse_difference(documents[0], other, paths[0], path)
+        _check_same_video(documents[0], other, paths[0], path)
     size, num_frames = first.size, first.num_frames
-    packed = fuse_tracks([document.tracks for document in documents], size, num_frames, config)
-    tracks = [unpack_track(track, size, num_frames) for track in packed]
+    tracks = fuse_tracks([document.tracks for document in documents], size, num_frames, config)
     infos = [
         {name: value for name, value in document.info.items() if name not in _OF_THE_VIDEO}
         for document in documents
@@ -170,20 +176,20 @@ def _fused(
     return result_document(info, first.video, first.categories, result)
 
 
-def _refuse_difference(
+def _check_same_video(
     one: ResultDocument, other: ResultDocument, one_path: Path, other_path: Path
 ) -> None:
-    found = {
+    values = {
         "video_version": (one.info.get("video_version"), other.info.get("video_version")),
         "length": (one.num_frames, other.num_frames),
         "size": (one.size, other.size),
         "categories": (one.categories, other.categories),
     }
-    for name, (first, second) in found.items():
+    for name, (first, second) in values.items():
         if first != second:
-            shown = "others" if name == "categories" else f"{second}"
+            found = "others" if name == "categories" else f"{second}"
             expected = "the same classes" if name == "categories" else f"{first}"
             raise AnnotationError(
-                f'{other_path} "{name}": expected {expected} as in {one_path}, found {shown}; '
+                f'{other_path} "{name}": expected {expected} as in {one_path}, found {found}; '
                 "give results of one video by models of the same classes"
             )

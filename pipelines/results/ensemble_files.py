@@ -1,7 +1,7 @@
 """Fuses results files of the same videos, one video in memory at a time.
 
-A first pass sorts the entries of every file by video into a spool beside the output, packed and
-checked; a second pass fuses video after video and writes the entries as they come.
+A first pass checks the entries of every file and sorts them by video into a spool beside the
+output; a second pass fuses video after video and writes the entries as they come.
 """
 
 import json
@@ -23,13 +23,13 @@ from vis_core.formats.strict_json import entry_name
 from vis_core.formats.video_checks import VideoEntry, frame_segmentations
 from vis_core.formats.youtube_vis import quality_field
 from vis_core.inference.fusion import fuse_tracks
-from vis_core.inference.packed_tracks import PackedTrack
 from vis_core.rle.packed import PackedMasks
+from vis_core.structures import Track
 
 
 @dataclass
 class _Video:
-    """Is what is known of a video before its masks are fused: frames, height and width or 0."""
+    """Frames, height and width of a video; 0 before they are known."""
 
     num_frames: int
     size: tuple[int, int]
@@ -54,11 +54,11 @@ def fuse_files(inputs: Sequence[Path], out: Path, config: FusionConfig) -> int:
     try:
         videos: dict[int, _Video] = {}
         for number, path in enumerate(inputs):
-            _spool(path, spool / str(number), videos)
-        whole = spool / "fused.json"
-        with whole.open("w", encoding="utf-8") as file:
+            _write_spool(path, spool / str(number), videos)
+        fused = spool / "fused.json"
+        with fused.open("w", encoding="utf-8") as file:
             count = _fuse_videos(spool, len(inputs), videos, config, file)
-        whole.replace(out)
+        fused.replace(out)
         return count
     finally:
         shutil.rmtree(spool, ignore_errors=True)
@@ -73,7 +73,7 @@ def _fuse_videos(
     with Progress(len(videos), "videos", "ensemble") as progress:
         for video_id, video in sorted(videos.items()):
             results = [
-                list(_read(spool / str(number) / f"{video_id}.jsonl"))
+                list(_read_spool(spool / str(number) / f"{video_id}.jsonl"))
                 for number in range(num_inputs)
             ]
             for track in fuse_tracks(results, video.size, video.num_frames, config):
@@ -81,7 +81,7 @@ def _fuse_videos(
                     "video_id": video_id,
                     "score": track.score,
                     "category_id": track.label,
-                    "segmentations": track.masks.segmentations(video.size, video.num_frames),
+                    "segmentations": track.segmentations(video.size, video.num_frames),
                     **quality_field(track.predicted_quality),
                 }
                 file.write((",\n" if count else "") + json.dumps(entry))
@@ -91,7 +91,7 @@ def _fuse_videos(
     return count
 
 
-def _spool(path: Path, folder: Path, videos: dict[int, _Video]) -> None:
+def _write_spool(path: Path, folder: Path, videos: dict[int, _Video]) -> None:
     """Checks the entries of a file and appends each to the spool of its video."""
     folder.mkdir()
     defects = Defects(path)
@@ -99,9 +99,9 @@ def _spool(path: Path, folder: Path, videos: dict[int, _Video]) -> None:
         for index, entry in enumerate(stream_objects(path)):
             _spool_entry(entry_name("results", index, entry), entry, folder, videos, defects)
     except NotStreamableError:
-        entries_alone(path, defects)  # finds the words for what is wrong
+        entries_alone(path, defects)  # describes the defect
         defects.finish()
-        # nothing is: an empty list, which cannot be streamed
+        # no defect: an empty list, which cannot be streamed
     defects.finish()
 
 
@@ -114,13 +114,13 @@ def _spool_entry(
     classes = {category} if type(category) is int else set()
     if not check_result(where, entry, known, classes, defects):  # type: ignore[arg-type]
         return
-    own = _Video(0, (0, 0))
+    stated = _Video(0, (0, 0))
     if isinstance(masks, list):
-        own = _Video(len(masks), first_size(masks) or (0, 0))
+        stated = _Video(len(masks), first_size(masks) or (0, 0))
     assert type(video_id) is int
-    video = videos.setdefault(video_id, own)
+    video = videos.setdefault(video_id, stated)
     if video.size == (0, 0):
-        video.size = own.size
+        video.size = stated.size
     expected = VideoEntry(*video.size, ("",) * video.num_frames)
     rles = frame_segmentations(where, entry, expected, defects)
     if rles is None or defects.error_count:
@@ -138,8 +138,8 @@ def _spool_entry(
         file.write(json.dumps(line) + "\n")
 
 
-def _read(path: Path) -> Iterator[PackedTrack]:
-    """Reads the tracks of one video from the spool; a file that lacks it has none."""
+def _read_spool(path: Path) -> Iterator[Track]:
+    """Reads the tracks of one video from the spool; none if an input lacks the video."""
     if not path.is_file():
         return
     with path.open(encoding="ascii") as file:
@@ -150,6 +150,5 @@ def _read(path: Path) -> Iterator[PackedTrack]:
                 bytearray(stored["counts"], "ascii"),
                 array("Q", stored["ends"]),
             )
-            yield PackedTrack(
-                stored["label"], stored["score"], masks, predicted_quality=stored["quality"]
-            )
+            quality = stored["quality"]
+            yield Track(None, stored["label"], stored["score"], masks, predicted_quality=quality)

@@ -15,12 +15,12 @@ from vis_core.files import write_json
 
 @dataclass(frozen=True)
 class ExportedResults:
-    """Is what an export has done.
+    """The outcome of an export.
 
     Attributes:
-        folder: Where the files are.
+        folder: Of the files.
         num_written: Files that this run wrote.
-        num_there: Files that were there.
+        num_there: Files that existed already.
     """
 
     folder: Path
@@ -28,24 +28,24 @@ class ExportedResults:
     num_there: int
 
     def describe(self) -> list[str]:
-        """The lines that a person reads at the end."""
+        """Returns the lines for the user at the end."""
         there = f"; {self.num_there} were there" if self.num_there else ""
         return [f"{self.num_written} YouTube-VIS files written{there}: {self.folder}"]
 
 
 def export_results(results: Storage, folder: Path, globs: Sequence[str] = ()) -> ExportedResults:
-    """Writes one YouTube-VIS file a video; what is there is left, memory holds one video.
+    """Writes one YouTube-VIS file a video; keeps existing files, memory holds one video.
 
-    The name of a file is that of the result, which is a digest of video, model and settings: no
-    name of a video leads out of the folder. The name of the video is inside.
+    A file has the name of its result, a digest of video, model and settings, so no video name can
+    lead out of the folder. The video name is in the file.
 
     Args:
-        results: What ``annotate`` wrote.
+        results: Of ``annotate``.
         folder: Of the files.
-        globs: Patterns of names of videos, one of which must match; none means all.
+        globs: Patterns of video names, one of which must match; none means all.
 
     Raises:
-        ConfigError: There is no result, or none that is wanted.
+        ConfigError: No result matches.
         AnnotationError: A result is damaged.
     """
     done = done_results(results)
@@ -61,7 +61,7 @@ def export_results(results: Storage, folder: Path, globs: Sequence[str] = ()) ->
     todo = {key: path for key, path in paths.items() if not path.is_file()}
     with Progress(len(todo), "videos", "export") as progress:
         for key, path in todo.items():
-            with results.as_file(key) as lent:
-                write_json(path, read_result_json(lent, results.as_file))
+            with results.as_file(key) as local:
+                write_json(path, read_result_json(local, results.as_file))
             progress.update(1)
     return ExportedResults(folder, len(todo), len(paths) - len(todo))

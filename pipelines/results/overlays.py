@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.progress import Progress
+from pipelines.cluster import run_tasks
 from pipelines.results.document import read_result_document
 from vis_core.errors import VisError
 from vis_core.media.video_reader import read_frames
@@ -12,13 +12,13 @@ from vis_core.structures import VideoResult
 from vis_core.visualization.overlay import write_overlay_video
 
 _log = logging.getLogger(__name__)
-# Tracks below it are noise to the eye, though AP counts them.
+# Tracks below it clutter the picture, though AP counts them.
 SHOWN_SCORE = 0.3
 
 
 @dataclass(frozen=True)
 class OverlayJob:
-    """Is one video to draw.
+    """One video to draw.
 
     Attributes:
         result: Its annotation file.
@@ -32,27 +32,17 @@ class OverlayJob:
 
 
 def draw_overlays(jobs: list[OverlayJob]) -> list[str]:
-    """Writes the overlays that are not there yet; returns what could not be drawn and why."""
-    import ray
-
+    """Writes the missing overlays; returns the problems of those that failed."""
     todo = [job for job in jobs if not job.overlay.is_file()]
     if jobs and not todo:
         _log.info("overlays are drawn, nothing to do")
         return []
-    remote = ray.remote(num_cpus=1)(_draw)
-    pending = [remote.remote(job) for job in todo]
-    problems: list[str] = []
-    with Progress(len(todo), "videos", "draw overlays") as progress:
-        while pending:
-            done, pending = ray.wait(pending, num_returns=1)
-            problem = ray.get(done[0])
-            problems += [problem] if problem else []
-            progress.update(1)
-    return sorted(problems)
+    problems = run_tasks(_draw, [(job,) for job in todo], "draw overlays")
+    return sorted(problem for problem in problems if problem)
 
 
 def _draw(job: OverlayJob) -> str:
-    """Draws one video; a picture that cannot be made must not stop the others."""
+    """Draws one video; returns its problem, so that a failure does not stop the others."""
     document = read_result_document(job.result)
     result, names = document.result(), document.categories.names
     fps = float(document.video.get("rate") or 0.0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.progress import Progress
+from pipelines.cluster import run_tasks
 from vis_core.config.inference import InferenceConfig
 from vis_core.evaluation.loading import load_ground_truth, load_results
 from vis_core.evaluation.video_ap import evaluate
@@ -28,7 +28,7 @@ from vis_core.structures import Frame
 
 @dataclass(frozen=True)
 class LabelledVideos:
-    """Is a ground-truth file with the folder of its frames."""
+    """A ground-truth file with the folder of its frames."""
 
     annotations: Path
     frames: Path
@@ -48,15 +48,13 @@ def score_model(
         model_folder: The model.
         videos: The split.
         out: Results go to ``<out>/results.json``, scores to ``<out>/stats.json``.
-        inference: How videos are walked through.
-        label: Names the progress.
-        max_videos: Only so many videos count, the first ones; None means all.
+        inference: Inference settings.
+        label: Of the progress line.
+        max_videos: Number of videos, the first ones; None means all.
 
     Returns:
         ``ap``, ``ap50``, ``ap75``, ``ar1``, ``ar10`` and the rest of the metric.
     """
-    import ray
-
     records, categories = read_youtube_vis(videos.annotations)
     annotations = videos.annotations
     if max_videos is not None and max_videos < len(records):
@@ -64,18 +62,8 @@ def score_model(
         annotations = out / "truth.json"
         out.mkdir(parents=True, exist_ok=True)
         write_youtube_vis(annotations, records, categories)
-    remote = ray.remote(num_cpus=1)(_annotate)
-    pending = [
-        remote.remote(model_folder, record, videos.frames, categories, inference)
-        for record in records
-    ]
-    entries: list[dict[str, Any]] = []
-    with Progress(len(records), "videos", label) as progress:
-        while pending:
-            done, pending = ray.wait(pending, num_returns=1)
-            entries += ray.get(done[0])
-            progress.update(1)
-    # the order of arrival depends on the machine; the file must not
+    arguments = [(model_folder, record, videos.frames, categories, inference) for record in records]
+    entries = [entry for found in run_tasks(_annotate, arguments, label) for entry in found]
     entries.sort(key=lambda entry: (entry["video_id"], -entry["score"]))
     out.mkdir(parents=True, exist_ok=True)
     write_results(out / "results.json", entries)
@@ -85,7 +73,7 @@ def score_model(
 
 
 def evaluate_file(annotations: Path, results: Path) -> dict[str, float]:
-    """Scores a results file against its ground truth: ``ap``, ``ap50``… as metrics are called."""
+    """Scores a results file against its ground truth: ``ap``, ``ap50``… by lower-case name."""
     truth = load_ground_truth(annotations)
     stats = evaluate(truth, load_results(results, truth)).stats
     return {name.lower(): value for name, value in stats.items()}
@@ -98,7 +86,7 @@ def frames_of(record: VideoRecord, folder: Path) -> Iterator[Frame]:
 
 
 def blank_frames(record: VideoRecord) -> Iterator[Frame]:
-    """Gives black frames of the right size and number, where only the size matters."""
+    """Yields black frames of the right size and number, where only the size matters."""
     black = np.zeros((record.height, record.width, 3), dtype=np.uint8)
     for index in range(len(record.file_names)):
         yield Frame(black, index, float(index))
@@ -114,14 +102,14 @@ def _annotate(
     categories: Categories,
     inference: InferenceConfig,
 ) -> list[dict[str, Any]]:
-    """Annotates one video in a Ray worker; the model is loaded once a worker."""
+    """Annotates one video in a Ray worker."""
     system = loaded_system(model_folder)
     result = annotate_views(system, frames_of(record, frames), inference)
     return result_entries(result, record.video_id, categories)
 
 
 def loaded_system(model_folder: Path) -> System:
-    """Loads a model once in a process, on one thread: workers share the cores among them."""
+    """Loads a model once in a process, on one thread, since workers share the cores."""
     import torch
 
     from vis_core.models.systems.build import load_system

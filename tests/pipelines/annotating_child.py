@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipelines.annotation.archive.listing import list_archive
 from pipelines.annotation.ledger import Ledger
+from pipelines.annotation.options import AnnotateOptions
 from pipelines.annotation.worker import AnnotateJob, VideoAnnotator
 from pipelines.storage.base import Storage
 from pipelines.storage.local import LocalStorage
@@ -96,16 +97,15 @@ def _annotate(job: Job, kill_at: int | None) -> None:
     ledger.storage.remove_stale_partials()
     survey = ledger.survey(archive.videos)
     ledger.clear_finished(survey)
-    config = InferenceConfig(chunk_frames=2)
+    config = InferenceConfig(chunk_frames=2, stitching=StitchConfig(overlap_frames=3))
     annotator = VideoAnnotator(
         AnnotateJob(
             archive.storage,
             ledger,
             model,
             config,
-            load=load_remembering if job.stitched else load_toy,
-            save_every=4,
-            stitch=StitchConfig(overlap_frames=3) if job.stitched else None,
+            AnnotateOptions(save_every=4, join="stitched" if job.stitched else "exact"),
+            load_remembering if job.stitched else load_toy,
         )
     )
     annotator.load()

@@ -5,6 +5,7 @@ import json
 import numpy as np
 
 from pipelines.annotation.job import annotate_archive
+from pipelines.annotation.options import AnnotateOptions
 from pipelines.annotation.status import STATUS
 from pipelines.annotation.work_queue import WorkQueue
 from pipelines.registry.mlflow_registry import ModelReference
@@ -49,9 +50,9 @@ def tree(folder):
     }
 
 
-def annotate(videos, out, model, load=load_toy, **options):
-    options.setdefault("num_workers", 1)
-    return annotate_archive(videos, out, model, load=load, **options)
+def annotate(videos, out, model, load=load_toy, config=None, **options):
+    options = AnnotateOptions(**{"workers": 1, **options})
+    return annotate_archive(videos, out, model, config, options, load=load)
 
 
 def outcome(annotator, video, segments, stitched):

@@ -53,7 +53,7 @@ def check_coco_results(path: Path, images: Images, categories: Categories) -> li
     if not isinstance(document.root, list):
         mend = "give a results file: [{image_id, category_id, score, segmentation}, ...]"
         defects.error("the document", expected="a list of results", found=document.root, mend=mend)
-        defects.fail()
+        defects.finish()
     checked = []
     for index, entry in enumerate(document.root):
         where = entry_name("results", index, entry)

@@ -12,46 +12,49 @@ from vis_core.structures import Instances
 
 
 @dataclass(eq=False)
-class _Asked:
-    """Is what one thread has asked for.
+class _Request:
+    """The images of one ``segment`` call.
 
     Attributes:
         images: Frames of one size.
-        found: What the network found in each; None where it has not looked yet.
-        error: Why there will be no answer.
+        results: Instances of each; None for a frame that was not processed yet.
+        error: Reason of a failure.
     """
 
     images: list[np.ndarray]
-    found: list[Instances | None] = field(init=False)
+    results: list[Instances | None] = field(init=False)
     error: Exception | None = None
 
     def __post_init__(self) -> None:
-        self.found = [None] * len(self.images)
+        self.results = [None] * len(self.images)
 
     @property
-    def is_answered(self) -> bool:
-        return self.error is not None or all(found is not None for found in self.found)
+    def is_done(self) -> bool:
+        return self.error is not None or all(result is not None for result in self.results)
+
+
+_Entry = tuple[_Request, int]  # one image of a request
 
 
 class SharedNetwork:
-    """Is a system that several threads may ask, one for each video.
+    """A system for several threads, one for each video.
 
-    Whoever asks while the network rests runs it, for itself and for all who ask meanwhile: images
-    of one size, in the order in which they came. So batches are full as long as there are frames,
-    also at the ends of videos, and nobody waits for more to come.
+    A thread that calls an idle network runs it for itself and all threads that call meanwhile:
+    images of one size, first come, first served. Batches are full as long as there are frames, also
+    at the ends of videos, and no thread waits for more frames to arrive.
     """
 
     def __init__(self, system: FrameSystem, batch_images: int) -> None:
         """Shares a system.
 
         Args:
-            system: Segments frames and names instances.
+            system: Segments frames and associates instances.
             batch_images: Images that go through the network at once.
         """
         self._system = system
         self._batch_images = batch_images
         self._changed = threading.Condition()
-        self._waiting: deque[tuple[_Asked, int]] = deque()
+        self._waiting: deque[_Entry] = deque()
         self._is_running = False
 
     def new_associator(self) -> FrameAssociator:
@@ -59,28 +62,28 @@ class SharedNetwork:
         return self._system.new_associator()
 
     def input_size(self, height: int, width: int) -> InputSize:
-        """Says how an image of this size is resized and padded."""
+        """Computes how an image of this size is resized and padded."""
         return self._system.input_size(height, width)
 
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
-        """Finds the instances of each image (H, W, 3), all of one size."""
-        asked = _Asked(images)
+        """Predicts the instances of each image (H, W, 3), all of one size."""
+        request = _Request(images)
         with self._changed:
-            self._waiting.extend((asked, place) for place in range(len(images)))
-            self._changed.wait_for(lambda: asked.is_answered or not self._is_running)
-            runs = not asked.is_answered
+            self._waiting.extend((request, place) for place in range(len(images)))
+            self._changed.wait_for(lambda: request.is_done or not self._is_running)
+            runs = not request.is_done
             self._is_running |= runs
         if runs:
-            self._run_until(asked)
-        if asked.error is not None:
-            raise asked.error
-        return [found for found in asked.found if found is not None]
+            self._run_until_done(request)
+        if request.error is not None:
+            raise request.error
+        return [result for result in request.results if result is not None]
 
-    def _run_until(self, asked: _Asked) -> None:
-        """Runs the network until one who asks has the answer; others then go on."""
+    def _run_until_done(self, request: _Request) -> None:
+        """Runs the network until a request is done; another thread then takes over."""
         try:
-            while not asked.is_answered:
-                self._answer(self._next_batch())
+            while not request.is_done:
+                self._process(self._next_batch())
                 with self._changed:
                     self._changed.notify_all()
         finally:
@@ -88,34 +91,34 @@ class SharedNetwork:
                 self._is_running = False
                 self._changed.notify_all()
 
-    def _next_batch(self) -> list[tuple[_Asked, int]]:
-        """Takes the images that waited longest, of one size."""
+    def _next_batch(self) -> list[_Entry]:
+        """Takes the images of one size that have waited longest."""
         with self._changed:
             first, place = self._waiting[0]
             shape = first.images[place].shape
-            alike = [(a, p) for a, p in self._waiting if a.images[p].shape == shape]
-            batch = alike[: self._batch_images]
+            same_size = [(r, p) for r, p in self._waiting if r.images[p].shape == shape]
+            batch = same_size[: self._batch_images]
             self._waiting = deque(entry for entry in self._waiting if entry not in batch)
         return batch
 
-    def _answer(self, batch: list[tuple[_Asked, int]]) -> None:
-        """Looks at a batch; if that fails, at what each has asked for apart: one is to blame."""
+    def _process(self, batch: list[_Entry]) -> None:
+        """Processes a batch; after an error, each request apart, so that only one fails."""
         try:
-            self._look(batch)
+            self._forward(batch)
         except Exception as error:
-            askers = {id(asked): asked for asked, _ in batch}
-            if len(askers) == 1:
-                self._refuse(batch[0][0], error)
+            requests = {id(request): request for request, _ in batch}
+            if len(requests) == 1:
+                self._fail(batch[0][0], error)
                 return
-            for asked in askers.values():
-                self._answer([entry for entry in batch if entry[0] is asked])
+            for request in requests.values():
+                self._process([entry for entry in batch if entry[0] is request])
 
-    def _look(self, batch: list[tuple[_Asked, int]]) -> None:
-        answers = self._system.segment([asked.images[place] for asked, place in batch])
-        for (asked, place), found in zip(batch, answers, strict=True):
-            asked.found[place] = found
+    def _forward(self, batch: list[_Entry]) -> None:
+        results = self._system.segment([request.images[place] for request, place in batch])
+        for (request, place), instances in zip(batch, results, strict=True):
+            request.results[place] = instances
 
-    def _refuse(self, asked: _Asked, error: Exception) -> None:
+    def _fail(self, request: _Request, error: Exception) -> None:
         with self._changed:
-            asked.error = error
-            self._waiting = deque(entry for entry in self._waiting if entry[0] is not asked)
+            request.error = error
+            self._waiting = deque(entry for entry in self._waiting if entry[0] is not request)

@@ -1,4 +1,4 @@
-"""Runs the network and the association of a video as a pipeline of chunks."""
+"""Runs reading, network and association of a video as a pipeline of chunks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,41 +12,40 @@ from vis_core.structures import Frame, Instances
 
 
 class ChunkStage(Protocol):
-    """Goes through a video some frames at a time, in two steps that overlap."""
+    """Processes a video some frames at a time, in two steps that overlap."""
 
     def predict(self, chunk: list[Frame]) -> list[Instances]:
-        """Finds the instances of some frames, which go through the network at once."""
+        """Predicts the instances of some frames, which go through the network at once."""
 
-    def associate(self, chunk: list[Frame], found: list[Instances]) -> None:
-        """Goes on by some frames in which ``predict`` found something."""
+    def associate(self, chunk: list[Frame], predicted: list[Instances]) -> None:
+        """Processes the predictions of the next frames."""
 
 
 def run_chunked(
     frames: Iterator[Frame],
     chunk_frames: int,
-    walks: Sequence[ChunkStage],
+    stages: Sequence[ChunkStage],
     after: Callable[[Frame], None] | None = None,
 ) -> None:
-    """Takes walks through a video together, some frames at a time.
+    """Runs stages over a video together, some frames at a time.
 
-    While the network looks at some frames, the instances of those before are named and written in
-    a second thread, and those that follow are read in a third: no more than three chunks are in
-    memory.
+    While the network processes one chunk, a second thread associates and encodes the chunk before,
+    and a third reads the next: memory holds at most three chunks.
 
     Args:
-        frames: What is left of the video; asked in a thread of its own.
+        frames: Remaining frames of the video; read in a separate thread.
         chunk_frames: Frames that go through the network at once.
-        walks: Are told of all frames.
-        after: Is called with the last frame of each chunk when all walks have named it.
+        stages: Get all frames.
+        after: Called with the last frame of each chunk after ``associate`` of all stages.
     """
     stream = SecondStream()
 
-    def name(
-        chunk: list[Frame], found: list[list[Instances]], done: torch.cuda.Event | None
+    def associate(
+        chunk: list[Frame], predicted: list[list[Instances]], event: torch.cuda.Event | None
     ) -> None:
-        with torch.inference_mode(), stream.after(done):
-            for walk, own in zip(walks, found, strict=True):
-                walk.associate(chunk, own)
+        with torch.inference_mode(), stream.after(event):
+            for stage, instances in zip(stages, predicted, strict=True):
+                stage.associate(chunk, instances)
         if after is not None:
             after(chunk[-1])
 
@@ -54,17 +53,17 @@ def run_chunked(
         return list(islice(frames, chunk_frames))
 
     with (
-        ThreadPoolExecutor(1, "longtake-reads") as third,
-        ThreadPoolExecutor(1, "longtake-names") as second,
+        ThreadPoolExecutor(1, "longtake-read") as reader,
+        ThreadPoolExecutor(1, "longtake-associate") as associator,
     ):
-        before: Future[None] | None = None
-        following = third.submit(read)
+        previous: Future[None] | None = None
+        following = reader.submit(read)
         while chunk := following.result():
-            following = third.submit(read)
+            following = reader.submit(read)
             with torch.inference_mode():
-                found = [walk.predict(chunk) for walk in walks]
-            if before is not None:
-                before.result()
-            before = second.submit(name, chunk, found, stream.mark(found))
-        if before is not None:
-            before.result()
+                predicted = [stage.predict(chunk) for stage in stages]
+            if previous is not None:
+                previous.result()
+            previous = associator.submit(associate, chunk, predicted, stream.record(predicted))
+        if previous is not None:
+            previous.result()

@@ -1,4 +1,4 @@
-"""How a system sees the frames of a video: as they are, or with left and right changed."""
+"""Predicts instances and masks of frames, each alone, in one view of a video."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -21,12 +21,12 @@ _MASKS_AT_ONCE = 32  # of which a GPU holds 64 MiB at 1080p
 
 @dataclass(frozen=True)
 class FramePredictor:
-    """Is the part of a walk that knows no past: each frame is seen by itself.
+    """A system that processes each frame alone, without a past.
 
     Attributes:
         system: Segments frames.
-        config: Says whether masks are weighed, and how they come to the size of the video.
-        mirrored: Whether the system sees left and right change places.
+        config: How masks are resized to the size of the video, and whether they are scored.
+        mirrored: Whether the system gets mirrored frames.
     """
 
     system: FrameSystem
@@ -34,50 +34,49 @@ class FramePredictor:
     mirrored: bool = False
 
     def predict(self, chunk: list[Frame]) -> list[Instances]:
-        """Finds the instances of some frames, which go through the network at once."""
+        """Predicts the instances of some frames, which go through the network at once."""
         images = [frame.image for frame in chunk]
         if self.mirrored:
             images = [np.ascontiguousarray(image[:, ::-1]) for image in images]
         return self.system.segment(images)
 
     def masks(self, mask_logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
-        """Gives the masks of instances of one frame at the size of the video.
+        """Resizes the masks of one frame to the size of the video.
 
         Args:
-            mask_logits: (N, h, w) of instances that ``predict`` found.
+            mask_logits: (N, h, w) of ``predict``.
             size: Height and width of the video.
 
         Returns:
             (N, H, W) bool and, where tracks are scored by their masks, (N,) confidence in them.
         """
         input_size = self.system.input_size(*size)
-        where = (mask_logits, input_size, size, self.config.last_mask_resize)
+        resize = (mask_logits, input_size, size, self.config.last_mask_resize)
         confidences = None
         if self.config.mask_quality:
-            masks, confidences = masks_with_confidence(*where)
+            masks, confidences = masks_with_confidence(*resize)
         else:
-            masks = full_size_masks(*where)
+            masks = full_size_masks(*resize)
         return masks.flip(2) if self.mirrored else masks, confidences
 
     def encoded(self, mask_logits: Sequence[Tensor], size: tuple[int, int]) -> list[EncodedMasks]:
-        """Gives the masks of ``masks`` as run lengths, the shortest way.
+        """Encodes the masks of ``masks`` as run lengths, without full-size pixels where possible.
 
-        Those of several frames are made at once, as long as they are few: on a GPU each time is
-        waited for.
+        A few masks of several frames are encoded at once, since each call waits for the GPU.
 
         Args:
-            mask_logits: Of each frame (N, h, w) of instances that ``predict`` found.
+            mask_logits: (N, h, w) of ``predict``, for each frame.
             size: Height and width of the video.
         """
         encoded: list[EncodedMasks] = []
         for group in _groups(mask_logits):
-            together, first = self._encoded(torch.cat(group), size), 0
-            for own in group:
-                encoded.append(together.rows(range(first, first + len(own))))
-                first += len(own)
+            together, first = self._encode(torch.cat(group), size), 0
+            for logits in group:
+                encoded.append(together.rows(range(first, first + len(logits))))
+                first += len(logits)
         return encoded
 
-    def _encoded(self, mask_logits: Tensor, size: tuple[int, int]) -> EncodedMasks:
+    def _encode(self, mask_logits: Tensor, size: tuple[int, int]) -> EncodedMasks:
         if not self.config.mask_quality and self.config.last_mask_resize == "bilinear":
             boxes = boxed_masks(mask_logits, self.system.input_size(*size), size)
             if boxes is not None:
@@ -88,14 +87,14 @@ class FramePredictor:
 
 
 def _groups(frames: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Groups frames in a row with maps of one size: few masks together, or one frame."""
+    """Groups consecutive frames with logits of one size: a few masks together, or one frame."""
     group: list[Tensor] = []
-    for own in frames:
-        is_full = sum(map(len, group)) + len(own) > _MASKS_AT_ONCE
-        if group and (is_full or own.shape[1:] != group[0].shape[1:]):
+    for logits in frames:
+        is_full = sum(map(len, group)) + len(logits) > _MASKS_AT_ONCE
+        if group and (is_full or logits.shape[1:] != group[0].shape[1:]):
             yield group
             group = []
-        group.append(own)
+        group.append(logits)
     if group:
         yield group
 
@@ -105,11 +104,11 @@ _FLIP = "flip"
 
 @dataclass(frozen=True)
 class View:
-    """Is how a system is shown a video.
+    """The size and direction in which a system gets a video.
 
     Attributes:
         short_side: Pixels at test, or None for the size of the system's config.
-        flip: Whether left and right change places.
+        flip: Whether frames are mirrored.
     """
 
     short_side: int | None = None
@@ -117,17 +116,17 @@ class View:
 
     @classmethod
     def parse(cls, text: str) -> "View":
-        """Reads ``640``, ``640+flip`` or ``flip``, which the schema has checked."""
+        """Parses ``640``, ``640+flip`` or ``flip``, checked by the schema."""
         parts = text.split("+")
         return cls(int(parts[0]) if parts[0].isdigit() else None, _FLIP in parts)
 
     @classmethod
     def of(cls, names: Sequence[str]) -> "list[View]":
-        """Reads the views of a config; without any, there is the model's own."""
+        """Parses the views of a config; without any, returns that of the model."""
         return [cls.parse(name) for name in names] or [cls()]
 
-    def seen_by(self, system: FrameSystem) -> FrameSystem:
-        """Gives the system with the test size of this view; it shares the weights.
+    def applied_to(self, system: FrameSystem) -> FrameSystem:
+        """Returns the system with the test size of this view; it shares the weights.
 
         Raises:
             ConfigError: The system has no test size.
@@ -137,9 +136,9 @@ class View:
         config: Any = getattr(system, "config", None)
         if config is None:
             raise ConfigError(
-                f"inference.views: {self.short_side} names a size, but this system has none"
+                f"inference.views: {self.short_side} is a size, but this system has none"
             )
-        resized: Any = copy.copy(system)
-        resized.config = config.model_copy(update={"test_short_side": self.short_side})
-        seen: FrameSystem = resized
-        return seen
+        copied: Any = copy.copy(system)
+        copied.config = config.model_copy(update={"test_short_side": self.short_side})
+        resized: FrameSystem = copied
+        return resized

@@ -1,48 +1,40 @@
-"""Several results of one video become one: multi-scale testing and ensembles of models.
+"""Fuses several results of one video: multi-scale testing and ensembles of models.
 
 2nd place 3.1 and 3.3, 1st place 3.3: "the IoU computation is carried out in both spatial domain and
-temporal domain"; that is all that is printed, so the rest are named choices (``FusionConfig``).
-The masks stay run lengths throughout; a long video is walked through in windows of frames.
+temporal domain"; no more is printed, so all other choices are settings (``FusionConfig``).
+The masks stay run lengths throughout; a long video is processed in windows of frames.
 """
 
+import hashlib
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
 
 import numpy as np
 
 from vis_core.config.inference import FusionConfig
-from vis_core.inference.packed_tracks import PackedTrack
 from vis_core.rle.columns import ColumnMasks, column_masks
 from vis_core.rle.intersection import intersections
 from vis_core.rle.packed import PackedMasks
 from vis_core.rle.vote import voted_masks
+from vis_core.structures import Track
 
 _FRAMES_AT_ONCE = 256
 
 
-@dataclass(frozen=True)
-class _Member:
-    """Is a track with where it comes from: the number of its result, and its order."""
-
-    source: int
-    track: PackedTrack
-    order: tuple[float, int, bytes]
-
-
 def fuse_tracks(
-    results: Sequence[Sequence[PackedTrack]],
+    results: Sequence[Sequence[Track]],
     size: tuple[int, int],
     num_frames: int,
     config: FusionConfig,
-) -> list[PackedTrack]:
+) -> list[Track]:
     """Fuses the tracks of R results of one video (2nd place 3.3), best score first.
 
-    Greedily: the best track that is left leads a group; of each other result the track that
-    overlaps it most joins, if their IoU over space and time reaches the threshold. An id stays
-    where all results agree on it; other tracks are numbered on.
+    Greedily: the best remaining track leads a group; the track of each other result that overlaps
+    it most joins, if their IoU over space and time reaches the threshold. An id is kept if all
+    results agree on it; all other tracks get new ids.
 
     Args:
         results: R results.
@@ -52,167 +44,163 @@ def fuse_tracks(
     """
     if len(results) == 1:
         return sorted(results[0], key=lambda track: -track.score)
-    members = [
-        _Member(source, track, track.order())
-        for source, tracks in enumerate(results)
-        for track in tracks
-    ]
-    # who comes first must not depend on the number of its result
-    members.sort(key=lambda member: member.order)
-    overlap = _overlaps(members, len(results), size, num_frames)
-    groups = _groups(members, overlap, config)
-    fused = [_fused(group, len(results), size, config) for group in groups]
-    fused.sort(key=lambda track: (-track.score, _place(track.track_id), *track.order()[1:]))
-    return _numbered(fused)
+    members = [(source, track) for source, tracks in enumerate(results) for track in tracks]
+    # the order of the members must not depend on the number of their result
+    members.sort(key=lambda member: _order(member[1]))
+    sources = np.array([source for source, _ in members], np.int64)
+    tracks = [track for _, track in members]
+    overlap = _overlaps(tracks, sources, size, num_frames)
+    groups = _groups(tracks, sources, overlap, config)
+    fused = [_fuse_group([tracks[row] for row in g], len(results), size, config) for g in groups]
+    fused.sort(key=lambda track: (-track.score, _id_or_inf(track.track_id), *_order(track)[1:]))
+    return _with_new_ids(fused)
 
 
 def space_time_iou(common: np.ndarray, areas: np.ndarray) -> np.ndarray:
-    """Divides common pixels (M, M) by those of either of two tracks, all frames together.
+    """Computes the IoU (M, M) of tracks over all frames from their common pixels and (M,) areas.
 
-    Two tracks without a pixel are alike: their IoU is 1.
+    The IoU of two tracks without a pixel is 1.
     """
     either = areas[:, None] + areas[None] - common
     iou: np.ndarray = np.where(either > 0, common / np.maximum(either, 1), 1.0)
     return iou
 
 
+def _order(track: Track) -> tuple[float, int, bytes]:
+    """Returns a sort key that depends on the content alone: better tracks come first."""
+    digest = hashlib.blake2b(track.masks.frame_indices.tobytes(), digest_size=16)
+    digest.update(track.masks.counts)
+    return -track.score, track.label, digest.digest()
+
+
 def _overlaps(
-    members: Sequence[_Member], num_results: int, size: tuple[int, int], num_frames: int
+    tracks: Sequence[Track], sources: np.ndarray, size: tuple[int, int], num_frames: int
 ) -> np.ndarray:
-    """(M, M) IoU over space and time of members of different results; -1 within one result."""
-    rows = [
-        np.array([i for i, member in enumerate(members) if member.source == source], np.int64)
-        for source in range(num_results)
-    ]
-    common = np.zeros((len(members), len(members)), np.int64)
-    areas = np.zeros(len(members), np.int64)
+    """(M, M) IoU over space and time of tracks of different results; -1 within one result."""
+    rows_of_results = [np.flatnonzero(sources == source) for source in np.unique(sources)]
+    common = np.zeros((len(tracks), len(tracks)), np.int64)
+    areas = np.zeros(len(tracks), np.int64)
     for start in range(0, num_frames, _FRAMES_AT_ONCE):
         span = start, min(start + _FRAMES_AT_ONCE, num_frames)
-        shown = [_shown(members, own, span, size) for own in rows]
-        for own, masks in shown:
-            areas[own] += masks.areas.sum(axis=1)
-        for (own, masks), (others, other_masks) in combinations(shown, 2):
-            if len(own) and len(others):
-                everyone = np.arange(len(own)), np.arange(len(others))
-                found = intersections(masks, everyone[0], other_masks, everyone[1])
-                common[np.ix_(own, others)] += found
-                common[np.ix_(others, own)] += found.T
+        present = [_present(tracks, rows, span, size) for rows in rows_of_results]
+        for rows, masks in present:
+            areas[rows] += masks.areas.sum(axis=1)
+        for (rows, masks), (others, other_masks) in combinations(present, 2):
+            if len(rows) and len(others):
+                every = np.arange(len(rows)), np.arange(len(others))
+                pixels = intersections(masks, every[0], other_masks, every[1])
+                common[np.ix_(rows, others)] += pixels
+                common[np.ix_(others, rows)] += pixels.T
     iou = space_time_iou(common, areas)
-    for own in rows:
-        iou[np.ix_(own, own)] = -1
+    iou[sources[:, None] == sources[None]] = -1
     return iou
 
 
-def _shown(
-    members: Sequence[_Member], rows: np.ndarray, span: tuple[int, int], size: tuple[int, int]
+def _present(
+    tracks: Sequence[Track], rows: np.ndarray, span: tuple[int, int], size: tuple[int, int]
 ) -> tuple[np.ndarray, ColumnMasks]:
-    """Gives those of some members that show a pixel in a range of frames, and their masks there."""
-    windows = {int(row): members[row].track.masks.window(*span) for row in rows}
-    kept = [row for row, window in windows.items() if any(rle is not None for rle in window)]
-    masks = column_masks([windows[row] for row in kept], *size, span[1] - span[0])
+    """Returns the rows with a pixel in a range of frames, and their masks there."""
+    rles = {int(row): tracks[row].masks.window(*span) for row in rows}
+    kept = [row for row, window in rles.items() if any(rle is not None for rle in window)]
+    masks = column_masks([rles[row] for row in kept], *size, span[1] - span[0])
     return np.array(kept, np.int64), masks
 
 
 def _groups(
-    members: Sequence[_Member], overlap: np.ndarray, config: FusionConfig
-) -> list[list[_Member]]:
-    """Groups the members, at most one of each result, the leader first and the others by order."""
-    free = set(range(len(members)))
+    tracks: Sequence[Track], sources: np.ndarray, overlap: np.ndarray, config: FusionConfig
+) -> list[list[int]]:
+    """Groups the tracks, at most one of each result, the leader first and the others by order."""
+    free = set(range(len(tracks)))
     groups = []
-    for leader in range(len(members)):
+    for leader in range(len(tracks)):
         if leader not in free:
             continue
         free.remove(leader)
         chosen: dict[int, int] = {}
-        for row in sorted(free, key=lambda row: _fit(members, overlap, leader, row)):
-            alike = members[row].track.label == members[leader].track.label
-            source = members[row].source
+        for row in sorted(free, key=lambda row: _preference(tracks, overlap, leader, row)):
+            same_label = tracks[row].label == tracks[leader].label
             if (
                 overlap[leader, row] >= config.iou_threshold
-                and (alike or config.label == "vote")
-                and source not in chosen
+                and (same_label or config.label == "vote")
+                and sources[row] not in chosen
             ):
-                chosen[source] = row
+                chosen[int(sources[row])] = row
         free -= set(chosen.values())
-        groups.append([members[row] for row in (leader, *sorted(chosen.values()))])
+        groups.append([leader, *sorted(chosen.values())])
     return groups
 
 
-def _fit(
-    members: Sequence[_Member], overlap: np.ndarray, leader: int, row: int
+def _preference(
+    tracks: Sequence[Track], overlap: np.ndarray, leader: int, row: int
 ) -> tuple[float, bool, float, int]:
-    """Orders candidates: overlap, then class, then score, then their order among all."""
-    own, other = members[leader].track, members[row].track
+    """Orders candidates: by overlap, then class, then score, then their order among all."""
+    one, other = tracks[leader], tracks[row]
     return (
         -overlap[leader, row],
-        own.label != other.label,
-        abs(own.score - other.score),
+        one.label != other.label,
+        abs(one.score - other.score),
         row,
     )
 
 
-def _fused(
-    group: Sequence[_Member], num_results: int, size: tuple[int, int], config: FusionConfig
-) -> PackedTrack:
-    """Makes one track of a group."""
-    tracks = [member.track for member in group]
+def _fuse_group(
+    tracks: Sequence[Track], num_results: int, size: tuple[int, int], config: FusionConfig
+) -> Track:
+    """Fuses the tracks of a group; the id is None unless all results agree on it."""
     scores = [track.score for track in tracks]
     count = num_results if config.score == "mean" else len(scores)
-    score = max(scores) if config.score == "max" else _mean(scores, count)
-    label = _voted_label(tracks)
     if config.mask == "best" or len(tracks) == 1:
         masks = tracks[0].masks
     else:
         masks = voted_masks([track.masks for track in tracks], scores, size)
     ids = {track.track_id for track in tracks}
-    track_id = ids.pop() if len(ids) == 1 and len(group) == num_results else None
     qualities = [t.predicted_quality for t in tracks if t.predicted_quality is not None]
-    return PackedTrack(
-        label,
-        score,
-        masks,
-        track_id,
-        _frame_scores(tracks, masks),
-        _mean(qualities, len(qualities)) if qualities else None,
+    return Track(
+        track_id=ids.pop() if len(ids) == 1 and len(tracks) == num_results else None,
+        label=_voted_label(tracks),
+        score=max(scores) if config.score == "max" else _mean(scores, count),
+        masks=masks,
+        frame_scores=_frame_scores(tracks, masks),
+        predicted_quality=_mean(qualities, len(qualities)) if qualities else None,
     )
 
 
 def _mean(values: Sequence[float], count: int) -> float:
-    """Divides a sum by ``count``, exactly: neither the order of values nor rounding counts."""
+    """Divides a sum by ``count``, exactly: independent of order and rounding."""
     return float(sum(map(Fraction, values), Fraction(0)) / count)
 
 
-def _voted_label(tracks: Sequence[PackedTrack]) -> int:
-    """Gives the class with the highest sum of scores, of equals the first."""
+def _voted_label(tracks: Sequence[Track]) -> int:
+    """Returns the class with the highest sum of scores, the first in a tie."""
     votes: dict[int, Fraction] = {}
     for track in tracks:
         votes[track.label] = votes.get(track.label, Fraction(0)) + Fraction(track.score)
     return min(votes, key=lambda label: (-votes[label], label))
 
 
-def _frame_scores(tracks: Sequence[PackedTrack], masks: PackedMasks) -> "array[float] | None":
-    """Averages in each frame the scores of the members that are shown in it."""
-    found: dict[int, list[float]] = {}
+def _frame_scores(tracks: Sequence[Track], masks: PackedMasks) -> "array[float] | None":
+    """Averages in each frame the scores of the tracks that are present in it."""
+    scores: dict[int, list[float]] = {}
     for track in tracks:
         if track.frame_scores is None:
             return None
         for frame, score in zip(track.masks.frame_indices, track.frame_scores, strict=True):
-            found.setdefault(frame, []).append(score)
-    shown = (found[frame] for frame in masks.frame_indices)
-    return array("d", (own[0] if len(set(own)) == 1 else _mean(own, len(own)) for own in shown))
+            scores.setdefault(frame, []).append(score)
+    present = (scores[frame] for frame in masks.frame_indices)
+    return array("d", (s[0] if len(set(s)) == 1 else _mean(s, len(s)) for s in present))
 
 
-def _numbered(tracks: Sequence[PackedTrack]) -> list[PackedTrack]:
-    """Numbers the tracks that have no id, from the highest id on."""
+def _with_new_ids(tracks: Sequence[Track]) -> list[Track]:
+    """Numbers the tracks without an id from the highest id on."""
     next_id = 1 + max((t.track_id for t in tracks if t.track_id is not None), default=-1)
-    named = []
+    numbered = []
     for track in tracks:
         if track.track_id is None:
             track = replace(track, track_id=next_id)
             next_id += 1
-        named.append(track)
-    return named
+        numbered.append(track)
+    return numbered
 
 
-def _place(track_id: int | None) -> float:
+def _id_or_inf(track_id: int | None) -> float:
     return float("inf") if track_id is None else track_id

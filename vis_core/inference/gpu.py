@@ -1,4 +1,4 @@
-"""Brings what a network found in some frames to the CPU, in one piece: each piece is waited for."""
+"""Copies from the GPU in one piece, and a second CUDA stream for the association thread."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,20 +10,22 @@ from torch import Tensor
 from vis_core.structures import Instances, without_masks
 
 
-def cpu_copies(found: Sequence[Instances]) -> list[Instances]:
-    """Copies the instances of some frames to the CPU, bit by bit; of their masks (N, 0, 0) is left.
+def cpu_copies(frames: Sequence[Instances]) -> list[Instances]:
+    """Copies the instances of some frames to the CPU without their masks, bit by bit.
+
+    All tensors of one type are one copy, since each copy waits for the GPU.
 
     Args:
-        found: What was found in each frame, all on one device.
+        frames: Instances of each frame, all on one device.
     """
-    small = [without_masks(instances) for instances in found]
+    small = [without_masks(instances) for instances in frames]
     if all(instances.scores.device.type == "cpu" for instances in small):
         return small
-    held = [instances.tensors() for instances in small]
-    copied = iter(in_one_piece([tensor for own in held for tensor in own.values()]))
+    tables = [instances.tensors() for instances in small]
+    copies = iter(in_one_piece([tensor for table in tables for tensor in table.values()]))
     return [
-        replace(instances, **{name: next(copied) for name in own})
-        for instances, own in zip(small, held, strict=True)
+        replace(instances, **{name: next(copies) for name in table})
+        for instances, table in zip(small, tables, strict=True)
     ]
 
 
@@ -42,26 +44,26 @@ def in_one_piece(tensors: Sequence[Tensor]) -> list[Tensor]:
     return copies
 
 
-_FIRST = -1  # the priority of a stream whose small kernels go before large ones
+_HIGH_PRIORITY = -1  # small kernels of this stream run before the large ones of the network
 
 
 class SecondStream:
-    """Is where a second thread works on what the network has found; nothing special on a CPU."""
+    """A high-priority CUDA stream for a second thread; without effect on a CPU."""
 
     def __init__(self) -> None:
         self._stream: torch.cuda.Stream | None = None
 
     @staticmethod
-    def mark(found: Sequence[Sequence[Instances]]) -> torch.cuda.Event | None:
-        """Notes, in the thread of the network, when it has found something.
+    def record(predicted: Sequence[Sequence[Instances]]) -> torch.cuda.Event | None:
+        """Records an event in the thread of the network, after its predictions.
 
         Args:
-            found: What each walk has found in some frames.
+            predicted: Instances of some frames, for each stage.
 
         Returns:
-            The event to wait for; None if nothing lies on a GPU.
+            The event to wait for; None if no tensor is on a GPU.
         """
-        device = next((each.scores.device for own in found for each in own), None)
+        device = next((each.scores.device for frames in predicted for each in frames), None)
         if device is None or device.type != "cuda":
             return None
         event = torch.cuda.Event()
@@ -70,17 +72,17 @@ class SecondStream:
 
     @contextmanager
     def after(self, event: torch.cuda.Event | None) -> Iterator[None]:
-        """Works beside the network, after an event.
+        """Uses this stream once the event has passed, and waits for it at the end.
 
-        Ends when the GPU has: from then on the network may write where its findings lay.
+        After that, the network may overwrite its predictions.
 
         Args:
-            event: What ``mark`` gave.
+            event: Returned by ``record``.
         """
         if event is None:
             yield
             return
-        self._stream = self._stream or torch.cuda.Stream(event.device, _FIRST)
+        self._stream = self._stream or torch.cuda.Stream(event.device, _HIGH_PRIORITY)
         self._stream.wait_event(event)
         with torch.cuda.stream(self._stream):
             yield

@@ -1,6 +1,6 @@
-"""Walks a system through a video: segment a few frames, name their instances, keep run lengths."""
+"""Online tracking: segments frames, associates their instances and keeps run lengths."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from torch import Tensor
 
@@ -10,46 +10,40 @@ from vis_core.inference.chunk_pipeline import run_chunked
 from vis_core.inference.frame_predictor import FramePredictor, View
 from vis_core.inference.fusion import fuse_tracks
 from vis_core.inference.gpu import cpu_copies
-from vis_core.inference.packed_tracks import MaskSink, unpack_track
+from vis_core.inference.mask_sink import MaskSink
 from vis_core.inference.predictions import FramePrediction, associate_frame
 from vis_core.inference.protocols import FrameSystem
 from vis_core.inference.track_builder import TrackBuilder
-from vis_core.inference.track_state import joined_parts, split_parts
+from vis_core.inference.track_state import join_parts, split_parts
 from vis_core.structures import Frame, Instances, VideoResult
-
-# Is told of each frame: the frame, its named instances without their masks and on the CPU, their
-# (N,) track ids, and (N, H, W) masks where the network is.
-OnFrame = Callable[[Frame, Instances, Tensor, Tensor], None]
 
 
 def annotate_video(
     system: FrameSystem,
     frames: Iterator[Frame],
     chunk_frames: int = InferenceConfig().chunk_frames,
-    on_frame: OnFrame | None = None,
     tracks: TrackConfig | None = None,
 ) -> VideoResult:
     """Annotates a video in one pass; memory holds ``chunk_frames`` frames and no past pixels.
 
     Args:
-        system: Segments frames and names instances.
+        system: Segments frames and associates instances.
         frames: Frames of one size, in order, indices from 0.
         chunk_frames: Frames that go through the network at once.
-        on_frame: Is called after each frame, in a thread of the walk.
         tracks: Which tracks are kept, how they are scored and labelled.
 
     Raises:
         VideoDecodeError: If there is no frame, or the frames cannot be read.
     """
-    walk = OnlineTracker(system, tracks or TrackConfig(), on_frame)
-    run_chunked(frames, chunk_frames, [walk])
-    return walk.tracks.finish()
+    tracker = OnlineTracker(system, tracks or TrackConfig())
+    run_chunked(frames, chunk_frames, [tracker])
+    return tracker.tracks.result()
 
 
 def annotate_views(
     system: FrameSystem, frames: Iterator[Frame], config: InferenceConfig
 ) -> VideoResult:
-    """Annotates a video as the config says: in several views, if it names some, which are fused.
+    """Annotates a video in the views of a config and fuses their results.
 
     The video is read once; each view has its own identities (2nd place 3.1, multi-scale testing).
 
@@ -61,95 +55,87 @@ def annotate_views(
     Raises:
         VideoDecodeError: If there is no frame, or the frames cannot be read.
     """
-    views = View.of(config.views)
-    walks = [
-        OnlineTracker(view.seen_by(system), config.tracks, mirrored=view.flip) for view in views
+    trackers = view_trackers(system, config)
+    run_chunked(frames, config.chunk_frames, trackers)
+    return fused_result(trackers, config)
+
+
+def view_trackers(
+    system: FrameSystem, config: InferenceConfig, sink: MaskSink | None = None
+) -> "list[OnlineTracker]":
+    """Starts one tracker for each view of a config; only one view can have a sink."""
+    return [
+        OnlineTracker(view.applied_to(system), config.tracks, mirrored=view.flip, sink=sink)
+        for view in View.of(config.views)
     ]
-    run_chunked(frames, config.chunk_frames, walks)
-    if len(walks) == 1:
-        return walks[0].tracks.finish()
-    size, num_frames = walks[0].tracks.video
-    fused = fuse_tracks([walk.tracks.packed() for walk in walks], size, num_frames, config.fusion)
-    kept = fused[: config.tracks.max_tracks]
-    return VideoResult(*size, num_frames, [unpack_track(track, size, num_frames) for track in kept])
+
+
+def fused_result(trackers: "list[OnlineTracker]", config: InferenceConfig) -> VideoResult:
+    """Fuses the results of all views after the last frame; that of one view stays as it is."""
+    results = [tracker.tracks.result() for tracker in trackers]
+    if len(results) == 1:
+        return results[0]
+    size, num_frames = results[0].size, results[0].num_frames
+    fused = fuse_tracks([result.tracks for result in results], size, num_frames, config.fusion)
+    return VideoResult(*size, num_frames, fused[: config.tracks.max_tracks])
 
 
 class OnlineTracker:
-    """Is one pass of a system over a video: its associator and its open tracks.
+    """One pass of a system over a video: its associator and its open tracks.
 
     Args:
-        system: Segments frames and names instances.
+        system: Segments frames and associates instances.
         tracks: Which tracks are kept, how they are scored and labelled.
-        on_frame: Is called after each frame.
-        mirrored: Whether the system sees left and right change places.
-        sink: Takes the masks; None keeps them in memory.
+        mirrored: Whether the system gets mirrored frames.
+        sink: Receives the masks; None keeps them in memory.
     """
 
     def __init__(
         self,
         system: FrameSystem,
         tracks: TrackConfig,
-        on_frame: OnFrame | None = None,
         *,
         mirrored: bool = False,
         sink: MaskSink | None = None,
     ) -> None:
         self._predictor = FramePredictor(system, tracks, mirrored)
         self._config = tracks
-        self._on_frame = on_frame
         self._sink = sink
         self._associator = system.new_associator()
         self._builder: TrackBuilder | None = None
 
     def predict(self, chunk: list[Frame]) -> list[Instances]:
-        """Finds the instances of some frames, which go through the network at once."""
+        """Predicts the instances of some frames, which go through the network at once."""
         return self._predictor.predict(chunk)
 
-    def associate(self, chunk: list[Frame], found: list[Instances]) -> None:
-        """Associates the instances that ``predict`` found and encodes their masks."""
+    def associate(self, chunk: list[Frame], predicted: list[Instances]) -> None:
+        """Associates the instances of ``predict`` and encodes their masks."""
         height, width = chunk[0].image.shape[:2]
         self._builder = self._builder or self._new_builder(height, width)
-        named, mask_logits = [], []
+        associated, mask_logits = [], []
         # on the CPU, since a GPU is slower, one small step at a time
-        for instances, small in zip(found, cpu_copies(found), strict=True):
-            track_ids = self._associator.associate(small)
+        for instances, on_cpu in zip(predicted, cpu_copies(predicted), strict=True):
+            track_ids = self._associator.associate(on_cpu)
             rows = (track_ids >= 0).nonzero().flatten()
-            named.append((small[rows], track_ids[rows]))
+            associated.append((on_cpu[rows], track_ids[rows]))
             mask_logits.append(instances.mask_logits[rows.to(instances.mask_logits.device)])
-        if self._on_frame is not None:
-            self._show(self._on_frame, chunk, named, mask_logits)
-            return
         encoded = self._predictor.encoded(mask_logits, (height, width))
-        for frame, own, masks in zip(chunk, named, encoded, strict=True):
-            self._builder.add_encoded(frame.index, *own, masks)
-
-    def _show(
-        self,
-        on_frame: OnFrame,
-        chunk: list[Frame],
-        named: list[tuple[Instances, Tensor]],
-        mask_logits: list[Tensor],
-    ) -> None:
-        """Goes on by some frames whose masks are wanted as pixels."""
-        for frame, own, logits in zip(chunk, named, mask_logits, strict=True):
-            masks, confidences = self._predictor.masks(logits, frame.image.shape[:2])
-            self.tracks.add(frame.index, *own, masks, confidences)
-            on_frame(frame, *own, masks)
+        for frame, (instances, track_ids), masks in zip(chunk, associated, encoded, strict=True):
+            self._builder.add(frame.index, instances, track_ids, masks)
 
     def associate_predictions(
         self, first: int, frames: Iterable[FramePrediction], size: tuple[int, int]
     ) -> None:
-        """Goes on by some frames that were seen elsewhere, as ``associate`` would.
+        """Associates the predictions of another process, as ``associate`` would.
 
         Args:
-            first: Index of the first of them.
-            frames: What was found in them.
+            first: Index of the first frame.
+            frames: Predictions of consecutive frames.
             size: Height and width of the video.
         """
-        assert self._on_frame is None, "the frames are elsewhere"
         self._builder = self._builder or self._new_builder(*size)
         for index, frame in enumerate(frames, first):
-            self._builder.add_encoded(index, *associate_frame(frame, self._associator))
+            self._builder.add(index, *associate_frame(frame, self._associator))
 
     @property
     def tracks(self) -> TrackBuilder:
@@ -163,15 +149,15 @@ class OnlineTracker:
         return self._builder
 
     def state(self) -> dict[str, Tensor]:
-        """Gives all that ``restore`` needs to go on after the frames so far, as tensors."""
+        """Returns tensors from which ``restore`` continues after the frames so far."""
         parts = {"associator": self._associator.state(), "tracks": self.tracks.state()}
-        return {name: tensor.contiguous() for name, tensor in joined_parts(parts).items()}
+        return {name: tensor.contiguous() for name, tensor in join_parts(parts).items()}
 
     def restore(self, state: Mapping[str, Tensor], size: tuple[int, int]) -> None:
-        """Goes on where a walk of the same system over the same video was.
+        """Continues from the ``state`` of the same system in the same video.
 
         Args:
-            state: What it gave.
+            state: The tensors.
             size: Height and width of the video.
         """
         parts = split_parts(state)

@@ -1,8 +1,8 @@
-"""What a network found in frames, without pixels: all that the naming of a video needs of it.
+"""Predictions of frames without pixels, as the association of a video needs them.
 
 Prediction treats every frame alone, so many workers can share a video; association needs the past
-but costs next to nothing. A long video is therefore predicted in segments and associated in one
-pass by ``OnlineTracker``. The result equals that of one worker bit by bit.
+but is cheap. A long video is therefore predicted in segments and associated in one pass by
+``OnlineTracker``. The result equals that of one worker bit by bit.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,11 +24,11 @@ _FIELDS = ("scores", "class_scores", "embeddings", "boxes", "class_logits", "qua
 
 @dataclass(frozen=True)
 class FramePrediction:
-    """Is what a network found in one frame.
+    """The prediction of one frame.
 
     Attributes:
-        instances: N instances on the CPU; of their masks, (N, 0, 0) is left.
-        masks: The masks, at the size of the video.
+        instances: N instances on the CPU, with masks (N, 0, 0).
+        masks: Their masks, at the size of the video.
     """
 
     instances: Instances
@@ -38,14 +38,14 @@ class FramePrediction:
 def associate_frame(
     frame: FramePrediction, associator: FrameAssociator
 ) -> tuple[Instances, Tensor, EncodedMasks]:
-    """Names what was seen in the next frame of a video.
+    """Associates the prediction of the next frame of a video.
 
     Args:
-        frame: What was seen.
-        associator: Knows the past of the video.
+        frame: The prediction.
+        associator: Holds the past of the video.
 
     Returns:
-        The N instances that have a name, their (N,) ids, and their masks.
+        The N instances with a track, their (N,) track ids, and their masks.
     """
     track_ids = associator.associate(frame.instances)
     kept = track_ids >= 0
@@ -54,30 +54,30 @@ def associate_frame(
 
 
 class PredictionCollector:
-    """Sees the frames of a part of a video and names nothing; goes through ``run_chunked``."""
+    """Predictions of a part of a video without association; a stage of ``run_chunked``."""
 
-    def __init__(self, sight: FramePredictor) -> None:
-        self._predictor = sight
+    def __init__(self, predictor: FramePredictor) -> None:
+        self._predictor = predictor
         self._frames: list[FramePrediction] = []
 
     def predict(self, chunk: list[Frame]) -> list[Instances]:
-        """Finds the instances of some frames, which go through the network at once."""
+        """Predicts the instances of some frames, which go through the network at once."""
         return self._predictor.predict(chunk)
 
-    def associate(self, chunk: list[Frame], found: list[Instances]) -> None:
-        """Keeps what ``predict`` found in some frames, its masks as run lengths."""
-        logits = [instances.mask_logits for instances in found]
+    def associate(self, chunk: list[Frame], predicted: list[Instances]) -> None:
+        """Keeps the instances of ``predict``, their masks as run lengths."""
+        logits = [instances.mask_logits for instances in predicted]
         encoded = self._predictor.encoded(logits, chunk[0].image.shape[:2])
-        self._frames += map(FramePrediction, cpu_copies(found), encoded)
+        self._frames += map(FramePrediction, cpu_copies(predicted), encoded)
 
     def take(self) -> list[FramePrediction]:
-        """Gives the frames since it was last asked and forgets them."""
+        """Returns the frames since the last call and removes them."""
         taken, self._frames = self._frames, []
         return taken
 
 
 def pack_predictions(frames: Iterable[FramePrediction]) -> dict[str, Tensor]:
-    """Lays F frames out as tensors, bit by bit what they are."""
+    """Packs F frames as tensors, bit by bit."""
     frames = list(frames)
     counts = [text for frame in frames for text in frame.masks.counts]
     packed = {
@@ -86,9 +86,9 @@ def pack_predictions(frames: Iterable[FramePrediction]) -> dict[str, Tensor]:
         "rle_lengths": torch.tensor([len(text) for text in counts], dtype=torch.int64),
         "rle": torch.from_numpy(np.frombuffer(bytearray("".join(counts), "ascii"), np.uint8)),
     }
-    inside = [frame.masks.confidences for frame in frames]
-    if any(values is not None for values in inside):
-        joined = [value for values in inside for value in values or ()]
+    confidences = [frame.masks.confidences for frame in frames]
+    if any(values is not None for values in confidences):
+        joined = [value for values in confidences for value in values or ()]
         packed["confidences"] = torch.tensor(joined, dtype=torch.float64)
     for name in _FIELDS:
         parts = [getattr(frame.instances, name) for frame in frames]
@@ -98,7 +98,7 @@ def pack_predictions(frames: Iterable[FramePrediction]) -> dict[str, Tensor]:
 
 
 def unpack_predictions(packed: Mapping[str, Tensor]) -> list[FramePrediction]:
-    """Makes of the tensors of ``pack_predictions`` the frames that they were."""
+    """Reverses ``pack_predictions``."""
     sizes = packed["num_instances"].tolist()
     fields = {
         name: torch.split(packed[name], sizes) if name in packed else [None] * len(sizes)
@@ -110,14 +110,14 @@ def unpack_predictions(packed: Mapping[str, Tensor]) -> list[FramePrediction]:
     areas = packed["areas"].tolist()
     frames, first = [], 0
     for place, size in enumerate(sizes):
-        own: dict[str, Any] = {name: parts[place] for name, parts in fields.items()}
-        inside = own.pop("confidences")
+        values: dict[str, Any] = {name: parts[place] for name, parts in fields.items()}
+        confidences = values.pop("confidences")
         masks = EncodedMasks(
             tuple(counts[first : first + size]),
             tuple(areas[first : first + size]),
-            None if inside is None else tuple(inside.tolist()),
+            None if confidences is None else tuple(confidences.tolist()),
         )
-        nothing = torch.zeros(size, 0, 0)
-        frames.append(FramePrediction(Instances(mask_logits=nothing, **own), masks))
+        no_masks = torch.zeros(size, 0, 0)
+        frames.append(FramePrediction(Instances(mask_logits=no_masks, **values), masks))
         first += size
     return frames

@@ -1,4 +1,4 @@
-"""What of a system the walk through a video needs."""
+"""The parts of a system that inference needs."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -11,29 +11,29 @@ from vis_core.structures import Instances
 
 
 class FrameAssociator(Protocol):
-    """Gives the instances of one frame after the other their track ids."""
+    """Associates the instances of one frame after the other with tracks."""
 
     def associate(self, instances: Instances) -> Tensor:
-        """Gives the N instances of the next frame (N,) track ids, -1 for those without a track.
+        """Returns (N,) track ids of the instances of the next frame, -1 for those without a track.
 
-        Their masks are not looked at: they may be missing.
+        Masks are not read: they may be missing.
         """
 
     def state(self) -> dict[str, Tensor]:
-        """Gives the past as tensors."""
+        """Returns the past as tensors."""
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Goes on where another of the same system was when it gave ``state``."""
+        """Continues from the ``state`` of an associator of the same system."""
 
 
 class FrameSystem(Protocol):
-    """Is what of a system the walk needs."""
+    """A system as inference uses it."""
 
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
-        """Finds the instances of each image (H, W, 3)."""
+        """Predicts the instances of each image (H, W, 3)."""
 
     def new_associator(self) -> FrameAssociator:
-        """Starts a video: an associator without a past."""
+        """Starts a video: returns an associator without a past."""
 
     def input_size(self, height: int, width: int) -> InputSize:
-        """Says how an image of this size is resized and padded."""
+        """Computes how an image of this size is resized and padded."""

@@ -1,9 +1,10 @@
-"""What is kept of each track while a video runs: running sums, no masks; small and storable."""
+"""Running sums of each track while a video is processed: no masks; small and storable."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,25 +12,29 @@ from torch import Tensor
 
 _SMALLEST_AREA = 1e-6  # pixels, beside the area of a mask (released CTVIS)
 
+# how the evidence of two frames is combined, and the neutral element of each way
+COMBINE_EVIDENCE = {"mean": np.add, "max": np.maximum}
+_NO_EVIDENCE = {"mean": 0.0, "max": -np.inf}
+
 
 @dataclass
 class TrackState:
-    """Is the sums over one life of a track: from its start, or restart, on.
+    """The sums over a track since its start or restart.
 
     Attributes:
-        serial: Names this life; no other of the video has it.
+        serial: Number of this start in the video.
         evidence: (K,) class scores or (K + 1,) class logits, float64: the sum or the maximum over
-            the frames where the track was named.
-        votes: (K,) frames in which it was named with each class.
-        scores: Sum of its scores in the frames where it was named.
-        num_named: Those frames.
-        last_named: The newest of them.
-        num_shown: Frames in which it shows at least one pixel.
+            the frames with an instance of the track.
+        votes: (K,) number of instances of each class.
+        scores: Sum of the scores of its instances.
+        num_named: Frames with an instance of the track.
+        last_named: The last of them.
+        num_shown: Frames in which it has at least one pixel.
         first_shown: The first of them; -1 if there is none.
-        last_shown: The newest of them; -1 if there is none.
+        last_shown: The last of them; -1 if there is none.
         area: Pixels of all its masks.
         confidence: Sum of the sigmoid of these pixels.
-        quality: Sum of the predicted qualities of its masks; None if the system does not say.
+        quality: Sum of the predicted qualities of its masks; None if the system predicts none.
     """
 
     serial: int
@@ -45,7 +50,15 @@ class TrackState:
     confidence: float = 0.0
     quality: float | None = None
 
-    def show(self, frame_index: int, area: int, confidence: float) -> None:
+    @classmethod
+    def start(
+        cls, serial: int, width: int, num_classes: int, over_time: Literal["mean", "max"]
+    ) -> "TrackState":
+        """Returns a track without an instance; ``width`` is that of its evidence."""
+        evidence = np.full(width, _NO_EVIDENCE[over_time])
+        return cls(serial, evidence, np.zeros(num_classes, np.int64))
+
+    def add_mask(self, frame_index: int, area: int, confidence: float) -> None:
         """Adds a frame in which the track has pixels."""
         if not self.num_shown:
             self.first_shown = frame_index
@@ -61,78 +74,69 @@ class TrackState:
 
     @property
     def predicted_quality(self) -> float | None:
-        """Mean predicted quality over the frames where the track was named."""
+        """Mean predicted quality of its masks."""
         return None if self.quality is None else self.quality / self.num_named
 
 
 def merge_states(
-    lives: Sequence[TrackState], serial: int, join_evidence: Callable[..., np.ndarray]
+    states: Sequence[TrackState], serial: int, over_time: Literal["mean", "max"]
 ) -> TrackState:
-    """Makes one life of lives that follow one another.
-
-    Args:
-        lives: In order of time, one at least.
-        serial: Names the new life.
-        join_evidence: Puts the evidence of two lives together.
-    """
-    shown = [life for life in lives if life.num_shown]
-    qualities = [life.quality for life in lives if life.quality is not None]
+    """Merges the states of one track in consecutive segments, one at least, in order of time."""
+    shown = [state for state in states if state.num_shown]
+    qualities = [state.quality for state in states if state.quality is not None]
     return TrackState(
         serial=serial,
-        evidence=reduce(join_evidence, (life.evidence for life in lives)),
-        votes=np.sum([life.votes for life in lives], axis=0),
-        scores=sum(life.scores for life in lives),
-        num_named=sum(life.num_named for life in lives),
-        last_named=lives[-1].last_named,
-        num_shown=sum(life.num_shown for life in lives),
+        evidence=reduce(COMBINE_EVIDENCE[over_time], (state.evidence for state in states)),
+        votes=np.sum([state.votes for state in states], axis=0),
+        scores=sum(state.scores for state in states),
+        num_named=sum(state.num_named for state in states),
+        last_named=states[-1].last_named,
+        num_shown=sum(state.num_shown for state in states),
         first_shown=shown[0].first_shown if shown else -1,
         last_shown=shown[-1].last_shown if shown else -1,
-        area=sum(life.area for life in lives),
-        confidence=sum(life.confidence for life in lives),
+        area=sum(state.area for state in states),
+        confidence=sum(state.confidence for state in states),
         quality=sum(qualities) if qualities else None,
     )
 
 
-_TABLES = ("evidence", "votes")
-_NUMBERS = tuple(field.name for field in fields(TrackState) if field.name not in _TABLES)
-_WHOLE = {"serial", "num_named", "last_named", "num_shown", "first_shown", "last_shown", "area"}
+_ARRAYS = ("evidence", "votes")
+_NUMBERS = tuple(field.name for field in fields(TrackState) if field.name not in _ARRAYS)
+_INTEGERS = {"serial", "num_named", "last_named", "num_shown", "first_shown", "last_shown", "area"}
 
 
 def pack_states(tracks: Mapping[int, TrackState]) -> dict[str, Tensor]:
-    """Lays the sums of M tracks out as tensors of M rows, bit by bit what they are.
-
-    Args:
-        tracks: By track id.
-    """
+    """Packs the sums of M tracks, by track id, as tensors of M rows, bit by bit."""
     packed = {"track_ids": torch.tensor(list(tracks), dtype=torch.int64)}
     rows = list(tracks.values())
     for name in _NUMBERS:
         values = [getattr(row, name) for row in rows]
         values = [float("nan") if value is None else value for value in values]
-        dtype = torch.int64 if name in _WHOLE else torch.float64
+        dtype = torch.int64 if name in _INTEGERS else torch.float64
         packed[name] = torch.tensor(values, dtype=dtype)
-    for name in _TABLES:
-        tables = [getattr(row, name) for row in rows]
-        packed[name] = torch.from_numpy(np.stack(tables)) if tables else torch.zeros(0, 0)
+    for name in _ARRAYS:
+        arrays = [getattr(row, name) for row in rows]
+        packed[name] = torch.from_numpy(np.stack(arrays)) if arrays else torch.zeros(0, 0)
     return packed
 
 
 def unpack_states(packed: Mapping[str, Tensor]) -> dict[int, TrackState]:
-    """Makes of the tensors of ``pack_states`` what they were."""
+    """Reverses ``pack_states``."""
     columns = {name: packed[name].tolist() for name in _NUMBERS}
-    tables = {name: packed[name].numpy() for name in _TABLES}
+    arrays = {name: packed[name].numpy() for name in _ARRAYS}
     tracks = {}
     for row, track_id in enumerate(packed["track_ids"].tolist()):
         numbers = {name: values[row] for name, values in columns.items()}
-        if numbers["quality"] != numbers["quality"]:  # not a number: the system does not say
+        if np.isnan(numbers["quality"]):
             numbers["quality"] = None
-        own = {name: table[row].copy() for name, table in tables.items()}
-        tracks[track_id] = TrackState(**own, **numbers)
+        tracks[track_id] = TrackState(
+            **{name: array[row].copy() for name, array in arrays.items()}, **numbers
+        )
     return tracks
 
 
-def joined_parts(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Puts the name of its part, which has no dot, before the name of each tensor."""
+def join_parts(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Joins named tables of tensors into one, under ``<part>.<name>``; no part has a dot."""
     return {
         f"{part}.{name}": tensor
         for part, tensors in parts.items()
@@ -141,7 +145,7 @@ def joined_parts(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]
 
 
 def split_parts(table: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Undoes ``joined_parts``; a part without tensors comes back as none when it is asked for."""
+    """Reverses ``join_parts``; a part without tensors is there as an empty one."""
     parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in table.items():
         part, _, rest = name.partition(".")

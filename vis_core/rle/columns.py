@@ -2,9 +2,7 @@
 
 An RLE goes down the columns, and of most masks a column holds one run. So the masks of a track are
 kept as the rows above and below the first run of each column (two numbers where a pixel mask has
-hundreds), and what a column holds beyond that as a list of further runs. Two runs of a column of H
-rows share ``max(0, H - max(above) - max(below))`` pixels: exact, without pixels, and with both
-numbers in one machine word a few vector operations for all predictions of a video and class.
+hundreds), plus a list of the further runs of a column. ``intersection.py`` computes with them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,19 +15,19 @@ import numpy as np
 from vis_core.errors import AnnotationError
 from vis_core.rle.decode import RunLengths, runs_of_strings
 
-_CHUNK = 1 << 18  # characters of RLE text decoded at once: what a processor cache holds
+_CHUNK = 1 << 18  # characters of RLE text decoded at once: the size of a processor cache
 _MASKS_AT_ONCE = 600  # of neighbouring videos: enough that a call of numpy is worth its start
 
 Tracks = Sequence[Sequence[dict[str, Any] | None]]  # N tracks of T compressed RLEs or None
 
 
 class FaultyRunsError(AnnotationError):
-    """Some mask of many is faulty; a reader that looks at each says where."""
+    """One of many masks is faulty; a reader that checks each one finds its place."""
 
 
 @dataclass(frozen=True)
 class ColumnMasks:
-    """Is the masks of N tracks over T frames of one video of H x W pixels.
+    """The masks of N tracks over T frames of one video of H x W pixels.
 
     Attributes:
         height: H.
@@ -38,10 +36,10 @@ class ColumnMasks:
         columns: (N, T) columns from the leftmost to the rightmost; 0 where absent.
         left: (N,) leftmost column with a pixel in any frame; W for a track without any.
         right: (N,) rightmost such column, exclusive.
-        offset: (N, T) where the columns of a mask begin in ``runs``; nothing where absent.
+        offset: (N, T) start of the columns of a mask in ``runs``; without meaning where absent.
         runs: (S,) first run of each column: rows above it, and in the upper half of the word the
             rows below it.
-        more_offset: (N + 1,) where the further runs of a track begin.
+        more_offset: (N + 1,) start of the further runs of a track.
         more_column: (E,) ``t * W + column`` of each further run.
         more_runs: (2, E) its top and bottom row.
         areas: (N, T) int64 pixels.
@@ -69,14 +67,14 @@ class ColumnMasks:
         return self.areas.shape[1]
 
     def mean_areas(self) -> np.ndarray:
-        """(N,) mean area over the frames that show a pixel; 0 for a track that shows none."""
-        shown = (self.areas > 0).sum(axis=1)
-        mean: np.ndarray = self.areas.sum(axis=1) / np.maximum(shown, 1)
+        """(N,) mean area over the frames with a pixel; 0 for a track without any."""
+        num_frames = (self.areas > 0).sum(axis=1)
+        mean: np.ndarray = self.areas.sum(axis=1) / np.maximum(num_frames, 1)
         return mean
 
 
 def masks_of_videos(videos: Iterable[tuple[Tracks, tuple[int, int, int]]]) -> Iterator[ColumnMasks]:
-    """Converts the tracks of videos of (H, W, T); small neighbours of one size are read at once.
+    """Converts the tracks of videos of (H, W, T), small neighbours of one size at once.
 
     Equals ``column_masks(tracks, *size)`` of each.
     """
@@ -98,27 +96,27 @@ def _convert_batch(batch: Sequence[Tracks], size: tuple[int, int, int]) -> list[
 
 
 def _split(masks: ColumnMasks, counts: Sequence[int]) -> list[ColumnMasks]:
-    """Parts of ``counts`` tracks each, as views."""
+    """Splits masks into parts of ``counts`` tracks each, as views."""
     run_bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(masks.columns.sum(axis=1))])
     rows = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     parts = []
     for start, stop in pairwise(rows.tolist()):
-        own = slice(start, stop)
+        tracks = slice(start, stop)
         first_run, first_more = int(run_bounds[start]), int(masks.more_offset[start])
         more = slice(first_more, int(masks.more_offset[stop]))
         part = ColumnMasks(
             height=masks.height,
             width=masks.width,
-            first_column=masks.first_column[own],
-            columns=masks.columns[own],
-            left=masks.left[own],
-            right=masks.right[own],
-            offset=masks.offset[own] - first_run,
+            first_column=masks.first_column[tracks],
+            columns=masks.columns[tracks],
+            left=masks.left[tracks],
+            right=masks.right[tracks],
+            offset=masks.offset[tracks] - first_run,
             runs=masks.runs[first_run : int(run_bounds[stop])],
             more_offset=masks.more_offset[start : stop + 1] - first_more,
             more_column=masks.more_column[more],
             more_runs=masks.more_runs[:, more],
-            areas=masks.areas[own],
+            areas=masks.areas[tracks],
         )
         parts.append(part)
     return parts
@@ -138,23 +136,23 @@ def column_masks(tracks: Tracks, height: int, width: int, num_frames: int) -> Co
     """
     parts: list[ColumnMasks] = []
     strings: list[str] = []
-    shown: list[bool] = []
+    present: list[bool] = []
     characters, last = 0, len(tracks) - 1
     for row, track in enumerate(tracks):
-        own = [rle["counts"] for rle in track if rle is not None]
-        shown += [rle is not None for rle in track]
-        strings += own
-        characters += sum(map(len, own))
+        texts = [rle["counts"] for rle in track if rle is not None]
+        present += [rle is not None for rle in track]
+        strings += texts
+        characters += sum(map(len, texts))
         if characters >= _CHUNK or row == last:
-            parts.append(_convert(strings, shown, (height, width), num_frames))
-            strings, shown, characters = [], [], 0
+            parts.append(_convert(strings, present, (height, width), num_frames))
+            strings, present, characters = [], [], 0
     if not parts:
         return _convert([], [], (height, width), num_frames)
     return parts[0] if len(parts) == 1 else joined_masks(parts)
 
 
 def at_frame(masks: ColumnMasks, frame: int) -> ColumnMasks:
-    """The same tracks in one frame only, as a video of one frame."""
+    """Returns the same tracks in one frame, as a video of one frame."""
     first, columns = masks.first_column[:, frame, None], masks.columns[:, frame, None]
     width = masks.width
     inside = masks.more_column // width == frame
@@ -174,46 +172,46 @@ def at_frame(masks: ColumnMasks, frame: int) -> ColumnMasks:
 
 
 def half_of(word: np.dtype) -> tuple[np.dtype, int]:
-    """The type of half a word of ``ColumnMasks.runs`` and its bits."""
+    """Returns the type of half a word of ``ColumnMasks.runs`` and its bits."""
     narrow = word == np.dtype(np.uint32)
     return (np.dtype(np.uint16), 16) if narrow else (np.dtype(np.uint32), 32)
 
 
 def _convert(
-    strings: list[str], shown: list[bool], size: tuple[int, int], num_frames: int
+    strings: list[str], present: list[bool], size: tuple[int, int], num_frames: int
 ) -> ColumnMasks:
     runs = runs_of_strings(strings, size[0] * size[1])
     if runs is None:
         raise FaultyRunsError("masks: expected sound RLEs of the video's size, found others")
-    places = np.flatnonzero(np.array(shown, bool))
-    return _by_column(runs, places, len(shown) // num_frames, num_frames, size)
+    cells = np.flatnonzero(np.array(present, bool))
+    return _by_column(runs, cells, len(present) // num_frames, num_frames, size)
 
 
 def _by_column(
-    runs: RunLengths, places: np.ndarray, count: int, num_frames: int, size: tuple[int, int]
+    runs: RunLengths, cell_of_mask: np.ndarray, count: int, num_frames: int, size: tuple[int, int]
 ) -> ColumnMasks:
-    """Cuts runs into columns; ``places`` (M,) says which cell of (N, T) each mask belongs to."""
+    """Cuts runs into columns; ``cell_of_mask`` (M,) is the cell of each mask in (N, T)."""
     height, width = size
     column, top, bottom = _cut_runs(runs, height)
     mask_starts = np.arange(len(runs) + 1) * width
     bounds = np.searchsorted(column, mask_starts.astype(column.dtype))
-    shown = np.flatnonzero(bounds[1:] > bounds[:-1])
-    left, right = column[bounds[shown]], column[bounds[shown + 1] - 1] + 1
+    filled = np.flatnonzero(bounds[1:] > bounds[:-1])
+    left, right = column[bounds[filled]], column[bounds[filled + 1] - 1] + 1
     spans = (right - left).astype(np.int64)
     offsets = np.cumsum(spans) - spans
-    again = np.flatnonzero(column[1:] == column[:-1]) + 1  # not the first of their column
-    table = _packed(top, bottom, height)
-    if len(again) or int(spans.sum()) != len(column):
+    further = np.flatnonzero(column[1:] == column[:-1]) + 1  # not the first of their column
+    table = _pack_words(top, bottom, height)
+    if len(further) or int(spans.sum()) != len(column):
         first_runs, table = table, np.full(int(spans.sum()), height, table.dtype)
-        target = column + np.repeat(offsets - left, (bounds[1:] - bounds[:-1])[shown])
+        target = column + np.repeat(offsets - left, (bounds[1:] - bounds[:-1])[filled])
         table[target[::-1]] = first_runs[::-1]  # the first run of a column is written last
-    cells = places[shown]
-    left -= shown * width
+    cells = cell_of_mask[filled]
+    left -= filled * width
     first_column, columns, offset, areas = np.zeros((4, count * num_frames), np.int64)
     first_column[cells], columns[cells], offset[cells] = left, spans, offsets
-    areas[places] = runs.areas()
-    cell_of_again = places[column[again] // width]
-    frame_of_again = cell_of_again % num_frames
+    areas[cell_of_mask] = runs.areas()
+    further_cell = cell_of_mask[column[further] // width]
+    further_frame = further_cell % num_frames
     shape = (count, num_frames)
     first_column, columns = first_column.reshape(shape), columns.reshape(shape)
     return ColumnMasks(
@@ -225,27 +223,27 @@ def _by_column(
         right=(first_column + columns).max(axis=1, initial=0),
         offset=offset.reshape(shape),
         runs=table,
-        more_offset=np.searchsorted(cell_of_again, np.arange(count + 1) * num_frames),
-        more_column=frame_of_again * width + column[again] % width,
-        more_runs=np.stack([top[again], bottom[again]]).astype(np.int32),
+        more_offset=np.searchsorted(further_cell, np.arange(count + 1) * num_frames),
+        more_column=further_frame * width + column[further] % width,
+        more_runs=np.stack([top[further], bottom[further]]).astype(np.int32),
         areas=areas.reshape(shape),
     )
 
 
-def _packed(top: np.ndarray, bottom: np.ndarray, height: int) -> np.ndarray:
-    """Rows above a run, and rows below it in the upper half of the word."""
+def _pack_words(top: np.ndarray, bottom: np.ndarray, height: int) -> np.ndarray:
+    """Packs the rows above a run, and in the upper half of the word those below it."""
     narrow = height < 2**15
-    whole = np.int32 if narrow else np.int64
-    packed: np.ndarray = (height - bottom).astype(whole, copy=False)
+    word = np.int32 if narrow else np.int64
+    packed: np.ndarray = (height - bottom).astype(word, copy=False)
     np.left_shift(packed, 16 if narrow else 32, out=packed)
-    np.add(packed, top.astype(whole, copy=False), out=packed)
+    np.add(packed, top.astype(word, copy=False), out=packed)
     return packed.view(np.uint32 if narrow else np.uint64)
 
 
 def _cut_runs(runs: RunLengths, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Column on the line of all masks, top and bottom row of each run, cut at column ends."""
-    shown = runs.lengths > 0
-    ends, lengths = runs.ends[shown], runs.lengths[shown]
+    """Returns column on the line of all masks, top and bottom row of runs cut at column ends."""
+    filled = runs.lengths > 0
+    ends, lengths = runs.ends[filled], runs.lengths[filled]
     top = ends - lengths
     column = top // height
     top -= column * height
@@ -262,7 +260,7 @@ def _cut_runs(runs: RunLengths, height: int) -> tuple[np.ndarray, np.ndarray, np
 
 
 def joined_masks(parts: Sequence[ColumnMasks]) -> ColumnMasks:
-    """The tracks of several parts of one video, one after the other."""
+    """Concatenates the tracks of several parts of one video."""
     lengths = np.cumsum([0] + [len(part.runs) for part in parts])
     further = np.cumsum([0] + [len(part.more_column) for part in parts])
     offsets = [part.offset + start for part, start in zip(parts, lengths, strict=False)]

@@ -3,7 +3,7 @@
 COCO's compressed RLE writes each run as a number of base 32 (characters ``0`` to ``o``; 5 bits
 and a continuation bit each, sign in the last), from the fourth run on as the difference to the run
 two before. Runs go down the columns and begin with background. pycocotools reads such text without
-looking (out-of-bounds reads, uninitialised pixels), so nothing reaches it that did not pass here.
+any check (out-of-bounds reads, uninitialised pixels), so all text is checked here first.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,12 +20,12 @@ _LONGEST_NUMBER = 6  # characters: 30 bits with sign, more than MAX_PIXELS
 
 @dataclass(frozen=True)
 class RunLengths:
-    """Is the foreground runs of N masks of P pixels, one after the other on one line of N * P.
+    """The foreground runs of N masks of P pixels, one after the other on one line of N * P.
 
     Attributes:
-        ends: (R,) int32 or int64, where each foreground run ends on the line (exclusive).
+        ends: (R,) int32 or int64, end of each foreground run on the line (exclusive).
         lengths: (R,) int32, pixels of each run; some are 0.
-        first: (N + 1,) int64, the run at which each mask begins; each mask has one or more.
+        first: (N + 1,) int64, first run of each mask; each has one or more.
     """
 
     ends: np.ndarray
@@ -42,7 +42,7 @@ class RunLengths:
         return np.add.reduceat(self.lengths, self.first[:-1]).astype(np.int64)
 
     def boxes_xywh(self, size: tuple[int, int]) -> np.ndarray:
-        """(N, 4) int64 smallest box round each mask, in pixels; zeros if it is empty.
+        """(N, 4) int64 smallest box around each mask, in pixels; zeros if it is empty.
 
         Args:
             size: Height and width of every mask.
@@ -69,16 +69,16 @@ class RunLengths:
     def paint(self, masks: Iterable[np.ndarray]) -> None:
         """Sets the pixels of each mask, given as N empty planes (H, W) of bool of P pixels."""
         for number, mask in enumerate(masks):
-            own = slice(self.first[number], self.first[number + 1])
-            lengths = self.lengths[own]
-            shown = lengths > 0
-            lengths, ends = lengths[shown], self.ends[own][shown] - number * mask.size
+            runs = slice(self.first[number], self.first[number + 1])
+            lengths = self.lengths[runs]
+            filled = lengths > 0
+            lengths, ends = lengths[filled], self.ends[runs][filled] - number * mask.size
             if len(lengths):
                 _paint(mask, ends - lengths, ends)
 
 
 def _paint(mask: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
-    """Sets runs, one or more and ascending, of a plane (H, W): only the columns they lie in."""
+    """Sets ascending runs, one or more, of a plane (H, W), touching only their columns."""
     height = len(mask)
     left, right = int(starts[0]) // height, (int(ends[-1]) - 1) // height + 1
     places = np.empty(2 * len(starts) + 2, starts.dtype)
@@ -87,7 +87,7 @@ def _paint(mask: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
     pixels = np.zeros(len(places) - 1, np.uint8)
     pixels[1::2] = 1
     columns = np.repeat(pixels, np.diff(places)).reshape(-1, height)
-    # OpenCV turns pixels round in blocks; numpy takes several times as long
+    # OpenCV transposes in blocks; numpy takes several times as long
     mask[:, left:right] = cv2.transpose(columns).view(bool)
 
 
@@ -97,7 +97,7 @@ def runs_of_strings(strings: Sequence[str], pixels: int) -> RunLengths | None:
     Equals the loop of ``rleFrString`` (COCO API) over each string, with every step checked.
 
     Returns:
-        The runs, or None if any of the strings is faulty (``string_fault`` says which and why).
+        The runs, or None if any of the strings is faulty (``string_fault`` describes the fault).
     """
     if not len(strings):
         return RunLengths(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(1, np.int64))
@@ -125,7 +125,7 @@ def runs_of_strings(strings: Sequence[str], pixels: int) -> RunLengths | None:
 
 
 def string_fault(counts: object, pixels: int) -> str | None:
-    """Says in words what is wrong with the ``counts`` of one compressed RLE; None if nothing."""
+    """Describes the fault of the ``counts`` of one compressed RLE; None if they are sound."""
     if not isinstance(counts, str):
         return f"counts of type {type(counts).__name__}"
     if not counts:
@@ -142,7 +142,7 @@ def string_fault(counts: object, pixels: int) -> str | None:
 
 
 def counts_fault(counts: object, pixels: int) -> str | None:
-    """Says in words what is wrong with the ``counts`` of one uncompressed RLE; None if nothing."""
+    """Describes the fault of the ``counts`` of one uncompressed RLE; None if they are sound."""
     if not isinstance(counts, list):
         return f"counts of type {type(counts).__name__}"
     if not counts:
@@ -189,12 +189,12 @@ def _numbers(characters: np.ndarray, is_last: np.ndarray, carries: np.ndarray) -
     """
     values = characters[is_last].view(np.int8)
     values = ((values ^ 16) - 16).astype(np.int32)  # the sign is the highest of 5 bits
-    number = carries - np.arange(len(carries))  # as many numbers have ended before
+    number = carries - np.arange(len(carries))  # count of the numbers that end before
     digits = characters[carries] & np.uint8(31)
     for _ in range(_LONGEST_NUMBER):
         if not len(number):
             return values
-        values[number] = (values[number] << 5) | digits  # of one number the last stays, the highest
+        values[number] = (values[number] << 5) | digits  # the last, highest digit stays
         lower = np.flatnonzero(number[1:] == number[:-1])
         number, digits = number[lower], digits[lower]
     return None
@@ -204,13 +204,13 @@ def _checked_runs(values: np.ndarray, first_value: np.ndarray, pixels: int) -> R
     """Adds up the differences inside each mask and checks the runs; None if any is faulty.
 
     Equals, for each mask, ``runs[k] = values[k] + (runs[k - 2] if k > 2 else 0)``. All masks go
-    through one running sum, from which the end of the mask before is taken at each start. No sum
-    can wrap round unseen: a step is below 2**30, so a negative number would show up on the way.
+    through one running sum, from which each start subtracts the end of the mask before. No overflow
+    stays undetected: a step is below 2**30, so the sum would pass through negative numbers.
 
     Args:
-        values: (V,) differences, each mask followed by one 0 that is not of the mask.
-        first_value: (N + 1,) where the values of each mask begin.
-        pixels: What the runs of each mask must add up to.
+        values: (V,) differences, each mask followed by an extra 0.
+        first_value: (N + 1,) first value of each mask.
+        pixels: Sum of the runs of each mask.
     """
     counts = np.diff(first_value)
     unpaired = np.flatnonzero(counts & 1)  # masks that end with foreground

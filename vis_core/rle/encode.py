@@ -1,8 +1,7 @@
 """Masks to compressed RLE, many at once and byte for byte as pycocotools writes them.
 
 A run ends where a pixel differs from the one before it, down the columns. Only the box of a mask is
-looked at, in rows and columns of which nothing else has to be turned round. ``decode.py`` says
-how the text is made up and reads it.
+transposed and searched. ``decode.py`` describes and reads the text.
 """
 
 from collections.abc import Sequence
@@ -21,11 +20,11 @@ def strings_of_masks(masks: np.ndarray) -> list[str]:
 
 
 def strings_of_runs(counts: Sequence[np.ndarray]) -> list[str]:
-    """Writes the ``counts`` of masks that are given as the lengths of their runs.
+    """Writes the ``counts`` of masks given as the lengths of their runs.
 
     Args:
-        counts: (R,) int64 of each mask, background first, at least one; a mask that begins with
-            foreground has a 0 in front.
+        counts: (R,) int64 of each mask, background first, at least one; 0 comes first in a mask
+            that begins with foreground.
     """
     numbers = np.concatenate([_differences(runs) for runs in counts]) if counts else np.zeros(0)
     text, lengths = _digits(numbers.astype(np.int64))
@@ -57,60 +56,60 @@ def _run_lengths(mask: np.ndarray) -> np.ndarray:
 
 
 def runs_of_box(box: np.ndarray, top: int, left: int, size: tuple[int, int]) -> np.ndarray:
-    """(R,) lengths of the runs of a mask of which a part is given and the rest is background.
+    """(R,) lengths of the runs of a mask that is background outside a box.
 
     Args:
         box: (h, w) bool, at least one pixel wide and high.
-        top: Row of the mask at which it begins.
-        left: Column of the mask at which it begins.
+        top: Its first row in the mask.
+        left: Its first column in the mask.
         size: Height and width of the mask.
     """
     (height, width), (box_height, box_width) = size, box.shape
-    # each column of the box with a background pixel after it: no run goes on in the next one
+    # each column of the box with a background pixel after it, which ends its last run
     columns = np.zeros((box_width, box_height + 1), np.uint8)
-    # OpenCV turns pixels round in blocks, ten times as fast as numpy walks down columns
+    # OpenCV transposes in blocks, ten times as fast as numpy
     columns[:, :-1] = cv2.transpose(np.ascontiguousarray(box).view(np.uint8))
     flat = columns.ravel()
-    turns = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     if flat[0]:
-        turns = np.concatenate([[0], turns])
-    if not len(turns):
+        changes = np.concatenate([[0], changes])
+    if not len(changes):
         return np.array([height * width])
-    column, row = np.divmod(turns, box_height + 1)
-    turns = (left + column) * height + top + row
-    if box_height == height:  # runs from the foot of a column to the head of the next are one
-        same = np.flatnonzero(turns[1:] == turns[:-1])
-        turns = np.delete(turns, np.concatenate([same, same + 1]))
+    column, row = np.divmod(changes, box_height + 1)
+    changes = (left + column) * height + top + row
+    if box_height == height:  # a run at the foot of a column continues at the head of the next
+        same = np.flatnonzero(changes[1:] == changes[:-1])
+        changes = np.delete(changes, np.concatenate([same, same + 1]))
     pixels = height * width
-    ends = turns if turns[-1] == pixels else np.append(turns, pixels)
+    ends = changes if changes[-1] == pixels else np.append(changes, pixels)
     return np.diff(ends, prepend=0)
 
 
 def _differences(runs: np.ndarray) -> np.ndarray:
-    """What is written of runs: from the fourth on the difference to the run two before."""
-    written = runs.copy()
-    written[3:] -= runs[1:-2]
-    return written
+    """Replaces the runs from the fourth on by their difference to the run two before."""
+    differences = runs.copy()
+    differences[3:] -= runs[1:-2]
+    return differences
 
 
 def _digits(numbers: np.ndarray) -> tuple[bytes, np.ndarray]:
     """Writes numbers in base 32, the lowest digit first, the sign in the last one.
 
-    Returns:
-        The characters of all, and how many each number has.
+    Rechanges:
+        The characters of all numbers, and the count of characters of each.
     """
     columns: list[np.ndarray] = []
     lengths = np.zeros(len(numbers), np.int64)
-    goes_on = np.ones(len(numbers), bool)
+    continues = np.ones(len(numbers), bool)
     rest = numbers
-    while goes_on.any():
+    while continues.any():
         digit = rest & (_CONTINUES - 1)
         rest = rest >> _DIGIT_BITS
-        lengths += goes_on
-        # the last digit's highest bit is the sign: what is left must agree with it
+        lengths += continues
+        # the highest bit of the last digit is the sign: the rest must agree with it
         more = np.where(digit & (_CONTINUES >> 1), rest != -1, rest != 0)
         columns.append((digit + _FIRST_CHARACTER + _CONTINUES * more).astype(np.uint8))
-        goes_on = goes_on & more
+        continues = continues & more
     if not columns:
         return b"", lengths
     table = np.stack(columns, axis=1)

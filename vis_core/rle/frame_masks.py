@@ -1,4 +1,4 @@
-"""The masks of one frame as run lengths, with the numbers that tracks add up."""
+"""The masks of one frame as run lengths, with their areas and confidences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from vis_core.rle.segmentation import encode_masks
 
 @dataclass(frozen=True)
 class EncodedMasks:
-    """Is N masks of one frame.
+    """N masks of one frame.
 
     Attributes:
         counts: Compressed run lengths of each.
         areas: Pixels of each.
-        confidences: Sum of the sigmoid of the pixels of each; None if that was not asked for.
+        confidences: Sum of the sigmoid of the pixels of each; None unless tracks are scored by it.
     """
 
     counts: tuple[str, ...]
@@ -33,30 +33,30 @@ class EncodedMasks:
 
         Args:
             masks: (N, H, W) bool.
-            confidences: (N,) sum of the sigmoid of each mask's pixels, where it is asked for.
+            confidences: (N,) sum of the sigmoid of each mask's pixels, or None.
         """
-        insides = None if confidences is None else tuple(confidences.tolist())
+        sums = None if confidences is None else tuple(confidences.tolist())
         if masks.device.type != "cpu":
             counts, areas = strings_on_device(masks), areas_on_device(masks)
-            return cls(tuple(counts), tuple(areas), insides)
+            return cls(tuple(counts), tuple(areas), sums)
         pixels = masks.numpy()
-        # mask by mask: numpy counts a block of bytes ten times as fast as torch counts rows
+        # mask by mask: numpy counts bytes ten times as fast as torch
         return cls(
             tuple(rle["counts"] for rle in encode_masks(pixels)),
             tuple(int(np.count_nonzero(mask)) for mask in pixels),
-            insides,
+            sums,
         )
 
     @classmethod
     def of_boxes(cls, boxes: Sequence[BoxMask | None], size: tuple[int, int]) -> Self:
-        """Encodes masks (H, W) of which the rest is background; None is an empty one.
+        """Encodes masks (H, W) that are background outside a box; None is an empty one.
 
         Args:
-            boxes: The masks.
+            boxes: Their boxes.
             size: H and W.
         """
-        nothing = BoxMask(0, 0, np.zeros((1, 1), bool))
-        full = [box or nothing for box in boxes]
+        empty = BoxMask(0, 0, np.zeros((1, 1), bool))
+        full = [box or empty for box in boxes]
         runs = [runs_of_box(box.inside, box.top, box.left, size) for box in full]
         return cls(
             tuple(strings_of_runs(runs)),
@@ -67,12 +67,12 @@ class EncodedMasks:
         return len(self.counts)
 
     def rows(self, index: Sequence[int]) -> "EncodedMasks":
-        """Keeps the masks at some places."""
-        inside = self.confidences
+        """Selects masks by their index."""
+        confidences = self.confidences
         return EncodedMasks(
             tuple(self.counts[row] for row in index),
             tuple(self.areas[row] for row in index),
-            None if inside is None else tuple(inside[row] for row in index),
+            None if confidences is None else tuple(confidences[row] for row in index),
         )
 
 
@@ -80,9 +80,9 @@ def strings_on_device(masks: Tensor) -> list[str]:
     """Writes the ``counts`` of masks (N, H, W) of bool; equals ``pycocotools.mask.encode``."""
     count, height, width = masks.shape
     columns = masks.transpose(1, 2).reshape(count, height * width)
-    # a run ends before each pixel that differs from the one before it; before the first is nothing
-    turns = torch.cat([columns[:, :1], columns[:, 1:] != columns[:, :-1]], dim=1)
-    owners, places = turns.nonzero(as_tuple=True)
+    # a run ends before each pixel that differs from the one before it
+    changes = torch.cat([columns[:, :1], columns[:, 1:] != columns[:, :-1]], dim=1)
+    owners, places = changes.nonzero(as_tuple=True)
     firsts = torch.searchsorted(owners, torch.arange(count + 1, device=masks.device))
     ends, bounds = places.cpu().numpy(), firsts.cpu().numpy()
     runs = [
@@ -93,6 +93,6 @@ def strings_on_device(masks: Tensor) -> list[str]:
 
 
 def areas_on_device(masks: Tensor) -> list[int]:
-    """Foreground pixels of masks (N, H, W) of bool."""
+    """Counts the foreground pixels of masks (N, H, W) of bool."""
     areas: list[int] = masks.flatten(1).sum(dim=1).tolist()
     return areas

@@ -1,8 +1,8 @@
 """The exact intersection of tracks over space and time, from runs by column.
 
 Two runs of a column of H rows share ``max(0, H - max(above) - max(below))`` pixels. Both numbers of
-a run lie in one machine word, so a few vector operations give it for all predictions of a video and
-class; the few runs beyond the first of their column are met one list with another.
+a run are in one machine word, so a few vector operations compute it for all predictions of a video
+and class; the few runs beyond the first of their column are compared list by list.
 """
 
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ def intersections(
 
     Args:
         tracks: One set of tracks.
-        rows: (D,) which of them.
+        rows: (D,) indices into ``tracks``.
         others: Another set over the same frames.
-        other_rows: (G,) which of them.
+        other_rows: (G,) indices into ``others``.
 
     Returns:
         (D, G) int64 pixels.
@@ -48,13 +48,13 @@ def intersections(
 
 @dataclass(frozen=True)
 class _Side:
-    """Is some tracks, made ready to meet others.
+    """Some tracks, prepared for the intersection with others.
 
     Attributes:
         height: Rows of a column.
         width: Columns of a frame.
-        low: First column that ``dense`` holds.
-        dense: (D, T, w) first run of every column; one without has no rows left between.
+        low: First column of ``dense``.
+        dense: (D, T, w) first run of every column; an empty one has H rows above it.
         more: Further runs, None if there are none.
     """
 
@@ -77,34 +77,34 @@ def _side(masks: ColumnMasks, rows: np.ndarray) -> _Side:
 
 
 def _add_further_runs(result: np.ndarray, side: _Side, other: _Side, index: int) -> None:
-    """Adds to ``result`` (D,) what the further runs share with the track ``index`` of ``other``."""
+    """Adds to ``result`` (D,) the common pixels of further runs with one track of ``other``."""
     more = side.more
     other_more = None if other.more is None else other.more.of(index)
     if more is not None:
-        result += more.meet_first_runs(other, index, len(result))
+        result += more.common_with_first(other, index, len(result))
     if other_more is not None:
         for place in range(len(result)):
-            result[place] += other_more.meet_first_runs(side, place, 1)[0]
+            result[place] += other_more.common_with_first(side, place, 1)[0]
         if more is not None:
-            result += more.meet(other_more, side.height, len(result))
+            result += more.common_with(other_more, side.height, len(result))
 
 
 @dataclass(frozen=True)
 class _FurtherRuns:
-    """Is the runs of some tracks beyond the first of a column: owner (E,), column, runs (2, E)."""
+    """The runs of some tracks beyond the first of a column: owner (E,), column, runs (2, E)."""
 
     owner: np.ndarray
     column: np.ndarray
     runs: np.ndarray
 
     def of(self, owner: int) -> "_FurtherRuns | None":
-        """Those of one track; None if it has none."""
-        own = np.flatnonzero(self.owner == owner)
-        if not len(own):
+        """Returns those of one track; None if it has none."""
+        rows = np.flatnonzero(self.owner == owner)
+        if not len(rows):
             return None
-        return _FurtherRuns(np.zeros_like(own), self.column[own], self.runs[:, own])
+        return _FurtherRuns(np.zeros_like(rows), self.column[rows], self.runs[:, rows])
 
-    def meet_first_runs(self, side: _Side, place: int, count: int) -> np.ndarray:
+    def common_with_first(self, side: _Side, place: int, count: int) -> np.ndarray:
         """(count,) pixels common with the first runs of the track ``place`` of another side."""
         frame, column = np.divmod(self.column, side.width)
         column -= side.low
@@ -114,14 +114,14 @@ class _FurtherRuns:
         common = np.minimum(side.height - below, bottom) - np.maximum(above, top)
         return _sum_by_owner(self.owner[inside], np.maximum(common, 0), count)
 
-    def meet(self, other: "_FurtherRuns", height: int, count: int) -> np.ndarray:
+    def common_with(self, other: "_FurtherRuns", height: int, count: int) -> np.ndarray:
         """(count,) pixels common with the further runs of one track."""
         starts = other.column * height + other.runs[0]
         lengths = (other.runs[1] - other.runs[0]).astype(np.int64)
         before = np.concatenate([[0], np.cumsum(lengths)])
 
         def covered(position: np.ndarray) -> np.ndarray:
-            """Pixels of ``other`` before each position of the line of all columns."""
+            """Counts the pixels of ``other`` before each position of the line of all columns."""
             last = np.searchsorted(starts, position, side="right") - 1
             safe = np.maximum(last, 0)
             inside = np.minimum(position - starts[safe], lengths[safe])
@@ -154,14 +154,14 @@ def _dense(masks: ColumnMasks, rows: np.ndarray, low: int, high: int) -> np.ndar
     """(D, T, high - low) first runs of all columns, 0 rows between where there is none."""
     width, runs = high - low, masks.runs
     dense = np.full((len(rows), masks.num_frames, width), masks.height, runs.dtype)
-    flat: Any = dense.reshape(-1).data  # a memoryview, whose slices cost half of an array's
+    flat: Any = dense.reshape(-1).data  # slices of a memoryview cost half of those of an array
     source_runs: Any = runs.data
     columns = masks.columns[rows].reshape(-1)
-    shown = np.flatnonzero(columns)
-    targets = shown * width + masks.first_column[rows].reshape(-1)[shown] - low
-    sources = masks.offset[rows].reshape(-1)[shown]
+    filled = np.flatnonzero(columns)
+    targets = filled * width + masks.first_column[rows].reshape(-1)[filled] - low
+    sources = masks.offset[rows].reshape(-1)[filled]
     for target, source, count in zip(
-        targets.tolist(), sources.tolist(), columns[shown].tolist(), strict=True
+        targets.tolist(), sources.tolist(), columns[filled].tolist(), strict=True
     ):
         flat[target : target + count] = source_runs[source : source + count]
     return dense
@@ -181,6 +181,6 @@ def _common_pixels(tracks: np.ndarray, other: np.ndarray, height: int) -> np.nda
 
 
 def _unpacked(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows above and rows below, int64."""
+    """Unpacks rows above and rows below, int64."""
     half, bits = half_of(runs.dtype)
     return runs.astype(half).astype(np.int64), (runs >> bits).astype(np.int64)

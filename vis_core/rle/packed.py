@@ -1,4 +1,4 @@
-"""The masks of one track in flat arrays: a tenth of what a list of RLE objects takes."""
+"""The masks of one track in flat arrays: a tenth of the memory of a list of RLEs."""
 
 from array import array
 from bisect import bisect_left
@@ -11,10 +11,10 @@ from vis_core.rle.segmentation import Rle
 
 @dataclass
 class PackedMasks:
-    """Is the run lengths of one track, frame after frame.
+    """The run lengths of one track, frame after frame.
 
     Attributes:
-        frame_indices: Frames in which the track shows at least one pixel, ascending.
+        frame_indices: Frames in which the track has at least one pixel, ascending.
         counts: Its run lengths in each of these, one after the other (ASCII).
         ends: Where each of these ends in ``counts``.
     """
@@ -29,20 +29,20 @@ class PackedMasks:
         packed = cls()
         for frame_index, rle in enumerate(segmentations):
             if rle is not None:
-                packed.show(frame_index, rle["counts"])
+                packed.add(frame_index, rle["counts"])
         return packed
 
     def __len__(self) -> int:
         return len(self.frame_indices)
 
-    def show(self, frame_index: int, counts: str) -> None:
-        """Adds a frame; ``frame_index`` is higher than every one before."""
+    def add(self, frame_index: int, counts: str) -> None:
+        """Adds a frame; ``frame_index`` is higher than all before."""
         self.frame_indices.append(frame_index)
         self.counts += counts.encode("ascii")
         self.ends.append(len(self.counts))
 
     def between(self, start: int, stop: int) -> Iterator[tuple[int, str]]:
-        """Yields frame index and run lengths of the frames of a range, ascending."""
+        """Yields index and run lengths of the frames of a range, ascending."""
         first = bisect_left(self.frame_indices, start)
         last = bisect_left(self.frame_indices, stop, lo=first)
         begin = self.ends[first - 1] if first else 0
@@ -52,14 +52,14 @@ class PackedMasks:
             begin = end
 
     def window(self, start: int, stop: int) -> list[dict[str, Any] | None]:
-        """Gives the frames of a range as RLEs that have no size, or None where absent."""
+        """Returns the frames of a range as RLEs without a size, None where absent."""
         rles: list[dict[str, Any] | None] = [None] * (stop - start)
         for frame_index, counts in self.between(start, stop):
             rles[frame_index - start] = {"counts": counts}
         return rles
 
     def segmentations(self, size: tuple[int, int], num_frames: int) -> list[Rle | None]:
-        """Gives one RLE of (H, W) pixels or None for every frame of the video."""
+        """Returns one RLE of (H, W) pixels for each frame of the video, None where absent."""
         rles: list[Rle | None] = [None] * num_frames
         for frame_index, counts in self.between(0, num_frames):
             rles[frame_index] = {"size": list(size), "counts": counts}

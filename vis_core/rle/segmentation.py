@@ -1,8 +1,8 @@
-"""Masks as run-length encodings: the only place that calls ``pycocotools.mask``.
+"""Masks as run-length encodings: the only module that calls ``pycocotools.mask``.
 
-pycocotools dies by a signal, hangs or returns uninitialised memory on foreign input, so every
-size, run and coordinate is checked in numpy before it is called. An RLE of ours is the compressed
-COCO form with ``counts`` as text: ``{"size": [H, W], "counts": "..."}``.
+pycocotools crashes, hangs or returns uninitialised memory on malformed input, so every size, run
+and coordinate is checked in numpy first. An RLE here is the compressed COCO form with ``counts`` as
+text: ``{"size": [H, W], "counts": "..."}``.
 """
 
 import math
@@ -59,26 +59,21 @@ def decode_rle(rle: Rle) -> np.ndarray:
 
 
 def decode_rles(rles: Sequence[Rle | None], height: int, width: int) -> np.ndarray:
-    """Decodes RLEs of one size to masks (N, H, W) of bool; None gives an empty one.
+    """Decodes RLEs of one size to masks (N, H, W) of bool, an empty one for None.
 
     Raises:
         AnnotationError: If one is not sound or of another size.
     """
     present = [row for row, rle in enumerate(rles) if rle is not None]
-    found = [rle for rle in rles if rle is not None]
-    for rle in found:
+    given = [rle for rle in rles if rle is not None]
+    for rle in given:
         fault = size_fault(rle, height, width)
         if fault is not None:
             _refuse("rle", fault)
-    runs = _runs_of(found, height, width)
-    masks = np.zeros((len(rles), height, width), dtype=bool)  # only of what was found sound
+    runs = _runs_of(given, height, width)
+    masks = np.zeros((len(rles), height, width), dtype=bool)  # after the check of the size
     runs.paint(masks[row] for row in present)
     return masks
-
-
-def rle_area(rle: Rle) -> int:
-    """Foreground pixels of an RLE."""
-    return int(rle_areas([rle])[0])
 
 
 def rle_areas(rles: Sequence[Rle]) -> np.ndarray:
@@ -89,8 +84,8 @@ def rle_areas(rles: Sequence[Rle]) -> np.ndarray:
         rows_of[_size_of(rle, "rle")].append(row)
     for (height, width), rows in rows_of.items():
         for start in range(0, len(rows), _AT_ONCE):
-            own = rows[start : start + _AT_ONCE]
-            areas[own] = _runs_of([rles[row] for row in own], height, width).areas()
+            some = rows[start : start + _AT_ONCE]
+            areas[some] = _runs_of([rles[row] for row in some], height, width).areas()
     return areas
 
 
@@ -105,10 +100,10 @@ def rle_boxes_xywh(rles: Sequence[Rle]) -> np.ndarray:
 def areas_and_boxes(
     rles: Sequence[Rle | None],
 ) -> tuple[list[int | None], list[list[float] | None]]:
-    """Gives pixels and box xywh of RLEs of one size, as files of results have them.
+    """Computes areas and boxes xywh of RLEs of one size, as results files state them.
 
     Args:
-        rles: One a frame; None where there is no mask, which has neither.
+        rles: One a frame; None where there is no mask, and so no area and box.
     """
     present = [rle for rle in rles if rle is not None]
     areas = iter(rle_areas(present).tolist())
@@ -119,37 +114,17 @@ def areas_and_boxes(
     )
 
 
-def rle_box_xywh(rle: Rle) -> tuple[float, float, float, float]:
-    """The smallest box (x, y, width, height) round an RLE in pixels; zeros if it is empty."""
-    sound = segmentation_to_rle(rle, *_size_of(rle, "rle"), where="rle")
-    x, y, width, height = coco_mask.toBbox(sound).tolist()
-    return x, y, width, height
-
-
-def polygons_to_rle(polygons: Sequence[Sequence[float]], height: int, width: int) -> Rle:
-    """Rasterises polygons ``[x1, y1, x2, y2, ...]`` in pixels as COCO does; parts are joined.
-
-    Raises:
-        AnnotationError: If a polygon has under 3 points, an odd count of numbers, or a number that
-            is not finite or far outside.
-    """
-    fault = polygons_fault(list(polygons), height, width)
-    if fault is not None:
-        _refuse("polygons", fault)
-    return rasterised(polygons, height, width)
-
-
 def rasterised(polygons: Sequence[Sequence[float]], height: int, width: int) -> Rle:
-    """Rasterises polygons that ``polygons_fault`` has passed."""
+    """Rasterises polygons without a fault (``polygons_fault``) as COCO does."""
     parts = coco_mask.frPyObjects(list(polygons), height, width)
     return _as_text(coco_mask.merge(parts) if len(parts) > 1 else parts[0])
 
 
 def segmentation_to_rle(segmentation: object, height: int, width: int, where: str) -> Rle:
-    """Turns a segmentation of a file (polygons or RLE of either form) into a compressed RLE.
+    """Converts a segmentation of a file (polygons or RLE of either form) to a compressed RLE.
 
     Args:
-        segmentation: What stands in the file.
+        segmentation: The value in the file.
         height: Height of the image in pixels.
         width: Width of the image in pixels.
         where: Place in the file, for the message.
@@ -164,7 +139,7 @@ def segmentation_to_rle(segmentation: object, height: int, width: int, where: st
 
 
 def checked_to_rle(segmentation: Any, height: int, width: int) -> Rle:
-    """Turns a segmentation that ``segmentation_fault`` has passed into a compressed RLE."""
+    """Converts a segmentation without a fault (``segmentation_fault``) to a compressed RLE."""
     if isinstance(segmentation, list):
         return rasterised(segmentation, height, width)
     counts = segmentation["counts"]
@@ -179,8 +154,8 @@ def counts_of_runs(starts: np.ndarray, stops: np.ndarray, size: tuple[int, int])
     """Writes foreground runs of one mask of (H, W) pixels as compressed counts.
 
     Args:
-        starts: (R,) ascending places, down the columns, at which a run begins; R at least 1.
-        stops: (R,) where it ends (exclusive), before the next begins.
+        starts: (R,) ascending positions, down the columns, of the first pixels of runs; R >= 1.
+        stops: (R,) their ends (exclusive), before the next start.
         size: Height and width.
     """
     pixels = size[0] * size[1]
@@ -191,7 +166,7 @@ def counts_of_runs(starts: np.ndarray, stops: np.ndarray, size: tuple[int, int])
 
 
 def segmentation_fault(segmentation: object, height: int, width: int) -> str | None:
-    """Says in words what is wrong with a segmentation; None if nothing."""
+    """Describes the fault of a segmentation; None if it is sound."""
     if isinstance(segmentation, list):
         return polygons_fault(segmentation, height, width)
     if isinstance(segmentation, dict):
@@ -200,10 +175,10 @@ def segmentation_fault(segmentation: object, height: int, width: int) -> str | N
 
 
 def rle_fault(rle: dict[str, Any], height: int, width: int) -> str | None:
-    """Says in words what is wrong with an RLE for an image of that size; None if nothing."""
-    size_trouble = size_fault(rle, height, width)
-    if size_trouble is not None:
-        return size_trouble
+    """Describes the fault of an RLE for an image of that size; None if it is sound."""
+    fault = size_fault(rle, height, width)
+    if fault is not None:
+        return fault
     counts = rle.get("counts")
     if isinstance(counts, list):
         return counts_fault(counts, height * width)
@@ -213,7 +188,7 @@ def rle_fault(rle: dict[str, Any], height: int, width: int) -> str | None:
 
 
 def size_fault(rle: dict[str, Any], height: int, width: int) -> str | None:
-    """Says in words what is wrong with the size of an RLE; None if nothing."""
+    """Describes the fault of the size of an RLE; None if it is sound."""
     size = rle.get("size")
     if not isinstance(size, list | tuple) or len(size) != 2:
         return f"size {shown(size, 40)} instead of [height, width]"
@@ -228,7 +203,7 @@ def size_fault(rle: dict[str, Any], height: int, width: int) -> str | None:
 
 
 def polygons_fault(polygons: list[Any], height: int, width: int) -> str | None:
-    """Says in words what is wrong with polygons; None if nothing."""
+    """Describes the fault of polygons; None if they are sound."""
     if not polygons:
         return "an empty list of polygons"
     reach = max(_SMALLEST_REACH, _REACH * max(height, width))
@@ -261,12 +236,12 @@ def _polygon_fault(polygon: object, reach: int) -> str | None:
 def _has_nan(values: Sequence[float]) -> bool:
     try:
         return math.isnan(sum(values))
-    except OverflowError:  # an integer that no float holds, which NaN hid from min and max
+    except OverflowError:  # an integer too large for a float, which NaN hid from min and max
         return True
 
 
 def _runs_of(rles: Sequence[Rle], height: int, width: int) -> RunLengths:
-    """Runs of RLEs of one size; only if one is faulty is each looked at."""
+    """Reads the runs of RLEs of one size; checks each alone only if any is faulty."""
     runs = None
     if all(type(rle.get("counts")) is str for rle in rles):
         runs = runs_of_strings([rle["counts"] for rle in rles], height * width)

@@ -1,4 +1,4 @@
-"""A vote of masks in the space of run lengths: pixels that enough of them show, no pixels made."""
+"""A weighted vote of masks on run lengths, without pixels."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -11,17 +11,17 @@ from vis_core.rle.packed import PackedMasks
 from vis_core.rle.segmentation import counts_of_runs
 
 _FRAMES_AT_ONCE = 512
-_UNITS = 1 << 20  # weights are whole numbers of this part: their sums do not depend on order
+_UNITS = 1 << 20  # weights are rounded to this fraction, so that sums do not depend on order
 
-Shown = list[tuple[int, str]]  # weight and run lengths of each mask of a frame
+_Frame = list[tuple[int, str]]  # weight and run lengths of each mask of a frame
 
 
 def voted_masks(
     tracks: Sequence[PackedMasks], weights: Sequence[float], size: tuple[int, int]
 ) -> PackedMasks:
-    """Keeps the pixels that tracks with at least half of all weight show.
+    """Returns the pixels of tracks with at least half of the total weight.
 
-    Equals, for each frame, ``2 * sum(w * mask) >= sum(w)``, a track that is absent showing nothing.
+    Equals, for each frame, ``2 * sum(w * mask) >= sum(w)``, an absent track having no pixel.
 
     Args:
         tracks: N tracks of one video.
@@ -33,45 +33,45 @@ def voted_masks(
     voted = PackedMasks()
     frames = _by_frame(tracks, units)
     while some := list(islice(frames, _FRAMES_AT_ONCE)):
-        decided = [_decided(shown, total) for _, shown in some]
-        open_places = [place for place, counts in enumerate(decided) if counts is None]
-        counted = _counted([some[place][1] for place in open_places], total, size)
+        results = [_unanimous(masks, total) for _, masks in some]
+        open_places = [place for place, counts in enumerate(results) if counts is None]
+        counted = _count_votes([some[place][1] for place in open_places], total, size)
         for place, counts in zip(open_places, counted, strict=True):
-            decided[place] = counts
-        for (frame, _), kept in zip(some, decided, strict=True):
-            if kept:
-                voted.show(frame, kept)
+            results[place] = counts
+        for (frame, _), result in zip(some, results, strict=True):
+            if result:
+                voted.add(frame, result)
     return voted
 
 
-def _by_frame(tracks: Sequence[PackedMasks], units: Sequence[int]) -> Iterator[tuple[int, Shown]]:
-    """Yields the frames in which some track is shown, with the masks that are."""
+def _by_frame(tracks: Sequence[PackedMasks], units: Sequence[int]) -> Iterator[tuple[int, _Frame]]:
+    """Yields the frames with a mask of any track, and these masks."""
     last = max((track.frame_indices[-1] for track in tracks if len(track)), default=-1)
     for start in range(0, last + 1, _FRAMES_AT_ONCE):
-        frames: dict[int, Shown] = {}
+        frames: dict[int, _Frame] = {}
         for track, weight in zip(tracks, units, strict=True):
             for frame, counts in track.between(start, start + _FRAMES_AT_ONCE):
                 frames.setdefault(frame, []).append((weight, counts))
         yield from sorted(frames.items())
 
 
-def _decided(shown: Shown, total: int) -> str | None:
-    """Gives the result of a frame that needs no counting: run lengths, empty for none, or None."""
-    if 2 * sum(weight for weight, _ in shown) < total:
+def _unanimous(masks: _Frame, total: int) -> str | None:
+    """Returns the result of a frame that needs no count: "" for no pixel; None if it needs one."""
+    if 2 * sum(weight for weight, _ in masks) < total:
         return ""
-    return shown[0][1] if len({counts for _, counts in shown}) == 1 else None
+    return masks[0][1] if len({counts for _, counts in masks}) == 1 else None
 
 
-def _counted(frames: Sequence[Shown], total: int, size: tuple[int, int]) -> list[str]:
+def _count_votes(frames: Sequence[_Frame], total: int, size: tuple[int, int]) -> list[str]:
     """Counts the votes of frames, all on one line: each frame takes H * W places of it."""
     if not frames:
         return []
     pixels = size[0] * size[1]
-    runs = runs_of_strings([counts for shown in frames for _, counts in shown], pixels)
+    runs = runs_of_strings([counts for masks in frames for _, counts in masks], pixels)
     if runs is None:
         raise AnnotationError("masks: expected sound RLEs of the video's size, found others")
-    weight_of_mask = np.array([weight for shown in frames for weight, _ in shown], np.int64)
-    frame_of_mask = np.repeat(np.arange(len(frames)), [len(shown) for shown in frames])
+    weight_of_mask = np.array([weight for masks in frames for weight, _ in masks], np.int64)
+    frame_of_mask = np.repeat(np.arange(len(frames)), [len(masks) for masks in frames])
     mask = np.repeat(np.arange(len(runs)), np.diff(runs.first))
     # from the line of all masks to that of all frames
     ends = runs.ends.astype(np.int64) + (frame_of_mask[mask] - mask) * pixels
@@ -79,9 +79,9 @@ def _counted(frames: Sequence[Shown], total: int, size: tuple[int, int]) -> list
     steps = np.concatenate([weight_of_mask[mask], -weight_of_mask[mask]])
     order = np.argsort(positions, kind="stable")
     positions, levels = positions[order], np.cumsum(steps[order])
-    last = np.append(positions[1:] != positions[:-1], True)  # all steps of a place are taken
+    last = np.append(positions[1:] != positions[:-1], True)  # after all steps of a position
     positions, inside = positions[last], 2 * levels[last] >= total
-    # a frame ends every run, so that none goes on into the next
+    # every run ends at the end of its frame
     borders = np.arange(1, len(frames)) * pixels
     before = np.searchsorted(positions, borders, side="right") - 1
     starts, stops = _stretches(positions, inside)
@@ -97,6 +97,6 @@ def _counted(frames: Sequence[Shown], total: int, size: tuple[int, int]) -> list
 
 
 def _stretches(positions: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the line goes in and out; it is outside before the first and after the last place."""
+    """(S,) starts and stops of the inner stretches; the line begins and ends outside."""
     change = np.diff(np.concatenate([[False], inside]).astype(np.int8))
     return positions[change == 1], positions[change == -1]

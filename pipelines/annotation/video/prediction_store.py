@@ -1,11 +1,10 @@
-"""What the workers of the segments of one video have seen of it, until all of it can be named.
+"""The stored predictions of a video that is processed in segments, until its association.
 
     unfinished/<name of the result>/seen-<first>-<last>-<digest>.safetensors   last is exclusive
     unfinished/<name of the result>/end.json                                   how decoding ended
 
-A block holds a fixed number of frames from a multiple of it on, the last one fewer. It is the same
-whoever makes it, and however many segments a video is cut into: another job, or the same one with
-other workers, goes on with what is there.
+A block holds a fixed number of frames from a multiple of it on, the last one fewer. It does not
+depend on the worker or the number of segments, so any job can continue with existing blocks.
 """
 
 import json
@@ -30,13 +29,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PredictionBlock:
-    """Is some frames of a video as the network saw them.
+    """The predictions of consecutive frames.
 
     Attributes:
-        first: Index of the first of them.
-        numbers: Of each, among all frames of the file.
-        times_s: Presentation time of each.
-        frames: What was found in each.
+        first: Index of the first frame.
+        numbers: Of each frame, among all frames of the file.
+        times_s: Presentation time of each frame.
+        frames: Prediction of each frame.
     """
 
     first: int
@@ -46,18 +45,18 @@ class PredictionBlock:
 
     @property
     def last(self) -> int:
-        """One after the index of the last of them."""
+        """Index of the last frame plus one."""
         return self.first + len(self.frames)
 
 
 @dataclass(frozen=True)
 class VideoEnd:
-    """Is what is known of a video once its last frame was decoded.
+    """Facts of a video that are known after its last frame was decoded.
 
     Attributes:
-        num_frames: That are annotated.
-        info: What the container says.
-        report: What happened while it was decoded.
+        num_frames: Annotated frames.
+        info: Facts of the container.
+        report: Events of decoding.
         video_sha256: Of its bytes.
     """
 
@@ -74,10 +73,10 @@ class VideoEnd:
 
 @dataclass(frozen=True)
 class PredictionStore:
-    """Stores and finds the blocks of one video.
+    """The blocks of one video.
 
     Attributes:
-        storage: Where the results are.
+        storage: Of the results.
         name: Of the result.
         block_frames: Frames of a block.
     """
@@ -87,18 +86,18 @@ class PredictionStore:
     block_frames: int
 
     def held(self) -> dict[int, str]:
-        """The key of each block that is there, by its first frame."""
-        found: dict[int, str] = {}
+        """Returns the key of each existing block by its first frame."""
+        keys: dict[int, str] = {}
         prefix = f"{UNFINISHED}{self.name}/{_SEEN}"
         for entry in self.storage.list(f"{UNFINISHED}{self.name}/"):
             if entry.key.startswith(prefix):
                 first, last = map(int, entry.key.removeprefix(prefix).split("-")[:2])
                 if first % self.block_frames == 0 and last - first <= self.block_frames:
-                    found.setdefault(first, entry.key)
-        return found
+                    keys.setdefault(first, entry.key)
+        return keys
 
     def put(self, block: PredictionBlock) -> None:
-        """Stores a block; of equal ones there is one."""
+        """Stores a block under a name with its digest, so equal blocks are stored once."""
         body = save(
             {
                 **pack_predictions(block.frames),
@@ -106,11 +105,11 @@ class PredictionStore:
                 "times_s": torch.tensor(block.times_s, dtype=torch.float64),
             }
         )
-        where = f"{block.first:012d}-{block.last:012d}-{short_sha256(body)}"
-        self.storage.write_once(f"{UNFINISHED}{self.name}/{_SEEN}{where}.safetensors", body)
+        name = f"{_SEEN}{block.first:012d}-{block.last:012d}-{short_sha256(body)}.safetensors"
+        self.storage.write_once(f"{UNFINISHED}{self.name}/{name}", body)
 
     def read(self, key: str) -> PredictionBlock | None:
-        """Reads a block; None if it has gone or, after it is removed, was damaged."""
+        """Reads a block; returns None if it is missing. Deletes a damaged one and returns None."""
         body = read_if_there(self.storage, key)
         if body is None:
             return None
@@ -126,12 +125,12 @@ class PredictionStore:
         self.storage.delete(key)
         return None
 
-    def whole(self, first: int, last: int, num_frames: int) -> Iterator[PredictionBlock | None]:
-        """Yields the blocks that hold some frames; None, and no more, for one that is not whole.
+    def complete(self, first: int, last: int, num_frames: int) -> Iterator[PredictionBlock | None]:
+        """Yields the blocks of a range of frames; ends with None at an incomplete one.
 
         Args:
-            first: The first of the frames.
-            last: After the last of them.
+            first: The first frame.
+            last: The last frame plus one.
             num_frames: Of the video.
         """
         held, step = self.held(), self.block_frames
@@ -143,7 +142,7 @@ class PredictionStore:
             yield block
 
     def end(self) -> VideoEnd | None:
-        """What is known of the end; None if nobody has come there."""
+        """Reads the end of the video; None if no worker has reached it."""
         body = read_if_there(self.storage, self._end_key)
         if body is None:
             return None
@@ -156,7 +155,7 @@ class PredictionStore:
         )
 
     def put_end(self, end: VideoEnd) -> None:
-        """Stores what is known of the end; whoever comes there first has said it."""
+        """Stores the end of the video; the first one written stays."""
         self.storage.write_once(self._end_key, json_bytes(asdict(end)))
 
     @property

@@ -1,10 +1,10 @@
 """The canonical result of one annotated video: a small JSON of its tracks, a Parquet of its masks.
 
-    results/<name>.json                     what made it, the video, its tracks, where the masks are
-    masks/<name>-<digest>.parquet           one row per frame and track (``formats/mask_table.py``)
+    results/<name>.json              model, settings, video, tracks and the location of the masks
+    masks/<name>-<digest>.parquet    one row per frame and track (``formats/mask_table.py``)
 
-The masks are written first, under a name with a digest of their content; the JSON, written once,
-is what makes the video done. Every other format is derived from the two.
+The masks are written first, under a name with a digest of their content; the JSON is written once
+and makes the video done. Every other format is derived from the two.
 """
 
 import tempfile
@@ -17,26 +17,28 @@ from typing import Any
 
 from pipelines.annotation.archive.listing import ArchivedVideo
 from pipelines.annotation.ledger import Ledger
-from pipelines.annotation.video.whole_video import EndedTrack, ProcessedVideo
+from pipelines.annotation.video.whole_video import ProcessedVideo
 from pipelines.registry.mlflow_registry import ModelReference
 from vis_core.config.inference import InferenceConfig
 from vis_core.errors import StorageError
 from vis_core.files import file_sha256
 from vis_core.formats.categories import Categories
-from vis_core.formats.mask_table import RowOwner, TableHeader, write_mask_table
+from vis_core.formats.mask_table import TableHeader, write_mask_table
 from vis_core.formats.youtube_vis import quality_field
+from vis_core.structures import Track
 
 MASKS = "masks/"
-Lend = Callable[[str], AbstractContextManager[Path]]
+# opens a file of the output folder by its name as a local file
+OpenFile = Callable[[str], AbstractContextManager[Path]]
 
 
 @dataclass(frozen=True)
 class ResultAbout:
-    """Is what the results of a job have in common.
+    """The common part of the results of a job.
 
     Attributes:
         model: The model.
-        config: How the videos are walked through.
+        config: Inference settings.
         max_frames: Frames annotated of each video, or None for all.
         categories: Classes of the model.
     """
@@ -51,13 +53,13 @@ def commit_result(
     ledger: Ledger,
     video: ArchivedVideo,
     video_sha256: str,
-    walked: ProcessedVideo,
+    processed: ProcessedVideo,
     about: ResultAbout,
 ) -> None:
     """Writes the masks of a video, then the JSON that makes it done.
 
-    Two workers on machines that compute differently may both come here: the first JSON stays, the
-    masks of the other leave.
+    Of two workers with different results, the first JSON stays and the masks of the other are
+    deleted.
     """
     name, storage = ledger.name(video), ledger.storage
     with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
@@ -65,12 +67,13 @@ def commit_result(
         header = TableHeader(
             video.key,
             video_sha256,
-            walked.size,
+            processed.size,
             about.model.name,
             "" if about.model.version is None else str(about.model.version),
             ledger.run_digest,
+            about.categories,
         )
-        num_rows = write_mask_table(path, walked.parts(), _owners(walked, about), header)
+        num_rows = write_mask_table(path, processed.parts(), processed.tracks, header)
         masks = {"file": "", "sha256": file_sha256(path), "rows": num_rows}
         masks["bytes"] = path.stat().st_size
         masks["file"] = f"{MASKS}{name}-{str(masks['sha256'])[:32]}.parquet"
@@ -87,71 +90,58 @@ def commit_result(
         "model": about.model.name,
         "model_version": about.model.version,
         "model_digest": about.model.digest,
-        "settings": about.config.model_dump(mode="json"),
+        "settings": about.config.model_dump(mode="json", exclude={"stitching"}),
         "max_frames": about.max_frames,
         "params_hash": ledger.run_digest,
         "software": f"longtake {version('longtake')}",
     }
     document = {
         "info": info,
-        "videos": [_video_entry(video, walked)],
+        "videos": [_video_entry(video, processed)],
         "categories": about.categories.to_json(),
-        "tracks": [_track_entry(track, about.categories) for track in walked.tracks],
+        "tracks": [_track_entry(track, about.categories) for track in processed.tracks],
         "masks": masks,
     }
-    if walked.stitching is not None:
-        document["stitching"] = walked.stitching
+    if processed.stitching is not None:
+        document["stitching"] = processed.stitching
     if not ledger.commit(video, document) and ledger.masks_of(video) != masks:
         storage.delete(str(masks["file"]))
 
 
-def beside(path: Path) -> Lend:
-    """Lends files of the folder that a result at ``path`` is a result of."""
+def files_beside(path: Path) -> OpenFile:
+    """Returns an ``OpenFile`` for the local output folder that contains the result ``path``."""
     return lambda file: nullcontext(path.parent.parent / file)
 
 
-def _owners(walked: ProcessedVideo, about: ResultAbout) -> dict[int, RowOwner]:
-    """Who the rows of each life belong to; a track that is listed often is its best class."""
-    owners: dict[int, RowOwner] = {}
-    for track in walked.tracks:
-        owner = RowOwner(
-            track.track_id,
-            about.categories.id_of_index(track.label),
-            about.categories.names[track.label],
-            track.score,
-        )
-        owners.setdefault(track.serial, owner)
-    return owners
-
-
-def _video_entry(video: ArchivedVideo, walked: ProcessedVideo) -> dict[str, Any]:
-    height, width = walked.size
+def _video_entry(video: ArchivedVideo, processed: ProcessedVideo) -> dict[str, Any]:
+    height, width = processed.size
     return {
         "id": 1,
         "name": video.key,
         "height": height,
         "width": width,
-        "length": walked.num_frames,
-        "rate": walked.info.rate,
-        "rotation": walked.info.rotation,
+        "length": processed.num_frames,
+        "rate": processed.info.rate,
+        "rotation": processed.info.rotation,
         "decoding": {
-            **asdict(walked.report),
-            "completeness": walked.report.completeness,
-            "container": walked.info.container,
-            "codec": walked.info.codec,
-            "stream_index": walked.info.stream_index,
-            "num_video_streams": walked.info.num_video_streams,
+            **asdict(processed.report),
+            "completeness": processed.report.completeness,
+            "container": processed.info.container,
+            "codec": processed.info.codec,
+            "stream_index": processed.info.stream_index,
+            "num_video_streams": processed.info.num_video_streams,
         },
     }
 
 
-def _track_entry(track: EndedTrack, categories: Categories) -> dict[str, Any]:
+def _track_entry(track: Track, categories: Categories) -> dict[str, Any]:
+    num_frames, first_frame, last_frame = track.shown_frames
     return {
         "track_id": track.track_id,
         "category_id": categories.id_of_index(track.label),
         "score": track.score,
-        "num_frames": track.num_frames,
-        "first_frame": track.first_frame,
-        "last_frame": track.last_frame,
+        "num_frames": num_frames,
+        "first_frame": first_frame,
+        "last_frame": last_frame,
         **quality_field(track.predicted_quality),
     }

@@ -1,9 +1,9 @@
-"""What is kept of a video whose annotation has not ended, so that any worker can go on with it.
+"""Saved states of a video whose annotation is unfinished; any worker can continue from them.
 
     unfinished/<name of the result>/part-<first frame>-<digest>.parquet   rows of whole frames
-    unfinished/<name of the result>/state-<frames>.safetensors            what comes after them
+    unfinished/<name of the result>/state-<frames>.safetensors            the state after them
 
-A state names the parts before it, by their content: whoever wrote them, they belong together.
+A state lists the parts before it by their content, so parts of different workers cannot be mixed.
 """
 
 import io
@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from pipelines.annotation.ledger import STATE, UNFINISHED, clear_unfinished
+from pipelines.annotation.ledger import STATE, UNFINISHED
 from pipelines.storage.base import Storage, read_if_there
 from vis_core.files import short_sha256
 from vis_core.formats.mask_table import PART
@@ -30,16 +30,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class UnfinishedVideo:
-    """Is the parts and the newest state of one video.
+    """The parts and the newest state of one video.
 
-    The parts are also kept in a file of this process, which is gone with it: a job beside this one
-    may finish the video first and clear what is stored.
+    A temporary file of this process also holds the parts, since another job may finish the video
+    first and delete the stored ones.
 
     Attributes:
-        storage: Where the results are.
+        storage: Of the results.
         name: Of the result.
         num_frames: Frames that the parts hold.
-        state: What the walk is after them; None at the start.
+        state: Of the tracker after them; None at the start.
     """
 
     storage: Storage
@@ -52,23 +52,23 @@ class UnfinishedVideo:
 
     @classmethod
     def newest(cls, storage: Storage, name: str) -> "UnfinishedVideo":
-        """Finds what an earlier attempt has left; what does not fit together is passed over."""
+        """Reads the newest complete state of earlier attempts; an empty one if there is none."""
         keys = {entry.key for entry in storage.list(f"{UNFINISHED}{name}/")}
         prefix = f"{UNFINISHED}{name}/{STATE}"
         for key in sorted((key for key in keys if key.startswith(prefix)), reverse=True):
-            found = cls(storage, name)
-            if found._read(key):
-                return found
-            _log.warning("%s does not fit its parts, so it is passed over", key)
+            unfinished = cls(storage, name)
+            if unfinished._read(key):
+                return unfinished
+            _log.warning("%s does not fit its parts, so it is ignored", key)
         return cls(storage, name)
 
     def save(self, num_frames: int, part: pa.Table, state: dict[str, Tensor]) -> None:
         """Adds the rows since the last part, and the state after them.
 
         Args:
-            num_frames: Frames that are done.
+            num_frames: Finished frames.
             part: Rows of the frames since the last part.
-            state: Of the walk.
+            state: Of the tracker.
         """
         buffer = io.BytesIO()
         pq.write_table(part, buffer, compression="zstd")
@@ -76,21 +76,17 @@ class UnfinishedVideo:
         key = f"{self._folder}part-{self.num_frames:012d}-{short_sha256(body)}.parquet"
         self.storage.write_once(key, body)
         self._keep(key, body)
-        before = self.num_frames
+        previous = self.num_frames
         self.num_frames, self.state = num_frames, None
         about = {"parts": json.dumps(self._parts), "num_frames": str(num_frames)}
         self.storage.replace(self._state_key(num_frames), save(state, about))
-        self.storage.delete(self._state_key(before))
+        self.storage.delete(self._state_key(previous))
 
     def parts(self) -> Iterator[pa.Table]:
         """Yields the rows of all parts."""
         self._spool.seek(0)
         for size in self._sizes:
             yield pq.read_table(io.BytesIO(self._spool.read(size)))
-
-    def clear(self) -> None:
-        """Removes everything."""
-        clear_unfinished(self.storage, self.name)
 
     @property
     def _folder(self) -> str:
@@ -105,7 +101,7 @@ class UnfinishedVideo:
         self._spool.write(body)
 
     def _read(self, state_key: str) -> bool:
-        """Reads a state and its parts; says whether they are whole."""
+        """Reads a state and its parts; returns whether they are complete."""
         body = read_if_there(self.storage, state_key)
         try:
             header = {} if body is None else _metadata(body)
@@ -119,16 +115,16 @@ class UnfinishedVideo:
             if part is None:
                 return False
             if short_sha256(part) not in key:
-                self.storage.delete(key)  # its name is taken, so nobody could write it again
+                self.storage.delete(key)  # else no worker could write it again
                 return False
             if pq.read_schema(io.BytesIO(part)) != PART:
-                return False  # another release of this software wrote it
+                return False  # of another release of this software
             self._keep(key, part)
         return True
 
 
 def _metadata(body: bytes) -> dict[str, str]:
-    """Reads the words in the header of a safetensors file."""
+    """Reads the metadata in the header of a safetensors file."""
     length = int.from_bytes(body[:8], "little")
-    found: dict[str, str] = json.loads(body[8 : 8 + length])["__metadata__"]
-    return found
+    metadata: dict[str, str] = json.loads(body[8 : 8 + length])["__metadata__"]
+    return metadata

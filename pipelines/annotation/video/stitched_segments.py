@@ -1,9 +1,9 @@
-"""Names the segments of a long video on several workers, and joins what they have named.
+"""Associates the segments of a long video on several workers and joins their tracks.
 
     unfinished/<name of the result>/named-<number>/   rows and tracks of one segment
 
-Segments are cut at blocks (``prediction_store.py``). Where, and so the result, depends on the
-number of segments and on the file alone, not on who does what, or how often.
+Segments are cut at blocks (``prediction_store.py``). The cuts, and so the result, depend on the
+number of segments and on the file alone, not on the workers or on restarts.
 """
 
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ import torch
 
 from pipelines.annotation.video.prediction_store import PredictionStore, VideoEnd
 from pipelines.annotation.video.resume import UnfinishedVideo
-from pipelines.annotation.video.segments import expected_frames, segment_range
-from pipelines.annotation.video.whole_video import ProcessedVideo, ended_tracks, played_s
+from pipelines.annotation.video.segments import frames_to_annotate, segment_range
+from pipelines.annotation.video.whole_video import ProcessedVideo, played_s
 from vis_core.association.associator import Associator
 from vis_core.config.inference import InferenceConfig
 from vis_core.config.stitching import StitchConfig
-from vis_core.formats.mask_table import MaskRows, renumbered
+from vis_core.formats.mask_table import MaskRows, renumber_serials
 from vis_core.inference.frame_predictor import View
 from vis_core.inference.protocols import FrameSystem
 from vis_core.inference.stitching.segment_tracker import (
@@ -42,28 +42,28 @@ def segment_cuts(
     config: InferenceConfig,
     max_frames: int | None,
 ) -> list[Segment]:
-    """Says which frames each segment names; those of a video with fewer blocks are fewer.
+    """Returns the segments of a video, fewer than ``count`` if it has fewer blocks.
 
     Args:
-        end: Of the video, once it is seen.
-        count: Of segments wanted.
+        end: Of the video, after its prediction.
+        count: Of segments.
         block_frames: Frames of a block.
-        overlap: Frames before its own that a segment names too, at most.
-        config: How the video is walked through.
+        overlap: Frames of warm-up, at most.
+        config: Inference settings.
         max_frames: Frames that are annotated; None means all.
     """
-    expected = expected_frames(end.info, config.sample_fps, max_frames)
+    expected = frames_to_annotate(end.info, config.sample_fps, max_frames)
     starts = [segment_range(expected, number, count, block_frames)[0] for number in range(count)]
     bounds = sorted({start for start in starts if start < end.num_frames} | {end.num_frames})
     return cut_at(bounds, overlap)
 
 
 class StitchedSegments:
-    """Names segments and joins them.
+    """Associates segments and joins them.
 
     Args:
-        system: Names instances.
-        config: How videos are walked through; with one view at most.
+        system: Associates instances.
+        config: Inference settings, with one view at most.
         max_frames: Frames that are annotated; None means all.
         stitch: How segments are joined.
     """
@@ -76,18 +76,18 @@ class StitchedSegments:
         stitch: StitchConfig,
     ) -> None:
         (view,) = View.of(config.views)
-        self._system = view.seen_by(system)
+        self._system = view.applied_to(system)
         self._config = config
         self._max_frames = max_frames
         self._stitch = stitch
 
     def associate(self, blocks: PredictionStore, number: int, count: int) -> None:
-        """Names one segment and stores what it gives, unless that is there.
+        """Associates one segment and stores its tracks, unless they are stored already.
 
-        Nothing is stored if a block is missing: ``join`` will miss the segment.
+        Stores no tracks if a block is missing: ``join`` then finds the segment unfinished.
 
         Args:
-            blocks: What all segments have seen.
+            blocks: The predictions of all segments.
             number: Of the segment, from 0.
             count: Of segments of the video.
 
@@ -104,7 +104,7 @@ class StitchedSegments:
         overlap = cuts[number + 1].warmup if number + 1 < len(cuts) else 0
         times_s: list[float] = []
         rows, out = MaskRows(end.size), UnfinishedVideo(blocks.storage, _folder(blocks, number))
-        naming = SegmentTracker(
+        tracker = SegmentTracker(
             self._associator(),
             number,
             segment,
@@ -114,19 +114,19 @@ class StitchedSegments:
             self._stitch,
             rows,
         )
-        for block in blocks.whole(segment.first_frame, segment.stop, end.num_frames):
+        for block in blocks.complete(segment.first_frame, segment.stop, end.num_frames):
             if block is None:
                 return
             begin = max(block.first, segment.first_frame)
             skipped = begin - block.first
-            naming.associate(begin, block.frames[skipped:])
+            tracker.associate(begin, block.frames[skipped:])
             for place in range(max(block.first, segment.start) - block.first, len(block.frames)):
-                rows.frame(block.first + place, block.numbers[place], block.times_s[place])
+                rows.close_frame(block.first + place, block.numbers[place], block.times_s[place])
             if block.first >= segment.start:
                 times_s = [min([*times_s, *block.times_s]), max([*times_s, *block.times_s])]
                 state = {}
                 if block.last == segment.stop:
-                    state = naming.named().to_tensors()
+                    state = tracker.finish().to_tensors()
                     state[_TIMES] = torch.tensor(times_s, dtype=torch.float64)
                 out.save(block.last, rows.take(), state)
 
@@ -145,34 +145,33 @@ class StitchedSegments:
             return None
         cuts = self._cuts(end, count, blocks)
         stored = [_finished(blocks, number, segment) for number, segment in enumerate(cuts)]
-        found = [own for own in stored if own is not None]
-        if len(found) < len(cuts):
+        finished = [segment for segment in stored if segment is not None]
+        if len(finished) < len(cuts):
             return None
         stitched = stitch_tracked(
-            [own.named for own in found],
-            end.size,
-            end.num_frames,
+            [segment.tracked for segment in finished],
             self._config.tracks,
             self._stitch.following(self._associator().config),
         )
 
         def parts() -> Iterator[pa.Table]:
-            for own, serials in zip(found, stitched.serials, strict=True):
-                for part in own.rows.parts():
-                    yield renumbered(part, serials)
+            for segment, serials in zip(finished, stitched.serials, strict=True):
+                for part in segment.rows.parts():
+                    yield renumber_serials(part, serials)
 
-        begin_s, end_s = min(own.times_s[0] for own in found), max(own.times_s[1] for own in found)
-        walked = ProcessedVideo(
+        begin_s = min(segment.times_s[0] for segment in finished)
+        end_s = max(segment.times_s[1] for segment in finished)
+        processed = ProcessedVideo(
             end.info,
             end.report,
             end.size,
             end.num_frames,
             played_s(begin_s, end_s, end.info),
-            ended_tracks(stitched.tracks),
+            stitched.tracks,
             parts,
-            _said(cuts, stitched),
+            _stitching_document(cuts, stitched),
         )
-        return walked, end
+        return processed, end
 
     def _cuts(self, end: VideoEnd, count: int, blocks: PredictionStore) -> list[Segment]:
         overlap = self._stitch.overlap_frames
@@ -182,7 +181,7 @@ class StitchedSegments:
 
     def _associator(self) -> Associator:
         associator = self._system.new_associator()
-        assert isinstance(associator, Associator), "stitching compares what a memory holds"
+        assert isinstance(associator, Associator), "stitching compares the memories of segments"
         return associator
 
 
@@ -192,32 +191,32 @@ def _folder(blocks: PredictionStore, number: int) -> str:
 
 @dataclass(frozen=True)
 class _Finished:
-    """Is what is stored of a segment that was named to its end.
+    """A segment after its association.
 
     Attributes:
         rows: Of the frames of its output.
-        named: Its tracks and seams.
+        tracked: Its tracks and boundaries.
         times_s: Presentation time of its first frame and of its last.
     """
 
     rows: UnfinishedVideo
-    named: TrackedSegment
+    tracked: TrackedSegment
     times_s: tuple[float, float]
 
 
 def _finished(blocks: PredictionStore, number: int, segment: Segment) -> _Finished | None:
-    """Reads a segment that was named to its end; None if it was not."""
-    found = UnfinishedVideo.newest(blocks.storage, _folder(blocks, number))
-    if found.num_frames != segment.stop or not found.state:
+    """Reads a segment; returns None if its association is unfinished."""
+    rows = UnfinishedVideo.newest(blocks.storage, _folder(blocks, number))
+    if rows.num_frames != segment.stop or not rows.state:
         return None
-    begin_s, end_s = found.state[_TIMES].tolist()
-    named = {name: tensor for name, tensor in found.state.items() if name != _TIMES}
-    return _Finished(found, TrackedSegment.from_tensors(named), (begin_s, end_s))
+    begin_s, end_s = rows.state[_TIMES].tolist()
+    tensors = {name: tensor for name, tensor in rows.state.items() if name != _TIMES}
+    return _Finished(rows, TrackedSegment.from_tensors(tensors), (begin_s, end_s))
 
 
-def _said(cuts: list[Segment], stitched: StitchedVideo) -> dict[str, Any]:
-    """Lays out for the result where the video was cut, and how sure each join is."""
-    listed = {track.track_id for track in stitched.tracks}
+def _stitching_document(cuts: list[Segment], stitched: StitchedVideo) -> dict[str, Any]:
+    """Builds the part of the result with the cuts and the confidence of each join."""
+    kept_ids = {track.track_id for track in stitched.tracks}
     joins = sorted(stitched.joins, key=lambda pair: (pair[1].after[0], pair[0]))
     return {
         "segments": [{"first_frame": cut.start, "warmup_frames": cut.warmup} for cut in cuts],
@@ -230,6 +229,6 @@ def _said(cuts: list[Segment], stitched: StitchedVideo) -> dict[str, Any]:
                 "similarity": join.similarity,
             }
             for track_id, join in joins
-            if track_id in listed
+            if track_id in kept_ids
         ],
     }

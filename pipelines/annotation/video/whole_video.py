@@ -1,9 +1,9 @@
-"""Walks a model through one video file and keeps what a result needs; can stop and go on."""
+"""Processes one video file from its first frame to its last; can stop and continue."""
 
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,55 +15,29 @@ from vis_core.config.inference import InferenceConfig
 from vis_core.formats.mask_table import MaskRows
 from vis_core.inference.chunk_pipeline import run_chunked
 from vis_core.inference.frame_predictor import View
-from vis_core.inference.fusion import fuse_tracks
-from vis_core.inference.online import OnlineTracker
-from vis_core.inference.packed_tracks import PackedTrack
+from vis_core.inference.online import OnlineTracker, fused_result, view_trackers
 from vis_core.inference.protocols import FrameSystem
-from vis_core.inference.track_builder import ListedTrack
 from vis_core.media.decode_report import DecodeReport, VideoInfo
 from vis_core.media.sandbox.reader import SandboxedReader, read_frames_sandboxed
-from vis_core.structures import Frame
+from vis_core.structures import Frame, Track
 
-
-@dataclass(frozen=True)
-class EndedTrack:
-    """Is one entry of the result of a video, without its masks.
-
-    Attributes:
-        serial: Names its rows.
-        track_id: Its identity.
-        label: Class index.
-        score: In [0, 1].
-        num_frames: Frames in which it shows a pixel.
-        first_frame: The first of them; -1 if there is none.
-        last_frame: The last of them; -1 if there is none.
-        predicted_quality: Mean predicted quality; None if the system does not say.
-    """
-
-    serial: int
-    track_id: int
-    label: int
-    score: float
-    num_frames: int
-    first_frame: int
-    last_frame: int
-    predicted_quality: float | None
+FrameTime = tuple[int, int, float]  # index among the annotated frames, number in the file, seconds
 
 
 @dataclass(frozen=True)
 class ProcessedVideo:
-    """Is a video file after its last frame.
+    """A video file after its last frame.
 
     Attributes:
-        info: What the container says.
-        report: What happened while it was decoded.
+        info: Facts of the container.
+        report: Events of decoding.
         size: Height and width.
-        num_frames: Frames that were annotated.
-        video_s: Seconds that the frames of this walk play.
-        tracks: Best score first.
-        parts: Gives the rows of all frames, in order, some at a time.
-        stitching: Where the video was cut and how sure each join is, as the result says it; None
-            if it was named in one pass.
+        num_frames: Annotated frames.
+        video_s: Duration of the frames of this run in seconds.
+        tracks: Best score first; their masks are in ``parts``, by serial.
+        parts: Yields the rows of all frames, in order, some at a time.
+        stitching: Cuts and confidence of each join, as written to the result; None if the video
+            was associated in one pass.
     """
 
     info: VideoInfo
@@ -71,20 +45,20 @@ class ProcessedVideo:
     size: tuple[int, int]
     num_frames: int
     video_s: float
-    tracks: list[EndedTrack]
+    tracks: list[Track]
     parts: Callable[[], Iterator[pa.Table]]
     stitching: dict[str, Any] | None = None
 
 
 class VideoJob:
-    """Is the walk of a system through a video file.
+    """A system with the settings to process video files.
 
     Args:
-        system: Segments frames and names instances.
-        config: How the video is walked through.
+        system: Segments frames and associates instances.
+        config: Inference settings.
         max_frames: Frames that are annotated; None means all.
-        save_every: Frames between two states that are saved.
-        on_frame: Is told of each frame that is read.
+        save_every: Frames between two saved states.
+        on_frame: Called after each frame that is read.
     """
 
     def __init__(
@@ -100,104 +74,103 @@ class VideoJob:
         self._max_frames = max_frames
         self._save_every = save_every
         self._on_frame = on_frame
-        self._open: deque[tuple[int, int, float]] = deque()  # read, and not yet named
+        self._pending: deque[FrameTime] = deque()  # frames that were read but not yet associated
         self._begin_s, self._end_s = math.inf, -math.inf
 
     def run(self, path: Path, unfinished: UnfinishedVideo) -> ProcessedVideo:
-        """Walks through what is left of a video.
+        """Processes the rest of a video.
 
-        Several views are kept in memory until they are fused: nothing of them is saved on the way.
+        Several views are kept in memory until they are fused, without saved states.
 
         Args:
             path: The video file.
-            unfinished: What earlier attempts have done, and where this one saves.
+            unfinished: Results of earlier attempts; saves the states of this one.
 
         Raises:
             VideoDecodeError: The file cannot be read.
             StorageError: A state cannot be saved.
         """
-        config = self._config
-        views = View.of(config.views)
         done = unfinished.num_frames
-        with open_reader(path, config, max_frames=self._max_frames, skip=done) as reader:
-            if len(views) == 1:
-                return self._in_one_view(reader, views[0], unfinished)
-            return self._in_views(reader, views)
+        with open_reader(path, self._config, max_frames=self._max_frames, skip=done) as reader:
+            if len(View.of(self._config.views)) == 1:
+                return self._run_one_view(reader, unfinished)
+            return self._run_views(reader)
 
-    def _in_one_view(
-        self, reader: SandboxedReader, view: View, unfinished: UnfinishedVideo
-    ) -> ProcessedVideo:
+    def _run_one_view(self, reader: SandboxedReader, unfinished: UnfinishedVideo) -> ProcessedVideo:
         size = reader.info.height, reader.info.width
         rows = MaskRows(size)
-        walk = OnlineTracker(
-            view.seen_by(self._system), self._config.tracks, mirrored=view.flip, sink=rows
-        )
+        (tracker,) = view_trackers(self._system, self._config, rows)
         if unfinished.state is not None:
-            walk.restore(unfinished.state, size)
+            tracker.restore(unfinished.state, size)
 
         def after(last: Frame) -> None:
-            for frame in self._named(last):
-                rows.frame(*frame)
+            for frame in self._take_pending(last):
+                rows.close_frame(*frame)
             num_frames = last.index + 1
             if num_frames - unfinished.num_frames >= self._save_every:
-                unfinished.save(num_frames, rows.take(), walk.state())
+                unfinished.save(num_frames, rows.take(), tracker.state())
 
-        run_chunked(self._noted(reader), self._config.chunk_frames, [walk], after)
-        _, num_frames = walk.tracks.video
+        self._run_chunked(reader, [tracker], after)
         rest = rows.take()
-        return ProcessedVideo(
-            reader.info,
-            reader.report,
-            size,
-            num_frames,
-            played_s(self._begin_s, self._end_s, reader.info),
-            ended_tracks(walk.tracks.listed()),
+        return self._processed(
+            reader,
+            tracker.tracks.num_frames,
+            tracker.tracks.finished(),
             lambda: chain(unfinished.parts(), [rest]),
         )
 
-    def _in_views(self, reader: SandboxedReader, views: list[View]) -> ProcessedVideo:
-        config = self._config
-        walks = [
-            OnlineTracker(view.seen_by(self._system), config.tracks, mirrored=view.flip)
-            for view in views
-        ]
-        frames: list[tuple[int, int, float]] = []
+    def _run_views(self, reader: SandboxedReader) -> ProcessedVideo:
+        trackers = view_trackers(self._system, self._config)
+        frames: list[FrameTime] = []
+        self._run_chunked(reader, trackers, lambda last: frames.extend(self._take_pending(last)))
+        result = fused_result(trackers, self._config)
+        tracks, rows = rows_of_tracks(result.tracks, frames, result.size)
+        return self._processed(reader, result.num_frames, tracks, lambda: iter([rows]))
 
-        def after(last: Frame) -> None:
-            frames.extend(self._named(last))
+    def _run_chunked(
+        self,
+        reader: SandboxedReader,
+        trackers: list[OnlineTracker],
+        after: Callable[[Frame], None],
+    ) -> None:
+        run_chunked(self._frames(reader), self._config.chunk_frames, trackers, after)
 
-        run_chunked(self._noted(reader), config.chunk_frames, walks, after)
-        size, num_frames = walks[0].tracks.video
-        packed = [walk.tracks.packed() for walk in walks]
-        fused = fuse_tracks(packed, size, num_frames, config.fusion)[: config.tracks.max_tracks]
+    def _processed(
+        self,
+        reader: SandboxedReader,
+        num_frames: int,
+        tracks: list[Track],
+        parts: Callable[[], Iterator[pa.Table]],
+    ) -> ProcessedVideo:
+        info = reader.info
         return ProcessedVideo(
-            reader.info,
+            info,
             reader.report,
-            size,
+            (info.height, info.width),
             num_frames,
-            played_s(self._begin_s, self._end_s, reader.info),
-            [_ended(serial, track) for serial, track in enumerate(fused)],
-            lambda: iter([rows_of_tracks(fused, frames, size)]),
+            played_s(self._begin_s, self._end_s, info),
+            tracks,
+            parts,
         )
 
-    def _noted(self, reader: SandboxedReader) -> Iterator[Frame]:
+    def _frames(self, reader: SandboxedReader) -> Iterator[Frame]:
         for frame in reader:
-            self._open.append((frame.index, reader.number, frame.time_s))
+            self._pending.append((frame.index, reader.number, frame.time_s))
             self._begin_s = min(self._begin_s, frame.time_s)
             self._end_s = max(self._end_s, frame.time_s)
             self._on_frame()
             yield frame
 
-    def _named(self, last: Frame) -> Iterator[tuple[int, int, float]]:
-        """Takes index, number and time of the frames up to one; others may already be read."""
-        while self._open and self._open[0][0] <= last.index:
-            yield self._open.popleft()
+    def _take_pending(self, last: Frame) -> Iterator[FrameTime]:
+        """Takes the pending frames up to one; later ones may have been read already."""
+        while self._pending and self._pending[0][0] <= last.index:
+            yield self._pending.popleft()
 
 
 def open_reader(
     path: Path, config: InferenceConfig, *, max_frames: int | None, skip: int = 0
 ) -> SandboxedReader:
-    """Opens a video file as a config says; the arguments are those of ``read_frames_sandboxed``."""
+    """Opens a video file by the config; for the arguments see ``read_frames_sandboxed``."""
     return read_frames_sandboxed(
         path,
         max_frames=max_frames,
@@ -207,54 +180,27 @@ def open_reader(
     )
 
 
-def ended_tracks(tracks: Iterable[ListedTrack]) -> list[EndedTrack]:
-    """Keeps of listed tracks what a result says of them."""
-    return [
-        EndedTrack(
-            listed.serial,
-            listed.track_id,
-            listed.label,
-            listed.score,
-            listed.sums.num_shown,
-            listed.sums.first_shown,
-            listed.sums.last_shown,
-            listed.sums.predicted_quality,
-        )
-        for listed in tracks
-    ]
-
-
 def played_s(begin_s: float, end_s: float, info: VideoInfo) -> float:
-    """Seconds that frames play, given the times of the first and the last; 0 if there is none."""
+    """Computes the duration of frames from the times of the first and the last; 0 without any."""
     step_s = 1 / info.rate if info.rate > 0 else 0.0
     return max(0.0, end_s - begin_s + step_s)
 
 
-def _ended(serial: int, track: PackedTrack) -> EndedTrack:
-    frames = track.masks.frame_indices
-    assert track.track_id is not None, "fused tracks are numbered"
-    return EndedTrack(
-        serial,
-        track.track_id,
-        track.label,
-        track.score,
-        len(frames),
-        frames[0] if frames else -1,
-        frames[-1] if frames else -1,
-        track.predicted_quality,
-    )
-
-
 def rows_of_tracks(
-    tracks: list[PackedTrack], frames: list[tuple[int, int, float]], size: tuple[int, int]
-) -> pa.Table:
-    """Lays packed tracks out frame by frame; the serial of a track is its place."""
+    tracks: Iterable[Track], frames: list[FrameTime], size: tuple[int, int]
+) -> tuple[list[Track], pa.Table]:
+    """Writes the masks of tracks as rows, frame by frame.
+
+    Returns:
+        The tracks with the serials of their rows, 0 for the first, and the rows.
+    """
+    numbered = [replace(track, serial=serial) for serial, track in enumerate(tracks)]
     rows = MaskRows(size)
-    for serial, track in enumerate(tracks):
-        assert track.frame_scores is not None, "fused tracks have the scores of their frames"
-        shown = zip(track.masks.between(0, len(frames)), track.frame_scores, strict=True)
-        for (frame_index, counts), score in shown:
-            rows.show(frame_index, serial, score, counts)
+    for track in numbered:
+        scores = track.frame_scores or ()
+        masks = track.masks.between(0, len(frames))
+        for (frame_index, counts), score in zip(masks, scores, strict=True):
+            rows.add(frame_index, track.serial, score, counts)
     for frame in frames:
-        rows.frame(*frame)
-    return rows.take()
+        rows.close_frame(*frame)
+    return numbered, rows.take()

@@ -2,6 +2,7 @@
 
 import json
 import random
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipelines.results.youtube_vis import result_document
 from tests.pipelines.toy_archive import tree
 from vis_core.formats.categories import Categories
 from vis_core.formats.youtube_vis import read_youtube_vis
+from vis_core.rle.packed import PackedMasks
 from vis_core.rle.segmentation import encode_masks
 from vis_core.structures import Track, VideoResult
 
@@ -126,9 +128,10 @@ def document(seed: int, model: str = "a", video: str = "v.mp4", frames: int = FR
     tracks = []
     for number, score in enumerate((0.9, 0.5 + seed / 100)):
         rles = entry(1, 10 * seed + number, score)["segmentations"][:frames]
-        scores = [rle and score for rle in rles]
+        masks = PackedMasks.of(rles)
+        scores = array("d", [score] * len(masks))
         quality = 0.25 if number else None
-        tracks.append(Track(number, number, score, rles, scores, quality))
+        tracks.append(Track(number, number, score, masks, scores, quality))
     names = [f"video/{index:06d}.jpg" for index in range(frames)]
     info = {"video": video, "video_version": f"e-{video}", "model": model, "max_frames": None}
     about = {"name": video, "file_names": names, "rate": 25.0}

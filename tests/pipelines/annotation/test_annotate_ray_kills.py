@@ -25,12 +25,13 @@ DRIVER = """
 import sys
 from pathlib import Path
 from pipelines.annotation.job import annotate_archive
+from pipelines.annotation.options import AnnotateOptions
 from tests.pipelines import toy_loaders
 from tests.pipelines.toy_archive import toy_model
 root = Path(sys.argv[1])
 summary = annotate_archive(
     root / "videos", root / sys.argv[2], toy_model(root / "model"),
-    load=getattr(toy_loaders, sys.argv[3]), num_workers=2, save_every=4,
+    options=AnnotateOptions(workers=2, save_every=4), load=getattr(toy_loaders, sys.argv[3]),
 )
 assert len(summary.having("done")) == len(summary.rows), summary.describe()
 """

@@ -26,7 +26,7 @@ from tests.vis_core.clips.makers import disc_masks, textured_image
 from vis_core.clips.rows import classes_of_schema
 from vis_core.clips.sources import ParquetClips, PseudoClips
 from vis_core.config.clips import FixedSize, PseudoConfig
-from vis_core.errors import ConfigError, ImageError
+from vis_core.errors import AnnotationError, ConfigError, ImageError
 from vis_core.formats.categories import numbered
 from vis_core.formats.coco import ImageRecord, write_coco
 from vis_core.media.images import encode_jpeg
@@ -82,7 +82,8 @@ def test_the_same_clips_are_stored_at_any_parallelism(tmp_path, monkeypatch):
     for blocks in (2, 7):
         seen = []
         out = tmp_path / f"blocks{blocks}"
-        made = _generate(records, out, num_blocks=blocks, on_progress=seen.append)
+        monkeypatch.setattr(pseudo_videos, "_MAX_BLOCKS", blocks)
+        made = _generate(records, out, on_progress=seen.append)
         assert made.made and made.num_clips == sum(seen) == num_pseudo_clips(records, 5) == 60
         assert not made.failed and _no_litter(out)
         digests.add(rows_digest(out))
@@ -184,6 +185,13 @@ def test_whole_shards_of_an_unfinished_run_stay_and_faulty_ones_are_made_anew(
     assert made.made and seen[0] == 7 and sum(seen) == 15
     assert stamps == {n: (out / shards[n].name).stat().st_mtime_ns for n in (0, 3)}
     assert rows_digest(out) == expected and _no_litter(out)
+
+
+def test_images_without_instances_are_refused(tmp_path):
+    records = [replace(r, labels=(), segmentations=()) for r in write_images(tmp_path / "i", 2)]
+    with pytest.raises(AnnotationError, match="none of 2 images has instances"):
+        _generate(records, tmp_path / "clips")
+    assert [path.name for path in tmp_path.iterdir()] == ["i"]
 
 
 @pytest.mark.slow

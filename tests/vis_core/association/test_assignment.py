@@ -36,7 +36,7 @@ def greedy_loop(scores: Tensor, floor: float) -> list[int]:
 def test_greedy_equals_the_loop(count: int, tracks: int, seed: int, floor: float) -> None:
     scores = torch.rand(count, tracks, generator=torch.Generator().manual_seed(seed))
     claim = greedy(scores, torch.full((count,), floor))
-    found = [int(row) if won else -1 for row, won in zip(claim.row, claim.won, strict=True)]
+    found = [int(row) if won else -1 for row, won in zip(claim.row, claim.matched, strict=True)]
     assert found == greedy_loop(scores, floor)
 
 
@@ -44,7 +44,7 @@ def test_greedy_when_all_want_the_same_tracks() -> None:
     scores = torch.linspace(1, 2, 30).expand(30, 30)
     claim = greedy(scores, torch.zeros(30))
     assert claim.row.tolist() == list(range(29, -1, -1))
-    assert claim.won.all()
+    assert claim.matched.all()
 
 
 def test_hungarian_makes_the_sum_largest() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.conftest import reference_cases
+from tests.helpers.closeness import assert_near
 from vis_core.association.assignment import best_claim
 from vis_core.association.associator import Associator
 from vis_core.association.similarity import SIMILARITIES, bisoftmax, cues
@@ -42,7 +43,7 @@ def test_best_claim_equals_the_loop(count: int, tracks: int, seed: int, values: 
     scores = torch.randint(values, (count, tracks), generator=draw).float()
     floor = torch.randint(values, (count,), generator=draw).float()
     claim = best_claim(scores, floor)
-    found = [int(row) if won else -1 for row, won in zip(claim.row, claim.won, strict=True)]
+    found = [int(row) if won else -1 for row, won in zip(claim.row, claim.matched, strict=True)]
     assert (found, claim.may_start.tolist()) == best_claim_loop(scores, floor)
 
 
@@ -51,9 +52,9 @@ def test_permuted_instances_claim_the_same_tracks() -> None:
     scores, floor = torch.rand(9, 6, generator=draw), torch.rand(9, generator=draw)
     order = torch.randperm(9, generator=draw)
     one, other = best_claim(scores, floor), best_claim(scores[order], floor[order])
-    assert torch.equal(one.won[order], other.won)
+    assert torch.equal(one.matched[order], other.matched)
     assert torch.equal(one.may_start[order], other.may_start)
-    assert torch.equal(one.row[order][other.won], other.row[other.won])
+    assert torch.equal(one.row[order][other.matched], other.row[other.matched])
 
 
 def random_instances(count: int, seed: int, width: int = 8) -> Instances:
@@ -150,7 +151,7 @@ def test_cues_and_identities_are_those_of_masktrack(path: Path) -> None:
             assert ours.memory.ids.tolist() == values[name + "memory_ids"].tolist()
             scores, floor = SIMILARITIES["cues"](everything, ours.memory)
             found = torch.cat([floor[:, None], scores], dim=1)
-            np.testing.assert_allclose(found, values[name + "match_scores"], atol=1e-5, rtol=1e-6)
+            assert_near(found, values[name + "match_scores"])
         named, ids = ours.step(everything)
         wanted = values[name + "ids"].tolist()
         last = {track: row for row, track in enumerate(wanted) if track >= 0}

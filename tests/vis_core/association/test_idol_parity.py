@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import reference_cases
+from tests.helpers.closeness import assert_near
 from vis_core.association.associator import Associator
 from vis_core.config.association import AssociationConfig
 from vis_core.config.segmentors import SelectionConfig
@@ -84,7 +85,7 @@ def walk(values: dict, inputs: dict, config: dict, size: list[int]) -> None:
             order = np.argsort(values[name + "mem_ids"])
             assert ours.memory.ids.tolist() == values[name + "mem_ids"][order].tolist()
             embeddings = values[name + "mem_embeds"][order]
-            np.testing.assert_allclose(ours.memory.read().numpy(), embeddings, atol=1e-5)
+            assert_near(ours.memory.read(), embeddings)
             seen = values[name + "mem_exist_frames"][order]
             assert ours.memory.seen.tolist() == seen.tolist()
             missed = frame - values[name + "mem_last_frame"][order] - ONE_FRAME_BEFORE
@@ -151,6 +152,6 @@ def test_the_tracker_of_the_boundary_report_decides_alike(path: Path) -> None:
         order = np.argsort(values[name + "memory_ids_after"])
         assert ours.memory.ids.tolist() == values[name + "memory_ids_after"][order].tolist()
         embeddings = values[name + "memory_embeds_after"][order]
-        np.testing.assert_allclose(ours.memory.read().numpy(), embeddings, atol=1e-5)
+        assert_near(ours.memory.read(), embeddings)
         seen = values[name + "memory_exist_frames_after"][order]
         assert ours.memory.seen.tolist() == seen.tolist()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
+from tests.helpers.closeness import assert_near
 from vis_core.association.associator import Associator
 from vis_core.association.similarity import SIMILARITIES, cosine
 from vis_core.config.association import AssociationConfig
@@ -83,7 +84,7 @@ def test_ids_are_those_of_the_release(path: Path) -> None:
         kept = ((selected.class_scores[:, -1] + 1) * 1e6).round().long()
         recorded = of_frame(values, frame)
         assert kept.tolist() == recorded["kept"].tolist()
-        np.testing.assert_allclose(selected.scores.numpy(), recorded["scores"], atol=1e-5)
+        assert_near(selected.scores, recorded["scores"])
         if "match_scores" in recorded:
             compare_memory(ours, selected, recorded)
         named, ids = ours.step(selected)
@@ -109,13 +110,13 @@ def compare_memory(ours: Associator, selected: Instances, recorded: dict) -> Non
     assert ours.memory.ids.tolist() == recorded["mem_ids"][order].tolist()
     assert ours.memory.seen.tolist() == recorded["mem_exist_frames"][order].tolist()
     memory = ours.memory.read()
-    np.testing.assert_allclose(memory.numpy(), recorded["mem_embeds"][order], atol=1e-5)
+    assert_near(memory, recorded["mem_embeds"][order])
     similarity, _ = SIMILARITIES[ours.config.similarity](selected, ours.memory)
     wanted = recorded["match_scores"][:, order]
-    np.testing.assert_allclose(similarity.numpy(), wanted, atol=1e-5)
+    assert_near(similarity, wanted)
     # for cosines the release multiplies embeddings of length 1
     dot = similarity if ours.config.similarity == "cosine" else selected.embeddings @ memory.T
-    np.testing.assert_allclose(dot.numpy(), recorded["dot"][:, order], atol=1e-5, rtol=1e-5)
+    assert_near(dot, recorded["dot"][:, order])
 
 
 @pytest.mark.parity
@@ -132,7 +133,7 @@ def test_permutations_are_those_of_minvis(path: Path) -> None:
     for frame, row in enumerate(embeddings):
         if frame:
             similarity = cosine(row, ours.memory.read()).numpy()
-            np.testing.assert_allclose(similarity, cosines[frame - 1], atol=1e-5)
+            assert_near(similarity, cosines[frame - 1])
         named, ids = ours.step(Instances(ones, ones[:, None], blank, row))
         assert len(named) == count
         if frame:

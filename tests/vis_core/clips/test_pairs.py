@@ -30,9 +30,7 @@ VIEWS = PairConfig(
 
 def pair(source, config=VIEWS, seed=0):
     """A pair of the one frame of ``source``."""
-    generator = np.random.default_rng(seed)
-    image, masks = source.images[0], source.masks[0]
-    return crop_pair(image, masks, source.labels, config, generator, "pair")
+    return crop_pair(source, config, np.random.default_rng(seed))
 
 
 def video(frames=2, height=60, width=90):

@@ -1,6 +1,7 @@
 """Results entries beside those that the released IDOL writes (reference idol/, section 7)."""
 
 import json
+from array import array
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.conftest import reference_cases
 from vis_core.formats.categories import Categories
 from vis_core.formats.youtube_vis import result_entries
+from vis_core.rle.packed import PackedMasks
 from vis_core.rle.segmentation import decode_rle, encode_masks
 from vis_core.structures import Track, VideoResult
 
@@ -31,9 +33,9 @@ def test_entries_are_those_of_the_release_but_for_null_in_missing_frames(path) -
                 rle if there else None
                 for rle, there in zip(encode_masks(frames), shown, strict=True)
             ]
-            seen = [float(score) if there else None for there in shown]
+            scores = array("d", [float(score)] * int(shown.sum()))
             label = int(values["out_labels"][row])
-            tracks.append(Track(row, label, float(score), rles, seen))
+            tracks.append(Track(row, label, float(score), PackedMasks.of(rles), scores))
         size = int(values["out_labels"].max()) + 1
         # the recorded ids are the labels, counted from 0; a file's ids start at 1
         categories = Categories(tuple(range(1, size + 1)), tuple(f"class {k}" for k in range(size)))

@@ -14,6 +14,7 @@ from vis_core.formats.youtube_vis import (
     write_results,
     write_youtube_vis,
 )
+from vis_core.rle.packed import PackedMasks
 from vis_core.rle.segmentation import encode_mask
 from vis_core.structures import Track, VideoResult
 
@@ -100,7 +101,7 @@ FAULTS = [
     ("annotations.0.bboxes", [[0, 0, 1, 1]], '(id 8) "bboxes"'),
     ("annotations.0.areas.0", -1, '(id 8) "areas"[0]'),
     ("annotations.0.iscrowd", 2, '(id 8) "iscrowd"'),
-    ("annotations.0.id", 9, '"id": expected a new id'),
+    ("annotations.0.id", 9, '"id": expected a unique id'),
     ("annotations.0.id", 2**64, '"id": expected a 64-bit integer'),
 ]
 
@@ -126,8 +127,8 @@ def _ground_truth(tmp_path: Path) -> tuple[list[VideoRecord], object]:
 def test_results_of_a_video_are_written_and_read_back(tmp_path: Path) -> None:
     videos, categories = _ground_truth(tmp_path)
     tracks = [
-        Track(0, 1, 0.25, [MASK, None, None], [0.25, None, None]),
-        Track(1, 0, 0.75, [None, MASK, MASK], [None, 0.7, 0.8]),
+        Track(0, 1, 0.25, PackedMasks.of([MASK, None, None])),
+        Track(1, 0, 0.75, PackedMasks.of([None, MASK, MASK])),
     ]
     entries = result_entries(VideoResult(4, 5, 3, tracks), 2, categories)
     assert [(entry["category_id"], entry["score"]) for entry in entries] == [(3, 0.75), (1, 0.25)]

@@ -1,6 +1,7 @@
 """Walks recorded instances of a video to its result, for comparison with the authors' outputs."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -8,10 +9,15 @@ from torch import Tensor
 from vis_core.config.inference import TrackConfig
 from vis_core.geometry.masks import InputSize, masks_with_confidence
 from vis_core.inference.track_builder import TrackBuilder
+from vis_core.rle.frame_masks import EncodedMasks
 from vis_core.rle.segmentation import decode_rle
 from vis_core.structures import Instances, Track, VideoResult
 
 # lists every track with every class, scored by its classes alone
+# a score is a mean of sigmoids: float32 moves it by a few 1e-6
+NEAR_SCORE = 2e-5
+# a logit near 0 may change its sign: pixels a frame (reference ctvis/README.md, section 4)
+MOVED_PIXELS = 2
 EVERYTHING = {"max_tracks": None, "min_score": 0.0, "mask_quality": False, "labels": "every"}
 
 
@@ -32,11 +38,28 @@ def walk(
         masks, confidences = masks_with_confidence(
             named.mask_logits, input_size, size, config.last_mask_resize
         )
-        builder.add(index, named, ids, masks, confidences)
-    return builder.finish()
+        builder.add(index, named, ids, EncodedMasks.of(masks, confidences))
+    return builder.result()
+
+
+def assert_same_listings(result: VideoResult, scores: Any, labels: Any, masks: Any) -> None:
+    """Compares label, score and masks of every listing, in whatever order.
+
+    Of one label, listings are paired by score; scores that differ by less than float32 keeps apart
+    are paired by their masks.
+    """
+    left = list(result.tracks)
+    assert len(left) == len(masks)
+    for score, label, wanted in zip(scores.tolist(), labels.tolist(), masks, strict=True):
+        near = [t for t in left if t.label == label and abs(t.score - score) <= NEAR_SCORE]
+        moved = [int((track_masks(track, result) != wanted).sum()) for track in near]
+        assert moved and min(moved) <= MOVED_PIXELS * len(wanted), f"label {label}, score {score}"
+        left.remove(near[moved.index(min(moved))])
+    assert [t.score for t in result.tracks] == sorted(t.score for t in result.tracks)[::-1]
 
 
 def track_masks(track: Track, result: VideoResult) -> np.ndarray:
     """(T, H, W) bool."""
-    nothing = np.zeros((result.height, result.width), bool)
-    return np.stack([nothing if rle is None else decode_rle(rle) for rle in track.segmentations])
+    nothing = np.zeros(result.size, bool)
+    rles = track.segmentations(result.size, result.num_frames)
+    return np.stack([nothing if rle is None else decode_rle(rle) for rle in rles])

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from vis_core.config.inference import FusionConfig
 from vis_core.inference.fusion import fuse_tracks
-from vis_core.inference.packed_tracks import PackedTrack, unpack_track
 from vis_core.rle.packed import PackedMasks
 from vis_core.rle.segmentation import decode_rle, encode_masks
 from vis_core.rle.vote import voted_masks
@@ -23,34 +22,25 @@ SIZE = (9, 11)
 def track(masks: np.ndarray, track_id: int = 0, label: int = 0, score: float = 0.5) -> Track:
     """A track of (T, H, W) bool masks; frames without a pixel are absent."""
     rles = [rle if m.any() else None for rle, m in zip(encode_masks(masks), masks, strict=True)]
-    scores = [None if rle is None else score for rle in rles]
-    return Track(track_id, label, score, rles, scores)
-
-
-def pack(own: Track) -> PackedTrack:
-    scores = array("d", [score for score in own.frame_scores if score is not None])
-    masks = PackedMasks.of(own.segmentations)
-    return PackedTrack(
-        own.label, own.score, masks, own.track_id, scores, predicted_quality=own.predicted_quality
-    )
+    packed = PackedMasks.of(rles)
+    return Track(track_id, label, score, packed, array("d", [score] * len(packed)))
 
 
 def fuse_results(results: list[VideoResult], config: FusionConfig | None = None) -> VideoResult:
-    """Fuses results that are not packed."""
     num_frames = results[0].num_frames
-    packed = [list(map(pack, own.tracks)) for own in results]
-    fused = fuse_tracks(packed, SIZE, num_frames, config or FusionConfig())
-    return VideoResult(*SIZE, num_frames, [unpack_track(own, SIZE, num_frames) for own in fused])
+    tracks = [own.tracks for own in results]
+    fused = fuse_tracks(tracks, SIZE, num_frames, config or FusionConfig())
+    return VideoResult(*SIZE, num_frames, fused)
 
 
-def result(*tracks: Track) -> VideoResult:
-    num_frames = len(tracks[0].segmentations) if tracks else 3
+def result(*tracks: Track, num_frames: int = 3) -> VideoResult:
     return VideoResult(*SIZE, num_frames, list(tracks))
 
 
-def pixels(track: Track) -> np.ndarray:
+def pixels(track: Track, num_frames: int = 3) -> np.ndarray:
     nothing = np.zeros(SIZE, bool)
-    return np.stack([nothing if r is None else decode_rle(r) for r in track.segmentations])
+    rles = track.segmentations(SIZE, num_frames)
+    return np.stack([nothing if r is None else decode_rle(r) for r in rles])
 
 
 def box(top: int, left: int, bottom: int, right: int, frames: int = 3) -> np.ndarray:
@@ -72,7 +62,7 @@ def random_result(seed: int, num_tracks: int = 4, num_frames: int = 5) -> VideoR
         score = float(draw.choice([0.3, 0.5, 0.5000001]))
         tracks.append(track(masks, 3 * number, int(draw.integers(2)), score))
     tracks.sort(key=lambda t: -t.score)
-    return result(*tracks)
+    return result(*tracks, num_frames=num_frames)
 
 
 CHOICES = [
@@ -123,7 +113,7 @@ def test_tracks_that_overlap_in_space_and_time_become_one() -> None:
     # the better member holds more than half of all scores
     assert (pixels(both) == one).all()
     assert (pixels(alone) == far).all()
-    assert both.frame_scores == [pytest.approx(0.6), pytest.approx(0.6), 0.8]
+    assert both.scores_by_frame(3) == [pytest.approx(0.6), pytest.approx(0.6), 0.8]
     apart = fuse_results(
         [result(track(one)), result(track(two))], FusionConfig(iou_threshold=41 / 68)
     )
@@ -177,7 +167,7 @@ def test_a_vote_equals_the_loop_over_pixels(
     masks = draw.random((num_tracks, num_frames, *SIZE)) < density
     masks[draw.random((num_tracks, num_frames)) < 0.3] = False
     weights = draw.choice([0.25, 0.5, 1.0], num_tracks).tolist()
-    packed = [PackedMasks.of(track(own).segmentations) for own in masks]
+    packed = [track(own).masks for own in masks]
     found = voted_masks(packed, weights, SIZE).segmentations(SIZE, num_frames)
     units = np.array([1 + round((1 << 20) * w) for w in weights])
     for t in range(num_frames):

@@ -11,10 +11,18 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
-from tests.vis_core.inference.recorded import EVERYTHING, track_masks, unpacked, walk
+from tests.vis_core.inference.recorded import (
+    EVERYTHING,
+    MOVED_PIXELS,
+    NEAR_SCORE,
+    assert_same_listings,
+    track_masks,
+    unpacked,
+    walk,
+)
 from vis_core.config.inference import ShortTrackFilter, TrackConfig
 from vis_core.geometry.masks import InputSize, full_size_masks
-from vis_core.structures import Instances, VideoResult
+from vis_core.structures import Instances
 
 CTVIS = reference_cases("ctvis/tracker_*.npz")
 MINVIS = reference_cases("ctvis/minvis_*.npz")
@@ -27,16 +35,6 @@ def with_inputs(path: Path, inputs_in: str) -> dict[str, np.ndarray]:
         values = dict(file)
     with np.load(path.parent / inputs_in) as file:
         return values | {name: file[name] for name in file if name.startswith("in_")}
-
-
-def assert_same_listings(result: VideoResult, scores, labels, masks) -> None:
-    """Compares label, masks and score of every listing, in whatever order."""
-    ours = [(t.label, track_masks(t, result).tobytes(), t.score) for t in result.tracks]
-    theirs = zip(labels.tolist(), [mask.tobytes() for mask in masks], scores.tolist(), strict=True)
-    pairs = list(zip(sorted(ours), sorted(theirs), strict=True))
-    assert [(a[0], a[1]) for a, _ in pairs] == [(b[0], b[1]) for _, b in pairs]
-    np.testing.assert_allclose([a[2] for a, _ in pairs], [b[2] for _, b in pairs], atol=1e-5)
-    assert [t.score for t in result.tracks] == sorted(t.score for t in result.tracks)[::-1]
 
 
 def softmax_instances(logits, masks, ids) -> tuple[Instances, torch.Tensor]:
@@ -105,10 +103,11 @@ def test_ctvis_lists_the_tracks_of_the_release(path: Path) -> None:
     ]
     for track in everything.tracks:
         row = video_ids.index(track.track_id)
-        assert track.score == pytest.approx(float(table[row, track.label]), abs=1e-5)
-        assert (track_masks(track, everything) == masks[row]).all()
-        shown = [rle is not None for rle in track.segmentations]
-        assert shown == (values["video_present"][row] & masks[row].any(axis=(1, 2))).tolist()
+        assert track.score == pytest.approx(float(table[row, track.label]), abs=NEAR_SCORE)
+        moved = (track_masks(track, everything) != masks[row]).sum()
+        assert moved <= MOVED_PIXELS * len(masks[row])
+        shown = values["video_present"][row] & masks[row].any(axis=(1, 2))
+        assert track.masks.frame_indices.tolist() == np.flatnonzero(shown).tolist()
 
     result = walk(frames, input_size, size, config)
     assert_same_listings(
@@ -120,7 +119,7 @@ def test_ctvis_lists_the_tracks_of_the_release(path: Path) -> None:
     before = walk(frames, input_size, size, config.model_copy(update={"mask_quality": False}))
     for track in before.tracks:
         wanted = values["out_scores_before_mask_quality"][rows[track.track_id, track.label]]
-        assert track.score == pytest.approx(float(wanted), abs=1e-5)
+        assert track.score == pytest.approx(float(wanted), abs=NEAR_SCORE)
 
 
 @pytest.mark.parity
@@ -146,9 +145,12 @@ def test_minvis_lists_the_queries_of_the_release(path: Path) -> None:
     )
     assert len(everything.tracks) == table.numel()
     for track in everything.tracks:
-        assert track.score == pytest.approx(float(table[track.track_id, track.label]), abs=1e-5)
+        assert track.score == pytest.approx(
+            float(table[track.track_id, track.label]), abs=NEAR_SCORE
+        )
         wanted = full_size_masks(out_masks[track.track_id], input_size, size).numpy()
-        assert (track_masks(track, everything) == wanted).all()
+        moved = (track_masks(track, everything) != wanted).sum()
+        assert moved <= MOVED_PIXELS * len(wanted)
 
     result = walk(frames, input_size, size, config)
     assert_same_listings(

@@ -8,6 +8,7 @@ import torch
 from vis_core.config.inference import ShortTrackFilter, TrackConfig
 from vis_core.errors import ConfigError
 from vis_core.inference.track_builder import TrackBuilder
+from vis_core.rle.frame_masks import EncodedMasks
 from vis_core.rle.segmentation import decode_rle
 from vis_core.structures import Instances
 
@@ -48,23 +49,25 @@ def test_tracks_equal_the_naive_loop_over_kept_masks(seed):
     builder = TrackBuilder(10, 14)
     walk = list(random_walk(seed))
     for index, (instances, track_ids, masks) in enumerate(walk):
-        builder.add(index, instances, track_ids, masks)
-    result = builder.finish()
+        builder.add(index, instances, track_ids, EncodedMasks.of(masks))
+    result = builder.result()
     assert (result.height, result.width, result.num_frames) == (10, 14, len(walk))
     for track in result.tracks:
+        segmentations = track.segmentations(result.size, len(walk))
+        frame_scores = track.scores_by_frame(len(walk))
         class_scores = []
         for index, (instances, track_ids, masks) in enumerate(walk):
             rows = (track_ids == track.track_id).nonzero().flatten().tolist()
             shown = [row for row in rows if masks[row].any()]
             class_scores += [instances.class_scores[row] for row in rows]
             if not shown:
-                assert track.segmentations[index] is None
-                assert track.frame_scores[index] is None
+                assert segmentations[index] is None
+                assert frame_scores[index] is None
             else:
-                mask = decode_rle(track.segmentations[index])
+                mask = decode_rle(segmentations[index])
                 assert (mask == masks[shown[0]].numpy()).all()
                 expected = float(instances.scores[shown[0]])
-                assert track.frame_scores[index] == pytest.approx(expected)
+                assert frame_scores[index] == pytest.approx(expected)
         mean = torch.stack(class_scores).double().mean(dim=0)
         assert track.score == pytest.approx(float(mean.max()))
         assert track.label == int(mean.argmax())
@@ -72,15 +75,18 @@ def test_tracks_equal_the_naive_loop_over_kept_masks(seed):
     assert scores == sorted(scores, reverse=True)
 
 
-def full_masks(count):
-    return torch.ones(count, 4, 4, dtype=torch.bool)
+def full_masks(count, confidences=None):
+    return EncodedMasks.of(torch.ones(count, 4, 4, dtype=torch.bool), confidences)
+
+
+NO_PIXEL = EncodedMasks.of(torch.zeros(1, 4, 4, dtype=torch.bool))
 
 
 def test_only_the_best_tracks_are_kept():
     builder = TrackBuilder(4, 4, TrackConfig(max_tracks=2))
     found = instances_with([[0.1, 0.2], [0.9, 0.1], [0.3, 0.5]])
     builder.add(0, found, torch.tensor([7, 8, 9]), full_masks(3))
-    assert [track.track_id for track in builder.finish().tracks] == [8, 9]
+    assert [track.track_id for track in builder.result().tracks] == [8, 9]
 
 
 def test_weak_and_short_tracks_are_dropped():
@@ -88,29 +94,29 @@ def test_weak_and_short_tracks_are_dropped():
     found = instances_with([[0.9, 0.1], [0.3, 0.1], [0.8, 0.1]])
     builder.add(0, found, torch.tensor([0, 1, 2]), full_masks(3))
     builder.add(1, found[:2], torch.tensor([0, 1]), full_masks(2))
-    assert [track.track_id for track in builder.finish().tracks] == [0]
+    assert [track.track_id for track in builder.result().tracks] == [0]
 
 
 def test_frames_without_instances_count():
     builder = TrackBuilder(4, 4)
     for index in range(3):
         builder.add(index, instances_with([]), torch.zeros(0, dtype=torch.int64), full_masks(0))
-    result = builder.finish()
+    result = builder.result()
     assert result.num_frames == 3
     assert result.tracks == []
 
 
 def test_a_track_without_a_pixel_is_dropped():
     builder = TrackBuilder(4, 4)
-    builder.add(0, instances_with([[0.9, 0.1]]), torch.tensor([0]), ~full_masks(1))
-    assert builder.finish().tracks == []
+    builder.add(0, instances_with([[0.9, 0.1]]), torch.tensor([0]), NO_PIXEL)
+    assert builder.result().tracks == []
 
 
 def test_equal_scores_are_sorted_by_track_id():
     builder = TrackBuilder(4, 4)
     found = instances_with([[0.5, 0.1], [0.5, 0.1]])
     builder.add(0, found, torch.tensor([4, 3]), full_masks(2))
-    assert [track.track_id for track in builder.finish().tracks] == [3, 4]
+    assert [track.track_id for track in builder.result().tracks] == [3, 4]
 
 
 def instances_of_logits(logits):
@@ -124,7 +130,7 @@ def test_mean_logits_are_not_mean_scores():
     builder = TrackBuilder(4, 4, TrackConfig(evidence="logits"))
     for index, frame in enumerate(logits):
         builder.add(index, instances_of_logits(frame), torch.tensor([0]), full_masks(1))
-    (track,) = builder.finish().tracks
+    (track,) = builder.result().tracks
     wanted = torch.tensor(logits).mean(dim=0)[0].softmax(dim=0)[:-1]
     assert track.label == int(wanted.argmax()) == 1
     assert track.score == pytest.approx(float(wanted.max()))
@@ -136,7 +142,7 @@ def test_scores_are_put_together_over_time(over_time, wanted):
     for index, score in enumerate([0.8, 0.2]):
         found = instances_with([[score, 0.1]])
         builder.add(index, found, torch.tensor([0]), full_masks(1))
-    assert builder.finish().tracks[0].score == pytest.approx(wanted)
+    assert builder.result().tracks[0].score == pytest.approx(wanted)
 
 
 def test_the_largest_logits_of_a_track_may_all_be_negative():
@@ -144,7 +150,7 @@ def test_the_largest_logits_of_a_track_may_all_be_negative():
     for index, logits in enumerate([[-5.0, -9.0, -7.0], [-6.0, -8.0, -7.0]]):
         builder.add(index, instances_of_logits([logits]), torch.tensor([0]), full_masks(1))
     wanted = torch.tensor([-5.0, -8.0, -7.0]).softmax(dim=0)[0]
-    assert builder.finish().tracks[0].score == pytest.approx(float(wanted))
+    assert builder.result().tracks[0].score == pytest.approx(float(wanted))
 
 
 def test_logits_that_a_system_does_not_have_are_named():
@@ -158,7 +164,7 @@ def test_a_track_may_be_listed_with_several_labels():
     builder = TrackBuilder(4, 4, config)
     found = instances_with([[0.7, 0.6], [0.1, 0.65]])
     builder.add(0, found, torch.tensor([5, 2]), full_masks(2))
-    listed = [(track.track_id, track.label) for track in builder.finish().tracks]
+    listed = [(track.track_id, track.label) for track in builder.result().tracks]
     assert listed == [(5, 0), (2, 1), (5, 1)]
 
 
@@ -166,7 +172,7 @@ def test_every_label_above_the_lowest_score_is_listed():
     builder = TrackBuilder(4, 4, TrackConfig(labels="every", max_tracks=None, min_score=0.3))
     found = instances_with([[0.7, 0.2], [0.4, 0.65]])
     builder.add(0, found, torch.tensor([0, 1]), full_masks(2))
-    listed = [(track.track_id, track.label) for track in builder.finish().tracks]
+    listed = [(track.track_id, track.label) for track in builder.result().tracks]
     assert listed == [(0, 0), (1, 1), (1, 0)]
 
 
@@ -175,10 +181,10 @@ def test_mask_quality_is_the_mean_over_the_pixels_of_all_frames():
     small = torch.zeros(1, 4, 4, dtype=torch.bool)
     small[0, 0] = True  # 4 pixels; the other frame has 16
     found = instances_with([[0.8, 0.1]])
-    builder.add(0, found, torch.tensor([0]), full_masks(1), torch.tensor([16 * 0.9]))
-    builder.add(1, found, torch.tensor([0]), small, torch.tensor([4 * 0.6]))
-    builder.add(2, found, torch.tensor([0]), torch.zeros_like(small), torch.tensor([0.0]))
-    (track,) = builder.finish().tracks
+    builder.add(0, found, torch.tensor([0]), full_masks(1, torch.tensor([16 * 0.9])))
+    builder.add(1, found, torch.tensor([0]), EncodedMasks.of(small, torch.tensor([4 * 0.6])))
+    builder.add(2, found, torch.tensor([0]), EncodedMasks.of(~small & small, torch.tensor([0.0])))
+    (track,) = builder.result().tracks
     assert track.score == pytest.approx(0.8 * (16 * 0.9 + 4 * 0.6) / 20)
 
 
@@ -186,8 +192,8 @@ def test_mask_quality_sorts_the_kept_tracks_but_does_not_choose_them():
     builder = TrackBuilder(4, 4, TrackConfig(mask_quality=True, max_tracks=2))
     found = instances_with([[0.9, 0.1], [0.8, 0.1], [0.7, 0.1]])
     inside = 16 * torch.tensor([0.5, 0.7, 1.0])
-    builder.add(0, found, torch.tensor([0, 1, 2]), full_masks(3), inside)
-    assert [track.track_id for track in builder.finish().tracks] == [1, 0]
+    builder.add(0, found, torch.tensor([0, 1, 2]), full_masks(3, inside))
+    assert [track.track_id for track in builder.result().tracks] == [1, 0]
 
 
 def test_the_majority_of_frames_names_the_class_and_all_frames_the_score():
@@ -195,12 +201,12 @@ def test_the_majority_of_frames_names_the_class_and_all_frames_the_score():
     builder = TrackBuilder(4, 4, TrackConfig(labels="majority"))
     for index, scores in enumerate(([0.9, 0.0], [0.0, 0.3], [0.0, 0.6])):
         builder.add(index, instances_with([scores]), torch.tensor([0]), full_masks(1))
-    (track,) = builder.finish().tracks
+    (track,) = builder.result().tracks
     assert (track.label, track.score) == (1, pytest.approx(0.6))
     even = TrackBuilder(4, 4, TrackConfig(labels="majority"))
     for index, scores in enumerate(([0.0, 0.8], [0.4, 0.0])):
         even.add(index, instances_with([scores]), torch.tensor([0]), full_masks(1))
-    assert even.finish().tracks[0].label == 0
+    assert even.result().tracks[0].label == 0
 
 
 def test_predicted_qualities_multiply_the_score_and_are_written():
@@ -209,21 +215,21 @@ def test_predicted_qualities_multiply_the_score_and_are_written():
     rated = replace(found, qualities=torch.tensor([0.5, 0.75]))
     builder.add(0, rated, torch.tensor([0, 1]), full_masks(2))
     builder.add(1, rated[:1], torch.tensor([1]), full_masks(1))
-    tracks = builder.finish().tracks
+    tracks = builder.result().tracks
     assert [track.track_id for track in tracks] == [1, 0]
     assert [track.predicted_quality for track in tracks] == [0.625, 0.5]
     assert [track.score for track in tracks] == [pytest.approx(0.85 * 0.625), pytest.approx(0.45)]
     silent = TrackBuilder(4, 4, TrackConfig())
     silent.add(0, found, torch.tensor([0, 1]), full_masks(2))
-    assert [track.predicted_quality for track in silent.finish().tracks] == [None, None]
+    assert [track.predicted_quality for track in silent.result().tracks] == [None, None]
 
 
 def test_tracks_without_a_pixel_are_listed_if_asked_for():
     builder = TrackBuilder(4, 4, TrackConfig(min_frames=0))
-    builder.add(0, instances_with([[0.9, 0.1]]), torch.tensor([3]), ~full_masks(1))
-    (track,) = builder.finish().tracks
+    builder.add(0, instances_with([[0.9, 0.1]]), torch.tensor([3]), NO_PIXEL)
+    (track,) = builder.result().tracks
     assert track.track_id == 3
-    assert track.segmentations == [None]
+    assert track.segmentations((4, 4), 1) == [None]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -235,7 +241,7 @@ def test_short_tracks_leave_as_in_the_naive_loop(seed):
     left = 0
     for index, (instances, track_ids, masks) in enumerate(random_walk(seed, frames=30, ids=9)):
         rare = torch.rand(len(track_ids), generator=torch.Generator().manual_seed(index)) > 0.6
-        builder.add(index, instances[rare], track_ids[rare], masks[rare])
+        builder.add(index, instances[rare], track_ids[rare], EncodedMasks.of(masks[rare]))
         for track_id in track_ids[rare].tolist():
             naive.setdefault(track_id, [None] * index)
         for track_id, row in naive.items():
@@ -248,7 +254,7 @@ def test_short_tracks_leave_as_in_the_naive_loop(seed):
                     del naive[track_id]
                     left += 1
     assert left > 0
-    tracks = builder.finish().tracks
+    tracks = builder.result().tracks
     assert {track.track_id for track in tracks} == set(naive)
     for track in tracks:
         seen = [scores for scores in naive[track.track_id] if scores is not None]

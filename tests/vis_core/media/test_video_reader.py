@@ -1,4 +1,4 @@
-"""Video files that nobody vouches for: read whole, or refused with a reason."""
+"""Untrusted video files: read completely, or refused with a reason."""
 
 import copy
 import gc

@@ -1,4 +1,4 @@
-"""Frames that are sampled, or skipped, change nothing of what is said of a video file."""
+"""Sampling or skipping frames changes nothing in the report of a video file."""
 
 from fractions import Fraction
 

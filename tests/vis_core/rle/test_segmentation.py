@@ -11,10 +11,7 @@ from vis_core.rle.segmentation import (
     decode_rles,
     encode_mask,
     encode_masks,
-    polygons_to_rle,
-    rle_area,
     rle_areas,
-    rle_box_xywh,
     rle_boxes_xywh,
     segmentation_to_rle,
 )
@@ -28,7 +25,7 @@ def test_a_mask_survives_the_round_trip(mask: np.ndarray) -> None:
     rle = encode_mask(mask)
     assert rle["size"] == list(mask.shape)
     np.testing.assert_array_equal(decode_rle(rle), mask)
-    assert rle_area(rle) == mask.sum()
+    assert rle_areas([rle]) == [mask.sum()]
 
 
 @settings(max_examples=150, deadline=None)
@@ -52,7 +49,9 @@ def test_uncompressed_runs_give_the_same_mask(mask: np.ndarray) -> None:
 def test_polygons_equal_pycocotools(points: list, more: list) -> None:
     polygons = [[value for point in part for value in point] for part in (points, more)]
     expected = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, 32, 40)))
-    np.testing.assert_array_equal(decode_rle(polygons_to_rle(polygons, 32, 40)), expected != 0)
+    np.testing.assert_array_equal(
+        decode_rle(segmentation_to_rle(polygons, 32, 40, "here")), expected != 0
+    )
 
 
 @settings(max_examples=150, deadline=None)
@@ -100,7 +99,7 @@ def test_masks_of_another_type_are_refused() -> None:
 def test_a_box_holds_all_pixels() -> None:
     mask = np.zeros((8, 9), bool)
     mask[2:5, 3:7] = True
-    assert rle_box_xywh(encode_mask(mask)) == (3, 2, 4, 3)
+    assert rle_boxes_xywh([encode_mask(mask)]).tolist() == [[3, 2, 4, 3]]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -109,7 +108,7 @@ def test_boxes_of_many_masks_are_those_of_each(seed: int) -> None:
     masks = generator.random((20, 6, 7)) > generator.choice([0.5, 0.9, 0.97], (20, 1, 1))
     masks[3], masks[4] = False, True
     rles = encode_masks(masks)
-    assert rle_boxes_xywh(rles).tolist() == [list(rle_box_xywh(rle)) for rle in rles]
+    assert rle_boxes_xywh(rles).tolist() == [coco_mask.toBbox(rle).tolist() for rle in rles]
     assert rle_boxes_xywh([]).shape == (0, 4)
 
 

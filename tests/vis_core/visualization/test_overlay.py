@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vis_core.errors import StorageError, VideoDecodeError
+from vis_core.rle.packed import PackedMasks
 from vis_core.rle.segmentation import encode_mask
 from vis_core.structures import Frame, Track, VideoResult
 from vis_core.visualization.colours import track_colour
@@ -36,8 +37,8 @@ def scene(frames=6, height=120, width=200):
     cat = [encode_mask(disc(height, width, 150, 30, 15)) for _ in range(frames // 2)]
     cat += [None] * (frames - len(cat))
     tracks = [
-        Track(0, 0, 0.91, dog, [0.9] * frames),
-        Track(1, 1, 0.55, cat, [0.5 if rle else None for rle in cat]),
+        Track(0, 0, 0.91, PackedMasks.of(dog)),
+        Track(1, 1, 0.55, PackedMasks.of(cat)),
     ]
     return VideoResult(height, width, frames, tracks)
 

@@ -1,4 +1,4 @@
-"""What two neighbouring segments of a video know of their tracks where one ends and one begins."""
+"""The tracks of two neighbouring segments at their boundary, and how they are stored."""
 
 from array import array
 from collections.abc import Mapping
@@ -12,17 +12,17 @@ from vis_core.rle.packed import PackedMasks
 
 @dataclass(frozen=True)
 class BoundaryTrack:
-    """Is what a segment knows of one of its tracks at a seam.
+    """One track of a segment at a boundary.
 
     Attributes:
         segment: Number of the segment, from 0.
         track_id: Identity in the segment.
-        label: Class that most of its frames so far have.
-        embedding: (C,) float32, what the memory of the association compares with.
-        away: Frames between the seam and the nearest that names it: on the side before, those since
-            it was last named; on the side after, those until it is named first, 0 if that is in
-            the overlap.
-        masks: Its run lengths in the overlap; frames are counted from the start of the video.
+        label: Most frequent class of its frames so far.
+        embedding: (C,) float32, as the memory of the association compares it.
+        away: Frames between the boundary and its nearest instance: on the side before, those since
+            its last instance; on the side after, those until its first, 0 if that is in the
+            overlap.
+        masks: Its masks in the overlap; frames are counted from the start of the video.
     """
 
     segment: int
@@ -33,20 +33,20 @@ class BoundaryTrack:
     masks: PackedMasks = field(default_factory=PackedMasks)
 
     @property
-    def name(self) -> tuple[int, int]:
-        """Segment and id, which no other track of the video has."""
+    def key(self) -> tuple[int, int]:
+        """Segment and id, unique in the video."""
         return self.segment, self.track_id
 
 
 @dataclass(frozen=True)
 class SegmentBoundary:
-    """Is what one of the two segments knows at their seam.
+    """The tracks of one of two neighbouring segments at their boundary.
 
     Attributes:
         size: Height and width of every frame.
-        overlap: First frame that both walk, and where the output of the later one begins.
-        tracks: Of the segment before: all that its memory holds at the end. Of the segment after:
-            those that its memory holds when its output begins, and those that start later.
+        overlap: First frame that both process, and the start of the output of the later one.
+        tracks: Of the segment before: all in its memory at the end. Of the segment after: those in
+            its memory when its output begins, and those that start later.
     """
 
     size: tuple[int, int]
@@ -54,7 +54,7 @@ class SegmentBoundary:
     tracks: tuple[BoundaryTrack, ...]
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Gives all of it as arrays of numbers, for any file that holds such."""
+        """Packs the boundary as arrays of numbers, for a file of any format."""
         tracks = self.tracks
         widths = {track.embedding.shape for track in tracks}
         assert len(widths) < 2, f"embeddings of shapes {widths}"
@@ -62,24 +62,24 @@ class SegmentBoundary:
         return {
             "size": np.array(self.size, np.int64),
             "overlap": np.array(self.overlap, np.int64),
-            "names": np.array([track.name for track in tracks], np.int64).reshape(-1, 2),
+            "names": np.array([track.key for track in tracks], np.int64).reshape(-1, 2),
             "labels": np.array([track.label for track in tracks], np.int64),
             "away": np.array([track.away for track in tracks], np.int64),
             "embeddings": np.array([track.embedding for track in tracks], np.float32).reshape(
                 len(tracks), -1 if tracks else 0
             ),
             "num_masks": np.array([len(track.masks) for track in tracks], np.int64),
-            "mask_frames": _joined([track.masks.frame_indices for track in tracks]),
-            "mask_lengths": _joined([np.diff([0, *track.masks.ends]) for track in tracks]),
+            "mask_frames": _concatenated([track.masks.frame_indices for track in tracks]),
+            "mask_lengths": _concatenated([np.diff([0, *track.masks.ends]) for track in tracks]),
             "counts": np.frombuffer(counts, np.uint8),
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "SegmentBoundary":
-        """Reads what ``to_arrays`` gave.
+        """Reverses ``to_arrays``.
 
         Raises:
-            StorageError: An array is missing, or they do not go together.
+            StorageError: An array is missing or has an unexpected shape.
         """
         _check(arrays)
         ends = np.cumsum(arrays["num_masks"])
@@ -92,7 +92,7 @@ class SegmentBoundary:
             masks = PackedMasks()
             for place in range(last - int(arrays["num_masks"][row]), last):
                 end = int(byte_ends[place])
-                masks.show(frames[place], counts[end - lengths[place] : end].decode("ascii"))
+                masks.add(frames[place], counts[end - lengths[place] : end].decode("ascii"))
             label, away = int(arrays["labels"][row]), int(arrays["away"][row])
             embedding = np.array(arrays["embeddings"][row], np.float32)
             tracks.append(BoundaryTrack(segment, track_id, label, embedding, away, masks))
@@ -101,17 +101,17 @@ class SegmentBoundary:
         return cls((height, width), (start, stop), tuple(tracks))
 
 
-def _joined(parts: "list[array[int]] | list[np.ndarray]") -> np.ndarray:
-    """Puts numbers one after the other, int64."""
+def _concatenated(parts: "list[array[int]] | list[np.ndarray]") -> np.ndarray:
+    """Concatenates numbers as int64."""
     return np.concatenate([np.zeros(0, np.int64), *(np.array(part, np.int64) for part in parts)])
 
 
 def _check(arrays: Mapping[str, np.ndarray]) -> None:
-    """Raises StorageError unless the arrays go together."""
+    """Raises StorageError unless all arrays are there and their shapes agree."""
     names = ("size", "overlap", "names", "labels", "away", "embeddings", "num_masks")
     missing = sorted({*names, "mask_frames", "mask_lengths", "counts"} - arrays.keys())
     if missing:
-        raise StorageError(f"seam: the arrays {', '.join(missing)} are missing; walk it again")
+        raise StorageError(f"boundary: {', '.join(missing)} are missing; process the segment again")
     count, num_masks = len(arrays["names"]), int(arrays["num_masks"].sum())
     expected = {
         "size": (2,),
@@ -128,4 +128,4 @@ def _check(arrays: Mapping[str, np.ndarray]) -> None:
     for name, shape in expected.items():
         if arrays[name].shape != shape:
             found = arrays[name].shape
-            raise StorageError(f"seam: {name} is {found}, expected {shape}; walk it again")
+            raise StorageError(f"boundary: {name} is {found}, expected {shape}; process it again")

@@ -1,9 +1,9 @@
-"""Joins the identities of segments of one long video that were walked apart.
+"""Joins the identities of segments of one long video that were processed apart.
 
-Neighbouring segments both walk the frames of their overlap. Where a track of each shows the same
-masks there, they are one; so are, with less confidence, a track that was hidden during the overlap
-and one that starts after it, if their embeddings are alike. Decides joins alone: the segments are
-named in ``segment_tracker.py``.
+Neighbouring segments both process the frames of their overlap. Two tracks with the same masks there
+are one; so are, with less confidence, a track that was hidden during the overlap and one that
+starts after it, if their embeddings are similar. Only the joins are decided here:
+``segment_tracker.py`` associates the segments.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,23 +18,23 @@ from vis_core.rle.columns import ColumnMasks, column_masks
 from vis_core.rle.intersection import intersections
 from vis_core.rle.packed import PackedMasks
 
-TrackName = tuple[int, int]  # segment, id in the segment
+TrackKey = tuple[int, int]  # segment, id in the segment
 
 
 @dataclass(frozen=True)
 class Join:
-    """Says that two tracks of different segments are one.
+    """Two tracks of different segments that are one.
 
     Attributes:
         before: Segment and id of the earlier track.
         after: Segment and id of the later track.
-        confidence: In [0, 1]: see ``join_tracks``.
-        mask_iou: IoU of their masks over the frames of the overlap; 0 if one shows none there.
+        confidence: In [0, 1], see ``join_tracks``.
+        mask_iou: IoU of their masks over the frames of the overlap; 0 if one has none there.
         similarity: Cosine of their embeddings.
     """
 
-    before: TrackName
-    after: TrackName
+    before: TrackKey
+    after: TrackKey
     confidence: float
     mask_iou: float
     similarity: float
@@ -42,20 +42,20 @@ class Join:
 
 @dataclass(frozen=True)
 class _Evidence:
-    """Is what speaks for each pair of a track before (rows) and a track after (columns).
+    """The evidence for each pair of a track before (rows) and a track after (columns).
 
     Attributes:
         mask_iou: (M, N) over space and time, within the overlap.
         similarity: (M, N) cosine of embeddings.
         confidence: (M, N) in [0, 1].
-        seen_apart: (M, N) bool, whether both show in some frame of the overlap.
-        gap: (M, N) frames between the last that names the one and the first that names the other.
+        coexist: (M, N) bool, whether a frame of the overlap shows both.
+        gap: (M, N) frames between the last instance of the one and the first of the other.
     """
 
     mask_iou: np.ndarray
     similarity: np.ndarray
     confidence: np.ndarray
-    seen_apart: np.ndarray
+    coexist: np.ndarray
     gap: np.ndarray
 
 
@@ -64,31 +64,31 @@ def join_tracks(
 ) -> list[Join]:
     """Pairs the tracks of two neighbouring segments, one with one, in two rounds.
 
-    First by masks: of the pairs whose IoU over the overlap reaches ``min_mask_iou``, those are
-    chosen whose sum of confidence is highest. Then by embedding alone, of the tracks that are left:
-    pairs that never show in one frame of the overlap, at most ``reach_frames`` apart, whose
-    similarity reaches ``min_similarity``.
+    First by masks: of the pairs whose IoU over the overlap reaches ``min_mask_iou``, the choice
+    with the highest sum of confidence. Then by embedding alone, of the remaining tracks: pairs that
+    no frame of the overlap shows together, at most ``reach_frames`` apart, whose similarity reaches
+    ``min_similarity``.
 
-    The confidence is the weighted mean of what speaks for a pair: its mask IoU, its cosine (at
-    least 0) and whether the classes are equal. More of any of them never lowers it; a join of the
-    second round has an IoU of 0, so it stays below 1 by the share of the masks' weight.
+    The confidence is the weighted mean of the mask IoU, the cosine (at least 0) and the equality of
+    the classes. A join of the second round has an IoU of 0, so it stays below 1 by the share of the
+    masks' weight.
 
     Args:
         before: The end of the earlier segment; its tracks may come from segments before it.
-        after: The begin of the later segment.
+        after: The start of the later segment.
         config: Weights and limits.
 
     Returns:
-        The joins, by the name of the earlier track. The order of the tracks does not matter.
+        The joins, sorted by the earlier track. The order of the tracks does not matter.
     """
-    assert before.overlap == after.overlap and before.size == after.size, "not of one seam"
-    rows = sorted(before.tracks, key=lambda track: track.name)
-    columns = sorted(after.tracks, key=lambda track: track.name)
+    assert before.overlap == after.overlap and before.size == after.size, "not of one boundary"
+    rows = sorted(before.tracks, key=lambda track: track.key)
+    columns = sorted(after.tracks, key=lambda track: track.key)
     if not rows or not columns:
         return []
     evidence = _evidence(rows, columns, before, config)
     pairs = _best_pairs(evidence.confidence, evidence.mask_iou >= config.min_mask_iou)
-    allowed = ~evidence.seen_apart
+    allowed = ~evidence.coexist
     if config.reach_frames is not None:
         allowed &= evidence.gap <= config.reach_frames
     if config.min_similarity is not None:
@@ -98,8 +98,8 @@ def join_tracks(
     pairs += _best_pairs(evidence.confidence, allowed)
     return [
         Join(
-            rows[row].name,
-            columns[column].name,
+            rows[row].key,
+            columns[column].key,
             float(evidence.confidence[row, column]),
             float(evidence.mask_iou[row, column]),
             float(evidence.similarity[row, column]),
@@ -109,68 +109,68 @@ def join_tracks(
 
 
 def stitch_segments(
-    seams: Sequence[tuple[SegmentBoundary, SegmentBoundary]], config: StitchConfig
+    boundaries: Sequence[tuple[SegmentBoundary, SegmentBoundary]], config: StitchConfig
 ) -> list[Join]:
     """Joins all segments of a video.
 
-    A track that finds none in the next segment waits: it is offered at the later seams too, as one
-    that was hidden for as long.
+    A track without a join at one boundary is a candidate at the later ones too, as one that was
+    hidden for as long.
 
     Args:
-        seams: In order of time, the end of each segment and the begin of the next one.
+        boundaries: In order of time, the end of each segment and the start of the next one.
         config: Weights and limits.
     """
     joins: list[Join] = []
     waiting: tuple[BoundaryTrack, ...] = ()
-    seam = 0
-    for before, after in seams:
-        length = before.overlap[1] - seam
-        seam = before.overlap[1]
+    frame = 0
+    for before, after in boundaries:
+        length = before.overlap[1] - frame
+        frame = before.overlap[1]
         waiting = tuple(
             replace(track, away=track.away + length, masks=PackedMasks()) for track in waiting
         )
-        found = join_tracks(replace(before, tracks=before.tracks + waiting), after, config)
-        gone = {join.before for join in found}
-        waiting = tuple(t for t in before.tracks + waiting if t.name not in gone)
-        joins += found
+        new = join_tracks(replace(before, tracks=before.tracks + waiting), after, config)
+        joined = {join.before for join in new}
+        waiting = tuple(t for t in before.tracks + waiting if t.key not in joined)
+        joins += new
     return joins
 
 
 def stitched_ids(
     first_frames: Sequence[Mapping[int, int]], joins: Iterable[Join]
-) -> dict[TrackName, int]:
+) -> dict[TrackKey, int]:
     """Numbers the tracks of a whole video from 0, in order of first appearance.
 
     Args:
-        first_frames: For each segment, the first frame of its output that shows each of its ids.
-        joins: Of ``stitch_segments``; every track is in one before, and one after, at most.
+        first_frames: For each segment, the first frame of each of its ids in its output.
+        joins: Of ``stitch_segments``; each track is ``before`` once at most, and ``after`` once.
 
     Returns:
         The id in the whole video of every segment and id of ``first_frames``.
     """
-    earlier: dict[TrackName, TrackName] = {}
+    earlier: dict[TrackKey, TrackKey] = {}
     for join in joins:
         assert join.after not in earlier, f"{join.after} has two tracks before it"
         earlier[join.after] = join.before
     assert len(set(earlier.values())) == len(earlier), "a track has two tracks after it"
-    ids: dict[TrackName, int] = {}
-    stitched: dict[TrackName, int] = {}
-    for segment, shown in enumerate(first_frames):
-        for _, track_id in sorted((frame, track_id) for track_id, frame in shown.items()):
-            name = first = (segment, track_id)
+    ids: dict[TrackKey, int] = {}
+    stitched: dict[TrackKey, int] = {}
+    for segment, frames in enumerate(first_frames):
+        for _, track_id in sorted((frame, track_id) for track_id, frame in frames.items()):
+            key = first = (segment, track_id)
             while first in earlier:
                 first = earlier[first]
-            stitched[name] = ids.setdefault(first, len(ids))
+            stitched[key] = ids.setdefault(first, len(ids))
     return stitched
 
 
 def _evidence(
     rows: Sequence[BoundaryTrack],
     columns: Sequence[BoundaryTrack],
-    side: SegmentBoundary,
+    boundary: SegmentBoundary,
     config: StitchConfig,
 ) -> _Evidence:
-    mask_iou, seen_apart = _overlaps(rows, columns, side)
+    mask_iou, coexist = _overlaps(rows, columns, boundary)
     similarity = _cosine(
         np.stack([track.embedding for track in rows]),
         np.stack([track.embedding for track in columns]),
@@ -180,14 +180,14 @@ def _evidence(
     parts = mask_iou, similarity.clip(min=0), label
     confidence = sum(w * part for w, part in zip(weights, parts, strict=True)) / sum(weights)
     gap = np.array([track.away for track in rows])[:, None] + [t.away for t in columns]
-    return _Evidence(mask_iou, similarity, np.asarray(confidence), seen_apart, gap)
+    return _Evidence(mask_iou, similarity, np.asarray(confidence), coexist, gap)
 
 
 def _overlaps(
-    rows: Sequence[BoundaryTrack], columns: Sequence[BoundaryTrack], side: SegmentBoundary
+    rows: Sequence[BoundaryTrack], columns: Sequence[BoundaryTrack], boundary: SegmentBoundary
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compares masks over the overlap: (M, N) IoU, and (M, N) whether any frame shows both."""
-    before, after = _masks(rows, side), _masks(columns, side)
+    before, after = _masks(rows, boundary), _masks(columns, boundary)
     common = intersections(before, np.arange(len(rows)), after, np.arange(len(columns)))
     areas = before.areas.sum(axis=1)[:, None] + after.areas.sum(axis=1)
     iou = common / np.maximum(areas - common, 1)
@@ -195,13 +195,13 @@ def _overlaps(
     return iou, together > 0
 
 
-def _masks(tracks: Sequence[BoundaryTrack], side: SegmentBoundary) -> ColumnMasks:
-    windows = [track.masks.window(*side.overlap) for track in tracks]
-    return column_masks(windows, *side.size, side.overlap[1] - side.overlap[0])
+def _masks(tracks: Sequence[BoundaryTrack], boundary: SegmentBoundary) -> ColumnMasks:
+    windows = [track.masks.window(*boundary.overlap) for track in tracks]
+    return column_masks(windows, *boundary.size, boundary.overlap[1] - boundary.overlap[0])
 
 
 def _cosine(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """(M, N) float64; what has no direction is like nothing, and what is not finite even less."""
+    """(M, N) float64 cosine: 0 for a vector without direction, -1 for one that is not finite."""
     with np.errstate(invalid="ignore", over="ignore"):
         units = [
             values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
@@ -212,9 +212,9 @@ def _cosine(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def _best_pairs(confidence: np.ndarray, allowed: np.ndarray) -> list[tuple[int, int]]:
-    """Chooses allowed pairs, one to one, whose sum of confidence is highest.
+    """Chooses allowed pairs, one to one, with the highest sum of confidence.
 
-    Every allowed pair counts for more than none, also one that nothing but its place speaks for.
+    An allowed pair of confidence 0 still counts for more than none.
     """
     values = np.where(allowed, confidence + 1e-9, 0.0)
     chosen = zip(*linear_sum_assignment(-values), strict=True)

@@ -1,4 +1,4 @@
-"""Notes, while a segment is walked, what its seams with the segments before and after need."""
+"""Records a segment's boundaries with the segments before and after while it is processed."""
 
 from collections import Counter, defaultdict
 
@@ -14,10 +14,7 @@ from vis_core.structures import Instances
 
 
 class BoundaryRecorder:
-    """Watches the naming of one segment.
-
-    What it keeps grows with the number of tracks, not with the frames.
-    """
+    """The boundaries of one segment; grows with the number of tracks, not with the frames."""
 
     def __init__(
         self,
@@ -31,11 +28,11 @@ class BoundaryRecorder:
 
         Args:
             number: Of the segment, from 0.
-            segment: What is walked.
-            memory: Of the associator that walks it.
-            overlap: Frames at its end that the next segment walks too.
-            reach: Frames after the start of its output within which a new track may be one of an
-                earlier segment; None: all.
+            segment: The segment.
+            memory: Of its associator.
+            overlap: Frames at its end that the next segment processes too.
+            reach: Frames after the start of its output within which a new track may continue one
+                of an earlier segment; None: all.
         """
         self._number = number
         self._segment = segment
@@ -46,75 +43,77 @@ class BoundaryRecorder:
         self._frame = segment.first_frame
         self._size = (0, 0)
         self._votes: dict[int, Counter[int]] = defaultdict(Counter)
-        self._shown: dict[str, dict[int, PackedMasks]] = {"head": {}, "tail": {}}
+        self._masks: dict[str, dict[int, PackedMasks]] = {
+            side: defaultdict(PackedMasks) for side in ("head", "tail")
+        }
         self._head: dict[int, BoundaryTrack] = {}
 
     def add(
-        self, size: tuple[int, int], named: Instances, track_ids: Tensor, masks: EncodedMasks
+        self, size: tuple[int, int], instances: Instances, track_ids: Tensor, masks: EncodedMasks
     ) -> None:
-        """Notes one frame after the associator has named it; to be called for every frame.
+        """Records one frame after its association; call it for every frame in order.
 
         Args:
-            size: Height and width of the frame; which one it is, the number of calls says.
-            named: N instances.
+            size: Height and width of the frame.
+            instances: N associated instances.
             track_ids: (N,) int64.
             masks: N of that size.
         """
         self._size = size
         ids = track_ids.tolist()
-        for track_id, label in zip(ids, named.labels.tolist(), strict=True):
+        for track_id, label in zip(ids, instances.labels.tolist(), strict=True):
             self._votes[track_id][label] += 1
         for side, (start, stop) in (("head", self._start), ("tail", self._end)):
             if start <= self._frame < stop:
-                self._show(self._shown[side], ids, masks)
+                self._add_masks(self._masks[side], ids, masks)
         if self._frame == self._segment.start - 1:
             self._head = {track.track_id: track for track in self._in_memory("head")}
         elif self._segment.start <= self._frame < self._last_start:
-            self._note_starts(ids)
+            self._add_new_tracks(ids)
         self._frame += 1
 
     @property
     def head(self) -> SegmentBoundary:
-        """What it knows at its seam with the segment before."""
+        """The boundary with the segment before."""
         return SegmentBoundary(self._size, self._start, tuple(self._head.values()))
 
     @property
     def tail(self) -> SegmentBoundary:
-        """What it knows at its seam with the segment after, once all frames were added."""
+        """The boundary with the segment after, once all frames were added."""
         assert self._frame == self._segment.stop, f"{self._segment} at frame {self._frame}"
         return SegmentBoundary(self._size, self._end, tuple(self._in_memory("tail")))
 
-    def _show(self, shown: dict[int, PackedMasks], ids: list[int], masks: EncodedMasks) -> None:
-        """Keeps the run lengths of the tracks that show a pixel in the present frame."""
+    def _add_masks(self, side: dict[int, PackedMasks], ids: list[int], masks: EncodedMasks) -> None:
+        """Keeps the run lengths of the tracks with a pixel in the present frame."""
         for track_id, area, counts in zip(ids, masks.areas, masks.counts, strict=True):
             if area:
-                shown.setdefault(track_id, PackedMasks()).show(self._frame, counts)
+                side[track_id].add(self._frame, counts)
 
     def _in_memory(self, side: str) -> list[BoundaryTrack]:
-        """Describes all tracks that the memory holds."""
+        """Returns all tracks in the memory."""
         if not len(self._memory):
             return []
         unseen = self._memory.unseen.tolist() if side == "tail" else [0] * len(self._memory)
         return [
-            self._described(track_id, embedding, away, self._shown[side].get(track_id))
+            self._boundary_track(track_id, embedding, away, self._masks[side].get(track_id))
             for track_id, embedding, away in zip(
                 self._memory.ids.tolist(), self._embeddings(), unseen, strict=True
             )
         ]
 
-    def _note_starts(self, ids: list[int]) -> None:
-        """Describes the tracks that are named for the first time after the overlap."""
-        fresh = [track_id for track_id in ids if track_id not in self._head]
-        if not fresh or not self._segment.warmup:
+    def _add_new_tracks(self, ids: list[int]) -> None:
+        """Adds the tracks that start after the overlap to the head."""
+        new = [track_id for track_id in ids if track_id not in self._head]
+        if not new or not self._segment.warmup:
             return
         embeddings = self._embeddings()
         row_of = {track_id: row for row, track_id in enumerate(self._memory.ids.tolist())}
         away = self._frame - self._segment.start
-        for track_id in fresh:
+        for track_id in new:
             embedding = embeddings[row_of[track_id]]
-            self._head[track_id] = self._described(track_id, embedding, away, None)
+            self._head[track_id] = self._boundary_track(track_id, embedding, away, None)
 
-    def _described(
+    def _boundary_track(
         self, track_id: int, embedding: np.ndarray, away: int, masks: PackedMasks | None
     ) -> BoundaryTrack:
         label = min(self._votes[track_id].items(), key=lambda vote: (-vote[1], vote[0]))[0]
@@ -122,6 +121,6 @@ class BoundaryRecorder:
         return BoundaryTrack(self._number, track_id, label, embedding, away, masks)
 
     def _embeddings(self) -> np.ndarray:
-        """(M, C) float32 what the memory compares with."""
+        """(M, C) float32, as the memory compares them."""
         values: np.ndarray = self._memory.read().float().cpu().numpy()
         return values.copy()

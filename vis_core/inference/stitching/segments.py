@@ -1,4 +1,4 @@
-"""Cuts a long video into segments that overlap, so that several workers can walk it at once."""
+"""Cuts a long video into overlapping segments for several workers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from itertools import pairwise
 
 @dataclass(frozen=True)
 class Segment:
-    """Is a part of a video that is walked with an associator of its own.
+    """A part of a video that is processed with its own associator.
 
     Attributes:
         start: First frame of its output.
         stop: Where its output ends (exclusive).
-        warmup: Frames before ``start`` that are walked too, for the memory and for the join.
+        warmup: Frames before ``start`` that are processed too, for the memory and for the join.
     """
 
     start: int
@@ -24,17 +24,17 @@ class Segment:
 
     @property
     def first_frame(self) -> int:
-        """The first frame that is walked."""
+        """The first frame that is processed."""
         return self.start - self.warmup
 
 
 def cut_at(bounds: Sequence[int], overlap: int) -> list[Segment]:
-    """Makes the segments between bounds; each walks frames before its own too.
+    """Returns the segments between bounds, each with frames before its own as warm-up.
 
-    These may be of several segments: the one before it has walked them all, as its own warm-up.
+    The warm-up may reach over several segments.
 
     Args:
-        bounds: Ascending: 0, where each segment but the first begins, and the end of the video.
-        overlap: Frames before its own that a segment walks first; fewer if there are fewer.
+        bounds: Ascending: 0, the start of each further segment, and the end of the video.
+        overlap: Frames of warm-up; fewer if there are fewer.
     """
     return [Segment(first, last, min(overlap, first)) for first, last in pairwise(bounds)]

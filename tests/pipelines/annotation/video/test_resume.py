@@ -19,8 +19,8 @@ def rows_of_frames(first: int, last: int) -> pa.Table:
     rows = MaskRows((6, 8))
     for frame in range(first, last):
         mask = np.random.default_rng(frame).random((1, 6, 8)) > 0.5
-        rows.show(frame, 0, 0.5, encode_masks(mask)[0]["counts"])
-        rows.frame(frame, frame, frame / 10)
+        rows.add(frame, 0, 0.5, encode_masks(mask)[0]["counts"])
+        rows.close_frame(frame, frame, frame / 10)
     return rows.take()
 
 
@@ -44,4 +44,4 @@ def test_parts_of_another_release_are_passed_over(
     UnfinishedVideo(storage, "video").save(2, part, STATE)
     found = UnfinishedVideo.newest(storage, "video")
     assert found.num_frames == 0 and found.state is None and not list(found.parts())
-    assert "does not fit its parts, so it is passed over" in caplog.text
+    assert "does not fit its parts, so it is ignored" in caplog.text

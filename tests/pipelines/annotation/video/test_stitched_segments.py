@@ -33,8 +33,9 @@ class Stitched(Apart):
 
     def __init__(self, folder: Path, videos: Path, model: ModelReference, **options):
         options.setdefault("load", load_remembering)
-        options.setdefault("stitch", STITCH)
-        super().__init__(folder, videos, model, **options)
+        config = options.pop("config", InferenceConfig(chunk_frames=2))
+        config = config.model_copy(update={"stitching": options.pop("stitch", STITCH)})
+        super().__init__(folder, videos, model, config=config, join="stitched", **options)
 
     def track_segment(self, number: int, count: int):
         return self.annotator.do(Work(self.video, number, count, named=True))
@@ -198,9 +199,9 @@ def test_cuts_cover_a_video_once(num_frames, count, block, overlap, data):
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_job_of_several_workers_stitches(clip, model, tmp_path):
     options = {"load": load_remembering, "segments": 3, "join": "stitched", "save_every": 4}
-    summary = annotate(clip, tmp_path / "out", model, num_workers=2, **options)
+    summary = annotate(clip, tmp_path / "out", model, workers=2, **options)
     assert set(statuses(summary).values()) == {"done"}
-    annotate(clip, tmp_path / "alone", model, num_workers=1, **options)
+    annotate(clip, tmp_path / "alone", model, workers=1, **options)
     assert tree(tmp_path / "out") == tree(tmp_path / "alone")
     assert len(result(tmp_path / "out")["stitching"]["segments"]) == 3
     exact = annotate(clip, tmp_path / "out", model, load=load_remembering, segments=3)

@@ -95,8 +95,8 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_word(
     before = notes(training)
     assert training.run() == 0
     said = notes(training).removeprefix(before)
-    assert f"the checkpoint of step {STEPS} is passed over" in said
-    assert "going on after step 8 of 9" in said
+    assert f"the checkpoint of step {STEPS} is skipped" in said
+    assert "resuming after step 8 of 9" in said
     assert_equal(training, calm)
 
 

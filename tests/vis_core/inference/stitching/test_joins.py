@@ -40,7 +40,7 @@ def packed(masks: np.ndarray | None) -> PackedMasks:
     own = PackedMasks()
     for t, mask in enumerate([] if masks is None else masks):
         if mask.any():
-            own.show(OVERLAP[0] + t, encode_masks(mask[None])[0]["counts"])
+            own.add(OVERLAP[0] + t, encode_masks(mask[None])[0]["counts"])
     return own
 
 
@@ -181,7 +181,7 @@ def naive_joins(before: SegmentBoundary, after: SegmentBoundary, config: StitchC
             weights = config.mask_weight, config.similarity_weight, config.label_weight
             parts = (iou, max(cosine, 0), one.label == two.label)
             total = np.dot(weights, parts) / sum(weights)
-            pair = (one.name, two.name)
+            pair = (one.key, two.key)
             if iou >= config.min_mask_iou:
                 by_masks[pair] = total
             together = (mine.any((1, 2)) & other.any((1, 2))).any()
@@ -278,7 +278,7 @@ def test_arrays_give_back_what_was_put_in() -> None:
         assert not any(values.dtype.hasobject for values in arrays.values())
         back = SegmentBoundary.from_arrays(arrays)
         assert (back.size, back.overlap) == (own.size, own.overlap)
-        assert [t.name for t in back.tracks] == [t.name for t in own.tracks]
+        assert [t.key for t in back.tracks] == [t.key for t in own.tracks]
         for one, two in zip(own.tracks, back.tracks, strict=True):
             assert (one.label, one.away, one.masks) == (two.label, two.away, two.masks)
             np.testing.assert_array_equal(one.embedding, two.embedding)
@@ -321,10 +321,10 @@ def recorded(reach: int | None) -> tuple[SegmentBoundary, SegmentBoundary]:
 def test_a_recorder_notes_both_seams_of_a_walk() -> None:
     head, tail = recorded(None)
     assert (head.overlap, tail.overlap) == ((4, 6), (9, 12))
-    assert [(t.name, t.away, len(t.masks)) for t in head.tracks] == [
+    assert [(t.key, t.away, len(t.masks)) for t in head.tracks] == [
         ((3, 0), 0, 2), ((3, 1), 2, 0), ((3, 2), 4, 0),
     ]  # fmt: skip
-    assert [(t.name, t.away, len(t.masks)) for t in tail.tracks] == [
+    assert [(t.key, t.away, len(t.masks)) for t in tail.tracks] == [
         ((3, 0), 2, 1), ((3, 1), 0, 3), ((3, 2), 0, 2),
     ]  # fmt: skip
     assert [t.label for t in tail.tracks] == [0, 1, 2]

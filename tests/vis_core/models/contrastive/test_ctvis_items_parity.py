@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
+from tests.helpers.closeness import assert_near
 from vis_core.config.contrastive import CtvisItemsConfig
 from vis_core.models.contrastive.ctvis import (
     ContrastiveItems,
@@ -87,7 +88,7 @@ def test_the_memory_of_a_clip_is_that_of_the_release(path: Path) -> None:
         ):
             wanted = values[name][row]
             assert torch.equal(there, ~wanted.isnan().any(dim=2)), name
-            torch.testing.assert_close(ours[there], wanted[there], atol=1e-5, rtol=1e-5)
+            assert_near(ours[there], wanted[there])
 
 
 @pytest.mark.parity
@@ -99,8 +100,8 @@ def test_items_losses_and_gradients_are_those_of_the_release(path: Path) -> None
     places = [[row, *place] for row, part in enumerate(parts) for place in part.places.tolist()]
     assert places == values["item_bti"].tolist()
     items = concat_items(parts)
-    torch.testing.assert_close(items.anchors, values["item_anchor"], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(items.positives, values["item_pos"], atol=1e-5, rtol=1e-5)
+    assert_near(items.anchors, values["item_anchor"])
+    assert_near(items.positives, values["item_pos"])
     assert items.negative_mask.sum(dim=1).tolist() == values["item_num_neg"].tolist()
     for ours, mask, wanted, count in zip(
         items.negatives,
@@ -109,13 +110,13 @@ def test_items_losses_and_gradients_are_those_of_the_release(path: Path) -> None
         values["item_num_neg"],
         strict=True,
     ):
-        torch.testing.assert_close(ours[mask], wanted[: int(count)], atol=1e-5, rtol=1e-5)
+        assert_near(ours[mask], wanted[: int(count)])
     keys = items.negatives, items.negative_mask
     losses = {
         "reid": contrastive_loss(items.anchors, items.positives.unsqueeze(1), *keys),
         "aux": cosine_auxiliary_loss(items.anchors, items.positives.unsqueeze(1), *keys),
     }
     for name, wanted in (("reid", values["loss_reid"]), ("aux", values["loss_aux_reid"])):
-        torch.testing.assert_close(losses[name], wanted, atol=1e-5, rtol=1e-4)
+        assert_near(losses[name], wanted)
         (gradient,) = torch.autograd.grad(losses[name], values["pred_embeds"], retain_graph=True)
-        torch.testing.assert_close(gradient, values[f"grad_{name}"], atol=1e-5, rtol=1e-4)
+        assert_near(gradient, values[f"grad_{name}"])

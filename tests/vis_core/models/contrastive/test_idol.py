@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
+from tests.helpers.closeness import assert_near
 from vis_core.config.criterion import TransportConfig
 from vis_core.models.contrastive.idol import (
     ContrastiveItems,
@@ -125,8 +126,8 @@ def test_items_losses_and_gradients_are_the_authors(path: Path) -> None:
     }
     recorded = {"reid": "loss_reid", "aux": "loss_reid_aux"}
     for name, loss in losses.items():
-        torch.testing.assert_close(loss, values[recorded[name]], atol=1e-6, rtol=1e-4)
+        assert_near(loss, values[recorded[name]])
         gradients = torch.autograd.grad(loss, (key, reference), retain_graph=True)
         for side, gradient in zip(("key", "ref"), gradients, strict=True):
             wanted = values[f"grad_{name}_{side}"]
-            torch.testing.assert_close(gradient, wanted, atol=1e-6, rtol=1e-4)
+            assert_near(gradient, wanted)

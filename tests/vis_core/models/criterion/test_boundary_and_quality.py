@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import reference_cases
+from tests.helpers.closeness import assert_near
 from vis_core.geometry.masks import mask_boundary
 from vis_core.models.criterion.boundary import boundary_loss
 from vis_core.models.criterion.mask import dice_loss, mask_bce_loss, squared_dice_loss
@@ -30,14 +31,13 @@ def test_boundaries_and_their_loss_are_those_of_bmask(path: Path) -> None:
     assert torch.equal(boundaries, values["boundary_targets"])
     logits = values["boundary_logits"]
     flat, targets = logits.flatten(1), boundaries.flatten(1).float()
-    close = {"atol": 1e-6, "rtol": 1e-6}
-    torch.testing.assert_close(mask_bce_loss(flat, targets).mean(), values["bce"], **close)
-    torch.testing.assert_close(dice_loss(flat, targets).mean(), values["dice_bmask"], **close)
+    assert_near(mask_bce_loss(flat, targets).mean(), values["bce"])
+    assert_near(dice_loss(flat, targets).mean(), values["dice_bmask"])
     loss = boundary_loss(logits, boundaries, "plain").mean()
-    torch.testing.assert_close(loss, values["boundary_loss_bce_plus_dice"], **close)
+    assert_near(loss, values["boundary_loss_bce_plus_dice"])
     half = values["half_targets_nearest"] > 0
     loss = boundary_loss(values["half_logits"], half, "plain").mean()
-    torch.testing.assert_close(loss, values["half_loss"], **close)
+    assert_near(loss, values["half_loss"])
 
 
 @pytest.mark.parity
@@ -45,10 +45,9 @@ def test_boundaries_and_their_loss_are_those_of_bmask(path: Path) -> None:
 def test_qualities_are_those_of_qdmn(path: Path) -> None:
     values = recorded(path)
     masks, predicted = values["masks"], values["pred_masks"]
-    close = {"atol": 1e-6, "rtol": 1e-6}
-    torch.testing.assert_close(mask_iou(predicted, masks), values["mask_iou"][:, 0], **close)
+    assert_near(mask_iou(predicted, masks), values["mask_iou"][:, 0])
     losses = quality_loss(values["scores"][:, 0], predicted.float() - 0.5, masks)
-    torch.testing.assert_close(losses.mean(), values["quality_mse"], **close)
+    assert_near(losses.mean(), values["quality_mse"])
 
 
 def test_the_boundary_of_a_square_is_its_rim() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
+from tests.helpers.closeness import assert_near
 from vis_core.models.criterion.box import giou_box_loss, l1_box_loss
 from vis_core.models.criterion.classification import focal_loss
 from vis_core.models.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
@@ -16,7 +17,6 @@ from vis_core.models.criterion.mask import dice_loss, mask_focal_loss
 
 ELEMENTARY = reference_cases("idol/losses_elementary*.npz")
 CONTRASTIVE = reference_cases("idol/contrastive_loss_only*.npz")
-CLOSE = {"atol": 1e-6, "rtol": 1e-4}
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -29,12 +29,8 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def assert_gradients_close(found: torch.Tensor, expected: torch.Tensor) -> None:
-    """1e-4; where large terms cancel, 1e-5 of the largest number.
-
-    The recorded float32 gradients are themselves up to 3e-5 from those in float64.
-    """
-    largest = expected.abs().max().item() if expected.numel() else 0.0
-    torch.testing.assert_close(found, expected, atol=1e-5 * largest, rtol=1e-4)
+    """The recorded float32 gradients are themselves up to 3e-5 from those in float64."""
+    assert_near(found, expected, share=1e-4)
 
 
 def items() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -51,9 +47,7 @@ def test_boxes_by_hand() -> None:
     targets = torch.tensor([[0.5, 0.5, 0.2, 0.2], [0.6, 0.5, 0.2, 0.2]])
     torch.testing.assert_close(l1_box_loss(boxes, targets), torch.tensor([0.0, 0.4]))
     # 0.2 apart: a third of the enclosure 0.6 x 0.2 is empty
-    torch.testing.assert_close(
-        giou_box_loss(boxes, targets), torch.tensor([0.0, 4 / 3]), atol=1e-5, rtol=1e-5
-    )
+    assert_near(giou_box_loss(boxes, targets), torch.tensor([0.0, 4 / 3]))
     assert l1_box_loss(boxes[:0], targets[:0]).shape == (0,)
     assert giou_box_loss(boxes[:0], targets[:0]).shape == (0,)
 
@@ -118,7 +112,7 @@ def test_focal_and_dice_are_the_authors(path: Path) -> None:
         / values["num_pos"],
     }
     for name, value in found.items():
-        torch.testing.assert_close(value, values[name], **CLOSE)
+        assert_near(value, values[name])
 
 
 @pytest.mark.parity
@@ -143,7 +137,7 @@ def test_contrastive_losses_and_gradients_are_the_authors(path: Path) -> None:
         }
         recorded = {"reid": "loss_reid", "aux": "loss_reid_aux"}
         for name, loss in losses.items():
-            torch.testing.assert_close(loss, values[f"{case}_{recorded[name]}"], **CLOSE)
+            assert_near(loss, values[f"{case}_{recorded[name]}"])
             for_key, for_samples = torch.autograd.grad(loss, (key, samples))
             assert_gradients_close(for_key, values[f"{case}_grad_{name}_key"])
             assert_gradients_close(for_samples, values[f"{case}_grad_{name}_samples"])

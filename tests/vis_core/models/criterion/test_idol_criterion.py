@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
+from tests.helpers.closeness import assert_near
 from vis_core.config.criterion import TransportConfig
 from vis_core.models.criterion.idol_criterion import BoxPredictions, detection_losses, frame_truth
 from vis_core.structures import FrameTargets
@@ -149,4 +150,4 @@ def test_a_training_step_is_the_authors(path: Path) -> None:
         for ours, (theirs, weight) in WEIGHTED.items():
             if last or ours in ("class", "box", "giou"):
                 wanted = values[theirs if last else f"{theirs}_{layer}"]
-                torch.testing.assert_close(weight * losses[ours], wanted, atol=1e-5, rtol=1e-4)
+                assert_near(weight * losses[ours], wanted)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import reference_cases, reference_dir
+from tests.helpers.closeness import assert_near
 from vis_core.config.criterion import LocationLossConfig, LocationMatchingConfig
 from vis_core.geometry.masks import aligned_upsampling
 from vis_core.models.criterion.condinst_criterion import (
@@ -29,7 +30,6 @@ from vis_core.models.layers.dynamic_mask_head import DynamicMaskHead, pixel_cent
 from vis_core.models.layers.feature_pyramid import STRIDES
 from vis_core.structures import FrameTargets
 
-CLOSE = {"atol": 1e-5, "rtol": 1e-4}
 LEVELS = range(len(STRIDES))
 QUALITIES = {"ctrness": "centerness", "iou": "iou"}
 NORMALIZERS = {"fg": "positives", "all": "places", "moving_fg": "moving"}
@@ -68,9 +68,7 @@ def test_places_and_aligned_upsampling_are_those_of_the_release(path: Path) -> N
     for name in (name for name in values if name.endswith("_in")):
         stem = name.removesuffix("_in")
         grown = aligned_upsampling(values[name].flatten(0, 1), int(values[f"{stem}_factor"]))
-        torch.testing.assert_close(
-            grown.view_as(values[f"{stem}_out"]), values[f"{stem}_out"], **CLOSE
-        )
+        assert_near(grown.view_as(values[f"{stem}_out"]), values[f"{stem}_out"])
     for name in (name for name in values if name.startswith("locations_")):
         size, stride = name.removeprefix("locations_").split("_stride")
         width, height = map(int, size.split("x"))
@@ -96,7 +94,7 @@ def test_masks_are_those_of_condinst(path: Path) -> None:
         found = head(
             values["mask_feats"][image], values["params"][one], values["locations"][one], scale[one]
         )
-        torch.testing.assert_close(found, values["mask_logits"][row], **CLOSE)
+        assert_near(found, values["mask_logits"][row])
 
 
 @pytest.mark.parity
@@ -119,7 +117,7 @@ def test_every_place_learns_what_it_learns_in_the_release(path: Path) -> None:
         assert torch.equal(own, wanted)
         assert torch.equal(classes[found.instance[own]], labels[image, own])
         assert torch.equal(found.instance[own] + first, targets[image, own])
-        torch.testing.assert_close(found.distances[own], distances[image, own], **CLOSE)
+        assert_near(found.distances[own], distances[image, own])
         first += len(boxes)
         num_positives += places.level[own].bincount(minlength=len(STRIDES))
     assert num_positives.tolist() == case["positives_per_level"]
@@ -131,8 +129,8 @@ def test_dice_and_centerness_are_those_of_the_release(path: Path) -> None:
     values = recorded(path)
     logits = torch.logit(values["scores"].double()).flatten(1)
     found = squared_dice_loss(logits, values["target"].double().flatten(1))
-    torch.testing.assert_close(found.float(), values["dice_loss"], **CLOSE)
-    torch.testing.assert_close(centerness(values["ltrb"]), values["centerness"], **CLOSE)
+    assert_near(found.float(), values["dice_loss"])
+    assert_near(centerness(values["ltrb"]), values["centerness"])
 
 
 class RecordedLosses:
@@ -212,18 +210,17 @@ def test_losses_and_gradients_are_those_of_the_release(path: Path) -> None:
     found = batch.losses(batch.config)
     third = "iou" if batch.config.box_quality == "iou" else "ctr"
     for name, theirs in (("class", "cls"), ("box", "loc"), ("center", third)):
-        torch.testing.assert_close(found[name], values[f"loss_fcos_{theirs}"], **CLOSE)
+        assert_near(found[name], values[f"loss_fcos_{theirs}"])
     sum(found[name] for name in ("class", "box", "center")).backward(retain_graph=True)  # type: ignore[union-attr]
     for name, leaf in batch.maps.items():
         assert leaf.grad is not None
         expected = values[f"grad_{name}"]
-        close = {"atol": 1e-4 * max(1e-3, float(expected.abs().max())), "rtol": 1e-4}
-        torch.testing.assert_close(leaf.grad, expected, **close)
+        assert_near(leaf.grad, expected)
     assert_same_positives(batch)
     if batch.has_masks:
-        torch.testing.assert_close(found["mask"], values["loss_mask"], **CLOSE)
+        assert_near(found["mask"], values["loss_mask"])
         found["mask"].backward()
-        torch.testing.assert_close(batch.features.grad, values["grad_mask_feats"], **CLOSE)
+        assert_near(batch.features.grad, values["grad_mask_feats"])
 
 
 def assert_same_positives(batch: RecordedLosses) -> None:
@@ -248,7 +245,7 @@ def assert_same_positives(batch: RecordedLosses) -> None:
     ]
     for column, name in enumerate(("pos_ious", "pos_gious")):
         own = torch.cat([pair[column] for pair in ious]).detach()
-        torch.testing.assert_close(own, values[name], **CLOSE)
+        assert_near(own, values[name])
 
 
 @pytest.mark.parity
@@ -258,7 +255,7 @@ def test_the_best_places_of_every_instance_are_those_of_the_release(path: Path) 
     limit = cases()[path.stem]["topk_proposals_per_im"]
     config = batch.config.model_copy(update={"masks_per_image": limit})
     found = batch.losses(config)["mask"]
-    torch.testing.assert_close(found, batch.values[f"loss_mask_topk{limit}"], **CLOSE)
+    assert_near(found, batch.values[f"loss_mask_topk{limit}"])
 
 
 def test_no_instance_and_no_place_near_one() -> None:

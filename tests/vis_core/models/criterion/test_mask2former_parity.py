@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
+from tests.helpers.closeness import assert_near
 from vis_core.association.similarity import cosine
 from vis_core.geometry.points import sample_at, uncertain_points
 from vis_core.models.criterion.classification import query_class_loss
@@ -27,7 +28,6 @@ from vis_core.structures import FrameTargets
 
 CRITERIA = reference_cases("ctvis/mask2former_criterion*.npz")
 LOSSES = reference_cases("ctvis/train_loss_function*.npz")
-_LAYERS = {"main": 2, "aux0": 0, "aux1": 1}
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -36,11 +36,16 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("layer", _LAYERS)
 @pytest.mark.parametrize("path", CRITERIA, ids=lambda path: path.stem)
-def test_costs_matches_and_losses(path: Path, layer: str) -> None:
-    values = tensors(path)
-    index = _LAYERS[layer]
+def test_costs_matches_and_losses(path: Path) -> None:
+    case = json.loads((path.parent / "criterion_cases.json").read_text())[path.stem]
+    last = sum(name.startswith("layer") and name.endswith("_logits") for name in tensors(path)) - 1
+    for index in range(last + 1):
+        check_layer(tensors(path), case, index, "main" if index == last else f"aux{index}")
+
+
+def check_layer(values: dict[str, torch.Tensor], case: dict, index: int, layer: str) -> None:
+    """Compares the costs, the matches, the losses and the gradients of one decoder layer."""
     logits = values[f"layer{index}_logits"].requires_grad_()
     masks = values[f"layer{index}_masks"].requires_grad_()
     num_classes = logits.shape[2] - 1
@@ -55,9 +60,9 @@ def test_costs_matches_and_losses(path: Path, layer: str) -> None:
             sample_at(masks[frame][None].detach(), points)[0],
             labels,
             sample_at(true_masks[None], points)[0],
-            MatchingWeights(),
+            MatchingWeights(case["cost"]["cls"], case["cost"]["mask"], case["cost"]["dice"]),
         )
-        torch.testing.assert_close(cost, values[f"{layer}_cost{frame}"], atol=1e-5, rtol=1e-4)
+        assert_near(cost, values[f"{layer}_cost{frame}"])
         query, instance = values[f"{layer}_match{frame}"]
         matched = hungarian_matching(cost)
         assert matched[instance].tolist() == query.tolist()
@@ -65,25 +70,23 @@ def test_costs_matches_and_losses(path: Path, layer: str) -> None:
         # the recorded points are in the authors' order of matched pairs
         chosen.append(masks[frame, query])
         truth.append(true_masks[instance])
-    suffix = {"main": "", "aux0": "_0", "aux1": "_1"}[layer]
+    suffix = "" if layer == "main" else f"_{index}"
     points = values[f"{layer}_loss_points"]
     point_logits = sample_at(torch.cat(chosen)[:, None], points)[:, 0]
     point_truth = sample_at(torch.cat(truth)[:, None], points)[:, 0]
     found = {
-        "loss_ce": query_class_loss(logits, wanted, 0.1),
+        "loss_ce": query_class_loss(logits, wanted, case["eos_coef"]),
         "loss_mask": mask_bce_loss(point_logits, point_truth).sum() / len(points),
         "loss_dice": dice_loss(point_logits, point_truth).sum() / len(points),
     }
     for name, value in found.items():
         expected = values[f"out_{name}{suffix}"]
-        torch.testing.assert_close(
-            value, expected.float(), atol=1e-5, rtol=1e-4, check_dtype=False, msg=name
-        )
-    total = 2 * found["loss_ce"] + 5 * found["loss_mask"] + 5 * found["loss_dice"]
+        assert_near(value, expected.float())
+    total = sum(weight * found[name] for name, weight in case["weights"].items())
     total.backward()
     for name, tensor in (("logits", logits), ("masks", masks)):
         wanted_gradient = values[f"grad_layer{index}_{name}"]
-        torch.testing.assert_close(tensor.grad, wanted_gradient, atol=1e-5, rtol=1e-4)
+        assert_near(tensor.grad, wanted_gradient)
 
 
 @pytest.mark.parity
@@ -138,11 +141,11 @@ def test_the_whole_criterion_keeps_the_points_of_the_release(
         + weights["loss_dice"] * losses["dice"]
     )
     wanted_total = values["out_total_weighted"].float()
-    torch.testing.assert_close(total, wanted_total, atol=1e-5, rtol=1e-4)
+    assert_near(total, wanted_total)
     total.backward()
     for tensor, kind in ((logits, "logits"), (masks, "masks")):
         wanted = layers(values, "grad_layer", kind)
-        torch.testing.assert_close(tensor.grad, wanted, atol=1e-5, rtol=1e-4)
+        assert_near(tensor.grad, wanted)
 
 
 def layers(values: dict[str, torch.Tensor], prefix: str, kind: str) -> torch.Tensor:
@@ -175,9 +178,9 @@ def test_contrastive_losses(path: Path) -> None:
     for case in cases:
         anchor, keys = values[f"{case}_anchor"], values[f"{case}_keys"]
         positive = values[f"{case}_label"] == 1
-        torch.testing.assert_close(keys @ anchor.T, values[f"{case}_dot"], atol=1e-5, rtol=1e-5)
+        assert_near(keys @ anchor.T, values[f"{case}_dot"])
         cosines = cosine(keys, anchor)
-        torch.testing.assert_close(cosines, values[f"{case}_cos"], atol=1e-5, rtol=1e-5)
+        assert_near(cosines, values[f"{case}_cos"])
         negatives = keys[~positive][None]
         counted = torch.ones(negatives.shape[:2], dtype=torch.bool)
         arguments = anchor, keys[positive][None], negatives, counted
@@ -185,7 +188,7 @@ def test_contrastive_losses(path: Path) -> None:
         found["aux"].append(cosine_auxiliary_loss(*arguments))
         for name, losses in found.items():
             wanted = values[f"{case}_loss_{name}"]
-            torch.testing.assert_close(losses[-1], wanted, atol=1e-5, rtol=1e-4)
+            assert_near(losses[-1], wanted)
     for name, losses in found.items():
         wanted = values[f"all_loss_{name}"]
-        torch.testing.assert_close(torch.stack(losses).mean(), wanted, atol=1e-5, rtol=1e-4)
+        assert_near(torch.stack(losses).mean(), wanted)

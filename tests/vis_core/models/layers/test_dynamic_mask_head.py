@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from tests.conftest import reference_cases
+from tests.helpers.closeness import assert_near
 from vis_core.geometry.masks import aligned_upsampling
 from vis_core.models.layers.dynamic_mask_head import DynamicMaskHead
-
-CLOSE = {"atol": 1e-3, "rtol": 1e-4}  # relative coordinates are pixels: values of hundreds
 
 
 def recorded(path: Path) -> dict[str, Tensor]:
@@ -42,7 +41,7 @@ def test_masks_are_those_of_the_release(path: Path) -> None:
         points = values["reference_points_pixels"][0, own]
         found.append(head(features[row], values["params"][0, own], points))
         first += count
-    torch.testing.assert_close(torch.cat(found), values["mask_logits"][0], **CLOSE)
+    assert_near(torch.cat(found), values["mask_logits"][0])
 
 
 def test_masks_equal_the_loop_over_instances_and_pixels() -> None:
@@ -60,9 +59,7 @@ def test_masks_equal_the_loop_over_instances_and_pixels() -> None:
                     x = weights[layer] @ x + biases[layer]
                     x = x.relu() if layer < 2 else x
                 maps[n, i, j] = x
-    torch.testing.assert_close(
-        head(features, parameters, points), aligned_upsampling(maps), atol=1e-3, rtol=1e-4
-    )
+    assert_near(head(features, parameters, points), aligned_upsampling(maps))
 
 
 def test_no_instance_gives_no_mask() -> None:
@@ -89,4 +86,4 @@ def test_maps_grow_as_in_the_release(path: Path) -> None:
     grown = {int(name.removeprefix("factor")): name for name in values if name != "x"}
     for factor, name in grown.items():
         found = aligned_upsampling(values["x"].flatten(0, 1), factor)
-        torch.testing.assert_close(found, values[name].flatten(0, 1), atol=1e-5, rtol=1e-5)
+        assert_near(found, values[name].flatten(0, 1))

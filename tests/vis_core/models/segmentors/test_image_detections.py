@@ -7,6 +7,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from tests.conftest import reference_cases
+from tests.helpers.closeness import assert_near
 from vis_core.geometry.boxes import box_iou, mask_boxes
 from vis_core.geometry.masks import InputSize
 from vis_core.models.segmentors.image_detections import (
@@ -117,14 +118,14 @@ def test_detections_are_those_of_the_release(path) -> None:
         padded = (MASK_STRIDE * masks.shape[1], MASK_STRIDE * masks.shape[2])
         queries, labels = best_classes(scores, boxes)
         assert labels.tolist() == values[f"b{b}_labels"].tolist()
-        np.testing.assert_allclose(scores[queries, labels], values[f"b{b}_scores"], atol=1e-6)
+        assert_near(scores[queries, labels], values[f"b{b}_scores"])
         resized = values[f"b{b}_boxes_resized_xyxy"]
-        np.testing.assert_allclose(boxes[queries], resized, atol=1e-4)
+        assert_near(boxes[queries], resized)
         output = tuple(values["output_sizes"][b].tolist())
         found = detect(scores, boxes, masks, InputSize(*image_size, *padded), output)
         assert found.labels.tolist() == values[f"b{b}_out_labels"].tolist()
-        np.testing.assert_allclose(found.scores, values[f"b{b}_out_scores"], atol=1e-6)
-        np.testing.assert_allclose(found.boxes, values[f"b{b}_out_boxes_xyxy"], atol=1e-3)
+        assert_near(found.scores, values[f"b{b}_out_scores"])
+        assert_near(found.boxes, values[f"b{b}_out_boxes_xyxy"])
         shape = values[f"b{b}_out_masks_shape"]
         bits = np.unpackbits(values[f"b{b}_out_masks"], count=int(np.prod(shape)))
         wanted = bits.reshape(shape).astype(bool)

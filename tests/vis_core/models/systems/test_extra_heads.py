@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers.presets import tiny_config
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.criterion import BoundaryConfig, QualityConfig
 from vis_core.config.systems import AnySystemConfig, CtvisConfig
-from vis_core.config.tiny import tiny_idol, tiny_minvis
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import numbered
 from vis_core.geometry.masks import mask_boundary
@@ -24,9 +24,9 @@ CATEGORIES = numbered(CLASS_NAMES)
 EXTRA_HEADS = {"boundary": BoundaryConfig(weight=0.5), "quality": QualityConfig()}
 RESCORED = QualityConfig(rescore=True)
 CONFIGS: dict[str, AnySystemConfig] = {
-    "idol": tiny_idol(),
-    "ctvis": CtvisConfig(segmentor=tiny_minvis().segmentor, test_short_side=128),
-    "minvis": tiny_minvis(),
+    "idol": tiny_config("idol"),
+    "ctvis": CtvisConfig(segmentor=tiny_config("minvis").segmentor, test_short_side=128),
+    "minvis": tiny_config("minvis"),
 }
 every_system = pytest.mark.parametrize("name", CONFIGS)
 
@@ -90,7 +90,7 @@ def test_rims_come_from_the_truth_and_the_iou_from_the_masks() -> None:
     truth[:, 8:24, 8:24] = True
     logits = torch.where(truth[:, 2::4, 2::4], 20.0, -20.0)
     logits[0, 2, 2:6] = -20.0  # 12 of 16 cells are found
-    extra_heads = ExtraHeads(tiny_idol().model_copy(update=EXTRA_HEADS), 4, 3)
+    extra_heads = ExtraHeads(tiny_config("idol").model_copy(update=EXTRA_HEADS), 4, 3)
     frame = MatchedFrame(torch.zeros(1, 4), lambda _: logits, truth)
     nothing = MatchedFrame(torch.zeros(0, 4), lambda _: logits[:0], truth[:0])
     found = extra_heads.losses([frame, nothing])

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.conftest import reference_cases
-from tests.vis_core.inference.recorded import track_masks, unpacked
+from tests.helpers.closeness import assert_near
+from tests.vis_core.inference.recorded import assert_same_listings, unpacked
 from vis_core.association.associator import Associator
 from vis_core.config.association import AssociationConfig
 from vis_core.config.inference import TrackConfig
@@ -31,7 +32,6 @@ from vis_core.structures import ClipBatch, Frame, FrameTargets, Instances
 
 FORWARD = reference_cases("idol/forward_*.npz")
 VIDEOS = [path for path in reference_cases("idol/video_*.npz") if "pair" not in path.stem]
-CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 
 
 def recorded(path: Path) -> dict[str, Tensor]:
@@ -69,32 +69,30 @@ def test_every_part_gives_what_the_authors_network_gives(path: Path) -> None:
     segmentor = system.segmentor
     sources, masks = segmentor._sources(segmentor.pixels(frames, sizes), sizes)
     for level, (source, mask) in enumerate(zip(sources, masks, strict=True)):
-        torch.testing.assert_close(source, values[f"src{level}"], **CLOSE)
+        assert_near(source, values[f"src{level}"])
         assert torch.equal(~mask, values[f"padding_mask{level}"])
     memory, decoded = segmentor._transform(sources, masks)
     inside = torch.cat([mask.flatten(1) for mask in masks], dim=1)
-    torch.testing.assert_close(memory[inside], values["memory"][inside], **CLOSE)
-    torch.testing.assert_close(decoded.first_reference_points, values["init_reference"], **CLOSE)
+    assert_near(memory[inside], values["memory"][inside])
+    assert_near(decoded.first_reference_points, values["init_reference"])
     output = segmentor(frames, sizes)
-    torch.testing.assert_close(output.states, values["decoder_hidden"], **CLOSE)
+    assert_near(output.states, values["decoder_hidden"])
     features = segmentor.mask_features(output)
-    torch.testing.assert_close(features, values["mask_features"], **CLOSE)
+    assert_near(features, values["mask_features"])
     last = output.predictions
-    torch.testing.assert_close(last.class_logits[-1], values["pred_logits"], **CLOSE)
-    torch.testing.assert_close(last.boxes_cxcywh_norm[-1], values["pred_boxes"], **CLOSE)
-    torch.testing.assert_close(
-        last.boxes_cxcywh_norm[:-1], values["inter_references"][:-1], **CLOSE
-    )
+    assert_near(last.class_logits[-1], values["pred_logits"])
+    assert_near(last.boxes_cxcywh_norm[-1], values["pred_boxes"])
+    assert_near(last.boxes_cxcywh_norm[:-1], values["inter_references"][:-1])
     points = values["reference_points_used_for_masks"]
-    torch.testing.assert_close(output.references[-1], points, **CLOSE)
+    assert_near(output.references[-1], points)
     parameters = segmentor.controller(output.states[-1])
-    torch.testing.assert_close(parameters, values["controller_params"], **CLOSE)
+    assert_near(parameters, values["controller_params"])
     embeddings = system.embedding_head(output.states[-1])
-    torch.testing.assert_close(embeddings, values["pred_inst_embed"], **CLOSE)
+    assert_near(embeddings, values["pred_inst_embed"])
     everyone = torch.arange(last.class_logits.shape[2])
     for row in range(count):
         found = segmentor.mask_logits(output, features, len(output.states) - 1, row, everyone)
-        torch.testing.assert_close(found, values["pred_masks"][row], atol=5e-4, rtol=1e-4)
+        assert_near(found, values["pred_masks"][row])
 
 
 @pytest.mark.parity
@@ -104,21 +102,14 @@ def test_a_video_becomes_the_tracks_of_the_release(path: Path) -> None:
     values = recorded(path)
     theirs = unpacked({name: value.numpy() for name, value in values.items()}, "out_masks")
     _, _, height, width = theirs.shape
-    replay = Replay(released(tiny(path)), values["frames_uint8"])
+    size = values["frames_uint8"].shape[2:]
+    replay = Replay(released(tiny(path), size), values["frames_uint8"])
     blank = np.zeros((height, width, 3), np.uint8)
     frames = (Frame(blank, t, float(t)) for t in range(len(values["frames_uint8"])))
     result = annotate_video(replay, frames, tracks=TrackConfig.idol_released())
-    ours = {(track.label, round(track.score, 4)): track for track in result.tracks}
-    keys = [
-        (int(label), round(float(score), 4))
-        for label, score in zip(values["out_labels"], values["out_scores"], strict=True)
-    ]
-    assert sorted(ours) == sorted(keys)
-    for key, masks, shown in zip(keys, theirs, values["out_present"], strict=True):
-        track = ours[key]
-        assert [rle is not None for rle in track.segmentations] == shown.tolist()
-        # a pixel on a border may be decided the other way
-        assert (track_masks(track, result) != masks).sum() <= 2 * len(shown)
+    assert_same_listings(result, values["out_scores"], values["out_labels"], theirs)
+    # the release lists a frame with an empty mask, ours leaves it out
+    assert not (theirs.any(axis=(2, 3)) & ~values["out_present"].numpy()).any()
 
 
 @dataclass
@@ -146,13 +137,14 @@ class Replay:
         return self.system.input_size(*self.frames.shape[2:])
 
 
-def released(system: Idol) -> Idol:
+def released(system: Idol, size: tuple[int, int]) -> Idol:
     """The same weights with everything else as released, at the size of the recorded frames."""
     config = system.config.model_copy(
         update={
             "selection": SelectionConfig.idol_released(),
             "association": AssociationConfig.idol_released(),
-            "test_short_side": 72,
+            "test_short_side": min(size),
+            "test_max_long_side": max(size),
         }
     )
     twin = Idol(config, system.num_classes)
@@ -169,9 +161,9 @@ def test_frames_become_the_identities_of_the_release(path: Path) -> None:
     output = system.segmentor(frames, sizes)
     embeddings = system.embedding_head(output.states[-1])
     last = output.predictions
-    torch.testing.assert_close(last.class_logits[-1], values["pred_logits"], **CLOSE)
-    torch.testing.assert_close(last.boxes_cxcywh_norm[-1], values["pred_boxes"], **CLOSE)
-    torch.testing.assert_close(embeddings, values["pred_inst_embed"], **CLOSE)
+    assert_near(last.class_logits[-1], values["pred_logits"])
+    assert_near(last.boxes_cxcywh_norm[-1], values["pred_boxes"])
+    assert_near(embeddings, values["pred_inst_embed"])
     features = system.segmentor.mask_features(output)
     associator = Associator(AssociationConfig.idol_released())
     selection = SelectionConfig.idol_released()
@@ -349,9 +341,9 @@ def test_a_training_step_has_the_losses_and_gradients_of_the_release(
     for ours, theirs in LOSSES.items():
         layers = [name for name in values if re.fullmatch(rf"{theirs}(_\d+)?", name)]
         wanted = torch.stack([values[name] for name in layers]).sum()
-        torch.testing.assert_close(weights[ours] * losses[ours], wanted, atol=2e-4, rtol=2e-4)
+        assert_near(weights[ours] * losses[ours], wanted)
     total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
-    torch.testing.assert_close(total, values["total_weighted"], atol=2e-4, rtol=2e-4)
+    assert_near(total, values["total_weighted"])
     total.backward()
     if not prefix:  # of the edge cases the norms are not recorded
         assert_gradient_norms(system, path.parent / f"model_{path.stem.split('_')[-1]}.json")
@@ -359,8 +351,8 @@ def test_a_training_step_has_the_losses_and_gradients_of_the_release(
     for name in [name for name in values if name.startswith("grad_")]:
         found = [parameters[ours].grad for ours, _ in our_idol_names(name.removeprefix("grad_"))]
         gradient = torch.cat([torch.zeros_like(values[name]) if g is None else g for g in found])
-        scale = max(1.0, float(values[name].abs().max()))
-        torch.testing.assert_close(gradient / scale, values[name] / scale, atol=5e-4, rtol=0)
+        # a gradient is a sum over all pixels, in float32 on both sides
+        assert_near(gradient, values[name], share=1e-4)
 
 
 def assert_gradient_norms(system: Idol, path: Path) -> None:

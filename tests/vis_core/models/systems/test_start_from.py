@@ -5,18 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from vis_core.config.systems import AnySystemConfig, CtvisConfig
-from vis_core.config.tiny import tiny_idol, tiny_minvis, tiny_segmentor, tiny_stc
+from tests.helpers.presets import tiny_config
+from vis_core.config.systems import AnySystemConfig
 from vis_core.formats.categories import numbered
 from vis_core.models.systems.build import build_system, save_system
 from vis_core.models.systems.transfer import count_fitting_weights, start_from
 
 CATEGORIES = numbered(("a", "b"))
 CONFIGS: dict[str, AnySystemConfig] = {
-    "idol": tiny_idol(),
-    "stc": tiny_stc(),
-    "minvis": tiny_minvis(),
-    "ctvis": CtvisConfig(segmentor=tiny_segmentor()),
+    "idol": tiny_config("idol"),
+    "stc": tiny_config("stc"),
+    "minvis": tiny_config("minvis"),
+    "ctvis": tiny_config("ctvis"),
 }
 
 

@@ -1,0 +1,32 @@
+"""Comparison with values that the authors' code computed in float32."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SHARE = 2e-5
+
+
+def assert_near(found: Any, recorded: Any, share: float = SHARE) -> None:
+    """Compares with recorded values; the tolerance is a share of the largest of them.
+
+    Float32 rounds to 6e-8 of a value, and sums of another order (processors, threads, instruction
+    sets) move a result by a share of the largest term, also where the result itself is small. So
+    an absolute number would hold for one scale of values only.
+
+    Args:
+        found: Our values, of any floating type.
+        recorded: Theirs, of the same shape.
+        share: By default seven times the largest share seen, 2.8e-6: whole networks, one and two
+            threads, oneDNN and PyTorch capped to AVX2, to SSE4.1 and to none.
+    """
+    ours = torch.as_tensor(found).detach().double()
+    theirs = torch.as_tensor(recorded).detach().double()
+    scale = float(theirs[theirs.isfinite()].abs().amax()) if theirs.isfinite().any() else 1.0
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=share * max(scale, 1e-3))
+
+
+def in_double(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Converts the float32 tensors of a case to float64, in which our result has no noise."""
+    return {name: t.double() if t.is_floating_point() else t for name, t in values.items()}

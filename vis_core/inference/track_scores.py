@@ -1,0 +1,84 @@
+"""Scores, labels and choice of the finished tracks of a video, from their running sums."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.special import softmax
+
+from vis_core.config.inference import TrackConfig
+from vis_core.inference.track_state import TrackState
+from vis_core.structures import Track
+
+
+def finished_tracks(states: Mapping[int, TrackState], config: TrackConfig) -> list[Track]:
+    """Returns the tracks of a result, best score first, without their masks.
+
+    With the defaults, the score of a track is the highest of its mean class scores over the frames
+    with an instance of it, its label the class of that score (IDOL, CTVIS). The predicted quality
+    of its masks multiplies it.
+
+    Args:
+        states: By track id.
+        config: Which tracks are kept, how they are scored and labelled.
+    """
+    kept = {
+        track_id: state
+        for track_id, state in states.items()
+        if state.num_shown >= config.min_frames
+    }
+    if not kept:
+        return []
+    table = np.stack([_class_scores(state, config) for state in kept.values()])  # (M, K)
+    ids = np.fromiter(kept, dtype=np.int64)
+    rows, labels = _choose(table, ids, config)
+    tracks = []
+    for row, label, score in zip(rows, labels, table[rows, labels], strict=True):
+        state = kept[int(ids[row])]
+        if config.mask_quality:
+            score = score * state.mask_quality
+        quality = state.predicted_quality
+        if quality is not None:
+            score = score * quality
+        track = Track(
+            int(ids[row]),
+            int(label),
+            float(score),
+            predicted_quality=quality,
+            serial=state.serial,
+            stored_frames=(state.num_shown, state.first_shown, state.last_shown),
+        )
+        tracks.append(track)
+    tracks.sort(key=lambda track: -track.score)
+    return tracks
+
+
+def _class_scores(state: TrackState, config: TrackConfig) -> np.ndarray:
+    """(K,) score of every class over the frames with an instance of the track."""
+    if config.labels == "majority":
+        return _majority_scores(state)
+    evidence = state.evidence
+    if config.over_time == "mean":
+        evidence = evidence / state.num_named
+    if config.evidence == "scores":
+        return evidence
+    scores: np.ndarray = softmax(evidence)[:-1]
+    return scores
+
+
+def _majority_scores(state: TrackState) -> np.ndarray:
+    """(K,) mean score for the most frequent class, the first in a tie; 0 for all others."""
+    scores = np.zeros(len(state.votes))
+    scores[state.votes.argmax()] = state.scores / state.num_named
+    return scores
+
+
+def _choose(
+    table: np.ndarray, ids: np.ndarray, config: TrackConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Chooses rows and labels of the (M, K) table for the result, best score first."""
+    wanted = table >= config.min_score
+    if config.labels != "every":
+        wanted &= np.arange(table.shape[1]) == table.argmax(axis=1)[:, None]
+    rows, labels = np.nonzero(wanted)
+    order = np.lexsort((labels, ids[rows], -table[rows, labels]))[: config.max_tracks]
+    return rows[order], labels[order]
