@@ -23,7 +23,6 @@ from vis_core.media.images import read_image
 from vis_core.models.segmentors.image_detections import detect_instances
 from vis_core.models.systems.base import System
 from vis_core.models.systems.build import load_system, read_categories
-from vis_core.rle.segmentation import encode_masks
 
 SCORES = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # the first six of COCOeval
 
@@ -98,9 +97,8 @@ def _detections(
         predictions = replace(predictions, class_scores=class_scores, class_logits=None)
         found = detect_instances(predictions, system.input_size(*size), size, last_mask_resize)
     boxes = torch.cat([found.boxes[:, :2], found.boxes[:, 2:] - found.boxes[:, :2]], dim=1)
-    rles = encode_masks(found.masks.cpu().numpy())
-    rows = zip(found.labels.tolist(), boxes.tolist(), found.scores.tolist(), rles, strict=True)
-    for label, box, score, rle in rows:
+    columns = found.labels.tolist(), boxes.tolist(), found.scores.tolist(), found.segmentations
+    for label, box, score, rle in zip(*columns, strict=True):
         own = {"image_id": record.image_id, "category_id": category_ids[classes[label]]}
         yield {**own, "bbox": box, "score": score, "segmentation": rle}
 

@@ -6,11 +6,13 @@ and Mask2Former's ``instance_inference``, whose segmentor does not.
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from vis_core.geometry.boxes import clipped, mask_boxes
-from vis_core.geometry.masks import InputSize, Resize, full_size_masks, masks_with_confidence
+from vis_core.geometry.masks import MASKS_AT_ONCE, InputSize, Resize, masks_with_confidence
 from vis_core.models.segmentors.selection import box_nms
+from vis_core.rle.segmentation import Rle, encode_masks
 from vis_core.structures import Instances
 
 BOX_NMS_IOU = 0.7  # above it the weaker box of a class goes (released IDOL)
@@ -25,13 +27,13 @@ class ImageDetections:
         scores: (D,) in [0, 1].
         labels: (D,) int64.
         boxes: (D, 4) xyxy in pixels of the image, inside it.
-        masks: (D, H, W) bool.
+        segmentations: D compressed RLEs of the size of the image.
     """
 
     scores: Tensor
     labels: Tensor
     boxes: Tensor
-    masks: Tensor
+    segmentations: list[Rle]
 
 
 def best_classes(
@@ -70,13 +72,13 @@ def detect_instances(
     """Turns the predictions for one image into detections at its size.
 
     Without predicted boxes, the tight box of each mask is taken, and the mean probability of the
-    pixels of a mask multiplies its score (Mask2Former).
+    pixels of a mask multiplies its score (Mask2Former). A few masks are in memory at a time.
 
     Args:
         predictions: All Q of an image, none left out by a threshold.
         input_size: How the image was resized and padded.
         image_size: Height and width of the image.
-        last_resize: Of the masks of predictions with boxes; released IDOL takes the nearest pixel.
+        last_resize: How masks reach the size of the image; released IDOL takes the nearest pixel.
 
     Returns:
         Detections with a score whose box has an area inside the image.
@@ -89,17 +91,20 @@ def detect_instances(
     queries, labels, scores = (part[scores > 0] for part in (queries, labels, scores))
     # a prediction may occur with several classes; its mask is made once
     distinct, row = queries.unique(return_inverse=True)
-    mask_logits = predictions.mask_logits[distinct]
+    rles, tight, certainty = [], [], []
+    for logits in predictions.mask_logits[distinct].split(MASKS_AT_ONCE):
+        masks, sums = masks_with_confidence(logits, input_size, image_size, last_resize)
+        rles += encode_masks(masks.cpu().numpy())
+        tight.append(mask_boxes(masks))
+        certainty.append(sums / masks.flatten(1).sum(dim=1).clamp(min=1))
     if predictions.boxes is None:
-        masks, sums = masks_with_confidence(mask_logits, input_size, image_size)
-        scores = scores * (sums / masks.flatten(1).sum(dim=1).clamp(min=1))[row]
-        boxes = mask_boxes(masks)[row]
+        scores, boxes = scores * torch.cat(certainty)[row], torch.cat(tight)[row]
     else:
-        masks = full_size_masks(mask_logits, input_size, image_size, last_resize)
         boxes = _in_image(predictions.boxes[queries], input_size, image_size)
     shown = (boxes[:, 2:] > boxes[:, :2]).all(dim=1).nonzero().flatten()
     order = shown[scores[shown].argsort(descending=True, stable=True)]
-    return ImageDetections(scores[order], labels[order], boxes[order], masks[row[order]])
+    segmentations = [rles[index] for index in row[order].tolist()]
+    return ImageDetections(scores[order], labels[order], boxes[order], segmentations)
 
 
 def _in_image(boxes: Tensor, input_size: InputSize, image_size: tuple[int, int]) -> Tensor:

@@ -45,9 +45,9 @@ class Ctvis(QuerySystem):
         output = self.segment_clips(batch)
         embeddings = self.embed(output.queries).float()
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self._compare(batch, output, embeddings, generator)
+            return self._losses(batch, output, embeddings, generator)
 
-    def _compare(
+    def _losses(
         self,
         batch: ClipBatch,
         output: SegmentorOutput,

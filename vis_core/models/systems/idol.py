@@ -53,7 +53,7 @@ class Idol(System):
         output = self.segmentor(pairs.images, pairs.sizes)
         embeddings = self.embedding_head(output.states[-1]).float()
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self._compare(output, embeddings, pairs.targets, pairs.frames_a_clip, generator)
+            return self._losses(output, embeddings, pairs.targets, pairs.frames_a_clip, generator)
 
     @property
     def loss_weights(self) -> dict[str, float]:
@@ -95,7 +95,7 @@ class Idol(System):
         )
         return select_instances(instances, selection)
 
-    def _compare(
+    def _losses(
         self,
         output: DeformableDetrOutput,
         embeddings: Tensor,

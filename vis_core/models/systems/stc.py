@@ -54,7 +54,7 @@ class Stc(System):
         output = self.segmentor(pairs.images, pairs.sizes)
         embeddings = self.tracking_head(output.levels).float()
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self._compare(output, embeddings, pairs.targets, pairs.frames_a_clip, generator)
+            return self._losses(output, embeddings, pairs.targets, pairs.frames_a_clip, generator)
 
     @property
     def loss_weights(self) -> dict[str, float]:
@@ -106,7 +106,7 @@ class Stc(System):
         )
         return select_instances(instances, self.config.selection)
 
-    def _compare(
+    def _losses(
         self,
         output: CondInstOutput,
         embeddings: Tensor,
