@@ -90,7 +90,9 @@ def _print_version(wanted: bool) -> None:
 def _global_options(
     version: Annotated[  # noqa: ARG001
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None: ...
 

@@ -67,6 +67,8 @@ class Verb(TyperCommand):
 
     def __init__(self, *args: Any, params: Sequence[Any] = (), **attributes: Any) -> None:
         super().__init__(*args, params=[*params, *_shared_params()], **attributes)
+        for flag in (param for param in self.params if getattr(param, "is_flag", False)):
+            flag.metavar = ""  # rich would print <bool>
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parses the arguments in today's spelling."""
