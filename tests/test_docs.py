@@ -8,7 +8,7 @@ import pytest
 
 from jobs.cli import VERBS
 from jobs.command import load_verb
-from tests.vis_core.inference.toy import square_frames
+from tests.helpers.toy_system import square_frames
 from vis_core.media.video_writer import write_video
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -57,7 +57,10 @@ def run(
         from pipelines.training.dry_run import training_plan
 
         plan = training_plan(whole.config, whole.given, folder)
-        document: dict[str, Any] = {"config": whole.config.model_dump(mode="json", by_alias=True), "plan": plan}
+        document: dict[str, Any] = {
+            "config": whole.config.model_dump(mode="json", by_alias=True),
+            "plan": plan,
+        }
         options.report(document, plan, as_json=as_json)
         return 0
     from pipelines.cluster import ray_session

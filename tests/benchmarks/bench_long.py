@@ -25,8 +25,8 @@ from pipelines.annotation.worker import AnnotateJob, VideoAnnotator
 from pipelines.registry.mlflow_registry import ModelReference
 from pipelines.registry.start_weights import TINY_WEIGHTS
 from pipelines.storage.open import open_storage
-from tests.pipelines.toy_archive import outcome, toy_model
-from tests.pipelines.toy_loaders import load_moving
+from tests.helpers.toy_archive import outcome, toy_model
+from tests.helpers.toy_loaders import load_moving
 from vis_core.config.inference import InferenceConfig
 from vis_core.media.video_reader import read_frames
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from tests.helpers.presets import tiny_config
-from tests.vis_core.inference.recorded import track_masks
+from tests.helpers.recorded_results import track_masks
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings

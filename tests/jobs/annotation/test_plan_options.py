@@ -9,8 +9,8 @@ from jobs.cli import main
 from pipelines.annotation.plan import measure
 from pipelines.annotation.plan.text import plan_json, plan_lines
 from pipelines.registry.start_weights import TINY_WEIGHTS
-from tests.pipelines.annotation.plan.test_plan import gpu_plan
-from tests.pipelines.toy_archive import toy_archive
+from tests.helpers.plans import gpu_plan
+from tests.helpers.toy_archive import toy_archive
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.cli import main
 from pipelines.data import pseudo_videos
-from tests.vis_core.clips.makers import disc_masks, textured_image
+from tests.helpers.clips import disc_masks, textured_image
 from vis_core.formats.categories import numbered
 from vis_core.formats.coco import ImageRecord, write_coco
 from vis_core.media.images import encode_jpeg

@@ -5,8 +5,8 @@ import pytest
 
 import pipelines.registry.mlflow_registry as registry
 from jobs.cli import main
-from tests.pipelines.mlflow_stores import migrated_store
-from tests.pipelines.registry.test_mlflow_registry import make_model
+from tests.helpers.mlflow import migrated_store
+from tests.helpers.models import make_model
 
 
 @pytest.fixture

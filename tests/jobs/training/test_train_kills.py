@@ -160,7 +160,7 @@ def test_a_node_that_is_lost_costs_only_time(tmp_path: Path) -> None:
         "RAY_TRAIN_V2_ENABLED": "1",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "tests.pipelines.two_nodes", str(two), str(folder)],
+        [sys.executable, "-m", "tests.helpers.two_nodes", str(two), str(folder)],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
     said = done.stdout + done.stderr

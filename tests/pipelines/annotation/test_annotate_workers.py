@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines import toy_loaders
-from tests.pipelines.toy_archive import add_poison, annotate, statuses, toy_archive, toy_model, tree
+from tests.helpers import toy_loaders
+from tests.helpers.toy_archive import add_poison, annotate, statuses, toy_archive, toy_model, tree
 from vis_core.config.inference import InferenceConfig
 from vis_core.errors import CheckpointError
 
@@ -97,8 +97,8 @@ from dataclasses import replace
 from pathlib import Path
 from pipelines.annotation.job import annotate_archive
 from pipelines.annotation.options import AnnotateOptions
-from tests.pipelines import toy_loaders
-from tests.pipelines.toy_archive import toy_model
+from tests.helpers import toy_loaders
+from tests.helpers.toy_archive import toy_model
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     root = Path(sys.argv[1])

@@ -11,7 +11,7 @@ from jobs.cli import main
 from pipelines.registry.start_weights import TINY_WEIGHTS
 from pipelines.results.document import read_result_document
 from pipelines.results.youtube_vis import read_result_json
-from tests.pipelines.toy_archive import (
+from tests.helpers.toy_archive import (
     annotate,
     statuses,
     toy_archive,

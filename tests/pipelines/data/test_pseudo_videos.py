@@ -22,7 +22,7 @@ from pipelines.data.pseudo_videos import (
     num_pseudo_clips,
 )
 from tests.conftest import ROOT
-from tests.vis_core.clips.makers import disc_masks, textured_image
+from tests.helpers.clips import disc_masks, textured_image
 from vis_core.clips.rows import classes_of_schema
 from vis_core.clips.sources import ParquetClips, PseudoClips
 from vis_core.config.clips import FixedSize, PseudoConfig

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.mlflow_runs.client import connect, tracking_uri
 from pipelines.mlflow_runs.runs import LONG_VALUE, Tracking
-from tests.pipelines.mlflow_stores import migrated_store
+from tests.helpers.mlflow import migrated_store
 from vis_core.errors import ConfigError, RegistryError
 
 

@@ -8,14 +8,13 @@ import threading
 import time
 import urllib.request
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from pipelines.mlflow_runs.runs import Tracking
 from pipelines.registry.mlflow_registry import register_model, resolve_model
 from pipelines.registry.model_folder import read_model_folder
-from tests.pipelines.mlflow_stores import migrated_store
+from tests.helpers.mlflow import migrated_store
+from tests.helpers.models import make_model
 from vis_core.config.tiny import tiny_minvis
 from vis_core.errors import CheckpointError, ConfigError, RegistryError
 from vis_core.formats.categories import numbered
@@ -43,14 +42,6 @@ def tracking(tmp_path):
 def check(tmp_path):
     (tmp_path / "check.py").write_text(TOY_CHECK)
     return [sys.executable, str(tmp_path / "check.py")]
-
-
-def make_model(folder, value=1.0):
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({"weight": np.full((4, 3), value, np.float32)}, folder / "weights.safetensors")
-    (folder / "config.json").write_text(json.dumps({"name": "toy"}))
-    (folder / "categories.json").write_text(json.dumps([{"id": 7, "name": "dog"}]))
-    return folder
 
 
 def register(tracking, folder, check, **options):

@@ -14,7 +14,7 @@ from pipelines.reports.page_data import (
     TrialRow,
     VideoCard,
 )
-from tests.vis_core.visualization.test_overlay import NAMES, gray_frames, scene
+from tests.helpers.overlays import NAMES, gray_frames, scene
 from vis_core.errors import StorageError
 from vis_core.visualization.overlay import contact_strip, write_overlay_video, write_picture
 

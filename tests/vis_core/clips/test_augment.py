@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.vis_core.clips.makers import disc_masks, still, textured_image
+from tests.helpers.clips import disc_masks, still, textured_image
 from vis_core.clips.augment import augment_clip
 from vis_core.config.clips import AugmentConfig, CropFraction, FixedSize, ShortSide
 from vis_core.structures import Clip

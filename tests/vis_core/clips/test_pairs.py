@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
-from tests.vis_core.clips.makers import disc_masks, still, textured_image
-from tests.vis_core.clips.recorded import recorded_image, recorded_mask
+from tests.helpers.clips import disc_masks, still, textured_image
+from tests.helpers.recorded_clips import recorded_image, recorded_mask
 from vis_core.clips.augment import augment_clip
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.pseudo import crop_pair

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.vis_core.clips.makers import still, textured_image
+from tests.helpers.clips import still, textured_image
 from vis_core.clips.pseudo import (
     copy_paste,
     crop_shift,

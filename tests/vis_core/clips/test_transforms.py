@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import reference_cases
-from tests.vis_core.clips.recorded import recorded_image, recorded_mask, recorded_step
+from tests.helpers.recorded_clips import recorded_image, recorded_mask, recorded_step
 from vis_core.clips.affine import (
     Affine,
     compose,

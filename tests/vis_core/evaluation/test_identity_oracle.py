@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from trackeval.metrics import CLEAR, HOTA, Identity
 
-from tests.vis_core.evaluation.helpers import CATEGORIES, as_results, track
+from tests.helpers.scored_videos import CATEGORIES, as_results, track
 from vis_core.evaluation.identity import SequenceFrames, evaluate_identity, score_sequences
 from vis_core.evaluation.loading import ground_truth_of
 from vis_core.formats.youtube_vis import TrackRecord, VideoRecord

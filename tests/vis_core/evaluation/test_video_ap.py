@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import reference_cases
-from tests.vis_core.evaluation.helpers import (
+from tests.helpers.scored_videos import (
     CATEGORIES,
     as_results,
     random_masks,

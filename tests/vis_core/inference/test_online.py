@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.helpers.presets import tiny_config
-from tests.vis_core.inference.toy import ToySystem, square_frames
+from tests.helpers.toy_system import ToySystem, square_frames
 from vis_core.clips.scenes import render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.inference import InferenceConfig

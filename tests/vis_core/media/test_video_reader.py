@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.vis_core.media.small_videos import grey_frames, write_video
+from tests.helpers.videos import grey_frames, write_video
 from vis_core.config.decoding import DecodeLimits
 from vis_core.errors import VideoDecodeError
 from vis_core.media.video_reader import read_frames

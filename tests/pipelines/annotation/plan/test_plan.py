@@ -22,9 +22,10 @@ from pipelines.annotation.plan.plan import (
 from pipelines.annotation.plan.request import PlanRequest
 from pipelines.annotation.plan.text import plan_lines
 from pipelines.storage.open import open_storage
-from tests.pipelines.toy_archive import toy_archive, toy_model, tree, write_clip
-from tests.pipelines.toy_loaders import load_toy
-from tests.vis_core.inference.toy import ToySystem, square_frames
+from tests.helpers.plans import gpu_plan, request_of
+from tests.helpers.toy_archive import toy_archive, toy_model, tree, write_clip
+from tests.helpers.toy_loaders import load_toy
+from tests.helpers.toy_system import ToySystem, square_frames
 from vis_core.config.inference import InferenceConfig
 from vis_core.errors import ConfigError
 
@@ -51,12 +52,6 @@ def videos(tmp_path: Path) -> Path:
     (folder / "empty.mp4").touch()
     (folder / "no\nvideo.mp4").write_bytes(b"not a video" * 50)
     return folder
-
-
-def request_of(**asked: Any) -> PlanRequest:
-    """A request whose options are named beside its own fields."""
-    own = {name: asked.pop(name) for name in list(asked) if name in PlanRequest.__annotations__}
-    return PlanRequest(**own, options=AnnotateOptions(**asked))
 
 
 def plan_of(videos: Path, tmp_path: Path, load: Any = load_toy, **asked: Any) -> AnnotatePlan:
@@ -281,14 +276,6 @@ def test_a_plan_and_a_job_name_a_run_alike(tmp_path: Path, monkeypatch: pytest.M
     config = InferenceConfig(chunk_frames=3)
     job.annotate_archive(folder, tmp_path / "out", model, config, AnnotateOptions(max_frames=2))
     assert seen == [digest_of(model, config, 2)]
-
-
-def gpu_plan(**asked: Any) -> AnnotatePlan:
-    hour = Estimate(3600.0, 1800.0, 7200.0)
-    totals = Totals(hour, hour, hour, hour, hour, 0.0, 1.0, 1)
-    return AnnotatePlan(
-        "out", "m", request_of(**asked), 0, 0, [], [], 4, Measured("cuda", 0.0), totals
-    )
 
 
 def test_gpu_hours_are_those_that_are_reserved_and_cost_their_price() -> None:

@@ -10,55 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.annotation.archive.listing import list_archive
-from pipelines.annotation.ledger import UNFINISHED, Ledger
-from pipelines.annotation.options import AnnotateOptions
+from pipelines.annotation.ledger import UNFINISHED
 from pipelines.annotation.video.prediction_store import PredictionStore
 from pipelines.annotation.video.segments import frames_to_annotate, missing_runs, segment_range
-from pipelines.annotation.work_queue import Work
-from pipelines.annotation.worker import AnnotateJob, VideoAnnotator
 from pipelines.registry.mlflow_registry import ModelReference
 from pipelines.registry.start_weights import TINY_WEIGHTS
 from pipelines.storage.local import LocalStorage
-from tests.pipelines.toy_archive import toy_model, tree, write_clip
-from tests.pipelines.toy_loaders import load_toy
-from tests.vis_core.inference.toy import square_frames
-from tests.vis_core.media.small_videos import write_video
+from tests.helpers.segment_jobs import INFO, NUM_FRAMES, Apart
+from tests.helpers.toy_archive import toy_model, tree, write_clip
+from tests.helpers.toy_loaders import load_toy
+from tests.helpers.toy_system import square_frames
+from tests.helpers.videos import write_video
 from vis_core.clips.scenes import render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.inference import InferenceConfig, TrackConfig
-from vis_core.media.decode_report import VideoInfo
 from vis_core.media.video_reader import read_frames
-
-NUM_FRAMES = 21
-INFO = VideoInfo(32, 48, 0, 10.0, 2.1, NUM_FRAMES, "mp4", "h264", 0, 1)
-
-
-class Apart:
-    """A job over one video, some of whose work is done here."""
-
-    def __init__(self, folder: Path, videos: Path, model: ModelReference, **options):
-        self.archive = list_archive(videos)
-        self.ledger = Ledger(LocalStorage(folder), "settings")
-        config = options.pop("config", InferenceConfig(chunk_frames=2))
-        load = options.pop("load", load_toy)
-        options = AnnotateOptions(save_every=4, **options)
-        job = AnnotateJob(self.archive.storage, self.ledger, model, config, options, load)
-        self.annotator = VideoAnnotator(job)
-        self.annotator.load()
-
-    @property
-    def video(self):
-        return self.archive.videos[0]
-
-    def predict(self, number: int, count: int):
-        return self.annotator.do(Work(self.video, number, count))
-
-    def associate(self, count: int):
-        return self.annotator.do(Work(self.video, None, count))
-
-    def blocks(self) -> PredictionStore:
-        return PredictionStore(self.ledger.storage, self.ledger.name(self.video), 4)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from tests.vis_core.inference.long_walks import Agreement, compare, long_clip, seen_perfectly
+from tests.helpers.long_videos import Agreement, compare, long_clip, seen_perfectly
 from vis_core.association.associator import Associator
 from vis_core.config.association import AssociationConfig
 from vis_core.config.clips import SceneSettings

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.vis_core.media.small_videos import grey_frames, write_video
+from tests.helpers.videos import grey_frames, write_video
 from vis_core.config.decoding import DecodeLimits
 from vis_core.errors import DecoderError, VideoDecodeError
 from vis_core.media.sandbox import process as decoder_process

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import reference_cases
 from tests.helpers.closeness import assert_near
-from tests.vis_core.inference.recorded import EVERYTHING, assert_same_listings, unpacked, walk
+from tests.helpers.recorded_results import EVERYTHING, assert_same_listings, unpacked, walk
 from vis_core.association.associator import Associator
 from vis_core.config.association import AssociationConfig
 from vis_core.config.inference import TrackConfig

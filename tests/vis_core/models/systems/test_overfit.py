@@ -11,8 +11,8 @@ import torch
 from pipelines.config.optimizer import OptimizerSettings
 from pipelines.training.worker.optimizers import build_optimizer, rate_factor, set_rate
 from pipelines.training.worker.step import StepSettings, train_step
+from tests.helpers.overfitting import CATEGORIES, video_ap
 from tests.helpers.presets import tiny_config
-from tests.vis_core.models.systems.by_heart import CATEGORIES, video_ap
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings

@@ -13,9 +13,9 @@ from pipelines.storage.base import Storage
 from pipelines.storage.local import LocalStorage
 from pipelines.storage.open import open_storage
 from pipelines.storage.s3 import S3Storage
-from tests.pipelines.killing import CONTEXT, Events, num_events, run_child
-from tests.pipelines.toy_archive import outcome, toy_model
-from tests.pipelines.toy_loaders import load_remembering, load_toy
+from tests.helpers.killing import CONTEXT, Events, num_events, run_child
+from tests.helpers.toy_archive import outcome, toy_model
+from tests.helpers.toy_loaders import load_remembering, load_toy
 from vis_core.config.inference import InferenceConfig
 from vis_core.config.stitching import StitchConfig
 from vis_core.media.sandbox.reader import SandboxedReader

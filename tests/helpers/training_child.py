@@ -18,8 +18,8 @@ from pipelines.training.batches import BatchPlan
 from pipelines.training.worker import loop as train_loop
 from pipelines.training.worker.job import StageJob
 from pipelines.training.worker.loss_log import LossLog
+from tests.helpers.killing import Events, num_events, run_child
 from tests.helpers.presets import tiny_config
-from tests.pipelines.killing import Events, num_events, run_child
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.formats.categories import numbered

@@ -9,9 +9,9 @@ from pipelines.annotation.options import AnnotateOptions
 from pipelines.annotation.status import STATUS
 from pipelines.annotation.work_queue import WorkQueue
 from pipelines.registry.mlflow_registry import ModelReference
-from tests.pipelines.toy_loaders import POISON, load_toy
-from tests.vis_core.inference.toy import square_frames
-from tests.vis_core.media.small_videos import write_video
+from tests.helpers.toy_loaders import POISON, load_toy
+from tests.helpers.toy_system import square_frames
+from tests.helpers.videos import write_video
 
 
 def write_clip(path, images, rate=10):
