@@ -63,17 +63,6 @@ def warp_image(image: np.ndarray, affine: Affine) -> np.ndarray:
     return moved
 
 
-def warp_masks(masks: np.ndarray, affine: Affine) -> np.ndarray:
-    """Warps (G, H, W) masks, bool or coverage in 0..255, to (G, height, width) bool.
-
-    Equals ``warp_image`` of every mask, computed only where the mask can be.
-    """
-    moved = np.zeros((len(masks), affine.height, affine.width), dtype=bool)
-    for cut_out, out in zip(_cut_outs(masks), moved, strict=True):
-        _warp_into(out, cut_out, affine)
-    return moved
-
-
 def warp_frames(
     image: np.ndarray, masks: np.ndarray, affines: Sequence[Affine]
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from pipelines.registry.mlflow_registry import register_model, resolve_model
 from pipelines.registry.model_folder import read_model_folder
 from tests.helpers.mlflow import migrated_store
 from tests.helpers.models import make_model
-from vis_core.config.tiny import tiny_minvis
+from tests.helpers.presets import tiny_config
 from vis_core.errors import CheckpointError, ConfigError, RegistryError
 from vis_core.formats.categories import numbered
 from vis_core.models.systems.build import build_system, load_system, save_system
@@ -157,7 +157,7 @@ def test_a_missing_file_is_named(tmp_path, name):
 
 def test_the_files_that_a_model_folder_must_hold_are_those_that_a_system_writes(tmp_path):
     model = tmp_path / "model"
-    save_system(model, build_system(tiny_minvis(), 1), numbered(["dog"]))
+    save_system(model, build_system(tiny_config("minvis"), 1), numbered(["dog"]))
     assert sorted(read_model_folder(model).sha256) == sorted(p.name for p in model.iterdir())
     load_system(model)
     (model / "config.json").rename(model / "system.json")

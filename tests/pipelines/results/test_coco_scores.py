@@ -16,19 +16,13 @@ from pycocotools.cocoeval import COCOeval
 from pipelines.registry.start_weights import TINY_WEIGHTS
 from pipelines.results.coco_scores import SCORES, detect_images, score_coco
 from tests.helpers.presets import tiny_config
-from vis_core.config.systems import CtvisConfig
 from vis_core.errors import AnnotationError
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import read_coco
 from vis_core.models.systems.build import build_system, save_system
 from vis_core.rle.segmentation import areas_and_boxes, decode_rle, encode_mask
 
-SYSTEMS = {
-    "minvis": tiny_config("minvis"),
-    "ctvis": CtvisConfig(segmentor=tiny_config("minvis").segmentor),
-    "idol": tiny_config("idol"),
-    "stc": tiny_config("stc"),
-}
+SYSTEMS = {name: tiny_config(name) for name in ("minvis", "ctvis", "idol", "stc")}
 
 
 @pytest.fixture(scope="module")

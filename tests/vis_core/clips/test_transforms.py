@@ -22,7 +22,6 @@ from vis_core.clips.transforms import (
     visible_instances,
     warp_frames,
     warp_image,
-    warp_masks,
 )
 from vis_core.structures import Clip
 
@@ -36,6 +35,12 @@ def _picture(height=40, width=60, seed=0):
     waves = [127 + 100 * np.sin(xs / 9 + p) * np.cos(ys / 7 + 2 * p) for p in phases]
     masks = np.stack([(xs - 20) ** 2 + (ys - 18) ** 2 < 120, (xs > 38) & (ys > 12) & (ys < 30)])
     return np.stack(waves, axis=-1).astype(np.uint8), masks
+
+
+def warp_masks(masks, affine):
+    """The masks of one frame; the map must not shrink, as the source is then shrunk first."""
+    image = np.zeros((*masks.shape[1:], 3), np.uint8)
+    return warp_frames(image, masks, [affine])[1][0]
 
 
 def test_an_affine_of_one_whole_pixel_moves_pixels_exactly():
@@ -139,7 +144,7 @@ def test_masks_moved_in_their_boxes_equal_masks_moved_whole():
     for _ in range(60):
         affine = compose(
             [
-                window_affine(rng.uniform(-20, 20, 4), 50, 70, rng.uniform(0.4, 2.5)),
+                window_affine(rng.uniform(-20, 20, 4), 50, 70, rng.uniform(1, 2.5)),
                 rotation_affine(50, 70, rng.uniform(-180, 180), (rng.uniform(0, 70), 25)),
             ]
         )
