@@ -62,18 +62,18 @@ def import_weights(source: str, out: Path, classes: str | None) -> list[str]:
 
     Args:
         source: See ``as_model_folder``.
-        out: The folder to make.
+        out: The new folder.
         classes: Class names of a checkpoint of detectron2, see ``official_categories``.
 
     Returns:
-        Lines about the model for people.
+        Lines that describe the model to the user.
 
     Raises:
-        ConfigError: The folder exists, or the source is of no known kind.
-        CheckpointError: The model cannot be trusted or is of another kind.
+        ConfigError: If the folder exists, or the source is of an unknown kind.
+        CheckpointError: If the model cannot be trusted or is of an unknown kind.
     """
     if out.exists():
-        raise ConfigError(f"--out: {out} is there already; name another folder or remove it")
+        raise ConfigError(f"--out: {out} exists already; name another folder or remove it")
     if not is_foreign(source):
         raise ConfigError(
             f"--from: {source}: expected a .pth or .pkl, a folder with transformers' config.json, "
@@ -82,7 +82,7 @@ def import_weights(source: str, out: Path, classes: str | None) -> list[str]:
     out.parent.mkdir(parents=True, exist_ok=True)
     if Path(source).suffix not in CHECKPOINT_SUFFIXES:
         as_model_folder(source, out.parent).rename(out)
-        return [f"{out}: Minvis; every query of a frame is followed to the next"]
+        return [f"{out}: Minvis, which associates the queries of consecutive frames"]
     from vis_core.models.importers.published import import_official
 
     system, unused = import_official(Path(source))
@@ -91,7 +91,7 @@ def import_weights(source: str, out: Path, classes: str | None) -> list[str]:
     unused_names = ", ".join(unused) or "nothing"
     return [
         f"{out}: {type(system).__name__}, {len(categories)} classes",
-        f"left aside: {unused_names}"[:400],
+        f"unused tensors: {unused_names}"[:400],
     ]
 
 

@@ -1,4 +1,4 @@
-"""COCO results of still images and the ground truth they are scored against, both checked."""
+"""Reading and checking of COCO results of still images, and of their ground truth."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,14 +17,14 @@ Images = Mapping[int, dict[str, Any]]
 
 
 def read_coco_truth(path: Path) -> tuple[Images, Categories, list[dict[str, Any]]]:
-    """Reads a COCO instance file as its evaluation needs it, crowd regions included.
+    """Reads a COCO instance file for evaluation, including crowd regions.
 
     Returns:
-        The entries of images by id, the classes, and the annotations as ``with_area_and_box``
-        completes them.
+        The entries of images by id, the classes, and the annotations completed by
+        ``with_area_and_box``.
 
     Raises:
-        AnnotationError: The file is faulty; the message lists how.
+        AnnotationError: If anything in the file is wrong; the message lists the defects.
     """
     defects = Defects(path)
     checked, categories = check_coco(path, None, defects)
@@ -44,10 +44,10 @@ def check_coco_results(path: Path, images: Images, categories: Categories) -> li
         categories: The classes of the ground truth.
 
     Returns:
-        The entries as ``with_area_and_box`` completes them; the area is that of the mask.
+        The entries completed by ``with_area_and_box``; the area is that of the mask.
 
     Raises:
-        AnnotationError: An entry is faulty; the message lists all.
+        AnnotationError: If anything in the file is wrong; the message lists the defects.
     """
     document, defects = parse_json(path), Defects(path)
     if not isinstance(document.root, list):
@@ -68,7 +68,7 @@ def check_coco_results(path: Path, images: Images, categories: Categories) -> li
 
 
 def with_area_and_box(entry: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
-    """Completes a checked entry: its mask becomes RLE, a missing area or box that of the mask."""
+    """Completes a checked entry: the mask as RLE, and a missing area or box from the mask."""
     rle = checked_to_rle(entry["segmentation"], image["height"], image["width"])
     (area,), (box,) = areas_and_boxes([rle])
     return {"iscrowd": 0, "area": area, "bbox": box, **entry, "segmentation": rle}

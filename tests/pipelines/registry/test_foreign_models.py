@@ -156,7 +156,7 @@ def test_import_weights_writes_a_model_with_its_classes(
     assert read_categories(out).names == ("a", "b", "c", "d", "e")
     assert type(load_system(out)).__name__ == "Ctvis"
     assert main([*command, str(tmp_path / "names.txt")]) == 2
-    assert "there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_eighty_classes_are_those_of_coco() -> None:
