@@ -15,8 +15,8 @@ from pycocotools.cocoeval import COCOeval
 
 from pipelines.registry.start_weights import TINY_WEIGHTS
 from pipelines.results.coco_scores import SCORES, detect_images, score_coco
+from tests.helpers.presets import tiny_config
 from vis_core.config.systems import CtvisConfig
-from vis_core.config.tiny import tiny_idol, tiny_minvis, tiny_stc
 from vis_core.errors import AnnotationError
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import read_coco
@@ -24,10 +24,10 @@ from vis_core.models.systems.build import build_system, save_system
 from vis_core.rle.segmentation import areas_and_boxes, decode_rle, encode_mask
 
 SYSTEMS = {
-    "minvis": tiny_minvis(),
-    "ctvis": CtvisConfig(segmentor=tiny_minvis().segmentor),
-    "idol": tiny_idol(),
-    "stc": tiny_stc(),
+    "minvis": tiny_config("minvis"),
+    "ctvis": CtvisConfig(segmentor=tiny_config("minvis").segmentor),
+    "idol": tiny_config("idol"),
+    "stc": tiny_config("stc"),
 }
 
 
