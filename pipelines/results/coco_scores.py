@@ -35,7 +35,6 @@ def detect_images(
     *,
     short_side: int | None = None,
     last_mask_resize: Resize = "bilinear",
-    device: str = "cpu",
 ) -> int:
     """Runs a model over the images of a COCO file, one at a time, and writes COCO results.
 
@@ -46,7 +45,6 @@ def detect_images(
         out: Results, JSON; appears whole or not at all.
         short_side: Pixels at test; None takes the model's.
         last_mask_resize: Released IDOL takes the nearest pixel.
-        device: Of the network.
 
     Returns:
         The number of detections.
@@ -56,7 +54,7 @@ def detect_images(
     """
     records, categories = read_coco(ground_truth, images)
     category_ids = _category_ids(read_categories(model_folder), categories, ground_truth)
-    system = load_system(model_folder, device)
+    system = load_system(model_folder, "cuda" if torch.cuda.is_available() else "cpu")
     changes = {} if short_side is None else {"test_short_side": short_side}
     system.config = system.detection_config().model_copy(update=changes)
     count = 0
