@@ -1,21 +1,29 @@
-# longtake: `make demo` shows everything, `make test` checks everything.
+# longtake: `make demo` shows everything, `make test` and `make test-long` check everything.
 VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 OUT ?= runs/demo
 DEMO_OPTIONS := $(if $(COCO),--coco "$(COCO)") $(if $(VIS),--vis "$(VIS)") $(if $(VIDEOS),--videos "$(VIDEOS)") $(if $(QUICK),--quick)
 
-.PHONY: demo learn test check install tiny-weights bench-eval bench-association bench-idol bench-systems bench-input bench-rle bench-fusion bench-decode bench-stitching bench-long bench-shared clean
+.PHONY: demo learn test test-long check install tiny-weights bench-eval bench-association bench-idol bench-systems bench-input bench-rle bench-fusion bench-decode bench-stitching bench-long bench-shared clean
 
 demo: install
 	$(BIN)/longtake demo --out "$(OUT)" $(DEMO_OPTIONS)
 
+# two processes of one thread each: two threads in each would wait for one another on two cores
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: install
-	$(BIN)/python -m pytest $(TEST_OPTIONS)
+	$(PYTEST) -m "not slow" $(TEST_OPTIONS)
+
+# the long forms: kills, learning, memorised clips, the whole demo
+test-long: install
+	$(PYTEST) -m slow $(TEST_OPTIONS)
 
 check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
 install: $(VENV)/installed

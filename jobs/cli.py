@@ -1,64 +1,61 @@
-"""The command line ``longtake``: picks a verb, loads its module, turns errors into one line."""
+"""The command line ``longtake``: the table of verbs, exit codes, usage errors in one line."""
 
-import argparse
-import importlib
-import logging
 import os
+import re
 import select
-import signal
 import sys
-import threading
 from collections.abc import Sequence
-from difflib import get_close_matches
-from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
-from vis_core.errors import VisError
+import typer
 
-_STOPPED, _TERMINATED = 130, 143
-# verb -> (module, one line of help); the order is that of a project's life
-VERBS: dict[str, tuple[str, str]] = {
-    "demo": ("jobs.demo", "run the whole pipeline, on synthetic scenes or on your data"),
-    "scenes": ("jobs.data.scenes", "write synthetic scenes as COCO, YouTube-VIS and video files"),
-    "validate": ("jobs.data.validate", "check annotation or result files and list every fault"),
-    "convert": ("jobs.data.convert", "rename and drop the classes of a data set by a map"),
-    "split": ("jobs.data.split", "split a data set by video, reproducibly"),
-    "pseudo": ("jobs.data.pseudo", "make pseudo-videos from COCO images"),
-    "import-weights": (
-        "jobs.registry.import_weights",
-        "bring published weights into a model folder",
-    ),
-    "train": ("jobs.training.train", "train the stages of a run file"),
-    "tune": ("jobs.training.tune", "sweep the thresholds of association on cached instances"),
-    "register": ("jobs.registry.register", "put a model into the registry"),
-    "annotate": ("jobs.annotation.annotate", "annotate an archive of videos"),
-    "export": ("jobs.annotation.export", "write results of annotate as YouTube-VIS files"),
-    "evaluate": ("jobs.annotation.evaluate", "score results against ground truth"),
-    "ablate": ("jobs.training.ablate", "run an ablation table of a paper and print it"),
-    "ensemble": ("jobs.annotation.ensemble", "fuse several results of the same videos into one"),
-    "pack": ("jobs.annotation.pack", "pack results for a challenge server"),
-    "learn": ("jobs.training.learn", "train the tiny presets on the same scenes and compare them"),
-    "report": ("jobs.report", "write the HTML page of a run"),
-    "config": ("jobs.config", "print the resolved run file or its JSON schema"),
-    "tiny-weights": (
-        "jobs.training.tiny_weights",
-        "train the start weights that the project ships",
-    ),
+from jobs.command import HELP_OPTIONS, LazyGroup, VerbEntry
+from pipelines.config.libraries import configure_libraries
+from vis_core.errors import shown
+
+_DATA, _TRAINING, _MODELS = "Data", "Training", "Models"
+_ANNOTATION, _RUNS = "Annotation", "Runs and settings"
+VERBS: dict[str, VerbEntry] = {
+    name: VerbEntry(f"jobs.{module}", group, summary)
+    for name, module, group, summary in (
+        ("scenes", "data.scenes", _DATA, "Write synthetic scenes as images, videos and labels"),
+        ("validate", "data.validate", _DATA, "Check annotation files and list every defect"),
+        ("convert", "data.convert", _DATA, "Rename and drop the classes of a data set"),
+        ("split", "data.split", _DATA, "Split a data set by video, reproducibly"),
+        ("pseudo", "data.pseudo", _DATA, "Make pseudo-videos from COCO images"),
+        ("train", "training.train", _TRAINING, "Train the stages of a run file"),
+        ("tune", "training.tune", _TRAINING, "Tune the association thresholds of a trained run"),
+        ("learn", "training.learn", _TRAINING, "Train the tiny presets on equal data and compare"),
+        ("ablate", "training.ablate", _TRAINING, "Run an ablation table of a paper and print it"),
+        ("tiny-weights", "training.tiny_weights", _TRAINING, "Train the shipped start weights"),
+        ("import-weights", "registry.import_weights", _MODELS, "Convert published weights"),
+        ("register", "registry.register", _MODELS, "Put a model into the MLflow registry"),
+        ("annotate", "annotation.annotate", _ANNOTATION, "Annotate an archive of videos"),
+        ("status", "annotation.status", _ANNOTATION, "Print the progress of an annotation job"),
+        ("export", "annotation.export", _ANNOTATION, "Write results as YouTube-VIS files"),
+        ("ensemble", "annotation.ensemble", _ANNOTATION, "Fuse several results of the same videos"),
+        ("evaluate", "annotation.evaluate", _ANNOTATION, "Score results against ground truth"),
+        ("pack", "annotation.pack", _ANNOTATION, "Pack results for a challenge server"),
+        ("demo", "demo", _RUNS, "Run everything, from data to an annotated archive"),
+        ("report", "report", _RUNS, "Write the HTML page of a run"),
+        ("config", "config", _RUNS, "Print a resolved run file or its JSON schema"),
+    )
 }
+_COMPLETION = "_LONGTAKE_COMPLETE"  # set by the script that the shell has loaded
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb.
 
     Returns:
-        0 done, 1 our fault, 2 the user's input, 3 finished with too many failures, 4 a service
-        stayed away, 130 stopped with Ctrl-C, 143 asked to end (SIGTERM).
+        0 done, 1 internal error, 2 bad input, 3 too many failed videos, 4 a service did not
+        answer, 130 stopped with Ctrl-C, 143 stopped with SIGTERM.
     """
     try:
         try:
             return _run(list(sys.argv[1:] if argv is None else argv))
         finally:
-            sys.stdout.flush()  # the interpreter does it too late for an answer
+            sys.stdout.flush()  # the interpreter would do it too late to report an error
     except BrokenPipeError:
         if not _reader_left():
             raise  # another pipe, which is a fault
@@ -66,109 +63,77 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _run(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_usage())
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
-        print(f"longtake {version('longtake')}")
-        return 0
-    verb, *rest = arguments
-    if verb not in VERBS:
-        near = get_close_matches(verb, VERBS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        print(f"longtake: unknown verb {verb!r}; {hint}longtake --help lists them", file=sys.stderr)
-        return 2
-    _quiet_libraries()
-    module = importlib.import_module(VERBS[verb][0])
-    parser = argparse.ArgumentParser(prog=f"longtake {verb}", description=VERBS[verb][1])
-    parser.add_argument("--debug", action="store_true", help="log more and show tracebacks")
-    module.add_arguments(parser)
-    args = parser.parse_args(rest)
-    logging.basicConfig(
-        level=logging.DEBUG if args.debug else logging.INFO,
-        format="%(message)s"
-        if not args.debug
-        else "%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
+def command_line() -> Any:
+    """Builds the group of all verbs; its help has colours on a terminal and is plain elsewhere."""
+    LazyGroup.verbs = VERBS
+    app = typer.Typer(
+        name="longtake",
+        cls=LazyGroup,
+        context_settings=HELP_OPTIONS,
+        rich_markup_mode="rich" if sys.stdout.isatty() else None,
+        subcommand_metavar="VERB [OPTIONS]",
+        help="Online video instance segmentation, from still images to annotated archives.\n\n"
+        "longtake VERB --help explains a verb.",
     )
-    _quiet_loggers()
-    asked = _Asked()
+    app.callback()(_global_options)
+    return typer.main.get_command(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"longtake {version('longtake')}")
+        raise typer.Exit
+
+
+def _global_options(
+    version: Annotated[  # noqa: ARG001
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None: ...
+
+
+def _run(arguments: list[str]) -> int:
+    configure_libraries()
+    group = command_line()
+    if _COMPLETION in os.environ:
+        group.main(arguments, prog_name="longtake")  # ends the process
     try:
-        with asked:
-            code = int(module.run(args))
-        return _TERMINATED if asked.to_end and code == _STOPPED else code
-    except VisError as error:
-        if args.debug:
-            raise
-        print(f"longtake {verb}: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"\nlongtake {verb}: stopped; the same command goes on from here", file=sys.stderr)
-        return _TERMINATED if asked.to_end else _STOPPED
+        with group.make_context("longtake", list(arguments) or ["--help"]) as context:
+            return int(group.invoke(context))
+    except typer.Exit as ended:
+        return ended.exit_code if arguments else 2
+    except typer.TyperException as error:
+        print(_usage_line(error, arguments), file=sys.stderr)
+        return 2
+
+
+def _usage_line(error: Any, arguments: Sequence[str]) -> str:
+    """Writes a usage error like any other message: the command, the option, expected, found."""
+    known = " ".join(["longtake", *(word for word in arguments[:1] if word in VERBS)])
+    command = error.ctx.command_path if getattr(error, "ctx", None) else known
+    text = error.format_message()
+    if getattr(error, "param", None) is not None and error.message:
+        hint = error.param.get_error_hint().replace("'", "")
+        text = f"{hint}: {error.message.removeprefix('Value error, ')}"
+        text = text.replace("Input should be", "expected")
+        text = re.sub(r"greater than or equal to (\S+)", r"\1 or more", text)
+        if hasattr(error.__cause__, "errors"):
+            finding = error.__cause__.errors()[0]
+            text += "" if finding["type"] == "value_error" else f", found {shown(finding['input'])}"
+    line = " ".join(text.split()).rstrip(".")
+    return f"{command}: {line[:1].lower()}{line[1:]}"
 
 
 def _reader_left() -> bool:
-    """Says whether nobody reads our output any more, as in ``longtake … | head``."""
+    """Returns whether the reader of the output has left, as in ``longtake … | head``."""
     watched = select.poll()
     watched.register(sys.stdout.fileno(), 0)
-    return any(found & (select.POLLERR | select.POLLHUP) for _, found in watched.poll(0))
-
-
-class _Asked:
-    """Makes SIGTERM, as clusters send it before they take a machine away, what Ctrl-C is.
-
-    Attributes:
-        to_end: Whether it came.
-    """
-
-    def __init__(self) -> None:
-        self.to_end = False
-        self._former: Any = None
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._former = signal.signal(signal.SIGTERM, self._stop)
-
-    def __exit__(self, *_: object) -> None:
-        if self._former is not None:
-            signal.signal(signal.SIGTERM, self._former)
-
-    def _stop(self, *_: object) -> None:
-        self.to_end = True
-        raise KeyboardInterrupt
-
-
-def _usage() -> str:
-    lines = ["usage: longtake VERB [options] | --version; longtake VERB --help says more", ""]
-    lines += [f"  {verb:<15} {text}" for verb, (_, text) in VERBS.items()]
-    return "\n".join(lines)
-
-
-def _quiet_libraries() -> None:
-    """Leaves standard error to this program; a variable that the user set stays."""
-    for name, value in {
-        "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-        "RAY_TRAIN_ENABLE_PRINT_DEPRECATION": "0",
-        "TRANSFORMERS_VERBOSITY": "error",
-        "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
-        "GIT_PYTHON_REFRESH": "quiet",
-        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    }.items():
-        os.environ.setdefault(name, value)
-
-
-_LOUD_LIBRARIES = (
-    "ray", "mlflow", "alembic", "urllib3", "botocore", "PIL",
-    "httpx", "httpx2", "huggingface_hub", "filelock",
-)  # fmt: skip
-
-
-def _quiet_loggers() -> None:
-    for name in _LOUD_LIBRARIES:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # it warns of every backbone but Swin, all of which are tested
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in watched.poll(0))
 
 
 if __name__ == "__main__":

@@ -1,24 +1,36 @@
-"""Prints a run file with every default filled in, or the JSON schema for editors."""
+"""``longtake config``: a run file with every default filled in, or the JSON schema for editors."""
 
-import argparse
 import json
+from typing import Annotated, Literal
 
-from jobs.options import add_config_options, read_config
+from jobs import options
+from jobs.options import argument
+
+DETAILS = f"Presets: {', '.join(options.presets())}."
+EXAMPLES = (
+    "longtake config show --config idol_tiny --set seed=1",
+    "longtake config schema > longtake.schema.json",
+)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options of the verb."""
-    parser.add_argument("what", choices=("show", "schema"), help="the run file or its schema")
-    add_config_options(parser)
-
-
-def run(args: argparse.Namespace) -> int:
+def run(
+    *,
+    what: Annotated[
+        Literal["show", "schema"], argument("WHAT", "The resolved run file, or its schema.")
+    ],
+    config: options.Config = options.PRESET,
+    overrides: options.Set,
+    from_scratch: options.FromScratch = False,
+    as_json: options.Json = False,
+) -> int:
     """Prints YAML or JSON."""
     from pipelines.config.loading import to_yaml
     from pipelines.config.run import RunConfig
 
-    if args.what == "schema":
+    if what == "schema":
         print(json.dumps(RunConfig.model_json_schema(), indent=2))
-    else:
-        print(to_yaml(read_config(args)), end="")
+        return 0
+    resolved = options.read_config(config, overrides, from_scratch=from_scratch)
+    document = resolved.model_dump(mode="json", by_alias=True)
+    options.report(document, to_yaml(resolved).splitlines(), as_json=as_json)
     return 0

@@ -1,53 +1,62 @@
-"""Runs the whole road: data, pseudo-videos, training, sweep, registry, archive, scores, report."""
+"""``longtake demo``: data, training, sweep, registry, archive, scores and report in one command."""
 
-import argparse
-import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from jobs.options import (
-    absolute_path,
-    add_config_options,
-    add_data_options,
-    given_data,
-    read_config,
-)
+from jobs import options
+from jobs.options import option
 
 if TYPE_CHECKING:
     from pipelines.run.folder import Run
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options of the verb."""
-    parser.add_argument(
-        "--out", type=absolute_path, default=Path("runs/demo").absolute(), help="folder of the run"
-    )
-    parser.add_argument("--quick", action="store_true", help="a tenth of the training")
-    parser.add_argument("--max-frames", type=int, help="frames of each annotated video")
-    parser.add_argument("--address", help="of a running Ray cluster; default: this machine")
-    add_data_options(parser)
-    add_config_options(parser)
+DETAILS = (
+    "Runs on synthetic scenes, or on --coco, --vis and --videos. Finished steps are left alone, "
+    "so the same command resumes a run that was stopped."
+)
+EXAMPLES = (
+    "longtake demo --quick --out runs/quick",
+    "longtake demo --coco COCO --vis YTVIS19 --videos clips --out runs/mine",
+)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Chains the steps; what is finished is left alone, so the same command resumes."""
-    from pipelines.data.given_data import check_given
-    from pipelines.registry.start_weights import check_start, start_folder
+def run(
+    *,
+    out: options.Out = "runs/demo",
+    quick: Annotated[bool, option("--quick", "Train a tenth of the steps.")] = False,
+    dry_run: options.DryRun = False,
+    max_frames: options.MaxFrames = None,
+    address: options.Address = None,
+    coco: options.Coco = None,
+    vis: options.Vis = None,
+    videos: options.Videos = None,
+    config: options.Config = options.PRESET,
+    overrides: options.Set,
+    from_scratch: options.FromScratch = False,
+) -> int:
+    """Runs the steps that are not finished."""
+    from pipelines.run.folder import Run, check_run, open_run
 
-    config = read_config(args)
-    given = given_data(args)
-    check_given(given)
-    start_folder(config)
-    from pipelines.run.folder import Run, open_run
-    from pipelines.run.steps import quick
+    resolved = options.read_config(config, overrides, from_scratch=from_scratch)
+    folder = options.local_path(out or "").absolute()
+    whole = Run(folder, resolved, options.given_data(coco, vis, videos), max_frames)
+    check_run(whole)
+    from dataclasses import replace
 
-    whole = Run(args.out, quick(config) if args.quick else config, given, args.max_frames)
-    print(f"start: {check_start(config)}")
+    from pipelines.registry.start_weights import check_start
+    from pipelines.run.steps import quick as shortened
+
+    if quick:
+        whole = replace(whole, config=shortened(resolved))
+    if dry_run:
+        from pipelines.training.dry_run import training_plan
+
+        print("\n".join(training_plan(whole.config, whole.given, folder)))
+        return 0
+    print(f"start: {check_start(resolved)}")
     open_run(whole)
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     started = time.monotonic()
-    page = _all_steps(whole, args.address)
+    page = _all_steps(whole, address)
     print(f"\ndone in {(time.monotonic() - started) / 60:.1f} minutes; the report is {page}")
     return 0
 

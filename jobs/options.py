@@ -1,8 +1,16 @@
-"""Options that the verbs of a run share."""
+"""The options of the command line, each declared once, and what several verbs do with them.
 
-import argparse
+An option has the same name, help and type in every verb; a default may differ.
+"""
+
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vis_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipelines.config.run import RunConfig
@@ -10,84 +18,148 @@ if TYPE_CHECKING:
     from vis_core.config.inference import InferenceConfig
 
 CONFIGS = Path(__file__).with_name("configs")
-
-
 PRESET = "tiny"
+MODEL_CACHE = Path("~/.cache/longtake/models")
+# accepted where today's name is an option and the old one is not
+OLD_SPELLINGS = {
+    "--to": "--out",
+    "--zip": "--out",
+    "--tracking": "--tracking-uri",
+    "--plan": "--dry-run",
+    "--images": "--num-images",
+}
+SEVERAL_VALUES = ("--inputs", "--seeds")
 
 
-def add_config_options(parser: argparse.ArgumentParser, default: str = PRESET) -> None:
-    """Declares which run file is read and what is changed in it."""
-    presets = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-    parser.add_argument(
-        "--config",
-        default=default,
-        metavar="FILE|PRESET",
-        help=f"run file, or one of {', '.join(presets)} (default {default})",
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a setting by its dotted key; may be repeated",
-    )
-    parser.add_argument("--from-scratch", action="store_true", help="ignore start weights")
+def presets() -> list[str]:
+    """Returns the names of the run files that come with the project."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 
-def absolute_path(text: str) -> Path:
-    """Reads a path of the command line so that it means the same in every worker.
+def option(words: str, text: str, **attributes: Any) -> Any:
+    """Declares an option.
 
-    Ray Train's workers run in folders of their own.
+    Args:
+        words: Its name and the placeholder of its value, ``--seed N``; a flag has a name alone.
+        text: Its help.
+        attributes: Of ``typer.Option``.
     """
-    return Path(text).absolute()
+    name, _, metavar = words.partition(" ")
+    return typer.Option(name, metavar=metavar or None, help=text, **attributes)
 
 
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Declares the user's own data."""
-    parser.add_argument("--coco", type=absolute_path, help="COCO folder or annotation file")
-    parser.add_argument("--vis", type=absolute_path, help="YouTube-VIS style folder")
-    parser.add_argument("--videos", type=absolute_path, help="folder of video files to annotate")
+def argument(metavar: str, text: str, **attributes: Any) -> Any:
+    """Declares a positional argument by its placeholder and its help."""
+    return typer.Argument(metavar=metavar, help=text, **attributes)
 
 
-def read_config(args: argparse.Namespace) -> "RunConfig":
-    """Reads the run file that the options name."""
+def repeated(words: str, text: str) -> Any:
+    """Declares an option that may be repeated; its values are a list."""
+    text = f"{text}; may be repeated."
+    return option(words, text, default_factory=list, show_default=False)
+
+
+_COCO = option("--coco PATH", "COCO folder, or its annotation file.")
+_GROUND_TRUTH = option("--gt FILE", "Ground truth, a JSON file.")
+_MODEL = option("--model MODEL", "Model folder, models:/NAME@ALIAS, hf:ID or published checkpoint.")
+_OUT = option("--out PATH", "Where to write the output.")
+_SEED = option("--seed N", "Random seed; equal seeds give equal output.")
+_WORKERS = option("--workers N", "Number of worker processes.", min=1)
+
+Address = Annotated[str | None, option("--address HOST:PORT", "Running Ray cluster to use.")]
+BackboneSteps = Annotated[
+    int, option("--backbone-steps N", "Pretraining steps of the backbone; 0: none.", min=0)
+]
+Coco = Annotated[Path | None, _COCO]
+RequiredCoco = Annotated[Path, _COCO]
+Config = Annotated[
+    str, option("--config FILE|PRESET", "Run file or preset.", autocompletion=presets)
+]
+DryRun = Annotated[bool, option("--dry-run", "Check the input, print the plan, start nothing.")]
+Frames = Annotated[int | None, option("--frames N", "Frames per clip or video.", min=1)]
+FromScratch = Annotated[
+    bool, option("--from-scratch", "Start from random weights instead of trained ones.")
+]
+Globs = Annotated[
+    list[str],
+    repeated("--glob PATTERN", "Only videos whose name matches, such as '2026/*/cam1-*'"),
+]
+GroundTruth = Annotated[Path | None, _GROUND_TRUTH]
+RequiredGroundTruth = Annotated[Path, _GROUND_TRUTH]
+Images = Annotated[
+    Path | None, option("--images DIR", "Folder of the images that the JSON file names.")
+]
+Json = Annotated[bool, option("--json", "Print one JSON document instead of text.")]
+MaxFrames = Annotated[
+    int | None, option("--max-frames N", "Use only the first N frames of each video.")
+]
+Model = Annotated[str | None, _MODEL]
+RequiredModel = Annotated[str, _MODEL]
+Out = Annotated[str | None, _OUT]
+RequiredOut = Annotated[str, _OUT]
+Results = Annotated[Path, option("--results FILE", "Results, a JSON file.")]
+Seed = Annotated[int, _SEED]
+OptionalSeed = Annotated[int | None, _SEED]
+Set = Annotated[list[str], repeated("--set KEY=VALUE", "Override a setting by its dotted key")]
+Source = Annotated[str, option("--from SOURCE", "File, folder or hub model to convert.")]
+TrackingUri = Annotated[
+    str | None, option("--tracking-uri URI", "MLflow store: sqlite:///FILE.db or http(s)://HOST.")
+]
+Videos = Annotated[Path | None, option("--videos DIR", "Folder of video files to annotate.")]
+Vis = Annotated[Path | None, option("--vis DIR", "YouTube-VIS folder: annotations and frames.")]
+Workers = Annotated[int | None, _WORKERS]
+RequiredWorkers = Annotated[int, _WORKERS]
+
+
+def report(document: Any, lines: Sequence[str], *, as_json: bool) -> None:
+    """Prints one JSON document for programs, or lines for people."""
+    print(json.dumps(document, indent=2, default=str) if as_json else "\n".join(lines))
+
+
+def local_path(text: str) -> Path:
+    """Reads ``--out`` where the output cannot go to a bucket.
+
+    Raises:
+        ConfigError: It is a URL.
+    """
+    if "://" in text:
+        raise ConfigError(f"--out {text}: expected a path on this machine, found a URL")
+    return Path(text)
+
+
+def read_config(
+    config: str, overrides: Sequence[str] = (), *, from_scratch: bool = False
+) -> "RunConfig":
+    """Reads a run file or preset and applies the overrides.
+
+    Raises:
+        ConfigError: There is no such file, or it does not fit the schema.
+    """
     from pipelines.config.loading import load_run_config
-    from vis_core.errors import ConfigError
 
-    preset = CONFIGS / f"{args.config}.yaml"
-    path = preset if preset.is_file() else Path(args.config)
+    preset = CONFIGS / f"{config}.yaml"
+    path = preset if preset.is_file() else Path(config)
     if not path.is_file():
-        presets = ", ".join(sorted(each.stem for each in CONFIGS.glob("*.yaml")))
         raise ConfigError(
-            f"--config {args.config}: no such run file; give one, or one of {presets}"
+            f"--config {config}: no such run file; give one, or one of {', '.join(presets())}"
         )
-    overrides = [*args.set, *(["start_from=null"] if args.from_scratch else [])]
-    return load_run_config(path, overrides)
+    return load_run_config(path, [*overrides, *(["start_from=null"] if from_scratch else [])])
 
 
-def given_data(args: argparse.Namespace) -> "GivenData":
-    """Collects the user's own data."""
+def given_data(coco: Path | None, vis: Path | None, videos: Path | None) -> "GivenData":
+    """Collects the user's own data; the workers of Ray Train run in folders of their own."""
     from pipelines.data.given_data import GivenData
 
-    return GivenData(args.coco, args.vis, args.videos)
+    return GivenData(*(path and path.absolute() for path in (coco, vis, videos)))
 
 
-def inference_config(overrides: list[str]) -> "InferenceConfig":
+def inference_config(overrides: Sequence[str]) -> "InferenceConfig":
     """Applies overrides of the section ``inference``; a model brings the other sections along.
 
     Raises:
         ConfigError: If an override names another section or does not fit the schema.
     """
+    from pipelines.config.loading import parse_overrides
     from vis_core.config.inference import InferenceConfig
-    from vis_core.errors import ConfigError
 
-    for override in overrides:
-        if not override.startswith("inference."):
-            raise ConfigError(
-                f"--set {override}: expected a key of inference.…; the model fixes the rest"
-            )
-    if not overrides:
-        return InferenceConfig()
-    from pipelines.config.loading import load_run_config
-
-    return load_run_config(CONFIGS / "tiny.yaml", overrides).inference
+    return parse_overrides(InferenceConfig, "inference", overrides)

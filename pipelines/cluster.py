@@ -1,29 +1,31 @@
-"""One way to be on Ray: a local cluster of this process, or the one that an address names."""
+"""Connection to Ray: a local cluster of this process, or a running one at an address."""
 
 import logging
 import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
+from pipelines.config.libraries import configure_libraries
 from pipelines.config.run import RayConfig
+from pipelines.progress import Progress
 from vis_core.errors import ClusterError, ConfigError
 
-# A poll each 2 s makes every report() wait 1.7 s; on one machine 0.2 s costs nothing.
+# With the default poll every 2 s each report() waits 1.7 s; on one machine 0.2 s costs nothing.
 _LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
-    # The raylet warns at four times this, which is 2 on a laptop: data, training and sweep pass 8.
+    # The raylet warns at four times this number (by default 2 on a laptop); a run exceeds 8.
     "RAY_worker_maximum_startup_concurrency": "4",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
 
+Result = TypeVar("Result")
 _STARTS = 4
 _TOO_SLOW = "timed out during startup"
 _log = logging.getLogger(__name__)
@@ -32,12 +34,13 @@ _TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
 
 @contextmanager
 def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]:
-    """Connects to Ray for a block of work; an open session of the caller is used as it is.
+    """Connects to Ray for a block of work; an open session of the caller is reused.
 
     Args:
         config: Sizes of a local cluster.
         address: Of a running cluster; None starts one in this process.
     """
+    configure_libraries()
     if address:
         _present_token()
     import ray
@@ -51,11 +54,11 @@ def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]
     if address:
         _connect(address)
     else:
-        # Ray makes a token for a new local cluster and warns that it did; nobody has to act.
+        # Ray creates a token for a new local cluster and warns about it; no action is needed.
         logging.getLogger(_TOKEN_LOGGER).setLevel(logging.ERROR)
         _start_local(config)
     if handler is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)  # Ray puts one in its place that exits with 15
+        signal.signal(signal.SIGTERM, handler)  # Ray installs one that exits with 15
     quiet_ray()
     try:
         yield
@@ -64,10 +67,10 @@ def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]
 
 
 def _start_local(config: RayConfig) -> None:
-    """Starts a cluster of this process, again if it was not up in Ray's 30 seconds.
+    """Starts a cluster of this process, with several attempts of Ray's 30 seconds each.
 
     Raises:
-        ClusterError: It was not up in any of several attempts.
+        ClusterError: It did not start in any of them.
     """
     import ray
 
@@ -84,23 +87,23 @@ def _start_local(config: RayConfig) -> None:
             )
             return
         except Exception as error:
-            if _TOO_SLOW not in str(error):  # Ray raises a bare Exception, which only this tells
+            if _TOO_SLOW not in str(error):  # Ray raises a bare Exception
                 raise
             ray.shutdown()
             if attempt == _STARTS:
                 logs = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "session_latest", "logs")
                 raise ClusterError(
                     f"Ray did not start on this machine in {_STARTS} attempts of 30 s; if it is "
-                    "very busy, end other work and give the same command again; if not, the reason "
+                    "very busy, end other work and run the same command again; if not, the reason "
                     f"is in {logs} (dashboard.log, gcs_server.out)"
                 ) from error
             _log.warning("Ray did not start in 30 s on a busy machine; trying again")
 
 
 def _present_token() -> None:
-    """Shows the cluster its token, as ``ray start`` wants by default.
+    """Turns on token authentication, the default of ``ray start``, if there is a token.
 
-    Ray's library reads the mode when it is imported and is silent about the token unless told so.
+    Ray reads the mode when it is imported, and by default sends no token.
     """
     token_file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
     if "RAY_AUTH_TOKEN" in os.environ or token_file.is_file():
@@ -111,11 +114,11 @@ def _connect(address: str) -> None:
     """Joins a running cluster.
 
     Raises:
-        ClusterError: It does not answer, or does not let us in.
+        ClusterError: It does not answer, or refuses the token.
     """
     import ray
 
-    _refuse_silent_host(address)
+    _check_host(address)
     try:
         ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -126,8 +129,8 @@ def _connect(address: str) -> None:
         ) from error
 
 
-def _refuse_silent_host(address: str) -> None:
-    """Knocks once; Ray itself would go on trying for minutes."""
+def _check_host(address: str) -> None:
+    """Raises at once if nothing listens at an address; Ray itself would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return  # "auto" and the like
@@ -142,18 +145,18 @@ def _refuse_silent_host(address: str) -> None:
 
 @contextmanager
 def kept_interrupts() -> Iterator[None]:
-    """Lets Ctrl-C be a KeyboardInterrupt, whatever handlers Ray puts in its place meanwhile.
+    """Raises KeyboardInterrupt after Ctrl-C in a block, whatever handlers Ray installs meanwhile.
 
-    Ray Train and Ray Tune end their run in order and then go on as if nothing had happened, or ask
-    the process to exit with 0; Ray Train forgets a Ctrl-C that comes while its run is ending. Here
-    the signal itself is noted, and raised when the block ends without an error.
+    After Ctrl-C Ray Train and Ray Tune end their run in order and return as usual, or exit with 0;
+    Ray Train ignores a Ctrl-C at the end of its run. Here the signal itself is recorded, and raised
+    when the block ends without an error.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals go to the main thread
+        yield  # only the main thread receives signals
         return
     handler = signal.getsignal(signal.SIGINT)
-    noted, write_end = os.pipe()
-    os.set_blocking(noted, False)
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
     os.set_blocking(write_end, False)
     former = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     interrupted = False
@@ -165,15 +168,15 @@ def kept_interrupts() -> Iterator[None]:
         signal.set_wakeup_fd(former)
         signal.signal(signal.SIGINT, handler)
         with suppress(BlockingIOError):
-            interrupted = signal.SIGINT in os.read(noted, 1024)
-        os.close(noted)
+            interrupted = signal.SIGINT in os.read(read_end, 1024)
+        os.close(read_end)
         os.close(write_end)
     if interrupted:
         raise KeyboardInterrupt
 
 
 def quiet_ray() -> None:
-    """Leaves to Ray's loggers and Data's executor only what a user must act on."""
+    """Turns off Ray's progress bars and all of its messages but errors."""
     from ray.data import DataContext
 
     context = DataContext.get_current()
@@ -184,7 +187,7 @@ def quiet_ray() -> None:
 
 
 def require_resources(num_workers: int, *, gpus: bool = False) -> None:
-    """Refuses a run that would wait for ever: workers must leave a CPU for the data tasks.
+    """Raises if a training would wait for ever: workers must leave one CPU for data tasks.
 
     Args:
         num_workers: Of the training.
@@ -196,11 +199,11 @@ def require_resources(num_workers: int, *, gpus: bool = False) -> None:
     import ray
 
     resources = ray.cluster_resources()
-    found = int(resources.get("GPU", 0))
-    if gpus and num_workers > found:
+    num_gpus = int(resources.get("GPU", 0))
+    if gpus and num_workers > num_gpus:
         raise ConfigError(
-            f"ray.num_workers is {num_workers} with a GPU each, but the cluster has {found} GPUs; "
-            "use as many workers as there are, or --set ray.use_gpu=false"
+            f"ray.num_workers is {num_workers} with a GPU each, but the cluster has {num_gpus} "
+            "GPUs; use as many workers as there are, or --set ray.use_gpu=false"
         )
     available = int(resources.get("CPU", 0))
     if num_workers > available - 1:
@@ -208,3 +211,30 @@ def require_resources(num_workers: int, *, gpus: bool = False) -> None:
             f"ray.num_workers is {num_workers}, but the cluster has {available} CPUs and one must "
             f"stay free for data; use at most {max(1, available - 1)}"
         )
+
+
+def run_tasks(
+    function: Callable[..., Result], arguments: Sequence[tuple[Any, ...]], label: str
+) -> list[Result]:
+    """Calls a function once for each video, in Ray tasks of one CPU, and shows the progress.
+
+    Args:
+        function: Runs in a worker; an error of one call is raised here.
+        arguments: Of each call.
+        label: Names the progress.
+
+    Returns:
+        The results in the order of ``arguments``.
+    """
+    import ray
+
+    remote = ray.remote(num_cpus=1)(function)
+    tasks = [remote.remote(*each) for each in arguments]
+    results: dict[ray.ObjectRef, Result] = {}
+    pending = tasks
+    with Progress(len(tasks), "videos", label) as progress:
+        while pending:
+            (done,), pending = ray.wait(pending, num_returns=1)
+            results[done] = ray.get(done)
+            progress.update(1)
+    return [results[task] for task in tasks]

@@ -1,22 +1,22 @@
-"""Tells a person how far a long step is: a bar on a terminal, plain lines in a log."""
+"""Progress of long steps: a bar on a terminal, plain lines in a log."""
 
 import sys
 import time
 from collections.abc import Callable
 from typing import Any, Self, TextIO
 
-LINE_EVERY_S = 5.0  # often enough to see that it lives, seldom enough for a log that is kept
+LINE_EVERY_S = 5.0  # often enough to show progress, seldom enough for a log file
 
 
 class Progress:
-    """Counts what is done of a step and shows rate and time left.
+    """A counter of finished items that shows rate and time left.
 
     Args:
-        total: How many there are to do, or None if that is not known.
-        unit: What is counted, in the plural ("videos").
-        label: What is being done ("annotate").
-        stream: Where it is shown; a terminal gets a bar, anything else lines.
-        clock: Gives seconds from any start.
+        total: Number of items, or None if unknown.
+        unit: The items, in the plural ("videos").
+        label: The step ("annotate").
+        stream: Where progress is shown; a terminal gets a bar, anything else lines.
+        clock: Returns seconds since any fixed moment.
         line_every_s: Seconds between two lines.
     """
 
@@ -42,11 +42,11 @@ class Progress:
         self._bar = self._new_bar() if self._stream.isatty() else None
 
     def update(self, amount: int = 1, note: str | None = None) -> None:
-        """Counts ``amount`` more as done; 0 only refreshes what is shown.
+        """Counts ``amount`` more items as done; 0 only refreshes the display.
 
         Args:
-            amount: What was done since the last call.
-            note: A few words to show beside it, such as a loss; None keeps those before.
+            amount: Items finished since the last call.
+            note: A short text shown beside the counts, such as a loss; None keeps the last one.
         """
         self.done += amount
         if note is not None:
@@ -58,7 +58,7 @@ class Progress:
             self._write_line()
 
     def close(self) -> None:
-        """Shows the last state, unless the last line said it already."""
+        """Shows the final state, unless the last line already did."""
         if self._bar is not None:
             self._bar.close()
         elif self._line_done != self.done:
@@ -71,7 +71,7 @@ class Progress:
         self.close()
 
     def describe(self) -> str:
-        """One line: label, done of total, rate, time left or taken, note."""
+        """Returns one line: label, done of total, rate, time left or taken, note."""
         elapsed_s = self._clock() - self._start_s
         rate = self.done / elapsed_s if elapsed_s > 0 else 0.0
         parts = [f"{self._label} {self.done}"]
@@ -108,7 +108,7 @@ class Progress:
 
 
 def in_words(seconds: float) -> str:
-    """Writes a duration as 42s, 3m05s or 2h14m."""
+    """Formats a duration as 42s, 3m05s or 2h14m."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"

@@ -1,4 +1,4 @@
-"""Takes secrets out of text before it reaches a message, a log, a tracking store or a report."""
+"""Removal of secrets from text before it reaches a message, a log, a tracking store or a report."""
 
 import re
 
@@ -30,7 +30,7 @@ def mask_secrets(text: str) -> str:
 
 
 def mask_value(name: str, value: object) -> str:
-    """Writes a setting as text, masked whole if its (dotted) name speaks of a secret."""
+    """Formats a setting as text, fully masked if its (dotted) name is that of a secret."""
     if isinstance(value, str) and value and _SECRET_NAME.search(name):
         return _MASK
     return mask_secrets(str(value))

@@ -1,28 +1,28 @@
-"""The errors that a caller can cause. Nothing here for what a programmer broke: that is an assert.
+"""The errors that users can cause, and how messages show values; bugs are asserts.
 
 VisError
 ├── ConfigError            a run file, a command line or a setting
 ├── AnnotationError        COCO, YouTube-VIS or results JSON
-│   └── ImageError         an image file that cannot be trusted
-├── VideoDecodeError       a video file that cannot be read
-├── DecoderError           no process to decode in can be started here
-├── CheckpointError        weights that do not fit or cannot be trusted
-├── TrainingDivergedError  a loss or a weight that is no longer finite
-├── StorageError           a folder, a bucket or a disk that refuses
-│   └── MissingObjectError an object that is not there, or no longer
-├── RegistryError          a tracking server or a model that is not there
-└── ClusterError           a Ray cluster that does not answer
+│   └── ImageError         an image file
+├── VideoDecodeError       a video file
+├── DecoderError           no decoder process can be started
+├── CheckpointError        weights that are missing, unsafe or do not fit
+├── TrainingDivergedError  a loss or a weight that is not finite
+├── StorageError           a folder, a bucket or a disk
+│   └── MissingObjectError an object that does not exist
+├── RegistryError          a tracking server or a registered model
+└── ClusterError           a Ray cluster
 
-Every message says what, where, what was expected, what was found and how to mend it. The command
-line alone turns a VisError into one line and an exit code (``jobs/cli.py``).
+A message states the problem, its location, the expected and the actual value, and the remedy. Only
+the command line turns a VisError into one line and an exit code (``jobs/cli.py``).
 """
 
 from pathlib import Path
 from typing import Literal
 
-# In words that fit a table: why a video could not be read.
+# Reasons why a video could not be read, in words that fit a table.
 DecodeFailure = Literal[
-    "unreadable",  # the file, not what is in it: absent, no permission, a folder or a pipe
+    "unreadable",  # the file, not its content: absent, no permission, a folder or a pipe
     "not a video",
     "not allowed",  # a container that opens other files
     "no video stream",
@@ -32,38 +32,38 @@ DecodeFailure = Literal[
     "decode error",
     "timed out",
     "decoder died",
-    "changed",  # while it was read
+    "changed",  # while being read
 ]
 
 
 class VisError(Exception):
-    """Is the base of everything that a user can cause.
+    """The base class of all errors that a user can cause.
 
     Attributes:
-        exit_code: What the command line returns: 2 for the user's input, 1 for a run that failed,
-            4 for a service that stayed away.
+        exit_code: The exit code of the command line: 2 for invalid input, 1 for a failed run, 4 for
+            an unavailable service.
     """
 
     exit_code = 2
 
 
 class ConfigError(VisError):
-    """A run file, a command line or a setting is wrong."""
+    """An invalid run file, command line or setting."""
 
 
 class AnnotationError(VisError):
-    """An annotation or result file is wrong; the message lists the defects, one a line."""
+    """An invalid annotation or result file; the message lists the defects, one per line."""
 
 
 class ImageError(AnnotationError):
-    """An image file is missing, cut, too large or not an image."""
+    """An image file that is missing, truncated, too large or not an image."""
 
 
 class VideoDecodeError(VisError):
-    """A video file cannot be read. In batch work this is a row of the manifest, not an exit.
+    """A video file that cannot be read; in batch work a row of the manifest.
 
     Attributes:
-        kind: Why, in words that fit a table; the message says it in full.
+        kind: The reason in words that fit a table; the message has the details.
     """
 
     def __init__(self, message: str, kind: DecodeFailure = "unreadable") -> None:
@@ -72,57 +72,72 @@ class VideoDecodeError(VisError):
 
 
 class DecoderError(VisError):
-    """No process to decode in can be started on this machine: no video is to blame."""
+    """A decoder process that cannot be started on this machine, whatever the video."""
 
     exit_code = 4
 
 
 class CheckpointError(VisError):
-    """Weights are missing, do not fit the model or cannot be trusted."""
+    """Weights that are missing, unsafe to load or do not fit the model."""
 
 
 class TrainingDivergedError(VisError):
-    """A loss or a weight is no longer finite."""
+    """A training whose loss or weights are no longer finite."""
 
     exit_code = 1
 
 
 class StorageError(VisError):
-    """A folder, a bucket or a disk refuses to be read or written."""
+    """A folder, bucket or disk that cannot be read or written."""
 
     exit_code = 4
 
 
 class MissingObjectError(StorageError):
-    """There is no such object; it may have been removed a moment ago."""
+    """An object that does not exist, perhaps no longer."""
 
 
 class RegistryError(VisError):
-    """The tracking server or the registered model is not there."""
+    """A tracking server or registered model that is unavailable."""
 
     exit_code = 4
 
 
 class ClusterError(VisError):
-    """The Ray cluster does not answer."""
+    """A Ray cluster that does not respond."""
 
     exit_code = 4
 
 
 def shown_name(path: Path | str) -> str:
-    """Writes a file name on one line of a log: what cannot be printed is escaped."""
+    """Returns a file name with unprintable characters escaped, for one line of a log."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in str(path)
     )
 
 
+def first_line(error: BaseException | str) -> str:
+    """Returns the first line of a message, or the name of the error's class if it has none."""
+    return _lines_of(error)[0]
+
+
+def last_line(error: BaseException | str) -> str:
+    """Returns the last line of a message, or the name of the error's class if it has none."""
+    return _lines_of(error)[-1]
+
+
+def _lines_of(error: BaseException | str) -> list[str]:
+    unnamed = "" if isinstance(error, str) else type(error).__name__
+    return [line.strip() for line in str(error).strip().splitlines()] or [unnamed]
+
+
 class Found(str):
-    """Is a description in our own words, shown as it is and not quoted."""
+    """A description that ``shown`` does not quote."""
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """A value of a file for a message: quoted, control characters escaped, cut to ``limit``."""
+    """Returns a file's value for a message: quoted, escaped, truncated to ``limit`` characters."""
     if isinstance(value, Found):
         return str(value)
     text = _described(value)
@@ -140,10 +155,10 @@ def _described(value: object) -> str:
         return f"a list of {len(value)} entries"
     if isinstance(value, int) and value.bit_length() > 256:
         return f"an integer of {value.bit_length()} bits"
-    return ascii(value) if not isinstance(value, list) else f"[{_inside(value)}]"
+    return ascii(value) if not isinstance(value, list) else f"[{_items(value)}]"
 
 
-def _inside(values: list[object]) -> str:
+def _items(values: list[object]) -> str:
     return ", ".join(
         f"a list of {len(value)}" if isinstance(value, list) else _described(value)
         for value in values

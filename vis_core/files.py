@@ -1,4 +1,4 @@
-"""The one way to write a file, and digests of contents."""
+"""Atomic file writing, and digests of contents."""
 
 import hashlib
 import json
@@ -15,13 +15,13 @@ from vis_core.errors import StorageError
 def whole_file(path: Path) -> Iterator[Path]:
     """Yields a temporary path; on success it is renamed to ``path``, otherwise removed.
 
-    Readers never meet a half-written file, and two writers never share a temporary one.
+    Readers never find a partly written file, and two writers never share a temporary one.
 
     Args:
         path: The final name; missing parent folders are created.
 
     Raises:
-        StorageError: The folder or the disk refuses.
+        StorageError: The file cannot be written.
     """
     partial = path.with_name(f".{uuid.uuid4().hex}.part")
     try:

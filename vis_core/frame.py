@@ -1,4 +1,4 @@
-"""One image of a video. Apart from ``structures.py``: who decodes a video does not import torch."""
+"""One frame of a video; separate from ``structures.py``, since decoders must not import torch."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Frame:
-    """Is one image of a video.
+    """One frame of a video.
 
     Attributes:
         image: (H, W, 3) uint8, RGB, as shown (rotation applied).

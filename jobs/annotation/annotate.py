@@ -1,174 +1,183 @@
 """``longtake annotate``: videos in, one annotation file for each out."""
 
-import argparse
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from jobs.annotation.plan_options import add_plan_options, print_plan, refuse_without_plan
-from jobs.options import inference_config
+from jobs import options
+from jobs.options import argument, option
+from vis_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipelines.annotation.archive.filters import VideoFilter
-    from pipelines.annotation.work_queue import Segments
+    from pipelines.annotation.archive.listing import Archive
+    from pipelines.annotation.options import Segments
+    from pipelines.annotation.plan.request import PlanRequest
+    from pipelines.registry.mlflow_registry import ModelReference
 
-MAX_FAILED_EXIT = 3
-INTERRUPTED_EXIT = 130
+TOO_MANY_FAILED, INTERRUPTED = 3, 130
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command line."""
-    parser.add_argument(
-        "videos",
-        metavar="VIDEOS",
-        help="folder, video file, s3://bucket/prefix, or a .txt, .csv or .parquet file of uris",
-    )
-    _add_filters(parser)
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="MODEL",
-        help="model folder, models:/name@alias, hf:<id>, or a checkpoint of the authors",
-    )
-    parser.add_argument(
-        "--out", required=True, metavar="DIR", help="folder or s3://bucket/prefix of the results"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change how videos are walked through: inference.chunk_frames=8; may be repeated",
-    )
-    parser.add_argument(
-        "--views",
-        metavar="LIST",
-        help="short sides in which each video is seen, the results being fused: 480,640,640+flip",
-    )
-    parser.add_argument("--max-frames", type=int, metavar="N", help="frames of each video")
-    parser.add_argument(
-        "--sample-fps", type=float, metavar="R", help="at most so many frames a second of video"
-    )
-    parser.add_argument("--workers", type=int, metavar="N", help="actors (default: one a core)")
-    parser.add_argument(
-        "--gpus-per-worker", type=float, default=0.0, metavar="G", help="share of a GPU for each"
-    )
-    parser.add_argument(
-        "--segments",
-        type=_segments,
-        default="auto",
-        metavar="N",
-        help="parts of each video that workers see at once; the result is the same unless they are "
-        "stitched (default: auto, which cuts videos that would keep one worker busy alone)",
-    )
-    parser.add_argument(
-        "--join",
-        choices=["exact", "stitched"],
-        default="exact",
-        help="how segments get identities: exact, in one pass, or stitched, named at once and "
-        "joined with a confidence for each join (default: exact)",
-    )
-    parser.add_argument(
-        "--max-failed",
-        type=int,
-        metavar="N",
-        help=f"exit {MAX_FAILED_EXIT} if more videos than this fail (default: any number may)",
-    )
-    parser.add_argument(
-        "--redo",
-        choices=["failed", "all", "changed-model"],
-        help="do again what failed before, or everything that this model and these settings did; "
-        "changed-model: remove what other versions of the model did once this one has done it",
-    )
-    parser.add_argument(
-        "--tracking-uri",
-        metavar="URI",
-        help="store of registered models (default: MLFLOW_TRACKING_URI)",
-    )
-    parser.add_argument(
-        "--model-cache",
-        type=Path,
-        default=Path.home() / ".cache" / "longtake" / "models",
-        metavar="DIR",
-        help="keeps downloaded models (default: %(default)s)",
-    )
-    parser.add_argument("--address", metavar="ADDRESS", help="of a running Ray cluster")
-    add_plan_options(parser)
+DETAILS = (
+    "--out is a folder or s3://BUCKET/PREFIX. Finished videos are left alone, so the same command "
+    "resumes a job that was stopped. --dry-run opens a few videos, measures the model on them and "
+    "estimates the job. Without --tracking-uri, registered models come from MLFLOW_TRACKING_URI. "
+    "The default number of workers is one per core."
+)
+EXAMPLES = (
+    "longtake annotate videos --model models/ctvis --out annotations",
+    "longtake annotate s3://bucket/videos --model models:/longtake@champion --out s3://bucket/out",
+    "longtake annotate videos --model models/ctvis --out annotations --dry-run --gpu-hour-cost 2",
+)
 
 
-def _add_filters(parser: argparse.ArgumentParser) -> None:
-    """Declares which videos are wanted."""
-    parser.add_argument(
-        "--glob",
-        action="append",
-        default=[],
-        metavar="PATTERN",
-        help="only names below VIDEOS that match, such as '2026/*/cam1-*'; may be repeated",
-    )
-    parser.add_argument("--suffix", metavar="LIST", help="of videos, such as mp4,mkv")
-    parser.add_argument("--min-size", metavar="BYTES", help="such as 500k, 20M or 3G")
-    parser.add_argument("--max-size", metavar="BYTES", help="see --min-size")
-    parser.add_argument("--modified-after", metavar="DATE", help="this day (UTC) or later")
-    parser.add_argument("--modified-before", metavar="DATE", help="before this day (UTC)")
+def _filter(words: str, text: str) -> Any:
+    return option(words, text, rich_help_panel="Which videos")
 
 
-def _segments(text: str) -> "Segments":
+def _planned(words: str, text: str) -> Any:
+    return option(words, text, rich_help_panel="Plan")
+
+
+def _parse_segments(text: str) -> "Segments":
     if text == "auto":
         return "auto"
     if text.isdecimal() and int(text):
         return int(text)
-    raise argparse.ArgumentTypeError(f"expected a number from 1 or auto, found {text!r}")
+    raise ValueError(f"expected a number from 1 or auto, found {text!r}")
 
 
-def _wanted(args: argparse.Namespace) -> "VideoFilter":
+def run(
+    *,
+    videos: Annotated[
+        str,
+        argument(
+            "VIDEOS", "Folder, video file, s3://BUCKET/PREFIX, or a .txt, .csv or .parquet list."
+        ),
+    ],
+    model: options.RequiredModel,
+    out: options.RequiredOut,
+    overrides: options.Set,
+    views: Annotated[
+        str | None,
+        option(
+            "--views LIST", "Annotate each video at these short sides and fuse: 480,640,640+flip."
+        ),
+    ] = None,
+    max_frames: options.MaxFrames = None,
+    sample_fps: Annotated[
+        float | None, option("--sample-fps R", "Annotate at most R frames per second.")
+    ] = None,
+    workers: options.Workers = None,
+    gpus_per_worker: Annotated[
+        float, option("--gpus-per-worker G", "GPUs of each worker, or a share.")
+    ] = 0.0,
+    segments: Annotated[
+        str,
+        option(
+            "--segments N|auto",
+            "Parts of each video that are predicted at once; auto cuts videos that would keep one "
+            "worker busy alone. Only stitched results depend on it.",
+            parser=_parse_segments,
+        ),
+    ] = "auto",
+    join: Annotated[
+        Literal["exact", "stitched"],
+        option(
+            "--join", "Associate segments in one pass, or in parallel with a confidence per join."
+        ),
+    ] = "exact",
+    max_failed: Annotated[
+        int | None, option("--max-failed N", "Exit with 3 if more than N videos fail.")
+    ] = None,
+    redo: Annotated[
+        Literal["failed", "all", "changed-model"] | None,
+        option(
+            "--redo",
+            "Annotate again: failed videos, or all; changed-model removes the results of other "
+            "versions of the model once there are new ones.",
+        ),
+    ] = None,
+    tracking_uri: options.TrackingUri = None,
+    model_cache: Annotated[
+        Path, option("--model-cache DIR", "Folder that keeps downloaded models.")
+    ] = options.MODEL_CACHE,
+    address: options.Address = None,
+    globs: options.Globs,
+    suffix: Annotated[str | None, _filter("--suffix LIST", "Suffixes such as mp4,mkv.")] = None,
+    min_size: Annotated[str | None, _filter("--min-size BYTES", "Such as 500k, 20M or 3G.")] = None,
+    max_size: Annotated[str | None, _filter("--max-size BYTES", "See --min-size.")] = None,
+    modified_after: Annotated[
+        str | None, _filter("--modified-after DATE", "This day or later, UTC.")
+    ] = None,
+    modified_before: Annotated[
+        str | None, _filter("--modified-before DATE", "Before this day, UTC.")
+    ] = None,
+    dry_run: options.DryRun = False,
+    plan_samples: Annotated[
+        int | None, _planned("--plan-samples N", "Videos that a plan opens.")
+    ] = None,
+    gpu_hour_cost: Annotated[
+        float | None, _planned("--gpu-hour-cost X", "Price of a GPU for an hour.")
+    ] = None,
+    as_json: options.Json = False,
+) -> int:
+    """Annotates an archive and prints the outcome of each video that is not simply done."""
     from pipelines.annotation.archive.filters import parse_filter
-
-    return parse_filter(
-        suffixes=args.suffix.split(",") if args.suffix else (),
-        globs=args.glob,
-        min_size=args.min_size,
-        max_size=args.max_size,
-        after=args.modified_after,
-        before=args.modified_before,
-    )
-
-
-def run(args: argparse.Namespace) -> int:
-    """Annotates an archive and prints what became of each video that is not simply done."""
     from pipelines.annotation.archive.listing import list_archive
-    from pipelines.annotation.job import annotate_archive
+    from pipelines.annotation.options import AnnotateOptions
     from pipelines.registry.mlflow_registry import resolve_model
 
-    refuse_without_plan(args)
-    # a wrong folder is said before a model is fetched
-    archive = list_archive(args.videos, _wanted(args))
-    views = [f"inference.views={json.dumps(args.views.split(','))}"] if args.views else []
-    sampled = [f"inference.sample_fps={args.sample_fps}"] if args.sample_fps is not None else []
-    config = inference_config([*views, *sampled, *args.set])
-    tracking_uri = args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    model = resolve_model(args.model, tracking_uri, args.model_cache)
-    if args.plan:
-        return print_plan(args, archive, model, config)
-    summary = annotate_archive(
-        archive,
-        args.out,
-        model,
-        config,
-        num_workers=args.workers,
-        gpus_per_worker=args.gpus_per_worker,
-        max_frames=args.max_frames,
-        redo=args.redo,
-        segments=args.segments,
-        join=args.join,
-        address=args.address,
+    if not dry_run and (plan_samples, gpu_hour_cost) != (None, None):
+        raise ConfigError("--plan-samples and --gpu-hour-cost only work with --dry-run")
+    wanted = parse_filter(
+        suffixes=suffix.split(",") if suffix else (),
+        globs=globs,
+        min_size=min_size,
+        max_size=max_size,
+        after=modified_after,
+        before=modified_before,
     )
-    print("\n".join(summary.describe()))
+    archive = list_archive(videos, wanted)  # before a model is fetched
+    short = [f"inference.views={json.dumps(views.split(','))}"] if views else []
+    short += [f"inference.sample_fps={sample_fps}"] if sample_fps is not None else []
+    config = options.inference_config([*short, *overrides])
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    resolved = resolve_model(model, uri, model_cache.expanduser())
+    job_options = AnnotateOptions(
+        max_frames=max_frames,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        redo=redo,
+        segments=segments,  # type: ignore[arg-type]  # as parsed
+        join=join,
+        address=address,
+    )
+    if dry_run:
+        from pipelines.annotation.plan.request import PlanRequest
+
+        samples = PlanRequest.num_samples if plan_samples is None else plan_samples
+        request = PlanRequest(config, job_options, samples, gpu_hour_cost)
+        return _print_plan(archive, out, resolved, request, as_json)
+    from pipelines.annotation.job import annotate_archive
+
+    summary = annotate_archive(archive, out, resolved, config, job_options)
+    options.report(asdict(summary), summary.describe(), as_json=as_json)
     if summary.interrupted:
-        print("longtake annotate: stopped; the same command again does the rest", file=sys.stderr)
-        return INTERRUPTED_EXIT
+        print("longtake annotate: stopped; the same command resumes from here", file=sys.stderr)
+        return INTERRUPTED
     num_failed = len(summary.rows) - len(summary.having("done"))
-    if args.max_failed is not None and num_failed > args.max_failed:
-        return MAX_FAILED_EXIT
+    return TOO_MANY_FAILED if max_failed is not None and num_failed > max_failed else 0
+
+
+def _print_plan(
+    archive: "Archive", out: str, model: "ModelReference", request: "PlanRequest", as_json: bool
+) -> int:
+    """Plans the job and prints the plan; writes nothing."""
+    from pipelines.annotation.plan.plan import plan_archive
+    from pipelines.annotation.plan.text import plan_json, plan_lines
+
+    plan = plan_archive(archive, out, model, request)
+    options.report(plan_json(plan), list(plan_lines(plan)), as_json=as_json)
     return 0

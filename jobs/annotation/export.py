@@ -1,31 +1,32 @@
 """``longtake export``: results of ``annotate`` as YouTube-VIS files, one for each video."""
 
-import argparse
-from pathlib import Path
+from typing import Annotated
+
+from jobs import options
+from jobs.options import argument
+
+DETAILS = "Files that are there already are left alone."
+EXAMPLES = ("longtake export annotations --out youtube_vis --glob 'cam1-*'",)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options of the verb."""
-    parser.add_argument(
-        "results", metavar="RESULTS", help="the --out of `longtake annotate`: folder or s3://"
-    )
-    parser.add_argument(
-        "--to", type=Path, required=True, metavar="DIR", help="folder of the YouTube-VIS files"
-    )
-    parser.add_argument(
-        "--glob",
-        action="append",
-        default=[],
-        metavar="PATTERN",
-        help="only videos whose name matches; may be repeated",
-    )
-
-
-def run(args: argparse.Namespace) -> int:
-    """Writes what is not there yet, and says how many and where."""
+def run(
+    *,
+    results: Annotated[
+        str, argument("RESULTS", "Folder or s3://BUCKET/PREFIX that longtake annotate wrote.")
+    ],
+    out: options.RequiredOut,
+    globs: options.Globs,
+    as_json: options.Json = False,
+) -> int:
+    """Writes the missing files and prints how many there are."""
     from pipelines.results.export import export_results
     from pipelines.storage.open import open_storage
 
-    exported = export_results(open_storage(args.results), args.to, args.glob)
-    print("\n".join(exported.describe()))
+    exported = export_results(open_storage(results), options.local_path(out), globs)
+    document = {
+        "folder": str(exported.folder),
+        "written": exported.num_written,
+        "found": exported.num_there,
+    }
+    options.report(document, exported.describe(), as_json=as_json)
     return 0

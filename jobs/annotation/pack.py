@@ -1,25 +1,24 @@
-"""Packs results for a challenge server: checked, with text counts, as ``results.json`` in a zip."""
+"""``longtake pack``: results checked and packed for a challenge server."""
 
-import argparse
-from pathlib import Path
+from jobs import options
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options of the verb."""
-    parser.add_argument("--results", type=Path, required=True, help="YouTube-VIS results, JSON")
-    parser.add_argument("--zip", type=Path, required=True, help="the submission to write")
-    parser.add_argument(
-        "--gt", type=Path, help="the videos and classes of the challenge (its annotations may lack)"
-    )
+DETAILS = (
+    "Writes results.json, with text counts, into a zip. --gt holds the videos and classes of the "
+    "challenge; it needs no annotations."
+)
+EXAMPLES = ("longtake pack --results results.json --gt valid.json --out submission.zip",)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Writes the submission, or says what is wrong with the results."""
+def run(
+    *, results: options.Results, out: options.RequiredOut, ground_truth: options.GroundTruth = None
+) -> int:
+    """Writes the submission, or lists the defects of the results."""
     from vis_core.errors import ConfigError
     from vis_core.formats.youtube_vis import pack_results
 
-    if not args.zip.parent.is_dir():
-        raise ConfigError(f"--zip: expected a folder {args.zip.parent}, found none; make it first")
-    count = pack_results(args.results, args.zip, args.gt)
-    print(f"{args.zip}: {count} tracks; send this file to the server")
+    path = options.local_path(out)
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out: expected a folder {path.parent}, found none; make it first")
+    count = pack_results(results, path, ground_truth)
+    print(f"{path}: {count} tracks; send this file to the server")
     return 0

@@ -1,9 +1,11 @@
-"""Makes pseudo-videos of COCO images: ``longtake pseudo --coco FOLDER --out FOLDER``."""
+"""``longtake pseudo``: pseudo-videos of COCO images."""
 
-import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from jobs import options
+from jobs.options import option
 
 if TYPE_CHECKING:
     from pipelines.config.run import RunConfig
@@ -11,71 +13,68 @@ if TYPE_CHECKING:
     from vis_core.formats.categories import Categories
     from vis_core.formats.coco import ImageRecord
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options of the verb."""
-    from jobs.options import add_config_options
-
-    parser.add_argument("--coco", type=Path, required=True, help="COCO folder or annotation file")
-    parser.add_argument("--images", type=Path, help="folder of the images, if not beside it")
-    parser.add_argument("--out", type=Path, required=True, help="folder to make")
-    parser.add_argument("--frames", type=_count, help="frames of a clip (pseudo.num_frames)")
-    parser.add_argument("--clips-per-image", type=_count, help="clips of each image")
-    parser.add_argument("--seed", type=int, help="the clips are a function of it")
-    parser.add_argument(
-        "--preview",
-        type=_count,
-        metavar="N",
-        help="only draw N of the clips, as they would be made, on a sheet beside --out",
-    )
-    parser.add_argument("--address", help="of a running Ray cluster; default: this machine")
-    add_config_options(parser)
+DETAILS = (
+    "--frames, --clips-per-image and --seed are short for --set pseudo.num_frames, "
+    "clips_per_image and seed."
+)
+EXAMPLES = (
+    "longtake pseudo --coco scenes/coco --out clips --frames 3",
+    "longtake pseudo --coco scenes/coco --out clips --preview 8",
+)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Makes the clips, or says that they are there."""
+def run(
+    *,
+    coco: options.RequiredCoco,
+    images: options.Images = None,
+    out: options.RequiredOut,
+    frames: options.Frames = None,
+    clips_per_image: Annotated[
+        int | None, option("--clips-per-image N", "Clips made of each image.", min=1)
+    ] = None,
+    seed: options.OptionalSeed = None,
+    preview: Annotated[
+        int | None, option("--preview N", "Only draw N clips on a sheet beside --out.", min=1)
+    ] = None,
+    address: options.Address = None,
+    config: options.Config = options.PRESET,
+    overrides: options.Set,
+    from_scratch: options.FromScratch = False,
+) -> int:
+    """Makes the clips, or finds them finished."""
     from pipelines.data.find_data import AnnotatedFiles, find_coco
     from vis_core.errors import ConfigError
     from vis_core.formats.coco import read_coco
 
-    if args.images is not None and not args.images.is_dir():
-        raise ConfigError(f"{args.images}: no such folder; correct --images")
-    if args.images is not None and args.coco.is_file():
-        files = AnnotatedFiles(args.coco, args.images)
-    else:
-        files = find_coco(args.coco)
-    config = _read_config(args)
-    records, categories = read_coco(files.annotations, args.images or files.folder)
-    if args.preview:
-        print(_write_preview(args, config, records, categories))
+    if images is not None and not images.is_dir():
+        raise ConfigError(f"{images}: no such folder; correct --images")
+    files = AnnotatedFiles(coco, images) if images and coco.is_file() else find_coco(coco)
+    changes = {"pseudo.num_frames": frames, "clips_per_image": clips_per_image, "seed": seed}
+    short = [f"{key}={value}" for key, value in changes.items() if value is not None]
+    resolved = options.read_config(config, [*overrides, *short], from_scratch=from_scratch)
+    records, categories = read_coco(files.annotations, images or files.folder)
+    folder = options.local_path(out)
+    if preview:
+        from pipelines.data.pseudo_preview import write_preview
+
+        print(write_preview(folder, preview, resolved, records, categories.names))
         return 0
-    made = _generate(args, config, records, categories)
+    made = _make_clips(resolved, records, categories, folder, address)
     state = "made" if made.made else "was finished before, nothing to do:"
-    print(f"{args.out}: {state} {made.num_clips} clips of {config.pseudo.num_frames} frames")
+    print(f"{folder}: {state} {made.num_clips} clips of {resolved.pseudo.num_frames} frames")
     for clip_id, reason in made.failed:
         print(f"longtake pseudo: no clip {clip_id}: {reason}", file=sys.stderr)
     return 0
 
 
-def _read_config(args: argparse.Namespace) -> "RunConfig":
-    """Reads the run file; the options of this verb are other spellings of its keys."""
-    from jobs.options import read_config
-
-    spelled = {
-        "pseudo.num_frames": args.frames,
-        "clips_per_image": args.clips_per_image,
-        "seed": args.seed,
-    }
-    args.set = [*args.set, *(f"{k}={value}" for k, value in spelled.items() if value is not None)]
-    return read_config(args)
-
-
-def _generate(
-    args: argparse.Namespace,
+def _make_clips(
     config: "RunConfig",
     records: "list[ImageRecord]",
     categories: "Categories",
+    folder: Path,
+    address: str | None,
 ) -> "PseudoVideos":
+    """Makes the clips unless they are finished; starting Ray takes seconds, so it comes second."""
     from pipelines.cluster import ray_session
     from pipelines.data.pseudo_videos import (
         find_pseudo_videos,
@@ -84,41 +83,10 @@ def _generate(
     )
     from pipelines.progress import Progress
 
-    recipe = (records, categories, config.pseudo, args.out, config.seed, config.clips_per_image)
-    finished = find_pseudo_videos(*recipe)  # before Ray takes its seconds to start
+    recipe = (records, categories, config.pseudo, folder, config.seed, config.clips_per_image)
+    finished = find_pseudo_videos(*recipe)
     if finished is not None:
         return finished
     total = num_pseudo_clips(records, config.clips_per_image)
-    with (
-        ray_session(config.ray, args.address),
-        Progress(total, "clips", "pseudo-videos") as progress,
-    ):
+    with ray_session(config.ray, address), Progress(total, "clips", "pseudo-videos") as progress:
         return generate_pseudo_videos(*recipe, progress.update)
-
-
-def _write_preview(
-    args: argparse.Namespace,
-    config: "RunConfig",
-    records: "list[ImageRecord]",
-    categories: "Categories",
-) -> Path:
-    """Draws clips from all over the set; each is the one that the folder would hold."""
-    from vis_core.clips.sources import PseudoClips
-    from vis_core.visualization.contact_sheet import contact_sheet
-    from vis_core.visualization.overlay import write_picture
-
-    source = PseudoClips(records, config.pseudo, config.clips_per_image)
-    count = min(args.preview, len(source))
-    chosen = [number * len(source) // count for number in range(count)]
-    clips = [source.clip(index, config.seed) for index in chosen]
-    path: Path = args.out.with_name(f"{args.out.name}-preview.png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_picture(path, contact_sheet(clips, categories.names))
-    return path
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of 1 or more, found {text}")
-    return number

@@ -1,31 +1,36 @@
-"""Writes synthetic scenes as real formats: something to try everything else on."""
+"""``longtake scenes``: synthetic scenes in real formats."""
 
-import argparse
-from pathlib import Path
+from typing import Annotated
 
+from jobs import options
+from jobs.options import option
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options of the verb."""
-    parser.add_argument("--out", type=Path, required=True, help="folder to make")
-    parser.add_argument("--seed", type=int, default=0, help="the files are a function of it")
-    parser.add_argument("--images", type=int, help="still images")
-    parser.add_argument("--frames", type=int, help="frames of a video")
+DETAILS = "Writes coco/, vis/ and videos/ below --out, a folder that must not exist yet."
+EXAMPLES = ("longtake scenes --out scenes --num-images 8 --frames 6",)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(
+    *,
+    out: options.RequiredOut,
+    seed: options.Seed = 0,
+    num_images: Annotated[int | None, option("--num-images N", "Number of still images.")] = None,
+    frames: options.Frames = None,
+) -> int:
     """Writes ``coco/``, ``vis/`` and ``videos/``."""
+    from pipelines.config.loading import parse_overrides
     from pipelines.config.run import SyntheticConfig
     from pipelines.data.synthetic import num_scenes, write_synthetic
     from pipelines.progress import Progress
     from vis_core.errors import ConfigError
 
-    if args.out.exists():
-        raise ConfigError(f"{args.out}: exists already; choose another --out or remove it")
-    chosen = {"images": args.images, "video_frames": args.frames}
-    given = {name: value for name, value in chosen.items() if value is not None}
-    config = SyntheticConfig.model_validate(given)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    folder = options.local_path(out)
+    if folder.exists():
+        raise ConfigError(f"{folder}: exists already; choose another --out or remove it")
+    changes = {"images": num_images, "video_frames": frames}
+    overrides = [f"synthetic.{k}={value}" for k, value in changes.items() if value is not None]
+    config = parse_overrides(SyntheticConfig, "synthetic", overrides)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with Progress(num_scenes(config), "scenes", "render") as progress:
-        write_synthetic(args.out, config, args.seed, progress.update)
-    print(args.out)
+        write_synthetic(folder, config, seed, progress.update)
+    print(folder)
     return 0

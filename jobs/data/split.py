@@ -1,59 +1,78 @@
-"""Splits a YouTube-VIS data set by video into train and holdout, the same at every call."""
+"""``longtake split``: a data set split by video into train and holdout, the same at every call."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated, Any
+
+from jobs import options
+from jobs.options import option
+
+DETAILS = (
+    "Writes train.json and holdout.json below --out. Refuses a split in which both sides share a "
+    "video; with --images the frames are compared, not only their names."
+)
+EXAMPLES = (
+    "longtake split --gt scenes/vis/train.json --out parts --holdout 0.2",
+    "longtake split --gt parts/train.json --check parts/holdout.json",
+)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options of the verb."""
-    parser.add_argument("--gt", type=Path, required=True, help="YouTube-VIS annotations, JSON")
-    parser.add_argument("--out", type=Path, help="folder for the two files")
-    parser.add_argument("--holdout", type=float, default=0.2, help="share of videos held out")
-    parser.add_argument("--seed", default="0", help="another seed is another split")
-    parser.add_argument(
-        "--group",
-        default=None,
-        metavar="REGEX",
-        help="videos whose folder names agree in this part stay together (same source)",
-    )
-    parser.add_argument(
-        "--check",
-        type=Path,
-        metavar="OTHER",
-        help="only check that OTHER shares no video with --gt",
-    )
-    parser.add_argument("--images", type=Path, metavar="DIR", help="compare frames, not only names")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Writes ``train.json`` and ``holdout.json``, or checks two files for leakage."""
+def run(
+    *,
+    ground_truth: options.RequiredGroundTruth,
+    out: options.Out = None,
+    holdout: Annotated[float, option("--holdout SHARE", "Share of the videos held out.")] = 0.2,
+    seed: options.Seed = 0,
+    group: Annotated[
+        str | None,
+        option(
+            "--group REGEX",
+            "Keep videos together whose folder names agree in this part (same source).",
+        ),
+    ] = None,
+    check: Annotated[
+        Path | None, option("--check FILE", "Only check that FILE shares no video with --gt.")
+    ] = None,
+    images: options.Images = None,
+    as_json: options.Json = False,
+) -> int:
+    """Writes the two files, or checks two files for leakage."""
     from vis_core.errors import AnnotationError, ConfigError
     from vis_core.formats.splits import leaks, split_videos
     from vis_core.formats.youtube_vis import read_youtube_vis, write_youtube_vis
 
-    videos, categories = read_youtube_vis(args.gt)
-    if args.check is not None:
-        train, holdout = videos, read_youtube_vis(args.check)[0]
+    videos, categories = read_youtube_vis(ground_truth)
+    if check is not None:
+        train, held_out = videos, read_youtube_vis(check)[0]
     else:
-        if args.out is None:
+        if out is None:
             raise ConfigError("--out: expected a folder for the two files, found none; name one")
-        if not 0 < args.holdout < 1:
+        if not 0 < holdout < 1:
             raise ConfigError(
-                f"--holdout: expected a share in (0, 1), found {args.holdout}; choose another"
+                f"--holdout: expected a share in (0, 1), found {holdout}; choose another"
             )
-        train, holdout = split_videos(videos, args.holdout, args.seed, args.group)
-    shared = leaks(train, holdout, args.images)
+        train, held_out = split_videos(videos, holdout, str(seed), group)
+    shared = leaks(train, held_out, images)
     if shared:
         raise AnnotationError(
-            f"{args.gt}: expected no video on both sides, found {len(shared)}: "
+            f"{ground_truth}: expected no video on both sides, found {len(shared)}: "
             f"{'; '.join(shared[:20])}; group them with --group or remove one side's"
         )
-    if args.check is not None:
-        print(f"no leak between {len(train)} and {len(holdout)} videos")
+    if check is not None or out is None:
+        document = {"leaks": 0, "videos": len(train), "other_videos": len(held_out)}
+        line = f"no leak between {len(train)} and {len(held_out)} videos"
+        options.report(document, [line], as_json=as_json)
         return 0
-    args.out.mkdir(parents=True, exist_ok=True)
-    for name, part in (("train", train), ("holdout", holdout)):
-        write_youtube_vis(args.out / f"{name}.json", part, categories)
+    folder = options.local_path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    sides: dict[str, Any] = {}
+    for name, part in (("train", train), ("holdout", held_out)):
+        path = folder / f"{name}.json"
+        write_youtube_vis(path, part, categories)
         tracks = sum(len(video.tracks) for video in part)
-        print(f"{args.out / name}.json: {len(part)} videos, {tracks} tracks")
+        sides[name] = {"file": str(path), "videos": len(part), "tracks": tracks}
+    lines = [
+        f"{side['file']}: {side['videos']} videos, {side['tracks']} tracks"
+        for side in sides.values()
+    ]
+    options.report(sides, lines, as_json=as_json)
     return 0

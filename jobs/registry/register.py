@@ -1,44 +1,49 @@
-"""``longtake register MODEL_DIR``: puts a model into the registry and points an alias at it."""
+"""``longtake register``: a model put into the MLflow registry, and an alias pointed at it."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
+
+from jobs import options
+from jobs.options import argument, option
+
+DETAILS = "Without --tracking-uri, the store is a sqlite file below --run-dir."
+EXAMPLES = (
+    "longtake register runs/ctvis/models/final --name ctvis --run-dir runs/ctvis",
+    "longtake register models/ctvis --name ctvis --tracking-uri http://mlflow:5000 --no-alias",
+)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options."""
-    parser.add_argument("model_dir", type=Path, help="folder with weights.safetensors")
-    parser.add_argument("--name", required=True, help="registered name")
-    parser.add_argument(
-        "--alias", default="champion", help="points at this version (default champion)"
-    )
-    parser.add_argument("--no-alias", action="store_true", help="move no alias")
-    parser.add_argument(
-        "--tracking",
-        default=None,
-        metavar="URI",
-        help="sqlite:///FILE.db or http(s)://… (default: a file under --run-dir)",
-    )
-    parser.add_argument(
-        "--run-dir", type=Path, default=Path("runs"), help="holds the default store (default runs)"
-    )
-    parser.add_argument("--experiment", default="longtake", help="default longtake")
-    parser.add_argument(
-        "--metrics", type=Path, default=None, help="JSON file of scores kept with the version"
-    )
+def run(
+    *,
+    model_dir: Annotated[Path, argument("MODEL_DIR", "Folder with weights.safetensors.")],
+    name: Annotated[str, option("--name NAME", "Name of the model.")],
+    alias: Annotated[
+        str, option("--alias NAME", "Alias to point at the new version.")
+    ] = "champion",
+    no_alias: Annotated[bool, option("--no-alias", "Leave all aliases alone.")] = False,
+    tracking_uri: options.TrackingUri = None,
+    run_dir: Annotated[
+        Path, option("--run-dir DIR", "Folder that holds the default store.")
+    ] = Path("runs"),
+    experiment: Annotated[str, option("--experiment NAME", "MLflow experiment.")] = "longtake",
+    metrics: Annotated[
+        Path | None, option("--metrics FILE", "JSON file of scores to keep with it.")
+    ] = None,
+    as_json: options.Json = False,
+) -> int:
+    """Registers the model and prints its version."""
+    from dataclasses import asdict
 
-
-def run(args: argparse.Namespace) -> int:
-    """Registers the model and says which version it is."""
     from pipelines.mlflow_runs.runs import Tracking
     from pipelines.registry.mlflow_registry import register_model
 
-    metrics = _read_metrics(args.metrics) if args.metrics else {}
-    tracking = Tracking(args.tracking, args.experiment, args.run_dir)
-    alias = None if args.no_alias else args.alias
-    done = register_model(tracking, args.model_dir, args.name, metrics, alias)
-    print(f"{done.name} version {done.version} ({done.digest[:12]})")
+    scores = _read_metrics(metrics) if metrics else {}
+    tracking = Tracking(tracking_uri, experiment, run_dir)
+    done = register_model(tracking, model_dir, name, scores, None if no_alias else alias)
+    lines = [f"{done.name} version {done.version} ({done.digest[:12]})"]
     if done.alias:
-        print(f"{done.alias}: {done.previous or 'none'} -> {done.version}")
+        lines.append(f"{done.alias}: {done.previous or 'none'} -> {done.version}")
+    options.report(asdict(done), lines, as_json=as_json)
     return 0
 
 

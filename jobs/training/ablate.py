@@ -1,58 +1,68 @@
-"""Runs an ablation table of a paper and prints it."""
+"""``longtake ablate``: an ablation table of a paper."""
 
-import argparse
-import os
+from typing import Annotated
 
-from jobs.options import CONFIGS, absolute_path, add_data_options, given_data
+from jobs import options
+from jobs.options import argument, option
+from pipelines.experiments.ablation_tables import TABLES
+from vis_core.errors import ConfigError
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options of the verb."""
-    from pipelines.experiments.ablation_tables import TABLES
-
-    parser.add_argument(
-        "table",
-        choices=sorted(TABLES),
-        help="; ".join(f"{name}: {table.title}" for name, table in sorted(TABLES.items())),
-    )
-    parser.add_argument("--out", type=absolute_path, required=True, help="folder of the runs")
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="each row is run with each"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a setting of all rows by its dotted key; may be repeated",
-    )
-    parser.add_argument("--address", help="of a running Ray cluster; default: this machine")
-    add_data_options(parser)
+_TITLES = "; ".join(f"{name} ({table.title})" for name, table in sorted(TABLES.items()))
+DETAILS = f"Tables: {_TITLES}."
+EXAMPLES = ("longtake ablate idol_6 --out runs/idol_6 --seeds 0 1 2",)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Trains, annotates and scores what is not finished, then prints the table."""
+def _table_names() -> list[str]:
+    return sorted(TABLES)
+
+
+def run(
+    *,
+    table: Annotated[str, argument("TABLE", "Name of a table.", autocompletion=_table_names)],
+    out: options.RequiredOut,
+    seeds: Annotated[
+        list[int],
+        option(
+            "--seeds N...",
+            "Random seeds; each row runs once with each.",
+            default_factory=lambda: [0, 1, 2],
+            show_default="0 1 2",
+        ),
+    ],
+    overrides: options.Set,
+    dry_run: options.DryRun = False,
+    address: options.Address = None,
+    coco: options.Coco = None,
+    vis: options.Vis = None,
+    videos: options.Videos = None,
+    as_json: options.Json = False,
+) -> int:
+    """Trains, annotates and scores the rows that are not finished, then prints the table."""
     from pipelines.cluster import ray_session
     from pipelines.data.given_data import check_given
-    from pipelines.experiments.ablation import AblationJob, check, markdown, run_ablation
-    from pipelines.experiments.ablation_tables import TABLES
+    from pipelines.experiments.ablation import AblationJob, check, markdown, run_ablation, to_json
 
-    table = TABLES[args.table]
-    given = given_data(args)
+    if table not in TABLES:
+        raise ConfigError(f"{table}: no such table; expected one of {', '.join(_table_names())}")
+    given = options.given_data(coco, vis, videos)
     check_given(given)
     job = AblationJob(
-        table=table,
-        source=CONFIGS / f"{table.preset}.yaml",
-        overrides=tuple(args.set),
-        seeds=tuple(dict.fromkeys(args.seeds)),
+        table=TABLES[table],
+        source=options.CONFIGS / f"{TABLES[table].preset}.yaml",
+        overrides=tuple(overrides),
+        seeds=tuple(dict.fromkeys(seeds)),
         given=given,
-        out=args.out,
+        out=options.local_path(out).absolute(),
     )
     check(job)
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    first = job.config(table.rows[0], job.seeds[0], inference=False)
-    with ray_session(first.ray, args.address):
-        rows = run_ablation(job)
-    print(markdown(table, rows, job.seeds))
-    print(args.out / "table.md")
+    if dry_run:
+        rows = {row.name: (*row.training, *row.inference, *row.fused) for row in job.table.rows}
+        lines = [f"{name}: {'  '.join(changes) or 'unchanged'}" for name, changes in rows.items()]
+        options.report({"rows": rows, "seeds": job.seeds}, lines, as_json=as_json)
+        return 0
+    first = job.config(job.table.rows[0], job.seeds[0], inference=False)
+    with ray_session(first.ray, address):
+        scores = run_ablation(job)
+    lines = [markdown(job.table, scores, job.seeds), str(job.out / "table.md")]
+    options.report(to_json(job, scores), lines, as_json=as_json)
     return 0

@@ -1,93 +1,102 @@
-"""Trains the stages of a run file: data, pseudo-videos, stage after stage, a score after each."""
+"""``longtake train``: the stages of a run file, one after another, a score after each."""
 
-import argparse
-import os
 from pathlib import Path
+from typing import Annotated, Any
 
-from jobs.options import (
-    PRESET,
-    absolute_path,
-    add_config_options,
-    add_data_options,
-    given_data,
-    read_config,
+from jobs import options
+from jobs.options import argument, option
+from vis_core.errors import ConfigError
+
+DETAILS = (
+    "Trains on --coco and --vis, or on synthetic scenes. --out is the folder of the run, by "
+    "default runs/ and the name of the recipe. The same command resumes a run that was stopped; "
+    "--resume needs no other option than --out."
+)
+EXAMPLES = (
+    "longtake train ctvis_r50_ytvis19 --coco COCO --vis YTVIS19 --out runs/ctvis",
+    "longtake train ctvis_r50_ytvis19 --set stages.0.steps=100 --dry-run",
+    "longtake train --resume --out runs/ctvis",
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options of the verb."""
-    parser.add_argument(
-        "recipe", nargs="?", metavar="RECIPE", help="run file or preset, as --config names it"
-    )
-    parser.add_argument(
-        "--out", type=absolute_path, help="folder of the run; default runs/ and the recipe's name"
-    )
-    parser.add_argument("--stage", metavar="NAME", help="train this one; those before it are done")
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on with the run in --out as it was started; no other option is needed",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="check everything, start nothing")
-    parser.add_argument("--max-frames", type=int, help="frames of each scored video")
-    parser.add_argument("--address", help="of a running Ray cluster; default: this machine")
-    add_data_options(parser)
-    add_config_options(parser)
+def run(
+    *,
+    recipe: Annotated[
+        str | None,
+        argument("RECIPE", "Run file or preset, as in --config.", autocompletion=options.presets),
+    ] = None,
+    out: options.Out = None,
+    stage: Annotated[
+        str | None, option("--stage NAME", "Train this stage; earlier ones are done.")
+    ] = None,
+    resume: Annotated[
+        bool, option("--resume", "Continue the run in --out as it was started.")
+    ] = False,
+    dry_run: options.DryRun = False,
+    max_frames: options.MaxFrames = None,
+    address: options.Address = None,
+    coco: options.Coco = None,
+    vis: options.Vis = None,
+    videos: options.Videos = None,
+    config: options.Config = options.PRESET,
+    overrides: options.Set,
+    from_scratch: options.FromScratch = False,
+    as_json: options.Json = False,
+) -> int:
+    """Trains the stages that are not finished and prints their scores."""
+    from pipelines.run.folder import Run, check_run, open_run, read_run
 
-
-def run(args: argparse.Namespace) -> int:
-    """Trains what is not trained yet; the same command resumes a run that was stopped."""
-    from pipelines.data.given_data import check_given
-    from pipelines.registry.start_weights import check_start, start_folder
-
-    _place_recipe(args)
-    if args.resume:
-        from pipelines.run.folder import read_run
-
-        whole = read_run(args.out)
-        config, given = whole.config, whole.given
+    name, folder = _recipe_and_folder(recipe, config, out)
+    if resume:
+        whole = read_run(folder)
     else:
-        config, given = read_config(args), given_data(args)
-    check_given(given)
-    start_folder(config)
-    if any(stage.loss_weights for stage in config.stages):
-        from pipelines.training.stages import check_losses
-
-        check_losses(config, num_classes=1)
-    if args.dry_run:
+        resolved = options.read_config(name, overrides, from_scratch=from_scratch)
+        whole = Run(folder, resolved, options.given_data(coco, vis, videos), max_frames)
+    check_run(whole)
+    if dry_run:
         from pipelines.training.dry_run import training_plan
 
-        print("\n".join(training_plan(config, given, args.out)))
+        plan = training_plan(whole.config, whole.given, folder)
+        document: dict[str, Any] = {
+            "config": whole.config.model_dump(mode="json", by_alias=True),
+            "plan": plan,
+        }
+        options.report(document, plan, as_json=as_json)
         return 0
     from pipelines.cluster import ray_session
+    from pipelines.registry.start_weights import check_start
     from pipelines.run import steps
-    from pipelines.run.folder import Run, open_run
 
-    if not args.resume:
-        whole = Run(args.out, config, given, args.max_frames)
-    print(f"start: {check_start(config)}")
+    start = check_start(whole.config)
     open_run(whole)
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    if not as_json:
+        print(f"start: {start}")
     data = steps.prepare(whole)
-    for note in data.notes:
+    for note in [] if as_json else data.notes:
         print(f"note: {note}")
-    with ray_session(config.ray, args.address):
+    with ray_session(whole.config.ray, address):
         pseudo = steps.make_pseudo_videos(whole, data)
-        for stage in steps.train(whole, data, pseudo, args.stage):
-            print(f"{stage.name:<10} AP {stage.metrics.get('ap', -1):.3f}  {stage.model}")
-    print(f"next: longtake tune --run {args.out}")
+        stages = steps.train(whole, data, pseudo, stage)
+    lines = [f"{s.name:<10} AP {s.metrics.get('ap', -1):.3f}  {s.model}" for s in stages]
+    document = {
+        "run": folder,
+        "start": start,
+        "notes": data.notes,
+        "stages": [{"name": s.name, "model": s.model, "metrics": s.metrics} for s in stages],
+    }
+    options.report(document, [*lines, f"next: longtake tune --run {folder}"], as_json=as_json)
     return 0
 
 
-def _place_recipe(args: argparse.Namespace) -> None:
-    """Lets a recipe that stands alone be what --config names, and name the folder of the run."""
-    from vis_core.errors import ConfigError
+def _recipe_and_folder(recipe: str | None, config: str, out: str | None) -> tuple[str, Path]:
+    """Returns the run file and the folder of the run; a recipe is short for both.
 
-    if args.recipe is not None:
-        if args.config != PRESET:
-            raise ConfigError(f"{args.recipe} and --config {args.config}: give one run file")
-        args.config = args.recipe
-    if args.out is None:
-        if args.recipe is None:
-            raise ConfigError("expected a recipe or --out; longtake train --help says more")
-        args.out = Path("runs", Path(args.recipe).stem).absolute()
+    Raises:
+        ConfigError: There are two run files, or no folder.
+    """
+    if recipe is not None and config != options.PRESET:
+        raise ConfigError(f"{recipe} and --config {config}: give one run file")
+    if out is None and recipe is None:
+        raise ConfigError("expected a recipe or --out; longtake train --help explains them")
+    folder = Path("runs", Path(recipe or "").stem) if out is None else options.local_path(out)
+    return recipe or config, folder.absolute()

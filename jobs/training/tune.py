@@ -1,40 +1,35 @@
-"""Sweeps the thresholds of association on the validation videos of a trained run."""
+"""``longtake tune``: a sweep of the association thresholds on validation videos."""
 
-import argparse
+from pathlib import Path
+from typing import Annotated
 
-from jobs.options import absolute_path
+from jobs import options
+from jobs.options import option
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options of the verb."""
-    parser.add_argument(
-        "--run", type=absolute_path, required=True, help="folder that longtake train made"
-    )
-    parser.add_argument("--address", help="of a running Ray cluster; default: this machine")
+DETAILS = "Puts the trained model with the best thresholds into RUN/models/final."
+EXAMPLES = ("longtake tune --run runs/ctvis",)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Puts the trained model with the best thresholds into ``<run>/models/final``."""
-    from pipelines.run.folder import read_run
-    from pipelines.run.steps import prepare, sweep
-    from vis_core.errors import ConfigError
-
-    whole = read_run(args.run)
-    last = whole.config.stages[-1].name
-    trained = args.run / "models" / last
-    if not (trained / "weights.safetensors").is_file():
-        raise ConfigError(
-            f"{trained}: stage {last} is not trained yet; finish it with longtake train"
-        )
+def run(
+    *,
+    run: Annotated[Path, option("--run DIR", "Folder of a run that is trained.")],
+    address: options.Address = None,
+    as_json: options.Json = False,
+) -> int:
+    """Sweeps the thresholds and prints the best ones."""
     from pipelines.cluster import ray_session
+    from pipelines.run.folder import read_trained_run
     from pipelines.run.lock import hold_folder
 
-    hold_folder(args.run)
+    whole, trained = read_trained_run(run.absolute())
+    hold_folder(whole.folder)
+    from pipelines.run.steps import prepare, sweep
+
     data = prepare(whole)
-    with ray_session(whole.config.ray, args.address):
+    with ray_session(whole.config.ray, address):
         summary = sweep(whole, data, trained)
-    print(f"AP on validation {summary['start_ap']:.3f} -> {summary['best_ap']:.3f}")
-    for key, value in summary["best"].items():
-        print(f"  {key} {value:.3f}")
-    print(args.run / "models" / "final")
+    model = whole.folder / "models" / "final"
+    lines = [f"AP on validation {summary['start_ap']:.3f} -> {summary['best_ap']:.3f}"]
+    lines += [f"  {key} {value:.3f}" for key, value in summary["best"].items()]
+    options.report({**summary, "model": str(model)}, [*lines, str(model)], as_json=as_json)
     return 0

@@ -56,13 +56,11 @@ class AnnotatorPool:
     Attributes:
         job: What every worker is told.
         num_workers: Actors, each with one CPU.
-        gpus_per_worker: Share of a GPU that each gets.
         works_at_once: Of each actor: videos, or segments, whose frames share its batches.
     """
 
     job: AnnotateJob
     num_workers: int
-    gpus_per_worker: float = 0.0
     works_at_once: int = 1
     _running: dict[Any, _Worker] = field(default_factory=dict)
     _deaths: Counter[str] = field(default_factory=Counter)
@@ -101,7 +99,7 @@ class AnnotatorPool:
             # A thread for each work, and one that answers how far it is.
             .options(
                 num_cpus=1,
-                num_gpus=self.gpus_per_worker,
+                num_gpus=self.job.options.gpus_per_worker,
                 max_restarts=0,
                 max_concurrency=self.works_at_once + 1,
             )

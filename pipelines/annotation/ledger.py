@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipelines.annotation.archive.listing import ArchivedVideo
+from pipelines.annotation.options import Redo
 from pipelines.storage.base import Storage, read_if_there
 from vis_core.errors import ConfigError
 
@@ -63,6 +64,12 @@ class Survey:
     done: list[ArchivedVideo]
     failed: list[ArchivedVideo]
     pending: list[ArchivedVideo]
+
+    def to_redo(self, redo: Redo | None) -> list[ArchivedVideo]:
+        """Returns the videos whose outcome is removed so that they are annotated again."""
+        if redo is None or redo == "changed-model":
+            return []
+        return self.failed + (self.done if redo == "all" else [])
 
 
 @dataclass(frozen=True)

@@ -1,48 +1,51 @@
-"""Keeps ``status.json`` of a running job up to date, for people and programs that look from afar.
+"""``status.json``: the progress of a running job, for people and programs elsewhere.
 
-It is told what the driver counts, and decides nothing: a job runs on if it cannot be written, and
-no later run reads it. Names of videos are masked, addresses of storages are left out.
+The file decides nothing: a job continues if it cannot be written, and no later run reads it.
+Secrets in names of videos are masked, addresses of storages are left out.
 """
 
+import json
 import logging
 import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from pipelines.annotation.ledger import json_bytes
 from pipelines.progress import in_words
 from pipelines.redaction import mask_secrets
-from pipelines.storage.base import Storage
-from vis_core.errors import StorageError, shown_name
+from pipelines.storage.base import Storage, read_if_there
+from pipelines.storage.open import open_storage
+from vis_core.errors import ConfigError, StorageError, shown_name
 
 STATUS = "status.json"
-EVERY_S = 5.0  # of a bucket each is one paid request
-_LONGEST_WAIT_S = 300.0  # between two tries at a storage that refuses
-_SILENT_S = 60.0  # without news of a running job before that is said
+EVERY_S = 5.0  # in a bucket each write is one paid request
+_LONGEST_WAIT_S = 300.0  # between two attempts at a storage that refuses
+_SILENT_S = 60.0  # age of a running job's status that earns a warning
 State = Literal["running", "finished", "stopped", "failed"]
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class JobCounts:
-    """Is how far a job is; what earlier runs did is in the first four alone.
+    """The progress of a job; only the first four numbers include earlier runs.
 
     Attributes:
         done: Videos with a result.
         failed: Videos that cannot be annotated.
-        quarantined: Videos that were given up.
+        quarantined: Videos set aside after they ended several workers or decoders.
         pending: Videos without an outcome.
         num_frames: Frames annotated by this run.
         num_videos: Videos that got an outcome in this run.
-        video_s: Seconds that the frames of this run play; None if that is not known.
-        bytes_done: Of the videos that got an outcome in this run.
-        bytes_left: Of the videos that are pending.
-        frames_left: Of the videos that are pending; None if that is not known.
+        video_s: Seconds that the frames of this run play; None if unknown.
+        bytes_done: Bytes of the videos that got an outcome in this run.
+        bytes_left: Bytes of the pending videos.
+        frames_left: Frames of the pending videos; None if unknown.
     """
 
     done: int = 0
@@ -57,7 +60,7 @@ class JobCounts:
     frames_left: int | None = None
 
     def left_s(self, elapsed_s: float) -> float | None:
-        """Seconds to go at the speed so far: by frames, else by bytes; None before there is any."""
+        """Returns the seconds left at the speed so far, by frames or else by bytes, or None."""
         if self.pending == 0:
             return 0.0
         if self.frames_left is not None:
@@ -67,11 +70,11 @@ class JobCounts:
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """Is what one worker does.
+    """The activity of one worker.
 
     Attributes:
-        video: Key of its video, shown on one line; empty while it loads the model.
-        frame: Frames of it that are annotated.
+        video: Key of its video, on one line; empty while it loads the model.
+        frame: Annotated frames of this video.
     """
 
     video: str = ""
@@ -80,15 +83,15 @@ class WorkerStatus:
 
 @dataclass
 class JobStatus:
-    """Writes the state of a job, at most every few seconds, and the last one always.
+    """The writer of a job's status: at most one write every few seconds, and always the last.
 
-    As a context it ends as its block does: finished, stopped by Ctrl-C, or failed.
+    As a context manager it records how its block ended: finished, stopped by Ctrl-C, or failed.
 
     Attributes:
-        storage: Where the results are.
-        about: What else is written: plain values that are no secret, such as the model's name.
-        clock: Gives seconds since 1970.
-        every_s: Seconds between two states.
+        storage: Store of the results.
+        about: Further plain values to write, none of them secret, such as the model's name.
+        clock: Seconds since 1970.
+        every_s: Seconds between two writes.
     """
 
     storage: Storage
@@ -102,15 +105,15 @@ class JobStatus:
         self._workers: Sequence[WorkerStatus] = ()
         self._next_s = self._start_s
         self._wait_s = self.every_s
-        self._is_refused = False
+        self._has_warned = False
         self._has_begun = self._has_ended = False
 
     def update(self, counts: JobCounts, workers: Sequence[WorkerStatus] = ()) -> None:
-        """Takes note of how far the job is, and writes it if it is time to.
+        """Records the progress and writes it if the last write is old enough.
 
         Args:
-            counts: All so far.
-            workers: One for each, in an order that stays.
+            counts: Progress so far.
+            workers: Activity of each worker, in a stable order.
         """
         self._counts, self._workers, self._has_begun = counts, workers, True
         now_s = self.clock()
@@ -119,9 +122,9 @@ class JobStatus:
             self._write("running", "", now_s)
 
     def end(self, state: State, reason: str = "") -> None:
-        """Writes the last state, whenever that is; the workers are gone.
+        """Writes the last state at once, without workers.
 
-        A job that failed before it began leaves nothing.
+        A job that failed before it began writes nothing.
         """
         if state == "failed" and not self._has_begun:
             return
@@ -148,11 +151,11 @@ class JobStatus:
             self.end("failed", f"{kind.__name__}: {lines[0][:300]}")
 
     def document(self, state: State, reason: str, now_s: float) -> dict[str, Any]:
-        """Lays a state out as it is written.
+        """Returns the content of ``status.json``.
 
         Args:
-            state: Of the job.
-            reason: Why it is not going on; empty if it is.
+            state: State of the job.
+            reason: Why the job failed; empty otherwise.
             now_s: Seconds since 1970.
         """
         counts, elapsed_s = self._counts, max(0.0, now_s - self._start_s)
@@ -179,44 +182,79 @@ class JobStatus:
         }
 
     def _write(self, state: State, reason: str, now_s: float) -> None:
-        """Replaces the file; a storage that refuses is tried again ever more seldom."""
+        """Replaces the file; waits twice as long after each refusal of the storage."""
         try:
             self.storage.replace(STATUS, json_bytes(self.document(state, reason, now_s)))
             self._wait_s = self.every_s
         except StorageError as error:
             self._wait_s = min(2 * self._wait_s, max(_LONGEST_WAIT_S, self.every_s))
-            if not self._is_refused:
-                _log.warning("%s is not kept; the job goes on: %s", STATUS, error)
-            self._is_refused = True
+            if not self._has_warned:
+                _log.warning("%s cannot be written; the job continues: %s", STATUS, error)
+            self._has_warned = True
         self._next_s = self.clock() + self._wait_s
 
 
-def status_line(document: Mapping[str, Any], now_s: float) -> str:
-    """Writes a state on one line, as the progress of a step is shown.
+def read_status(out: Path | str) -> dict[str, Any]:
+    """Reads the status of a job.
 
     Args:
-        document: What ``status.json`` holds.
-        now_s: Seconds since 1970, which tell a job that runs from one that fell silent.
+        out: Folder or s3:// prefix of the results.
+
+    Raises:
+        ConfigError: There is no status, or the file is not one.
+        StorageError: The storage cannot be reached.
     """
-    ended = document["done"] + document["failed"] + document["quarantined"]
-    parts = [f"{document['state']} {ended}/{ended + document['pending']} videos"]
-    bad = [f"{document[name]} {name}" for name in ("failed", "quarantined") if document[name]]
-    parts += [", ".join(bad)] if bad else []
-    parts += [f"{document['num_frames']} frames", f"{document['frames_per_s']:.2f} frames/s"]
+    storage = open_storage(out)
+    mend = "give the --out of a `longtake annotate` that has started"
+    body = read_if_there(storage, STATUS)
+    if body is None:
+        raise ConfigError(f"{shown_name(storage.uri)}: expected {STATUS}, found none; {mend}")
+    try:
+        document = dict(json.loads(body))
+        describe(document, now_s=0.0)
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise ConfigError(
+            f"{shown_name(storage.uri)}/{STATUS}: not the status of a job; {mend}"
+        ) from error
+    return document
+
+
+def describe(document: Mapping[str, Any], now_s: float) -> list[str]:
+    """Returns the lines of a status for people.
+
+    Args:
+        document: Content of ``status.json``.
+        now_s: Seconds since 1970, to find a job that runs no longer.
+    """
+    counts = JobCounts(**{each.name: document[each.name] for each in fields(JobCounts)})
+    ended = counts.done + counts.failed + counts.quarantined
+    speed = f"{document['frames_per_s']:.2f} frames/s"
     if document["times_real_time"] is not None:
-        parts.append(f"{document['times_real_time']:.2f} x real time")
-    if document["state"] != "running":
-        parts.append(f"took {in_words(document['elapsed_s'])}")
-        return "  ".join([*parts, document["reason"]] if document["reason"] else parts)
+        speed += f", {document['times_real_time']:.2f} x real time"
+    lines = [
+        f"{document['state']}: {ended} of {ended + counts.pending} videos"
+        f" ({counts.done} done, {counts.failed} failed, {counts.quarantined} quarantined),"
+        f" {counts.pending} pending",
+        f"{counts.num_frames} frames in {in_words(document['elapsed_s'])} ({speed})",
+    ]
+    if document["reason"]:
+        lines.append(f"reason: {document['reason']}")
     if document["left_s"] is not None:
-        parts.append(f"left {in_words(document['left_s'])}")
-    silent_s = now_s - datetime.fromisoformat(document["updated"]).timestamp()
-    if silent_s > _SILENT_S:
-        parts.append(
-            f"no news for {in_words(silent_s)}: is process {document['process_id']} of "
-            f"{document['host']} alive?"
+        lines.append(f"time left: {in_words(document['left_s'])}")
+    for number, worker in enumerate(document["workers"], start=1):
+        activity = (
+            f"{worker['video']}, frame {worker['frame']}"
+            if worker["video"]
+            else "loading the model"
         )
-    return "  ".join(parts)
+        lines.append(f"worker {number}: {activity}")
+    silent_s = now_s - datetime.fromisoformat(document["updated"]).timestamp()
+    if document["state"] == "running" and silent_s > _SILENT_S:
+        lines.append(
+            f"warning: not updated for {in_words(silent_s)}, expected every {in_words(EVERY_S)}; "
+            f"check whether process {document['process_id']} on {document['host']} still runs"
+        )
+    return [shown_name(line) for line in lines]
 
 
 def _iso(seconds: float) -> str:

@@ -7,11 +7,10 @@ each is named by itself; then the whole video is named, or the segments are join
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from pipelines.annotation.archive.listing import ArchivedVideo
+from pipelines.annotation.options import Segments
 
-Segments = int | Literal["auto"]
 # Of a segment that "auto" cuts: about 2,000 frames of a small video; a block is half of that.
 MIN_SEGMENT_BYTES = 4 * 2**20
 

@@ -14,6 +14,7 @@ import torch
 
 from pipelines.annotation.archive.listing import ArchivedVideo, VideoStore
 from pipelines.annotation.ledger import Ledger, VideoRow, clear_unfinished
+from pipelines.annotation.options import AnnotateOptions
 from pipelines.annotation.video.prediction_store import PredictionStore
 from pipelines.annotation.video.result import ResultAbout, commit_result
 from pipelines.annotation.video.resume import UnfinishedVideo
@@ -23,14 +24,11 @@ from pipelines.annotation.video.whole_video import ProcessedVideo, VideoJob
 from pipelines.annotation.work_queue import Work
 from pipelines.registry.mlflow_registry import ModelReference
 from vis_core.config.inference import InferenceConfig
-from vis_core.config.stitching import StitchConfig
 from vis_core.errors import VideoDecodeError, shown_name
 from vis_core.files import file_sha256
 from vis_core.inference.batching import SharedNetwork
 from vis_core.inference.protocols import FrameSystem
 
-# Half a minute of video at 30 frames a second: a state is a few files, and a kill costs no more.
-SAVE_EVERY = 1000
 MAX_DEATHS = 3  # of decoders or workers, after which a video is put aside
 Read = TypeVar("Read")
 _log = logging.getLogger(__name__)
@@ -39,28 +37,23 @@ LoadSystem = Callable[[str], FrameSystem]
 
 @dataclass(frozen=True)
 class AnnotateJob:
-    """Is what every worker of a job is told.
+    """The description of a job that every worker receives.
 
     Attributes:
-        videos: Where the videos are.
-        ledger: Where the outcomes go.
-        model: The model, one exact version.
-        config: How a video is walked through.
-        max_frames: Frames annotated of each video, or None for all.
-        load: Makes a system of a model folder; None means ``load_system``.
-        save_every: Frames of a video after which its state is saved, so that another worker can go
-            on; the result does not depend on it, unless segments are stitched.
-        stitch: How segments that are named apart are joined; None names all in one pass.
+        videos: Store of the videos.
+        ledger: Where outcomes are written.
+        model: One exact model version.
+        config: Inference settings.
+        options: The other options.
+        load: Loads a system from a model folder; None means ``load_system``.
     """
 
     videos: VideoStore
     ledger: Ledger
     model: ModelReference
     config: InferenceConfig
-    max_frames: int | None = None
+    options: AnnotateOptions = AnnotateOptions()
     load: LoadSystem | None = None
-    save_every: int = SAVE_EVERY
-    stitch: StitchConfig | None = None
 
 
 class VideoAnnotator:
@@ -136,7 +129,7 @@ class VideoAnnotator:
         job = self._job
         if (done := self._done_elsewhere(video)) is not None:
             return done
-        walk = SegmentJob(self._system, job.config, job.max_frames, self._count)
+        walk = SegmentJob(self._system, job.config, job.options.max_frames, self._count)
         blocks, path = self._blocks(video), Path(video.key)
         try:
             with job.videos.as_file(video.key, video.etag) as path:
@@ -174,7 +167,7 @@ class VideoAnnotator:
         job, storage, name = self._job, self._job.ledger.storage, self._job.ledger.name(video)
         if (done := self._done_elsewhere(video)) is not None:
             return done
-        if job.stitch is None:
+        if not job.options.is_stitched:
             unfinished = UnfinishedVideo.newest(storage, name)
             named = associate_blocks(self._system, job.config, self._blocks(video), unfinished)
         else:
@@ -201,7 +194,7 @@ class VideoAnnotator:
     def _commit(self, video: ArchivedVideo, video_sha256: str, walked: ProcessedVideo) -> VideoRow:
         """Writes a result; what was kept of the video on the way leaves."""
         job, ledger = self._job, self._job.ledger
-        about = ResultAbout(job.model, job.config, job.max_frames, self._categories)
+        about = ResultAbout(job.model, job.config, job.options.max_frames, self._categories)
         commit_result(ledger, video, video_sha256, walked, about)
         clear_unfinished(ledger.storage, ledger.name(video))
         return replace(
@@ -224,13 +217,14 @@ class VideoAnnotator:
         job = self._job
         chunk = job.config.chunk_frames
         return PredictionStore(
-            job.ledger.storage, job.ledger.name(video), -(-job.save_every // chunk) * chunk
+            job.ledger.storage, job.ledger.name(video), -(-job.options.save_every // chunk) * chunk
         )
 
     def _stitched(self) -> StitchedSegments:
         job = self._job
-        assert job.stitch is not None, "segments are named in one pass"
-        return StitchedSegments(self._system, job.config, job.max_frames, job.stitch)
+        return StitchedSegments(
+            self._system, job.config, job.options.max_frames, job.config.stitching
+        )
 
     def _with_decoders(self, read: Callable[[], Read]) -> Read:
         """Reads a video; a decoder that dies is replaced, and goes on at what was saved last.
@@ -251,7 +245,9 @@ class VideoAnnotator:
     def _walk(self, video: ArchivedVideo, path: Path) -> ProcessedVideo:
         job = self._job
         unfinished = UnfinishedVideo.newest(job.ledger.storage, job.ledger.name(video))
-        walk = VideoJob(self._system, job.config, job.max_frames, job.save_every, self._count)
+        walk = VideoJob(
+            self._system, job.config, job.options.max_frames, job.options.save_every, self._count
+        )
         return walk.run(path, unfinished)
 
     def _count(self) -> None:
@@ -263,6 +259,4 @@ def _load_on_best_device(folder: str) -> FrameSystem:
     """Loads on the GPU that was lent to this process, if one was."""
     from vis_core.models.systems.build import load_system
 
-    system = load_system(Path(folder), "cuda" if torch.cuda.is_available() else "cpu")
-    system.trace_network()
-    return system
+    return load_system(Path(folder), "cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""Run files: reading, overriding by dotted keys, and writing them out."""
+"""Reading and writing of run files, and overrides by dotted keys."""
 
 import hashlib
 import json
@@ -6,15 +6,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipelines.config.run import RunConfig
 from pipelines.config.strict_yaml import parse_yaml, read_yaml_mapping
+from vis_core.config.section import Section
 from vis_core.config.systems import CtvisConfig, IdolConfig, MinvisConfig, StcConfig
 from vis_core.errors import ConfigError
+
+SectionT = TypeVar("SectionT", bound=Section)
 
 _SYSTEM_KEYS = {
     key
@@ -33,7 +36,7 @@ def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a run file and applies ``dotted.key=value`` overrides.
 
     Raises:
-        ConfigError: With the file, the dotted key, what was expected and what was found.
+        ConfigError: With the file, the dotted key, the expected and the found value.
     """
     values = read_yaml_mapping(path)
     for override in overrides:
@@ -42,24 +45,55 @@ def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def parse_run_config(values: Mapping[str, Any], source: str) -> RunConfig:
-    """Checks plain values against the schema.
+    """Validates plain values against the schema.
 
-    Strictly: a number in quotes is text, ``true`` is no number, and nothing is converted.
+    Strictly: a number in quotes is text, ``true`` is not a number, and nothing is converted.
     """
-    refuse_secrets(values, source)
+    return _parse_section(RunConfig, values, source)
+
+
+def parse_overrides(model: type[SectionT], section: str, overrides: Sequence[str]) -> SectionT:
+    """Builds one section from its defaults and ``section.key=value`` overrides, without a run file.
+
+    Args:
+        model: Schema of the section.
+        section: Its key in a run file.
+        overrides: Texts of ``--set``.
+
+    Raises:
+        ConfigError: If an override names another section or does not fit the schema.
+    """
+    values: dict[str, Any] = {section: {}}
+    for override in overrides:
+        if not override.startswith(f"{section}."):
+            raise ConfigError(
+                f"--set {override}: expected a key of {section}.…; no other section "
+                "can be changed here"
+            )
+        _apply(values, override)
+    return _parse_section(model, values[section], "--set", section)
+
+
+def _parse_section(
+    model: type[SectionT], values: Mapping[str, Any], source: str, *parents: str
+) -> SectionT:
+    _refuse_secrets(values, source, parents)
     try:
-        return RunConfig.model_validate_json(json.dumps(values), strict=True)
+        return model.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
-        raise ConfigError(_explain(error, source)) from error
+        # unknown and wrong keys come before missing ones
+        findings = sorted(error.errors(), key=lambda finding: finding["type"] == "missing")
+        lines = [line for finding in findings[:20] for line in _lines(model, finding, parents)]
+        raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from error
 
 
 def flatten(model: BaseModel) -> dict[str, Any]:
-    """Gives every setting under its dotted path, the spelling of YAML, sweeps and MLflow."""
-    return dict(_walk(model.model_dump(mode="json", by_alias=True), ()))
+    """Returns every setting by its dotted key, as used in run files, sweeps and MLflow."""
+    return dict(_leaves(model.model_dump(mode="json", by_alias=True), ()))
 
 
 def digest(*parts: Any) -> str:
-    """Names a combination of plain values and config sections by 12 hexadecimal digits."""
+    """Returns 12 hexadecimal digits that identify plain values and sections of settings."""
     plain = [
         part.model_dump(mode="json", by_alias=True) if isinstance(part, BaseModel) else part
         for part in parts
@@ -69,17 +103,17 @@ def digest(*parts: Any) -> str:
 
 
 def to_yaml(config: RunConfig) -> str:
-    """Writes the complete resolved run as YAML."""
+    """Returns the complete resolved run as YAML."""
     return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
 
 
-def _walk(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict) and value:
         for key, child in value.items():
-            yield from _walk(child, (*path, str(key)))
+            yield from _leaves(child, (*path, str(key)))
     elif isinstance(value, list) and value and isinstance(value[0], dict):
         for index, child in enumerate(value):
-            yield from _walk(child, (*path, str(index)))
+            yield from _leaves(child, (*path, str(index)))
     else:
         yield ".".join(path), value
 
@@ -89,30 +123,27 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if not separator or not key.strip():
         raise ConfigError(f"--set {override}: expected dotted.key=value")
     *parents, last = key.strip().split(".")
-    place: Any = values
+    node: Any = values
     for parent in parents:
-        if isinstance(place, list):
-            if not parent.isdigit() or int(parent) >= len(place):
+        if isinstance(node, list):
+            if not parent.isdigit() or int(parent) >= len(node):
                 raise ConfigError(f"--set {override}: {parent!r} is not an item of a list")
-            place = place[int(parent)]
-        elif isinstance(place, dict):
-            place = place.setdefault(parent, {})
-        if not isinstance(place, dict | list):
+            node = node[int(parent)]
+        elif isinstance(node, dict):
+            node = node.setdefault(parent, {})
+        if not isinstance(node, dict | list):
             raise ConfigError(f"--set {override}: {parent!r} holds a value, not a section")
-    if not isinstance(place, dict):
+    if not isinstance(node, dict):
         raise ConfigError(f"--set {override}: {last!r} is not a key of a section")
-    place[last] = parse_yaml(text, f"--set {key}")
+    node[last] = parse_yaml(text, f"--set {key}")
 
 
-def refuse_secrets(values: Mapping[str, Any], source: str) -> None:
-    """Refuses a run that holds a password, without repeating it.
+def _refuse_secrets(values: Mapping[str, Any], source: str, parents: tuple[str, ...]) -> None:
+    """Raises if a value is a URL with a password, without repeating it.
 
-    A config is logged, stored with the model and sent to the cluster: the wrong place for one.
-
-    Raises:
-        ConfigError: A value is a URL with a user and password in it.
+    A config is logged, stored with the model and sent to the cluster, so it must hold no secrets.
     """
-    for key, value in _walk(values, ()):
+    for key, value in _leaves(values, parents):
         if isinstance(value, str) and _PASSWORD_IN_URL.search(value):
             raise ConfigError(
                 f"{source}: {key} holds a password; give secrets through the environment "
@@ -120,19 +151,13 @@ def refuse_secrets(values: Mapping[str, Any], source: str) -> None:
             )
 
 
-def _explain(error: ValidationError, source: str) -> str:
-    """Turns pydantic's findings into lines with the dotted key, expected, found and a guess."""
-    # what was written wrong comes before what was not written
-    findings = sorted(error.errors(), key=lambda finding: finding["type"] == "missing")
-    return "\n".join(f"{source}: {line}" for finding in findings[:20] for line in _lines(finding))
-
-
-def _lines(finding: Any) -> Iterator[str]:
-    path = _dotted(finding["loc"])
+def _lines(model: type[BaseModel], finding: Any, parents: tuple[str, ...]) -> Iterator[str]:
+    """Yields a finding of pydantic as lines: dotted key, expected, found, and the nearest key."""
+    path = _dotted((*parents, *finding["loc"]))
     if finding["type"] == "extra_forbidden":
-        near = get_close_matches(str(finding["loc"][-1]), sorted(_known_keys()), n=1)
+        near = get_close_matches(str(finding["loc"][-1]), sorted(_known_keys(model)), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        for key, _ in _walk(finding["input"], tuple(path.split("."))):
+        for key, _ in _leaves(finding["input"], tuple(path.split("."))):
             yield f"unknown key {key!r}{hint}"
     else:
         found = "" if finding["type"] == "missing" else f", found {finding['input']!r:.80}"
@@ -140,7 +165,7 @@ def _lines(finding: Any) -> Iterator[str]:
 
 
 def _dotted(location: tuple[str | int, ...]) -> str:
-    """Spells a place as users do: without the names that pydantic gives to union members."""
+    """Returns the dotted key of a location, without pydantic's names of union members."""
     parts = [str(part) for part in location]
     if parts[:1] == ["system"] and parts[1:2] and parts[1] not in _SYSTEM_KEYS:
         del parts[1]
@@ -150,10 +175,10 @@ def _dotted(location: tuple[str | int, ...]) -> str:
     return ".".join(kept) or "(the whole file)"
 
 
-def _known_keys() -> set[str]:
-    """Lists every key of the schema, to guess what a typo meant."""
+def _known_keys(model: type[BaseModel]) -> set[str]:
+    """Returns every key of the schema, to guess the key that a typo stands for."""
     keys: set[str] = set()
-    queue: list[Any] = [RunConfig.model_json_schema()]
+    queue: list[Any] = [model.model_json_schema()]
     while queue:
         node = queue.pop()
         if isinstance(node, dict):

@@ -1,7 +1,7 @@
-"""Reads YAML without its surprises: no tags, no aliases, no duplicate keys, YAML 1.2 scalars.
+"""Strict YAML: no tags, no aliases, no duplicate keys, YAML 1.2 scalars.
 
-PyYAML's defaults read ``1e-4`` as text, ``on`` as true and ``010`` as 8, and keep the last of two
-equal keys in silence; an alias bomb parses at once and never ends when it is walked.
+PyYAML's defaults read ``1e-4`` as text, ``on`` as true and ``010`` as 8, and silently keep the last
+of two equal keys; an alias bomb parses at once but never finishes when it is traversed.
 """
 
 import math
@@ -18,7 +18,7 @@ _MAX_DEPTH = 32
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Builds plain mappings, lists and scalars, and refuses the rest."""
+    """A loader of plain mappings, lists and scalars that refuses the rest."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}
     depth = 0
@@ -54,7 +54,7 @@ class _StrictLoader(yaml.SafeLoader):
                 )
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands here twice", key.start_mark
+                    None, None, f"the key {key.value!r} appears twice", key.start_mark
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
@@ -83,10 +83,10 @@ def parse_yaml(text: str, source: str) -> Any:
 
     Args:
         text: The document.
-        source: What errors call it, a file name or an option.
+        source: Its name in errors: a file or an option.
 
     Raises:
-        ConfigError: With the line of what is wrong.
+        ConfigError: With the line of the fault.
     """
     try:
         # safe: the loader builds mappings, lists and scalars only

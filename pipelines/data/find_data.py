@@ -1,4 +1,7 @@
-"""Finds annotation files and image folders in what a user points at. Reads no annotations."""
+"""The layout of a user's folders: which annotation files and image folders they hold.
+
+``given_data.py`` checks their content before a run, ``run_data.py`` prepares them for it.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +11,7 @@ from vis_core.errors import ConfigError
 
 @dataclass(frozen=True)
 class AnnotatedFiles:
-    """Is an annotation file and the folder that its file names are relative to."""
+    """An annotation file and the folder that its file names are relative to."""
 
     annotations: Path
     folder: Path
@@ -16,13 +19,13 @@ class AnnotatedFiles:
 
 @dataclass(frozen=True)
 class VideoFiles:
-    """Is a YouTube-VIS style data set.
+    """The files of a YouTube-VIS style data set.
 
     Attributes:
-        train: Annotations to train on.
-        val: Annotations to choose thresholds with.
-        test: Annotations to score with; the same as ``val`` where the user gave no third file.
-        frames: The folder that file names are relative to.
+        train: Training annotations.
+        val: Validation annotations, for the choice of thresholds.
+        test: Test annotations, for the scores; the same as ``val`` if there is no third file.
+        frames: Folder that file names are relative to.
     """
 
     train: Path
@@ -39,9 +42,9 @@ def find_coco(path: Path) -> AnnotatedFiles:
     """Finds ``instances*.json`` and the images of a COCO folder, or of one annotation file.
 
     Raises:
-        ConfigError: Nothing is there; the message says what was looked for.
+        ConfigError: There are none; the message lists the expected names.
     """
-    _must_exist(path, "COCO")
+    _must_exist(path, "--coco")
     if path.is_file():
         folder = next((f for p in path.parents[:2] if (f := _images_below(p))), None)
         if folder is None:
@@ -67,61 +70,63 @@ def find_coco(path: Path) -> AnnotatedFiles:
 def find_vis(path: Path, category_names: frozenset[str] | None) -> VideoFiles:
     """Finds the train and val annotations of a YouTube-VIS style folder.
 
-    Where several pairs are there (one per class list), the one whose names are most like
-    ``category_names`` is taken, so that images and videos speak of the same classes.
+    Of several pairs (one per class list), the one whose classes overlap most with
+    ``category_names`` is taken, so that images and videos have the same classes.
 
     Raises:
-        ConfigError: Nothing is there; the message says what was looked for.
+        ConfigError: There are none; the message lists the expected names.
     """
-    _must_exist(path, "VIS")
+    _must_exist(path, "--vis")
     if not path.is_dir():
         raise ConfigError(f"{path}: expected a folder with train and val annotations and frames")
     frames = next((path / f for f in _FRAME_FOLDERS if (path / f).is_dir()), path)
     files = sorted([*path.glob("*.json"), *path.glob("annotations/*.json"), *path.glob("*/*.json")])
-    pairs = [(file, other) for file in files if (other := _val_of(file)) is not None]
+    pairs = [(file, other) for file in files if (other := _validation_file(file)) is not None]
     if not pairs:
         raise ConfigError(
             f"{path}: no pair of annotation files; expected for example train.json and val.json, "
             "or instances_train_*.json and instances_val_*.json"
         )
-    train, val = max(pairs, key=lambda pair: _likeness(pair[0], category_names))
+    train, val = max(pairs, key=lambda pair: _class_overlap(pair[0], category_names))
     test = train.with_name(train.name.replace("train", "test"))
     return VideoFiles(train, val, test if test.is_file() and test != train else val, frames)
 
 
 def find_archive(path: Path) -> Path:
-    """Checks that a folder of videos is there and holds at least one.
+    """Returns a folder of videos after a check that it holds at least one.
 
     Raises:
         ConfigError: It is missing or empty.
     """
     from vis_core.media.video_files import find_videos
 
-    _must_exist(path, "VIDEOS")
+    _must_exist(path, "--videos")
     if not path.is_dir():
         raise ConfigError(f"{path}: expected a folder of video files, found a file")
     if not find_videos(path):
-        raise ConfigError(f"{path}: no video file in it; expected .mp4, .mkv, .avi and the like")
+        raise ConfigError(
+            f"{path}: no video files in this folder; expected .mp4, .mkv, .avi and the like"
+        )
     return path
 
 
-def _must_exist(path: Path, what: str) -> None:
+def _must_exist(path: Path, option: str) -> None:
     if not path.exists():
-        raise ConfigError(f"{path}: no such file or folder; correct {what}=")
+        raise ConfigError(f"{path}: no such file or folder; correct {option}")
 
 
 def _images_below(folder: Path) -> Path | None:
-    """Finds the first usual folder that holds pictures."""
+    """Returns the first usual folder that holds images, or None."""
     for name in _IMAGE_FOLDERS:
-        place = folder / name
-        if place.is_dir() and any(
-            next(place.glob(pattern), None) for pattern in ("*.jpg", "*.jpeg", "*.png")
+        images = folder / name
+        if images.is_dir() and any(
+            next(images.glob(pattern), None) for pattern in ("*.jpg", "*.jpeg", "*.png")
         ):
-            return place
+            return images
     return None
 
 
-def _val_of(train: Path) -> Path | None:
+def _validation_file(train: Path) -> Path | None:
     if "train" not in train.name:
         return None
     for word in ("val", "valid"):
@@ -131,10 +136,10 @@ def _val_of(train: Path) -> Path | None:
     return None
 
 
-def _likeness(annotations: Path, names: frozenset[str] | None) -> tuple[float, int]:
-    """Ranks an annotation file: the overlap of its class names, then how many classes it has."""
+def _class_overlap(annotations: Path, names: frozenset[str] | None) -> tuple[float, int]:
+    """Returns the overlap (IoU) of the class names of a file with others, and their number."""
     from vis_core.formats.youtube_vis import read_youtube_vis
 
-    own = frozenset(read_youtube_vis(annotations)[1].names)
-    overlap = len(own & names) / len(own | names) if names else 0.0
-    return overlap, len(own)
+    classes = frozenset(read_youtube_vis(annotations)[1].names)
+    overlap = len(classes & names) / len(classes | names) if names else 0.0
+    return overlap, len(classes)

@@ -1,4 +1,8 @@
-"""What a user points at, and its mistakes found before anything is started. Imports no torch."""
+"""The paths that a user gives to a run, and a check of their content before anything starts.
+
+``find_data.py`` finds the files in these folders, ``run_data.py`` prepares them for the run. Must
+not import torch: options are checked before it loads.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +15,7 @@ from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis
 
 @dataclass(frozen=True)
 class GivenData:
-    """Is what the user points at; None where nothing was given."""
+    """The paths of the user's own data; None where none was given."""
 
     coco: Path | None = None
     vis: Path | None = None
@@ -19,7 +23,7 @@ class GivenData:
 
 
 def check_given(given: GivenData) -> None:
-    """Finds the mistakes of a command line before anything is started or written.
+    """Checks folders, annotations and frames before anything is started or written.
 
     Raises:
         ConfigError: A folder is missing or empty.
@@ -39,14 +43,14 @@ def check_given(given: GivenData) -> None:
 
 
 def _check_frames(annotations: Path, frames: Path) -> None:
-    """Refuses annotations whose frames are not there."""
+    """Raises if frames of annotations are missing, or no video is annotated."""
     videos: list[VideoRecord] = read_youtube_vis(annotations)[0]
     absent = [
         name for video in videos for name in video.file_names if not (frames / name).is_file()
     ]
     if absent:
         raise ConfigError(
-            f"{annotations}: {len(absent)} frames are absent, the first is {frames / absent[0]}; "
+            f"{annotations}: {len(absent)} frames are missing, the first is {frames / absent[0]}; "
             "correct the file names or the folder"
         )
     if not any(video.tracks for video in videos):

@@ -1,4 +1,4 @@
-"""The folder of pseudo-videos: what it was made of, whether it is whole, how it appears."""
+"""The folder of pseudo-videos: its manifest, checks of existing shards, and publication."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ _MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class PseudoVideos:
-    """Is a finished folder of pseudo-videos.
+    """A finished folder of pseudo-videos.
 
     Attributes:
         folder: Holds the shards (``vis_core/clips/sources.py::ParquetClips`` reads them).
@@ -41,27 +41,31 @@ def settings_of(
     seed: int,
     clips_per_image: int,
 ) -> dict[str, Any]:
-    """Lists what the clips depend on, each under a name that a person understands."""
-    given = {
+    """Returns everything that the clips depend on, by names for messages."""
+    inputs = {
         "seed": seed,
         "clips_per_image": clips_per_image,
         "images and annotations": _fingerprint(records),
         "classes": [f"{entry['id']} {entry['name']}" for entry in categories.to_json()],
     }
-    return given | {f"pseudo.{key}": value for key, value in flatten(config).items()}
+    return inputs | {f"pseudo.{key}": value for key, value in flatten(config).items()}
 
 
 def _fingerprint(records: list[ImageRecord]) -> str:
-    """Names the records by what they say; the folder of the images may change."""
+    """Returns a digest of the records; the folder of the images may change."""
     hashed = hashlib.sha256()
     for record in records:
-        said = (record.image_id, Path(record.path).name, record.labels, record.segmentations)
-        hashed.update(repr(said).encode())
+        content = (record.image_id, Path(record.path).name, record.labels, record.segmentations)
+        hashed.update(repr(content).encode())
     return hashed.hexdigest()[:12]
 
 
 def finished_folder(out: Path, settings: dict[str, Any]) -> PseudoVideos | None:
-    """Looks at what is at ``out``: the same clips, nothing, or something else."""
+    """Returns the pseudo-videos at ``out``, or None if there is nothing.
+
+    Raises:
+        ConfigError: ``out`` holds other files, or clips of other settings.
+    """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     try:
@@ -75,7 +79,8 @@ def finished_folder(out: Path, settings: dict[str, Any]) -> PseudoVideos | None:
     differs = [key for key in sorted({*plain, *found}) if plain.get(key) != found.get(key)]
     if differs:
         changes = [
-            f"{key} is {_short(found, key)} there, now {_short(plain, key)}" for key in differs
+            f"{key} is {_shown_setting(found, key)} there, now {_shown_setting(plain, key)}"
+            for key in differs
         ]
         raise ConfigError(
             f"{out}: holds other pseudo-videos: {'; '.join(changes)}; choose another folder or "
@@ -84,12 +89,12 @@ def finished_folder(out: Path, settings: dict[str, Any]) -> PseudoVideos | None:
     return PseudoVideos(out, clips, tuple((row[0], row[1]) for row in failed), made=False)
 
 
-def _short(settings: dict[str, Any], key: str) -> str:
+def _shown_setting(settings: dict[str, Any], key: str) -> str:
     return f"{settings.get(key)!s:.60}"
 
 
 def errors_of(path: Path) -> list[tuple[str, str]]:
-    """Lists clip id and reason of the rows of a shard that hold no clip."""
+    """Returns clip id and reason of the failed rows of a shard."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(path, columns=["clip_id", "error"])
@@ -97,7 +102,7 @@ def errors_of(path: Path) -> list[tuple[str, str]]:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a shard of an earlier run can stay: readable, and no clip of it failed."""
+    """Returns whether a shard of an earlier run is readable and without failed clips."""
     import pyarrow as pa
 
     try:
@@ -109,8 +114,8 @@ def is_whole(path: Path) -> bool:
 def publish_folder(
     partial: Path, out: Path, shards: list[str], num_rows: int, settings: dict[str, Any]
 ) -> PseudoVideos:
-    """Writes the manifest and gives the folder its name."""
-    failed = [found for shard in shards for found in errors_of(partial / shard)]
+    """Writes the manifest and renames the folder to its final name."""
+    failed = [error for shard in shards for error in errors_of(partial / shard)]
     num_clips = num_rows - len(failed)
     if num_clips == 0:
         shutil.rmtree(partial)
@@ -125,7 +130,7 @@ def publish_folder(
     except OSError as error:
         again = finished_folder(out, settings)  # another process may have been faster
         if again is None:
-            raise StorageError(f"{out}: cannot be made ({error.strerror}); run again") from error
+            raise StorageError(f"{out}: cannot be created ({error.strerror}); run again") from error
         shutil.rmtree(partial)
         return again
     return PseudoVideos(out, num_clips, tuple(failed), made=True)

@@ -1,7 +1,9 @@
-"""Brings what a user gave, or nothing, to the one shape that the steps of a run work on."""
+"""The data set of a run: the user's own files (``given_data.py``), or synthetic scenes.
+
+Derives missing parts: still images of videos, labelled videos of still images, an archive.
+"""
 
 import json
-import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,11 +21,8 @@ from vis_core.formats.coco import ImageRecord, read_coco, write_coco
 from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis, write_youtube_vis
 from vis_core.media.images import read_image
 from vis_core.media.video_writer import write_video
-from vis_core.structures import Clip
 
-_log = logging.getLogger(__name__)
-
-# Frames of a labelled video that serve as still images where no COCO was given.
+# Every so many frames of a labelled video, one is a still image if no COCO data is given.
 _STILL_EVERY = 5
 _HELD_OUT_IMAGES = 12
 _MAX_PSEUDO_TRAIN = 24
@@ -32,14 +31,14 @@ _ARCHIVE_VIDEOS = 4
 
 @dataclass(frozen=True)
 class RunData:
-    """Is the data of a run.
+    """The data set of a run.
 
     Attributes:
         images: Still images for stage 1 and for pseudo-videos.
         videos: Labelled videos.
         archive: Folder of video files to annotate.
         categories: The classes of the run; files of other classes are mapped by name.
-        notes: What stands in for data that was not given.
+        notes: Replacements of data that was not given.
     """
 
     images: AnnotatedFiles
@@ -56,17 +55,17 @@ def prepare_data(
     on_item: Callable[[int], None],
     max_frames: int | None = None,
 ) -> RunData:
-    """Finds or makes the data of a run below ``folder``.
+    """Finds the data of a run, or makes it below ``folder``.
 
     Args:
-        given: What the user points at.
+        given: Paths of the user's own data.
         config: Of the run.
-        folder: For what has to be made.
-        on_item: Is told of every scene or clip that is made.
+        folder: For data that has to be made.
+        on_item: Receives 1 for every scene or clip that is made.
         max_frames: Frames of each labelled video that are annotated and scored; None means all.
     """
     if given.coco or given.vis:
-        data = _users_data(given, config, folder, on_item)
+        data = _user_data(given, config, folder, on_item)
     else:
         if not (folder / "synthetic").is_dir():
             write_synthetic(folder / "synthetic", config.synthetic, config.seed, on_item)
@@ -80,19 +79,20 @@ def prepare_data(
 
 
 def _first_frames(data: RunData, folder: Path, count: int) -> RunData:
-    """Cuts the videos that are scored, the truth as well as the frames; training keeps all."""
-    cut = {}
+    """Shortens the validation and test videos; those for training keep all frames."""
+    shortened = {}
     for path in dict.fromkeys((data.videos.val, data.videos.test)):
         records, categories = read_youtube_vis(path)
-        cut[path] = folder / path.name
+        shortened[path] = folder / path.name
         folder.mkdir(parents=True, exist_ok=True)
-        write_youtube_vis(cut[path], [_first(record, count) for record in records], categories)
-    videos = replace(data.videos, val=cut[data.videos.val], test=cut[data.videos.test])
+        short_records = [_shortened_record(record, count) for record in records]
+        write_youtube_vis(shortened[path], short_records, categories)
+    videos = replace(data.videos, val=shortened[data.videos.val], test=shortened[data.videos.test])
     note = f"scores are of the first {count} frames of each labelled video"
     return replace(data, videos=videos, notes=(*data.notes, note))
 
 
-def _first(record: VideoRecord, count: int) -> VideoRecord:
+def _shortened_record(record: VideoRecord, count: int) -> VideoRecord:
     tracks = [
         replace(track, segmentations=track.segmentations[:count], areas=track.areas[:count])
         for track in record.tracks
@@ -116,7 +116,7 @@ def _synthetic_data(folder: Path, given: GivenData) -> RunData:
     )
 
 
-def _users_data(
+def _user_data(
     given: GivenData, config: RunConfig, folder: Path, on_item: Callable[[int], None]
 ) -> RunData:
     notes = []
@@ -150,7 +150,7 @@ def _few_frames(data: RunData, share: float, seed: int, folder: Path) -> RunData
     records, _ = read_youtube_vis(data.videos.train)
     places = [(v.video_id, t) for v in records for t in range(len(v.file_names))]
     count = max(1, round(share * len(places)))
-    # ordered by a number that each frame draws for itself, so shares are nested
+    # ordered by a digest of each frame, so that larger shares contain smaller ones
     chosen = set(sorted(places, key=lambda place: digest(seed, *place))[:count])
     images = _stills(data.videos, folder, lambda video_id, t: (video_id, t) in chosen)
     note = f"still images are {count} of the {len(places)} frames of the training videos"
@@ -164,14 +164,14 @@ def _every_fifth(video_id: int, t: int) -> bool:  # noqa: ARG001
 def _stills(
     videos: VideoFiles, folder: Path, is_chosen: Callable[[int, int], bool]
 ) -> AnnotatedFiles:
-    """Writes a COCO file of some frames of the training videos; the pictures stay put."""
+    """Writes a COCO file of some frames of the training videos, without copying images."""
     records, categories = read_youtube_vis(videos.train)
     stills: list[ImageRecord] = []
     for video in records:
         for t in range(len(video.file_names)):
             if not is_chosen(video.video_id, t):
                 continue
-            shown = [
+            visible = [
                 track for track in video.tracks if track.segmentations[t] and not track.iscrowd
             ]
             stills.append(
@@ -180,8 +180,8 @@ def _stills(
                     path=video.file_names[t],
                     height=video.height,
                     width=video.width,
-                    labels=tuple(track.label for track in shown),
-                    segmentations=tuple(s for track in shown if (s := track.segmentations[t])),
+                    labels=tuple(track.label for track in visible),
+                    segmentations=tuple(s for track in visible if (s := track.segmentations[t])),
                 )
             )
     folder.mkdir(parents=True, exist_ok=True)
@@ -196,53 +196,44 @@ def _pseudo_data(
     folder: Path,
     on_item: Callable[[int], None],
 ) -> tuple[AnnotatedFiles, VideoFiles]:
-    """Makes labelled videos from still images, the last of them held out for the scores."""
+    """Makes labelled videos from still images, the last images held out for the scores."""
     records = [r for r in read_coco(images.annotations, images.folder)[0] if r.labels]
     held_out = min(_HELD_OUT_IMAGES, len(records) // 3)
     if held_out == 0:
         raise ConfigError(
             f"{images.annotations}: {len(records)} images with instances; expected at least 3, or "
-            "give labelled videos (VIS=)"
+            "give labelled videos (--vis)"
         )
-    rest, held = records[:-held_out], records[-held_out:]
+    rest, held_out_records = records[:-held_out], records[-held_out:]
     settings = config.pseudo.model_copy(update={"num_frames": config.synthetic.video_frames})
     vis = folder / "pseudo_vis"
-    for part, chosen in (("train", rest[:_MAX_PSEUDO_TRAIN]), ("val", held)):
+    for part, chosen in (("train", rest[:_MAX_PSEUDO_TRAIN]), ("val", held_out_records)):
         source = PseudoClips(chosen, settings)
-        write_clips_as_videos(
-            vis,
-            part,
-            (_told(source.clip(i, config.seed), on_item) for i in range(len(source))),
-            categories,
-        )
-    kept = [_relative(record, images.folder) for record in rest]
+        clips = (source.clip(index, config.seed) for index in range(len(source)))
+        write_clips_as_videos(vis, part, clips, categories, on_item)
+    kept = [_with_relative_path(record, images.folder) for record in rest]
     write_coco(vis / "instances_rest.json", kept, categories)
     files = VideoFiles(vis / "train.json", vis / "val.json", vis / "val.json", vis / "JPEGImages")
     return AnnotatedFiles(vis / "instances_rest.json", images.folder), files
 
 
-def _told(clip: Clip, on_item: Callable[[int], None]) -> Clip:
-    on_item(1)
-    return clip
-
-
-def _relative(record: ImageRecord, folder: Path) -> ImageRecord:
+def _with_relative_path(record: ImageRecord, folder: Path) -> ImageRecord:
     return replace(record, path=str(Path(record.path).relative_to(folder)))
 
 
 def _encode_archive(videos: VideoFiles, folder: Path) -> Path:
-    """Encodes the first labelled videos, so that there is an archive to annotate."""
+    """Encodes the first validation videos as an archive to annotate."""
     folder.mkdir(parents=True, exist_ok=True)
     for video in read_youtube_vis(videos.val)[0][:_ARCHIVE_VIDEOS]:
         path = folder / f"video_{video.video_id}.mp4"
         even = (slice(video.height // 2 * 2), slice(video.width // 2 * 2))
-        pictures = (read_image(videos.frames / name)[even] for name in video.file_names)
+        images = (read_image(videos.frames / name)[even] for name in video.file_names)
         with whole_file(path) as partial:
-            write_video(partial, pictures, FPS)
+            write_video(partial, images, FPS)
     return folder
 
 
 def _save(path: Path, data: RunData) -> None:
-    """Leaves a record of what the run worked on, for people and for the report."""
+    """Writes a record of the data of the run, for people and for the report."""
     values = asdict(data) | {"categories": data.categories.to_json()}
     write_text(path, json.dumps(values, indent=2, default=str) + "\n")

@@ -1,25 +1,23 @@
-"""Writes synthetic scenes as the real formats: COCO, YouTube-VIS and video files."""
+"""Synthetic scenes in the formats of real data: COCO, YouTube-VIS and video files."""
 
 import shutil
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-
-import cv2
-import numpy as np
 
 from pipelines.config.run import SyntheticConfig
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord, write_coco
 from vis_core.formats.youtube_vis import TrackRecord, VideoRecord, write_youtube_vis
+from vis_core.media.images import encode_jpeg
 from vis_core.media.video_writer import write_video
 from vis_core.rle.segmentation import encode_mask
 from vis_core.structures import Clip
 
 CATEGORIES = Categories(tuple(range(1, len(CLASS_NAMES) + 1)), CLASS_NAMES)
 FPS = 8
-# Each part draws its scenes from a range of seeds of its own; none reaches the start weights'.
+# Each part has its own range of seeds; none overlaps with that of the start weights.
 _PARTS = ("images", "train", "val", "test", "archive")
 _SEEDS_PER_PART = 100_000
 
@@ -31,9 +29,9 @@ def write_synthetic(folder: Path, config: SyntheticConfig, seed: int, on_scene: 
 
     Args:
         folder: Must not exist.
-        config: How many scenes of which size.
+        config: Number and size of the scenes.
         seed: The files are a function of it and the config.
-        on_scene: Is told of every scene written.
+        on_scene: Receives 1 for every scene that is written.
     """
     temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     try:
@@ -43,7 +41,8 @@ def write_synthetic(folder: Path, config: SyntheticConfig, seed: int, on_scene: 
             ("val", config.val_videos),
             ("test", config.test_videos),
         ):
-            _write_videos(temporary / "vis", part, count, config, seed, on_scene)
+            scenes = _scenes(part, count, config.video_frames, config, seed)
+            write_clips_as_videos(temporary / "vis", part, scenes, CATEGORIES, on_scene)
         _write_archive(temporary / "videos", config, seed, on_scene)
         temporary.rename(folder)
     finally:
@@ -51,68 +50,67 @@ def write_synthetic(folder: Path, config: SyntheticConfig, seed: int, on_scene: 
 
 
 def num_scenes(config: SyntheticConfig) -> int:
-    """Counts the scenes that ``write_synthetic`` will render."""
+    """Returns the number of scenes that ``write_synthetic`` renders."""
     videos = config.train_videos + config.val_videos + config.test_videos
     return config.images + videos + config.archive_videos
 
 
 def write_clips_as_videos(
-    folder: Path, part: str, clips: Iterable[Clip], categories: Categories
+    folder: Path,
+    part: str,
+    clips: Iterable[Clip],
+    categories: Categories,
+    on_clip: OnScene = lambda count: None,  # noqa: ARG005
 ) -> None:
     """Writes clips as a YouTube-VIS file ``<part>.json`` with frames in ``JPEGImages/``."""
-    videos = [
-        _video_record(folder / "JPEGImages", f"{part}_{index:04d}", index + 1, clip)
-        for index, clip in enumerate(clips)
-    ]
+    videos = []
+    for index, clip in enumerate(clips):
+        name = f"{part}_{index:04d}"
+        videos.append(_write_frames(folder / "JPEGImages", name, index + 1, clip))
+        on_clip(1)
     write_youtube_vis(folder / f"{part}.json", videos, categories)
 
 
 def scene_seed(part: str, index: int, seed: int) -> int:
-    """Gives the scene seed of one item; below the seeds of the shipped start weights."""
+    """Returns the scene seed of one item; below the seeds of the shipped start weights."""
     run = seed % 1000
     return (run * len(_PARTS) + _PARTS.index(part)) * _SEEDS_PER_PART + index
+
+
+def _scenes(
+    part: str, count: int, num_frames: int, config: SyntheticConfig, seed: int
+) -> Iterator[Clip]:
+    for index in range(count):
+        yield render_scene(config.scene, num_frames, scene_seed(part, index, seed))
 
 
 def _write_images(folder: Path, config: SyntheticConfig, seed: int, on_scene: OnScene) -> None:
     records = []
     (folder / "images").mkdir(parents=True)
-    for index in range(config.images):
-        clip = render_scene(config.scene, 1, scene_seed("images", index, seed))
+    for index, clip in enumerate(_scenes("images", config.images, 1, config, seed)):
         name = f"{index + 1:012d}.jpg"
-        write_jpeg(folder / "images" / name, clip.images[0])
-        shown = clip.present[0].nonzero()[0]
+        (folder / "images" / name).write_bytes(encode_jpeg(clip.images[0]))
+        visible = clip.present[0].nonzero()[0]
         records.append(
             ImageRecord(
                 image_id=index + 1,
                 path=name,
                 height=config.scene.height,
                 width=config.scene.width,
-                labels=tuple(int(clip.labels[g]) for g in shown),
-                segmentations=tuple(encode_mask(clip.masks[0, g]) for g in shown),
+                labels=tuple(int(clip.labels[g]) for g in visible),
+                segmentations=tuple(encode_mask(clip.masks[0, g]) for g in visible),
             )
         )
         on_scene(1)
     write_coco(folder / "instances.json", records, CATEGORIES)
 
 
-def _write_videos(
-    folder: Path, part: str, count: int, config: SyntheticConfig, seed: int, on_scene: OnScene
-) -> None:
-    videos = []
-    for index in range(count):
-        clip = render_scene(config.scene, config.video_frames, scene_seed(part, index, seed))
-        name = f"{part}_{index:04d}"
-        videos.append(_video_record(folder / "JPEGImages", name, index + 1, clip))
-        on_scene(1)
-    write_youtube_vis(folder / f"{part}.json", videos, CATEGORIES)
-
-
-def _video_record(frames_folder: Path, name: str, video_id: int, clip: Clip) -> VideoRecord:
-    """Writes the frames of one clip and says what they show."""
+def _write_frames(frames_folder: Path, name: str, video_id: int, clip: Clip) -> VideoRecord:
+    """Writes the frames of one clip and returns their annotations."""
     (frames_folder / name).mkdir(parents=True)
     names = tuple(f"{name}/{t:05d}.jpg" for t in range(len(clip)))
     for file_name, image in zip(names, clip.images, strict=True):
-        write_jpeg(frames_folder / file_name, image)
+        (frames_folder / file_name).write_bytes(encode_jpeg(image))
     tracks = tuple(
         TrackRecord(
             annotation_id=video_id * 1000 + g,
@@ -132,13 +130,7 @@ def _video_record(frames_folder: Path, name: str, video_id: int, clip: Clip) -> 
 
 def _write_archive(folder: Path, config: SyntheticConfig, seed: int, on_scene: OnScene) -> None:
     folder.mkdir(parents=True)
-    for index in range(config.archive_videos):
-        clip = render_scene(config.scene, config.video_frames, scene_seed("archive", index, seed))
+    scenes = _scenes("archive", config.archive_videos, config.video_frames, config, seed)
+    for index, clip in enumerate(scenes):
         write_video(folder / f"scene_{index:02d}.mp4", iter(clip.images), FPS)
         on_scene(1)
-
-
-def write_jpeg(path: Path, image: np.ndarray) -> None:
-    """Writes an RGB image (H, W, 3) as JPEG of quality 95."""
-    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
-    path.write_bytes(data.tobytes())

@@ -1,9 +1,9 @@
-"""Runs an ablation table: every training once a seed, every row annotated and scored.
+"""Ablation tables: every training once per seed, every row annotated and scored.
 
-<out>/seed_<s>/<training>/      a run folder of its own (see ``pipelines/run/steps.py``)
+<out>/seed_<s>/<training>/      a run folder (see ``pipelines/run/steps.py``)
 <out>/seed_<s>/<training>/models/<row>, evaluation/<row>
 <out>/table.json, table.md
-What is finished is left alone, so the same command goes on after it was stopped.
+Finished parts are not repeated, so the same command resumes after an interruption.
 """
 
 import statistics
@@ -31,15 +31,15 @@ COLUMNS = ("ap", "ap50", "ap75", "ar1", "ar10")
 
 @dataclass(frozen=True)
 class AblationJob:
-    """Is a table with what it is run on.
+    """A table with its run file, seeds and data.
 
     Attributes:
-        table: Its rows.
-        source: The run file that they change.
-        overrides: Changes of it that every row has.
-        seeds: Of data, weights and order; each row is repeated with every one.
+        table: The rows.
+        source: The run file that the rows change.
+        overrides: Changes of the run file that all rows share.
+        seeds: Seeds of data, weights and order; every row is repeated with each.
         given: The user's own data instead of synthetic scenes.
-        out: Folder of everything.
+        out: Folder of all files.
     """
 
     table: AblationTable
@@ -50,30 +50,30 @@ class AblationJob:
     out: Path
 
     def config(self, row: AblationRow, seed: int, *, inference: bool) -> RunConfig:
-        """Gives the run of a row; without ``inference``, what its model is trained with."""
+        """Returns the settings of a row; without ``inference``, those of its training."""
         changes = (*self.table.scenes, *self.overrides, f"seed={seed}", *row.training)
         return load_run_config(self.source, (*changes, *(row.inference if inference else ())))
 
 
 @dataclass(frozen=True)
 class RowScores:
-    """Is what the seeds gave for a row: S dicts of scores."""
+    """The scores of a row, one dict for each of S seeds."""
 
     name: str
     scores: tuple[dict[str, float], ...]
 
     def mean(self, column: str) -> float:
-        """Gives the mean over the seeds."""
+        """Returns the mean over the seeds."""
         return statistics.fmean(score[column] for score in self.scores)
 
     def spread(self, column: str) -> float:
-        """Gives the standard deviation over the seeds; of one seed 0."""
+        """Returns the standard deviation over the seeds; 0 for one seed."""
         values = [score[column] for score in self.scores]
         return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def check(job: AblationJob) -> None:
-    """Resolves every row before anything is trained.
+    """Checks that every row resolves.
 
     Raises:
         ConfigError: A row does not fit the run file.
@@ -83,10 +83,10 @@ def check(job: AblationJob) -> None:
 
 
 def run_ablation(job: AblationJob) -> list[RowScores]:
-    """Trains, annotates and scores what is not finished; needs Ray.
+    """Trains, annotates and scores all unfinished rows, and writes the table; needs Ray.
 
     Returns:
-        The rows in the order of the table; they are written to ``table.json`` and ``table.md``.
+        The rows in the order of the table.
     """
     trainings = {row.training for row in job.table.rows if not row.fused}
     scores: dict[str, list[dict[str, float]]] = {row.name: [] for row in job.table.rows}
@@ -100,15 +100,15 @@ def run_ablation(job: AblationJob) -> list[RowScores]:
                     progress.update(1)
                 model = next(iter(trained.values())) if row.fused else trained[row.training]
                 results[row.name] = _result(job, row, seed, model, results)
-                found = evaluate_file(model.data.videos.test, results[row.name])
-                scores[row.name].append(found)
-    rows = [RowScores(name, tuple(found)) for name, found in scores.items()]
+                test = model.data.videos.test
+                scores[row.name].append(evaluate_file(test, results[row.name]))
+    rows = [RowScores(name, tuple(of_seeds)) for name, of_seeds in scores.items()]
     _write(job, rows)
     return rows
 
 
 def markdown(table: AblationTable, rows: Sequence[RowScores], seeds: Sequence[int]) -> str:
-    """Lays the rows out for people: mean and spread over the seeds."""
+    """Returns the table in Markdown, with mean and deviation over the seeds."""
     lines = [
         f"{table.title}; {len(seeds)} seed{'s' if len(seeds) > 1 else ''}, mean ± deviation",
         "",
@@ -123,7 +123,7 @@ def markdown(table: AblationTable, rows: Sequence[RowScores], seeds: Sequence[in
 
 @dataclass(frozen=True)
 class _Trained:
-    """Is a finished training: its run, its data and the model of its last stage."""
+    """A finished training: its run, its data and the model of its last stage."""
 
     run: Run
     data: RunData
@@ -131,7 +131,7 @@ class _Trained:
 
 
 def _train(job: AblationJob, row: AblationRow, seed: int) -> _Trained:
-    """Trains the stages of a row; a training of equal settings is found finished."""
+    """Trains the stages of a row; equal settings are trained only once."""
     config = job.config(row, seed, inference=False)
     run = Run(job.out / f"seed_{seed}" / _folder_name(row.training), config, job.given)
     open_run(run)
@@ -143,7 +143,7 @@ def _train(job: AblationJob, row: AblationRow, seed: int) -> _Trained:
 def _result(
     job: AblationJob, row: AblationRow, seed: int, trained: _Trained, earlier: dict[str, Path]
 ) -> Path:
-    """Annotates the test videos with a row's settings, or fuses results; gives the results file."""
+    """Annotates the test videos or fuses earlier results, and returns the results file."""
     config = job.config(row, seed, inference=True)
     if row.fused:
         fused = job.out / f"seed_{seed}" / f"fused-{digest(row.fused)}.json"
@@ -161,7 +161,7 @@ def _result(
 
 
 def _folder_name(training: tuple[str, ...]) -> str:
-    """Names a training so that people know it: the last words of what it changes."""
+    """Returns a readable folder name from the last words of the changed keys, or a digest."""
     words = [change.partition("=")[0].rpartition(".")[2] for change in training]
     values = [change.partition("=")[2] for change in training]
     pairs = [f"{word}-{value}" for word, value in zip(words, values, strict=True)]
@@ -178,11 +178,15 @@ def _save_changed(model: Path, out: Path, config: AnySystemConfig) -> None:
     save_system(out, system, read_categories(model))
 
 
-def _write(job: AblationJob, rows: Sequence[RowScores]) -> None:
-    document = {
+def to_json(job: AblationJob, rows: Sequence[RowScores]) -> dict[str, Any]:
+    """Returns the table for programs."""
+    return {
         "title": job.table.title,
         "seeds": list(job.seeds),
         "rows": [{"name": row.name, "scores": list(row.scores)} for row in rows],
     }
-    write_json(job.out / "table.json", document)
+
+
+def _write(job: AblationJob, rows: Sequence[RowScores]) -> None:
+    write_json(job.out / "table.json", to_json(job, rows))
     (job.out / "table.md").write_text(markdown(job.table, rows, job.seeds))

@@ -8,14 +8,14 @@ Overrides = tuple[str, ...]
 
 @dataclass(frozen=True)
 class AblationRow:
-    """Is one row: what is trained, and what is changed when the trained model annotates.
+    """One row: the changes for training, and those for inference with the trained model.
 
     Attributes:
-        name: As the paper calls it.
-        training: ``dotted.key=value`` changes of the run file; rows with equal ones share a model.
+        name: Name of the row in the paper.
+        training: ``dotted.key=value`` changes of the run file; rows with equal changes share a
+            model.
         inference: Changes of ``system`` or ``inference`` with the same weights.
-        fused: Names of earlier rows whose results are fused into this one, if any; it then trains
-            nothing.
+        fused: Names of earlier rows whose results are fused; such a row trains nothing.
     """
 
     name: str
@@ -26,14 +26,14 @@ class AblationRow:
 
 @dataclass(frozen=True)
 class AblationTable:
-    """Is a table of a paper.
+    """A table of a paper.
 
     Attributes:
-        title: What it is and where it stands.
-        preset: The run file that its rows change.
-        rows: In the order of the paper.
-        scenes: Changes that all rows have, for scenes like those of the paper's data set.
-        note: What of the paper's table is not here.
+        title: Paper, number and subject of the table.
+        preset: The run file that the rows change.
+        rows: Rows in the order of the paper.
+        scenes: Changes that all rows share, for scenes like those of the paper's data set.
+        note: Differences from the paper's table.
     """
 
     title: str
@@ -61,7 +61,7 @@ _SCALES = ('inference.views=["128", "160", "192"]',)
 
 
 def _changes(section: str, **settings: object) -> Overrides:
-    """Changes settings of a section of ``system``."""
+    """Returns the changes of settings in a section of ``system``."""
     return tuple(
         f"system.{section}.{name}={str(value).lower()}" for name, value in settings.items()
     )
@@ -72,7 +72,7 @@ _segmentor = partial(_changes, "segmentor")
 _NO_CONTRAST = {"loss": "classification"}
 _ONE_WAY = {"bidirectional": False}
 _UNLIKE = _tracking(consistency=False)
-_NO_ID_HEAD = "the rows of the ID head, which no released code has, are left out"
+_NO_ID_HEAD = "the rows of the ID head are left out: no released code contains it"
 
 TABLES: dict[str, AblationTable] = {
     "idol_6": AblationTable(
@@ -121,7 +121,7 @@ TABLES: dict[str, AblationTable] = {
             ),
             AblationRow("3 convolutions, consistency"),
         ),
-        note="read as the convolutions whose kernels are generated, as in CondInst's own table",
+        note="counts the convolutions with generated kernels, as in CondInst's own table",
     ),
     "stc_7": AblationTable(
         "STC Table 7: relative coordinates, channels of the mask features",
@@ -147,7 +147,7 @@ TABLES: dict[str, AblationTable] = {
             ),
             AblationRow("128 negatives in boxes", _tracking(negatives_in_boxes=True)),
         ),
-        note="without a negative Eq. 3 is 0, so that row learns no embeddings",
+        note="without negatives Eq. 3 is 0, so that row learns no embeddings",
     ),
     "winner_1": AblationTable(
         "1st place Table 2: quality module, boundary branch, ensemble",
@@ -158,7 +158,7 @@ TABLES: dict[str, AblationTable] = {
             AblationRow("+ boundary", _BOUNDARY),
             AblationRow("+ ensemble", fused=("baseline", "+ quality", "+ boundary")),
         ),
-        note="the report does not say which models its ensemble joins; here the three rows above",
+        note="the report does not name the models of its ensemble; here, the three rows above",
     ),
     "winner_2": AblationTable(
         "2nd place Table 2: pseudo pairs, several scales, ensemble",
@@ -170,7 +170,7 @@ TABLES: dict[str, AblationTable] = {
             AblationRow("other model", ("system.segmentor.decoder_layers=4",), _SCALES),
             AblationRow("+ multi-model", fused=("+ multi-scale", "other model")),
         ),
-        note="instead of pairs the baseline sees still images for as many steps; the other model "
-        "has a decoder of four layers where the report has another backbone (ConvNeXt-L)",
+        note="instead of pairs the baseline trains on still images for as many steps; the other "
+        "model has a decoder of four layers where the report has another backbone (ConvNeXt-L)",
     ),
 }

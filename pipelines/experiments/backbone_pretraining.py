@@ -1,11 +1,11 @@
-"""Teaches a fresh backbone the classes pixel by pixel, before queries are trained on it.
+"""Pretraining of the tiny backbone by pixel classification, for query training from scratch.
 
-Published systems start from an ImageNet backbone; there is none for the tiny one. From a random
-backbone the queries learn masks but hardly any class (31 % right after 1,000 steps); after 600
-steps of this, 65 % (docs/decisions.md).
+Published systems start from an ImageNet backbone; the tiny one has none. From a random backbone
+the queries learn masks but hardly any class (31 % correct after 1,000 steps); after 600 steps of
+this pretraining, 65 % (docs/decisions.md).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -22,20 +22,20 @@ from vis_core.models.segmentors.mask2former import Mask2Former
 from vis_core.models.systems.minvis import Minvis
 from vis_core.structures import ClipBatch
 
-_DENSE_SEEDS = 5_000_000  # its scenes lie this far behind those of the training that follows
+_DENSE_SEEDS = 5_000_000  # offset of its scene seeds from those of the following training
 _BATCH = 16  # images
 _BACKGROUND_WEIGHT = 0.2
 
 
 def write_backbone(folder: Path, num_steps: int, seed: int) -> None:
-    """Trains the tiny backbone from random weights and writes it, unless it is there.
+    """Trains the tiny backbone from random weights and writes it unless the folder exists.
 
-    Its scenes have seeds that no demonstration, training or test uses.
+    No demonstration, training or test uses the seeds of its scenes.
 
     Args:
-        folder: Of a model of which only the backbone has learnt.
-        num_steps: Of 16 images.
-        seed: Of weights and scenes.
+        folder: Model folder; only its backbone is trained.
+        num_steps: Steps of 16 images.
+        seed: Seed of weights and scenes.
     """
     if folder.is_dir():
         return
@@ -44,15 +44,15 @@ def write_backbone(folder: Path, num_steps: int, seed: int) -> None:
 
 
 def pretrained_segmentor(num_steps: int, batch: int, seed: int) -> Minvis:
-    """Makes the tiny system of random weights of which the backbone alone has learnt.
+    """Builds the tiny system with random weights and pretrains its backbone.
 
     Args:
-        num_steps: Of the backbone; 0 leaves it random.
-        batch: Images a step.
-        seed: Of weights and scenes.
+        num_steps: Training steps of the backbone; 0 leaves it random.
+        batch: Images per step.
+        seed: Seed of weights and scenes.
     """
     torch.manual_seed(seed)
-    system = Minvis(tiny_minvis(train_batch_norm=True), len(CLASS_NAMES)).train()
+    system = Minvis(tiny_minvis(), len(CLASS_NAMES)).train()
     batches = scene_batches(num_steps, batch, first_scene(seed) + _DENSE_SEEDS)
     with Progress(num_steps, "steps", "backbone") as progress:
         pretrain_backbone(
@@ -75,7 +75,7 @@ def pretrain_backbone(
         batches: Still images; at least ``num_steps``.
         num_steps: Length of the one-cycle schedule.
         num_classes: K; background is one more.
-        on_step: Is told of each step.
+        on_step: Called after each step.
     """
     if num_steps == 0:
         return
@@ -84,28 +84,34 @@ def pretrain_backbone(
     parameters = [*backbone.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, 2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=num_steps)
-    weight = torch.ones(num_classes + 1)
-    weight[-1] = _BACKGROUND_WEIGHT
     for _, batch in zip(range(num_steps), batches, strict=False):
-        labels = pixel_labels(batch, num_classes)
         features = backbone(segmentor.normalize(batch.images[:, 0], None)).feature_maps
-        losses = []
-        for head, feature in zip(heads, features, strict=True):
-            stride = labels.shape[1] // feature.shape[2]
-            wanted = labels[:, stride // 2 :: stride, stride // 2 :: stride]
-            losses.append(functional.cross_entropy(head(feature), wanted, weight))
         optimizer.zero_grad()
-        torch.stack(losses).sum().backward()
+        _pixel_loss(heads, features, pixel_labels(batch, num_classes), num_classes).backward()
         optimizer.step()
         schedule.step()
         on_step()
 
 
+def _pixel_loss(
+    heads: nn.ModuleList, features: Sequence[Tensor], labels: Tensor, num_classes: int
+) -> Tensor:
+    """Computes the cross-entropy of all heads, with labels at the centres of their cells."""
+    weight = torch.ones(num_classes + 1)
+    weight[-1] = _BACKGROUND_WEIGHT
+    losses = []
+    for head, feature in zip(heads, features, strict=True):
+        stride = labels.shape[1] // feature.shape[2]
+        targets = labels[:, stride // 2 :: stride, stride // 2 :: stride]
+        losses.append(functional.cross_entropy(head(feature), targets, weight))
+    return torch.stack(losses).sum()
+
+
 def pixel_labels(batch: ClipBatch, num_classes: int) -> Tensor:
-    """Paints the instances of one-frame clips into (B, H, W) labels; background is K."""
+    """Draws the instances of one-frame clips into (B, H, W) labels; background is K."""
     height, width = batch.images.shape[-2:]
-    painted = torch.full((len(batch.labels), height, width), num_classes)
+    pixels = torch.full((len(batch.labels), height, width), num_classes)
     for row, (masks, labels) in enumerate(zip(batch.masks, batch.labels, strict=True)):
         for mask, label in zip(masks[0], labels, strict=True):
-            painted[row][mask] = label
-    return painted
+            pixels[row][mask] = label
+    return pixels

@@ -1,24 +1,24 @@
-"""What a system learns in its tiny preset: a row of scores, its learning curve, a table of all."""
+"""Comparison of systems in their tiny presets: settings, scores, learning curves."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pipelines.config.run import RunConfig
 from pipelines.data.run_data import RunData
+from pipelines.reports.charts import Series
+from pipelines.reports.page import write_report
+from pipelines.reports.page_data import ReportData
 from pipelines.run.folder import Run
-from pipelines.run.pictures import two_panels
 from pipelines.training.listener import StageResult
 from pipelines.training.stages import ON_THE_WAY
 from pipelines.training.worker.loss_log import read_losses
+from vis_core.errors import ConfigError
 from vis_core.evaluation.identity import evaluate_identity
 from vis_core.evaluation.loading import load_ground_truth, load_results
-from vis_core.files import whole_file
-
-if TYPE_CHECKING:
-    from pipelines.config.run import RunConfig
-
 
 # Tracks below it do not count as identities, as in ``longtake evaluate --identity``.
 MIN_SCORE = 0.5
@@ -27,15 +27,15 @@ _COLUMNS = ("AP", "AP50", "AR10", "HOTA", "IDF1")
 
 @dataclass(frozen=True)
 class LearntRow:
-    """Is what one system has reached on the held-out videos.
+    """The scores of one system on the held-out videos.
 
     Attributes:
-        system: Its name.
-        scores: AP, AP50, AR10, HOTA and IDF1 by name; with swept thresholds.
+        system: Name of the system.
+        scores: AP, AP50, AR10, HOTA and IDF1 by name, with swept thresholds.
         unswept_ap: AP of the last stage, with the thresholds of the run file.
         steps: Optimizer steps of all stages.
-        minutes: Training, with the scores on the way.
-        seed: Of the run.
+        minutes: Duration of training and of validation during it.
+        seed: Seed of the run.
     """
 
     system: str
@@ -52,11 +52,11 @@ def learnt_row(
     """Collects the row of a finished run.
 
     Args:
-        system: What the row is called.
-        run: The run, scored.
-        data: Its data.
-        stages: Its stages.
-        metrics: Of the finished model on the test videos.
+        system: Name of the row.
+        run: A run that is scored.
+        data: The data of the run.
+        stages: The stages of the run.
+        metrics: Scores of the finished model on the test videos.
     """
     truth = load_ground_truth(data.videos.test)
     results = load_results(run.folder / "evaluation" / "final" / "results.json", truth)
@@ -78,12 +78,12 @@ def learnt_row(
 
 
 def to_json(row: LearntRow) -> dict[str, Any]:
-    """The row for programs."""
+    """Returns the row for programs."""
     return asdict(row)
 
 
 def markdown(rows: Sequence[LearntRow]) -> str:
-    """Lays rows out for people."""
+    """Returns the rows as a table in Markdown."""
     names = ("system", "steps", "minutes", *_COLUMNS, "AP unswept", "seed")
     lines = ["| " + " | ".join(names) + " |", "| --- |" + " --- |" * (len(names) - 1)]
     for row in rows:
@@ -94,42 +94,37 @@ def markdown(rows: Sequence[LearntRow]) -> str:
 
 
 def write_learning_curves(path: Path, runs: Sequence[tuple[str, Run]]) -> None:
-    """Draws the loss and the AP on validation videos over the steps of all stages, as a PNG.
+    """Draws the training loss and the AP on validation videos over the steps of all stages.
 
     Args:
-        path: The picture.
-        runs: Runs with the names of their lines.
+        path: The HTML page.
+        runs: Names of the lines with their runs.
     """
-    canvas, (above, below) = two_panels()
-    for name, run in runs:
-        starts = run.config.stage_starts
-        rows = [row for row in read_losses(run.folder / "losses.jsonl") if row["stage"] in starts]
-        steps = [starts[row["stage"]] + row["step"] for row in rows]
-        above.plot(steps, [row.get("train/loss/total") for row in rows], label=name, linewidth=0.8)
-        curve = validation_curve(run)
-        below.plot([x for x, _ in curve], [y for _, y in curve], label=name, marker=".")
-    above.set_yscale("log")
-    for axes, title in ((above, "training loss, weighted sum"), (below, "AP on validation videos")):
-        axes.set_title(title, loc="left", fontsize=10)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-    below.set_ylim(0, None)
-    below.set_xlabel("step")
-    with whole_file(path) as partial:
-        canvas.print_png(str(partial))
+    losses = tuple(_loss_series(name, run) for name, run in runs)
+    scores = tuple(_validation_series(name, run) for name, run in runs)
+    curves = (("Training loss, weighted sum", losses), ("AP on validation videos", scores))
+    write_report(path, ReportData(f"Learning curves: {path.parent.name}", curves=curves))
 
 
-def validation_curve(run: Run) -> list[tuple[int, float]]:
-    """Gives step and AP on validation videos, steps counted over all stages."""
-    found = []
+def _loss_series(name: str, run: Run) -> Series:
+    starts = run.config.stage_starts
+    rows = [row for row in read_losses(run.folder / "losses.jsonl") if row["stage"] in starts]
+    steps = tuple(starts[row["stage"]] + row["step"] for row in rows)
+    return Series(name, steps, tuple(row.get("train/loss/total", math.nan) for row in rows))
+
+
+def _validation_series(name: str, run: Run) -> Series:
+    points: list[tuple[int, float]] = []
     for stage, start in run.config.stage_starts.items():
         path = run.folder / "evaluation" / stage / ON_THE_WAY
         if path.is_file():
-            found += [(start + int(s), e["ap"]) for s, e in json.loads(path.read_text()).items()]
-    return sorted(found)
+            scores = json.loads(path.read_text())
+            points += [(start + int(step), score["ap"]) for step, score in scores.items()]
+    points.sort()
+    return Series(name, tuple(x for x, _ in points), tuple(y for _, y in points), smooth=False)
 
 
-# The preset of each system, and the steps of its stages: what is learned in at most an hour.
+# The preset of each system and the steps of its stages, for at most an hour of training.
 SYSTEMS: dict[str, tuple[str, tuple[int, ...]]] = {
     "ctvis": ("tiny", (1000, 700, 700)),
     "idol": ("idol_tiny", (2200, 2000, 2600)),
@@ -137,19 +132,16 @@ SYSTEMS: dict[str, tuple[str, tuple[int, ...]]] = {
     "stc": ("stc_tiny", (1500, 1000)),
 }
 
-
-# Learning rates that differ from the preset: the demo's are for its few steps.
+# Learning rates that differ from the preset, whose rates suit the few steps of the demo.
 _RATES = {"ctvis": (5.0e-4, 5.0e-4, 3.0e-4)}
 
-
-# The same from random weights: more still images, since masks are learnt slowly from nothing.
+# Steps from random weights: more still images, since masks are learnt slowly from scratch.
 FROM_SCRATCH: dict[str, tuple[int, ...]] = {
     "ctvis": (3700, 700, 800),
     "idol": (4000, 1800, 2000),
     "minvis": (4500, 900),
     "stc": (3500, 1000),
 }
-
 
 # Ten times the demo's scenes. With its eight validation videos a sweep gained 0.12 and lost 0.11 on
 # its twelve test videos.
@@ -160,15 +152,13 @@ _SCENES = (
     "synthetic.test_videos=60",
 )
 
-
 _SCRATCH_SCENES = "synthetic.images=9600"
-
 
 _SCORE_EVERY = 500  # steps, for the learning curve
 
 
 def learning_changes(name: str) -> list[str]:
-    """What differs from the preset of a system: longer, on more scenes, scored on the way."""
+    """Returns the changes of a preset: more steps, more scenes, validation during training."""
     changes = list(_SCENES)
     for number, steps in enumerate(SYSTEMS[name][1]):
         stage = f"stages.{number}"
@@ -180,11 +170,11 @@ def learning_changes(name: str) -> list[str]:
 
 
 def scratch_changes(name: str, backbone: Path) -> list[str]:
-    """What differs beside if a system starts from random weights.
+    """Returns the further changes for a system that starts from random weights.
 
     Args:
         name: The system.
-        backbone: Folder of a backbone that ``learn`` itself has trained.
+        backbone: Folder of a backbone that ``learn`` has trained.
     """
     changes = [f"stages.{k}.steps={steps}" for k, steps in enumerate(FROM_SCRATCH[name])]
     changes += [f"start_from={json.dumps(str(backbone))}", "stages.0.evaluate_every=1000"]
@@ -196,30 +186,28 @@ def scratch_changes(name: str, backbone: Path) -> list[str]:
         changes.append("stages.0.optimizer.learning_rate=2.0e-3")
         changes.append("stages.0.optimizer.warmup_steps=300")
         changes.append("system.segmentor.train_batch_norm=true")
-        # queries learn classes slowly, and more slowly from parts of scenes
+        # queries learn classes slowly, and more slowly from crops
         changes.append("stages.0.loss_weights={class: 4.0}")
         changes.append("augment.crop_probability=0.0")
     return changes
 
 
-def shared_batches(config: "RunConfig", workers: int) -> list[str]:
-    """Gives each of several workers its share of the batches: a step sees as much as before.
+def shared_batches(config: RunConfig, workers: int) -> list[str]:
+    """Returns the changes that divide each batch among data-parallel workers.
 
     Args:
-        config: Of one worker.
-        workers: Data-parallel workers.
+        config: Settings for one worker.
+        workers: Number of workers.
 
     Raises:
-        ConfigError: A batch cannot be cut into equal shares.
+        ConfigError: A batch does not divide into equal shares.
     """
-    from vis_core.errors import ConfigError
-
     changes = [f"ray.num_workers={workers}"]
     for number, stage in enumerate(config.stages):
         if workers < 1 or stage.batch_size % workers:
             raise ConfigError(
-                f"--workers: expected what divides the {stage.batch_size} clips of a batch "
-                f"of {config.system.name} (stage {stage.name}), found {workers}"
+                f"--workers: expected a number that divides the {stage.batch_size} clips of a "
+                f"batch of {config.system.name} (stage {stage.name}), found {workers}"
             )
         changes.append(f"stages.{number}.batch_size={stage.batch_size // workers}")
     return changes

@@ -1,7 +1,7 @@
-"""The only place that opens MLflow: its environment, its addresses, its errors.
+"""MLflow clients: environment, addresses and errors. No other module imports MLflow's client.
 
-The timeouts bound what a server that is gone can cost: MLflow's defaults block 264 s a call, these
-2.4 s if it refuses and 17.4 s if it hangs (measured with MLflow 3.17.2).
+The timeouts bound the cost of an unreachable server: MLflow's defaults block 264 s per call, these
+2.4 s if it refuses connections and 17.4 s if it hangs (measured with MLflow 3.17.2).
 """
 
 import logging
@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.config.libraries import configure_libraries
 from pipelines.redaction import mask_secrets
-from vis_core.errors import ConfigError, RegistryError
+from vis_core.errors import ConfigError, RegistryError, first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,13 +24,6 @@ _DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-}
-_ENFORCED = {
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",  # MLflow's default is true
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
 }
 _TRANSFER_TIMEOUT_S = "300"  # a server may take minutes to pass large weights on to its own store
 _transfers: list[str] = []  # the usual timeout, then one entry for each transfer under way
@@ -41,7 +35,7 @@ def tracking_uri(uri: str | None, run_folder: Path) -> str:
     """Checks the address of a tracking store; None means a sqlite file in the run folder.
 
     Raises:
-        ConfigError: The address is of a kind that cannot work.
+        ConfigError: If the address is of an unsupported kind.
     """
     if uri is None:
         return f"sqlite:///{run_folder.absolute() / 'mlflow' / 'mlflow.db'}"
@@ -55,25 +49,25 @@ def tracking_uri(uri: str | None, run_folder: Path) -> str:
 
 
 def artifact_location(uri: str) -> str | None:
-    """Says where artifacts of a sqlite store lie: beside it. A server decides by itself (None)."""
+    """Returns the artifact folder beside a sqlite store; None for a server, which has its own."""
     if not uri.startswith("sqlite:///"):
         return None
     return (Path(uri.removeprefix("sqlite:///")).absolute().parent / "artifacts").as_uri()
 
 
 def connect(uri: str, *, must_exist: bool = False) -> "MlflowClient":
-    """Makes a quiet client with bounded waits; nothing is sent yet to a server.
+    """Creates a quiet client with bounded waits; a server is not contacted yet.
 
     Args:
         uri: See ``tracking_uri``.
-        must_exist: Whether a sqlite file that is not there is an error and not a new store.
+        must_exist: Whether a missing sqlite file is an error instead of a new store.
 
     Raises:
-        RegistryError: A sqlite store cannot be opened.
+        RegistryError: If a sqlite store cannot be opened.
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
-    os.environ.update(_ENFORCED)
+    configure_libraries()
     from mlflow import MlflowClient  # imported late: 1.2 s, and it reads the environment
 
     for name in ("mlflow", "alembic"):
@@ -88,7 +82,7 @@ def connect(uri: str, *, must_exist: bool = False) -> "MlflowClient":
 
 
 def transport_errors() -> tuple[type[Exception], ...]:
-    """Lists what MLflow raises when a store or a server does not do as asked."""
+    """Returns the errors that MLflow raises when a store or a server fails or refuses."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -96,7 +90,7 @@ def transport_errors() -> tuple[type[Exception], ...]:
 
 
 def is_missing(error: Exception) -> bool:
-    """Tells whether the store answered that there is no such thing."""
+    """Returns whether the store answered that the requested object does not exist."""
     code = str(getattr(error, "error_code", ""))
     return code == "RESOURCE_DOES_NOT_EXIST" or (
         code == "INVALID_PARAMETER_VALUE" and "not found" in str(error)
@@ -104,7 +98,7 @@ def is_missing(error: Exception) -> bool:
 
 
 def is_refused(error: Exception) -> bool:
-    """Tells whether the store understood and said no: trying again would not help."""
+    """Returns whether the store refused a request for good, so that a retry cannot help."""
     return str(getattr(error, "error_code", "")) in {
         "INVALID_PARAMETER_VALUE",
         "BAD_REQUEST",
@@ -114,14 +108,14 @@ def is_refused(error: Exception) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """Gives the first line of an error, without secrets and object addresses."""
-    text = re.sub(r"<[\w.]+ object at 0x[0-9a-f]+>", "", str(error)) or type(error).__name__
-    return mask_secrets(text.strip().splitlines()[0])[:240]
+    """Returns the first line of an error, without secrets and object addresses."""
+    text = re.sub(r"<[\w.]+ object at 0x[0-9a-f]+>", "", str(error))
+    return mask_secrets(first_line(text) or type(error).__name__)[:240]
 
 
 @contextmanager
 def service_errors(action: str, uri: str) -> Iterator[None]:
-    """Turns what MLflow raises into a RegistryError that says what was tried and where."""
+    """Turns the errors of MLflow into a RegistryError that names the action and the store."""
     try:
         yield
     except transport_errors() as error:
@@ -135,7 +129,7 @@ def service_errors(action: str, uri: str) -> Iterator[None]:
 
 @contextmanager
 def retried_transfers() -> Iterator[None]:
-    """Allows a long answer time while files travel; the short one returns with the last of them."""
+    """Allows long answer times while files are transferred; the last one restores the limit."""
     name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
     with _transfer_lock:
         if not _transfers:

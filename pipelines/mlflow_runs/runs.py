@@ -1,9 +1,9 @@
-"""MLflow runs that never stop a training: every write goes to a file first, a thread sends it.
+"""MLflow runs that never block training: every write goes to a file first and a thread sends it.
 
-The file (``tracking/<key>/metrics.jsonl`` in the run folder) holds what is not yet in the store.
-Sending a line twice does no harm: MLflow keeps one metric per (name, step, time, value), an equal
-parameter is accepted again and an artifact is replaced. So a killed or offline run loses nothing:
-the next run with the same key sends what was left.
+The file (``tracking/<key>/metrics.jsonl`` in the run folder) holds the unsent writes. Sending a
+line twice is harmless: MLflow keeps one metric per (name, step, time, value), accepts an equal
+parameter again and replaces an artifact. A killed or offline run therefore loses nothing: the next
+run with the same key sends the rest.
 """
 
 import logging
@@ -28,7 +28,7 @@ from pipelines.mlflow_runs.spool import Entry, WriteSpool
 from pipelines.redaction import mask_secrets, mask_value
 from vis_core.errors import ConfigError, RegistryError
 
-LONG_VALUE = 500  # letters; MLflow cuts values at 6000 in silence, and its pages show far fewer
+LONG_VALUE = 500  # characters; MLflow silently cuts values at 6000, and its pages show far fewer
 _KEY_TAG = "longtake.run_key"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _BATCH = 100  # params in one request: MLflow's limit
@@ -36,15 +36,15 @@ _log = logging.getLogger(__name__)
 
 
 class Tracking:
-    """Opens runs in one experiment of one store.
+    """One experiment of one tracking store.
 
     Args:
         uri: ``sqlite:///FILE.db`` or ``http(s)://…``; None means a sqlite file in the run folder.
-        experiment: Name of the experiment; made if absent.
-        run_folder: Holds the default store and what is not yet sent.
-        required: Whether a store that does not answer at the start is an error. If not, the runs
-            keep their writes until it is back.
-        clock: Gives the time in seconds since 1970.
+        experiment: Name of the experiment; created if absent.
+        run_folder: Holds the default store and the unsent writes.
+        required: Whether a store that does not answer at the start is an error. Otherwise the runs
+            keep their writes until it answers.
+        clock: Returns the time in seconds since 1970.
     """
 
     def __init__(
@@ -66,16 +66,16 @@ class Tracking:
     def start_run(
         self, key: str, name: str | None = None, parent: "MlflowRun | None" = None
     ) -> "MlflowRun":
-        """Starts the run that bears ``key``, or resumes it if the experiment has one.
+        """Starts the run with ``key``, or resumes it if the experiment has one.
 
         Args:
             key: Stable name of the work, such as ``train-3f2a91``: the same work, the same key.
-            name: What MLflow's pages show; the key if None.
+            name: The name in MLflow's pages; the key if None.
             parent: The run that this one belongs to, for the trials of a sweep.
 
         Raises:
-            ConfigError: The key has letters that MLflow or a folder cannot hold.
-            RegistryError: The store does not answer and tracking is required.
+            ConfigError: If the key has characters that MLflow or a folder name does not allow.
+            RegistryError: If the store does not answer and is required.
         """
         if not _KEY.fullmatch(key):
             raise ConfigError(
@@ -89,7 +89,7 @@ class Tracking:
         return run
 
     def experiment_id(self) -> str:
-        """Finds the experiment or makes it."""
+        """Finds or creates the experiment and returns its id."""
         found = self.client.get_experiment_by_name(self.experiment)
         if found is None:
             try:
@@ -103,10 +103,7 @@ class Tracking:
 
 
 class MlflowRun:
-    """Is one MLflow run: log to it, then ``finish`` it; a ``with`` block finishes it too.
-
-    Nothing here waits for the store except ``finish``.
-    """
+    """One MLflow run, ended by ``finish`` or a ``with`` block. Only ``finish`` may block."""
 
     def __init__(self, tracking: Tracking, key: str, name: str, parent: "MlflowRun | None") -> None:
         self.tracking = tracking
@@ -126,7 +123,7 @@ class MlflowRun:
         }
 
     def open(self) -> str:
-        """Finds the run of this key in the store, or creates it; its id."""
+        """Finds or creates the run of this key in the store and returns its id."""
         if self.run_id is None:
             client, experiment_id = self.tracking.client, self.tracking.experiment_id()
             found = client.search_runs(
@@ -144,7 +141,7 @@ class MlflowRun:
         return self.run_id
 
     def log_params(self, params: Mapping[str, object]) -> None:
-        """Logs flat settings; secrets are masked, long values go to ``long_params/``.
+        """Logs flat settings; secrets are masked, long values become files in ``long_params/``.
 
         A setting that the run already has with another value keeps the first one, with a warning.
         """
@@ -154,7 +151,7 @@ class MlflowRun:
             if len(text) > LONG_VALUE:
                 file = f"long_params/{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.txt"
                 self.spool.add({"kind": "text", "text": text, "file": file})
-                text = f"{text[:40]}… ({len(text)} letters: artifact {file})"
+                text = f"{text[:40]}… ({len(text)} characters: artifact {file})"
             short[name] = text
         names = sorted(short)
         for start in range(0, len(names), _BATCH):
@@ -167,16 +164,16 @@ class MlflowRun:
         """Logs numbers at a step; returns at once.
 
         Args:
-            metrics: By name.
-            step: Of the work.
-            time_s: When it was, in seconds since 1970; None means now.
+            metrics: Values by name.
+            step: The step of the values.
+            time_s: Their time in seconds since 1970; None means now.
         """
         values = {name: float(value) for name, value in metrics.items()}
         time_ms = int((self.tracking.clock() if time_s is None else time_s) * 1000)
         self.spool.add({"kind": "metrics", "values": values, "step": int(step), "time_ms": time_ms})
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """Stores a file with the run; it must stay until ``finish``."""
+        """Stores a file with the run; it must exist until ``finish``."""
         self.spool.add({"kind": "artifact", "path": str(path.absolute()), "folder": folder})
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
@@ -185,20 +182,20 @@ class MlflowRun:
         self.spool.add({"kind": "tags", "values": texts})
 
     def finish(self, status: str = "FINISHED", wait_s: float = 30.0) -> bool:
-        """Ends the run with ``FINISHED``, ``FAILED`` or ``KILLED`` and waits for what is not sent.
+        """Ends the run with ``FINISHED``, ``FAILED`` or ``KILLED`` and waits for unsent writes.
 
         Returns:
-            Whether the store has everything; else a warning has said what waits where.
+            Whether the store has everything; if not, a warning names the file with the rest.
         """
         self.spool.add({"kind": "status", "status": status})
-        left = self.spool.close(wait_s)
-        if left:
+        num_unsent = self.spool.close(wait_s)
+        if num_unsent:
             _log.warning(
                 "tracking: %d writes of run %s wait in %s (%s did not take them); the next run "
                 "with the same key sends them",
-                left, self.key, self.spool.path, mask_secrets(self.tracking.uri),
+                num_unsent, self.key, self.spool.path, mask_secrets(self.tracking.uri),
             )  # fmt: skip
-        return left == 0
+        return num_unsent == 0
 
     def __enter__(self) -> Self:
         return self
@@ -215,7 +212,7 @@ class MlflowRun:
             self.finish("FAILED" if issubclass(kind, Exception) else "KILLED", wait_s=5.0)
 
     def _send(self, entries: list[Entry]) -> None:
-        """Writes entries of one kind to the store; RegistryError if it should be tried again."""
+        """Sends entries of one kind to the store; raises RegistryError if a retry may help."""
         try:
             run_id = self.open()
             self._senders[entries[0]["kind"]](run_id, entries)
@@ -262,7 +259,7 @@ class MlflowRun:
     def _send_artifact(self, run_id: str, entries: list[Entry]) -> None:
         for entry in entries:
             if not Path(entry["path"]).is_file():
-                _log.warning("tracking: artifact %s is gone, so it is left out", entry["path"])
+                _log.warning("tracking: artifact %s no longer exists and is skipped", entry["path"])
                 continue
             with retried_transfers():
                 self.tracking.client.log_artifact(run_id, entry["path"], entry["folder"])

@@ -1,4 +1,4 @@
-"""Writes that wait for a service: kept in a file, sent in order by a thread, retried."""
+"""A queue of writes to a service, kept in a file; a thread sends them in order and retries."""
 
 import json
 import logging
@@ -12,18 +12,18 @@ from typing import Any
 from vis_core.errors import RegistryError
 
 Entry = dict[str, Any]
-_MOST_METRICS = 900  # in one request; MLflow refuses more than 1000
+_MAX_METRICS = 900  # in one request; MLflow refuses more than 1000
 _FIRST_WAIT_S = 2.0
-_LONGEST_WAIT_S = 60.0
+_MAX_WAIT_S = 60.0
 _log = logging.getLogger(__name__)
 
 
 class WriteSpool:
-    """Keeps entries in a JSON-lines file until ``send`` has taken them.
+    """A queue of entries, kept in a JSON-lines file until they are sent.
 
     Args:
-        path: The file. What an earlier process left in it is sent first.
-        send: Takes entries of one kind, in order; raises RegistryError to be tried again later.
+        path: The file. Entries of an earlier process in it are sent first.
+        send: Sends entries of one kind, in order; raises RegistryError if a retry may help.
     """
 
     def __init__(self, path: Path, send: Callable[[list[Entry]], None]) -> None:
@@ -32,22 +32,22 @@ class WriteSpool:
         self._waiting: deque[Entry] = deque(_entries_of(path))
         self._changed = threading.Condition()
         self._closing = False
-        self._told = False
+        self._has_warned = False
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
 
     def start(self) -> None:
-        """Starts to send."""
+        """Starts the sending thread."""
         self._thread.start()
 
     def add(self, entry: Entry) -> None:
-        """Keeps one entry and returns at once."""
+        """Queues one entry without waiting for the service."""
         with self._changed:
             self._append(entry)
             self._waiting.append(entry)
             self._changed.notify_all()
 
     def close(self, wait_s: float) -> int:
-        """Sends what is left for at most ``wait_s`` seconds; how many entries still wait."""
+        """Sends the rest for at most ``wait_s`` seconds; returns the number of unsent entries."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -69,13 +69,13 @@ class WriteSpool:
             try:
                 self._send(batch)
             except RegistryError as error:
-                self._tell(error)
+                self._warn_once(error)
                 if last_chance:
                     return
                 with self._changed:
                     if not self._closing:
                         self._changed.wait_for(lambda: self._closing, wait_s)
-                wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+                wait_s = min(wait_s * 2, _MAX_WAIT_S)
                 continue
             wait_s = _FIRST_WAIT_S
             with self._changed:
@@ -83,12 +83,12 @@ class WriteSpool:
                     self._waiting.popleft()
 
     def _first_batch(self) -> list[Entry]:
-        """Takes metrics together up to the limit of one request; all else one by one."""
+        """Returns the next entries to send: metrics up to a request's limit, else one entry."""
         batch, size = [self._waiting[0]], len(self._waiting[0].get("values", ()))
         if batch[0]["kind"] == "metrics":
             for entry in islice(self._waiting, 1, None):
                 size += len(entry.get("values", ()))
-                if entry["kind"] != "metrics" or size > _MOST_METRICS:
+                if entry["kind"] != "metrics" or size > _MAX_METRICS:
                     break
                 batch.append(entry)
         return batch
@@ -99,20 +99,19 @@ class WriteSpool:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
         except OSError as error:
-            self._tell(error)  # a full disk must not stop a training; the entry is in memory
+            self._warn_once(error)  # a full disk must not stop training; the entry is in memory
 
-    def _tell(self, error: Exception) -> None:
-        """Warns once, not at every step."""
-        if not self._told:
+    def _warn_once(self, error: Exception) -> None:
+        if not self._has_warned:
             _log.warning(
-                "tracking: %s; training goes on, metrics are kept in %s and sent later",
+                "tracking: %s; training continues, metrics are kept in %s and sent later",
                 error, self.path,
             )  # fmt: skip
-            self._told = True
+            self._has_warned = True
 
 
 def _entries_of(path: Path) -> list[Entry]:
-    """Reads what an earlier process left, without lines that a kill or a full disk cut short."""
+    """Reads the entries of an earlier process, without lines cut short by a kill or full disk."""
     if not path.is_file():
         return []
     entries = []
@@ -124,5 +123,5 @@ def _entries_of(path: Path) -> list[Entry]:
         if isinstance(entry, dict) and "kind" in entry:
             entries.append(entry)
     with path.open("a", encoding="utf-8") as file:
-        file.write("\n")  # parts a cut last line from the next one
+        file.write("\n")  # separates a truncated last line from the next one
     return entries

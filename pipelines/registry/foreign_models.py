@@ -1,7 +1,7 @@
-"""Models that others trained, brought into a model folder of ours.
+"""Conversion of published models into model folders.
 
-Models of the hub and of transformers become MinVIS, checkpoints of detectron2 what they are.
-What is converted is kept in a cache under the digest of its source, so it is converted once.
+Models of the hub and of transformers become MinVIS; a checkpoint of detectron2 becomes the system
+that it was trained as. A converted model is cached under the digest of its source.
 """
 
 import json
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from pipelines.config.loading import digest
 from pipelines.redaction import mask_secrets
-from vis_core.errors import CheckpointError, ConfigError, RegistryError
+from vis_core.config.model_files import CONFIG_FILE
+from vis_core.errors import CheckpointError, ConfigError, RegistryError, first_line
 
 if TYPE_CHECKING:
     from vis_core.formats.categories import Categories
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 
 _HUB = "hf:"
 _HUB_TIMEOUT_S = 30.0
-_HUB_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
+_HUB_FILES = (CONFIG_FILE, "*.safetensors", "*.safetensors.index.json")
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".pkl")
 
 
 def is_foreign(uri: str) -> bool:
-    """Says whether a model is one to convert: ``hf:<id>``, a checkpoint file, a foreign folder."""
+    """Returns whether a model must be converted: ``hf:<id>``, a checkpoint, a foreign folder."""
     path = Path(uri)
     return (
         uri.startswith(_HUB) or path.suffix in CHECKPOINT_SUFFIXES or _is_transformers_folder(path)
@@ -34,26 +35,64 @@ def is_foreign(uri: str) -> bool:
 
 
 def as_model_folder(uri: str, cache: Path) -> Path:
-    """Converts a foreign model, or finds it converted.
+    """Converts a foreign model, unless the cache already holds it.
 
     Args:
         uri: ``hf:<id or folder>``, a folder of transformers, or a checkpoint of detectron2.
-        cache: Keeps the converted models.
+        cache: Folder of the converted models.
 
     Raises:
-        RegistryError: The hub does not answer or has no such model.
-        CheckpointError: The model cannot be trusted or is of another kind.
+        RegistryError: If the hub does not answer or has no such model.
+        CheckpointError: If the model cannot be trusted or is of an unknown kind.
     """
-    source = _fetched(uri.removeprefix(_HUB)) if uri.startswith(_HUB) else Path(uri)
+    source = _download(uri.removeprefix(_HUB)) if uri.startswith(_HUB) else Path(uri)
     files = [source] if source.is_file() else sorted(p for p in source.glob("*") if p.is_file())
     if not files:
         raise CheckpointError(f"{source}: no such checkpoint or model folder")
     stamp = digest([(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files])
     target = cache / f"imported-{stamp}"
     if not target.is_dir():
-        system, categories = _imported(source)
+        system, categories = _import_model(source)
         write_model_folder(target, system, categories)
     return target
+
+
+def import_weights(source: str, out: Path, classes: str | None) -> list[str]:
+    """Converts published weights into a model folder.
+
+    Args:
+        source: See ``as_model_folder``.
+        out: The folder to make.
+        classes: Class names of a checkpoint of detectron2, see ``official_categories``.
+
+    Returns:
+        Lines about the model for people.
+
+    Raises:
+        ConfigError: The folder exists, or the source is of no known kind.
+        CheckpointError: The model cannot be trusted or is of another kind.
+    """
+    if out.exists():
+        raise ConfigError(f"--out: {out} is there already; name another folder or remove it")
+    if not is_foreign(source):
+        raise ConfigError(
+            f"--from: {source}: expected a .pth or .pkl, a folder with transformers' config.json, "
+            "or hf:<id>"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if Path(source).suffix not in CHECKPOINT_SUFFIXES:
+        as_model_folder(source, out.parent).rename(out)
+        return [f"{out}: Minvis; every query of a frame is followed to the next"]
+    from vis_core.models.importers.published import import_official
+
+    system, unused = import_official(Path(source))
+    categories = official_categories(system.num_classes, classes, source)
+    write_model_folder(out, system, categories)
+    unused_names = ", ".join(unused) or "nothing"
+    return [
+        f"{out}: {type(system).__name__}, {len(categories)} classes",
+        f"left aside: {unused_names}"[:400],
+    ]
 
 
 def write_model_folder(target: Path, system: "System", categories: "Categories") -> None:
@@ -70,15 +109,16 @@ def write_model_folder(target: Path, system: "System", categories: "Categories")
 
 
 def official_categories(count: int, wanted: str | None, source: str) -> "Categories":
-    """Names the classes of a checkpoint that knows only their number.
+    """Finds the class names of a checkpoint that stores only their number.
 
     Args:
-        count: Classes of the checkpoint.
-        wanted: A public class list, a text file of one name a line, or None to go by the number.
+        count: Number of classes of the checkpoint.
+        wanted: A public class list or a text file with one name per line; None chooses the public
+            list with ``count`` classes.
         source: The checkpoint, for messages.
 
     Raises:
-        ConfigError: The number fits no list, or not the list that is wanted.
+        ConfigError: If no list, or not the wanted list, has ``count`` classes.
     """
     from vis_core.formats.class_maps import CLASS_LISTS
 
@@ -88,18 +128,18 @@ def official_categories(count: int, wanted: str | None, source: str) -> "Categor
             return CLASS_LISTS[fitting[0]]
         hint = f"{', '.join(fitting)} have as many" if fitting else "no public list has as many"
         raise ConfigError(
-            f"{source}: knows {count} classes without their names ({hint}); say which with "
+            f"{source}: has {count} classes without names ({hint}); name them with "
             "--classes LIST or --classes FILE"
         )
-    classes = CLASS_LISTS.get(wanted) or _listed(Path(wanted))
+    classes = CLASS_LISTS.get(wanted) or _read_class_list(Path(wanted))
     if len(classes) != count:
         raise ConfigError(
-            f"--classes {wanted}: has {len(classes)} classes, but {source} knows {count}"
+            f"--classes {wanted}: has {len(classes)} classes, but {source} has {count}"
         )
     return classes
 
 
-def _listed(path: Path) -> "Categories":
+def _read_class_list(path: Path) -> "Categories":
     from vis_core.formats.categories import numbered
     from vis_core.formats.class_maps import CLASS_LISTS
 
@@ -111,7 +151,7 @@ def _listed(path: Path) -> "Categories":
     return numbered([name for name in names if name])
 
 
-def _imported(source: Path) -> tuple["System", "Categories"]:
+def _import_model(source: Path) -> tuple["System", "Categories"]:
     from vis_core.formats.categories import numbered
     from vis_core.models.importers.published import import_official
     from vis_core.models.importers.transformers_models import import_transformers
@@ -123,52 +163,47 @@ def _imported(source: Path) -> tuple["System", "Categories"]:
     try:
         return system, official_categories(count, None, str(source))
     except ConfigError:
-        # good enough to start a training from; import-weights --classes names them
+        # enough to start training from; import-weights --classes names them
         return system, numbered([f"class {index + 1}" for index in range(count)])
 
 
-def _fetched(name: str) -> Path:
-    """Brings a model of the hub here; a folder is taken as it is."""
+def _download(name: str) -> Path:
+    """Downloads a model of the hub; a local folder is returned unchanged."""
     if not name:
         raise ConfigError(f"{_HUB}: expected an id like organisation/model or a folder after it")
     if Path(name).is_dir():
         return Path(name)
     from huggingface_hub import HfApi, snapshot_download
 
-    # HTTPError is that of its client, which it does not re-export by name
+    # HTTPError belongs to its HTTP client and is not re-exported explicitly
     from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
 
     try:
-        # snapshot_download asks the same, but would wait for an answer for ever
+        # snapshot_download makes the same request, but without a timeout
         revision = HfApi().model_info(name, timeout=_HUB_TIMEOUT_S).sha
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(_HUB_FILES)))
     except HFValidationError as error:
         raise ConfigError(
-            f"{_HUB}{name}: not an id like organisation/model, nor a folder"
+            f"{_HUB}{name}: neither an id like organisation/model nor a folder"
         ) from error
     except (HTTPError, OSError, ValueError) as error:
         raise RegistryError(
-            f"{_HUB}{name}: the hub did not give it ({_reason(error):.200}); check the id and the "
-            "network, or download it elsewhere and give its folder"
+            f"{_HUB}{name}: the download from the hub failed ({_reason(error):.200}); check the id "
+            "and the network, or download it elsewhere and give its folder"
         ) from error
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what the hub said; a server may repeat the token that it was shown."""
+    """Returns the first line of an error without secrets: a server may echo the user's token."""
     from huggingface_hub import get_token
 
-    lines = str(error).strip().splitlines()
-    text = lines[0] if lines else type(error).__name__
-    token = get_token()
+    text, token = first_line(error), get_token()
     return mask_secrets(text.replace(token, "***") if token else text)
 
 
 def _is_transformers_folder(folder: Path) -> bool:
-    """Says whether a folder holds a model of transformers rather than one of ours."""
-    config = folder / "config.json"
-    if not config.is_file():
-        return False
+    """Returns whether a folder holds a model of transformers rather than of this project."""
     try:
-        return "model_type" in json.loads(config.read_bytes())
-    except (ValueError, TypeError):
+        return "model_type" in json.loads((folder / CONFIG_FILE).read_bytes())
+    except (OSError, ValueError, TypeError):
         return False

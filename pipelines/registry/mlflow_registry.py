@@ -1,8 +1,8 @@
-"""Registered models: put in with digests and a proof that they run, taken out verified.
+"""Models in the MLflow registry: checked in a fresh process when registered, verified when fetched.
 
-MLflow would run code of a model when it loads one (models-from-code, loader modules, pickles), so
-its loaders are never used: files are downloaded, compared with the sha256 stored as version tags,
-and read by our own classes.
+MLflow runs code from a model when it loads one (models-from-code, loader modules, pickles), so its
+loaders are never used: files are downloaded, compared with the SHA-256 in the version tags, and
+read by ``vis_core``.
 """
 
 import logging
@@ -30,7 +30,7 @@ from pipelines.mlflow_runs.runs import Tracking
 from pipelines.redaction import mask_secrets
 from pipelines.registry.foreign_models import as_model_folder, is_foreign
 from pipelines.registry.model_folder import ModelFolder, read_model_folder, verify_model_folder
-from vis_core.errors import CheckpointError, ConfigError, RegistryError, StorageError
+from vis_core.errors import CheckpointError, ConfigError, RegistryError, StorageError, last_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -49,14 +49,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """Is what ``register_model`` did.
+    """The outcome of ``register_model``.
 
     Attributes:
-        name: The model.
-        version: Its version, from 1.
-        digest: sha256 of the whole model.
-        alias: The alias that now points at it, or None.
-        previous: The version that bore the alias before, or None.
+        name: Registered name.
+        version: Registered version, from 1.
+        digest: SHA-256 of the whole model.
+        alias: The alias that now points at the version, or None.
+        previous: The version that had the alias before, or None.
     """
 
     name: str
@@ -68,13 +68,13 @@ class RegisteredModel:
 
 @dataclass(frozen=True)
 class ModelReference:
-    """Is one exact model on this machine: pass this around, never an alias that may move.
+    """One exact model on this machine; unlike an alias, it cannot move to another version.
 
     Attributes:
         path: Folder with verified files.
         name: Registered name, or the folder's name.
         version: Registered version, or None for a plain folder.
-        digest: sha256 of the whole model.
+        digest: SHA-256 of the whole model.
     """
 
     path: Path
@@ -95,24 +95,24 @@ def register_model(
     alias: str | None = "champion",
     check: Sequence[str] | None = None,
 ) -> RegisteredModel:
-    """Registers a model folder and, once it has proved that it runs, moves the alias to it.
+    """Registers a model folder and moves the alias to it once it has passed its check.
 
-    The same files under the same name stay one version, so running it twice is safe.
+    The same files under the same name stay one version, so registering twice is safe.
 
     Args:
         tracking: The store and the experiment.
         model_folder: See ``pipelines/registry/model_folder.py``.
         name: Registered name.
         metrics: Scores of the model, kept as tags of the version and metrics of its run.
-        alias: What to point at the version; None leaves all aliases.
-        check: A command; None means ``pipelines.registry.self_check``. It gets the folder of the
-            downloaded files as last argument, in a fresh process, and must annotate two random
-            frames; any exit code but 0 refuses the model.
+        alias: The alias to move to the version; None moves none.
+        check: A command that runs in a fresh process with the folder of the downloaded files as
+            its last argument; an exit code other than 0 refuses the model. None means
+            ``pipelines.registry.self_check``.
 
     Raises:
-        ConfigError: The name or the alias has letters that MLflow cannot hold.
-        CheckpointError: The folder is not a model or the check failed; the alias has not moved.
-        RegistryError: The store does not answer.
+        ConfigError: If the name or the alias has characters that MLflow does not allow.
+        CheckpointError: If the folder is not a model or the check fails; the alias does not move.
+        RegistryError: If the store does not answer.
     """
     if not _NAME.fullmatch(name) or (alias is not None and not _NAME.fullmatch(alias)):
         raise ConfigError(
@@ -132,19 +132,19 @@ def register_model(
 
 
 def resolve_model(uri: str, tracking_uri: str | None, cache: Path) -> ModelReference:
-    """Finds a model and brings its verified files here: resolve once, pass the reference on.
+    """Resolves the name of a model to verified local files.
 
     Args:
-        uri: ``models:/name@alias``, ``models:/name/3``, a model folder, or what
+        uri: ``models:/name@alias``, ``models:/name/3``, a model folder, or a model that
             ``pipelines/registry/foreign_models.py`` converts: ``hf:<id>``, a checkpoint of the
             authors.
         tracking_uri: The store of registered models; not used for a folder.
         cache: Keeps downloaded models, one folder per digest.
 
     Raises:
-        ConfigError: The uri is of another form, or there is no store to ask.
-        RegistryError: The model, version or alias does not exist, or the store does not answer.
-        CheckpointError: The files are not those that were registered.
+        ConfigError: If the uri has another form, or no store is given.
+        RegistryError: If the model, version or alias does not exist, or the store does not answer.
+        CheckpointError: If the files are not those that were registered.
     """
     if not uri.startswith("models:"):
         path = as_model_folder(uri, cache) if is_foreign(uri) else Path(uri)
@@ -160,25 +160,32 @@ def resolve_model(uri: str, tracking_uri: str | None, cache: Path) -> ModelRefer
     with service_errors(f"cannot read {uri} from", tracking_uri):
         name = parts["name"]
         version = _resolve_version(client, name, parts["alias"], parts["version"])
-        expected = _expected_digests(client, name, version)
-        digest = ModelFolder(cache, expected).digest
-        target = cache / digest[:32]
-        if not _is_intact(target, expected):
-            shutil.rmtree(target, ignore_errors=True)
-            scratch = cache / f".{uuid.uuid4().hex}"
-            try:
-                _download(client, tracking_uri, name, version, scratch)
-                with suppress(OSError):  # another process may have been first, with equal files
-                    scratch.rename(target)
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
-        if not target.is_dir():
-            raise StorageError(f"cannot write {target}: free or open the folder, then run again")
+        return _cached_version(client, tracking_uri, name, version, cache)
+
+
+def _cached_version(
+    client: "MlflowClient", tracking_uri: str, name: str, version: int, cache: Path
+) -> ModelReference:
+    """Finds a version in the cache, or downloads it; damaged files are downloaded again."""
+    expected = _expected_digests(client, name, version)
+    digest = ModelFolder(cache, expected).digest
+    target = cache / digest[:32]
+    if not _is_intact(target, expected):
+        shutil.rmtree(target, ignore_errors=True)
+        scratch = cache / f".{uuid.uuid4().hex}"
+        try:
+            _download(client, tracking_uri, name, version, scratch)
+            with suppress(OSError):  # another process may have been first, with equal files
+                scratch.rename(target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    if not target.is_dir():
+        raise StorageError(f"cannot write {target}: free or open the folder, then run again")
     return ModelReference(target, name, version, digest)
 
 
 def _version_of_digest(client: "MlflowClient", name: str, digest: str) -> int | None:
-    """Finds the newest version with these very files."""
+    """Finds the newest version with these files."""
     versions = client.search_model_versions(f"name = '{name}'")
     same = [int(v.version) for v in versions if v.tags.get(_DIGEST_TAG) == digest]
     return max(same, default=None)
@@ -187,7 +194,7 @@ def _version_of_digest(client: "MlflowClient", name: str, digest: str) -> int | 
 def _create_version(
     tracking: Tracking, folder: ModelFolder, name: str, metrics: Mapping[str, float]
 ) -> int:
-    """Uploads the files to a run of their own and makes a version of them."""
+    """Uploads the files to a new run and creates a version from them."""
     client = tracking.client
     with tracking.start_run(f"register-{folder.digest[:16]}", f"register {name}") as run:
         run.log_metrics(metrics, step=0)
@@ -210,7 +217,7 @@ def _create_version(
 def _run_check(
     client: "MlflowClient", name: str, version: int, folder: Path, check: Sequence[str]
 ) -> None:
-    """Starts the check in a fresh process and notes the outcome on the version."""
+    """Runs the check in a fresh process and stores the outcome as a tag of the version."""
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
     try:
         done = subprocess.run(
@@ -218,27 +225,27 @@ def _run_check(
             capture_output=True, text=True, errors="replace", check=False,
             stdin=subprocess.DEVNULL, timeout=_CHECK_TIMEOUT_S, env=environment,
         )  # fmt: skip
-        problem = "" if done.returncode == 0 else _last_line(done.stderr or done.stdout)
         passed = done.returncode == 0
+        problem = "" if passed else mask_secrets(last_line(done.stderr or done.stdout))[:240]
     except subprocess.TimeoutExpired:
         passed, problem = False, f"no answer within {_CHECK_TIMEOUT_S:.0f} s"
     client.set_model_version_tag(name, str(version), _CHECK_TAG, "passed" if passed else "failed")
     if not passed:
         raise CheckpointError(
             f"model {name!r} version {version} did not pass its check in a fresh process, so no "
-            f"alias points at it: {problem or 'it died without a word'}"
+            f"alias points at it: {problem or 'the process died without a message'}"
         )
 
 
 def _move_alias(client: "MlflowClient", name: str, alias: str, version: int) -> int | None:
-    """Points an alias at a version and reads it back; MLflow offers no compare-and-set."""
+    """Points an alias at a version and reads it back, since MLflow has no compare-and-set."""
     previous = client.get_registered_model(name).aliases.get(alias)
     client.set_registered_model_alias(name, alias, str(version))
     now = int(client.get_model_version_by_alias(name, alias).version)
     if now != version:
         raise RegistryError(
             f"model {name!r}: {alias} was set to version {version}, but another job moved it to "
-            f"{now} at the same time; register again if yours should win"
+            f"{now} at the same time; register again to move it to yours"
         )
     if previous is None or int(previous) != version:
         _log.info("model %s: %s: %s -> %d", name, alias, previous or "none", version)
@@ -248,7 +255,7 @@ def _move_alias(client: "MlflowClient", name: str, alias: str, version: int) -> 
 def _resolve_version(
     client: "MlflowClient", name: str, alias: str | None, version: str | None
 ) -> int:
-    """Turns an alias or a number into an existing version."""
+    """Resolves an alias or a number to an existing version."""
     try:
         if alias is not None:
             return int(client.get_model_version_by_alias(name, alias).version)
@@ -274,7 +281,7 @@ def _expected_digests(client: "MlflowClient", name: str, version: int) -> dict[s
     digests = {k.removeprefix(_SHA_TAG): v for k, v in tags.items() if k.startswith(_SHA_TAG)}
     if not digests:
         raise CheckpointError(
-            f"model {name!r} version {version} carries no sha256 tags, so its files cannot be "
+            f"model {name!r} version {version} has no sha256 tags, so its files cannot be "
             "trusted; register it with `longtake register`"
         )
     return digests
@@ -286,22 +293,18 @@ def _download(client: "MlflowClient", uri: str, name: str, version: int, target:
 
     source = client.get_model_version_download_uri(name, str(version))
     with tempfile.TemporaryDirectory(prefix="longtake-model-") as scratch, retried_transfers():
-        got = Path(download_artifacts(artifact_uri=source, dst_path=scratch, tracking_uri=uri))
+        files = Path(download_artifacts(artifact_uri=source, dst_path=scratch, tracking_uri=uri))
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(got, target, symlinks=True)
+        shutil.copytree(files, target, symlinks=True)
     expected = _expected_digests(client, name, version)
     verify_model_folder(target, expected, f"model {name!r} version {version}")
     return target
 
 
 def _is_intact(target: Path, expected: dict[str, str]) -> bool:
-    """Tells whether a cached model is still what was registered; a damaged one comes anew."""
+    """Returns whether a cached model still equals the registered one."""
     try:
         verify_model_folder(target, expected, str(target))
     except CheckpointError:
         return False
     return True
-
-
-def _last_line(text: str) -> str:
-    return mask_secrets(text.strip().rpartition("\n")[2].strip())[:240]

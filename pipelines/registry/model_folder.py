@@ -1,7 +1,7 @@
-"""What a model folder may hold, its digest, and the check that it is what was registered.
+"""The files of a model folder, their digests, and the comparison with the registered ones.
 
     weights.safetensors   tensors only
-    system.json           the resolved configuration (config.json and config.yaml do as well)
+    config.json           configuration of the system
     categories.json       category ids and names
     README.md, LICENSE…   text, optional
 
@@ -13,21 +13,19 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from vis_core.config.model_files import CATEGORIES_FILE, CONFIG_FILE, WEIGHTS_FILE
 from vis_core.errors import CheckpointError
 from vis_core.files import file_sha256
 
-WEIGHTS = "weights.safetensors"
-CONFIGS = ("system.json", "config.json", "config.yaml")
-CATEGORIES = "categories.json"
+_REQUIRED = (WEIGHTS_FILE, CONFIG_FILE, CATEGORIES_FILE)
 _TEXT_SUFFIXES = {".json", ".yaml", ".md", ".txt"}
 _TEXT_NAMES = {"LICENSE", "NOTICE"}
-_CHUNK = 1 << 20
-_LONGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors format itself
+_MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format itself
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """Is a folder whose files have been looked at.
+    """A checked model folder.
 
     Attributes:
         path: The folder.
@@ -39,7 +37,7 @@ class ModelFolder:
 
     @property
     def digest(self) -> str:
-        """One sha256 for the whole model: of the lines ``<sha256>  <name>``, sorted by name."""
+        """One SHA-256 for the whole model: of the lines ``<sha256>  <name>``, sorted by name."""
         lines = "".join(f"{self.sha256[name]}  {name}\n" for name in sorted(self.sha256))
         return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -48,68 +46,66 @@ def read_model_folder(path: Path) -> ModelFolder:
     """Checks the files of a model folder and computes their digests.
 
     Raises:
-        CheckpointError: A file is missing, foreign, or not what its name says.
+        CheckpointError: If a file is missing, not allowed, or not of the format of its name.
     """
     if not path.is_dir():
         raise CheckpointError(
-            f"{path}: expected a model folder with {WEIGHTS}, but it is not there"
+            f"{path}: expected a model folder with {WEIGHTS_FILE}, but it is not there"
         )
     names = sorted(entry.name for entry in path.iterdir())
-    wanted = [WEIGHTS, CATEGORIES]
-    missing = [name for name in wanted if name not in names]
-    if not any(name in names for name in CONFIGS):
-        missing.append(CONFIGS[0])
+    missing = [name for name in _REQUIRED if name not in names]
     if missing:
         raise CheckpointError(
-            f"{path}: a model folder holds {WEIGHTS}, {CONFIGS[0]} and {CATEGORIES}, but "
-            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+            f"{path}: a model folder holds {WEIGHTS_FILE}, {CONFIG_FILE} and {CATEGORIES_FILE}, "
+            f"but {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
         )
     for name in names:
         _check_entry(path / name)
-    _check_safetensors(path / WEIGHTS)
-    _check_json(path / CATEGORIES)
+    _check_safetensors(path / WEIGHTS_FILE)
+    _check_json(path / CATEGORIES_FILE)
     return ModelFolder(path, {name: file_sha256(path / name) for name in names})
 
 
 def verify_model_folder(path: Path, expected: dict[str, str], where: str) -> ModelFolder:
-    """Checks that a folder holds exactly the files that were registered, bit for bit.
+    """Checks that a folder holds exactly the registered files, bit for bit.
 
     Args:
         path: The folder.
-        expected: The sha256 of each file by its name.
-        where: Names the registered version in messages.
+        expected: The SHA-256 of each file by its name.
+        where: The registered version, for messages.
 
     Raises:
-        CheckpointError: A file was changed, lost or added.
+        CheckpointError: If a file was changed, lost or added.
     """
     folder = read_model_folder(path)
     for name in sorted(expected.keys() | folder.sha256.keys()):
-        want, have = expected.get(name), folder.sha256.get(name)
-        if want != have:
+        registered, actual = expected.get(name), folder.sha256.get(name)
+        if registered != actual:
             raise CheckpointError(
-                f"{where}: {name}: expected sha256 {_short(want)}, found {_short(have)}: the "
-                "digest is not the registered one, it was changed or damaged; register it again"
+                f"{where}: {name}: expected sha256 {_abbreviated(registered)}, found "
+                f"{_abbreviated(actual)}: its digest is not the registered one, so the file was "
+                "changed or damaged; register the model again"
             )
     return folder
 
 
 def _check_entry(entry: Path) -> None:
-    """Refuses what is not a plain file of a known, harmless kind."""
-    known = entry.name in _TEXT_NAMES | {WEIGHTS} or entry.suffix in _TEXT_SUFFIXES
+    """Refuses everything but plain files of a known, harmless kind."""
+    known = entry.name in _TEXT_NAMES | {WEIGHTS_FILE} or entry.suffix in _TEXT_SUFFIXES
     if entry.is_symlink() or not entry.is_file() or not known:
         raise CheckpointError(
-            f"{entry}: a model folder holds tensors and text only ({WEIGHTS}, .json, .yaml, .md, "
-            ".txt; no code, no pickle, no folder, no link); take it out"
+            f"{entry}: a model folder holds tensors and text only ({WEIGHTS_FILE}, .json, .yaml, "
+            ".md, .txt; no code, no pickle, no folder, no link); remove it"
         )
 
 
 def _check_safetensors(path: Path) -> None:
-    """Reads the header only: enough to refuse a pickle that was renamed."""
+    """Reads only the header, which is enough to refuse a renamed pickle."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         start = file.read(1)
-    if size < 10 or length > min(size - 8, _LONGEST_HEADER) or start != b"{":
+    if size < 10 or length > min(size - 8, _MAX_HEADER_BYTES) or start != b"{":
         raise CheckpointError(
             f"{path}: not a safetensors file ({size} bytes); save the weights with "
             "safetensors.torch.save_file"
@@ -123,5 +119,5 @@ def _check_json(path: Path) -> None:
         raise CheckpointError(f"{path}: not JSON: {error}") from error
 
 
-def _short(digest: str | None) -> str:
+def _abbreviated(digest: str | None) -> str:
     return f"{digest[:16]}…" if digest else "none"

@@ -1,7 +1,7 @@
-"""Proves in a fresh process that a model folder works.
+"""The check that a model folder works, run in a fresh process.
 
-``python -m pipelines.registry.self_check FOLDER``. Exit code 0 if the model annotates two random
-frames, else 1 and one line that says why.
+``python -m pipelines.registry.self_check FOLDER`` returns 0 if the model annotates two random
+frames, otherwise 1 with the reason in one line.
 """
 
 import sys
@@ -24,7 +24,7 @@ def check_model(folder: Path) -> int:
         The number of tracks found, which may be 0 on noise.
 
     Raises:
-        CheckpointError: The model does not load or its result does not cover the frames.
+        CheckpointError: If the model does not load or its result does not cover the frames.
     """
     from vis_core.inference.online import annotate_video
     from vis_core.models.systems.build import load_system
@@ -47,5 +47,5 @@ def _random_frames() -> Iterator[Frame]:
 if __name__ == "__main__":
     try:
         check_model(Path(sys.argv[1]))
-    except VisError as refusal:
-        raise SystemExit(str(refusal)) from refusal
+    except VisError as error:
+        raise SystemExit(str(error)) from error

@@ -1,60 +1,58 @@
-"""The weights that the first stage starts from: found early, and read before anything is made.
+"""The weights that the first stage starts from, found and read before other work begins.
 
-Importing this module or finding a folder imports no torch; reading does.
+Importing this module or finding a folder imports no torch; reading the weights does.
 """
 
 import tempfile
+from importlib import resources
 from pathlib import Path
 
 from pipelines.config.run import RunConfig, StageConfig
 from pipelines.registry.foreign_models import as_model_folder, is_foreign
+from vis_core.config.model_files import WEIGHTS_FILE
 from vis_core.errors import ConfigError
 
-# folder of a run that keeps what was converted
-START = "start"
-TINY_WEIGHTS = Path(__file__).resolve().parents[2] / "vis_core" / "weights" / "tiny"
+START = "start"  # folder of a run that keeps the converted start weights
+TINY_WEIGHTS = Path(str(resources.files("vis_core") / "weights" / "tiny"))
 
 
 def start_folder(
     config: RunConfig, cache: Path | None = None, stage: StageConfig | None = None
 ) -> Path | None:
-    """Finds the model folder that the first stage starts from, or one with a start of its own.
+    """Finds the model folder that the first stage, or a given stage, starts from.
 
     Args:
-        config: Of the run.
-        cache: Keeps what is converted from other formats; None leaves it unconverted.
-        stage: A stage that names its start.
+        config: Configuration of the run.
+        cache: Folder of converted models; None leaves models of other formats unconverted.
+        stage: A stage with its own ``start_from``.
 
     Raises:
-        ConfigError: It is not there.
+        ConfigError: If there is no such model.
     """
     start = stage.start_from if stage else config.start_from
     where = f"stage {stage.name}: start_from" if stage else "start_from"
     if start is None:
         return None
-    if _is_foreign(start):
+    if is_foreign(start):
         return as_model_folder(start, cache) if cache else Path(start)
     folder = TINY_WEIGHTS if start == "tiny" else Path(start).absolute()
-    if not _is_file(folder / "weights.safetensors"):
+    if not _is_file(folder / WEIGHTS_FILE):
         raise ConfigError(
-            f"{where}: {str(folder):.200} holds no weights.safetensors; "
+            f"{where}: {str(folder):.200} holds no {WEIGHTS_FILE}; "
             "give a model folder, a checkpoint of the authors, hf:<id>, 'tiny', or null"
         )
     return folder
 
 
 def check_start(config: RunConfig) -> str:
-    """Reads the start weights whole, so that what is wrong with them is said before work is done.
-
-    Args:
-        config: Of the run.
+    """Reads the start weights completely, so that faults are reported before any work is done.
 
     Returns:
-        What the first stage starts from, for people.
+        The start of the run and of its stages, for messages.
 
     Raises:
-        ConfigError: The start is not there.
-        CheckpointError: It cannot be trusted, or nothing in it fits the system.
+        ConfigError: If there are no such weights.
+        CheckpointError: If they cannot be trusted, or no tensor fits the system.
     """
     parts = [_check_one(config, None)]
     for stage in config.stages:
@@ -68,21 +66,14 @@ def _check_one(config: RunConfig, stage: StageConfig | None) -> str:
         folder = start_folder(config, Path(cache), stage)
         if folder is None:
             return "random weights; published ones: --set start_from=FILE|FOLDER|hf:<id>"
-        from vis_core.models.systems.transfer import taken_weights
+        from vis_core.models.systems.transfer import count_fitting_weights
 
-        taken, wanted = taken_weights(config.system, folder)
+        taken, wanted = count_fitting_weights(config.system, folder)
     return f"{stage.start_from if stage else config.start_from}: {taken} of {wanted} tensors fit"
-
-
-def _is_foreign(uri: str) -> bool:
-    try:
-        return is_foreign(uri)
-    except OSError:  # a name that no file can have
-        return False
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name that no file can have
+    except OSError:  # not a valid file name
         return False

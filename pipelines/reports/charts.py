@@ -1,7 +1,7 @@
-"""Line charts for HTML pages: the lines in SVG, the words in HTML so that phones can read them.
+"""Line charts for HTML pages: lines in SVG, text in HTML so that it stays readable on phones.
 
-A chart has no script and no colour of its own: the page's style sheet gives ``--series-1`` to
-``--series-8`` and so follows light and dark.
+A chart has no script and no colours of its own. The style sheet of the page defines ``--series-1``
+to ``--series-8`` and so follows light and dark.
 """
 
 import math
@@ -9,30 +9,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-_POINTS = 600  # of a line; more cannot be seen, so neighbours are averaged
+_POINTS = 600  # of a line; more are not visible, so neighbours are averaged
 _COLOURS = 8
 _SMOOTHING = 0.85  # weight of the past in the exponential mean of a line
 _TICKS = 5
 
+_Points = list[tuple[float, float]]
+
 
 @dataclass(frozen=True)
 class Series:
-    """Is one line of a chart.
+    """One line of a chart.
 
     Attributes:
-        name: What the legend says.
+        name: Text in the legend.
         x: Positions in rising order.
-        y: As many values; those that are not finite are left out.
+        y: One value for each position; values that are not finite are left out.
+        smooth: Whether the exponential mean is drawn over faint values, or the values alone.
     """
 
     name: str
     x: tuple[float, ...]
     y: tuple[float, ...]
+    smooth: bool = True
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Is a vertical line with a word, such as the start of a stage."""
+    """A labelled vertical line, such as the start of a stage."""
 
     x: float
     name: str
@@ -41,44 +45,36 @@ class Mark:
 def line_chart(
     series: Sequence[Series], *, label: str, x_label: str, marks: Sequence[Mark] = ()
 ) -> str:
-    """Draws lines: the values faint, their exponential mean strong.
+    """Draws lines.
 
-    The mean starts anew at every mark. The vertical axis starts at 0 and ends at the highest mean,
-    so that a single spike does not flatten everything else; what is above it is cut.
+    An exponential mean restarts at every mark. The vertical axis runs from 0 to the highest strong
+    value, so that a single spike does not flatten everything else; higher values are cut.
 
     Args:
         series: The lines.
-        label: Says in words what the chart shows, for those who cannot see it.
+        label: Description of the chart for screen readers.
         x_label: Name of the horizontal axis.
         marks: Vertical lines, in rising order.
 
     Returns:
         HTML; empty if no series has a finite value.
     """
-    lines = [(line.name, _segments(line, marks)) for line in series]
-    lines = [(name, segments) for name, segments in lines if segments]
+    lines = [line for line in (_cut(each, marks) for each in series) if line.strong]
     if not lines:
         return ""
-    means = [[_mean(segment) for segment in segments] for _, segments in lines]
-    places = [x for _, segments in lines for segment in segments for x, _ in segment]
-    x_low, x_high = _bounds([*places, *(mark.x for mark in marks)])
-    peak = max(value for line in means for segment in line for _, value in segment)
-    y_ticks = nice_ticks(0.0, peak * 1.05 if peak > 0 else 1.0)
-    frame = _Frame(x_low, x_high, y_ticks[-1])
-    paths = []
-    for number, ((_, segments), smooth) in enumerate(zip(lines, means, strict=True)):
-        colour = f"s{number % _COLOURS + 1}"
-        raw = "".join(frame.path(segment) for segment in segments)
-        paths.append(f'<path class="raw {colour}" d="{raw}"/>')
-        mean = "".join(frame.path(segment) for segment in smooth)
-        paths.append(f'<path class="mean {colour}" d="{mean}"/>')
-    legend = [(name, line[-1][-1][1]) for (name, _), line in zip(lines, means, strict=True)]
+    frame, y_ticks = _axes(lines, marks)
+    paths = "".join(
+        f'<path class="{kind} s{number % _COLOURS + 1}" d="{"".join(map(frame.path, segments))}"/>'
+        for number, line in enumerate(lines)
+        for kind, segments in (("raw", line.faint), ("mean", line.strong))
+        if segments
+    )
     return (
         f'<figure class="chart" role="img" aria-label="{escape(label, quote=True)}">'
-        f"{_legend(legend)}"
+        f"{_legend(lines)}"
         f'<div class="plot"><svg viewBox="0 0 1000 1000" preserveAspectRatio="none" '
-        f'aria-hidden="true">{frame.grid(y_ticks, marks)}{"".join(paths)}</svg>'
-        f"{_words(frame, y_ticks, marks)}</div>"
+        f'aria-hidden="true">{frame.grid(y_ticks, marks)}{paths}</svg>'
+        f"{_axis_labels(frame, y_ticks, marks)}</div>"
         f'<figcaption class="axis">{escape(x_label)}</figcaption></figure>'
     )
 
@@ -94,7 +90,7 @@ def nice_ticks(low: float, high: float) -> list[float]:
 
 
 def short_number(value: float) -> str:
-    """Writes a number as an axis does: 1200 -> 1.2k, 0.250 -> 0.25."""
+    """Formats a number for an axis: 1200 -> 1.2k, 0.250 -> 0.25."""
     if abs(value) >= 1000:
         return f"{value / 1000:.4g}k"
     return f"{value:.4g}"
@@ -102,7 +98,7 @@ def short_number(value: float) -> str:
 
 @dataclass(frozen=True)
 class _Frame:
-    """Maps values to the 1000 x 1000 units of the drawing."""
+    """The map from values to the 1000 x 1000 units of the drawing."""
 
     x_low: float
     x_high: float
@@ -114,7 +110,7 @@ class _Frame:
     def y(self, value: float) -> float:
         return 1000 * (1 - value / self.y_high)
 
-    def path(self, points: Sequence[tuple[float, float]]) -> str:
+    def path(self, points: _Points) -> str:
         steps = " ".join(f"{self.x(x):.1f} {min(max(self.y(y), -50), 1050):.1f}" for x, y in points)
         return f"M{steps}" if len(points) > 1 else f"M{steps} h0.1"
 
@@ -128,17 +124,39 @@ class _Frame:
         return "".join(lines)
 
 
-def _segments(line: Series, marks: Sequence[Mark]) -> list[list[tuple[float, float]]]:
-    """Cuts a line at the marks, drops what is not finite and thins it out."""
+@dataclass(frozen=True)
+class _Line:
+    """The segments of a line between marks: its values and, if smoothed, their mean."""
+
+    name: str
+    faint: list[_Points]
+    strong: list[_Points]
+
+
+def _cut(line: Series, marks: Sequence[Mark]) -> _Line:
+    """Cuts a line at the marks, drops values that are not finite and thins it out."""
     starts = [mark.x for mark in marks]
-    groups: dict[int, list[tuple[float, float]]] = {}
+    groups: dict[int, _Points] = {}
     for x, y in zip(line.x, line.y, strict=True):
         if math.isfinite(x) and math.isfinite(y):
             groups.setdefault(sum(start < x for start in starts), []).append((x, y))
-    return [_thinned(groups[key]) for key in sorted(groups)]
+    segments = [_thinned(groups[key]) for key in sorted(groups)]
+    if not line.smooth:
+        return _Line(line.name, [], segments)
+    return _Line(line.name, segments, [_smoothed(segment) for segment in segments])
 
 
-def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def _axes(lines: Sequence[_Line], marks: Sequence[Mark]) -> tuple["_Frame", list[float]]:
+    """Chooses the range of both axes; returns it with the ticks of the vertical one."""
+    points = [point for line in lines for segment in line.strong for point in segment]
+    places = [*(x for x, _ in points), *(mark.x for mark in marks)]
+    low, high = min(places), max(places)
+    peak = max(y for _, y in points)
+    y_ticks = nice_ticks(0.0, peak * 1.05 if peak > 0 else 1.0)
+    return _Frame(low, high if high > low else low + 1, y_ticks[-1]), y_ticks
+
+
+def _thinned(points: _Points) -> _Points:
     size = math.ceil(len(points) / _POINTS)
     if size <= 1:
         return points
@@ -146,8 +164,8 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(part[-1][0], sum(y for _, y in part) / len(part)) for part in parts]
 
 
-def _mean(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Is the exponential mean, with Adam's correction of the start."""
+def _smoothed(points: _Points) -> _Points:
+    """Computes the exponential mean, with Adam's correction of the start."""
     total, weight, smooth = 0.0, 0.0, []
     for x, y in points:
         total = _SMOOTHING * total + (1 - _SMOOTHING) * y
@@ -156,32 +174,27 @@ def _mean(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return smooth
 
 
-def _bounds(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    return (low, high) if high > low else (low, low + 1)
-
-
-def _legend(entries: Sequence[tuple[str, float]]) -> str:
+def _legend(lines: Sequence[_Line]) -> str:
     items = "".join(
-        f'<li><span class="swatch s{number % _COLOURS + 1}"></span>{escape(name)} '
-        f"<b>{short_number(value)}</b></li>"
-        for number, (name, value) in enumerate(entries)
+        f'<li><span class="swatch s{number % _COLOURS + 1}"></span>{escape(line.name)} '
+        f"<b>{short_number(line.strong[-1][-1][1])}</b></li>"
+        for number, line in enumerate(lines)
     )
     return f'<ul class="legend">{items}</ul>'
 
 
-def _words(frame: _Frame, y_ticks: Sequence[float], marks: Sequence[Mark]) -> str:
+def _axis_labels(frame: _Frame, y_ticks: Sequence[float], marks: Sequence[Mark]) -> str:
     """Places the numbers of both axes and the names of the marks over the drawing."""
-    words = [
+    labels = [
         f'<span class="tick y" style="top:{frame.y(tick) / 10:.2f}%">{short_number(tick)}</span>'
         for tick in y_ticks
     ]
     for tick in nice_ticks(frame.x_low, frame.x_high):
         if frame.x_low <= tick <= frame.x_high:
             place = f'style="left:{frame.x(tick) / 10:.2f}%"'
-            words.append(f'<span class="tick x" {place}>{short_number(tick)}</span>')
+            labels.append(f'<span class="tick x" {place}>{short_number(tick)}</span>')
     for mark in marks:
         if mark.x < frame.x_high:
             place = f'style="left:{max(frame.x(mark.x), 0) / 10:.2f}%"'
-            words.append(f'<span class="name" {place}>{escape(mark.name)}</span>')
-    return "".join(words)
+            labels.append(f'<span class="name" {place}>{escape(mark.name)}</span>')
+    return "".join(labels)

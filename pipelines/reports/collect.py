@@ -1,7 +1,7 @@
-"""Collects what a run folder holds into the data of a report page; absent parts are named.
+"""Reads a run folder into the contents of a report page; absent parts are listed.
 
 stages.json               [{name, steps, seconds, metrics}]
-losses.jsonl              {stage, step, train/loss/<name>…} a line, steps from 1 in each stage
+losses.jsonl              one {stage, step, train/loss/<name>…} per line, step 1 first in each stage
 sweep.json                {best, start, best_ap, trials: [{values, ap}], failed_trials}
 evaluation.json           scores of the finished system
 data/data.json            {notes: [sentence]}
@@ -12,16 +12,17 @@ config.yaml               the resolved run
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pipelines.config.strict_yaml import read_yaml_mapping
+from pipelines.progress import in_words
 from pipelines.redaction import mask_secrets, mask_value
 from pipelines.reports.charts import Mark, Series
-from pipelines.reports.page import duration
 from pipelines.reports.page_data import (
+    Curves,
     Fact,
     FailureRow,
     ReportData,
@@ -39,10 +40,10 @@ def collect_report(run_dir: Path) -> ReportData:
     """Reads a run folder, finished or not.
 
     Raises:
-        ConfigError: There is no such folder, or nothing of a run is in it.
+        ConfigError: The folder does not exist or holds no file of a run.
     """
     if not run_dir.is_dir():
-        raise ConfigError(f"{run_dir}: expected a run folder, but there is none")
+        raise ConfigError(f"{run_dir}: expected a run folder, found no folder")
     absent: list[str] = []
     stages = _stages(run_dir, absent)
     curves, marks = _curves(run_dir, absent)
@@ -52,8 +53,8 @@ def collect_report(run_dir: Path) -> ReportData:
     config = _config(run_dir, absent)
     if not (stages or curves or sweep or videos or failures or final or config):
         raise ConfigError(
-            f"{run_dir}: holds nothing of a run (stages.json, losses.jsonl, annotations/…); give "
-            "the folder that `longtake demo`, `train` or `annotate` wrote"
+            f"{run_dir}: contains no file of a run (stages.json, losses.jsonl, annotations/…); "
+            "pass the folder that `longtake demo`, `train` or `annotate` wrote"
         )
     return ReportData(
         title=f"{config.get('model_name', 'longtake')}: {run_dir.resolve().name}",
@@ -73,16 +74,16 @@ def collect_report(run_dir: Path) -> ReportData:
     )
 
 
-def _read_json(run_dir: Path, name: str, absent: list[str], what: str) -> Any:
-    """Reads a JSON file of the run; notes it as absent if it is not there or not whole."""
+def _read_json(run_dir: Path, name: str, absent: list[str], part: str) -> Any:
+    """Reads a JSON file of the run; if that fails, adds the part to ``absent``."""
     path = run_dir / name
     if not path.is_file():
-        absent.append(f"{what} (no {name})")
+        absent.append(f"{part} (no {name})")
         return None
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        absent.append(f"{what} ({name} is not whole: {mask_secrets(str(error))})")
+        absent.append(f"{part} ({name} is damaged: {mask_secrets(str(error))})")
         return None
 
 
@@ -91,7 +92,7 @@ def _stages(run_dir: Path, absent: list[str]) -> tuple[StageRow, ...]:
     return tuple(
         StageRow(
             str(row.get("name", "stage")),
-            int(row.get("steps", 0)),
+            int(_number(row.get("steps")) or 0),
             _number(row.get("seconds")),
             _numbers(row.get("metrics")),
         )
@@ -101,7 +102,8 @@ def _stages(run_dir: Path, absent: list[str]) -> tuple[StageRow, ...]:
 
 def _notes(run_dir: Path) -> tuple[str, ...]:
     data = _read_json(run_dir, "data/data.json", [], "notes")
-    return tuple(str(note) for note in data.get("notes", ())) if isinstance(data, dict) else ()
+    notes = data.get("notes") if isinstance(data, dict) else None
+    return tuple(map(str, notes)) if isinstance(notes, list) else ()
 
 
 def _final(run_dir: Path, absent: list[str]) -> dict[str, float] | None:
@@ -112,40 +114,46 @@ def _final(run_dir: Path, absent: list[str]) -> dict[str, float] | None:
     return None
 
 
-def _curves(
-    run_dir: Path, absent: list[str]
-) -> tuple[tuple[tuple[str, tuple[Series, ...]], ...], tuple[Mark, ...]]:
-    """Puts the losses of all stages after each other on one axis of steps."""
+def _curves(run_dir: Path, absent: list[str]) -> tuple[Curves, tuple[Mark, ...]]:
+    """Reads the losses of all stages onto one axis of steps."""
     path = run_dir / "losses.jsonl"
     if not path.is_file():
         absent.append("loss curves (no losses.jsonl)")
         return (), ()
-    lines: dict[str, tuple[list[float], list[float]]] = {}
+    points: dict[str, list[tuple[float, float]]] = {}
     marks: list[Mark] = []
-    stage, offset, last = None, 0.0, 0.0
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-        row = _json_line(line)
-        step = _number(row.get("step"))
-        if step is None:
-            continue
-        if row.get("stage") != stage or not marks:
-            stage, offset = row.get("stage"), last
-            marks.append(Mark(offset, str(stage or "training")))
-        last = offset + step
-        for name, value in row.items():
-            number = _number(value)
-            if name.startswith(LOSS_PREFIX) and number is not None:
-                xs, ys = lines.setdefault(name.removeprefix(LOSS_PREFIX), ([], []))
-                xs.append(last)
-                ys.append(number)
-    series = {name: Series(name, tuple(x), tuple(y)) for name, (x, y) in lines.items()}
+    last = 0.0
+    for stage, step, losses in _loss_rows(path):
+        if not marks or stage != marks[-1].name:
+            marks.append(Mark(last, stage))
+        last = marks[-1].x + step
+        for name, value in losses.items():
+            points.setdefault(name, []).append((last, value))
+    series = {
+        name: Series(name, tuple(x for x, _ in line), tuple(y for _, y in line))
+        for name, line in points.items()
+    }
+    total = tuple(series[name] for name in series if name == "total")
     parts = tuple(series[name] for name in sorted(series) if name not in NOT_LOSSES)
-    groups: list[tuple[str, tuple[Series, ...]]] = []
-    if "total" in series:
-        groups.append(("Total loss", (series["total"],)))
-    if parts:
-        groups.append(("Losses, unweighted", parts))
-    return tuple(groups), tuple(marks)
+    groups = (("Total loss", total), ("Losses, unweighted", parts))
+    return tuple(group for group in groups if group[1]), tuple(marks)
+
+
+def _loss_rows(path: Path) -> Iterator[tuple[str, float, dict[str, float]]]:
+    """Yields stage, step and losses; skips damaged lines, which a killed worker may leave."""
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        step = _number(row.get("step")) if isinstance(row, dict) else None
+        if step is not None:
+            losses = {
+                name.removeprefix(LOSS_PREFIX): value
+                for name, value in _numbers(row).items()
+                if name.startswith(LOSS_PREFIX)
+            }
+            yield str(row.get("stage") or "training"), step, losses
 
 
 def _sweep(run_dir: Path, absent: list[str]) -> tuple[TrialRow, ...]:
@@ -155,11 +163,12 @@ def _sweep(run_dir: Path, absent: list[str]) -> tuple[TrialRow, ...]:
         return ()
     rows = [
         TrialRow(
-            {str(key): value for key, value in (trial.get("values") or {}).items()},
+            trial["values"],
             _number(trial.get("ap")),
-            "as it was" if trial.get("values") == table.get("start") else "",
+            "before the sweep" if trial["values"] == table.get("start") else "",
         )
         for trial in _dicts(table.get("trials"))
+        if isinstance(trial.get("values"), dict)
     ]
     return tuple(sorted(rows, key=lambda row: -(row.score if row.score is not None else -1.0)))
 
@@ -175,17 +184,16 @@ def _annotations(
         name = str(row.get("name", row.get("video", "video")))
         reason = row.get("reason") or row.get("error")
         if row.get("status") == "failed" or (reason and row.get("status") != "done"):
-            failures.append(FailureRow(name, mask_secrets(str(reason or "no reason was given"))))
+            failures.append(FailureRow(name, mask_secrets(str(reason or "no reason recorded"))))
             continue
-        shown = run_dir / str(row["overlay"]) if row.get("overlay") else None
-        if shown is None or not shown.is_file():
-            shown = media.get(name) or media.get(Path(name).stem)
-        cards.append(VideoCard(name, shown, _card_facts(row, reason)))
-    if not rows and media:
+        overlay = run_dir / str(row["overlay"]) if row.get("overlay") else None
+        if overlay is None or not overlay.is_file():
+            overlay = media.get(name) or media.get(Path(name).stem)
+        cards.append(VideoCard(name, overlay, _card_facts(row, reason)))
+    if not rows:
         cards = [VideoCard(name, path) for name, path in media.items()]
-    elif any(card.media is None for card in cards):
-        count = sum(card.media is None for card in cards)
-        absent.append(f"the overlays of {count} of {len(cards)} annotated videos")
+    if without := sum(card.media is None for card in cards):
+        absent.append(f"the overlays of {without} of {len(cards)} annotated videos")
     return tuple(cards), tuple(failures), _archive_facts(rows, len(failures))
 
 
@@ -196,7 +204,7 @@ def _card_facts(row: Mapping[str, Any], warning: object) -> tuple[Fact, ...]:
         if isinstance(row.get(name), int)
     ]
     if (seconds := _number(row.get("seconds"))) is not None:
-        facts.append(Fact("", duration(seconds)))
+        facts.append(Fact("", in_words(seconds)))
     if warning:
         facts.append(Fact("", mask_secrets(str(warning))))
     return tuple(facts)
@@ -258,21 +266,12 @@ def _headlines(
             facts.append(Fact(name, f"{value:.3f}"))
     times = [stage.seconds for stage in stages if stage.seconds is not None]
     if times:
-        facts.append(Fact("training time", duration(sum(times))))
+        facts.append(Fact("training time", in_words(sum(times))))
     if videos or failures:
         facts.append(Fact("videos annotated", f"{len(videos):,}"))
     if failures:
         facts.append(Fact("failed", f"{len(failures):,}"))
     return tuple(facts)
-
-
-def _json_line(line: str) -> dict[str, Any]:
-    """Reads one line; a killed worker may leave half of the last one."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return row if isinstance(row, dict) else {}
 
 
 def _dicts(rows: object) -> list[dict[str, Any]]:

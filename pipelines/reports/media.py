@@ -1,4 +1,4 @@
-"""Pictures and videos of a report: inside the page while they fit, else linked beside it."""
+"""Pictures and videos of a report page, embedded while they fit and linked otherwise."""
 
 import base64
 import os
@@ -15,16 +15,16 @@ _TYPES = {
     ".jpeg": "image/jpeg",
 }
 _POSTER_WIDTH = 640  # pixels
-_BASE64 = 4 / 3  # letters a byte
+_BASE64 = 4 / 3  # characters per byte
 
 
 class MediaBudget:
-    """Counts how much of a page is taken by embedded files.
+    """The space for embedded files that is left in a page.
 
     Args:
         page: The report file; links are relative to its folder.
-        total_bytes: Of all embedded files together, as base64.
-        file_bytes: Of a single one.
+        total_bytes: Limit of all embedded files together, as base64.
+        file_bytes: Limit of one file, as base64.
     """
 
     def __init__(self, page: Path, total_bytes: int, file_bytes: int) -> None:
@@ -33,7 +33,7 @@ class MediaBudget:
         self._file_bytes = file_bytes
 
     def source(self, path: Path) -> str:
-        """Gives what ``src`` says: the file itself as a data URL, or a relative link to it."""
+        """Returns the value of ``src``: the file itself as a data URL, or a relative link to it."""
         size = int(path.stat().st_size * _BASE64)
         if size > min(self._left, self._file_bytes):
             link = os.path.relpath(path.absolute(), self._folder.absolute())
@@ -41,11 +41,11 @@ class MediaBudget:
         return self._embed(path.read_bytes(), _TYPES[path.suffix.lower()])
 
     def poster(self, video: Path) -> str:
-        """Gives a still of a video as a data URL; empty if none can be had or it does not fit."""
-        still = _still_of(video)
-        if not still or len(still) * _BASE64 > self._left:
+        """Returns a frame of a video as a data URL; empty if none decodes or it does not fit."""
+        frame = _poster_frame(video)
+        if not frame or len(frame) * _BASE64 > self._left:
             return ""
-        return self._embed(still, "image/jpeg")
+        return self._embed(frame, "image/jpeg")
 
     def _embed(self, data: bytes, kind: str) -> str:
         text = base64.b64encode(data).decode()
@@ -54,27 +54,27 @@ class MediaBudget:
 
 
 def is_video(path: Path) -> bool:
-    """Tells a video from a picture by the suffix."""
+    """Returns whether the suffix is that of a video."""
     return _TYPES.get(path.suffix.lower(), "").startswith("video/")
 
 
 def is_media(path: Path) -> bool:
-    """Tells whether a page can show the file at all."""
+    """Returns whether the file exists and a page can show it."""
     return path.suffix.lower() in _TYPES and path.is_file()
 
 
-def _still_of(video: Path) -> bytes:
-    """Decodes the frame after the first third, where tracks have usually entered."""
+def _poster_frame(video: Path) -> bytes:
+    """Decodes the frame after the first third as a JPEG; by then tracks have usually entered."""
     try:
         with av.open(str(video.absolute()), format="mp4") as container:
             stream = container.streams.video[0]
-            wanted = (stream.frames or 0) // 3
+            poster_index = (stream.frames or 0) // 3
             for index, frame in enumerate(container.decode(stream)):
-                if index == wanted:
+                if index == poster_index:
                     height = max(1, round(frame.height * _POSTER_WIDTH / frame.width))
                     image = frame.to_ndarray(format="bgr24")
                     small = cv2.resize(image, (_POSTER_WIDTH, height), interpolation=cv2.INTER_AREA)
                     return bytes(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])[1])
     except (av.FFmpegError, IndexError):
-        return b""  # a page without a still is better than none
+        return b""  # a page without a poster is better than no page
     return b""

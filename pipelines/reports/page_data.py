@@ -1,4 +1,4 @@
-"""What a report page is told: plain values, nothing computed, nothing read."""
+"""The contents of a report page as plain values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,10 +6,12 @@ from pathlib import Path
 
 from pipelines.reports.charts import Mark, Series
 
+Curves = tuple[tuple[str, tuple[Series, ...]], ...]  # groups of lines with their headings
+
 
 @dataclass(frozen=True)
 class Fact:
-    """Is one thing to know about a run: its seed, its time, the digest of its config."""
+    """A named value of a run, such as its seed, its time or the digest of its config."""
 
     name: str
     value: str
@@ -17,13 +19,13 @@ class Fact:
 
 @dataclass(frozen=True)
 class StageRow:
-    """Is one stage of training.
+    """One stage of training.
 
     Attributes:
         name: Such as ``image``, ``pseudo``, ``video``.
-        steps: Optimiser steps.
-        seconds: Time it took, or None if unknown.
-        metrics: Scores after it: ``ap``, ``ap50``, …; -1 where there is no ground truth.
+        steps: Optimizer steps.
+        seconds: Duration, or None if unknown.
+        metrics: Scores after the stage: ``ap``, ``ap50``, …; -1 where there is no ground truth.
     """
 
     name: str
@@ -34,12 +36,12 @@ class StageRow:
 
 @dataclass(frozen=True)
 class TrialRow:
-    """Is one setting that a sweep tried.
+    """One trial of a sweep.
 
     Attributes:
-        values: Dotted keys and what they were set to.
-        score: What the sweep maximises, or None if the trial failed.
-        note: Such as ``as it was`` or the reason of a failure.
+        values: Settings by dotted key.
+        score: The metric that the sweep maximises, or None if the trial failed.
+        note: Such as ``before the sweep`` or the reason of a failure.
     """
 
     values: Mapping[str, object]
@@ -49,10 +51,10 @@ class TrialRow:
 
 @dataclass(frozen=True)
 class VideoCard:
-    """Is one annotated video.
+    """One annotated video.
 
     Attributes:
-        name: Of the video file.
+        name: Name of the video file.
         media: Its overlay: an mp4, or a strip of frames as PNG or JPEG; None if there is none.
         facts: Such as its frames and tracks.
     """
@@ -64,7 +66,7 @@ class VideoCard:
 
 @dataclass(frozen=True)
 class FailureRow:
-    """Is one file that could not be annotated, and why."""
+    """A file that could not be annotated, and the reason."""
 
     name: str
     reason: str
@@ -72,23 +74,23 @@ class FailureRow:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Is everything on a report page; an empty part is left out.
+    """All contents of a report page; empty parts are left out.
 
     Attributes:
-        title: Of the page.
-        facts: About the run as a whole.
+        title: Title of the page.
+        facts: Facts about the whole run.
         headlines: A few large numbers for the top.
-        notes: What a reader must know of the data, in sentences.
+        notes: Remarks on the data, one sentence each, without the full stop.
         stages: Training stages in order.
         final: Scores of the finished system, after the sweep; None if not measured.
-        curves: Groups of lines by their heading, over the steps of all stages.
-        marks: Where each stage starts on the curves.
+        curves: Groups of lines, over the steps of all stages.
+        marks: Start of each stage on the curves.
         sweep: Trials, best first.
-        sweep_metric: What the sweep maximised.
+        sweep_metric: Name of the metric that the sweep maximised.
         videos: Annotated videos.
         failures: Videos without a result.
-        archive: About the annotation of the archive.
-        absent: What the run folder does not hold, in words.
+        archive: Facts about the annotation of the archive.
+        absent: Parts that the run folder does not hold, in words.
     """
 
     title: str
@@ -97,7 +99,7 @@ class ReportData:
     notes: tuple[str, ...] = ()
     stages: tuple[StageRow, ...] = ()
     final: Mapping[str, float] | None = None
-    curves: tuple[tuple[str, tuple[Series, ...]], ...] = ()
+    curves: Curves = ()
     marks: tuple[Mark, ...] = ()
     sweep: tuple[TrialRow, ...] = ()
     sweep_metric: str = "score"

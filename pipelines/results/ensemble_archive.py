@@ -6,7 +6,7 @@ remaining videos, and a killed job loses one video.
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,14 @@ class FusedArchive:
         if self.num_skipped:
             counts += f"; {self.num_skipped} of them by an earlier run"
         return [*lines, counts, f"results: {self.out}"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the outcome for programs."""
+        return {
+            "out": self.out,
+            "skipped": self.num_skipped,
+            "videos": list(map(asdict, self.rows)),
+        }
 
 
 def fuse_documents(inputs: Sequence[Path], out: Path, config: FusionConfig) -> int:

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.progress import Progress
+from pipelines.cluster import run_tasks
 from pipelines.results.document import read_result_document
 from vis_core.errors import VisError
 from vis_core.media.video_reader import read_frames
@@ -33,22 +33,12 @@ class OverlayJob:
 
 def draw_overlays(jobs: list[OverlayJob]) -> list[str]:
     """Writes the missing overlays; returns the problems of those that failed."""
-    import ray
-
     todo = [job for job in jobs if not job.overlay.is_file()]
     if jobs and not todo:
         _log.info("overlays are drawn, nothing to do")
         return []
-    remote = ray.remote(num_cpus=1)(_draw)
-    pending = [remote.remote(job) for job in todo]
-    problems: list[str] = []
-    with Progress(len(todo), "videos", "draw overlays") as progress:
-        while pending:
-            done, pending = ray.wait(pending, num_returns=1)
-            problem = ray.get(done[0])
-            problems += [problem] if problem else []
-            progress.update(1)
-    return sorted(problems)
+    problems = run_tasks(_draw, [(job,) for job in todo], "draw overlays")
+    return sorted(problem for problem in problems if problem)
 
 
 def _draw(job: OverlayJob) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.progress import Progress
+from pipelines.cluster import run_tasks
 from vis_core.config.inference import InferenceConfig
 from vis_core.evaluation.loading import load_ground_truth, load_results
 from vis_core.evaluation.video_ap import evaluate
@@ -55,8 +55,6 @@ def score_model(
     Returns:
         ``ap``, ``ap50``, ``ap75``, ``ar1``, ``ar10`` and the rest of the metric.
     """
-    import ray
-
     records, categories = read_youtube_vis(videos.annotations)
     annotations = videos.annotations
     if max_videos is not None and max_videos < len(records):
@@ -64,18 +62,8 @@ def score_model(
         annotations = out / "truth.json"
         out.mkdir(parents=True, exist_ok=True)
         write_youtube_vis(annotations, records, categories)
-    remote = ray.remote(num_cpus=1)(_annotate)
-    pending = [
-        remote.remote(model_folder, record, videos.frames, categories, inference)
-        for record in records
-    ]
-    entries: list[dict[str, Any]] = []
-    with Progress(len(records), "videos", label) as progress:
-        while pending:
-            done, pending = ray.wait(pending, num_returns=1)
-            entries += ray.get(done[0])
-            progress.update(1)
-    # the order of arrival depends on the machine; the file must not
+    arguments = [(model_folder, record, videos.frames, categories, inference) for record in records]
+    entries = [entry for found in run_tasks(_annotate, arguments, label) for entry in found]
     entries.sort(key=lambda entry: (entry["video_id"], -entry["score"]))
     out.mkdir(parents=True, exist_ok=True)
     write_results(out / "results.json", entries)

@@ -1,19 +1,20 @@
-"""What a run was made of, for its run in the tracking store: code, data, machine."""
+"""Tags of a run in the tracking store: code, data, machine."""
 
 import hashlib
 import json
 import platform
 import subprocess
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 
 from pipelines.data.run_data import RunData
 
-_SOURCE = Path(__file__).resolve().parents[2]
+_SOURCE = Path(str(files("pipelines"))).resolve().parent
 
 
 def run_facts(data: RunData) -> dict[str, str]:
-    """Collects the facts, as tags; the commit under the name that MLflow's pages know."""
+    """Collects the tags; the commit has the name that the pages of MLflow show."""
     facts = {
         "longtake.version": version("longtake"),
         "longtake.data": data_fingerprint(data),
@@ -25,11 +26,11 @@ def run_facts(data: RunData) -> dict[str, str]:
 
 
 def git_commit(folder: Path) -> str:
-    """Gives the commit of a checkout, with ``-dirty`` if files differ; empty if it is none."""
+    """Returns the commit of a checkout, with ``-dirty`` if files differ; empty if it is none."""
     try:
         top = _git(folder, "rev-parse", "--show-toplevel")
         if Path(top) != folder:
-            return ""  # an installed package inside somebody else's checkout
+            return ""  # an installed package inside another checkout
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
         return _git(folder, "rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
@@ -37,20 +38,24 @@ def git_commit(folder: Path) -> str:
 
 
 def data_fingerprint(data: RunData) -> str:
-    """Names the data: a digest of its annotation files, its classes and the frames they name.
+    """Computes a digest of the annotation files and the classes.
 
-    The pictures themselves are not read: that would take hours on a large set.
+    The images are not read: that would take hours on a large data set.
     """
-    found = hashlib.sha256(json.dumps(data.categories.to_json()).encode())
+    fingerprint = hashlib.sha256(json.dumps(data.categories.to_json()).encode())
     videos = data.videos
     for path in dict.fromkeys((data.images.annotations, videos.train, videos.val, videos.test)):
         with path.open("rb") as file:
-            found.update(hashlib.file_digest(file, "sha256").digest())
-    return found.hexdigest()[:16]
+            fingerprint.update(hashlib.file_digest(file, "sha256").digest())
+    return fingerprint.hexdigest()[:16]
 
 
-def _git(folder: Path, *words: str) -> str:
+def _git(folder: Path, *arguments: str) -> str:
     answer = subprocess.run(
-        ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
+        ["git", "-C", str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
     )
     return answer.stdout.strip()

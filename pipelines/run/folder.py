@@ -1,4 +1,4 @@
-"""The folder of a run."""
+"""The folder of a run: its settings, its data and the files that identify it."""
 
 import json
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from typing import Any
 from pipelines.config.loading import digest, to_yaml
 from pipelines.config.run import RunConfig
 from pipelines.config.strict_yaml import read_yaml_mapping
-from pipelines.data.given_data import GivenData
+from pipelines.data.given_data import GivenData, check_given
+from pipelines.registry.start_weights import start_folder
 from pipelines.run.lock import hold_folder
 from vis_core.errors import ConfigError
 from vis_core.files import write_json, write_text
@@ -16,11 +17,11 @@ from vis_core.files import write_json, write_text
 
 @dataclass(frozen=True)
 class Run:
-    """Is a run folder with what it is made of.
+    """A run folder with the settings and the data of the run.
 
     Attributes:
-        folder: Everything of the run lies below it.
-        config: Resolved.
+        folder: Folder of all files of the run.
+        config: The resolved settings.
         given: The user's own data.
         max_frames: Frames of each video that are annotated or scored; None means all.
     """
@@ -32,16 +33,16 @@ class Run:
 
     @property
     def key(self) -> str:
-        """Names the run in the tracking store: equal settings and data, equal key."""
+        """The key of the run in the tracking store; equal settings and data have an equal key."""
         return f"run-{digest(self.config, str(self.given), self.max_frames)}"
 
 
 def open_run(run: Run) -> None:
-    """Makes the run folder, or checks that it is of the same run; holds it for this process.
+    """Creates the run folder or checks that it holds the same run, and locks it.
 
     Raises:
-        ConfigError: The folder holds a run of other settings, the message names the first; or
-            another process works in it.
+        ConfigError: The folder holds a run of other settings or other files, or another process
+            works in it.
     """
     lock = {
         "config": json.loads(run.config.model_dump_json(by_alias=True)),
@@ -50,17 +51,16 @@ def open_run(run: Run) -> None:
     }
     path = run.folder / "run.json"
     if path.is_file():
-        before = json.loads(path.read_text())
-        difference = _first_difference(before, lock, "")
+        difference = _first_difference(json.loads(path.read_text()), lock, "")
         if difference:
             raise ConfigError(
-                f"{run.folder}: holds a run of other settings ({difference}); choose another --out "
-                "or remove the folder"
+                f"{run.folder}: contains a run of other settings ({difference}); choose another "
+                "--out or remove the folder"
             )
         hold_folder(run.folder)
         return
     if run.folder.is_dir() and any(run.folder.iterdir()):
-        raise ConfigError(f"{run.folder}: is not empty and not a run; choose another --out")
+        raise ConfigError(f"{run.folder}: not empty and not a run folder; choose another --out")
     run.folder.mkdir(parents=True, exist_ok=True)
     hold_folder(run.folder)
     write_text(run.folder / "config.yaml", to_yaml(run.config))
@@ -68,10 +68,10 @@ def open_run(run: Run) -> None:
 
 
 def read_run(folder: Path) -> Run:
-    """Reads a run folder that ``train`` or ``demo`` has made.
+    """Reads a run folder that ``train`` or ``demo`` created.
 
     Raises:
-        ConfigError: It is not one.
+        ConfigError: The folder is not a run folder.
     """
     from pipelines.config.loading import parse_run_config
 
@@ -86,8 +86,39 @@ def read_run(folder: Path) -> Run:
     return Run(folder, config, given, lock["max_frames"])
 
 
+def read_trained_run(folder: Path) -> tuple[Run, Path]:
+    """Reads a run folder whose stages are finished, and returns it with its last model.
+
+    Raises:
+        ConfigError: It is not one, or the last stage is not trained.
+    """
+    run = read_run(folder)
+    last = run.config.stages[-1].name
+    model = folder / "models" / last
+    if not (model / "weights.safetensors").is_file():
+        raise ConfigError(
+            f"{model}: stage {last} is not trained yet; finish it with longtake train"
+        )
+    return run, model
+
+
+def check_run(run: Run) -> None:
+    """Checks the data, the start weights and the losses of a run before anything is written.
+
+    Raises:
+        ConfigError: A folder or the start is missing, or the system has no such loss.
+        AnnotationError: Annotations are faulty or name absent images.
+    """
+    check_given(run.given)
+    start_folder(run.config)
+    if any(stage.loss_weights for stage in run.config.stages):
+        from pipelines.training.stages import check_losses  # imports torch
+
+        check_losses(run.config, num_classes=1)
+
+
 def _first_difference(before: Any, now: Any, path: str) -> str:
-    """Says where two nested values differ first, as ``key: old -> new``."""
+    """Returns the first difference of two nested values as ``key: old -> new``, or nothing."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in [*before, *(k for k in now if k not in before)]:
             inner = f"{path}.{key}".removeprefix(".")

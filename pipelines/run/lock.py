@@ -1,4 +1,4 @@
-"""Keeps two processes from working in one run folder at the same time."""
+"""A lock that keeps two processes from working in one run folder."""
 
 import fcntl
 import os
@@ -7,19 +7,19 @@ from pathlib import Path
 from vis_core.errors import ConfigError
 
 LOCK = ".lock"
-_held: dict[Path, int] = {}  # descriptors, open as long as this process lives
+_held: dict[Path, int] = {}  # descriptors, open until this process ends
 
 
 def hold_folder(folder: Path) -> None:
-    """Takes a run folder for this process; the kernel frees it when the process ends, however.
+    """Locks a run folder for this process; the kernel unlocks it when the process ends.
 
     Raises:
-        ConfigError: Another process has it.
+        ConfigError: Another process holds the lock.
     """
-    place = folder.resolve()
-    if place in _held:
+    resolved = folder.resolve()
+    if resolved in _held:
         return
-    descriptor = os.open(place / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = os.open(resolved / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -29,9 +29,9 @@ def hold_folder(folder: Path) -> None:
             f"{folder}: another longtake (process {owner}) works in it; wait for it, stop it, or"
             " choose another --out"
         ) from error
-    except OSError:  # a file system without locks: as it would be without this file
+    except OSError:  # a file system without locks: work unlocked
         os.close(descriptor)
         return
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
-    _held[place] = descriptor
+    _held[resolved] = descriptor

@@ -1,4 +1,4 @@
-"""Sends what a training does to its run in the tracking store, each number once."""
+"""Reports of a training to its run in the tracking store, each number once."""
 
 import json
 import threading
@@ -7,65 +7,61 @@ from typing import Any
 from pipelines.config.run import RunConfig
 from pipelines.mlflow_runs.runs import MlflowRun
 from pipelines.results.score import LabelledVideos
-from pipelines.run.pictures import write_loss_curves, write_samples
-from pipelines.training.listener import StageResult, TrainingListener
+from pipelines.run.pictures import write_samples
+from pipelines.training.listener import StageResult
 from pipelines.training.stages import TrainingPlace
-from pipelines.training.worker.loss_log import read_losses
 from vis_core.files import write_json
 
 _NOT_METRICS = ("stage", "step", "time")
 
 
-class MlflowListener(TrainingListener):
-    """Logs losses as they come, scores, pictures; steps are counted over all stages.
+class MlflowListener:
+    """A listener that logs losses, scores and a picture; steps count over all stages.
 
-    A line of losses that a worker writes again, after it went back to a checkpoint, says the same
-    and is not sent again: a file beside the run remembers how far it is.
+    A worker that restarts from a checkpoint writes the same lines of losses again. They are not
+    sent again: a file in the run folder records the last step that was sent.
 
     Args:
         record: The run in the store.
-        config: Of the run.
-        place: Where the training writes; the file and the pictures go to ``tracking/`` there.
+        config: Settings of the run.
+        place: Folders of the training; the file and the pictures go to ``tracking/`` there.
     """
 
     def __init__(self, record: MlflowRun, config: RunConfig, place: TrainingPlace) -> None:
         self._record, self._config, self._place = record, config, place
-        self._memory = place.folder / "tracking" / "sent.json"
-        self._memory.parent.mkdir(parents=True, exist_ok=True)
-        self._first = config.stage_starts
+        self._sent_file = place.folder / "tracking" / "sent.json"
+        self._sent_file.parent.mkdir(parents=True, exist_ok=True)
+        self._stage_starts = config.stage_starts
         self._lock = threading.Lock()
-        known = self._memory.is_file()
-        self._sent: dict[str, int] = json.loads(self._memory.read_text()) if known else {}
+        self._sent: dict[str, int] = {}
+        if self._sent_file.is_file():
+            self._sent = json.loads(self._sent_file.read_text())
 
     def losses(self, row: dict[str, Any]) -> None:
-        """Logs one line."""
+        """Logs one line of losses."""
         numbers = {name: value for name, value in row.items() if name not in _NOT_METRICS}
-        self._once(f"losses/{row['stage']}", row["stage"], row["step"], numbers, row["time"])
+        self._log_once(f"losses/{row['stage']}", row["stage"], row["step"], numbers, row["time"])
 
     def scored(self, stage: str, step: int, scores: dict[str, float]) -> None:
         """Logs scores on validation videos."""
         numbers = {f"val/{name}": value for name, value in scores.items()}
-        self._once(f"val/{stage}", stage, step, numbers)
+        self._log_once(f"val/{stage}", stage, step, numbers)
 
     def finished(self, result: StageResult) -> None:
-        """Logs scores on test videos, the loss curves so far, and what the model finds."""
+        """Logs the scores and a picture of predictions on test videos."""
         numbers = {f"test/{name}": value for name, value in result.metrics.items()}
         numbers["time/stage_s"] = result.seconds
-        if self._once(f"test/{result.name}", result.name, result.steps, numbers):
-            self._draw(result.name)
+        if self._log_once(f"test/{result.name}", result.name, result.steps, numbers):
+            self._log_samples(result.name)
 
-    def _draw(self, stage: str) -> None:
-        folder = self._memory.parent / "pictures"
-        folder.mkdir(exist_ok=True)
-        curves, samples = folder / "losses.png", folder / f"predictions_{stage}.jpg"
-        write_loss_curves(curves, read_losses(self._place.losses))
+    def _log_samples(self, stage: str) -> None:
+        samples = self._sent_file.parent / "pictures" / f"predictions_{stage}.jpg"
         videos = self._place.data.videos
         results = self._place.folder / "evaluation" / stage / "results.json"
         write_samples(samples, LabelledVideos(videos.test, videos.frames), results)
-        for picture in (curves, samples):
-            self._record.log_artifact(picture, "pictures")
+        self._record.log_artifact(samples, "pictures")
 
-    def _once(
+    def _log_once(
         self,
         kind: str,
         stage: str,
@@ -73,11 +69,11 @@ class MlflowListener(TrainingListener):
         numbers: dict[str, float],
         time_s: float | None = None,
     ) -> bool:
-        """Logs numbers, unless those of this kind are known up to this step; says whether."""
+        """Logs numbers unless this step of this kind was sent before; returns whether it did."""
         with self._lock:
             if step <= self._sent.get(kind, 0):
                 return False
-            self._record.log_metrics(numbers, self._first[stage] + step, time_s)
+            self._record.log_metrics(numbers, self._stage_starts[stage] + step, time_s)
             self._sent[kind] = step
-            write_json(self._memory, self._sent)
+            write_json(self._sent_file, self._sent)
         return True

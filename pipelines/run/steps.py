@@ -1,4 +1,4 @@
-"""The whole road as steps on one run folder; each step leaves alone what it finds finished.
+"""The steps from data to report in one run folder; a finished step is not repeated.
 
 config.yaml   data/   pseudo/   models/<stage>/   losses.jsonl   stages.json   sweep/
 models/final/   evaluation.json   tracking.db   annotations/   overlays/   report.html
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.annotation.job import annotate_archive
+from pipelines.annotation.ledger import VideoRow
+from pipelines.annotation.options import AnnotateOptions
 from pipelines.annotation.summary import AnnotateSummary
 from pipelines.config.loading import digest, flatten
 from pipelines.config.run import RunConfig
@@ -33,62 +35,47 @@ from pipelines.training.listener import StageResult
 from pipelines.training.stages import TrainingPlace, run_stages
 from pipelines.tuning.instance_cache import cache_instances
 from pipelines.tuning.sweep import SweepJob, sweep_thresholds, with_thresholds
+from vis_core.config.model_files import CATEGORIES_FILE
 from vis_core.files import write_json
 from vis_core.formats.coco import read_coco
-from vis_core.models.systems.build import CATEGORIES_FILE, load_system, read_categories, save_system
+from vis_core.models.systems.build import load_system, read_categories, save_system
 
 _log = logging.getLogger(__name__)
 _FINAL = "final"
 
 
 def prepare(run: Run) -> RunData:
-    """Finds or makes the data."""
+    """Finds or creates the data."""
     folder = run.folder / "data"
     folder.mkdir(exist_ok=True)
     synthetic = not (run.given.coco or run.given.vis)
     total = num_scenes(run.config.synthetic) if synthetic else None
     if synthetic and (folder / "synthetic").is_dir():
-        return prepare_data(
-            run.given,
-            run.config,
-            folder,
-            lambda count: None,  # noqa: ARG005
-            run.max_frames,
-        )
+        no_progress = lambda count: None  # noqa: ARG005, E731
+        return prepare_data(run.given, run.config, folder, no_progress, run.max_frames)
     with Progress(total, "scenes" if synthetic else "items", "data") as progress:
         return prepare_data(run.given, run.config, folder, progress.update, run.max_frames)
 
 
 def make_pseudo_videos(run: Run, data: RunData) -> Path:
-    """Makes the pseudo-videos, or finds them finished; none where no stage looks at them."""
+    """Writes the pseudo-videos unless they are finished or no stage reads them."""
     out = run.folder / "pseudo"
     if not run.config.needs_pseudo_videos:
         streamed = run.config.stream_pseudo
-        why = "are made while they are trained on" if streamed else "are looked at by no stage"
-        _log.info("pseudo-videos %s: none are written", why)
+        reason = "made during training" if streamed else "not used by any stage"
+        _log.info("pseudo-videos are %s; none are written", reason)
         return out
     records, _ = read_coco(
         data.images.annotations, data.images.folder, data.categories, check_images=False
     )
-    config = run.config
-    if find_pseudo_videos(
-        records, data.categories, config.pseudo, out, config.seed, config.clips_per_image
-    ):
+    clips = run.config.clips_per_image
+    inputs = (records, data.categories, run.config.pseudo, out, run.config.seed, clips)
+    if find_pseudo_videos(*inputs):
         _log.info("pseudo-videos are finished, nothing to do")
         return out
-    with Progress(
-        num_pseudo_clips(records, config.clips_per_image), "clips", "pseudo-videos"
-    ) as progress:
-        made = generate_pseudo_videos(
-            records,
-            data.categories,
-            config.pseudo,
-            out,
-            config.seed,
-            config.clips_per_image,
-            progress.update,
-        )
-    for clip_id, reason in made.failed:
+    with Progress(num_pseudo_clips(records, clips), "clips", "pseudo-videos") as progress:
+        pseudo_videos = generate_pseudo_videos(*inputs, progress.update)
+    for clip_id, reason in pseudo_videos.failed:
         _log.warning("no pseudo-video %s: %s", clip_id, reason)
     return out
 
@@ -100,7 +87,7 @@ def train(run: Run, data: RunData, pseudo: Path, only: str | None = None) -> lis
         run: The run.
         data: Its data.
         pseudo: Folder of its pseudo-videos.
-        only: The one stage to train; None for all.
+        only: Name of the only stage to train; None means all.
     """
     place = TrainingPlace(run.folder, data, pseudo)
     with tracked(run) as record:
@@ -110,7 +97,7 @@ def train(run: Run, data: RunData, pseudo: Path, only: str | None = None) -> lis
 
 
 def sweep(run: Run, data: RunData, trained: Path) -> dict[str, Any]:
-    """Sweeps the thresholds on the validation videos; the best go into ``models/final``."""
+    """Sweeps the thresholds on the validation videos; ``models/final`` gets the best."""
     final = run.folder / "models" / _FINAL
     table = run.folder / "sweep" / "sweep.json"
     if not (table.is_file() and (final / CATEGORIES_FILE).is_file()):
@@ -144,7 +131,7 @@ def score(run: Run, data: RunData) -> dict[str, float]:
 
 
 def register(run: Run, metrics: dict[str, float]) -> str:
-    """Registers the finished model and points ``champion`` at it; returns its URI."""
+    """Registers the finished model as ``champion`` and returns its URI."""
     registered = register_model(
         tracking(run),
         run.folder / "models" / _FINAL,
@@ -156,35 +143,34 @@ def register(run: Run, metrics: dict[str, float]) -> str:
 
 
 def annotate(run: Run, data: RunData, model_uri: str) -> AnnotateSummary:
-    """Annotates the archive with a registered model and leaves a table for the report."""
+    """Annotates the archive with a registered model and writes a table for the report."""
     model = resolve_model(model_uri, tracking(run).uri, run.folder / "models" / "registry")
     summary = annotate_archive(
         data.archive,
         run.folder / "annotations",
         model,
         run.config.inference,
-        num_workers=os.cpu_count(),
-        max_frames=run.max_frames,
+        AnnotateOptions(max_frames=run.max_frames, workers=os.cpu_count()),
     )
     if summary.interrupted:
         raise KeyboardInterrupt
-    rows = []
-    for row in summary.rows:
-        document = run.folder / "annotations" / row.result
-        found = json.loads(document.read_text()) if row.status == "done" else {}
-        rows.append(
-            {
-                "name": row.video,
-                "status": row.status,
-                "reason": row.reason,
-                "frames": found["videos"][0]["length"] if found else 0,
-                "tracks": len(found["tracks"]) if found else 0,
-                "overlay": f"overlays/{_overlay_name(row.video)}" if found else None,
-            }
-        )
-    rows.sort(key=lambda entry: str(entry["name"]))
-    write_json(run.folder / "annotations" / "summary.json", {"videos": rows}, indent=2)
+    folder = run.folder / "annotations"
+    rows = sorted((_report_row(folder, row) for row in summary.rows), key=lambda row: row["name"])
+    write_json(folder / "summary.json", {"videos": rows}, indent=2)
     return summary
+
+
+def _report_row(folder: Path, row: VideoRow) -> dict[str, Any]:
+    done = row.status == "done"
+    document = json.loads((folder / row.result).read_text()) if done else {}
+    return {
+        "name": row.video,
+        "status": row.status,
+        "reason": row.reason,
+        "frames": document["videos"][0]["length"] if done else 0,
+        "tracks": len(document["tracks"]) if done else 0,
+        "overlay": f"overlays/{_overlay_name(row.video)}" if done else None,
+    }
 
 
 def draw(run: Run, data: RunData, summary: AnnotateSummary) -> None:
@@ -212,13 +198,13 @@ def tracked(run: Run) -> MlflowRun:
 
 
 def _overlay_name(video: str) -> str:
-    """Names the overlay of a video: readable, and never that of another."""
+    """Returns the file name of an overlay: readable, and unique to the video."""
     readable = "".join(c if c.isascii() and c.isalnum() else "_" for c in Path(video).stem)[:40]
     return f"{readable}-{digest(video)[:8]}.mp4"
 
 
 def quick(config: RunConfig) -> RunConfig:
-    """Shortens a run so that a first overlay is seen within minutes; scores will be low."""
+    """Shortens a run so that the first overlays appear within minutes; scores will be low."""
     stages = tuple(
         stage.model_copy(update={"steps": max(10, stage.steps // 10)}) for stage in config.stages
     )

@@ -1,7 +1,7 @@
-"""Ray Data between clip sources and the training loop: one row is one batch.
+"""Training batches, built by Ray Data ahead of the training loop: one row is one batch.
 
-Every batch is a function of (seed, stage, rank, step), whatever the cluster does. So a stage that
-is resumed sees the batches that it would have seen, and two runs with one seed see the same.
+Every batch is a function of (seed, stage, rank, step), whatever the cluster does. So a resumed
+stage trains on the same batches as an uninterrupted one, and so do two runs with the same seed.
 """
 
 import queue
@@ -23,23 +23,23 @@ from vis_core.structures import ClipBatch
 # Blocks of about 8 steps are small enough to stream, and few enough to schedule.
 _STEPS_PER_BLOCK = 8
 _MAX_BLOCKS = 1000
-_LEAVE_S = 10.0  # for the item that is being made when a stream is left
-_REST_S = 0.05  # in each round of the executor, which may hand out many blocks
+_JOIN_S = 10.0  # for the item in progress when a stream is closed
+_PAUSE_S = 0.05  # in each round of the executor, which may hand out many blocks
 _sources: dict[str, ClipSource] = {}
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """Says which batches a stage sees.
+    """The batches of a stage.
 
     Attributes:
         make_source: Opens the clips; called once in each process that needs them.
-        key: Names the source; equal keys mean equal clips.
+        key: Identifies the source; equal keys mean equal clips.
         seed: Of the order and of everything random in clips.
-        num_steps: Batches a worker.
-        batch_size: Clips a batch.
-        world_size: Workers; each sees clips of its own.
+        num_steps: Batches per worker.
+        batch_size: Clips per batch.
+        world_size: Workers; each gets different clips.
     """
 
     make_source: Callable[[], ClipSource]
@@ -50,14 +50,14 @@ class BatchPlan:
     world_size: int
 
     def batch(self, rank: int, step: int) -> ClipBatch:
-        """Makes one batch."""
+        """Builds one batch."""
         source = self._source()
         first = (step * self.world_size + rank) * self.batch_size
         clips = [self._clip(source, first + offset) for offset in range(self.batch_size)]
         return collate_clips(clips)
 
     def _clip(self, source: ClipSource, draw: int) -> Any:
-        """Gives the clip of one draw: epochs are permutations, each draw has a seed of its own."""
+        """Returns the clip of one draw: epochs are permutations, every draw has its own seed."""
         epoch, place = divmod(draw, len(source))
         order = np.random.default_rng([self.seed, epoch]).permutation(len(source))
         return source.clip(int(order[place]), int(digest(self.seed, draw), 16))
@@ -72,16 +72,15 @@ class BatchPlan:
 def stream_batches(
     plan: BatchPlan, rank: int, first_step: int, tasks: int
 ) -> Iterator[tuple[int, ClipBatch]]:
-    """Makes the batches of one worker with Ray Data, ahead of it, in the order of steps.
+    """Builds the batches of one worker with Ray Data, ahead of it, in the order of steps.
 
-    Nothing is made again of what a resumed stage has seen. The worker calls this itself, so the
-    stream ends with it.
+    The worker calls this itself, so the stream ends with it.
 
     Args:
-        plan: Says which batches.
+        plan: The batches of the stage.
         rank: Of the worker.
-        first_step: The first that is wanted.
-        tasks: Processes that make batches at the same time, half a logical CPU each.
+        first_step: First step to build; a resumed stage skips the earlier ones.
+        tasks: Processes that build batches at the same time, half a logical CPU each.
 
     Yields:
         The step and its batch.
@@ -108,39 +107,35 @@ def stream_batches(
 
 
 class BatchMaker:
-    """Makes the rows of one worker's batches, in a process that stays.
+    """A builder of the rows of one worker's batches, in a process that stays.
 
-    An actor and not a task: Ray ends a process that waits a second for its next task if there are
-    more of them than CPUs, and a new one imports and opens for six seconds what makes eight batches
-    in a tenth of one.
-
-    Args:
-        plan: Says which batches.
-        rank: Of the worker.
+    An actor and not a task: where processes outnumber CPUs, Ray ends one that waits a second for
+    its next task. A new one needs six seconds to import and open its data, and a tenth of a second
+    for eight batches.
     """
 
     def __init__(self, plan: BatchPlan, rank: int) -> None:
         self._plan, self._rank = plan, rank
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Adds to a row with a ``step`` the batch of it."""
+        """Adds the batch to a row with a ``step``."""
         return row | batch_to_row(self._plan.batch(self._rank, int(row["step"])))
 
 
 class ThrottledExecutor:
-    """Lets the executor of Ray Data rest a little each time it has looked round.
+    """A callback that pauses the executor of Ray Data briefly in each of its rounds.
 
-    While finished batches wait for a slow consumer, its wait for tasks returns at once, and it
-    takes a whole core from the training (Ray 2.60). Is an ``ExecutionCallback``, of a module that
-    is not public.
+    While finished batches wait for a slow consumer, the executor's wait for tasks returns at once,
+    and it takes a whole core from the training (Ray 2.60). The interface is ``ExecutionCallback``,
+    whose module is not public.
     """
 
     def before_execution_starts(self, executor: Any) -> None:
         """Does nothing."""
 
     def on_execution_step(self, executor: Any) -> None:  # noqa: ARG002
-        """Rests."""
-        time.sleep(_REST_S)
+        """Pauses."""
+        time.sleep(_PAUSE_S)
 
     def after_execution_succeeds(self, executor: Any) -> None:
         """Does nothing."""
@@ -150,7 +145,7 @@ class ThrottledExecutor:
 
 
 def prefetch(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
-    """Computes up to ``count`` items ahead in a thread; its errors come out here."""
+    """Computes up to ``count`` items ahead in a thread and raises its errors here."""
     ready: queue.Queue[tuple[bool, Any]] = queue.Queue(count)
     stopped = threading.Event()
 
@@ -167,7 +162,7 @@ def prefetch(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
                 if stopped.is_set():
                     return
             put((False, None))
-        except BaseException as error:  # whatever it is, the caller must see it
+        except BaseException as error:  # raised again in the thread of the caller
             put((False, error))
 
     thread = threading.Thread(target=work, daemon=True, name="batches")
@@ -183,13 +178,13 @@ def prefetch(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
                 raise value
     finally:
         stopped.set()
-        # Ray ends a process that asks it for anything once it has ended. Threads of Ray Data's own
-        # may still do so, if a stream is left in its middle and Ray ends right after.
-        thread.join(_LEAVE_S)
+        # Ray ends a process that calls it after its shutdown. Threads of Ray Data may still do so
+        # if a stream is closed halfway and Ray is shut down right after.
+        thread.join(_JOIN_S)
 
 
 def batch_to_row(batch: ClipBatch) -> dict[str, Any]:
-    """Packs a batch into plain bytes and lists, masks as single bits."""
+    """Packs a batch into plain bytes and lists, masks as bits."""
     masks = [mask.numpy() for mask in batch.masks]
     return {
         "images": batch.images.numpy().tobytes(),
@@ -202,7 +197,7 @@ def batch_to_row(batch: ClipBatch) -> dict[str, Any]:
 
 
 def row_to_batch(row: dict[str, Any]) -> ClipBatch:
-    """Unpacks what ``batch_to_row`` packed."""
+    """Unpacks a row of ``batch_to_row``."""
     shape = [int(size) for size in row["shape"]]
     frames, height, width = shape[1], shape[3], shape[4]
     labels = [np.asarray(values, dtype=np.int64) for values in row["labels"]]

@@ -1,4 +1,4 @@
-"""The clips that a stage trains on."""
+"""The training clips of a stage."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +22,7 @@ from vis_core.formats.youtube_vis import read_youtube_vis
 def clip_source(
     config: RunConfig, stage: StageConfig, data: RunData, pseudo: Path
 ) -> Callable[[], ClipSource]:
-    """Says how a worker opens the clips of a stage."""
+    """Returns a function that opens the clips of a stage in a worker."""
     if stage.clips == "images":
         return partial(_open_images, config, data)
     if stage.clips == "pairs":
@@ -62,6 +62,6 @@ def _open_videos(config: RunConfig, stage: StageConfig, data: RunData) -> ClipSo
 
 
 def _open_mixed(config: RunConfig, stage: StageConfig, data: RunData, pseudo: Path) -> ClipSource:
-    assert stage.pseudo_share is not None, "the schema asks for it"
+    assert stage.pseudo_share is not None, "the schema requires it"
     videos = _open_videos(config, stage, data)
     return MixedClips(_open_pseudo(config, data, pseudo), videos, stage.pseudo_share)

@@ -1,4 +1,4 @@
-"""Says what a run would train: the plan that ``longtake train --dry-run`` prints."""
+"""The plan of a training as text, for ``longtake train --dry-run``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
         Mask2FormerSettings,
     )
 
-# what a kind of clips is made of, the option that gives it last
+# The data of each kind of clips; the last word is the option that names it.
 _NEEDS = {
     "images": ["images of --coco"],
     "pairs": ["images of --coco"],
@@ -25,11 +25,11 @@ _NEEDS = {
 
 
 def training_plan(config: "RunConfig", given: "GivenData", out: Path) -> list[str]:
-    """Lists the system, the start, each stage and what would be written; starts and writes nothing.
+    """Describes the system, the start, each stage and the output; starts and writes nothing.
 
     Args:
         config: Resolved.
-        given: The user's own data, which was found to be there.
+        given: The user's own data, already checked.
         out: Folder of the run.
 
     Raises:
@@ -43,7 +43,7 @@ def training_plan(config: "RunConfig", given: "GivenData", out: Path) -> list[st
     lines += [
         f"writes      {out}: models/<stage>, losses.jsonl, evaluation/<stage>, tracking",
         f"checkpoints {config.checkpoints.storage or out / 'train'}, the newest "
-        f"{config.checkpoints.keep} stay",
+        f"{config.checkpoints.keep} are kept",
         "nothing was started or written (--dry-run)",
     ]
     return lines
@@ -57,16 +57,16 @@ def _system(config: "RunConfig") -> list[str]:
     with torch.device("meta"):
         system = build_system(config.system, 40)
     total = sum(weight.numel() for weight in system.parameters())
-    learning = sum(weight.numel() for weight in system.parameters() if weight.requires_grad)
+    trained = sum(weight.numel() for weight in system.parameters() if weight.requires_grad)
     segmentor, association = config.system.segmentor, config.system.association
     backbone = segmentor.backbone
-    name = backbone if isinstance(backbone, str) else f"a {backbone.family} of own sizes"
-    floor = association.match_threshold
+    name = backbone if isinstance(backbone, str) else f"a {backbone.family} of custom sizes"
+    threshold = association.match_threshold
     return [
         f"system      {config.system.name}, {name}{_queries(segmentor)}",
-        f"weights     {total / 1e6:.1f} million, {learning / 1e6:.1f} million learn (40 classes)",
+        f"weights     {total / 1e6:.1f} million, {trained / 1e6:.1f} million trained (40 classes)",
         f"association {association.memory}, {association.similarity}, {association.assignment}, "
-        f"threshold {'none' if floor is None else floor}",
+        f"threshold {'none' if threshold is None else threshold}",
         f"losses      {_losses(system.loss_weights)}",
         f"test        short side {config.system.test_short_side}, "
         f"long side up to {config.system.test_max_long_side}",
@@ -86,12 +86,14 @@ def _losses(weights: dict[str, float]) -> str:
 
 def _data(config: "RunConfig", given: "GivenData") -> list[str]:
     needs = dict.fromkeys(need for stage in config.stages for need in _NEEDS[stage.clips])
-    stated = {"--coco": given.coco, "--vis": given.vis}
-    found = []
+    paths = {"--coco": given.coco, "--vis": given.vis}
+    lines = []
     for need in needs:
-        path = stated[need.rsplit(" ", 1)[1]]
-        found.append(f"{need}: {path if path else 'not given, synthetic scenes would stand in'}")
-    return [f"data        {line}" for line in found]
+        path = paths[need.rsplit(" ", 1)[1]]
+        lines.append(
+            f"{need}: {path if path else 'not given, synthetic scenes would replace them'}"
+        )
+    return [f"data        {line}" for line in lines]
 
 
 def _stage(config: "RunConfig", stage: "StageConfig", number: int) -> list[str]:
@@ -112,7 +114,7 @@ def _stage(config: "RunConfig", stage: "StageConfig", number: int) -> list[str]:
 
 
 def _extras(stage: "StageConfig") -> list[str]:
-    """Lists what most stages do not have."""
+    """Describes settings that most stages leave out."""
     lines = []
     if stage.start_from is not None:
         lines.append(f"  start     {stage.start_from}")
@@ -120,15 +122,14 @@ def _extras(stage: "StageConfig") -> list[str]:
         changed = ", ".join(f"{name} {weight:g}" for name, weight in stage.loss_weights.items())
         lines.append(f"  losses    {changed}, the others as above")
     if stage.ema_decay is not None:
-        lines.append(f"  keeps     the running mean of its weights, decay {stage.ema_decay:g}")
+        lines.append(f"  keeps     the running mean of the weights, decay {stage.ema_decay:g}")
     if stage.evaluate_every is not None:
-        which = "the best of the models" if stage.keep == "best" else "the last model, though some"
         lines.append(
-            f"  keeps     {which} that are scored every {stage.evaluate_every:,} steps on up to "
-            f"{stage.evaluate_videos} validation videos"
+            f"  keeps     the {stage.keep} of the models scored every {stage.evaluate_every:,} "
+            f"steps on up to {stage.evaluate_videos} validation videos"
         )
     if stage.recompute_activations:
-        lines.append("  memory    layers compute their activations twice")
+        lines.append("  memory    activations are recomputed in the backward pass")
     return lines
 
 

@@ -1,13 +1,13 @@
-"""Who wants to know how a training gets on: the tracking store, or nobody."""
+"""The interface through which a training reports its losses, scores and finished stages."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """Is what is known of a finished stage.
+    """The result of a finished stage.
 
     Attributes:
         name: Of the stage.
@@ -24,17 +24,17 @@ class StageResult:
     model: Path
 
 
-class TrainingListener:
-    """Is told how a training gets on; this one does nothing with it.
+class TrainingListener(Protocol):
+    """A receiver of the progress of a training.
 
-    Its methods may be called from several threads, and again with what was told before.
+    Calls may come from several threads, and may repeat earlier ones after a restart.
     """
 
     def losses(self, row: dict[str, Any]) -> None:
-        """Is told of one line of losses (``loss_log.py``), in the order of steps."""
+        """Receives one line of losses (``loss_log.py``), in the order of steps."""
 
     def scored(self, stage: str, step: int, scores: dict[str, float]) -> None:
-        """Is told of scores on validation videos while a stage runs."""
+        """Receives scores on validation videos while a stage runs."""
 
     def finished(self, result: StageResult) -> None:
-        """Is told of a finished stage."""
+        """Receives the result of a finished stage."""

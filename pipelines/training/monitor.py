@@ -1,4 +1,4 @@
-"""What the driver shows and does while a stage is trained elsewhere: progress, notes, scores."""
+"""Progress, notes and losses of a stage, shown by the driver while workers train it."""
 
 import logging
 import threading
@@ -15,17 +15,12 @@ _log = logging.getLogger(__name__)
 
 
 class StageWatch:
-    """Follows the files that the workers of a stage write, in a thread, while a block runs.
-
-    Args:
-        job: The stage.
-        on_losses: Is told of every line of losses.
-    """
+    """A thread that follows the files of a stage's workers while a block runs."""
 
     def __init__(self, job: StageJob, on_losses: OnLosses) -> None:
         self._job, self._on_losses = job, on_losses
         self._notes = NoteReader(job.notes_path)
-        self._told = 0  # step of the last line that was passed on
+        self._last_step = 0  # of the lines passed on
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True, name="watch")
 
@@ -49,10 +44,11 @@ class StageWatch:
 
     def _pass_on(self, progress: Progress) -> None:
         rows = read_losses(self._job.losses_path)
-        new = [r for r in rows if r["stage"] == self._job.stage.name and r["step"] > self._told]
+        stage = self._job.stage.name
+        new = [row for row in rows if row["stage"] == stage and row["step"] > self._last_step]
         for row in new:
             self._on_losses(row)
         if new:
-            # a worker that went back to a checkpoint writes its lines again, alike
-            progress.update(new[-1]["step"] - self._told, note=loss_note(new[-1]))
-            self._told = new[-1]["step"]
+            # a worker that restarts from a checkpoint writes the same lines again
+            progress.update(new[-1]["step"] - self._last_step, note=loss_note(new[-1]))
+            self._last_step = new[-1]["step"]

@@ -1,4 +1,4 @@
-"""One stage of training with Ray Train: the only Ray around the loop, and what the driver does."""
+"""One stage of training under Ray Train; ``worker/loop.py`` is the loop itself."""
 
 import logging
 import os
@@ -6,7 +6,7 @@ import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.cluster import kept_interrupts, require_resources
 from pipelines.config.run import RunConfig
@@ -18,16 +18,19 @@ from pipelines.training.worker.notes import add_note
 from vis_core.errors import CheckpointError, ClusterError, TrainingDivergedError, VisError
 from vis_core.models.systems.build import save_system
 
-# Processes that make the batches of a worker, some 600 MiB each, unless somebody asks for more.
-_MOST_DATA_TASKS = 8
-# Deaths of workers without a new checkpoint in between that end the training.
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
+
+# Processes that build the batches of a worker, about 600 MiB each, unless a run sets its own.
+_MAX_DATA_TASKS = 8
+# Deaths of workers without a new checkpoint in between after which the training fails.
 _MAX_DEATHS = 3
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """Is what a worker gives back; an error here, unlike one that is raised, is not tried again."""
+    """The return value of a worker; Ray retries after an error that is raised, but not this one."""
 
     error: VisError | None = None
 
@@ -38,19 +41,19 @@ def run_stage(
     model_folder: Path,
     on_losses: OnLosses = lambda row: None,  # noqa: ARG005
 ) -> None:
-    """Trains one stage and writes its model folder; a killed stage goes on where it was.
+    """Trains one stage and writes its model folder; a killed stage resumes from its checkpoint.
 
-    Workers and nodes may die as often as they like while checkpoints come in between.
+    Deaths of workers and nodes do no harm as long as there is a new checkpoint in between.
 
     Args:
         job: The stage.
         plan: Its batches.
-        model_folder: Where the finished model goes.
-        on_losses: Is told of every line of losses, once, in order.
+        model_folder: Folder of the finished model.
+        on_losses: Receives every line of losses once, in order.
 
     Raises:
         TrainingDivergedError: Losses or gradients of several steps in a row were not finite.
-        ClusterError: Workers died again and again at the same place.
+        ClusterError: Workers died several times without a new checkpoint.
     """
     require_resources(job.config.ray.num_workers, gpus=job.config.ray.use_gpu)
     store = job.checkpoints
@@ -64,7 +67,7 @@ def run_stage(
             except ClusterError:
                 if store.steps()[-1:] == before[-1:]:
                     raise
-                _log.warning("workers died, but the training got on: starting them again")
+                _log.warning("workers died after a new checkpoint; restarting them")
     with store.newest(_log.warning) as found:
         if found is None or found[0] != job.stage.steps:
             raise CheckpointError(f"{job.work}: stage {job.stage.name} ended without a checkpoint")
@@ -72,7 +75,7 @@ def run_stage(
 
 
 def train_worker(arguments: dict[str, Any]) -> _Outcome:
-    """Runs on every worker."""
+    """Trains in every worker of Ray Train."""
     import ray.train
     from ray.train.torch import get_device, prepare_model
 
@@ -83,80 +86,59 @@ def train_worker(arguments: dict[str, Any]) -> _Outcome:
         loop = StageLoop(job, rank, get_device(), prepare_model)
         loop.run(stream_batches(plan, rank, loop.first_step, tasks))
     except TrainingDivergedError as error:
-        return _Outcome(error)  # every rank skips the same steps, so all of them end here
+        return _Outcome(error)  # every rank skips the same steps, so all ranks return here
     except Exception as error:
-        cause = _own_error(error)
+        cause = _vis_error(error)
         if cause and context.get_world_size() == 1:
             return _Outcome(cause)
-        add_note(job.notes_path, f"worker {rank}: {_short(cause or error)}")
-        raise  # other ranks wait for this one: only the end of its process ends theirs
+        add_note(job.notes_path, f"worker {rank}: {_last_line(cause or error)}")
+        raise  # other ranks wait for this one; they end only if its process ends
     return _Outcome()
 
 
 def stage_threads(config: RunConfig) -> int:
-    """Shares this machine's cores among local workers."""
+    """Returns the CPU threads of one worker: the cores of this machine, shared by all workers."""
     return max(1, (os.cpu_count() or 1) // config.ray.num_workers)
 
 
 def data_tasks(config: RunConfig) -> int:
-    """Says how many processes make the batches of one worker."""
+    """Returns the number of processes that build the batches of one worker."""
     import ray
 
     if config.ray.data_tasks is not None:
         return config.ray.data_tasks
     workers = config.ray.num_workers
-    # not the logical CPUs of a local cluster, which are more than there are
+    # a local cluster has more logical CPUs than the machine has cores
     cores = int(sum(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]))
     if len(ray.nodes()) == 1:
         cores = min(cores, os.cpu_count() or 1)
-    return max(1, min(_MOST_DATA_TASKS, (cores - workers) // workers))
+    return max(1, min(_MAX_DATA_TASKS, (cores - workers) // workers))
 
 
 def _fit(job: StageJob, plan: BatchPlan) -> None:
     """Runs the workers to the end of the stage.
 
     Raises:
-        VisError: A worker gave up for a reason that a new start would not mend.
+        VisError: A worker failed for a reason that a restart would not mend.
         ClusterError: Workers died several times.
     """
-    from ray.train import (
-        CheckpointConfig,
-        FailureConfig,
-        RunConfig,
-        ScalingConfig,
-        TrainingFailedError,
-    )
-    from ray.train.torch import TorchTrainer
+    from ray.train import TrainingFailedError
 
-    ray_config = job.config.ray
-    # checkpoints are ours (``checkpoints.py``); what Ray keeps is of this attempt alone
+    # checkpoints are ours (``checkpoints.py``); Ray's files belong to this attempt alone
     attempt = job.work / "ray" / uuid.uuid4().hex[:8]
-    trainer = TorchTrainer(
-        train_worker,
-        train_loop_config={"job": job, "plan": plan, "tasks": data_tasks(job.config)},
-        scaling_config=ScalingConfig(
-            num_workers=ray_config.num_workers, use_gpu=ray_config.use_gpu
-        ),
-        run_config=RunConfig(
-            name=job.stage.name,
-            storage_path=str(attempt),
-            failure_config=FailureConfig(max_failures=_MAX_DEATHS - 1),
-            checkpoint_config=CheckpointConfig(),
-        ),
-    )
     try:
         with kept_interrupts():
-            outcome = trainer.fit().return_value
+            outcome = _trainer(job, plan, attempt).fit().return_value
     except TrainingFailedError as error:
-        failures = getattr(error, "worker_failures", {})
-        for failure in failures.values():
-            cause = _own_error(failure)
+        failures = [*getattr(error, "worker_failures", {}).values()]
+        for failure in failures:
+            cause = _vis_error(failure)
             if cause:
                 raise cause from error
-        reason = next((_short(failure) for failure in failures.values()), _short(error))
+        reason = _last_line(failures[0] if failures else error)
         raise ClusterError(
             f"stage {job.stage.name}: its workers died {_MAX_DEATHS} times in a row without a new "
-            f"checkpoint, last with: {reason}; the same command goes on from the last checkpoint"
+            f"checkpoint, last with: {reason}; the same command resumes from the last checkpoint"
         ) from error
     finally:
         shutil.rmtree(attempt, ignore_errors=True)
@@ -164,22 +146,42 @@ def _fit(job: StageJob, plan: BatchPlan) -> None:
         raise outcome.error
 
 
-def _own_error(error: BaseException | None) -> VisError | None:
-    """Finds an error of our own kind behind what Ray makes of it."""
-    seen: set[int] = set()
+def _trainer(job: StageJob, plan: BatchPlan, storage: Path) -> "TorchTrainer":
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    ray_config = job.config.ray
+    return TorchTrainer(
+        train_worker,
+        train_loop_config={"job": job, "plan": plan, "tasks": data_tasks(job.config)},
+        scaling_config=ScalingConfig(
+            num_workers=ray_config.num_workers, use_gpu=ray_config.use_gpu
+        ),
+        run_config=RunConfig(
+            name=job.stage.name,
+            storage_path=str(storage),
+            failure_config=FailureConfig(max_failures=_MAX_DEATHS - 1),
+            checkpoint_config=CheckpointConfig(),
+        ),
+    )
+
+
+def _vis_error(error: BaseException | None) -> VisError | None:
+    """Returns the VisError among the causes of an error of Ray, or None."""
+    visited: set[int] = set()
     queue = [error]
     while queue:
-        found = queue.pop()
-        if found is None or id(found) in seen:
+        current = queue.pop()
+        if current is None or id(current) in visited:
             continue
-        seen.add(id(found))
-        inner = getattr(found, "cause", None)  # Ray's errors are of two kinds at once
-        if isinstance(found, VisError) and not isinstance(inner, VisError):
-            return type(found)(str(found).strip().splitlines()[-1])
-        queue += [found.__context__, found.__cause__, inner]
+        visited.add(id(current))
+        inner = getattr(current, "cause", None)  # an error of Ray may be a VisError as well
+        if isinstance(current, VisError) and not isinstance(inner, VisError):
+            return type(current)(str(current).strip().splitlines()[-1])
+        queue += [current.__context__, current.__cause__, inner]
     return None
 
 
-def _short(error: BaseException) -> str:
+def _last_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return f"{lines[-1]:.300}"

@@ -1,4 +1,4 @@
-"""Runs the stages of a training: stage k starts from the weights of stage k - 1."""
+"""The stages of a training, one after the other: each starts from the weights of the one before."""
 
 import json
 import logging
@@ -25,6 +25,7 @@ from pipelines.training.validation import StageScores
 from pipelines.training.worker.job import StageJob, scores_file
 from vis_core.errors import ConfigError
 from vis_core.files import write_json
+from vis_core.formats.categories import Categories
 from vis_core.models.systems.build import build_system
 
 # In the evaluation folder of a stage: its scores on validation videos, by step.
@@ -34,11 +35,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingPlace:
-    """Says where a training reads and writes.
+    """The files of a training.
 
     Attributes:
         folder: Of the run.
-        data: What is trained and scored on.
+        data: Data to train and score on.
         pseudo: Folder of the pseudo-videos.
     """
 
@@ -48,27 +49,38 @@ class TrainingPlace:
 
     @property
     def losses(self) -> Path:
-        """Where the losses of all stages go."""
+        """File of the losses of all stages."""
         return self.folder / "losses.jsonl"
 
+    @property
+    def validation_videos(self) -> LabelledVideos:
+        """Videos that are scored while a stage runs."""
+        return LabelledVideos(self.data.videos.val, self.data.videos.frames)
+
+    @property
+    def test_videos(self) -> LabelledVideos:
+        """Videos that finished stages are scored on."""
+        return LabelledVideos(self.data.videos.test, self.data.videos.frames)
+
     def model(self, stage: str) -> Path:
-        """Where the model of a stage goes."""
+        """Returns the model folder of a stage."""
         return self.folder / "models" / stage
+
+    def evaluation(self, stage: str) -> Path:
+        """Returns the folder of the scores of a stage."""
+        return self.folder / "evaluation" / stage
 
 
 def run_stages(
-    config: RunConfig,
-    place: TrainingPlace,
-    listener: TrainingListener | None = None,
-    only: str | None = None,
+    config: RunConfig, place: TrainingPlace, listener: TrainingListener, only: str | None = None
 ) -> list[StageResult]:
     """Trains and scores every stage that is not finished yet.
 
     Args:
         config: Of the run.
         place: Where to read and write.
-        listener: Is told of losses, scores and finished stages, also of one finished before.
-        only: Name of the one stage that is trained, those before it being finished; None for all.
+        listener: Receives losses, scores and finished stages, also those finished before.
+        only: Name of the one stage to train, those before it being finished; None for all.
 
     Raises:
         ConfigError: There is no such stage, or one before it is not finished.
@@ -76,49 +88,37 @@ def run_stages(
     names = [stage.name for stage in config.stages]
     if only is not None and only not in names:
         raise ConfigError(f"--stage {only}: no such stage; the run has {', '.join(names)}")
-    listener = listener or TrainingListener()
     check_losses(config, len(place.data.categories))
     start = start_folder(config, place.folder / START)
+    key = _start_key(config, start, place.data.categories)
     results: list[StageResult] = []
-    key = digest(
-        config.seed,
-        config.system,
-        config.augment,
-        config.pairs,
-        config.supervision,
-        config.pseudo,
-        config.clips_per_image,
-        config.stream_pseudo,
-        str(start),
-        place.data.categories.names,
-    )
     for stage in config.stages:
         key = digest(key, stage)
-        result = _finished(place, stage, key)
-        if result is None:
-            if only not in (None, stage.name):
-                raise ConfigError(
-                    f"--stage {only}: stage {stage.name} before it is not finished; train it first"
-                )
+        result = _finished_result(place, stage, key)
+        if result is not None:
+            _log.info("stage %s is finished, nothing to do", stage.name)
+        elif only not in (None, stage.name):
+            raise ConfigError(
+                f"--stage {only}: stage {stage.name} before it is not finished; train it first"
+            )
+        else:
             if stage.start_from is not None:
                 start = start_folder(config, place.folder / START, stage)
             result = _train_and_score(config, stage, place, start, key, listener)
-        else:
-            _log.info("stage %s is finished, nothing to do", stage.name)
         results.append(result)
         start = result.model
         listener.finished(result)
         if stage.name == only:
             break
-    _write_table(place.folder / "stages.json", results)
+    write_json(place.folder / "stages.json", [_row(result) for result in results], indent=2)
     return results
 
 
 def check_losses(config: RunConfig, num_classes: int) -> None:
-    """Refuses weights of losses that the system does not have.
+    """Raises if a stage weighs losses that the system does not have.
 
     Raises:
-        ConfigError: With the key and the losses that there are.
+        ConfigError: With the key and the existing losses.
     """
     if not any(stage.loss_weights for stage in config.stages):
         return
@@ -134,14 +134,7 @@ def check_losses(config: RunConfig, num_classes: int) -> None:
 
 
 def batch_plan(config: RunConfig, stage: StageConfig, place: TrainingPlace, key: str) -> BatchPlan:
-    """Says which batches a stage sees.
-
-    Args:
-        config: Of the run.
-        stage: The stage.
-        place: Where its data is.
-        key: Names the stage with its settings and all before it.
-    """
+    """Returns the plan of a stage's batches; ``key`` as in ``StageJob``."""
     return BatchPlan(
         make_source=clip_source(config, stage, place.data, place.pseudo),
         key=key,
@@ -161,8 +154,23 @@ def _train_and_score(
     listener: TrainingListener,
 ) -> StageResult:
     started = time.monotonic()
-    plan = batch_plan(config, stage, place, key)
-    job = StageJob(
+    job = _stage_job(config, stage, place, start, key)
+    _train(job, batch_plan(config, stage, place, key), place, listener)
+    seconds = time.monotonic() - started
+    model, evaluation = place.model(stage.name), place.evaluation(stage.name)
+    metrics = score_model(
+        model, place.test_videos, evaluation, config.inference, f"score {stage.name}"
+    )
+    result = StageResult(stage.name, stage.steps, seconds, metrics, model)
+    _mark_finished(place, result, key)
+    _remove_work(job)
+    return result
+
+
+def _stage_job(
+    config: RunConfig, stage: StageConfig, place: TrainingPlace, start: Path | None, key: str
+) -> StageJob:
+    return StageJob(
         config,
         stage,
         place.data.categories,
@@ -172,48 +180,57 @@ def _train_and_score(
         stage_threads(config),
         absolute_uri(config.checkpoints.storage),
     )
-    model = place.model(stage.name)
-    frames = place.data.videos.frames
-    scores = StageScores(
-        job, LabelledVideos(place.data.videos.val, frames), partial(listener.scored, stage.name)
-    )
+
+
+def _train(
+    job: StageJob, plan: BatchPlan, place: TrainingPlace, listener: TrainingListener
+) -> None:
+    """Trains a stage, scoring its models on the way, and leaves its model folder."""
+    stage, model = job.stage, place.model(job.stage.name)
+    on_scores = partial(listener.scored, stage.name)
+    scores = StageScores(job, place.validation_videos, on_scores)
     with scores:
         run_stage(job, plan, model, listener.losses)
     best = scores.best()
-    evaluation = place.folder / "evaluation" / stage.name
-    if best is not None:
-        evaluation.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(scores_file(job.candidates), evaluation / ON_THE_WAY)
-        _log.info("stage %s: the model of step %d is the best", stage.name, best[0])
-        if stage.keep == "best":
-            shutil.copytree(best[1], model, dirs_exist_ok=True)
-    seconds = time.monotonic() - started
-    videos = LabelledVideos(place.data.videos.test, frames)
-    metrics = score_model(
-        model,
-        videos,
-        evaluation,
-        config.inference,
-        f"score {stage.name}",
-    )
-    result = StageResult(stage.name, stage.steps, seconds, metrics, model)
-    _mark_finished(place, result, key)
-    # the model folder holds what is needed
+    if best is None:
+        return
+    step, folder = best
+    _log.info("stage %s: the model of step %d is the best", stage.name, step)
+    evaluation = place.evaluation(stage.name)
+    evaluation.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(scores_file(job.candidates), evaluation / ON_THE_WAY)
+    if stage.keep == "best":
+        shutil.copytree(folder, model, dirs_exist_ok=True)
+
+
+def _remove_work(job: StageJob) -> None:
+    """Removes checkpoints and models of a finished stage; its model folder is complete."""
     job.checkpoints.remove()
     shutil.rmtree(job.work, ignore_errors=True)
-    return result
 
 
-def _marker(place: TrainingPlace, stage: str) -> Path:
-    return place.folder / "evaluation" / stage / "finished.json"
+def _start_key(config: RunConfig, start: Path | None, categories: Categories) -> str:
+    """Returns a digest of all that stages depend on besides their own settings."""
+    return digest(
+        config.seed,
+        config.system,
+        config.augment,
+        config.pairs,
+        config.supervision,
+        config.pseudo,
+        config.clips_per_image,
+        config.stream_pseudo,
+        str(start),
+        categories.names,
+    )
 
 
 def _mark_finished(place: TrainingPlace, result: StageResult, key: str) -> None:
     write_json(_marker(place, result.name), _row(result) | {"key": key}, indent=2)
 
 
-def _finished(place: TrainingPlace, stage: StageConfig, key: str) -> StageResult | None:
-    """Reads the result of a stage that was finished with the same settings, if there is one."""
+def _finished_result(place: TrainingPlace, stage: StageConfig, key: str) -> StageResult | None:
+    """Reads the result of a stage that was finished with the same settings, or returns None."""
     path = _marker(place, stage.name)
     if not path.is_file():
         return None
@@ -225,6 +242,10 @@ def _finished(place: TrainingPlace, stage: StageConfig, key: str) -> StageResult
     )
 
 
+def _marker(place: TrainingPlace, stage: str) -> Path:
+    return place.evaluation(stage) / "finished.json"
+
+
 def _row(result: StageResult) -> dict[str, Any]:
     return {
         "name": result.name,
@@ -232,7 +253,3 @@ def _row(result: StageResult) -> dict[str, Any]:
         "seconds": round(result.seconds, 1),
         "metrics": result.metrics,
     }
-
-
-def _write_table(path: Path, results: list[StageResult]) -> None:
-    write_json(path, [_row(result) for result in results], indent=2)

@@ -1,8 +1,8 @@
-"""Scores of a stage while it runs: the models that its worker leaves, the best of which is kept.
+"""Validation of a stage while it trains: scores the models its worker saves and keeps the best.
 
-    candidates/step-00000200/   a model, as long as it may be the best one
-    candidates/scores.json      what each had, by step
-A model and its scores are functions of the step, so it does not matter when they are made.
+    candidates/step-00000200/   a model that may be the best one
+    candidates/scores.json      the scores of every model, by step
+A model and its scores are functions of the step, so the time of scoring does not matter.
 """
 
 import logging
@@ -14,8 +14,8 @@ from pathlib import Path
 
 from pipelines.results.score import LabelledVideos, score_model
 from pipelines.training.worker.job import StageJob, candidate_folder, read_scores, scores_file
+from vis_core.config.model_files import CATEGORIES_FILE
 from vis_core.files import write_json
-from vis_core.models.systems.build import CATEGORIES_FILE
 
 OnScores = Callable[[int, dict[str, float]], object]
 _NAME = re.compile(r"step-(\d{8})")
@@ -23,14 +23,14 @@ _log = logging.getLogger(__name__)
 
 
 class StageScores:
-    """Scores models as they come, in a thread beside the training, while a block runs.
+    """A thread that scores models as they appear, beside the training, while a block runs.
 
-    What is left when the block ends is scored before it is left; an error comes out there.
+    The end of the block scores the remaining models and raises the errors of the thread.
 
     Args:
         job: The stage.
-        videos: What is scored; the first ``stage.evaluate_videos`` of it.
-        on_scores: Is told of the scores of every step, also of those of an earlier process.
+        videos: Validation videos; the first ``stage.evaluate_videos`` of them are scored.
+        on_scores: Receives the scores of every step, also those of an earlier process.
     """
 
     def __init__(self, job: StageJob, videos: LabelledVideos, on_scores: OnScores) -> None:
@@ -48,7 +48,7 @@ class StageScores:
 
     def __exit__(self, kind: object, *_: object) -> None:
         self._stop.set()
-        # whoever has pressed Ctrl-C does not wait for scores that can be made again
+        # Ctrl-C does not wait for scores: a resumed run computes them again
         self._thread.join(timeout=None if kind is None else 2.0)
         if kind is None:
             if self._error:
@@ -56,7 +56,7 @@ class StageScores:
             self._score_all()
 
     def best(self) -> tuple[int, Path] | None:
-        """Gives step and folder of the model with the best AP, the latest of equals."""
+        """Returns step and folder of the model with the best AP, the latest of equals."""
         scores = read_scores(self._job.candidates)
         if not scores:
             return None
@@ -67,13 +67,13 @@ class StageScores:
         try:
             while not self._stop.wait(1.0):
                 self._score_all(until=self._stop)
-        except BaseException as error:  # it comes out where the block ends
+        except BaseException as error:  # raised again where the block ends
             self._error = error
             if not self._stop.is_set():
-                _log.warning("no more scores while this stage runs: %s", error)
+                _log.warning("validation stopped until the stage ends: %s", error)
 
     def _score_all(self, until: threading.Event | None = None) -> None:
-        for step in self._waiting():
+        for step in self._unscored_steps():
             if until is not None and until.is_set():
                 return
             self._score(step)
@@ -91,25 +91,25 @@ class StageScores:
         known = read_scores(self._job.candidates) | {step: scores}
         write_json(
             scores_file(self._job.candidates),
-            {str(each): found for each, found in sorted(known.items())},
+            {str(each): known[each] for each in sorted(known)},
         )
         self._on_scores(step, scores)
         _log.info("stage %s, step %d: AP %.3f", stage.name, step, scores["ap"])
         self._drop_others()
 
     def _drop_others(self) -> None:
-        """Removes the models that were scored and are not the best."""
+        """Removes scored models that are not the best."""
         best = self.best()
         for step in read_scores(self._job.candidates):
             if best and step != best[0]:
                 shutil.rmtree(candidate_folder(self._job.candidates, step), ignore_errors=True)
 
-    def _waiting(self) -> list[int]:
-        """Lists the steps of whole models without scores."""
+    def _unscored_steps(self) -> list[int]:
+        """Returns the steps of complete models without scores."""
         known = read_scores(self._job.candidates)
-        found = []
+        steps = []
         for folder in self._job.candidates.glob("step-*"):
             match = _NAME.fullmatch(folder.name)
             if match and (folder / CATEGORIES_FILE).is_file() and int(match[1]) not in known:
-                found.append(int(match[1]))
-        return sorted(found)
+                steps.append(int(match[1]))
+        return sorted(steps)

@@ -1,4 +1,4 @@
-"""The instances of a split, kept on disk so that thresholds can be swept without the network."""
+"""Cached instances of a split, so that thresholds can be swept without the network."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipelines.progress import Progress
+from pipelines.cluster import run_tasks
 from pipelines.results.score import LabelledVideos, frames_of, loaded_system
 from vis_core.association.associator import Associator
 from vis_core.config.association import AssociationConfig
@@ -28,41 +28,34 @@ def cache_instances(
     out: Path,
     floor: float,
 ) -> None:
-    """Runs the network once over a split and keeps what scores above a floor.
+    """Runs the network once over a split and stores the instances above a score.
 
     Args:
         model_folder: The model.
         videos: The split.
-        out: One file a video; videos that are there already are not done again.
-        floor: Lowest score kept; a sweep cannot go below it.
+        out: Folder of one file per video; existing files are not written again.
+        floor: Minimum score; a sweep cannot go below it.
     """
-    import ray
-
     out.mkdir(parents=True, exist_ok=True)
     records = [
         record
         for record in read_youtube_vis(videos.annotations)[0]
         if not cache_file(out, record).is_file()
     ]
-    remote = ray.remote(num_cpus=1)(_cache_video)
-    pending = [remote.remote(model_folder, record, videos.frames, out, floor) for record in records]
-    with Progress(len(pending), "videos", "cache instances") as progress:
-        while pending:
-            done, pending = ray.wait(pending, num_returns=1)
-            ray.get(done[0])
-            progress.update(1)
+    arguments = [(model_folder, record, videos.frames, out, floor) for record in records]
+    run_tasks(_cache_video, arguments, "cache instances")
 
 
 def cache_file(folder: Path, record: VideoRecord) -> Path:
-    """Says where the instances of a video are kept."""
+    """Returns the file of the instances of a video."""
     return folder / f"video_{record.video_id}.safetensors"
 
 
 @dataclass
 class CachedSystem:
-    """Gives the kept instances of one video in the order of its frames, selected anew.
+    """The cached instances of one video in place of a system in ``annotate_video``.
 
-    Stands in for a system in ``annotate_video``: only selection and association are left to do.
+    Only selection and association remain to be done. Frames must come in order.
     """
 
     frames: list[Instances]
@@ -72,22 +65,22 @@ class CachedSystem:
     _next: int = field(default=0, init=False)
 
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
-        """Selects among the kept instances of the next frames; the images are not looked at."""
+        """Selects among the cached instances of the next frames; the images are not used."""
         first, self._next = self._next, self._next + len(images)
         chosen = self.frames[first : self._next]
         return [select_instances(instances, self.selection) for instances in chosen]
 
     def new_associator(self) -> Associator:
-        """Makes an associator with an empty memory."""
+        """Returns an associator with an empty memory."""
         return Associator(self.association)
 
     def input_size(self, height: int, width: int) -> InputSize:  # noqa: ARG002
-        """Gives the geometry that the network had."""
+        """Returns the geometry of the input of the network."""
         return self.geometry
 
 
 def load_cached(path: Path) -> tuple[list[Instances], InputSize]:
-    """Reads the kept instances of one video, frame by frame."""
+    """Reads the cached instances of one video, frame by frame."""
     tensors = load_file(path)
     counts = tensors.pop("counts").tolist()
     height, width, padded_height, padded_width, number = tensors.pop("geometry").tolist()
@@ -108,7 +101,7 @@ def _cache_video(
     floor: float,
 ) -> None:
     system = loaded_system(model_folder)
-    kept = list(_above(system, record, frames, floor))
+    kept = list(_instances_above(system, record, frames, floor))
     size = system.input_size(record.height, record.width)
     tensors = {
         "counts": torch.tensor([len(instances) for instances in kept]),
@@ -122,17 +115,19 @@ def _cache_video(
             ]
         ),
     }
-    for held in fields(Instances):
-        values = [getattr(instances, held.name) for instances in kept]
+    for each in fields(Instances):
+        values = [getattr(instances, each.name) for instances in kept]
         if all(value is not None for value in values):
-            tensors[held.name] = torch.cat(values)
-    # half precision: a threshold at 0 does not need more
+            tensors[each.name] = torch.cat(values)
+    # half precision is enough for a threshold at 0
     tensors["mask_logits"] = tensors["mask_logits"].half()
     with whole_file(cache_file(out, record)) as partial:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
 
 
-def _above(system: System, record: VideoRecord, frames: Path, floor: float) -> Iterator[Instances]:
+def _instances_above(
+    system: System, record: VideoRecord, frames: Path, floor: float
+) -> Iterator[Instances]:
     for frame in frames_of(record, frames):
         (instances,) = system.segment([frame.image])
         yield instances[instances.scores > floor]

@@ -1,11 +1,14 @@
-"""Sweeps the thresholds of selection and association on cached instances with Ray Tune."""
+"""Sweeps of the thresholds of selection and association, on cached instances with Ray Tune."""
 
 import json
 import logging
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from pipelines.cluster import kept_interrupts
 from pipelines.config.run import RunConfig, SweepConfig
@@ -15,10 +18,14 @@ from vis_core.config.association import AssociationConfig
 from vis_core.config.inference import InferenceConfig
 from vis_core.config.segmentors import SelectionConfig
 from vis_core.config.systems import AnySystemConfig
+from vis_core.files import write_text
 from vis_core.formats.youtube_vis import read_youtube_vis, result_entries, write_results
 from vis_core.inference.online import annotate_video
 
-# The knobs of the sweep, spelled as everywhere (law 6).
+if TYPE_CHECKING:
+    from ray.tune import ResultGrid, Tuner
+
+# The swept settings, by their dotted keys.
 MATCH = "system.association.match_threshold"
 NEW_TRACK = "system.association.new_track_score"
 SCORE = "system.selection.score_threshold"
@@ -27,11 +34,11 @@ _STATE = "thresholds"
 
 @dataclass(frozen=True)
 class SweepJob:
-    """Is all that a trial must know.
+    """The input of every trial.
 
     Attributes:
         system: The config whose thresholds are varied.
-        inference: How videos are walked through.
+        inference: Settings of the annotation.
         videos: The split that is scored.
         cache: Folder of the cached instances.
     """
@@ -43,78 +50,67 @@ class SweepJob:
 
 
 def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, Any]:
-    """Tries settings and says which is best; a sweep that was killed goes on.
+    """Tries thresholds and picks the best; resumes a sweep that was killed.
 
-    The first trial is the setting as it stands; another is best only if it gains ``min_gain``.
+    The first trial has the present thresholds; others win only if they gain ``min_gain``.
 
     Args:
-        job: What is varied and scored.
+        job: The system and the videos.
         config: Of the run: ranges, number of trials, seed.
-        out: Folder of Ray Tune's state; the table goes to ``<out>/sweep.json``.
+        out: Folder of Ray Tune's state; the table of trials is ``<out>/sweep.json``.
 
     Returns:
-        ``best`` (dotted keys), ``best_ap``, ``start_ap`` and the ``trials``.
-    """
-    from ray import tune
-    from ray.tune.search.optuna import OptunaSearch
+        ``best`` (dotted keys), ``best_ap``, ``start``, ``start_ap``, ``trials`` and
+        ``failed_trials``.
 
+    Raises:
+        KeyboardInterrupt: The sweep was interrupted.
+    """
     logging.getLogger("optuna").setLevel(logging.ERROR)
-    sweep = config.sweep
+    start = present_thresholds(job.system)
+    tuner = _restored_or_new_tuner(job, config, start, out.absolute())
+    with kept_interrupts():
+        grid = tuner.fit()
+    summary = summarize_trials(grid, start, config.sweep)
+    # start_ap is not a number where the first trial failed, which write_json refuses
+    write_text(out / "sweep.json", json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def present_thresholds(system: AnySystemConfig) -> dict[str, float]:
+    """Returns the thresholds of a system by dotted key, without those that are null (MinVIS)."""
+    thresholds = {
+        MATCH: system.association.match_threshold,
+        NEW_TRACK: system.association.new_track_score,
+        SCORE: system.selection.score_threshold,
+    }
+    return {key: value for key, value in thresholds.items() if value is not None}
+
+
+def search_ranges(start: dict[str, float], sweep: SweepConfig) -> dict[str, tuple[float, float]]:
+    """Returns the range of each threshold, widened to hold its present value."""
     ranges = {
         MATCH: sweep.match_threshold,
         NEW_TRACK: sweep.new_track_score,
         SCORE: sweep.score_threshold,
     }
-    stated = {
-        MATCH: job.system.association.match_threshold,
-        NEW_TRACK: job.system.association.new_track_score,
-        SCORE: job.system.selection.score_threshold,
-    }
-    # a rule without a floor, MinVIS's, keeps none
-    start = {key: value for key, value in stated.items() if value is not None}
-    # a range holds the setting as it stands, too
-    space = {
-        key: tune.uniform(min(ranges[key][0], value), max(ranges[key][1], value))
+    return {
+        key: (min(ranges[key][0], value), max(ranges[key][1], value))
         for key, value in start.items()
     }
-    search = OptunaSearch(metric="ap", mode="max", seed=config.seed, points_to_evaluate=[start])
-    trainable = tune.with_resources(tune.with_parameters(_trial, job=job), {"cpu": 1})
-    storage = out.absolute()
-    state = str(storage / _STATE)
-    if tune.Tuner.can_restore(state):
-        tuner = tune.Tuner.restore(
-            state,
-            trainable=trainable,
-            resume_unfinished=True,
-            resume_errored=True,
-        )
-    else:
-        tuner = tune.Tuner(
-            trainable,
-            param_space=space,
-            tune_config=tune.TuneConfig(
-                search_alg=search,
-                num_samples=sweep.trials,
-                max_concurrent_trials=max(1, os.cpu_count() or 1),
-            ),
-            run_config=tune.RunConfig(name=_STATE, storage_path=str(storage), verbose=0),
-        )
-    with kept_interrupts():
-        grid = tuner.fit()
-    return _summary(grid, start, sweep, out / "sweep.json")
 
 
 def pick_best_trial(
-    highest: dict[str, Any], as_it_stands: dict[str, Any] | None, min_gain: float
+    highest: dict[str, Any], present: dict[str, Any] | None, min_gain: float
 ) -> dict[str, Any]:
-    """Gives the trial with the highest AP, or the setting as it stands if that gains too little."""
-    if as_it_stands is None or highest["ap"] - as_it_stands["ap"] >= min_gain:
+    """Returns the trial with the highest AP, or the present setting if that gains too little."""
+    if present is None or highest["ap"] - present["ap"] >= min_gain:
         return highest
-    return as_it_stands
+    return present
 
 
 def with_thresholds(system: AnySystemConfig, values: dict[str, float]) -> AnySystemConfig:
-    """Puts swept values (dotted keys) into a system's config; others stay."""
+    """Returns a system's config with swept values (dotted keys) put into it."""
 
     def swept(section: str) -> dict[str, float]:
         prefix = f"system.{section}."
@@ -128,7 +124,7 @@ def with_thresholds(system: AnySystemConfig, values: dict[str, float]) -> AnySys
 
 
 def score_cached(job: SweepJob, system: AnySystemConfig, results: Path) -> float:
-    """Associates the cached instances anew and scores them."""
+    """Associates the cached instances under other thresholds and returns the AP."""
     records, categories = read_youtube_vis(job.videos.annotations)
     entries: list[dict[str, Any]] = []
     for record in records:
@@ -145,26 +141,16 @@ def score_cached(job: SweepJob, system: AnySystemConfig, results: Path) -> float
     return evaluate_file(job.videos.annotations, results)["ap"]
 
 
-def _trial(values: dict[str, float], job: SweepJob) -> dict[str, float]:
-    import tempfile
-
-    import torch
-
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        system = with_thresholds(job.system, values)
-        return {"ap": score_cached(job, system, Path(folder) / "results.json")}
-
-
-def _summary(grid: Any, start: dict[str, float], sweep: SweepConfig, path: Path) -> dict[str, Any]:
-    """Writes the table of trials, highest AP first, and which is best.
+def summarize_trials(
+    grid: "ResultGrid", start: dict[str, float], sweep: SweepConfig
+) -> dict[str, Any]:
+    """Builds the table of trials, highest AP first, with the best one.
 
     Raises:
-        KeyboardInterrupt: Ray Tune ended in order before all trials were done, as it does on
-            Ctrl-C.
+        KeyboardInterrupt: Trials are missing, as Ray Tune returns in order after Ctrl-C.
     """
     trials: list[dict[str, Any]] = [
-        {"values": dict(result.config), "ap": float(result.metrics["ap"])}
+        {"values": dict(result.config or {}), "ap": float(result.metrics["ap"])}
         for result in grid
         if result.error is None and result.metrics and "ap" in result.metrics
     ]
@@ -175,16 +161,48 @@ def _summary(grid: Any, start: dict[str, float], sweep: SweepConfig, path: Path)
     trials.sort(
         key=lambda trial: (-trial["ap"], trial["values"] != start, *trial["values"].values())
     )
-    as_it_stands = next((trial for trial in trials if trial["values"] == start), None)
-    start_ap = float("nan") if as_it_stands is None else as_it_stands["ap"]
-    best = pick_best_trial(trials[0], as_it_stands, sweep.min_gain)
-    summary = {
+    present = next((trial for trial in trials if trial["values"] == start), None)
+    best = pick_best_trial(trials[0], present, sweep.min_gain)
+    return {
         "best": best["values"],
         "best_ap": best["ap"],
         "start": start,
-        "start_ap": start_ap,
+        "start_ap": float("nan") if present is None else present["ap"],
         "trials": trials,
         "failed_trials": grid.num_errors,
     }
-    path.write_text(json.dumps(summary, indent=2) + "\n")
-    return summary
+
+
+def _restored_or_new_tuner(
+    job: SweepJob, config: RunConfig, start: dict[str, float], storage: Path
+) -> "Tuner":
+    from ray import tune
+
+    trainable = tune.with_resources(tune.with_parameters(_trial, job=job), {"cpu": 1})
+    state = str(storage / _STATE)
+    if tune.Tuner.can_restore(state):
+        return tune.Tuner.restore(
+            state, trainable=trainable, resume_unfinished=True, resume_errored=True
+        )
+    from ray.tune.search.optuna import OptunaSearch
+
+    ranges = search_ranges(start, config.sweep)
+    return tune.Tuner(
+        trainable,
+        param_space={key: tune.uniform(*bounds) for key, bounds in ranges.items()},
+        tune_config=tune.TuneConfig(
+            search_alg=OptunaSearch(
+                metric="ap", mode="max", seed=config.seed, points_to_evaluate=[start]
+            ),
+            num_samples=config.sweep.trials,
+            max_concurrent_trials=max(1, os.cpu_count() or 1),
+        ),
+        run_config=tune.RunConfig(name=_STATE, storage_path=str(storage), verbose=0),
+    )
+
+
+def _trial(values: dict[str, float], job: SweepJob) -> dict[str, float]:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        system = with_thresholds(job.system, values)
+        return {"ap": score_cached(job, system, Path(folder) / "results.json")}

@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 import torch
 
+from tests.helpers.presets import tiny_config
 from vis_core.clips.scenes import render_scene
 from vis_core.config.clips import SceneSettings
-from vis_core.config.tiny import tiny_minvis
 from vis_core.inference.online import annotate_video
 from vis_core.models.systems.build import build_system
 from vis_core.rle.segmentation import encode_masks
@@ -87,7 +87,7 @@ def write_result(path: Path, seed: int, args: argparse.Namespace) -> Path:
 def seconds_a_frame(args: argparse.Namespace) -> float:
     """Times the annotation of a frame by the tiny preset with random weights, one thread a core."""
     torch.manual_seed(0)
-    system = build_system(tiny_minvis(), 3).eval()
+    system = build_system(tiny_config("minvis"), 3).eval()
     scene = render_scene(SceneSettings(height=args.height, width=args.width), _TIMED_FRAMES, 1)
     for _ in range(2):  # the first is for warmth
         frames = (Frame(image, t, float(t)) for t, image in enumerate(scene.images))

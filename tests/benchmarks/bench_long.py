@@ -20,19 +20,19 @@ import numpy as np
 
 from pipelines.annotation.archive.listing import list_archive
 from pipelines.annotation.ledger import Ledger
+from pipelines.annotation.options import AnnotateOptions
 from pipelines.annotation.worker import AnnotateJob, VideoAnnotator
 from pipelines.registry.mlflow_registry import ModelReference
 from pipelines.registry.start_weights import TINY_WEIGHTS
 from pipelines.storage.open import open_storage
-from tests.pipelines.toy_archive import outcome, toy_model
-from tests.pipelines.toy_loaders import load_moving
+from tests.helpers.toy_archive import outcome, toy_model
+from tests.helpers.toy_loaders import load_moving
 from vis_core.config.inference import InferenceConfig
-from vis_core.config.stitching import StitchConfig
 from vis_core.media.video_reader import read_frames
 
 HEIGHT, WIDTH = 48, 64
 _MIB = 1 << 20
-REPEATS = 4  # of which the first come before the network is traced
+REPEATS = 4
 
 
 def write_long_video(path: Path, num_frames: int, size: tuple[int, int]) -> None:
@@ -66,10 +66,8 @@ def annotate_measured(
     archive = list_archive(root / "videos")
     ledger = Ledger(open_storage(root / "out"), "settings")
     model = toy_model(root / "model")
-    stitch = StitchConfig() if stitched else None
-    job = AnnotateJob(
-        archive.storage, ledger, model, InferenceConfig(), load=load_moving, stitch=stitch
-    )
+    options = AnnotateOptions(join="stitched" if stitched else "exact")
+    job = AnnotateJob(archive.storage, ledger, model, InferenceConfig(), options, load_moving)
     annotator = VideoAnnotator(job)
     annotator.load()
     peak, ended = [0], threading.Event()
@@ -141,7 +139,6 @@ def measure_speed(name: str, num_frames: int, size: tuple[int, int]) -> dict[str
         with read_frames(videos / "0.mp4") as reader:
             images = [frame.image for frame in reader]
         system = load_system(path, device)
-        system.trace_network()  # as in a worker, which has it after some batches
         ledger = Ledger(open_storage(Path(folder) / "out"), "settings")
         annotator = VideoAnnotator(
             AnnotateJob(archive.storage, ledger, model, config, load=lambda _: system)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tests.vis_core.inference.long_videos import (
+from tests.helpers.long_videos import (
     CROWD,
     Agreement,
     PredictedVideo,

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import torch
 
-from tests.vis_core.inference.recorded import track_masks
+from tests.helpers.presets import tiny_config
+from tests.helpers.recorded_results import track_masks
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
@@ -31,7 +32,6 @@ from vis_core.config.systems import (
     MinvisConfig,
     StcConfig,
 )
-from vis_core.config.tiny import tiny_idol, tiny_minvis, tiny_segmentor, tiny_stc
 from vis_core.formats.categories import numbered
 from vis_core.inference.chunk_pipeline import run_chunked
 from vis_core.inference.online import OnlineTracker
@@ -91,16 +91,16 @@ def runs_are_equal(device: torch.device) -> bool:
 
 def systems(*, tiny: bool) -> dict[str, AnySystemConfig]:
     """The systems to check, the winner's additions among them."""
-    idol = tiny_idol() if tiny else IdolConfig()
+    idol = tiny_config("idol") if tiny else IdolConfig()
     calm = idol.segmentor.model_copy(update={"dropout": 0.0})  # each device draws in its own way
     idol = idol.model_copy(update={"segmentor": calm})
     added = {"boundary": BoundaryConfig(), "quality": QualityConfig()}
     return {
-        "ctvis": CtvisConfig(segmentor=tiny_segmentor()) if tiny else CtvisConfig(),
-        "minvis": tiny_minvis() if tiny else MinvisConfig(),
+        "ctvis": tiny_config("ctvis") if tiny else CtvisConfig(),
+        "minvis": tiny_config("minvis") if tiny else MinvisConfig(),
         "idol": idol,
         "idol, 1st place": idol.model_copy(update=added),
-        "stc": tiny_stc() if tiny else StcConfig(),
+        "stc": tiny_config("stc") if tiny else StcConfig(),
     }
 
 

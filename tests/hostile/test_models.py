@@ -16,8 +16,9 @@ import torch
 from pipelines.registry.model_folder import read_model_folder, verify_model_folder
 from pipelines.registry.start_weights import TINY_WEIGHTS
 from tests.conftest import ROOT, data_dir_or_none
+from vis_core.config.model_files import WEIGHTS_FILE
 from vis_core.errors import CheckpointError
-from vis_core.models.systems.build import WEIGHTS_FILE, fit_problems, read_weights
+from vis_core.models.systems.build import fit_problems, read_weights
 
 pytestmark = [pytest.mark.data, pytest.mark.usefixtures("data_dir")]
 PICKLES = (".pt", ".pth", ".pkl")

@@ -129,7 +129,7 @@ def test_a_run_that_was_stopped_and_killed_ends_like_a_calm_one(calm: Path, tmp_
     folder = tmp_path / "run"
     code, output = stop_when(folder, "images", 4, signal.SIGINT)
     assert code == 130, output
-    assert "the same command goes on from here" in output
+    assert "the same command resumes from here" in output
     assert "Traceback" not in output
     code, _ = stop_when(folder, "pseudo", 20, signal.SIGKILL)
     assert code == -signal.SIGKILL

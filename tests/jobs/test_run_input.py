@@ -99,9 +99,24 @@ def test_presets_are_whole(preset: str, capsys: pytest.CaptureFixture[str]) -> N
     assert "stages:" in capsys.readouterr().out
 
 
+def test_a_resolved_run_file_is_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "show", "--set", "seed=3", "--from-scratch", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["seed"], document["start_from"]) == (3, None)
+    assert main(["config", "schema"]) == 0
+    assert "stages" in json.loads(capsys.readouterr().out)["properties"]
+
+
 def test_dry_run_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--dry-run", "--out", str(tmp_path / "run")]) == 0
     assert "videos: 200 steps" in capsys.readouterr().out
+    assert main(["demo", "--quick", "--dry-run", "--out", str(tmp_path / "run")]) == 0
+    assert "videos: 20 steps" in capsys.readouterr().out
+    assert main(["learn", "stc", "--dry-run", "--out", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out == "stc: 2500 steps\n"
+    table = ["ablate", "winner_1", "--out", str(tmp_path / "run"), "--dry-run", "--json"]
+    assert main([*table, "--seeds", "4", "5"]) == 0
+    assert json.loads(capsys.readouterr().out)["seeds"] == [4, 5]
     assert not (tmp_path / "run").exists()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import IN_CI, ROOT
-from tests.pipelines.s3_servers import S3Server
+from tests.helpers.s3 import S3Server
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cluster import _start_local, kept_interrupts, require_resources
+from pipelines.cluster import _start_local, kept_interrupts, require_resources, run_tasks
 from pipelines.config.run import RayConfig, RunConfig, StageConfig
 from pipelines.training.ray_trainer import data_tasks
 from vis_core.errors import ClusterError, ConfigError
@@ -131,3 +131,15 @@ def test_batches_are_made_on_the_cores_that_are_left(monkeypatch: pytest.MonkeyP
     assert tasks(2, 2, num_workers=4) == 1, "one at least"
     assert tasks(64, 2, num_workers=2) == 8, "each takes memory"
     assert tasks(64, 2, num_workers=2, data_tasks=20) == 20, "unless somebody asks"
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.ray
+def test_results_of_tasks_come_in_the_order_of_their_arguments() -> None:
+    def divide(dividend: int, divisor: int) -> int:
+        return dividend // divisor
+
+    assert run_tasks(divide, [(7, 2), (9, 4), (1, 3)], "divide") == [3, 2, 0]
+    assert run_tasks(divide, [], "divide") == []
+    with pytest.raises(ZeroDivisionError):
+        run_tasks(divide, [(1, 1), (1, 0)], "divide")

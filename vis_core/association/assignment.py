@@ -1,6 +1,6 @@
-"""Who gets which track: scores (N, M) and a floor (N,) to a claim.
+"""Greedy, Hungarian and best-claim assignment of instances to tracks.
 
-Rows are instances in the order of their score, the best first.
+Rows of a score matrix (N, M) are instances in descending order of their score, columns are tracks.
 """
 
 from collections.abc import Callable
@@ -12,127 +12,129 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Claim:
-    """Is what an assignment says.
+class Assignment:
+    """The tracks assigned to N instances.
 
     Attributes:
-        row: (N,) int64 track of each instance; meaningless where ``won`` is False.
-        won: (N,) bool, whether the instance goes on with that track.
-        may_start: (N,) bool, whether it may start a track of its own.
+        row: (N,) int64 track of each instance; meaningless where ``matched`` is False.
+        matched: (N,) bool, whether the instance continues that track.
+        may_start: (N,) bool, whether it may start a new track.
     """
 
     row: Tensor
-    won: Tensor
+    matched: Tensor
     may_start: Tensor
 
+    @classmethod
+    def empty(cls, count: int, device: torch.device) -> "Assignment":
+        """Returns the assignment of ``count`` instances where there are no tracks."""
+        matched = torch.zeros(count, dtype=torch.bool, device=device)
+        return cls(torch.zeros_like(matched, dtype=torch.int64), matched, ~matched)
 
-def greedy(scores: Tensor, floor: Tensor, seen: Tensor | None = None) -> Claim:
-    """Lets the instances choose in order: each the best track that is left, above its floor.
+
+def greedy(scores: Tensor, floor: Tensor, seen: Tensor | None = None) -> Assignment:
+    """Assigns to each instance in order the best remaining track above its threshold.
 
     CTVIS Eq. 4, IDOL Eq. 7. Equals the loop::
 
         for n in range(N):
-            m = argmax(scores[n, tracks that nobody took])
-            if scores[n, m] > floor[n]: give m to n
+            m = argmax(scores[n, tracks that are still free])
+            if scores[n, m] > floor[n]: assign m to n
 
-    but in rounds over all instances: each asks for its best track that no earlier instance holds,
-    each track goes to the earliest that asks. After round n the first n instances have what the
-    loop gives them; when a round changes nothing, all have. Few rounds do unless many instances
-    want the same tracks.
+    but runs in rounds over all instances: each requests its best track not held by an earlier
+    instance, and each track goes to the earliest request. After round n the first n instances have
+    the tracks of the loop; the rounds end when one changes nothing. A few rounds suffice unless
+    many instances compete for the same tracks.
 
     Args:
         scores: (N, M) similarity.
         floor: (N,) similarity to exceed.
-        seen: (M,) frames in which each track was seen: several tracks above the floor are weighed
-            by it (the releases' frame weighting). None weighs nothing.
+        seen: (M,) frames in which each track was seen. If several tracks are above the threshold,
+            their scores are weighted by it (the releases' frame weighting). None: no weighting.
     """
     count, tracks = scores.shape
-    order = torch.arange(count, device=scores.device)
-    row = torch.zeros(count, dtype=torch.int64, device=scores.device)
-    won = torch.zeros(count, dtype=torch.bool, device=scores.device)
     if count == 0 or tracks == 0:
-        return Claim(row, won, ~won)
+        return Assignment.empty(count, scores.device)
+    order = torch.arange(count, device=scores.device)
     holder = torch.full((tracks,), count, device=scores.device)
     while True:
-        open_to = holder[None, :] >= order[:, None]  # own, free, or held by a later instance
-        wish, wants = _best_track(scores.masked_fill(~open_to, 0.0), open_to, floor, seen)
-        asked = torch.full_like(holder, count)
-        asked.scatter_reduce_(0, wish[wants], order[wants], "amin")
-        if torch.equal(asked, holder):
-            won = wants & (holder[wish] == order)
-            return Claim(wish, won, ~won)
-        holder = asked
+        is_open = holder[None, :] >= order[:, None]  # free, or held by this or a later instance
+        best, requests = _best_track(scores.masked_fill(~is_open, 0.0), is_open, floor, seen)
+        requested = torch.full_like(holder, count)
+        requested.scatter_reduce_(0, best[requests], order[requests], "amin")
+        if torch.equal(requested, holder):
+            matched = requests & (holder[best] == order)
+            return Assignment(best, matched, ~matched)
+        holder = requested
 
 
 def _best_track(
-    scores: Tensor, open_to: Tensor, floor: Tensor, seen: Tensor | None
+    scores: Tensor, is_open: Tensor, floor: Tensor, seen: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Gives each instance its best open track (N,), and whether it is above the floor (N,)."""
+    """Returns the best open track of each instance (N,), and whether it exceeds ``floor`` (N,)."""
     if seen is not None:
-        above = (scores > floor[:, None]) & open_to
+        above = (scores > floor[:, None]) & is_open
         several = above.sum(dim=1) > 1
         mean_seen = (above * seen).sum(dim=1) / above.sum(dim=1).clamp(min=1)
-        weighed = torch.where(above, scores * seen, scores * mean_seen[:, None])
-        scores = torch.where(several[:, None], weighed, scores)
-    best = scores.masked_fill(~open_to, float("-inf")).max(dim=1)
+        weighted = torch.where(above, scores * seen, scores * mean_seen[:, None])
+        scores = torch.where(several[:, None], weighted, scores)
+    best = scores.masked_fill(~is_open, float("-inf")).max(dim=1)
     return best.indices, best.values > floor
 
 
-def hungarian(scores: Tensor, floor: Tensor, seen: Tensor | None = None) -> Claim:  # noqa: ARG001
-    """Makes the sum of similarities largest over all pairs (MinVIS 3.3).
+def hungarian(scores: Tensor, floor: Tensor, _seen: Tensor | None = None) -> Assignment:
+    """Assigns tracks so that the sum of similarities is largest (MinVIS 3.3).
 
     Args:
         scores: (N, M) similarity.
         floor: (N,) similarity to reach.
-        seen: Not used.
     """
     row = torch.zeros(len(scores), dtype=torch.int64)
-    won = torch.zeros(len(scores), dtype=torch.bool)
+    matched = torch.zeros(len(scores), dtype=torch.bool)
     values = scores.detach().double().cpu().numpy()
     instances, tracks = (torch.from_numpy(index) for index in linear_sum_assignment(-values))
     row[instances] = tracks
-    won[instances] = True
-    row, won = row.to(scores.device), won.to(scores.device)
+    matched[instances] = True
+    row, matched = row.to(scores.device), matched.to(scores.device)
     if scores.shape[1]:
-        won &= scores.gather(1, row[:, None]).squeeze(1) >= floor
-    return Claim(row, won, ~won)
+        matched &= scores.gather(1, row[:, None]).squeeze(1) >= floor
+    return Assignment(row, matched, ~matched)
 
 
-def best_claim(scores: Tensor, floor: Tensor, seen: Tensor | None = None) -> Claim:  # noqa: ARG001
-    """Lets each instance ask for its best track, and gives a track to the best that asks.
+def best_claim(scores: Tensor, floor: Tensor, _seen: Tensor | None = None) -> Assignment:
+    """Assigns each track to the instance that claims it with the highest score.
 
-    MaskTrack R-CNN, IDOL's "multi-cues", STC 3.5. Who asks in vain gets nothing and starts
-    nothing; who is not above its floor asks for none and may start. Equals the loop::
+    MaskTrack R-CNN, IDOL's "multi-cues", STC 3.5. Each instance claims its best track. One whose
+    claim fails gets no track and may not start one; one not above its threshold claims none and
+    may start one. Equals the loop::
 
         for n in range(N):
             m = argmax(scores[n])
             if scores[n, m] <= floor[n]: n may start
-            elif scores[n, m] > score of the holder of m: m goes from its holder to n
+            elif scores[n, m] > score of the holder of m: m passes from its holder to n
 
     Args:
         scores: (N, M) similarity.
         floor: (N,) similarity to exceed.
-        seen: Not used.
 
-    Differs: released mmtracking leaves a track with an earlier instance, too, when a later one
-    claims it better; here the better one alone has it.
+    Differs: released mmtracking also leaves a track with an earlier instance when a later one
+    claims it with a higher score; here only the later one gets it.
     """
     count, tracks = scores.shape
-    order = torch.arange(count, device=scores.device)
     if count == 0 or tracks == 0:
-        nobody = torch.zeros(count, dtype=torch.bool, device=scores.device)
-        return Claim(torch.zeros_like(order), nobody, ~nobody)
+        return Assignment.empty(count, scores.device)
+    order = torch.arange(count, device=scores.device)
     best, row = scores.max(dim=1)
-    asks = best > floor
+    claims = best > floor
     highest = best.new_full((tracks,), float("-inf"))
-    highest.scatter_reduce_(0, row[asks], best[asks], "amax")
-    leads = asks & (best == highest[row])
+    highest.scatter_reduce_(0, row[claims], best[claims], "amax")
+    leads = claims & (best == highest[row])
     first = torch.full((tracks,), count, device=scores.device)
     first.scatter_reduce_(0, row[leads], order[leads], "amin")
-    return Claim(row, leads & (first[row] == order), ~asks)
+    return Assignment(row, leads & (first[row] == order), ~claims)
 
 
-ASSIGNMENTS: dict[str, Callable[[Tensor, Tensor, Tensor | None], Claim]] = {
+ASSIGNMENTS: dict[str, Callable[[Tensor, Tensor, Tensor | None], Assignment]] = {
     "greedy": greedy,
     "hungarian": hungarian,
     "best_claim": best_claim,

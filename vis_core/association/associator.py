@@ -1,11 +1,11 @@
-"""Names instances over time. Knows no images and no ground truth (law 2)."""
+"""Association of instances with tracks over time, without images or ground truth (law 2)."""
 
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from vis_core.association.assignment import ASSIGNMENTS, Claim
+from vis_core.association.assignment import ASSIGNMENTS, Assignment
 from vis_core.association.memory import MemoryBank
 from vis_core.association.similarity import SIMILARITIES
 from vis_core.config.association import AssociationConfig
@@ -13,7 +13,7 @@ from vis_core.structures import Instances, without_masks
 
 
 class Associator:
-    """Names the instances of one frame after the tracks of the past.
+    """The tracker of one video: associates the instances of each frame with past tracks.
 
     IDOL 3.3, CTVIS 3.2, STC 3.5.
     """
@@ -23,19 +23,19 @@ class Associator:
         self.memory = MemoryBank(config)
 
     def reset(self) -> None:
-        """Forgets the past: the next frame starts a video."""
+        """Forgets all tracks: the next frame starts a video."""
         self.memory.reset()
 
     def state(self) -> dict[str, Tensor]:
-        """Gives the past as tensors, for ``restore`` in another process."""
+        """Returns the memory as tensors, for ``restore`` in another process."""
         return self.memory.state()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Goes on where an associator of the same config was when it gave ``state``."""
+        """Restores the ``state`` of an associator with the same config."""
         self.memory.restore(state)
 
     def step(self, instances: Instances) -> tuple[Instances, Tensor]:
-        """Names the instances of the next frame.
+        """Associates the next frame and keeps the instances with a track.
 
         Args:
             instances: N instances, the best score first.
@@ -49,7 +49,7 @@ class Associator:
 
     @torch.no_grad()
     def associate(self, instances: Instances) -> Tensor:
-        """Names the instances of the next frame; their masks are not looked at.
+        """Associates the instances of the next frame; does not use their masks.
 
         Args:
             instances: N instances, the best score first.
@@ -57,30 +57,28 @@ class Associator:
         Returns:
             (N,) int64 track ids, -1 for those without a track.
         """
-        claim = self._claim(instances)
-        starts = claim.may_start & (instances.scores > self._start_score())
-        track_ids = torch.full_like(claim.row, -1)
+        assignment = self._assign(instances)
+        starts = assignment.may_start & (instances.scores > self._start_score())
+        track_ids = torch.full_like(assignment.row, -1)
         if len(self.memory):
-            track_ids = torch.where(claim.won, self.memory.ids[claim.row], track_ids)
+            track_ids = torch.where(assignment.matched, self.memory.ids[assignment.row], track_ids)
         track_ids[starts] = self.memory.new_ids(int(starts.sum())).to(track_ids.device)
-        kept = claim.won | starts
-        ids = track_ids[kept]
+        is_kept = assignment.matched | starts
+        ids = track_ids[is_kept]
         if len(self.memory) or len(ids):
-            named = without_masks(instances)[kept]
-            self.memory.write(ids, named.embeddings, named.scores, named.boxes, named.labels)
+            kept = without_masks(instances)[is_kept]
+            self.memory.write(ids, kept.embeddings, kept.scores, kept.boxes, kept.labels)
         return track_ids
 
     def _start_score(self) -> float:
-        """Says which score an instance must exceed to start a track."""
+        """Returns the score that an instance must exceed to start a track."""
         first = self.config.first_track_score
         return self.config.new_track_score if len(self.memory) or first is None else first
 
-    def _claim(self, instances: Instances) -> Claim:
-        """Compares with the memory; without one, every instance may start a track."""
-        count = len(instances)
+    def _assign(self, instances: Instances) -> Assignment:
+        """Assigns the tracks in memory; without any, every instance may start one."""
         if not len(self.memory):
-            nobody = torch.zeros(count, dtype=torch.bool, device=instances.scores.device)
-            return Claim(torch.zeros_like(nobody, dtype=torch.int64), nobody, ~nobody)
+            return Assignment.empty(len(instances), instances.scores.device)
         scores, floor = SIMILARITIES[self.config.similarity](instances, self.memory)
         seen = self.memory.seen if self.config.frame_weighting else None
         return ASSIGNMENTS[self.config.assignment](scores, floor, seen)

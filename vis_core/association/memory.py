@@ -1,7 +1,7 @@
-"""What is kept of each track: one memory, used in training and in inference (CTVIS 3.2-3.3).
+"""The memory of tracks, the same in training and in inference (CTVIS 3.2-3.3).
 
 Nothing is detached: in training, gradients flow through the stored embeddings, their fusion and
-its weight beta. Updates then make new tensors instead of writing into old ones.
+its weight beta. Updates then create new tensors instead of writing into old ones.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,25 +16,25 @@ _EPSILON = 1e-8  # of torch's cosine similarity
 _ROWS = (
     "history", "history_norms", "history_scores", "stored", "fused", "momentum", "seen", "unseen",
 )  # fmt: skip
-_CUE_ROWS = ("boxes", "labels")  # only where they are compared
+_CUE_ROWS = ("boxes", "labels")  # only with the similarity "cues"
 
 
 class MemoryBank:
-    """Keeps M tracks; row m of every tensor is track m.
+    """The memory of M tracks; row m of every tensor is track m.
 
     Attributes:
         ids: (M,) int64 track ids, ascending.
         history: (M, L, C) past embeddings, newest first; zeros where there is none.
         history_norms: (M, L) their lengths.
-        history_scores: (M, L) scores that go with them.
-        stored: (M,) how many of the L are there.
+        history_scores: (M, L) their scores.
+        stored: (M,) number of embeddings in the history, at most L.
         fused: (M, C) similarity-guided average (CTVIS Eq. 1).
         momentum: (M, C) exponential average.
         seen: (M,) frames in which the track was written.
         unseen: (M,) frames since then.
         boxes: (M, 4) newest box xyxy; only with the similarity "cues".
         labels: (M,) newest class; only with the similarity "cues".
-        next_id: The id that the next new track gets; ids are never used again.
+        next_id: The id of the next new track; ids are never reused.
     """
 
     history: Tensor
@@ -54,7 +54,7 @@ class MemoryBank:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets everything."""
+        """Forgets all tracks and ids."""
         self.ids = torch.zeros(0, dtype=torch.int64)
         self.next_id = 0
 
@@ -62,12 +62,12 @@ class MemoryBank:
         return len(self.ids)
 
     def state(self) -> dict[str, Tensor]:
-        """Gives all that ``restore`` needs to go on from here."""
+        """Returns the tensors from which ``restore`` continues."""
         kept = {name: getattr(self, name) for name in ("ids", *self._rows)} if len(self) else {}
         return {**kept, "next_id": torch.tensor(self.next_id)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Goes on where a memory of the same config was when it gave ``state``."""
+        """Restores the ``state`` of a memory with the same config."""
         self.reset()
         self.next_id = int(state["next_id"])
         if "ids" in state:
@@ -75,11 +75,11 @@ class MemoryBank:
                 setattr(self, name, state[name])
 
     def read(self) -> Tensor:
-        """Gives the (M, C) embedding that each track is compared by."""
+        """Returns the (M, C) embeddings that represent the tracks in comparisons."""
         return MEMORY_READS[self.config.memory](self)
 
     def new_ids(self, count: int) -> Tensor:
-        """Gives ids to ``count`` new tracks."""
+        """Reserves the ids of ``count`` new tracks."""
         first, self.next_id = self.next_id, self.next_id + count
         return torch.arange(first, self.next_id)
 
@@ -91,13 +91,13 @@ class MemoryBank:
         boxes: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> None:
-        """Stores one frame: an embedding for each track seen in it; the others grow older.
+        """Stores the tracks of one frame and ages the others.
 
         Args:
             track_ids: (N,) int64, no id twice; unknown ids open new rows.
             embeddings: (N, C).
             scores: (N,).
-            boxes: (N, 4) xyxy; kept with the similarity "cues" alone, which needs them.
+            boxes: (N, 4) xyxy; required by the similarity "cues", else not kept.
             labels: (N,) classes; the same.
         """
         self._open_rows(track_ids, embeddings)
@@ -111,7 +111,7 @@ class MemoryBank:
         ):
             shifted = torch.cat([new[:, None], old[:, :-1]], dim=1)
             whole = getattr(self, name)
-            # a gradient needs the tensors of earlier frames as they were; inference does not
+            # Gradients need the tensors of earlier frames unchanged; inference does not.
             put = whole.index_put if torch.is_grad_enabled() else whole.index_put_
             setattr(self, name, put((rows,), shifted))
         if self.config.similarity == "cues":
@@ -124,7 +124,7 @@ class MemoryBank:
         self._forget()
 
     def _keep_cues(self, rows: Tensor, boxes: Tensor | None, labels: Tensor | None) -> None:
-        """Keeps the newest box (N, 4) and class (N,) of the tracks that are written."""
+        """Stores the newest box (N, 4) and class (N,) of some tracks."""
         if boxes is None or labels is None:
             raise ValueError('the similarity "cues" compares boxes, but the instances have none')
         self.boxes = self.boxes.index_put((rows,), boxes)
@@ -134,14 +134,14 @@ class MemoryBank:
         """Averages the new embeddings into ``fused`` (CTVIS Eq. 1-2) and ``momentum``.
 
         Args:
-            rows: (N,) tracks that are written.
+            rows: (N,) rows to update.
             new: (N, C) their new embeddings, of lengths ``norms`` (N,).
             past: (N, L, C) their history.
         """
         stored = self.stored[rows]
         dots = (past @ new[:, :, None]).squeeze(2)
         lengths = (self.history_norms[rows] * norms[:, None]).clamp(min=_EPSILON)
-        # rows that are not filled yet are zeros and add nothing
+        # Unused entries of the history are zeros and add nothing.
         beta = ((dots / lengths).sum(dim=1) / stored.clamp(min=1)).clamp(min=0)[:, None]
         known = (stored > 0)[:, None]
         old = self.fused[rows]
@@ -152,7 +152,7 @@ class MemoryBank:
         self.momentum = self.momentum.index_put((rows,), torch.where(known, average, new))
 
     def _open_rows(self, track_ids: Tensor, embeddings: Tensor) -> None:
-        """Adds empty rows for ids that are not known yet."""
+        """Adds empty rows for new ids."""
         if not len(self):
             self._start_empty(embeddings)
         fresh = track_ids[~torch.isin(track_ids, self.ids)].sort().values
@@ -183,7 +183,7 @@ class MemoryBank:
             self.labels = torch.zeros(0, dtype=torch.int64, device=device)
 
     def _forget(self) -> None:
-        """Drops the tracks that were not seen for too long."""
+        """Drops the tracks that were missed for more than ``max_unseen_frames`` frames."""
         limit = self.config.max_unseen_frames
         if limit is None or not (self.unseen > limit).any():
             return
@@ -193,33 +193,33 @@ class MemoryBank:
 
 
 def latest(memory: MemoryBank) -> Tensor:
-    """Gives the newest embedding of each track (M, C) (MinVIS, STC 3.5)."""
+    """Returns the newest embedding of each track (M, C) (MinVIS, STC 3.5)."""
     return memory.history[:, 0]
 
 
 def similarity_guided(memory: MemoryBank) -> Tensor:
-    """Gives the average that trusts an embedding as far as it resembles the past (M, C).
+    """Returns the average in which embeddings similar to the past weigh more (M, C).
 
     CTVIS Eq. 1-2: ``e = (1 - beta) e + beta e_t``, beta the mean cosine of ``e_t`` with the stored
-    embeddings, at least 0. The first embedding is taken as it is.
+    embeddings, at least 0. It starts from the first embedding.
     """
     return memory.fused
 
 
 def momentum(memory: MemoryBank) -> Tensor:
-    """Gives the exponential average (M, C) (an option of released CTVIS and IDOL).
+    """Returns the exponential average (M, C) (an option of released CTVIS and IDOL).
 
-    ``newest_share`` of it is the newest embedding; the first is taken as it is.
+    The newest embedding weighs ``newest_share``; the average starts from the first embedding.
     """
     return memory.momentum
 
 
 def temporally_weighted(memory: MemoryBank) -> Tensor:
-    """Averages the past embeddings of each track, the recent ones weighing more (M, C).
+    """Averages the past embeddings of each track with more weight on recent ones (M, C).
 
     IDOL Eq. 5: ``e = sum_t e_t (tau + T/t) / sum_t (tau + T/t)``, t = 1 the newest, tau = 0.5.
 
-    Differs: the authors' release weighs otherwise, see ``temporally_weighted_released``.
+    Differs: the authors' release has other weights, see ``temporally_weighted_released``.
     """
     age = torch.arange(1, memory.history.shape[1] + 1, device=memory.ids.device)
     weights = _TAU + memory.stored[:, None] / age

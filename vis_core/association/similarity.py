@@ -1,6 +1,6 @@
-"""How alike instances and tracks are: N instances and M tracks to (N, M), high is alike.
+"""Similarities (N, M) of N instances and M tracks; higher is more alike.
 
-What a similarity must exceed, (N,), belongs to it: a threshold, or the score of being new.
+Each comes with the values (N,) that it must exceed: a threshold, or the score of being new.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,14 @@ from vis_core.structures import Instances
 def bisoftmax(embeddings: Tensor, memory: Tensor, age: Tensor | None = None) -> Tensor:
     """Averages the softmax over tracks and the softmax over instances of the dot products.
 
-    CTVIS Eq. 3; IDOL Eq. 6 with the age ``sigma`` of each track. As printed, ``sigma`` stands
-    beside the exponential and not in it, and in every term of the sum below::
+    CTVIS Eq. 3; IDOL Eq. 6 with the age ``sigma`` of each track. As printed, ``sigma`` is added to
+    the exponential, not inside it, and to every term of the sum::
 
         (exp(e_j d_i) + sigma_j) / sum_k (exp(e_k d_i) + sigma_k)
 
-    So it decides between tracks that all resemble an instance little, and hardly moves a large dot
-    product. It equals a softmax of ``log(exp(e_j d_i) + sigma_j)``, which does not overflow.
+    It therefore decides between tracks that all have little in common with an instance and hardly
+    changes a large dot product. The expression equals a softmax of
+    ``log(exp(e_j d_i) + sigma_j)``, which does not overflow.
 
     Args:
         embeddings: (N, C) of the instances.
@@ -34,8 +35,8 @@ def bisoftmax(embeddings: Tensor, memory: Tensor, age: Tensor | None = None) -> 
     Returns:
         (N, M) in [0, 1].
 
-    Differs: released IDOL has no sigma here; it weighs several tracks above the threshold by the
-    same count of frames, see ``assignment.py::greedy``.
+    Differs: released IDOL has no sigma here; it weights the tracks above the threshold by the same
+    number of frames, see ``assignment.py::greedy``.
     """
     dot = embeddings @ memory.T
     over_tracks = dot if age is None else torch.logaddexp(dot, age.to(dot).log().expand_as(dot))
@@ -43,7 +44,7 @@ def bisoftmax(embeddings: Tensor, memory: Tensor, age: Tensor | None = None) -> 
 
 
 def cosine(embeddings: Tensor, memory: Tensor) -> Tensor:
-    """Gives the cosine of the angle between embeddings (MinVIS 3.3).
+    """Computes the cosine of the angle between embeddings (MinVIS 3.3).
 
     Args:
         embeddings: (N, C) of the instances.
@@ -61,8 +62,8 @@ def cues(
     """Adds up embedding, score, box and class (MaskTrack R-CNN Eq. 3; STC 3.5).
 
     ``log p_ij + a log s_i + b IoU(i, j) + c [label_i = label_j]``, p the softmax over the dot
-    products with all tracks and a 0 for being new; being new has no box and any class, so it
-    reaches ``log p_i0 + a log s_i + c``.
+    products with all tracks and a 0 for being new. A new track has no box and any class, so its
+    score is ``log p_i0 + a log s_i + c``.
 
     Args:
         instances: N, with boxes.
@@ -72,7 +73,7 @@ def cues(
         weights: a, b and c.
 
     Returns:
-        (N, M) similarity and (N,) that of being new.
+        (N, M) similarity and (N,) score of being new.
     """
     if instances.boxes is None:
         raise ValueError('the similarity "cues" compares boxes, but the instances have none')
@@ -104,7 +105,7 @@ def _cues(instances: Instances, memory: MemoryBank) -> tuple[Tensor, Tensor]:
 
 
 def _above_threshold(scores: Tensor, memory: MemoryBank) -> tuple[Tensor, Tensor]:
-    """Pairs scores (N, M) with the threshold of the config as their floor (N,)."""
+    """Pairs scores (N, M) with the threshold of the config, repeated (N,)."""
     threshold = memory.config.match_threshold
     return scores, scores.new_full(
         (len(scores),), float("-inf") if threshold is None else threshold

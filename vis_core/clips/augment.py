@@ -1,4 +1,4 @@
-"""Varies real clips and still images: crop, size and flip, shared by the frames or drawn anew."""
+"""Augmentation of clips: crop, resize and flip, drawn once per clip or for each frame."""
 
 from dataclasses import dataclass
 
@@ -14,15 +14,15 @@ _Window = tuple[int, int, int, int]  # x0, y0, height and width in pixels
 
 @dataclass(frozen=True)
 class _View:
-    """Is how a frame is shown.
+    """The view of one frame: crop, size and flip.
 
     Attributes:
-        window: The part of it that is shown.
-        height: Pixels to which that part is resized.
+        window: The crop.
+        height: Pixels to which the crop is resized.
         width: Pixels.
-        frame_height: Pixels of the frame it is put in; more than ``height`` leaves a free part.
+        frame_height: Pixels of the output frame; more than ``height`` leaves a border.
         frame_width: Pixels.
-        flips: Whether it is mirrored.
+        flips: Whether the view is mirrored.
     """
 
     window: _Window
@@ -33,22 +33,22 @@ class _View:
     flips: bool
 
     def of(self, image: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Shows an image (H, W, 3) and its masks (G, H, W) without the free part."""
-        shown = resize(*crop(image, masks, *self.window), self.height, self.width)
-        return flip(*shown) if self.flips else shown
+        """Applies the view to an image (H, W, 3) and its masks (G, H, W), without the border."""
+        resized = resize(*crop(image, masks, *self.window), self.height, self.width)
+        return flip(*resized) if self.flips else resized
 
 
 def augment_clip(clip: Clip, config: AugmentConfig, generator: np.random.Generator) -> Clip:
-    """Crops, resizes and flips a clip the way the released CTVIS and IDOL treat real videos.
+    """Crops, resizes and flips a clip as the released CTVIS and IDOL do with real videos.
 
     Args:
         clip: T frames of one size.
-        config: Chances and sizes, and which draws the frames share.
-        generator: Draws.
+        config: Chances and sizes, and the draws that the frames share.
+        generator: Source of the random draws.
 
     Returns:
-        A clip of the same frames and identities; instances that no longer show are left out.
-        Frames whose crops give different sizes are padded to the largest; ``sizes`` tells theirs.
+        A clip of the same frames and identities without the instances that are no longer visible.
+        Frames of different sizes are padded to the largest; ``sizes`` has their sizes before.
     """
     views = _draw_views(len(clip), clip.images.shape[1:3], config, generator)
     height = max(view.frame_height for view in views)
@@ -60,35 +60,22 @@ def augment_clip(clip: Clip, config: AugmentConfig, generator: np.random.Generat
         images.append(image)
         masks[t, :, : view.height, : view.width] = frame_masks
     padded, sizes = pad_frames(images, height, width)
-    # The free part of a fixed size counts as picture where all frames have the same.
+    # With one view for all frames, the border of a fixed size counts as image.
     sizes = None if config.drawn_per_frame == "nothing" else sizes
-    varied = Clip(clip.clip_id, padded, masks, clip.labels, sizes)
-    return visible_instances(varied, config.min_visible_pixels)
-
-
-def make_image_clip(
-    image: np.ndarray,
-    masks: np.ndarray,
-    labels: np.ndarray,
-    config: AugmentConfig,
-    generator: np.random.Generator,
-    clip_id: str,
-) -> Clip:
-    """Makes a clip of one frame out of a still image (H, W, 3), masks (G, H, W), labels (G,)."""
-    clip = Clip(clip_id, image[None], masks[None], np.asarray(labels, dtype=np.int64))
-    return augment_clip(clip, config, generator)
+    augmented = Clip(clip.clip_id, padded, masks, clip.labels, sizes)
+    return visible_instances(augmented, config.min_visible_pixels)
 
 
 def _draw_views(
     count: int, size: tuple[int, ...], config: AugmentConfig, generator: np.random.Generator
 ) -> list[_View]:
-    """Draws how each of ``count`` frames of ``size`` (height, width) is shown."""
+    """Draws the views of ``count`` frames of ``size`` (height, width)."""
     height, width = size
     if config.drawn_per_frame == "everything":
         return [_draw_view(height, width, config, generator) for _ in range(count)]
     if config.drawn_per_frame == "nothing":
         return [_draw_view(height, width, config, generator)] * count
-    # one coin for the crops of all frames, one size, one flip; a place for each (released IDOL)
+    # One decision to crop, one size and one flip for all frames; one crop for each (released IDOL).
     always = generator.random() < config.crop_probability
     shared = config.model_copy(
         update={
@@ -116,7 +103,7 @@ def _draw_view(
 def _draw_window(
     height: int, width: int, config: AugmentConfig, generator: np.random.Generator
 ) -> _Window:
-    """Draws the part that is shown."""
+    """Draws the crop, or returns the whole frame."""
     if generator.random() >= config.crop_probability:
         return 0, 0, height, width
     sides = crop_sides(height, width, config.crop_size, generator)

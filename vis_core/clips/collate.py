@@ -1,4 +1,4 @@
-"""Clips of several sizes become one batch."""
+"""Collation of clips of several sizes into one batch."""
 
 from collections.abc import Sequence
 
@@ -15,11 +15,11 @@ def collate_clips(clips: Sequence[Clip], size_divisor: int = SIZE_DIVISOR) -> Cl
     """Pads clips right and bottom with 0 to one size.
 
     Args:
-        clips: B clips of the same number of frames T; sizes may differ, of frames too.
-        size_divisor: Height and width of the batch are its multiples.
+        clips: B clips with the same number of frames T; the sizes of clips and frames may differ.
+        size_divisor: Height and width of the batch are multiples of it.
 
     Returns:
-        A batch whose images and masks have the padded size; ``sizes`` keeps the sizes before.
+        A batch of padded images and masks; ``sizes`` has the sizes before.
     """
     frames = {len(clip) for clip in clips}
     if len(frames) != 1:

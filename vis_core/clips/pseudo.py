@@ -1,8 +1,8 @@
-"""Makes a clip out of a still image: one that moves (CTVIS 3.4), or a pair of two views.
+"""Clips made of still images: pseudo-videos (CTVIS 3.4) and pairs of two views.
 
-Every motion draws its parameters once per clip and passes through them in order, so that a clip is
-smooth; half of the clips run backwards. Rotation, view, flip and output size make one affine map
-per frame: a pixel is interpolated once.
+Each motion draws its parameters once per clip and passes through them in order, so that the clip is
+smooth; half of the clips run backwards. Rotation, view, flip and output size are combined into one
+affine map per frame, so each pixel is interpolated once.
 """
 
 from collections.abc import Callable
@@ -20,91 +20,73 @@ from vis_core.clips.transforms import (
     warp_four_channels,
     warp_frames,
 )
-from vis_core.config.clips import PairConfig, PseudoConfig
+from vis_core.config.clips import AugmentConfig, PseudoConfig
 from vis_core.structures import Clip
 
 
 def make_pseudo_clip(
-    image: np.ndarray,
-    masks: np.ndarray,
-    labels: np.ndarray,
+    still: Clip,
     config: PseudoConfig,
     generator: np.random.Generator,
-    clip_id: str,
     paste_from: Callable[[], Clip] | None = None,
 ) -> Clip:
-    """Makes T frames of one image, with the identities kept.
+    """Makes a clip of T frames from one image and keeps name and identities.
 
-    An instance that leaves the view, or of which fewer than ``min_visible_pixels`` show, is absent
-    in that frame; one that never shows is left out. Pasted instances follow the image's own.
+    An instance with fewer than ``min_visible_pixels`` in a frame is absent from it; one that is
+    absent from all frames is left out. Pasted instances come after those of the image.
 
     Args:
-        image: (H, W, 3) uint8.
-        masks: (G, H, W) bool. Where they overlap in the annotation they overlap in the clip.
-        labels: (G,) int64.
+        still: The image as a clip of one frame. Masks that overlap in it overlap in the clip.
         config: Motions, their chances and the size of the frames.
         generator: The clip is a function of it and of the other arguments.
-        clip_id: Names the clip.
-        paste_from: Opens another image with its instances as a clip of one frame; called only if
-            the coin says so. None never pastes.
+        paste_from: Reads another image with its instances as a clip of one frame; called only if
+            the draw decides to paste. None: never pastes.
 
     Returns:
         A clip of ``config.num_frames`` frames.
 
-    Differs: the release cuts the view out before it rotates; here the corners show what the image
-    has beyond the view, and 0 only beyond the image. The release neither zooms nor pastes.
+    Differs: the release crops the view before it rotates; here the corners show the image beyond
+    the view, and 0 only beyond the image. The release neither zooms nor pastes.
     """
-    affines = draw_motion(image.shape[0], image.shape[1], config, generator)
-    images, moved = warp_frames(image, masks, affines)
-    clip = Clip(clip_id, images, moved, np.asarray(labels, dtype=np.int64))
+    height, width = still.images.shape[1:3]
+    affines = draw_motion(height, width, config, generator)
+    clip = Clip(still.clip_id, *warp_frames(still.images[0], still.masks[0], affines), still.labels)
     pastes = generator.random() < config.paste_probability
     if pastes and paste_from is not None:
         clip = copy_paste(clip, paste_from(), config, generator, in_place=True)
     return visible_instances(clip, config.min_visible_pixels, in_place=True)
 
 
-def crop_pair(
-    image: np.ndarray,
-    masks: np.ndarray,
-    labels: np.ndarray,
-    config: PairConfig,
-    generator: np.random.Generator,
-    clip_id: str,
-) -> Clip:
-    """Makes a key and a reference frame of one image by two independent views (2nd place 2.2).
+def crop_pair(still: Clip, config: AugmentConfig, generator: np.random.Generator) -> Clip:
+    """Makes a key and a reference frame as two independent views of one image (2nd place 2.2).
 
-    Each view draws its crop, size and flip; an instance has the same row in both and is absent
-    where the crop leaves nothing of it. The views differ in size: the smaller is padded, and
-    ``sizes`` keeps both.
+    Each view draws its crop, size and flip. An instance has the same row in both views and is
+    absent where it lies outside the crop. Views of different sizes are padded to the larger;
+    ``sizes`` has both.
 
     Args:
-        image: (H, W, 3) uint8.
-        masks: (G, H, W) bool.
-        labels: (G,) int64.
+        still: The image as a clip of one frame.
         config: Chances and sizes.
         generator: The pair is a function of it and of the other arguments.
-        clip_id: Names the pair.
 
     Returns:
         A clip of two frames, the key frame first.
 
-    Differs: the release resizes, crops and resizes again; here the crop is cut out of the image
-    and resized once. Its boxes are those of the annotation, cut at the crop, and may exceed what
-    is left of an instance; ours follow from the masks, as the release's do on real videos.
+    Differs: the release resizes, crops and resizes again; here the image is cropped and resized
+    once. The release's boxes are those of the annotation clipped to the crop, which may exceed the
+    visible part of an instance; ours follow from the masks, like the release's on real videos.
     """
-    twice = Clip(
-        clip_id,
-        np.broadcast_to(image, (2, *image.shape)),
-        np.broadcast_to(masks, (2, *masks.shape)),
-        np.asarray(labels, dtype=np.int64),
+    images, masks = (
+        np.broadcast_to(values, (2, *values.shape[1:])) for values in (still.images, still.masks)
     )
+    twice = Clip(still.clip_id, images, masks, still.labels)
     return augment_clip(twice, config, generator)
 
 
 def draw_motion(
     height: int, width: int, config: PseudoConfig, generator: np.random.Generator
 ) -> list[Affine]:
-    """Draws where an image of ``height`` x ``width`` pixels lies in each of the T frames."""
+    """Draws the map of an image of ``height`` x ``width`` pixels to each of the T frames."""
     views = np.tile([0.0, 0.0, width, height], (config.num_frames, 1))
     if generator.random() < config.crop_probability:
         zooms = generator.random() < config.zoom_share
@@ -137,7 +119,7 @@ def rotate(
         height: Pixels of the frame.
         width: Pixels of the frame.
         config: ``max_angle_deg``, ``rotation_center_margin``, ``num_frames``.
-        generator: Draws.
+        generator: Source of the random draws.
 
     Returns:
         T maps from the frame to the frame.
@@ -152,16 +134,16 @@ def rotate(
 def crop_shift(
     height: int, width: int, config: PseudoConfig, generator: np.random.Generator
 ) -> np.ndarray:
-    """Draws a view of one size that shifts over the image (CTVIS 3.4, "Crop").
+    """Draws a view of constant size that shifts over the image (CTVIS 3.4, "Crop").
 
-    The upper left corner passes along a line, from a corner uniform in the room that the view
-    leaves to one right of and below it (released CTVIS); half of the clips run backwards.
+    The upper left corner moves along a line from a point uniform in its range to one to the right
+    of and below it (released CTVIS); half of the clips run backwards.
 
     Args:
         height: Pixels of the image.
         width: Pixels of the image.
         config: ``crop_size``, ``num_frames``.
-        generator: Draws.
+        generator: Source of the random draws.
 
     Returns:
         (T, 4) views xyxy in pixels of the image, all inside it.
@@ -178,16 +160,16 @@ def crop_shift(
 def crop_zoom(
     height: int, width: int, config: PseudoConfig, generator: np.random.Generator
 ) -> np.ndarray:
-    """Draws a view that shrinks or grows within itself (CTVIS 3.4, "Crop").
+    """Draws a view that zooms in or out (CTVIS 3.4, "Crop").
 
-    The lens zooms from a large view to a small one of the same aspect that lies uniformly in it;
-    half of the clips run backwards and zoom out. Not in the release.
+    The view shrinks to a smaller one of the same aspect ratio at a uniform position inside it; half
+    of the clips run backwards and zoom out. Not in the release.
 
     Args:
         height: Pixels of the image.
         width: Pixels of the image.
         config: ``crop_size`` (of the large view), ``min_zoom``, ``num_frames``.
-        generator: Draws.
+        generator: Source of the random draws.
 
     Returns:
         (T, 4) views xyxy in pixels of the image, all inside it.
@@ -209,63 +191,63 @@ def copy_paste(
     *,
     in_place: bool = False,
 ) -> Clip:
-    """Pastes instances of another image into a clip, each on its own way (CTVIS 3.4).
+    """Pastes moving instances of another image into a clip (CTVIS 3.4).
 
-    An instance keeps its size and passes along a line between two places uniform in the frame, so
-    it moves against the rest, may enter or leave, and hides what lies behind it. The pixels are
-    pasted as they are (reference [7] of the paper found no blending needed).
+    An instance keeps its size and moves along a line between two points uniform in the frame. It
+    may enter or leave, and it hides the pixels behind it. There is no blending (reference [7] of
+    the paper found none needed).
 
     Args:
         clip: T frames, G instances.
         source: The other image as a clip of one frame.
         config: ``max_pasted_instances``, ``min_paste_scale``, ``max_paste_scale``.
-        generator: Draws.
-        in_place: Whether the images are nobody else's and need not be copied first.
+        generator: Source of the random draws.
+        in_place: Whether the images may be overwritten instead of copied.
 
     Returns:
-        The clip with the pasted instances behind its own rows; a pixel of a pasted instance
-        belongs to no other.
+        The clip with the pasted instances after its own rows; a pixel of a pasted instance belongs
+        to no other.
     """
-    shown = np.flatnonzero(source.masks[0].any(axis=(1, 2)))
+    present = np.flatnonzero(source.masks[0].any(axis=(1, 2)))
     count = int(generator.integers(1, config.max_pasted_instances + 1))
-    chosen = generator.permutation(shown)[:count]
+    chosen = generator.permutation(present)[:count]
     images = clip.images if in_place else clip.images.copy()
-    own = len(clip.labels)
-    masks = np.empty((len(clip), own + len(chosen), *clip.images.shape[1:3]), bool)
-    masks[:, :own], masks[:, own:] = clip.masks, False
-    for place, row in enumerate(chosen, start=own):
-        cut_image, cut_mask = _cut_out(source.images[0], source.masks[0, row])
-        passage = _draw_passage(cut_mask.shape, clip, source, config, generator)
-        cut_image, cut_masks, passage = shrink_source(cut_image, cut_mask[None], passage)
+    first = len(clip.labels)
+    masks = np.empty((len(clip), first + len(chosen), *clip.images.shape[1:3]), bool)
+    masks[:, :first], masks[:, first:] = clip.masks, False
+    for row, source_row in enumerate(chosen, start=first):
+        cut_image, cut_mask = _cut_out(source.images[0], source.masks[0, source_row])
+        path = _draw_path(cut_mask.shape, clip, source, config, generator)
+        cut_image, cut_masks, path = shrink_source(cut_image, cut_mask[None], path)
         cut_out = four_channels(cut_image, cut_masks[0])
-        for t, affine in enumerate(passage):
-            _paste(images[t], masks[t], place, cut_out, affine)
+        for t, affine in enumerate(path):
+            _paste(images[t], masks[t], row, cut_out, affine)
     labels = np.concatenate([clip.labels, source.labels[chosen]])
     return Clip(clip.clip_id, images, masks, labels)
 
 
 def _paste(
-    image: np.ndarray, masks: np.ndarray, place: int, cut_out: np.ndarray, affine: Affine
+    image: np.ndarray, masks: np.ndarray, row: int, cut_out: np.ndarray, affine: Affine
 ) -> None:
-    """Puts a cut-out into one frame as its row ``place``, over the rows before it; in place."""
+    """Pastes a cut-out into one frame in place, as mask ``row`` in front of the rows before."""
     part = reached_part(affine, *cut_out.shape[:2])
     if part is None:
         return
     window, local = part
     moved, pasted = warp_four_channels(cut_out, local)
     image[window][pasted] = moved[pasted]
-    masks[:place, window[0], window[1]] &= ~pasted
-    masks[place, window[0], window[1]] = pasted
+    masks[:row, window[0], window[1]] &= ~pasted
+    masks[row, window[0], window[1]] = pasted
 
 
-def _draw_passage(
+def _draw_path(
     cut_size: tuple[int, ...],
     clip: Clip,
     source: Clip,
     config: PseudoConfig,
     generator: np.random.Generator,
 ) -> list[Affine]:
-    """Draws T maps that bring the middle of a cut-out to its places in the frames."""
+    """Draws T maps that move the centre of a cut-out along a line through the frames."""
     frame = np.array(clip.images.shape[1:3])
     fit = float((frame / source.images.shape[1:3]).min())
     scale = fit * generator.uniform(config.min_paste_scale, config.max_paste_scale)
@@ -277,7 +259,7 @@ def _draw_passage(
 
 
 def _cut_out(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts the box of a mask out, two pixels wider for the interpolation at its border."""
+    """Crops an image and a mask to the mask's box plus two pixels, for the interpolation."""
     ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     rows = slice(max(0, ys[0] - 2), ys[-1] + 3)
     columns = slice(max(0, xs[0] - 2), xs[-1] + 3)

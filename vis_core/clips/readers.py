@@ -1,4 +1,4 @@
-"""Opens what an annotation file lists: a still image or frames of a video, with their masks."""
+"""Readers of annotated images and video frames with their masks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,16 +14,16 @@ from vis_core.structures import Clip
 
 
 def with_instances(records: Sequence[ImageRecord]) -> list[ImageRecord]:
-    """Keeps the images that show an instance, as the released CTVIS does.
+    """Returns the images with at least one instance, as the released CTVIS does.
 
     Raises:
-        AnnotationError: If none does.
+        AnnotationError: No image has one.
     """
     kept = [record for record in records if record.labels]
     if not kept:
         raise AnnotationError(
             f"expected an image with an instance, found none in {len(records)} images; check the "
-            "annotation file and the classes wanted"
+            "annotation file and the classes"
         )
     return kept
 
@@ -32,7 +32,7 @@ def read_still(record: ImageRecord) -> Clip:
     """Reads an image with its instances as a clip of one frame, in stored pixels.
 
     Raises:
-        ImageError: If the image cannot be trusted or has not the size that the record states.
+        ImageError: The image is damaged, or its size differs from the record.
     """
     image = _read_sized(Path(record.path), record.height, record.width)
     masks = decode_rles(record.segmentations, record.height, record.width)
@@ -41,12 +41,12 @@ def read_still(record: ImageRecord) -> Clip:
 
 
 def read_video_frames(video: VideoRecord, folder: Path, frames: Sequence[int], name: str) -> Clip:
-    """Reads some frames of a labelled video; each track that is no crowd is a row.
+    """Reads some frames of a labelled video; each track except crowds becomes a row.
 
     Raises:
-        ImageError: If a frame cannot be trusted or has another size than the video.
+        ImageError: A frame is damaged, or its size differs from the video.
     """
-    once = {
+    images = {
         index: _read_sized(folder / video.file_names[index], video.height, video.width)
         for index in sorted(set(frames))
     }
@@ -55,14 +55,14 @@ def read_video_frames(video: VideoRecord, folder: Path, frames: Sequence[int], n
     masks = decode_rles(rles, video.height, video.width)
     masks = masks.reshape(len(frames), len(tracks), video.height, video.width)
     labels = np.array([track.label for track in tracks], dtype=np.int64)
-    return Clip(name, np.stack([once[index] for index in frames]), masks, labels)
+    return Clip(name, np.stack([images[index] for index in frames]), masks, labels)
 
 
 def _read_sized(path: Path, height: int, width: int) -> np.ndarray:
     image = read_image(path)
     if image.shape[:2] != (height, width):
         raise ImageError(
-            f"{path}: expected {height} x {width} pixels as the annotations state, found "
+            f"{path}: expected {height} x {width} pixels as in the annotations, found "
             f"{image.shape[0]} x {image.shape[1]}; correct the annotations or replace the file"
         )
     return image

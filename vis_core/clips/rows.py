@@ -1,7 +1,7 @@
-"""A clip as one row of a table: JPEG frames and RLE masks in plain Arrow types, and back.
+"""Clips as rows of a table: JPEG frames and RLE masks in plain Arrow types.
 
-No tensors and no objects in the columns, so that any Parquet reader understands the files. The
-classes stand in the schema's metadata: a file says by itself what its category ids mean.
+The columns hold no tensors or objects, so any Parquet reader can read the files. The classes are
+in the metadata of the schema, so the category ids of a file are defined by the file.
 """
 
 import json
@@ -33,27 +33,27 @@ CLIP_SCHEMA = pa.schema(
         ("width", pa.int32()),
         ("frames", pa.list_(pa.binary())),
         ("instances", pa.list_(_INSTANCE)),
-        ("error", pa.string()),  # why there is no clip; null where there is one
+        ("error", pa.string()),  # the reason for a missing clip, else null
     ]
 )
 
 
 def schema_with_classes(categories: Categories) -> pa.Schema:
-    """Gives the schema of a file of clips with its classes in the metadata."""
+    """Returns the schema of a file of clips with its classes in the metadata."""
     return CLIP_SCHEMA.with_metadata({"categories": json.dumps(categories.to_json())})
 
 
 def classes_of_schema(schema: pa.Schema, where: str) -> Categories:
-    """Reads the classes out of a file's schema.
+    """Reads the classes from the schema of a file.
 
     Raises:
-        AnnotationError: If the file is none of clips.
+        AnnotationError: The file does not hold clips.
     """
     metadata = schema.metadata or {}
     if not schema.remove_metadata().equals(CLIP_SCHEMA) or b"categories" not in metadata:
         raise AnnotationError(
             f"{where}: expected the columns of pseudo-videos ({', '.join(CLIP_SCHEMA.names)}) and "
-            f"their classes, found {', '.join(schema.names)}; make it anew with longtake pseudo"
+            f"their classes, found {', '.join(schema.names)}; make it again with longtake pseudo"
         )
     return Categories.from_json(json.loads(metadata[b"categories"]))
 
@@ -63,12 +63,12 @@ def clip_to_row(clip: Clip, image_id: int, categories: Categories) -> dict[str, 
 
     Args:
         clip: T frames, G instances.
-        image_id: The image it is made of.
-        categories: Turns labels into category ids.
+        image_id: The image it was made from.
+        categories: The classes, which map labels to category ids.
     """
     height, width = clip.images.shape[1:3]
     absent = encode_mask(np.zeros((height, width), bool))["counts"]
-    encoded = encode_masks(clip.masks.reshape(-1, height, width))  # all at once is cheaper
+    encoded = encode_masks(clip.masks.reshape(-1, height, width))  # faster than one by one
     instances = []
     for row, label in enumerate(clip.labels):
         counts = [one["counts"] for one in encoded[row :: len(clip.labels)]]
@@ -80,7 +80,7 @@ def clip_to_row(clip: Clip, image_id: int, categories: Categories) -> dict[str, 
         "image_id": image_id,
         "height": height,
         "width": width,
-        # a frame that is padded in the clip is stored at its own size
+        # A frame that is padded in the clip is stored without the padding.
         "frames": [
             encode_jpeg(image[:high, :wide])
             for image, (high, wide) in zip(clip.images, clip.frame_sizes, strict=True)
@@ -91,17 +91,17 @@ def clip_to_row(clip: Clip, image_id: int, categories: Categories) -> dict[str, 
 
 
 def error_row(clip_id: str, image_id: int, error: str) -> dict[str, Any]:
-    """Packs the reason why a clip could not be made."""
-    nothing: dict[str, Any] = {"height": 0, "width": 0, "frames": [], "instances": []}
-    return {"clip_id": clip_id, "image_id": image_id, "error": error} | nothing
+    """Builds the row of a clip that could not be made."""
+    empty: dict[str, Any] = {"height": 0, "width": 0, "frames": [], "instances": []}
+    return {"clip_id": clip_id, "image_id": image_id, "error": error} | empty
 
 
 def row_to_clip(row: Mapping[str, Any], categories: Categories) -> Clip:
-    """Unpacks a row of ``CLIP_SCHEMA``; the images are those of the clip but for JPEG's loss.
+    """Unpacks a row of ``CLIP_SCHEMA``; the images equal the clip's up to JPEG compression.
 
     Raises:
-        ImageError: If a frame is damaged.
-        AnnotationError: If a mask is not sound or a category is unknown.
+        ImageError: A frame is damaged.
+        AnnotationError: A mask is damaged or a category is unknown.
     """
     height, width, instances = row["height"], row["width"], row["instances"]
     frames = [decode_jpeg(data, f"clip {row['clip_id']}") for data in row["frames"]]

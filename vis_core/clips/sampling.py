@@ -1,4 +1,4 @@
-"""Which frames of a video make a clip."""
+"""Random draws for clips: frames, seeds, output sizes, crop sides."""
 
 import hashlib
 
@@ -12,14 +12,14 @@ def sample_frame_indices(
 ) -> list[int]:
     """Draws the frames of a clip as the released CTVIS does.
 
-    One frame is drawn uniformly; the others, with replacement, from those at most ``frame_range``
-    away from it, itself excluded. A video of one frame repeats it.
+    One frame is drawn uniformly; the others, with replacement, from the frames at most
+    ``frame_range`` away from it, excluding itself. A video of one frame repeats it.
 
     Args:
         num_frames_in_video: At least 1.
         clip_frames: T, at least 1.
-        frame_range: Frames to either side (released: 20 for YouTube-VIS, 15 for OVIS).
-        generator: Draws.
+        frame_range: Frames on either side (released: 20 for YouTube-VIS, 15 for OVIS).
+        generator: Source of the random draws.
 
     Returns:
         T frame indices in ascending order.
@@ -33,19 +33,19 @@ def sample_frame_indices(
 
 
 def row_seed(seed: int, record_id: int | str, replica: int) -> int:
-    """Makes the seed of one clip, the same on any machine and at any parallelism.
+    """Computes the seed of one clip, the same on any machine and at any parallelism.
 
     Args:
-        seed: Of the run (and, in training, of the epoch).
+        seed: Seed of the run (and, in training, of the epoch).
         record_id: Image or video id.
-        replica: Which of several clips of the same record.
+        replica: Index among the clips of the same record.
     """
     text = f"{seed}/{record_id}/{replica}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
 def path_fractions(num_frames: int, generator: np.random.Generator) -> np.ndarray:
-    """Draws how far each of T frames is on its way: (T,) in [0, 1], in order or reversed.
+    """Draws the positions of T frames along a path: (T,) in [0, 1], ascending or descending.
 
     Equals T independent uniform draws, sorted; reversed with probability 0.5 (released CTVIS).
     """
@@ -56,12 +56,12 @@ def path_fractions(num_frames: int, generator: np.random.Generator) -> np.ndarra
 def output_frame(
     height: float, width: float, size: ShortSide | FixedSize, generator: np.random.Generator
 ) -> tuple[float, int, int]:
-    """Draws the frame in which a picture of ``height`` x ``width`` pixels is shown.
+    """Draws the size of the output frame for an image of ``height`` x ``width`` pixels.
 
     Returns:
-        Scale (output over source, no unit), and the frame's height and width in pixels. With
-        ``FixedSize`` the picture may leave a part of the frame free; with ``ShortSide`` the sides
-        are rounded as detectron2 does.
+        The scale (output over source), and the height and width of the frame in pixels. With
+        ``FixedSize`` the image may not fill the frame; with ``ShortSide`` the sides are rounded as
+        in detectron2.
     """
     if isinstance(size, FixedSize):
         return min(size.height / height, size.width / width), size.height, size.width
@@ -71,7 +71,7 @@ def output_frame(
 
 
 def one_size(size: ShortSide | FixedSize, generator: np.random.Generator) -> ShortSide | FixedSize:
-    """Draws one of several lengths of the short side, for frames that share it."""
+    """Draws one short side, for frames that share it."""
     if isinstance(size, FixedSize):
         return size
     short = int(generator.choice(size.short_sides))
@@ -81,7 +81,7 @@ def one_size(size: ShortSide | FixedSize, generator: np.random.Generator) -> Sho
 def crop_sides(
     height: int, width: int, settings: CropFraction | CropPixels, generator: np.random.Generator
 ) -> np.ndarray:
-    """Draws the height and width (2,) of a crop in pixels of the picture, independently."""
+    """Draws the height and width (2,) of a crop independently, in pixels of the image."""
     sides = np.array([height, width], dtype=np.float64)
     if isinstance(settings, CropFraction):
         return sides * generator.uniform(settings.min_fraction, settings.max_fraction, 2)

@@ -1,4 +1,4 @@
-"""Batches of synthetic still scenes, rendered by a loader's worker process."""
+"""Batches of synthetic still scenes, rendered in a worker process of a data loader."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ _FIRST_SEED = 1_000_000_000  # demonstrations and tests use scene seeds below th
 
 
 class SceneBatches(Dataset[ClipBatch]):
-    """Is ``num_steps`` batches; batch i is a function of (first seed, i)."""
+    """A data set of ``num_steps`` batches; batch i is a function of (first seed, i)."""
 
     def __init__(self, num_steps: int, batch: int, first_seed: int) -> None:
         self.num_steps, self.batch, self.first_seed = num_steps, batch, first_seed
@@ -36,12 +36,12 @@ class SceneBatches(Dataset[ClipBatch]):
 
 
 def first_scene(seed: int) -> int:
-    """Seed of the first scene of a pretraining; no demonstration, training or test uses them."""
+    """Returns the first scene seed of a pretraining, beyond all seeds used elsewhere."""
     return _FIRST_SEED + seed * 10_000_000
 
 
 def scene_batches(num_steps: int, batch: int, first_seed: int) -> Iterator[ClipBatch]:
-    """Renders one batch of still scenes a step in a process of its own."""
+    """Yields one batch of still scenes per step, rendered in a worker process."""
     yield from DataLoader(
         SceneBatches(num_steps, batch, first_seed),
         batch_size=None,

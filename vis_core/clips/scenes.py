@@ -1,8 +1,8 @@
 """Synthetic scenes: textured, deforming objects over a textured, moving background.
 
-For demonstrations, tests and start weights where no data is given. A scene is a function of its
-settings and one seed. It holds what makes video instance segmentation hard: occlusion, entry and
-exit, look-alike instances, deformation and camera motion. Files are read and written elsewhere.
+They serve demonstrations, tests and start weights. A scene is a function of its settings and one
+seed, and has the difficulties of video instance segmentation: occlusion, entry and exit, look-alike
+instances, deformation and camera motion.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ CLASS_NAMES = ("ball", "star", "box", "leaf", "gear", "moon")
 
 @dataclass
 class _Actor:
-    """Is one object of a scene: a look, a path and a way to deform."""
+    """One object of a scene: appearance, path and deformation."""
 
     label: int
     radius: float
@@ -38,13 +38,13 @@ def render_scene(settings: SceneSettings, num_frames: int, seed: int) -> Clip:
     """Renders one scene.
 
     Args:
-        settings: Sizes and numbers.
-        num_frames: T; 1 gives a still image.
-        seed: The scene is a function of it.
+        settings: Size and content.
+        num_frames: T; 1 for a still image.
+        seed: Seed of the scene.
 
     Returns:
         A clip whose masks hold visible pixels only: where objects overlap, the nearer one wins.
-        Instances that never show are left out.
+        Instances that are never visible are left out.
     """
     rng = np.random.default_rng(seed)
     actors = _draw_actors(settings, num_frames, rng)
@@ -57,11 +57,11 @@ def render_scene(settings: SceneSettings, num_frames: int, seed: int) -> Clip:
         images.append(_sensor_noise(image, rng))
         masks.append(owner[None] == np.arange(len(actors))[:, None, None])
     all_masks = np.stack(masks)
-    # A sliver of a few pixels is no instance that anybody could recognise.
+    # An instance of a few pixels cannot be recognised.
     all_masks &= (all_masks.sum(axis=(2, 3)) >= 12)[:, :, None, None]
-    shown = all_masks.any(axis=(0, 2, 3))
+    visible = all_masks.any(axis=(0, 2, 3))
     labels = np.array([actor.label for actor in actors], dtype=np.int64)
-    return Clip(f"scene-{seed}", np.stack(images), all_masks[:, shown], labels[shown])
+    return Clip(f"scene-{seed}", np.stack(images), all_masks[:, visible], labels[visible])
 
 
 def _draw_actors(
@@ -77,9 +77,9 @@ def _draw_actors(
             label=label,
             radius=float(rng.uniform(0.13, 0.27) * settings.height),
             colors=_two_colors(rng),
-            # Texture tells the class most of the time, shape always.
+            # Texture usually agrees with the class, shape always.
             pattern=label if rng.random() < 0.8 else int(rng.integers(len(_PATTERNS))),
-            # The path passes through the frame at mid-video: it may enter and leave.
+            # The object is inside the frame at mid-video and may enter and leave.
             start=middle - velocity * num_frames / 2,
             velocity=velocity,
             sway=rng.uniform(0, 0.06, 2) * settings.height,
@@ -120,7 +120,7 @@ def _render_frame(
     offset: np.ndarray,
     t: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws the actors back to front; gives the image (H, W, 3) and each pixel's owner (H, W)."""
+    """Draws the actors back to front; returns the image (H, W, 3) and the actor of each pixel."""
     center = ((settings.width - 1) / 2, (settings.height - 1) / 2)
     whole = np.array([background.shape[1] - 1, background.shape[0] - 1]) / 2
     window = whole + np.clip(offset, -whole / 2, whole / 2)
@@ -142,13 +142,13 @@ def _render_frame(
 
 
 def _paint(actor: _Actor, dx: np.ndarray, dy: np.ndarray, t: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gives the opacity (H, W) and the colour (H, W, 3) of one actor around its centre."""
+    """Computes the opacity (H, W) and the colour (H, W, 3) of one actor around its centre."""
     angle = actor.spin * t + actor.phase
     squeeze = 1 + actor.squeeze * np.sin(0.5 * t + actor.phase)
     u = (np.cos(angle) * dx + np.sin(angle) * dy) / (actor.radius * squeeze)
     v = (-np.sin(angle) * dx + np.cos(angle) * dy) * squeeze / actor.radius
     edge = _SHAPES[actor.label](u, v, t + actor.phase)
-    # ``edge`` is positive inside, in units of the radius: one pixel of soft border.
+    # ``edge`` is positive inside, in units of the radius; the border is one pixel soft.
     alpha = np.clip(edge * actor.radius + 0.5, 0, 1).astype(np.float32)
     value = _PATTERNS[actor.pattern](u, v).astype(np.float32)[..., None]
     shade = np.clip(1.0 - 0.25 * (u + v), 0.6, 1.3).astype(np.float32)[..., None]

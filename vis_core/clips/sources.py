@@ -1,94 +1,90 @@
-"""Where clips come from: still images, pseudo-videos made on the fly or stored, real videos.
+"""Sources of training clips: still images, pseudo-videos made on the fly or stored, real videos.
 
-Every clip is a pure function of (index, seed), so any worker makes the same.
+Every clip is a pure function of (index, seed), the same in any worker.
 """
 
 import bisect
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vis_core.clips.augment import augment_clip, make_image_clip
+from vis_core.clips.augment import augment_clip
 from vis_core.clips.pseudo import crop_pair, make_pseudo_clip
 from vis_core.clips.readers import read_still, read_video_frames, with_instances
 from vis_core.clips.rows import classes_of_schema, row_to_clip
 from vis_core.clips.sampling import row_seed, sample_frame_indices
-from vis_core.config.clips import AugmentConfig, PairConfig, PseudoConfig
+from vis_core.config.clips import AugmentConfig, PseudoConfig
 from vis_core.errors import AnnotationError, ImageError, StorageError
 from vis_core.formats.coco import ImageRecord
 from vis_core.formats.youtube_vis import VideoRecord
 from vis_core.structures import Clip
 
-Config = TypeVar("Config", bound=AugmentConfig)
-
-# Open files that are kept: a descriptor and a parsed footer each.
-_MAX_OPEN_FILES = 32
+_MAX_OPEN_FILES = 32  # each keeps a descriptor and a parsed footer
 
 _log = logging.getLogger(__name__)
 
 
 class ClipSource(Protocol):
-    """Is a numbered set of clips."""
+    """A numbered set of clips."""
 
     def __len__(self) -> int:
-        """How many clips it has."""
+        """Returns the number of clips."""
         ...
 
     def clip(self, index: int, seed: int) -> Clip:
-        """Makes clip ``index``; another seed varies it another way.
+        """Makes clip ``index``, varied by ``seed``.
 
         Raises:
-            ImageError: If an image cannot be trusted; the message names it.
+            ImageError: An image is damaged; the message names it.
         """
         ...
 
 
-class _StillClips(Generic[Config]):
-    """Reads still images to be varied; images without instances are left out."""
+class _StillClips:
+    """The still images that have instances, before augmentation."""
 
-    def __init__(self, records: Sequence[ImageRecord], config: Config) -> None:
+    def __init__(self, records: Sequence[ImageRecord], config: AugmentConfig) -> None:
         self._records = with_instances(records)
         self._config = config
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def _read(self, index: int, seed: int) -> tuple[Clip, np.random.Generator, int]:
-        """Gives image ``index`` as a clip of one frame, what varies it, and its id."""
+    def _read(self, index: int, seed: int, kind: str) -> tuple[Clip, np.random.Generator]:
+        """Reads image ``index`` as a clip of one frame, and seeds its generator."""
         record = self._records[index]
-        generator = np.random.default_rng(row_seed(seed, record.image_id, 0))
-        return read_still(record), generator, record.image_id
+        still = replace(read_still(record), clip_id=f"{kind}:{record.image_id}:{seed}")
+        return still, np.random.default_rng(row_seed(seed, record.image_id, 0))
 
 
-class ImageClips(_StillClips[AugmentConfig]):
-    """Gives still images as clips of one frame."""
-
-    def clip(self, index: int, seed: int) -> Clip:
-        """Reads image ``index`` and varies it."""
-        still, generator, image_id = self._read(index, seed)
-        image, masks, name = still.images[0], still.masks[0], f"image:{image_id}:{seed}"
-        return make_image_clip(image, masks, still.labels, self._config, generator, name)
-
-
-class PairClips(_StillClips[PairConfig]):
-    """Makes key-reference pairs of still images as they are asked for (2nd place 2022, 2.2)."""
+class ImageClips(_StillClips):
+    """Still images as clips of one frame."""
 
     def clip(self, index: int, seed: int) -> Clip:
-        """Reads image ``index`` and shows it twice."""
-        still, generator, image_id = self._read(index, seed)
-        image, masks, name = still.images[0], still.masks[0], f"pair:{image_id}:{seed}"
-        return crop_pair(image, masks, still.labels, self._config, generator, name)
+        """Reads and augments image ``index``."""
+        still, generator = self._read(index, seed, "image")
+        return augment_clip(still, self._config, generator)
+
+
+class PairClips(_StillClips):
+    """Key-reference pairs of still images, made on the fly (2nd place 2022, 2.2)."""
+
+    def clip(self, index: int, seed: int) -> Clip:
+        """Reads image ``index`` and makes two views of it."""
+        still, generator = self._read(index, seed, "pair")
+        return crop_pair(still, self._config, generator)
 
 
 class PseudoClips:
-    """Makes pseudo-videos out of still images (CTVIS 3.4); images without instances are left out.
+    """Pseudo-videos made of the still images that have instances (CTVIS 3.4).
 
     Clips ``n * clips_per_image`` to ``(n + 1) * clips_per_image - 1`` are made of image ``n``.
     """
@@ -104,39 +100,31 @@ class PseudoClips:
         return len(self._records) * self._clips_per_image
 
     def record(self, index: int) -> ImageRecord:
-        """The image that clip ``index`` is made of."""
+        """Returns the image that clip ``index`` is made of."""
         return self._records[index // self._clips_per_image]
 
     def clip_id(self, index: int, seed: int) -> str:
-        """The name of clip ``index``: image, number among its clips, seed."""
+        """Returns the name of clip ``index``: image, number among its clips, seed."""
         replica = index % self._clips_per_image
         return f"pseudo:{self.record(index).image_id}:{replica}:{seed}"
 
     def clip(self, index: int, seed: int) -> Clip:
-        """Makes clip ``index``; what is pasted comes from another image of the same set."""
+        """Makes clip ``index``; pasted instances come from another image of the set."""
         record = self.record(index)
-        still = read_still(record)
+        still = replace(read_still(record), clip_id=self.clip_id(index, seed))
         replica = index % self._clips_per_image
         generator = np.random.default_rng(row_seed(seed, record.image_id, replica))
         partner = self._partner(index // self._clips_per_image, generator)
-        return make_pseudo_clip(
-            still.images[0],
-            still.masks[0],
-            still.labels,
-            self._config,
-            generator,
-            self.clip_id(index, seed),
-            lambda: _read_partner(partner),
-        )
+        return make_pseudo_clip(still, self._config, generator, lambda: _read_partner(partner))
 
-    def _partner(self, own: int, generator: np.random.Generator) -> ImageRecord:
-        """Draws another image uniformly; a lone image is its own partner."""
+    def _partner(self, image: int, generator: np.random.Generator) -> ImageRecord:
+        """Draws another image uniformly; a single image is its own partner."""
         step = int(generator.integers(1, max(2, len(self._records))))
-        return self._records[(own + step) % len(self._records)]
+        return self._records[(image + step) % len(self._records)]
 
 
 class VideoClips:
-    """Samples T frames of labelled videos (released CTVIS); videos without tracks are left out."""
+    """Clips of T frames sampled from the labelled videos that have tracks (released CTVIS)."""
 
     def __init__(
         self,
@@ -161,7 +149,7 @@ class VideoClips:
         return len(self._videos)
 
     def clip(self, index: int, seed: int) -> Clip:
-        """Draws T frames of video ``index`` and varies them together."""
+        """Samples T frames of video ``index`` and augments them together."""
         video = self._videos[index]
         generator = np.random.default_rng(row_seed(seed, video.video_id, 0))
         frames = sample_frame_indices(
@@ -172,13 +160,13 @@ class VideoClips:
 
 
 class ParquetClips:
-    """Gives stored clips by number, reading only the row group that holds the one asked for.
+    """Clips stored in Parquet files; a clip is read with its row group only.
 
-    Rows are ordered by file name and place. Rows with an error are passed over.
+    Rows are ordered by file name and position. Rows with an error are skipped.
 
     Args:
-        folder: Holds ``*.parquet`` of ``clips/rows.py``, written with small row groups.
-        augment: How a clip is varied by its seed; None gives it as it was stored.
+        folder: The folder of ``*.parquet`` of ``clips/rows.py``, written with small row groups.
+        augment: Augmentation of the clips by their seed; None: as stored.
     """
 
     def __init__(self, folder: Path, augment: AugmentConfig | None = None) -> None:
@@ -190,25 +178,24 @@ class ParquetClips:
                 "longtake pseudo"
             )
         self._open: OrderedDict[Path, pq.ParquetFile] = OrderedDict()
-        first = _opened(self._files[0])
+        first = _open_parquet(self._files[0])
         self.categories = classes_of_schema(first.schema_arrow, str(self._files[0]))
         self._places = [place for path in self._files for place in self._sound_rows(path)]
         if not self._places:
             raise AnnotationError(
-                f"{folder}: expected a clip, found only rows with an error; look at their column "
-                '"error"'
+                f'{folder}: expected a clip, found only rows with errors; see the column "error"'
             )
 
     def __len__(self) -> int:
         return len(self._places)
 
     def clip(self, index: int, seed: int) -> Clip:
-        """Reads clip ``index``."""
+        """Reads and augments clip ``index``."""
         path, group, row = self._places[index]
         try:
             table = self._file(path).read_row_group(group)
         except (OSError, pa.ArrowException) as error:
-            raise StorageError(f"{path}: cannot be read ({error}); make the clips anew") from error
+            raise StorageError(f"{path}: cannot be read ({error}); make the clips again") from error
         clip = row_to_clip(table.slice(row, 1).to_pylist()[0], self.categories)
         if self._augment is None:
             return clip
@@ -216,8 +203,8 @@ class ParquetClips:
         return augment_clip(clip, self._augment, generator)
 
     def _sound_rows(self, path: Path) -> list[tuple[Path, int, int]]:
-        """Lists file, row group and place in it of every row that holds a clip."""
-        file = _opened(path)
+        """Lists the file, row group and position in it of every row with a clip."""
+        file = _open_parquet(path)
         classes = classes_of_schema(file.schema_arrow, str(path))
         if classes != self.categories:
             raise AnnotationError(
@@ -236,9 +223,9 @@ class ParquetClips:
         return places
 
     def _file(self, path: Path) -> Any:
-        """Opens a file, or finds it open; the one not used for longest is closed."""
+        """Returns an open file; closes the least recently used one if there are too many."""
         if path not in self._open:
-            self._open[path] = _opened(path)
+            self._open[path] = _open_parquet(path)
             if len(self._open) > _MAX_OPEN_FILES:
                 self._open.popitem(last=False)[1].close()
         self._open.move_to_end(path)
@@ -246,13 +233,13 @@ class ParquetClips:
 
 
 class MixedClips:
-    """Gives each clip from one of two sources, by chance and with replacement (released CTVIS).
+    """Clips drawn at random from two sources, with replacement (released CTVIS).
 
     The seed of a clip decides, so a batch is the same at any parallelism.
 
     Args:
-        first: Gives a clip with the chance ``share``.
-        second: Gives the others.
+        first: Source of a clip with probability ``share``.
+        second: Source of the others.
         share: In (0, 1).
     """
 
@@ -264,16 +251,16 @@ class MixedClips:
         return sum(len(source) for source in self._sources)
 
     def clip(self, index: int, seed: int) -> Clip:  # noqa: ARG002 (the seed decides)
-        """Draws the source and the clip."""
+        """Draws the source and makes one of its clips."""
         generator = np.random.default_rng(row_seed(seed, "mixed", 0))
         source = self._sources[int(generator.random() >= self._share)]
         return source.clip(int(generator.integers(len(source))), seed)
 
 
 def _read_partner(record: ImageRecord) -> Clip:
-    """Reads an image to paste from; one that cannot be read pastes nothing.
+    """Reads an image to paste from; a damaged one pastes nothing.
 
-    Its own clips report it: a fault of one image must not spoil the clips of another.
+    The clips of that image report the fault; it must not spoil those of another.
     """
     try:
         return read_still(record)
@@ -283,11 +270,11 @@ def _read_partner(record: ImageRecord) -> Clip:
         return Clip(str(record.image_id), blank, np.zeros((1, 0, 1, 1), bool), np.zeros(0, int))
 
 
-def _opened(path: Path) -> Any:
+def _open_parquet(path: Path) -> Any:
     try:
         return pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
         raise StorageError(
             f"{path}: expected a whole Parquet file, found damage ({error}); delete it and make "
-            "the clips anew"
+            "the clips again"
         ) from error

@@ -1,8 +1,7 @@
-"""Moves the pixels of an image and of its masks: step by step, or by one affine map per frame.
+"""Transforms of the pixels of an image and its masks, step by step or by affine maps.
 
-Every function is pure and takes explicit parameters; drawing them is ``clips/draws.py`` and its
-users. Images are (H, W, 3) uint8, masks (G, H, W) bool. What comes from outside the
-picture is 0.
+Every function is pure and takes explicit parameters; ``clips/sampling.py`` and its callers draw
+them. Images are (H, W, 3) uint8, masks (G, H, W) bool. Pixels from outside the image are 0.
 """
 
 import math
@@ -14,17 +13,16 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from vis_core.clips.affine import Affine, rotation_affine
+from vis_core.clips.affine import Affine
 from vis_core.structures import Clip
 
-# A mask pixel is inside where at least half of it is covered.
-_HALF = 128
+_HALF = 128  # a pixel belongs to a mask if at least half of it is covered
 
 
 def resize(
     image: np.ndarray, masks: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Stretches to ``height`` x ``width`` pixels, bilinear and without aliasing."""
+    """Resizes an image and its masks, bilinear and without aliasing."""
     if image.shape[:2] == (height, width):
         return image, masks
     resized = np.zeros((len(masks), height, width), dtype=bool)
@@ -34,7 +32,7 @@ def resize(
 
 
 def _resize_plane(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes uint8 pixels as detectron2 does: Pillow widens its filter when it shrinks."""
+    """Resizes uint8 pixels like detectron2: Pillow widens its filter to shrink."""
     resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(resized)
 
@@ -42,26 +40,18 @@ def _resize_plane(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 def crop(
     image: np.ndarray, masks: np.ndarray, x0: int, y0: int, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts ``height`` x ``width`` pixels out, the upper left one at ``(x0, y0)``."""
+    """Crops ``height`` x ``width`` pixels with the upper left one at ``(x0, y0)``."""
     rows, columns = slice(y0, y0 + height), slice(x0, x0 + width)
     return image[rows, columns], masks[:, rows, columns]
 
 
 def flip(image: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mirrors left to right."""
+    """Mirrors an image and its masks left to right."""
     return image[:, ::-1], masks[:, :, ::-1]
 
 
-def rotate_about(
-    image: np.ndarray, masks: np.ndarray, angle_deg: float, center: tuple[float, float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rotates counter-clockwise about ``center`` (x, y) in pixels; the size stays."""
-    affine = rotation_affine(image.shape[0], image.shape[1], angle_deg, center)
-    return warp_image(image, affine), warp_masks(masks, affine)
-
-
 def warp_image(image: np.ndarray, affine: Affine) -> np.ndarray:
-    """Moves an image (or one plane (H, W)) of uint8, bilinear; outside is 0."""
+    """Warps an image or one plane (H, W) of uint8, bilinear."""
     moved: np.ndarray = cv2.warpAffine(
         np.ascontiguousarray(image),
         affine.pixel_matrix,
@@ -74,9 +64,9 @@ def warp_image(image: np.ndarray, affine: Affine) -> np.ndarray:
 
 
 def warp_masks(masks: np.ndarray, affine: Affine) -> np.ndarray:
-    """Moves (G, H, W) masks, bool or coverage in 0..255, to (G, height, width) bool.
+    """Warps (G, H, W) masks, bool or coverage in 0..255, to (G, height, width) bool.
 
-    Equals ``warp_image`` of every mask, looked at only where the mask can arrive.
+    Equals ``warp_image`` of every mask, computed only where the mask can be.
     """
     moved = np.zeros((len(masks), affine.height, affine.width), dtype=bool)
     for cut_out, out in zip(_cut_outs(masks), moved, strict=True):
@@ -87,10 +77,10 @@ def warp_masks(masks: np.ndarray, affine: Affine) -> np.ndarray:
 def warp_frames(
     image: np.ndarray, masks: np.ndarray, affines: Sequence[Affine]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Shows one image through T affine maps that share one output size.
+    """Warps one image by T affine maps with one output size.
 
-    Where all maps shrink, the source is shrunk first by averaging: a bilinear look at four pixels
-    would alias.
+    If all maps shrink, the source is shrunk first by averaging: bilinear interpolation of four
+    pixels would alias.
 
     Returns:
         (T, H, W, 3) uint8 images and (T, G, H, W) bool masks.
@@ -105,18 +95,18 @@ def warp_frames(
         del cut_outs[largest]
     four = four_channels(image, None if largest is None else masks[largest])
     for t, affine in enumerate(affines):
-        _, shown = warp_four_channels(four, affine, into=images[t])
+        _, mask = warp_four_channels(four, affine, into=images[t])
         if largest is not None:
-            moved[t, largest] = shown
+            moved[t, largest] = mask
         for g, cut_out in cut_outs.items():
             _warp_into(moved[t, g], cut_out, affine)
     return images, moved
 
 
 def four_channels(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    """Puts a mask (H, W), bool or coverage, behind the three channels of an image.
+    """Appends a mask (H, W), bool or coverage, to an image as its fourth channel.
 
-    OpenCV moves four channels in half the time of three, to the same pixels.
+    OpenCV warps four channels in half the time of three, with the same result.
     """
     four = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2RGBA)
     if mask is not None:
@@ -127,15 +117,15 @@ def four_channels(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
 def warp_four_channels(
     four: np.ndarray, affine: Affine, into: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Moves what ``four_channels`` gives.
+    """Warps the result of ``four_channels``.
 
     Args:
         four: (H, W, 4) uint8.
-        affine: Where it goes.
-        into: (height, width, 3) uint8 for the image; None makes one.
+        affine: The map.
+        into: (height, width, 3) uint8, the array for the image; None: a new one.
 
     Returns:
-        The image, and the mask (height, width) of bool.
+        The image, and the mask (height, width) bool.
     """
     moved = warp_image(four, affine)
     image = cv2.cvtColor(moved, cv2.COLOR_RGBA2RGB, dst=into)
@@ -145,10 +135,10 @@ def warp_four_channels(
 def shrink_source(
     image: np.ndarray, masks: np.ndarray, affines: Sequence[Affine]
 ) -> tuple[np.ndarray, np.ndarray, list[Affine]]:
-    """Shrinks an image to the largest size at which any of the maps shows it, by averaging.
+    """Shrinks an image by averaging to the largest size that any of the maps needs.
 
     Returns:
-        The image, the masks (as coverage in 0..255 if they were shrunk) and the maps from it.
+        The image, the masks (as coverage in 0..255 if they were shrunk) and the adapted maps.
     """
     height, width = image.shape[:2]
     factor = min(1.0, max(affine.scale for affine in affines))
@@ -166,13 +156,13 @@ def shrink_source(
 def reached_part(
     affine: Affine, height: int, width: int
 ) -> tuple[tuple[slice, slice], Affine] | None:
-    """Says which rows and columns of the output a source of ``height`` x ``width`` can reach.
+    """Computes the rows and columns of the output that a source of ``height`` x ``width`` reaches.
 
     Returns:
-        The part, and the map whose output is that part alone; None if nothing arrives.
+        The part, and the map whose output is that part; None if the source lies outside.
     """
-    # Four numbers: numpy would take six times as long. Bilinear interpolation looks half a pixel
-    # beyond the source; one pixel is on the safe side.
+    # For four numbers numpy would be six times as slow. Bilinear interpolation reaches half a
+    # pixel beyond the source; one pixel is on the safe side.
     spans = []
     for (of_x, of_y, shift), end in zip(
         affine.matrix.tolist(), (affine.width, affine.height), strict=True
@@ -188,7 +178,7 @@ def reached_part(
 
 
 class _CutOut(NamedTuple):
-    """Is a mask in its box: coverage (h, w) in 0..255 and the place of its upper left corner."""
+    """A mask in its box: coverage (h, w) in 0..255 and the position of its upper left corner."""
 
     coverage: np.ndarray
     x0: int
@@ -196,7 +186,7 @@ class _CutOut(NamedTuple):
 
 
 def _cut_outs(masks: np.ndarray) -> list[_CutOut]:
-    """Cuts each mask to its box."""
+    """Crops each mask to its box."""
     cut_outs = []
     for mask in masks:
         x0, y0, width, height = cv2.boundingRect(np.ascontiguousarray(mask.view(np.uint8)))
@@ -205,12 +195,12 @@ def _cut_outs(masks: np.ndarray) -> list[_CutOut]:
 
 
 def _coverage(mask: np.ndarray) -> np.ndarray:
-    """Gives a mask, bool or coverage, as coverage in 0..255."""
+    """Converts a mask, bool or coverage, to coverage in 0..255."""
     return mask.view(np.uint8) * np.uint8(255) if mask.dtype == bool else mask
 
 
 def _warp_into(out: np.ndarray, cut_out: _CutOut, affine: Affine) -> None:
-    """Writes where a cut-out arrives into ``out`` (height, width) bool, which is empty before."""
+    """Warps a cut-out into ``out`` (height, width) bool, which is empty before."""
     coverage, x0, y0 = cut_out
     if not coverage.size:
         return
@@ -223,12 +213,12 @@ def _warp_into(out: np.ndarray, cut_out: _CutOut, affine: Affine) -> None:
 
 
 def visible_instances(clip: Clip, min_pixels: int, *, in_place: bool = False) -> Clip:
-    """Empties the masks of fewer than ``min_pixels`` and leaves out who then never shows.
+    """Empties masks of fewer than ``min_pixels`` and removes instances without any mask.
 
     Args:
         clip: The clip.
-        min_pixels: In a frame.
-        in_place: Whether the masks are nobody else's and need not be copied first.
+        min_pixels: Minimum pixels of an instance in a frame.
+        in_place: Whether the masks may be overwritten instead of copied.
     """
     masks = clip.masks
     pixels = np.array([[np.count_nonzero(mask) for mask in frame] for frame in masks], dtype=int)
@@ -237,19 +227,19 @@ def visible_instances(clip: Clip, min_pixels: int, *, in_place: bool = False) ->
     if slivers.any():
         masks = masks if in_place else masks.copy()
         masks[slivers] = False
-    shown = (pixels >= min_pixels).any(axis=0)
-    if shown.all():
+    visible = (pixels >= min_pixels).any(axis=0)
+    if visible.all():
         return replace(clip, masks=masks)
-    return replace(clip, masks=masks[:, shown], labels=clip.labels[shown])
+    return replace(clip, masks=masks[:, visible], labels=clip.labels[visible])
 
 
 def pad_frames(
     frames: Sequence[np.ndarray], height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Puts T images of any sizes into one frame size, the rest right and bottom 0.
+    """Pads T images of any sizes right and bottom with 0 to one size.
 
     Returns:
-        (T, height, width, 3) uint8, and the (T, 2) sizes before; None if all fill the frame.
+        (T, height, width, 3) uint8, and the (T, 2) sizes before, None if nothing was padded.
     """
     if all(frame.shape[:2] == (height, width) for frame in frames):
         return np.stack(frames), None

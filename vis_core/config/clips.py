@@ -1,4 +1,4 @@
-"""What can be told about making clips: the motions of pseudo-videos, the augmentation of clips."""
+"""Settings of training clips: augmentation, pairs of views, pseudo-videos, synthetic scenes."""
 
 from typing import Annotated, Literal, Self
 
@@ -7,79 +7,76 @@ from pydantic import Field, PositiveInt, model_validator
 from vis_core.config.section import Section
 
 
-class ClipSection(Section):
-    """Is the base of every section here: frozen, and unknown keys are refused."""
+def _check_order(section: Section, low: str, high: str) -> None:
+    """Raises if a setting exceeds another."""
+    smaller, larger = getattr(section, low), getattr(section, high)
+    if smaller > larger:
+        raise ValueError(f"{low} ({smaller}) must not exceed {high} ({larger})")
 
 
-class ShortSide(ClipSection):
-    """Resizes so that the short side has one of several lengths; the aspect is kept."""
+class ShortSide(Section):
+    """An output size with one of several short sides; keeps the aspect ratio."""
 
     name: Literal["short_side"] = "short_side"
     short_sides: tuple[PositiveInt, ...] = Field(
         default=(320, 352, 392, 416, 448, 480, 512, 544, 576, 608, 640),
         min_length=1,
-        description="Pixels; one is drawn per clip. Released CTVIS; CTVIS 4.1 prints 320 to 640.",
+        description="Pixels; one is drawn per clip (released CTVIS; CTVIS 4.1 prints 320 to 640).",
     )
     max_long_side: PositiveInt = Field(
-        default=768, description="Pixels; the long side never exceeds it (CTVIS 4.1)."
+        default=768, description="Maximum of the long side in pixels (CTVIS 4.1)."
     )
 
 
-class FixedSize(ClipSection):
-    """Fits the picture into one size; the aspect is kept and the rest is 0."""
+class FixedSize(Section):
+    """One output size; keeps the aspect ratio and fills the rest with 0."""
 
     name: Literal["fixed"] = "fixed"
     height: PositiveInt = Field(default=128, description="Pixels; our choice for CPU training.")
     width: PositiveInt = Field(default=192, description="Pixels; our choice for CPU training.")
 
 
-class CropFraction(ClipSection):
-    """Draws the sides of a crop as fractions of the picture's sides."""
+class CropFraction(Section):
+    """Crop sides as fractions of the image's sides."""
 
     name: Literal["fraction"] = "fraction"
     min_fraction: float = Field(
         default=0.64,
         gt=0,
         le=1,
-        description="Of a side; our choice, = 384 of 600 pixels in the release.",
+        description="Minimum; our choice, equal to 384 of 600 pixels in the release.",
     )
-    max_fraction: float = Field(default=1.0, gt=0, le=1, description="Of a side; our choice.")
+    max_fraction: float = Field(default=1.0, gt=0, le=1, description="Maximum; our choice.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.min_fraction > self.max_fraction:
-            raise ValueError(
-                f"min_fraction ({self.min_fraction}) must not exceed "
-                f"max_fraction ({self.max_fraction})"
-            )
+        _check_order(self, "min_fraction", "max_fraction")
         return self
 
 
-class CropPixels(ClipSection):
-    """Draws the sides of a crop in pixels, as the authors' release does."""
+class CropPixels(Section):
+    """Crop sides in pixels, as in the authors' release."""
 
     name: Literal["pixels"] = "pixels"
     min_pixels: PositiveInt = Field(
-        default=384, description="Pixels of a side (released CTVIS, IDOL)."
+        default=384, description="Minimum of a side in pixels (released CTVIS, IDOL)."
     )
     max_pixels: PositiveInt = Field(
-        default=600, description="Pixels of a side (released CTVIS, IDOL)."
+        default=600, description="Maximum of a side in pixels (released CTVIS, IDOL)."
     )
     short_sides: tuple[PositiveInt, ...] = Field(
         default=(),
-        description="Pixels; the picture counts as resized to one of these before the crop. Empty: "
-        "its own size, as in the release for real videos; (400, 500, 600) for pseudo-videos.",
+        description="Short sides in pixels; the crop is measured in an image resized to one of "
+        "them. Empty: not resized, as in the release for real videos; (400, 500, 600) for "
+        "pseudo-videos.",
     )
     max_long_side: PositiveInt = Field(
-        default=1333, description="Pixels, with short_sides (release)."
+        default=1333, description="Maximum of the long side in pixels, with short_sides (release)."
     )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.min_pixels > self.max_pixels:
-            raise ValueError(
-                f"min_pixels ({self.min_pixels}) must not exceed max_pixels ({self.max_pixels})"
-            )
+        _check_order(self, "min_pixels", "max_pixels")
         return self
 
 
@@ -87,10 +84,10 @@ OutputSize = Annotated[ShortSide | FixedSize, Field(discriminator="name")]
 CropSize = Annotated[CropFraction | CropPixels, Field(discriminator="name")]
 
 
-class ViewConfig(ClipSection):
-    """Says how the view of a picture is drawn: crop, size and flip."""
+class ViewConfig(Section):
+    """Random view of an image: crop, size and flip."""
 
-    size: OutputSize = Field(default=ShortSide(), description="Pixels of the frames.")
+    size: OutputSize = Field(default=ShortSide(), description="Size of the frames.")
     flip_probability: float = Field(
         default=0.5,
         ge=0,
@@ -105,28 +102,28 @@ class ViewConfig(ClipSection):
     )
     min_visible_pixels: PositiveInt = Field(
         default=16,
-        description="An instance that shows fewer pixels in a frame is absent there; our choice, "
-        "one cell of the masks at stride 4.",
+        description="Visible pixels below which an instance counts as absent from a frame; our "
+        "choice, one cell of the masks at stride 4.",
     )
 
 
 class AugmentConfig(ViewConfig):
-    """Says how real clips and still images are varied."""
+    """Augmentation of real clips and still images."""
 
     drawn_per_frame: Literal["nothing", "crop", "everything"] = Field(
         default="nothing",
-        description="What each frame draws for itself, the rest once per clip. nothing: all share "
-        "one view (released CTVIS); crop: the sides and place of a crop, whether there is one being"
-        " drawn once (released IDOL on videos); everything: crop, size and flip.",
+        description="Draws made for each frame; the others are made once per clip. nothing: all "
+        "frames share one view (released CTVIS); crop: the sides and position of a crop, while one "
+        "draw decides whether to crop (released IDOL on videos); everything: crop, size and flip.",
     )
 
 
 class PairConfig(AugmentConfig):
-    """Says how a still image becomes a key-reference pair of two views (2nd place 2022, 2.2)."""
+    """A key-reference pair as two views of a still image (2nd place 2022, 2.2)."""
 
     size: OutputSize = Field(
         default=ShortSide(max_long_side=1333),
-        description="Pixels of a view; the long side up to 1333 (released IDOL, COCO).",
+        description="Size of a view; the long side is at most 1333 (released IDOL, COCO).",
     )
     flip_probability: float = Field(
         default=0.5, ge=0, le=1, description="Chance that a view is flipped (released IDOL)."
@@ -143,91 +140,92 @@ class PairConfig(AugmentConfig):
     )
     drawn_per_frame: Literal["nothing", "crop", "everything"] = Field(
         default="everything",
-        description="What each view draws for itself: everything, as 2.2 says independently; "
-        "nothing makes two equal views (released IDOL, PRETRAIN_SAME_CROP).",
+        description="Draws made for each view. everything: the views are independent (2.2); "
+        "nothing: they are equal (released IDOL, PRETRAIN_SAME_CROP).",
     )
     min_visible_pixels: PositiveInt = Field(
         default=1,
-        description="An instance that shows fewer pixels in a view is absent there (released IDOL: "
-        "any pixel counts).",
+        description="Visible pixels below which an instance counts as absent from a view (released "
+        "IDOL: any pixel counts).",
     )
 
 
 class PseudoConfig(ViewConfig):
-    """Says how a still image becomes a clip that moves (CTVIS 3.4)."""
+    """Pseudo-videos made of still images (CTVIS 3.4)."""
 
     num_frames: PositiveInt = Field(
         default=8, description="T, frames of a clip (CTVIS 4.1: 8 for YouTube-VIS, 10 for OVIS)."
     )
     crop_size: CropSize = Field(
         default=CropFraction(),
-        description="How the sides of the view are drawn. CTVIS 3.4 prints none; the release has "
+        description="How the sides of the view are drawn. CTVIS 3.4 does not say; the release has "
         "{name: pixels, short_sides: [400, 500, 600]}.",
     )
     zoom_share: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="Share of the cropped clips that zoom, the others shift. CTVIS 3.4 has both "
-        "and prints no share (our choice); the release only shifts: 0.",
+        description="Share of the cropped clips that zoom; the others shift. Our choice: CTVIS 3.4 "
+        "has both and prints no share; the release only shifts (0).",
     )
     min_zoom: float = Field(
         default=0.5,
         gt=0,
         le=1,
-        description="Smallest over largest view of a zoom, of a side; our choice.",
+        description="Ratio of the smallest to the largest view of a zoom, in side length; our "
+        "choice.",
     )
     rotation_probability: float = Field(
         default=1.0, ge=0, le=1, description="Chance that a clip rotates (released CTVIS: always)."
     )
     max_angle_deg: float = Field(
-        default=15.0, ge=0, le=180, description="Degrees to both sides (CTVIS 3.4: [-15, 15])."
+        default=15.0,
+        ge=0,
+        le=180,
+        description="Maximum rotation in degrees, in either direction (CTVIS 3.4: [-15, 15]).",
     )
     rotation_center_margin: float = Field(
         default=0.4,
         ge=0,
         le=0.5,
-        description="Of a side; the centre lies in [margin, 1 - margin] (released CTVIS: 0.4).",
+        description="Fraction of a side; the centre of rotation lies in [margin, 1 - margin] "
+        "(released CTVIS: 0.4).",
     )
     paste_probability: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="Chance that instances of another image are pasted. CTVIS 3.4 prints none (our "
-        "choice); the release does not paste: 0.",
+        description="Chance that instances of another image are pasted. Our choice: CTVIS 3.4 "
+        "prints none; the release does not paste (0).",
     )
     max_pasted_instances: PositiveInt = Field(
-        default=3, description="Most instances pasted into a clip; our choice."
+        default=3, description="Maximum number of instances pasted into a clip; our choice."
     )
     min_paste_scale: float = Field(
         default=0.5,
         gt=0,
-        description="Smallest size of a pasted instance over its size in its own image, both "
-        "images fitted to the frame; our choice.",
+        description="Minimum ratio of the size of a pasted instance to its size in the image it "
+        "comes from, both images fitted to the frame; our choice.",
     )
     max_paste_scale: float = Field(
         default=1.0,
         gt=0,
-        description="Largest size of a pasted instance, see min_paste_scale; our choice.",
+        description="Maximum of the same ratio; our choice.",
     )
 
     @model_validator(mode="after")
-    def _ordered_scales(self) -> Self:
-        if self.min_paste_scale > self.max_paste_scale:
-            raise ValueError(
-                f"min_paste_scale ({self.min_paste_scale}) must not exceed "
-                f"max_paste_scale ({self.max_paste_scale})"
-            )
+    def _ordered(self) -> Self:
+        _check_order(self, "min_paste_scale", "max_paste_scale")
         return self
 
 
 class SceneSettings(Section):
-    """Says how large and how crowded the scenes are."""
+    """Size and content of the synthetic scenes."""
 
     height: int = Field(128, ge=32, description="Pixels of a frame; our choice for CPU training.")
     width: int = Field(192, ge=32, description="Pixels of a frame; our choice for CPU training.")
-    min_objects: int = Field(2, ge=1, description="Fewest instances of a scene.")
-    max_objects: int = Field(5, ge=1, description="Most instances of a scene.")
+    min_objects: int = Field(2, ge=1, description="Minimum number of instances in a scene.")
+    max_objects: int = Field(5, ge=1, description="Maximum number of instances in a scene.")
     lookalike_probability: float = Field(
-        0.5, ge=0, le=1, description="Chance that an instance copies the look of the one before."
+        0.5, ge=0, le=1, description="Chance that an instance looks like the one before."
     )

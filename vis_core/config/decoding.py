@@ -6,23 +6,23 @@ from vis_core.config.section import Section
 
 
 class DecodeLimits(Section):
-    """What one video may ask of this machine."""
+    """Limits on the resources that one video may use."""
 
     max_pixels: int = Field(
         default=33_177_600,
         gt=0,
-        description="Pixels of the largest frame that is decoded; 7680 x 4320, the 8K of broadcast."
-        " A decoder holds about 16 such frames of 1.5 bytes a pixel.",
+        description="Maximum pixels of a frame; the default is 8K, 7680 x 4320. A decoder holds"
+        " about 16 such frames of 1.5 bytes per pixel.",
     )
     max_memory_mib: int = Field(
         default=4096,
         ge=64,
-        description="Address space that the process that decodes may take beyond what it starts"
-        " with. 8K of 8 bits takes about a third of it. Kept on Linux alone.",
+        description="Address space that the decoder process may use beyond its size at start, in"
+        " MiB. 8-bit 8K uses about a third of the default. Enforced on Linux only.",
     )
     frame_timeout_s: float = Field(
         default=60.0,
         gt=0,
-        description="Seconds without a decoded frame after which a decoder is taken to hang: it is"
-        " ended and the video fails.",
+        description="Seconds without a decoded frame after which the decoder is ended and the video"
+        " fails.",
     )

@@ -1,4 +1,4 @@
-"""What the annotation of a video can be told. Imports no torch: a run file is read early."""
+"""Settings of the annotation of videos."""
 
 from typing import Annotated, Literal
 
@@ -6,58 +6,56 @@ from pydantic import Field, StringConstraints, model_validator
 
 from vis_core.config.decoding import DecodeLimits
 from vis_core.config.section import Section
+from vis_core.config.stitching import StitchConfig
 
 ViewName = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]{1,3}(\+flip)?|flip)$")]
 
 
 class ShortTrackFilter(Section):
-    """Says which tracks leave the result while the video runs (released IDOL and CTVIS).
+    """Tracks that are removed from the result while the video runs (released IDOL and CTVIS).
 
-    They stay in the memory: one that is named again restarts under its id, without its past.
+    They stay in the memory: one that is matched again restarts under its id, without its past.
     """
 
     after_frame: int = Field(
         default=8,
         ge=0,
-        description="Index of the last frame after which no track leaves (released IDOL and CTVIS:"
-        " 8).",
+        description="Index of the last frame after which no track is removed (released IDOL and"
+        " CTVIS: 8).",
     )
     min_detections: int = Field(
         default=3,
         ge=1,
-        description="Frames since its start, or restart, that a track must be named in to stay"
+        description="Frames since its start, or restart, in which a track must be detected to stay"
         " (released IDOL and CTVIS: 3).",
     )
     missed_frames: int = Field(
         default=2,
         ge=1,
-        description="Frames in a row, up to the present one, that a short track is missed in when"
-        " it leaves (released IDOL and CTVIS: 2).",
+        description="Consecutive frames up to the current one that a short track has missed when"
+        " it is removed (released IDOL and CTVIS: 2).",
     )
 
 
 class TrackConfig(Section):
-    """Says which tracks of a video are kept, and how they are scored and labelled.
-
-    The papers' form is the default; those of the authors' code are classmethods.
-    """
+    """Selection, scores and labels of the tracks of a video."""
 
     evidence: Literal["scores", "logits"] = Field(
         default="scores",
-        description="What of a track's frames is put together: class scores (IDOL 3.3, CTVIS 3.2),"
-        " or class logits with no object, their softmax then being the scores (MinVIS, released"
-        " CTVIS).",
+        description="Values that are combined over the frames of a track: class scores (IDOL 3.3,"
+        " CTVIS 3.2), or class logits including no object, whose softmax is the scores (MinVIS,"
+        " released CTVIS).",
     )
     over_time: Literal["mean", "max"] = Field(
         default="mean",
-        description="How it is put together over the frames where the track is named (the papers:"
-        " mean; max is an option of the released IDOL and CTVIS).",
+        description="How they are combined over the frames with a detection (the papers: mean; max"
+        " is an option of the released IDOL and CTVIS).",
     )
     labels: Literal["best", "every", "majority"] = Field(
         default="best",
-        description="Whether a track is listed with its best class alone, or once for every class"
-        " (MinVIS, released CTVIS and IDOL); max_tracks and min_score then count the listings. Or"
-        " with the class that most of its frames have, its score being their mean (STC 3.5).",
+        description="Classes listed for a track. best: the one with the highest score; every: all,"
+        " as one listing each, to which max_tracks and min_score apply (MinVIS, released CTVIS and"
+        " IDOL); majority: the class of most of its frames, with their mean score (STC 3.5).",
     )
     mask_quality: bool = Field(
         default=False,
@@ -66,38 +64,38 @@ class TrackConfig(Section):
     )
     last_mask_resize: Literal["bilinear", "nearest"] = Field(
         default="bilinear",
-        description="How masks of the resized image come to the size of the video (Mask2Former:"
-        " bilinear; released IDOL: nearest).",
+        description="Interpolation of masks from the resized image to the size of the video"
+        " (Mask2Former: bilinear; released IDOL: nearest).",
     )
     short_tracks: ShortTrackFilter | None = Field(
         default=None,
-        description="Tracks that leave while the video runs (released IDOL and CTVIS; not in the"
-        " papers). None: all stay.",
+        description="Removal of short tracks while the video runs (released IDOL and CTVIS; not in"
+        " the papers). null: none is removed.",
     )
     max_tracks: int | None = Field(
         default=100,
         ge=1,
-        description="Tracks kept of a video, best score first; the YouTube-VIS evaluator reads no"
-        " more than 100 (its maxDets). Released CTVIS: the number of classes; MinVIS: 10; released"
-        " IDOL: None, which is all.",
+        description="Maximum number of tracks per video, best scores first; the YouTube-VIS"
+        " evaluator reads no more than 100 (its maxDets). Released CTVIS: the number of classes;"
+        " MinVIS: 10; released IDOL: null, which keeps all.",
     )
     min_score: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="Track score below which a track is dropped, in [0, 1]; 0 keeps all, since AP"
-        " counts weak tracks too (released IDOL: 0.05).",
+        description="Score below which a track is dropped; 0 keeps all, since AP counts weak tracks"
+        " too (released IDOL: 0.05).",
     )
     min_frames: int = Field(
         default=1,
         ge=0,
-        description="Frames that a track must show at least one pixel in; 0 also lists tracks"
-        " without any, as released CTVIS, MinVIS and IDOL do.",
+        description="Minimum number of frames in which a track has at least one pixel; 0 also"
+        " lists empty tracks, as released CTVIS, MinVIS and IDOL do.",
     )
 
     @classmethod
     def ctvis_released(cls, num_classes: int) -> "TrackConfig":
-        """Gives the form of CTVIS's code, which lists as many tracks as there are classes."""
+        """Returns the settings of CTVIS's code, which lists as many tracks as classes."""
         return cls(
             evidence="logits",
             labels="every",
@@ -109,12 +107,12 @@ class TrackConfig(Section):
 
     @classmethod
     def minvis_released(cls) -> "TrackConfig":
-        """Gives the form of MinVIS's code."""
+        """Returns the settings of MinVIS's code."""
         return cls(evidence="logits", labels="every", max_tracks=10, min_frames=0)
 
     @classmethod
     def idol_released(cls) -> "TrackConfig":
-        """Gives the form of IDOL's code."""
+        """Returns the settings of IDOL's code."""
         return cls(
             labels="every",
             last_mask_resize="nearest",
@@ -126,72 +124,75 @@ class TrackConfig(Section):
 
 
 class FusionConfig(Section):
-    """Says how several results of one video become one (2nd place 3.3; 1st place 3.3)."""
+    """Fusion of several results of one video (2nd place 3.3; 1st place 3.3)."""
 
     iou_threshold: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="IoU over space and time from which tracks of two results are one (not "
-        "printed; 0.5, as for matching in IDOL Eq. 7).",
+        description="Spatio-temporal IoU from which tracks of two results are fused (not printed; "
+        "0.5 as the threshold of IDOL Eq. 7).",
     )
     score: Literal["mean", "mean_of_found", "max"] = Field(
         "mean",
-        description="Score of a fused track: mean over all results, one that lacks it counting as "
-        "0; mean over those that have it; or the highest.",
+        description="Score of a fused track. mean: over all results, 0 where one lacks the track; "
+        "mean_of_found: over the results that have it; max: the highest.",
     )
     label: Literal["same", "vote"] = Field(
         "same",
-        description="Whether only tracks of one class are fused, or all, the class with the "
-        "highest sum of scores then being theirs.",
+        description="Class of a fused track. same: only tracks of one class are fused; vote: all "
+        "are, and the class with the highest sum of scores wins.",
     )
     mask: Literal["vote", "best"] = Field(
         "vote",
-        description="Pixels of a fused track: those that members with at least half of the scores "
-        "show (a member that is absent in a frame shows none), or the masks of the best member.",
+        description="Masks of a fused track. vote: the pixels of members that hold at least half "
+        "of the sum of scores (an absent member has no pixels); best: the masks of the best "
+        "member.",
     )
 
 
 class InferenceConfig(Section):
-    """Says how a video is walked through."""
+    """Annotation of a video."""
 
     chunk_frames: int = Field(
         default=4,
         ge=1,
-        description="Frames that go through the network at once; the result does not depend on it,"
-        " memory does.",
+        description="Frames per batch of the network; changes memory use, not the result.",
     )
     videos_at_once: int = Field(
         default=1,
         ge=1,
-        description="Videos that a worker walks through at a time, their frames sharing the batches"
-        " of its network: for archives of many short ones, whose opening, downloading and writing"
-        " it hides. With more than one, results are equal up to rounding, which depends on the"
-        " batch.",
+        description="Videos that a worker processes at a time, with shared batches. Use it for"
+        " archives of many short videos: it hides the time of opening, downloading and writing."
+        " With more than one, results are equal up to rounding, which depends on the batch.",
     )
     sample_fps: float | None = Field(
         default=None,
         gt=0,
-        description="Frames a second of a video file that are annotated at most; the others are"
-        " decoded and passed over. null: all.",
+        description="Maximum frames per second that are annotated; the others are decoded and"
+        " skipped. null: all.",
     )
     views: tuple[ViewName, ...] = Field(
         default=(),
-        description="Short sides in which a video is seen, the results being fused: 480, 640+flip,"
-        " or flip for the model's own size mirrored (2nd place 3.1: 480, 640, 800). None: the"
-        " model's own size alone.",
+        description="Test-time augmentation: short sides at which a video is annotated before the"
+        " results are fused, such as 480, 640+flip (mirrored), or flip for the size of the model"
+        " mirrored (2nd place 3.1: 480, 640, 800). Empty: only the size of the model.",
     )
     fusion: FusionConfig = Field(
-        default_factory=FusionConfig, description="How the results of several views become one."
+        default_factory=FusionConfig, description="Fusion of the results of several views."
     )
     tracks: TrackConfig = Field(default_factory=TrackConfig)
     decoding: DecodeLimits = Field(default_factory=DecodeLimits)
+    stitching: StitchConfig = Field(
+        default_factory=StitchConfig,
+        description="How segments are joined with --join stitched; exact results ignore it.",
+    )
 
     @model_validator(mode="after")
     def _check_views(self) -> "InferenceConfig":
         if self.views and self.videos_at_once > 1:
             raise ValueError(
-                "videos_at_once: batches are shared by videos that are seen as they are; leave it "
-                "at 1, or views empty"
+                "videos_at_once: videos with views cannot share batches; leave it at 1, or views "
+                "empty"
             )
         return self

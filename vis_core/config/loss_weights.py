@@ -1,4 +1,4 @@
-"""Loss weights of the systems, with their sources."""
+"""Settings of the loss weights of the systems."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from vis_core.config.section import Section
 
 
 class QueryLossWeights(Section):
-    """Weighs the losses of a Mask2Former."""
+    """Loss weights of a Mask2Former."""
 
     class_: float = Field(2.0, ge=0, alias="class", description="Cross entropy (Mask2Former).")
     mask: float = Field(5.0, ge=0, description="Binary cross entropy of masks (Mask2Former).")
@@ -14,7 +14,7 @@ class QueryLossWeights(Section):
 
 
 class CtvisLossWeights(QueryLossWeights):
-    """Weighs the losses of CTVIS Eq. 6."""
+    """Loss weights of CTVIS Eq. 6."""
 
     embed: float = Field(2.0, ge=0, description="Contrastive loss (CTVIS 4.1: lambda_emb).")
     embed_cosine: float = Field(
@@ -23,7 +23,7 @@ class CtvisLossWeights(QueryLossWeights):
 
 
 class IdolLossWeights(Section):
-    """Weighs the losses of IDOL Eq. 2; ``released`` gives those of the authors' code."""
+    """Loss weights of IDOL Eq. 2."""
 
     class_: float = Field(1.0, ge=0, alias="class", description="Focal loss (IDOL Eq. 2).")
     box: float = Field(2.0, ge=0, description="L1 of boxes (IDOL 3.1: lambda_1; released 5).")
@@ -39,19 +39,21 @@ class IdolLossWeights(Section):
 
     @classmethod
     def released(cls) -> "IdolLossWeights":
-        """Gives the weights of the authors' code."""
+        """Returns the weights of the authors' code."""
         return cls.model_validate(
             {"class": 2, "box": 5, "giou": 2, "mask": 2, "dice": 5, "embed": 2, "embed_cosine": 3}
         )
 
 
 class StcLossWeights(Section):
-    """Weighs the losses of STC Eq. 7; those of CondInst weigh 1 (AdelaiDet)."""
+    """Loss weights of STC Eq. 7; those of CondInst are 1 (AdelaiDet)."""
 
-    class_: float = Field(1.0, ge=0, alias="class", description="Focal loss of places.")
+    class_: float = Field(1.0, ge=0, alias="class", description="Focal loss of locations.")
     box: float = Field(1.0, ge=0, description="GIoU of boxes.")
     center: float = Field(1.0, ge=0, description="Binary cross entropy of centre-ness.")
     mask: float = Field(1.0, ge=0, description="Dice of masks.")
-    semantic: float = Field(1.0, ge=0, description="Classes of pixels, with semantic_loss.")
-    track: float = Field(0.2, ge=0, description="Embeddings (STC 4.3: lambda_b).")
-    consistency: float = Field(10.0, ge=0, description="Kernels (STC 4.3: lambda_c).")
+    semantic: float = Field(1.0, ge=0, description="Loss of pixel classes, with semantic_loss.")
+    track: float = Field(0.2, ge=0, description="Loss of embeddings (STC 4.3: lambda_b).")
+    consistency: float = Field(
+        10.0, ge=0, description="Consistency of kernels (STC 4.3: lambda_c)."
+    )

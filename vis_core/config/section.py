@@ -1,6 +1,8 @@
 """The base class of every section of settings.
 
 Nothing in this folder imports torch or numpy: run files are parsed before heavy libraries load.
+Each default lives here once, with its source. It is the paper's form; where the authors' release
+differs, ``released()`` or a named choice has its form.
 """
 
 from pydantic import BaseModel, ConfigDict

@@ -1,4 +1,4 @@
-"""What segmentors can be told. Imports no torch: a run file is read early."""
+"""Settings of the segmentors: backbones, sizes, decoding, selection of instances."""
 
 from typing import Literal
 
@@ -19,53 +19,57 @@ BackboneName = Literal[
 
 
 class OwnBackbone(Section):
-    """Is a backbone of other sizes than the published ones."""
+    """A backbone whose sizes differ from the published ones."""
 
-    family: Literal["resnet", "swin", "convnext"] = Field(description="Kind of network.")
+    family: Literal["resnet", "swin", "convnext"] = Field(description="Network family.")
     sizes: dict[str, int | float | str | list[int]] = Field(
-        description="In the words of transformers' config of that family: depths, embed_dim, ..."
+        description="Arguments of transformers' config of that family: depths, embed_dim, ..."
     )
 
 
 class Mask2FormerSettings(Section):
-    """Sizes a Mask2Former; the defaults are those of the paper with ResNet-50."""
+    """Architecture of a Mask2Former; the defaults are those of the paper with ResNet-50."""
 
     backbone: BackboneName | OwnBackbone = Field(
-        "resnet50", description="Feature extractor: a published one, or a family with its sizes."
+        "resnet50", description="Feature extractor: a published one, or a family and its sizes."
     )
-    num_queries: int = Field(100, ge=1, description="Q; 100 for R50, 200 for Swin-L (paper).")
+    num_queries: int = Field(
+        100, ge=1, description="Number of queries, Q (paper: 100 for R50, 200 for Swin-L)."
+    )
     hidden_width: int = Field(256, ge=8, description="Channels of queries and pixel features.")
     num_heads: int = Field(8, ge=1, description="Attention heads.")
     encoder_layers: int = Field(6, ge=1, description="Deformable encoder layers.")
-    encoder_ffn_width: int = Field(1024, ge=8, description="Channels inside the encoder's FFN.")
+    encoder_ffn_width: int = Field(1024, ge=8, description="Hidden channels of the encoder's FFN.")
     decoder_layers: int = Field(9, ge=1, description="Masked-attention decoder layers.")
-    decoder_ffn_width: int = Field(2048, ge=8, description="Channels inside the decoder's FFN.")
-    num_points: int = Field(12544, ge=16, description="Points of matching and mask loss (paper).")
+    decoder_ffn_width: int = Field(2048, ge=8, description="Hidden channels of the decoder's FFN.")
+    num_points: int = Field(
+        12544, ge=16, description="Sampled points of the matching and the mask losses (paper)."
+    )
     no_object_weight: float = Field(0.1, gt=0, le=1, description="Class weight of no object.")
     train_batch_norm: bool = Field(
-        False, description="Learn batch-norm statistics; only for training from nothing."
+        False, description="Learn batch-norm statistics; only for training from scratch."
     )
 
 
 class DeformableDetrSettings(Section):
-    """Sizes IDOL's Deformable DETR; the defaults are those of the release with ResNet-50."""
+    """Architecture of IDOL's Deformable DETR; the defaults are the release's with ResNet-50."""
 
     backbone: BackboneName | OwnBackbone = Field(
-        "resnet50", description="Feature extractor: a published one, or a family with its sizes."
+        "resnet50", description="Feature extractor: a published one, or a family and its sizes."
     )
-    num_queries: int = Field(300, ge=10, description="Q (IDOL 4.1).")
+    num_queries: int = Field(300, ge=10, description="Number of queries, Q (IDOL 4.1).")
     hidden_width: int = Field(
         256, ge=32, multiple_of=32, description="Channels of queries and features."
     )
     num_heads: int = Field(8, ge=1, description="Attention heads.")
     encoder_layers: int = Field(6, ge=1, description="Deformable encoder layers.")
-    encoder_ffn_width: int = Field(1024, ge=8, description="Channels inside the encoder's FFN.")
+    encoder_ffn_width: int = Field(1024, ge=8, description="Hidden channels of the encoder's FFN.")
     # transformers cannot build a decoder of one layer
     decoder_layers: int = Field(6, ge=2, description="Deformable decoder layers.")
-    decoder_ffn_width: int = Field(1024, ge=8, description="Channels inside the decoder's FFN.")
-    dropout: float = Field(0.1, ge=0, lt=1, description="In training (Deformable DETR).")
+    decoder_ffn_width: int = Field(1024, ge=8, description="Hidden channels of the decoder's FFN.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout in training (Deformable DETR).")
     mask_channels: int = Field(
-        8, ge=1, description="Channels of the features that masks are made of (released IDOL)."
+        8, ge=1, description="Channels of the mask features (released IDOL)."
     )
     dynamic_channels: int = Field(
         8, ge=1, description="Channels inside the dynamic mask head (IDOL 3.1)."
@@ -74,45 +78,45 @@ class DeformableDetrSettings(Section):
         2,
         ge=0,
         le=5,
-        description="Parts of a ResNet that do not learn, the stem first (detectron2: 2).",
+        description="Stages of a ResNet that are not trained, from the stem on (detectron2: 2).",
     )
 
 
 class DecodingConfig(Section):
-    """Says which places of the maps become detections (CondInst; STC 3.5)."""
+    """Decoding of the feature maps into detections (CondInst; STC 3.5)."""
 
     score_threshold: float = Field(
         0.03,
         ge=0,
         lt=1,
-        description="Class score times centre-ness to exceed, before the root (STC 3.5: 0.03; "
-        "CondInst: 0.05).",
+        description="Threshold on class score times centre-ness, before the square root (STC 3.5: "
+        "0.03; CondInst: 0.05).",
     )
     threshold_with_center: bool = Field(
         True,
-        description="Whether centre-ness counts in what the threshold looks at (CondInst: yes).",
+        description="Multiply by centre-ness before the threshold (CondInst: yes).",
     )
     candidates: int = Field(
-        1000, ge=1, description="Places and classes of a level that enter NMS, best first."
+        1000, ge=1, description="Best pairs of location and class of a level that enter NMS."
     )
     nms_iou: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="Box IoU above which the weaker one of a class goes (STC 3.5: 0.5; CondInst: "
-        "0.6).",
+        description="Box IoU above which the weaker detection of a class is removed (STC 3.5: 0.5; "
+        "CondInst: 0.6).",
     )
     max_instances: int = Field(
-        10, ge=1, description="Kept of a frame (STC 3.5: 10; CondInst: 100)."
+        10, ge=1, description="Instances kept per frame (STC 3.5: 10; CondInst: 100)."
     )
 
 
 class CondInstSettings(Section):
-    """Sizes a CondInst; the defaults are those of the release (AdelaiDet) with ResNet-50."""
+    """Architecture of a CondInst; the defaults are AdelaiDet's with ResNet-50."""
 
     backbone: BackboneName | OwnBackbone = Field(
         "resnet50_msra",
-        description="Feature extractor: a published one, or a family with its sizes.",
+        description="Feature extractor: a published one, or a family and its sizes.",
     )
     width: int = Field(
         256, ge=32, multiple_of=32, description="Channels of the pyramid and of the towers."
@@ -120,61 +124,60 @@ class CondInstSettings(Section):
     tower_convs: int = Field(4, ge=1, description="Convolutions of the class and the box tower.")
     mask_branch_width: int = Field(128, ge=8, description="Channels of the mask branch.")
     mask_branch_convs: int = Field(4, ge=0, description="Convolutions after the levels are summed.")
-    mask_channels: int = Field(
-        8, ge=1, description="Channels of the features that masks are made of (STC Table 7)."
-    )
+    mask_channels: int = Field(8, ge=1, description="Channels of the mask features (STC Table 7).")
     relative_coordinates: bool = Field(
-        True, description="Whether a mask is told where its instance is (STC Table 7)."
+        True,
+        description="Add coordinates relative to the instance to the mask features (STC Table 7).",
     )
     dynamic_layers: int = Field(
         3, ge=1, description="Convolutions whose kernels are generated (STC Table 6)."
     )
     dynamic_channels: int = Field(8, ge=1, description="Channels between these convolutions.")
     semantic_loss: bool = Field(
-        False, description="Whether the mask branch also learns classes pixel by pixel (CondInst)."
+        False, description="Also train the mask branch to classify pixels (CondInst)."
     )
     frozen_stages: int = Field(
         2,
         ge=0,
         le=5,
-        description="Parts of a ResNet that do not learn, the stem first (detectron2: 2).",
+        description="Stages of a ResNet that are not trained, from the stem on (detectron2: 2).",
     )
     decoding: DecodingConfig = Field(default_factory=DecodingConfig)
 
 
 class SelectionConfig(Section):
-    """Says which predictions of a frame are kept."""
+    """Selection of the predictions of a frame."""
 
     score_threshold: float = Field(
-        0.01, ge=0, le=1, description="Score to exceed (released CTVIS: 0.01)."
+        0.01, ge=0, le=1, description="Score that a prediction must exceed (released CTVIS: 0.01)."
     )
     nms_iou: float = Field(
         0.6,
         gt=0,
         le=1,
-        description="Mask IoU above which the weaker one goes (released CTVIS; IDOL 3.3: 0.5, "
-        "released IDOL 0.3 for OVIS).",
+        description="Mask IoU above which the weaker prediction is removed (released CTVIS; IDOL "
+        "3.3: 0.5, released IDOL 0.3 for OVIS).",
     )
     box_nms_iou: float | None = Field(
         None,
         gt=0,
         le=1,
-        description="Box IoU above which the weaker one of a class goes, before there are masks; "
-        "released IDOL: 0.9, not in the papers. None: no box NMS.",
+        description="Box IoU above which the weaker prediction of a class is removed before masks "
+        "are computed (released IDOL: 0.9; not in the papers). null: no box NMS.",
     )
     iou_smoothing_pixels: float = Field(
         0.0,
         ge=0,
-        description="Added to overlap and union of two masks; released IDOL: 1e-6, by which of two "
-        "empty masks the weaker one goes. 0: both stay.",
+        description="Added to intersection and union of two masks. With released IDOL's 1e-6 the "
+        "weaker of two empty masks is removed; with 0 both stay.",
     )
 
     @classmethod
     def idol(cls) -> "SelectionConfig":
-        """Gives IDOL 3.3 as printed; the score threshold, not printed, as released."""
+        """Returns IDOL 3.3 as printed; the score threshold is that of the release."""
         return cls(score_threshold=0.1, nms_iou=0.5)
 
     @classmethod
     def idol_released(cls, nms_iou: float = 0.5) -> "SelectionConfig":
-        """Gives the form of the authors' code; ``nms_iou`` is 0.3 for OVIS."""
+        """Returns the settings of the authors' code; ``nms_iou`` is 0.3 for OVIS."""
         return cls(score_threshold=0.1, nms_iou=nms_iou, box_nms_iou=0.9, iou_smoothing_pixels=1e-6)

@@ -1,8 +1,4 @@
-"""The schema of everything that vis_core can be told. Defaults live here once, with their source.
-
-The paper's form is the default; where the authors' release differs, it is a named choice.
-Reading files and command lines is ``pipelines/config/run.py``.
-"""
+"""Settings of the systems: one class each. ``pipelines/config/loading.py`` reads the files."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -34,20 +30,24 @@ from vis_core.config.segmentors import (
 
 
 class BaseSystemConfig(Section):
-    """What all systems have in common.
+    """The settings common to all systems.
 
-    A section that a run file states in part is filled with the defaults of its system; without that
-    it would be filled with those of the section's class, which are CTVIS's. Association may also be
-    the name of one (``NAMED_ASSOCIATIONS``).
+    A section that a run file gives in part is completed with the defaults of its system, not with
+    those of the section's class, which are CTVIS's. ``association`` may also be one of the names
+    ``NAMED_ASSOCIATIONS``.
     """
 
     selection: SelectionConfig = Field(default_factory=SelectionConfig)
     association: AssociationConfig = Field(default_factory=AssociationConfig)
-    test_short_side: int = Field(480, ge=32, description="Pixels at test (CTVIS 4: 480).")
-    test_max_long_side: int = Field(1333, ge=32, description="Pixels at test (released CTVIS).")
+    test_short_side: int = Field(
+        480, ge=32, description="Short side in pixels at inference (CTVIS 4: 480)."
+    )
+    test_max_long_side: int = Field(
+        1333, ge=32, description="Maximum long side in pixels at inference (released CTVIS)."
+    )
 
     def for_inference(self) -> Self:
-        """Leaves out the parts that only training uses; most systems have none."""
+        """Returns the settings without the parts that only training uses; most have none."""
         return self
 
     @model_validator(mode="before")
@@ -64,42 +64,42 @@ class BaseSystemConfig(Section):
             filled["association"] = NAMED_ASSOCIATIONS[named]().model_dump(mode="json")
         for name in ("association", "selection"):
             if isinstance(values.get(name), Mapping):
-                own = cls.model_fields[name].get_default(call_default_factory=True)
-                filled[name] = own.model_dump(mode="json", by_alias=True) | dict(values[name])
+                default = cls.model_fields[name].get_default(call_default_factory=True)
+                filled[name] = default.model_dump(mode="json", by_alias=True) | dict(values[name])
         return {**values, **filled}
 
 
 class ExtraHeadsConfig(BaseSystemConfig):
-    """Adds to a system of queries what the 1st place of the long-video challenge added."""
+    """The heads that the 1st place of the long-video challenge adds to a system of queries."""
 
     boundary: BoundaryConfig | None = Field(
-        None, description="Boundary branch, in training only (1st place 2.2)."
+        None, description="Boundary branch, only in training (1st place 2.2)."
     )
     quality: QualityConfig | None = Field(
-        None, description="Quality assessment module, by default in training only (1st place 2.3)."
+        None, description="Quality assessment module, by default only in training (1st place 2.3)."
     )
 
     def for_inference(self) -> Self:
-        """Leaves out the parts that only training uses."""
+        """Returns the settings without the parts that only training uses."""
         quality = self.quality if self.quality and self.quality.rescore else None
         return self.model_copy(update={"boundary": None, "quality": quality})
 
 
 class QuerySystemConfig(ExtraHeadsConfig):
-    """What CTVIS and MinVIS have in common."""
+    """The settings common to CTVIS and MinVIS."""
 
     segmentor: Mask2FormerSettings = Field(default_factory=Mask2FormerSettings)
     loss_weights: QueryLossWeights = Field(default_factory=QueryLossWeights)
 
 
 class MinvisConfig(QuerySystemConfig):
-    """MinVIS: all queries, latest memory, cosine similarity, Hungarian without a floor."""
+    """MinVIS: all queries, latest memory, cosine similarity, Hungarian without a threshold."""
 
     name: Literal["minvis"] = "minvis"
     association: AssociationConfig = Field(default_factory=AssociationConfig.minvis)
     selection: SelectionConfig = Field(
         default_factory=lambda: SelectionConfig(score_threshold=0.0, nms_iou=1.0),
-        description="All queries are followed (MinVIS 3.3): no threshold or NMS.",
+        description="Keeps all queries (MinVIS 3.3): no threshold, no NMS.",
     )
 
 
@@ -108,7 +108,7 @@ class CtvisConfig(QuerySystemConfig):
 
     name: Literal["ctvis"] = "ctvis"
     loss_weights: CtvisLossWeights = Field(default_factory=CtvisLossWeights)
-    embedding_width: int = Field(256, ge=8, description="C of the embedding head (CTVIS 3.1).")
+    embedding_width: int = Field(256, ge=8, description="Embedding width, C (CTVIS 3.1).")
     items: CtvisItemsConfig = Field(default_factory=CtvisItemsConfig)
 
 
@@ -121,9 +121,11 @@ class IdolConfig(ExtraHeadsConfig):
     association: AssociationConfig = Field(default_factory=AssociationConfig.idol)
     loss_weights: IdolLossWeights = Field(default_factory=IdolLossWeights)
     matching: TransportConfig = Field(default_factory=TransportConfig)
-    embedding_width: int = Field(256, ge=8, description="C of the embedding head (released IDOL).")
+    embedding_width: int = Field(256, ge=8, description="Embedding width, C (released IDOL).")
     test_short_side: int = Field(
-        360, ge=32, description="Pixels at test (IDOL 4.1: 360; released 480, OVIS 720)."
+        360,
+        ge=32,
+        description="Short side in pixels at inference (IDOL 4.1: 360; released 480, OVIS 720).",
     )
 
 
@@ -134,15 +136,19 @@ class StcConfig(BaseSystemConfig):
     segmentor: CondInstSettings = Field(default_factory=CondInstSettings)
     selection: SelectionConfig = Field(
         default_factory=lambda: SelectionConfig(score_threshold=0.0, nms_iou=1.0),
-        description="After segmentor.decoding, which does what STC 3.5 says; keeps all of it.",
+        description="Keeps all detections of segmentor.decoding, which is STC 3.5.",
     )
     association: AssociationConfig = Field(default_factory=AssociationConfig.stc)
     loss_weights: StcLossWeights = Field(default_factory=StcLossWeights)
     matching: LocationMatchingConfig = Field(default_factory=LocationMatchingConfig)
     criterion: LocationLossConfig = Field(default_factory=LocationLossConfig)
     tracking: StcTrackingConfig = Field(default_factory=StcTrackingConfig)
-    test_short_side: int = Field(360, ge=32, description="Pixels at test (STC 4.3: 640x360).")
-    test_max_long_side: int = Field(640, ge=32, description="Pixels at test (STC 4.3: 640x360).")
+    test_short_side: int = Field(
+        360, ge=32, description="Short side in pixels at inference (STC 4.3: 640x360)."
+    )
+    test_max_long_side: int = Field(
+        640, ge=32, description="Maximum long side in pixels at inference (STC 4.3: 640x360)."
+    )
 
 
 AnySystemConfig = CtvisConfig | MinvisConfig | IdolConfig | StcConfig

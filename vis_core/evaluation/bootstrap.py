@@ -1,7 +1,7 @@
-"""How sure a score is: the paired bootstrap over videos.
+"""Confidence intervals of AP by the paired bootstrap over videos.
 
-Videos are drawn with replacement and AP is computed anew; the spread of many draws is the interval.
-For two result files the same draws serve both, so the interval of their difference is paired
+Videos are drawn with replacement and AP is computed for each draw; the spread over many draws is
+the interval. Two result files use the same draws, so the interval of their difference is paired
 (Efron and Tibshirani 1993, ch. 13; Koehn 2004 for the paired test).
 """
 
@@ -16,12 +16,12 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """Is a value with its bootstrap interval.
+    """A value with its bootstrap interval.
 
     Attributes:
         value: The score on all videos.
-        low: Lower end.
-        high: Upper end.
+        low: Lower bound.
+        high: Upper bound.
     """
 
     value: float
@@ -29,12 +29,12 @@ class Interval:
     high: float
 
     def to_json(self) -> dict[str, float]:
-        """The interval for programs."""
+        """Returns the value and the bounds by name."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
 def draw_videos(num_videos: int, num_draws: int, generator: np.random.Generator) -> np.ndarray:
-    """(N, V) how often each video is drawn in each of N draws of V videos with replacement."""
+    """Draws V videos with replacement N times; returns (N, V) counts of each video."""
     share = np.full(num_videos, 1 / max(1, num_videos))
     drawn: np.ndarray = generator.multinomial(num_videos, share, size=num_draws)
     return drawn
@@ -43,16 +43,16 @@ def draw_videos(num_videos: int, num_draws: int, generator: np.random.Generator)
 def resampled_ap(
     matches: Matches, num_classes: int, recall_points: np.ndarray, draws: np.ndarray
 ) -> np.ndarray:
-    """(N,) AP of each draw, over all areas and all predictions kept.
+    """Computes the (N,) AP of each draw, over all areas and all predictions kept.
 
-    Equals evaluating a data set in which each video stands as often as it was drawn: copies of a
-    prediction then stand together, and the best precision of such a group is at one of its ends.
+    Equals the AP of a data set that holds each video as often as it was drawn: copies of a
+    prediction are then adjacent, and the best precision of such a group is at one of its ends.
 
     Args:
-        matches: Of ``video_ap.match_videos``; area range 0 must be the one over all areas.
+        matches: See ``video_ap.match_videos``; area range 0 must include all areas.
         num_classes: K.
         recall_points: (R,).
-        draws: (N, V) how often each video counts.
+        draws: (N, V) weight of each video.
     """
     ap = np.full((len(draws), num_classes), np.nan)
     bounds = np.searchsorted(matches.category, np.arange(num_classes + 1))
@@ -63,12 +63,12 @@ def resampled_ap(
         positives = draws[:, matches.truth_video[truth]].sum(axis=1)  # (N,)
         rows = np.arange(bounds[k], bounds[k + 1])
         rows = rows[np.argsort(-matches.scores[rows], kind="stable")]
-        found = (matches.found[rows, 0] & ~matches.ignored[rows, 0]).T  # (T, P)
-        wrong = (~matches.found[rows, 0] & ~matches.ignored[rows, 0]).T
+        right = (matches.matched[rows, 0] & ~matches.ignored[rows, 0]).T  # (T, P)
+        wrong = (~matches.matched[rows, 0] & ~matches.ignored[rows, 0]).T
         for draw in np.flatnonzero(positives).tolist():
             counts = draws[draw, matches.video[rows]]
             ap[draw, k] = _class_ap(
-                np.cumsum(found * counts, axis=1),
+                np.cumsum(right * counts, axis=1),
                 np.cumsum(wrong * counts, axis=1),
                 int(positives[draw]),
                 recall_points,
@@ -79,20 +79,20 @@ def resampled_ap(
 
 
 def interval(value: float, samples: np.ndarray) -> Interval:
-    """The percentile interval of a score at level 0.95."""
+    """Computes the percentile interval of a score at level 0.95."""
     low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value, float(low), float(high))
 
 
 def is_significant(difference: Interval) -> bool:
-    """Whether the interval of a difference leaves out 0."""
+    """Returns whether the interval of a difference excludes 0."""
     return difference.low > 0 or difference.high < 0
 
 
 def _class_ap(
     right: np.ndarray, wrong: np.ndarray, positives: int, recall_points: np.ndarray
 ) -> float:
-    """Mean over thresholds and recall points; ``right`` and ``wrong`` are cumulated (T, P)."""
+    """Averages precision over thresholds and recall points; the arguments are cumulative (T, P)."""
     if right.shape[1] == 0:
         return 0.0
     curve = right / (right + wrong + np.spacing(1))

@@ -1,9 +1,9 @@
-"""Do tracks keep their identity: HOTA, IDF1 and identity switches on masks.
+"""Identity metrics of tracks on masks: HOTA, IDF1 and identity switches.
 
 HOTA: Luiten et al. 2021, "HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking",
 Sec. 5; IDF1: Ristani et al. 2016, Sec. 2.3; switches: CLEAR MOT, Bernardin and Stiefelhagen 2008.
-The counts of every video and class are added up before any ratio is taken (TrackEval's detection
-average), and the numbers equal TrackEval's on the same IoUs.
+The counts of all videos and classes are summed before any ratio is taken (TrackEval's detection
+average). The numbers equal TrackEval's on the same IoUs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from vis_core.evaluation.loading import GroundTruth, Results
-from vis_core.rle.columns import ColumnMasks, at_frame
+from vis_core.evaluation.loading import GroundTruth, Results, ResultVideo, TruthVideo
+from vis_core.rle.columns import at_frame
 from vis_core.rle.intersection import intersections
 
 HOTA_THRESHOLDS = np.arange(0.05, 0.99, 0.05)  # Luiten et al., Sec. 5.1
@@ -22,15 +22,19 @@ _TINY = float(np.finfo(np.float64).eps)
 _STAY = 1000.0  # outweighs any IoU: a ground truth keeps the track of the frame before
 
 
+def _zeros() -> np.ndarray:
+    return np.zeros(len(HOTA_THRESHOLDS))
+
+
 @dataclass
 class _Counts:
-    """Is what is added up over videos and classes; vectors over ``HOTA_THRESHOLDS``."""
+    """The sums over videos and classes; the arrays have one entry per HOTA threshold."""
 
-    found: np.ndarray = field(default_factory=lambda: np.zeros(len(HOTA_THRESHOLDS)))
-    missed: np.ndarray = field(default_factory=lambda: np.zeros(len(HOTA_THRESHOLDS)))
-    extra: np.ndarray = field(default_factory=lambda: np.zeros(len(HOTA_THRESHOLDS)))
-    associated: np.ndarray = field(default_factory=lambda: np.zeros(len(HOTA_THRESHOLDS)))
-    id_found: int = 0
+    matched: np.ndarray = field(default_factory=_zeros)
+    missed: np.ndarray = field(default_factory=_zeros)
+    extra: np.ndarray = field(default_factory=_zeros)
+    associated: np.ndarray = field(default_factory=_zeros)
+    id_matched: int = 0
     id_missed: int = 0
     id_extra: int = 0
     switches: int = 0
@@ -38,14 +42,14 @@ class _Counts:
 
 @dataclass(frozen=True)
 class IdentityResult:
-    """Is the identity metrics of a whole file.
+    """The identity metrics of a results file.
 
     Attributes:
-        hota: Geometric mean of detection and association, averaged over the thresholds.
+        hota: Geometric mean of detection and association accuracy, averaged over the thresholds.
         det_a: Detection accuracy, averaged over the thresholds.
         ass_a: Association accuracy, averaged over the thresholds.
         idf1: F1 of identities at IoU 0.5.
-        switches: Times a ground truth went over to another track, at IoU 0.5.
+        switches: Times a ground truth changed to another track, at IoU 0.5.
     """
 
     hota: float
@@ -55,7 +59,7 @@ class IdentityResult:
     switches: int
 
     def to_json(self) -> dict[str, float]:
-        """The numbers for programs."""
+        """Returns the metrics by their usual names."""
         return {
             "HOTA": self.hota,
             "DetA": self.det_a,
@@ -68,44 +72,44 @@ class IdentityResult:
 def evaluate_identity(
     ground_truth: GroundTruth, results: Results, min_score: float = 0.5
 ) -> IdentityResult:
-    """Scores the identities of tracks; crowds are left out.
+    """Scores the identities of tracks; ignores crowds.
 
     Args:
-        ground_truth: Of ``tables.load_ground_truth``.
-        results: Of ``tables.load_results``.
-        min_score: Tracks below are not counted: these metrics have no curve over scores.
+        ground_truth: See ``loading.load_ground_truth``.
+        results: See ``loading.load_results``.
+        min_score: Score below which a track is ignored: these metrics have no curve over scores.
     """
     return score_sequences(_sequences(ground_truth, results, min_score))
 
 
 def score_sequences(sequences: Iterable["SequenceFrames"]) -> IdentityResult:
-    """Scores sequences whose IoUs are known."""
+    """Computes the metrics of sequences from their IoUs."""
     counts = _Counts()
     for frames in sequences:
         _add_hota(frames, counts)
         _add_identities(frames, counts)
         counts.switches += _switches(frames)
-    det_a = counts.found / np.maximum(1, counts.found + counts.missed + counts.extra)
-    ass_a = counts.associated / np.maximum(1, counts.found)
-    pairs = counts.id_found + 0.5 * (counts.id_missed + counts.id_extra)
+    det_a = counts.matched / np.maximum(1, counts.matched + counts.missed + counts.extra)
+    ass_a = counts.associated / np.maximum(1, counts.matched)
+    pairs = counts.id_matched + 0.5 * (counts.id_missed + counts.id_extra)
     return IdentityResult(
         hota=float(np.sqrt(det_a * ass_a).mean()),
         det_a=float(det_a.mean()),
         ass_a=float(ass_a.mean()),
-        idf1=float(counts.id_found / max(1.0, pairs)),
+        idf1=float(counts.id_matched / max(1.0, pairs)),
         switches=counts.switches,
     )
 
 
 @dataclass(frozen=True)
 class SequenceFrames:
-    """Is one class in one video, frame by frame.
+    """One class of one video, frame by frame.
 
     Attributes:
-        shape: (G, D) tracks of the ground truth and of the results.
-        truth: T arrays of ground-truth rows that show in the frame.
-        tracks: T arrays of result rows that show in the frame.
-        iou: T arrays (shown truth, shown tracks).
+        shape: (G, D) number of ground-truth and result tracks.
+        truth: T arrays of the ground-truth rows present in the frame.
+        tracks: T arrays of the result rows present in the frame.
+        iou: T arrays (present truth, present tracks).
     """
 
     shape: tuple[int, int]
@@ -118,95 +122,113 @@ def _sequences(
     ground_truth: GroundTruth, results: Results, min_score: float
 ) -> Iterator[SequenceFrames]:
     for video_id, truth in ground_truth.videos.items():
-        found = results.get(video_id)
+        result = results.get(video_id)
         for category_id in ground_truth.categories.ids:
             rows = np.flatnonzero((truth.category_ids == category_id) & ~truth.crowd)
-            own = np.zeros(0, np.int64)
-            if found is not None:
-                kept = (found.category_ids == category_id) & (found.scores >= min_score)
-                own = np.flatnonzero(kept)
-            if not len(rows) and not len(own):
-                continue
-            frames = SequenceFrames((len(rows), len(own)), [], [], [])
-            for frame in range(truth.num_frames):
-                areas = truth.masks.areas[rows, frame]
-                shown = np.flatnonzero(areas)
-                shown_own, iou = own[:0], np.zeros((len(shown), 0))
-                if found is not None and len(own):
-                    own_areas = found.masks.areas[own, frame]
-                    shown_own = np.flatnonzero(own_areas)
-                    common = _common(truth.masks, rows[shown], found.masks, own[shown_own], frame)
-                    union = areas[shown][:, None] + own_areas[shown_own] - common
-                    iou = common / np.maximum(union, 1)
-                frames.truth.append(shown)
-                frames.tracks.append(shown_own)
-                frames.iou.append(iou)
-            yield frames
+            result_rows = np.zeros(0, np.int64)
+            if result is not None:
+                kept = (result.category_ids == category_id) & (result.scores >= min_score)
+                result_rows = np.flatnonzero(kept)
+            if len(rows) or len(result_rows):
+                yield _sequence(truth, rows, result, result_rows)
 
 
-def _common(
-    truth: ColumnMasks, rows: np.ndarray, tracks: ColumnMasks, own: np.ndarray, frame: int
+def _sequence(
+    truth: TruthVideo, rows: np.ndarray, result: ResultVideo | None, result_rows: np.ndarray
+) -> SequenceFrames:
+    """Computes the IoUs of some tracks of one video in each frame."""
+    frames = SequenceFrames((len(rows), len(result_rows)), [], [], [])
+    for frame in range(truth.num_frames):
+        present = np.flatnonzero(truth.masks.areas[rows, frame])
+        tracks = result_rows[:0]
+        if result is not None:
+            tracks = np.flatnonzero(result.masks.areas[result_rows, frame])
+        frames.truth.append(present)
+        frames.tracks.append(tracks)
+        frames.iou.append(_frame_iou(truth, rows[present], result, result_rows[tracks], frame))
+    return frames
+
+
+def _frame_iou(
+    truth: TruthVideo,
+    rows: np.ndarray,
+    result: ResultVideo | None,
+    result_rows: np.ndarray,
+    frame: int,
 ) -> np.ndarray:
-    if not len(rows) or not len(own):
-        return np.zeros((len(rows), len(own)), np.int64)
-    return intersections(at_frame(truth, frame), rows, at_frame(tracks, frame), own)
+    if result is None or not len(rows) or not len(result_rows):
+        return np.zeros((len(rows), len(result_rows)))
+    masks, result_masks = at_frame(truth.masks, frame), at_frame(result.masks, frame)
+    common = intersections(masks, rows, result_masks, result_rows)
+    areas = truth.masks.areas[rows, frame][:, None] + result.masks.areas[result_rows, frame]
+    iou: np.ndarray = common / np.maximum(areas - common, 1)
+    return iou
 
 
-def _appearances(frames: SequenceFrames) -> tuple[np.ndarray, np.ndarray]:
-    """(G, 1) and (1, D) frames in which each track shows."""
+def _track_lengths(frames: SequenceFrames) -> tuple[np.ndarray, np.ndarray]:
+    """Counts the frames in which each track is present: (G, 1) and (1, D)."""
     truth = np.bincount(np.concatenate(frames.truth), minlength=frames.shape[0])
     tracks = np.bincount(np.concatenate(frames.tracks), minlength=frames.shape[1])
     return truth[:, None], tracks[None, :]
 
 
 def _add_hota(frames: SequenceFrames, counts: _Counts) -> None:
-    """Adds the counts of Luiten et al., Sec. 5.2: matches prefer pairs alike over the video."""
-    truth_frames, track_frames = _appearances(frames)
-    likely = np.zeros(frames.shape)
-    for truth, tracks, iou in zip(frames.truth, frames.tracks, frames.iou, strict=True):
-        rivals = iou.sum(axis=0)[None, :] + iou.sum(axis=1)[:, None] - iou
-        share = np.where(rivals > _TINY, iou / np.maximum(rivals, _TINY), 0.0)
-        likely[np.ix_(truth, tracks)] += share
-    alignment = likely / np.maximum(truth_frames + track_frames - likely, _TINY)
+    """Adds the counts of Luiten et al., Sec. 5.2: matches prefer pairs aligned over the video."""
+    truth_lengths, track_lengths = _track_lengths(frames)
+    alignment = _alignment(frames, truth_lengths + track_lengths)
     pairs = np.zeros((len(HOTA_THRESHOLDS), *frames.shape))
     for truth, tracks, iou in zip(frames.truth, frames.tracks, frames.iou, strict=True):
         row, column = linear_sum_assignment(-alignment[np.ix_(truth, tracks)] * iou)
-        matched = iou[row, column] >= HOTA_THRESHOLDS[:, None] - _TINY  # (A, pairs)
-        found = matched.sum(axis=1)
-        counts.found += found
-        counts.missed += len(truth) - found
-        counts.extra += len(tracks) - found
-        pairs[:, truth[row], tracks[column]] += matched
-    jaccard = pairs / np.maximum(1, truth_frames + track_frames - pairs)
+        is_match = iou[row, column] >= HOTA_THRESHOLDS[:, None] - _TINY  # (A, pairs)
+        matched = is_match.sum(axis=1)
+        counts.matched += matched
+        counts.missed += len(truth) - matched
+        counts.extra += len(tracks) - matched
+        pairs[:, truth[row], tracks[column]] += is_match
+    jaccard = pairs / np.maximum(1, truth_lengths + track_lengths - pairs)
     counts.associated += (pairs * jaccard).sum(axis=(1, 2))
 
 
-def _add_identities(frames: SequenceFrames, counts: _Counts) -> None:
-    """Adds the counts of Ristani et al.: one track for one ground truth over the whole video."""
-    truth_frames, track_frames = _appearances(frames)
-    together = np.zeros(frames.shape)
+def _alignment(frames: SequenceFrames, lengths: np.ndarray) -> np.ndarray:
+    """Computes the (G, D) soft Jaccard index of pairs over the video; ``lengths`` are summed."""
+    common = np.zeros(frames.shape)
     for truth, tracks, iou in zip(frames.truth, frames.tracks, frames.iou, strict=True):
-        together[np.ix_(truth, tracks)] += iou >= IOU_THRESHOLD
-    row, column = linear_sum_assignment(-together)
-    found = int(together[row, column].sum())
-    counts.id_found += found
-    counts.id_missed += int(truth_frames.sum()) - found
-    counts.id_extra += int(track_frames.sum()) - found
+        total = iou.sum(axis=0)[None, :] + iou.sum(axis=1)[:, None] - iou
+        share = np.where(total > _TINY, iou / np.maximum(total, _TINY), 0.0)
+        common[np.ix_(truth, tracks)] += share
+    alignment: np.ndarray = common / np.maximum(lengths - common, _TINY)
+    return alignment
+
+
+def _add_identities(frames: SequenceFrames, counts: _Counts) -> None:
+    """Adds the counts of Ristani et al.: one track per ground truth over the whole video."""
+    truth_lengths, track_lengths = _track_lengths(frames)
+    common = np.zeros(frames.shape)
+    for truth, tracks, iou in zip(frames.truth, frames.tracks, frames.iou, strict=True):
+        common[np.ix_(truth, tracks)] += iou >= IOU_THRESHOLD
+    row, column = linear_sum_assignment(-common)
+    matched = int(common[row, column].sum())
+    counts.id_matched += matched
+    counts.id_missed += int(truth_lengths.sum()) - matched
+    counts.id_extra += int(track_lengths.sum()) - matched
 
 
 def _switches(frames: SequenceFrames) -> int:
-    """Counts how often a ground truth is matched with another track than when last matched."""
+    """Counts how often a ground truth is matched with a track other than its last one."""
     last = np.full(frames.shape[0], -1)  # in any frame before
     before = np.full(frames.shape[0], -1)  # in the frame before
     switches = 0
     for truth, tracks, iou in zip(frames.truth, frames.tracks, frames.iou, strict=True):
+        if not iou.size:  # as in TrackEval, such a frame does not count as the one before
+            continue
         stays = tracks[None, :] == before[truth][:, None]
         score = np.where(iou >= IOU_THRESHOLD - _TINY, _STAY * stays + iou, 0.0)
         row, column = linear_sum_assignment(-score)
         matched = score[row, column] > _TINY
-        who, track = truth[row[matched]], tracks[column[matched]]
-        switches += int(((last[who] >= 0) & (last[who] != track)).sum())
-        last[who] = track
+        matched_truth, track = truth[row[matched]], tracks[column[matched]]
+        previous = last[matched_truth]
+        switches += int(((previous >= 0) & (previous != track)).sum())
+        last[matched_truth] = track
         before = np.full(frames.shape[0], -1)
-        before[who] = track
+        before[matched_truth] = track
     return switches

@@ -1,4 +1,4 @@
-"""What the metric needs of a ground-truth and a results file, as arrays per video."""
+"""Ground truth and results of YouTube-VIS files as arrays per video, for the metrics."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,14 +26,14 @@ from vis_core.rle.columns import (
 
 @dataclass(frozen=True)
 class TruthVideo:
-    """Is the ground truth of one video: G tracks in the order of the file.
+    """The ground truth of one video: G tracks in the order of the file.
 
     Attributes:
         category_ids: (G,) int64.
         ids: (G,) int64 annotation ids.
         crowd: (G,) bool.
-        areas: (G,) pixels of all frames together.
-        mean_areas: (G,) mean of the stated areas over 0, as the reference evaluator takes them.
+        areas: (G,) pixels summed over the frames.
+        mean_areas: (G,) mean of the stated areas above 0, as in the reference evaluator.
         masks: The G tracks.
         num_frames: T.
     """
@@ -49,13 +49,13 @@ class TruthVideo:
 
 @dataclass(frozen=True)
 class ResultVideo:
-    """Is the predictions for one video: D tracks in the order of the file.
+    """The predictions for one video: D tracks in the order of the file.
 
     Attributes:
         category_ids: (D,) int64.
         scores: (D,) float64.
-        areas: (D,) pixels of all frames together.
-        mean_areas: (D,) mean over the frames with a pixel.
+        areas: (D,) pixels summed over the frames.
+        mean_areas: (D,) mean over the frames with any pixel.
         masks: The D tracks.
     """
 
@@ -68,7 +68,7 @@ class ResultVideo:
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """Is a whole ground-truth file.
+    """A ground-truth file.
 
     Attributes:
         categories: The classes of the file.
@@ -87,13 +87,13 @@ Results = Mapping[int, ResultVideo]
 def load_ground_truth(path: Path) -> GroundTruth:
     """Reads and checks a YouTube-VIS ground-truth file for scoring."""
     with paused_collector():
-        return _with_place_of_faults(lambda later: _load_ground_truth(path, later))
+        return _with_fault_positions(lambda later: _load_ground_truth(path, later))
 
 
 def load_results(path: Path, truth: GroundTruth) -> Results:
     """Reads and checks a YouTube-VIS results file for scoring."""
     with paused_collector():
-        return _with_place_of_faults(lambda later: _load_results(path, truth, later))
+        return _with_fault_positions(lambda later: _load_results(path, truth, later))
 
 
 def ground_truth_of(videos: Sequence[VideoRecord], categories: Categories) -> GroundTruth:
@@ -102,14 +102,14 @@ def ground_truth_of(videos: Sequence[VideoRecord], categories: Categories) -> Gr
     tracks = ([track.segmentations for track in video.tracks] for video in videos)
     masks = masks_of_videos(zip(tracks, (sizes[v.video_id] for v in videos), strict=True))
     tables = {
-        video.video_id: _truth_video(video, own, categories)
-        for video, own in zip(videos, masks, strict=True)
+        video.video_id: _truth_video(video, video_masks, categories)
+        for video, video_masks in zip(videos, masks, strict=True)
     }
     return GroundTruth(categories, tables, sizes)
 
 
 def results_of(entries: Iterable[dict[str, Any]], truth: GroundTruth) -> Results:
-    """Converts checked result entries for scoring, some thousand at a time."""
+    """Converts checked result entries for scoring, in batches."""
     parts: dict[int, list[ResultVideo]] = {video_id: [] for video_id in truth.sizes}
     stream = iter(entries)
     while batch := list(islice(stream, _AT_ONCE)):
@@ -117,12 +117,12 @@ def results_of(entries: Iterable[dict[str, Any]], truth: GroundTruth) -> Results
         for entry in batch:
             by_video[entry["video_id"]].append(entry)
         masks = masks_of_videos(
-            ([entry["segmentations"] for entry in own], truth.sizes[video_id])
-            for video_id, own in by_video.items()
+            ([entry["segmentations"] for entry in group], truth.sizes[video_id])
+            for video_id, group in by_video.items()
         )
-        for (video_id, own), own_masks in zip(by_video.items(), masks, strict=True):
-            parts[video_id].append(_result_video(own, own_masks))
-    return {video_id: _joined_video(own) for video_id, own in parts.items() if own}
+        for (video_id, group), group_masks in zip(by_video.items(), masks, strict=True):
+            parts[video_id].append(_result_video(group, group_masks))
+    return {video_id: _joined_video(each) for video_id, each in parts.items() if each}
 
 
 def _result_video(entries: list[dict[str, Any]], masks: ColumnMasks) -> ResultVideo:
@@ -147,12 +147,12 @@ def _joined_video(parts: list[ResultVideo]) -> ResultVideo:
     )
 
 
-_AT_ONCE = 200  # result entries held as objects: what a processor cache holds
+_AT_ONCE = 200  # result entries held as objects: they fit a processor cache
 _Loaded = TypeVar("_Loaded")
 
 
-def _with_place_of_faults(load: Callable[[bool], _Loaded]) -> _Loaded:
-    """Reads the quick way; if anything is odd, reads again whole, which names the place."""
+def _with_fault_positions(load: Callable[[bool], _Loaded]) -> _Loaded:
+    """Loads the fast way; on any fault loads again the slow way, which reports its position."""
     try:
         return load(True)
     except (FaultyRunsError, NotStreamableError):

@@ -1,7 +1,7 @@
-"""Which prediction found which ground truth: IoU over space and time, then greedy by score.
+"""Matching of predictions with ground truth: IoU over space and time, then greedy by score.
 
-The pairing is that of the YouTube-VIS evaluator, for all area ranges and IoU thresholds at once
-and for many videos and classes at once; a naive loop of it stands in the test.
+It equals that of the YouTube-VIS evaluator, for all area ranges and IoU thresholds and for many
+videos and classes at once; the tests compare it with the naive loop.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,17 +14,17 @@ from vis_core.evaluation.loading import GroundTruth, Results, ResultVideo, Truth
 from vis_core.rle.intersection import intersections
 
 _LANES_AT_ONCE = 1 << 22  # cells of (groups, areas, thresholds, ground truth) held at once
-_CERTAIN = 1 - 1e-10  # the reference evaluator never asks for more
+_CERTAIN = 1 - 1e-10  # the highest IoU that the reference evaluator requires
 
 
 @dataclass(frozen=True)
 class Group:
-    """Is one class in one video.
+    """The tracks of one class in one video.
 
     Attributes:
         video: Position of the video.
         category: Position of the class.
-        iou: (D, G) IoU over space and time; D best predictions by score, G in file order.
+        iou: (D, G) IoU over space and time; D predictions by score, G in file order.
         scores: (D,) descending.
         areas: (D,) mean area of each prediction.
         truth_ids: (G,) annotation ids.
@@ -44,14 +44,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Matches:
-    """Is every prediction and every ground truth of an evaluation, ordered by class, then video.
+    """All predictions and ground truths of an evaluation, ordered by class, then video.
 
     Attributes:
         category: (P,) class position of each prediction.
         video: (P,) video position.
-        rank: (P,) place among the predictions of its video and class, by score.
+        rank: (P,) rank by score among the predictions of its video and class.
         scores: (P,).
-        found: (P, A, T) bool: matched, for each area range and IoU threshold.
+        matched: (P, A, T) bool, for each area range and IoU threshold.
         ignored: (P, A, T) bool: counts neither as right nor as wrong.
         truth_category: (Q,) class position of each ground truth.
         truth_video: (Q,) video position.
@@ -62,7 +62,7 @@ class Matches:
     video: np.ndarray
     rank: np.ndarray
     scores: np.ndarray
-    found: np.ndarray
+    matched: np.ndarray
     ignored: np.ndarray
     truth_category: np.ndarray
     truth_video: np.ndarray
@@ -74,26 +74,26 @@ def group_tracks(
     results: Results,
     video_ids: Sequence[int],
     category_ids: Sequence[int],
-    most: int,
+    limit: int,
     *,
     use_categories: bool = True,
 ) -> list[Group]:
-    """Pairs predictions with ground truth of the same video and class, the best ``most`` of each.
+    """Groups predictions and ground truth by video and class; keeps the ``limit`` best predictions.
 
     Without categories all classes are one, their ground truth ordered by class.
     """
     groups = []
     position_of = {category_id: place for place, category_id in enumerate(category_ids)}
-    nothing = np.zeros(0, np.int64)
+    none = np.zeros(0, np.int64)
     for position, video_id in enumerate(video_ids):
         truth_video, result_video = truth.videos[video_id], results.get(video_id)
-        found = nothing if result_video is None else result_video.category_ids
+        result_classes = none if result_video is None else result_video.category_ids
         truth_rows = _rows_by_class(truth_video.category_ids, position_of, use_categories)
-        result_rows = _rows_by_class(found, position_of, use_categories)
+        result_rows = _rows_by_class(result_classes, position_of, use_categories)
         for category in sorted({*truth_rows, *result_rows}):
-            rows = truth_rows.get(category, nothing)
-            own = result_rows.get(category, nothing)
-            groups.append(_group((position, category), truth_video, rows, result_video, own, most))
+            key = (position, category)
+            rows = truth_rows.get(category, none), result_rows.get(category, none)
+            groups.append(_group(key, truth_video, result_video, *rows, limit))
     groups.sort(key=lambda group: (group.category, group.video))
     return groups
 
@@ -110,32 +110,21 @@ def match_groups(
     """
     counts = np.array([len(group.scores) for group in groups], np.int64)
     truth_counts = np.array([len(group.truth_ids) for group in groups], np.int64)
-    first, truth_first = _starts(counts), _starts(truth_counts)
-    found = np.zeros((int(first[-1]), len(area_ranges), len(thresholds)), bool)
-    ignored = np.zeros_like(found)
-    truth_ids = _joined([group.truth_ids for group in groups]).astype(np.int64)
-    crowd = _joined([group.crowd for group in groups]).astype(bool)
-    truth_areas = _joined([group.truth_areas for group in groups])
+    first = _starts(counts)
+    crowd = _concatenated([group.crowd for group in groups]).astype(bool)
+    truth_areas = _concatenated([group.truth_areas for group in groups])
     skip = _outside(truth_areas, area_ranges) | crowd[:, None]
-    needed = np.minimum(thresholds, _CERTAIN)
-    lanes = len(area_ranges) * len(thresholds)
-    for batch in _batches(counts, truth_counts, lanes):
-        width = int(truth_counts[batch].max())
-        columns = np.arange(width) < truth_counts[batch][:, None]
-        rows = np.where(columns, truth_first[batch][:, None] + np.arange(width), 0)
-        iou = _padded([groups[index].iou for index in batch.tolist()], width)
-        truth = _BatchTruth(truth_ids[rows], crowd[rows], skip[rows].transpose(0, 2, 1))
-        _match_batch(iou, counts[batch], first[batch], truth, needed, found, ignored)
-    areas = _joined([group.areas for group in groups])
-    ignored |= ~found & _outside(areas, area_ranges)[:, :, None]
+    matched, ignored = _match_all(groups, counts, truth_counts, crowd, skip, thresholds)
+    areas = _concatenated([group.areas for group in groups])
+    ignored |= ~matched & _outside(areas, area_ranges)[:, :, None]
     categories = np.array([group.category for group in groups], np.int64)
     videos = np.array([group.video for group in groups], np.int64)
     return Matches(
         category=np.repeat(categories, counts),
         video=np.repeat(videos, counts),
         rank=np.arange(int(first[-1])) - np.repeat(first[:-1], counts),
-        scores=_joined([group.scores for group in groups]),
-        found=found,
+        scores=_concatenated([group.scores for group in groups]),
+        matched=matched,
         ignored=ignored,
         truth_category=np.repeat(categories, truth_counts),
         truth_video=np.repeat(videos, truth_counts),
@@ -143,9 +132,33 @@ def match_groups(
     )
 
 
+def _match_all(
+    groups: Sequence[Group],
+    counts: np.ndarray,
+    truth_counts: np.ndarray,
+    crowd: np.ndarray,
+    skip: np.ndarray,
+    thresholds: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (P, A, T) ``matched``, and ``ignored`` as far as it follows from a match."""
+    first, truth_first = _starts(counts), _starts(truth_counts)
+    truth_ids = _concatenated([group.truth_ids for group in groups]).astype(np.int64)
+    matched = np.zeros((int(first[-1]), skip.shape[1], len(thresholds)), bool)
+    ignored = np.zeros_like(matched)
+    needed = np.minimum(thresholds, _CERTAIN)
+    for batch in _batches(counts, truth_counts, skip.shape[1] * len(thresholds)):
+        width = int(truth_counts[batch].max())
+        columns = np.arange(width) < truth_counts[batch][:, None]
+        rows = np.where(columns, truth_first[batch][:, None] + np.arange(width), 0)
+        iou = _padded([groups[index].iou for index in batch.tolist()], width)
+        truth = _BatchTruth(truth_ids[rows], crowd[rows], skip[rows].transpose(0, 2, 1))
+        _match_batch(iou, counts[batch], first[batch], truth, needed, matched, ignored)
+    return matched, ignored
+
+
 @dataclass(frozen=True)
 class _BatchTruth:
-    """Is the ground truth of B groups, padded to G: ids (B, G), crowd (B, G), skip (B, A, G)."""
+    """The ground truth of B groups, padded to G: ids (B, G), crowd (B, G), skip (B, A, G)."""
 
     ids: np.ndarray
     crowd: np.ndarray
@@ -157,7 +170,7 @@ def _starts(counts: np.ndarray) -> np.ndarray:
 
 
 def _outside(areas: np.ndarray, area_ranges: np.ndarray) -> np.ndarray:
-    """(N, A) whether an area lies outside each range."""
+    """Returns (N, A) whether each area lies outside each range."""
     outside: np.ndarray = (areas[:, None] < area_ranges[:, 0]) | (
         areas[:, None] > area_ranges[:, 1]
     )
@@ -167,7 +180,7 @@ def _outside(areas: np.ndarray, area_ranges: np.ndarray) -> np.ndarray:
 def _rows_by_class(
     ids: np.ndarray, position_of: dict[int, int], use_categories: bool
 ) -> dict[int, np.ndarray]:
-    """Rows of each class position; without classes all of them, ordered by class."""
+    """Returns the rows of each class position; without classes all rows, ordered by class."""
     rows: dict[int, list[int]] = {}
     for row, category_id in enumerate(ids.tolist()):
         position = position_of.get(category_id)
@@ -175,26 +188,27 @@ def _rows_by_class(
             rows.setdefault(position, []).append(row)
     if not use_categories and rows:
         rows = {0: [row for position in sorted(rows) for row in rows[position]]}
-    return {position: np.array(own, np.int64) for position, own in rows.items()}
+    return {position: np.array(values, np.int64) for position, values in rows.items()}
 
 
 def _group(
     key: tuple[int, int],
     truth: TruthVideo,
-    rows: np.ndarray,
     result: ResultVideo | None,
-    own: np.ndarray,
-    most: int,
+    rows: np.ndarray,
+    result_rows: np.ndarray,
+    limit: int,
 ) -> Group:
     scores, areas = np.zeros(0), np.zeros(0)
     iou = np.zeros((0, len(rows)))
-    if result is not None and len(own):
-        own = own[np.argsort(-result.scores[own], kind="stable")][:most]
-        scores, areas = result.scores[own], result.mean_areas[own]
-        iou = np.zeros((len(own), len(rows)))
+    if result is not None and len(result_rows):
+        order = np.argsort(-result.scores[result_rows], kind="stable")
+        best = result_rows[order][:limit]
+        scores, areas = result.scores[best], result.mean_areas[best]
+        iou = np.zeros((len(best), len(rows)))
         if len(rows):
-            common = intersections(result.masks, own, truth.masks, rows)
-            union = result.areas[own][:, None] + truth.areas[rows] - common
+            common = intersections(result.masks, best, truth.masks, rows)
+            union = result.areas[best][:, None] + truth.areas[rows] - common
             iou = common / np.maximum(union, 1)
     return Group(
         *key, iou, scores, areas, truth.ids[rows], truth.mean_areas[rows], truth.crowd[rows]
@@ -202,7 +216,7 @@ def _group(
 
 
 def _batches(depths: np.ndarray, widths: np.ndarray, lanes: int) -> Iterator[np.ndarray]:
-    """Groups of like width, deepest first, so that little is lost by padding."""
+    """Yields batches of groups of similar width, deepest first, to save padding."""
     useful = np.flatnonzero((depths > 0) & (widths > 0))
     if not len(useful):
         return
@@ -217,7 +231,7 @@ def _batches(depths: np.ndarray, widths: np.ndarray, lanes: int) -> Iterator[np.
 
 
 def _padded(ious: Sequence[np.ndarray], width: int) -> np.ndarray:
-    """(B, D, G) IoUs of groups, the deepest first; -1 where a group has no such pair."""
+    """Stacks the IoUs of groups, the deepest first, to (B, D, G); -1 where there is no pair."""
     padded = np.full((len(ious), len(ious[0]), width), -1.0)
     for row, iou in enumerate(ious):
         padded[row, : iou.shape[0], : iou.shape[1]] = iou
@@ -230,13 +244,13 @@ def _match_batch(
     first: np.ndarray,
     truth: _BatchTruth,
     needed: np.ndarray,
-    found: np.ndarray,
+    matched: np.ndarray,
     ignored: np.ndarray,
 ) -> None:
-    """Writes ``found`` and ``ignored`` of the predictions of some groups.
+    """Writes ``matched`` and ``ignored`` of the predictions of some groups.
 
-    For each lane (area, threshold) and each prediction by score: of the free ground truth (a crowd
-    is always free) with enough IoU, one that is not ignored before one that is, then the highest
+    For each lane (area, threshold) and each prediction by score, chooses among the free ground
+    truth (a crowd is always free) with enough IoU: not ignored before ignored, then the highest
     IoU, then the last.
     """
     width = iou.shape[2]
@@ -252,9 +266,9 @@ def _match_batch(
         column = best[row, area, threshold]
         free[row, area, threshold, column] = truth.crowd[row, column]
         place = first[row] + rank
-        found[place, area, threshold] = truth.ids[row, column] != 0  # as in the reference
+        matched[place, area, threshold] = truth.ids[row, column] != 0  # as in the reference
         ignored[place, area, threshold] = truth.skip[row, area, column]
 
 
-def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros(0), *arrays])

@@ -1,4 +1,4 @@
-"""Scores as a table for people and as JSON for programs."""
+"""Scores as text tables and as JSON."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from vis_core.evaluation.video_ap import VideoApResult
 
 
 def stats_table(columns: Mapping[str, Mapping[str, float]]) -> str:
-    """Lines of a table with one row for each score and one column for each named set of scores."""
+    """Formats a table with one row per score and one column per named set of scores."""
     names: list[str] = list(dict.fromkeys(name for stats in columns.values() for name in stats))
     width = max([8, *map(len, columns)]) + 2
     lines = ["score".ljust(10) + "".join(title.rjust(width) for title in columns)]
@@ -19,7 +19,7 @@ def stats_table(columns: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def class_table(classes: Mapping[str, Mapping[str, float]]) -> str:
-    """Lines of a table with one row for each class that has ground truth."""
+    """Formats a table with one row per class with ground truth."""
     rows = {name: stats for name, stats in classes.items() if stats["AR"] > -1}
     width = max([5, *map(len, rows)])
     lines = ["class".ljust(width) + "".join(h.rjust(9) for h in ("AP", "AP50", "AP75", "AR"))]
@@ -30,25 +30,25 @@ def class_table(classes: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def interval_line(title: str, interval: Interval) -> str:
-    """One line: value and 95 % interval."""
+    """Formats a value and its 95 % interval."""
     low, high = shown_score(interval.low), shown_score(interval.high)
     return f"{title}: {shown_score(interval.value)}, 95 % interval {low} to {high}"
 
 
 def shown_score(value: float) -> str:
-    """A score in percent; a dash where there is no ground truth."""
+    """Formats a score in percent; a dash if there is no ground truth."""
     return "-" if value == -1 else f"{100 * value:.2f}"
 
 
 def result_json(result: VideoApResult) -> dict[str, Any]:
-    """The 12 numbers and the classes of an evaluation."""
+    """Returns the 12 numbers and the scores per class of an evaluation."""
     return {"stats": dict(result.stats), "classes": result.per_class()}
 
 
 def length_groups(
     sizes: Mapping[int, tuple[int, int, int]], long_from: int
 ) -> dict[str, Sequence[int]]:
-    """Video ids by length: ``short`` below ``long_from`` frames, ``long`` from there on."""
+    """Groups video ids: ``short`` below ``long_from`` frames, ``long`` from there on."""
     return {
         "short": [video for video, size in sizes.items() if size[2] < long_from],
         "long": [video for video, size in sizes.items() if size[2] >= long_from],

@@ -1,10 +1,11 @@
 """Average precision of tracks: the YouTube-VIS metric, equal to the reference evaluator.
 
-IoU sums intersection and union over the frames of a video; AP averages 10 IoU thresholds and 101
-recall points over the classes (Yang et al. 2019, "Video Instance Segmentation", Sec. 3).
+The IoU of two tracks sums intersection and union over the frames. AP is the mean over 10 IoU
+thresholds, 101 recall points and the classes (Yang et al. 2019, "Video Instance Segmentation",
+Sec. 3).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +14,6 @@ from vis_core.evaluation.loading import GroundTruth, Results
 from vis_core.evaluation.matching import Matches, group_tracks, match_groups
 from vis_core.formats.categories import Categories
 
-AREA_NAMES = ("all", "small", "medium", "large")
 STAT_NAMES = (
     "AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
 )  # fmt: skip
@@ -21,16 +21,16 @@ STAT_NAMES = (
 
 @dataclass(frozen=True)
 class ApSettings:
-    """Is what the metric is asked for; the defaults are those of YouTube-VIS.
+    """Settings of the metric; the defaults are those of YouTube-VIS.
 
     Attributes:
-        iou_thresholds: (T,) IoU a match needs.
-        recall_points: (R,) where precision is read.
+        iou_thresholds: (T,) IoU required for a match.
+        recall_points: (R,) at which precision is sampled.
         area_ranges: (A, 2) mean areas in pixels, inclusive: all, small, medium, large.
-        max_detections: Predictions counted per video and class, ascending.
-        use_categories: Whether a match needs the same class.
-        video_ids: The videos to score; None for all.
-        category_ids: The classes to score; None for all.
+        max_detections: Limits of the predictions counted per video and class, ascending.
+        use_categories: Whether a match requires the same class.
+        video_ids: The videos to score; None: all.
+        category_ids: The classes to score; None: all.
     """
 
     iou_thresholds: np.ndarray = field(default_factory=lambda: np.linspace(0.5, 0.95, 10))
@@ -48,10 +48,10 @@ class ApSettings:
 
 @dataclass(frozen=True)
 class VideoApResult:
-    """Is the outcome of an evaluation.
+    """The scores of a results file.
 
     Attributes:
-        stats: The 12 numbers by name; -1 where there is no ground truth.
+        stats: The 12 numbers by name; -1 without ground truth.
         precision: (T, R, K, A, M) at each recall point; -1 without ground truth.
         recall: (T, K, A, M); -1 without ground truth.
         scores: (T, R, K, A, M) score at each recall point; -1 without ground truth.
@@ -69,7 +69,7 @@ class VideoApResult:
     iou_thresholds: np.ndarray
 
     def per_class(self) -> dict[str, dict[str, float]]:
-        """AP, AP50, AP75 and AR of each class by name; -1 where there is no ground truth."""
+        """Returns AP, AP50, AP75 and AR of each class by name; -1 without ground truth."""
         return {
             name: {
                 "AP": _mean(self.precision[:, :, k, 0, -1]),
@@ -84,17 +84,17 @@ class VideoApResult:
 def evaluate(
     ground_truth: GroundTruth, results: Results, settings: ApSettings | None = None
 ) -> VideoApResult:
-    """Scores results against ground truth (``tables.load_ground_truth``, ``load_results``)."""
-    asked = settings or ApSettings()
-    matches, category_ids = match_videos(ground_truth, results, asked)
+    """Scores results against ground truth; ``loading`` reads both."""
+    settings = settings or ApSettings()
+    matches, category_ids = match_videos(ground_truth, results, settings)
     names = _names(ground_truth.categories, category_ids)
-    return accumulate(matches, asked, category_ids, names)
+    return accumulate(matches, settings, category_ids, names)
 
 
 def match_videos(
     ground_truth: GroundTruth, results: Results, settings: ApSettings
 ) -> tuple[Matches, tuple[int, ...]]:
-    """Matches predictions with ground truth; also returns the ids of the K classes."""
+    """Matches predictions with ground truth and returns the ids of the K classes too."""
     video_ids = sorted(
         set(ground_truth.videos if settings.video_ids is None else settings.video_ids)
     )
@@ -118,7 +118,7 @@ def accumulate(
     category_ids: tuple[int, ...],
     category_names: tuple[str, ...],
 ) -> VideoApResult:
-    """Turns matches into precision and recall curves and the 12 numbers."""
+    """Computes precision and recall curves and the 12 numbers from matches."""
     shape = (
         len(settings.iou_thresholds),
         len(settings.recall_points),
@@ -137,20 +137,32 @@ def accumulate(
         if not len(areas):
             continue
         rows = np.arange(bounds[k], bounds[k + 1])
-        rows = rows[np.argsort(-matches.scores[rows], kind="stable")]
-        deepest = int(matches.rank[rows].max(initial=-1)) + 1
-        curves = None
-        for m in reversed(range(shape[4])):
-            most = settings.max_detections[m]
-            if curves is None or most < deepest:
-                kept = rows[matches.rank[rows] < most]
-                curves = _curves(matches, kept, areas, positives[areas], settings.recall_points)
+        for m, curves in _curves_by_limit(matches, rows, areas, positives[areas], settings):
             precision[:, :, k, areas, m], scores[:, :, k, areas, m] = curves[0], curves[1]
             recall[:, k, areas, m] = curves[2]
     stats = _summary(precision, recall, settings)
     return VideoApResult(
         stats, precision, recall, scores, category_ids, category_names, settings.iou_thresholds
     )
+
+
+def _curves_by_limit(
+    matches: Matches,
+    rows: np.ndarray,
+    areas: np.ndarray,
+    positives: np.ndarray,
+    settings: ApSettings,
+) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+    """Yields the curves of one class for each index of ``max_detections``, the last first."""
+    rows = rows[np.argsort(-matches.scores[rows], kind="stable")]
+    deepest = int(matches.rank[rows].max(initial=-1)) + 1
+    curves = None
+    for m in reversed(range(len(settings.max_detections))):
+        limit = settings.max_detections[m]
+        if curves is None or limit < deepest:  # otherwise the predictions are the same
+            kept = rows[matches.rank[rows] < limit]
+            curves = _curves(matches, kept, areas, positives, settings.recall_points)
+        yield m, curves
 
 
 def _curves(
@@ -160,21 +172,21 @@ def _curves(
     positives: np.ndarray,
     recall_points: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Precision (T, R, A') and score (T, R, A') at the recall points, and recall (T, A').
+    """Computes precision and score (T, R, A') at the recall points, and recall (T, A').
 
-    Equals, for each area and threshold: cumulate, make precision fall with recall, and read it
-    where recall first reaches each point.
+    Equals, for each area and threshold: accumulate counts, make precision monotonically decreasing
+    and sample it where recall first reaches each point.
     """
-    found = matches.found[rows][:, areas].transpose(2, 1, 0)  # (T, A', P)
+    matched = matches.matched[rows][:, areas].transpose(2, 1, 0)  # (T, A', P)
     counted = ~matches.ignored[rows][:, areas].transpose(2, 1, 0)
-    right = np.cumsum(found & counted, axis=2)
-    wrong = np.cumsum(~found & counted, axis=2)
+    right = np.cumsum(matched & counted, axis=2)
+    wrong = np.cumsum(~matched & counted, axis=2)
     if not len(rows):
-        nothing = np.zeros((found.shape[0], len(recall_points), len(areas)))
-        return nothing, nothing, nothing[:, 0]
+        zeros = np.zeros((matched.shape[0], len(recall_points), len(areas)))
+        return zeros, zeros, zeros[:, 0]
     curve = right / (wrong + right + np.spacing(1))
     curve = np.maximum.accumulate(curve[:, :, ::-1], axis=2)[:, :, ::-1]
-    index = _where_reached(right, positives, recall_points)
+    index = _recall_positions(right, positives, recall_points)
     inside = index < len(rows)
     safe = np.where(inside, index, 0)
     precision = np.where(inside, np.take_along_axis(curve, safe, axis=2), 0.0)
@@ -182,10 +194,10 @@ def _curves(
     return precision.swapaxes(1, 2), scores.swapaxes(1, 2), right[:, :, -1] / positives
 
 
-def _where_reached(
+def _recall_positions(
     right: np.ndarray, positives: np.ndarray, recall_points: np.ndarray
 ) -> np.ndarray:
-    """(T, A', R) first of the P predictions by which each recall is reached; P if never.
+    """Returns the (T, A', R) first of P predictions at which each recall is reached; P if none.
 
     Equals ``searchsorted(right[t, a] / positives[a], recall_points)`` for each t and a.
     """

@@ -1,4 +1,4 @@
-"""Classes: the ids of a file and the contiguous label indices that everything else uses."""
+"""Class lists: category ids as in files, and the contiguous label indices used everywhere else."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from vis_core.formats.field_checks import entries_of
 
 @dataclass(frozen=True)
 class Categories:
-    """Is an ordered list of classes; label index ``i`` is category id ``ids[i]``.
+    """An ordered list of classes; label index ``i`` is category id ``ids[i]``.
 
     Attributes:
-        ids: K ids as they stand in files, with holes where the file has holes.
-        names: K names, each different.
+        ids: K ids as in the file, not necessarily contiguous.
+        names: K different names.
     """
 
     ids: tuple[int, ...]
@@ -38,20 +38,20 @@ class Categories:
         return {category_id: index for index, category_id in enumerate(self.ids)}
 
     def index_of_id(self, category_id: int) -> int:
-        """The label index of a category id."""
+        """Returns the label index of a category id."""
         if category_id not in self._index:
             raise AnnotationError(
-                f"category {category_id}: expected one of the {len(self)} ids of the class list, "
-                f"found none; correct the id or the class list"
+                f"category {category_id}: expected one of the {len(self)} ids of the class list; "
+                f"correct the id or the class list"
             )
         return self._index[category_id]
 
     def id_of_index(self, index: int) -> int:
-        """The category id of a label index."""
+        """Returns the category id of a label index."""
         return self.ids[index]
 
     def to_json(self) -> list[dict[str, Any]]:
-        """The ``categories`` table of a file."""
+        """Returns the ``categories`` table of a file."""
         return [
             {"id": category_id, "name": name}
             for category_id, name in zip(self.ids, self.names, strict=True)
@@ -63,29 +63,29 @@ class Categories:
 
         Args:
             table: Objects with ``id`` and ``name``.
-            defects: Where faults are collected; without it the first fault raises.
+            defects: Collects the defects; None raises instead.
 
         Raises:
-            AnnotationError: If an id or a name is missing or stands twice, and ``defects`` is None.
+            AnnotationError: If an id or a name is missing or duplicate, and ``defects`` is None.
         """
-        own = Defects(Path("categories")) if defects is None else defects
+        collected = Defects(Path("categories")) if defects is None else defects
         known: dict[str, int] = {}
-        for where, entry in entries_of({"categories": table}, "categories", own):
+        for where, entry in entries_of({"categories": table}, "categories", collected):
             name = entry.get("name")
             if not isinstance(name, str) or not name.strip() or not name.isprintable():
                 mend = "write a name of printable characters"
-                own.error(f'{where} "name"', expected="a name", found=name, mend=mend)
+                collected.error(f'{where} "name"', expected="a name", found=name, mend=mend)
             elif name in known:
                 found = Found(f"{shown(name)}, which id {known[name]} has too")
-                mend = "give the two classes different names or make them one"
-                own.error(f'{where} "name"', expected="a new name", found=found, mend=mend)
+                mend = "give the two classes different names or merge them"
+                collected.error(f'{where} "name"', expected="a unique name", found=found, mend=mend)
             else:
                 known[name] = entry["id"]
         if defects is None:
-            own.finish()
+            collected.finish()
         return cls(tuple(known.values()), tuple(known))
 
 
 def numbered(names: Sequence[str]) -> Categories:
-    """Categories with the ids 1, 2, 3, ... in the order of ``names``."""
+    """Returns categories with the ids 1, 2, 3, ... in the order of ``names``."""
     return Categories(tuple(range(1, len(names) + 1)), tuple(names))

@@ -1,12 +1,12 @@
-"""From the classes of one list to those of another: public maps and a user's own taxonomy.
+"""Maps from one class list to another: the published ones and those of users.
 
 A user's map is a small document::
 
     target: ytvis_2021          # a public list, or a list of names
-    unmapped: drop              # what a class that is not named below does: drop or refuse
+    unmapped: drop              # instances of classes that are not named below: drop or refuse
     classes:
       kitten: cat
-      sofa: null                # left out on purpose
+      sofa: null                # dropped on purpose
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ UNMAPPED = ("drop", "refuse")
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Is where each class of a source goes.
+    """A map from the classes of a source to those of a target.
 
     Attributes:
         target: The classes after the map.
-        names: Source name to target name, or to None for a class left out on purpose.
-        unmapped: ``drop`` leaves out the classes that ``names`` lacks, ``refuse`` raises.
+        names: Source name to target name, or to None for a class that is dropped on purpose.
+        unmapped: ``drop`` drops the classes that ``names`` lacks, ``refuse`` raises.
     """
 
     target: Categories
@@ -49,7 +49,7 @@ class ClassMap:
             )
 
     def target_labels(self, source: Categories) -> list[int | None]:
-        """The target label of each source label; None where instances are left out.
+        """Returns the target label of each source label; None where instances are dropped.
 
         Raises:
             AnnotationError: If a class is not mapped and ``unmapped`` is ``refuse``.
@@ -59,14 +59,14 @@ class ClassMap:
         if missing and self.unmapped == "refuse":
             raise AnnotationError(
                 f"class map: expected an entry for each class, found none for {len(missing)}: "
-                f"{', '.join(missing[:20])}; map them, write null, or set unmapped: drop"
+                f"{', '.join(missing[:20])}; map them to a class or null, or set unmapped: drop"
             )
         targets = (self.names.get(name) for name in source.names)
         return [None if target is None else index[target] for target in targets]
 
 
 def map_from_coco(target: str) -> ClassMap:
-    """The published map from COCO to ``ytvis_2019``, ``ytvis_2021``, ``ytvis_2022`` or ``ovis``."""
+    """Returns the published map from COCO to ``ytvis_2019``, ``_2021``, ``_2022`` or ``ovis``."""
     if target not in FROM_COCO:
         raise ConfigError(
             f"class map: expected one of {', '.join(FROM_COCO)}, found {shown(target)}; choose one"
@@ -78,7 +78,7 @@ def parse_class_map(document: Any, where: str) -> ClassMap:
     """Reads a user's map from a parsed YAML document.
 
     Args:
-        document: A mapping with ``target``, ``classes`` and perhaps ``unmapped``.
+        document: A mapping with ``target``, ``classes`` and optionally ``unmapped``.
         where: The file, for messages.
 
     Raises:
@@ -109,43 +109,43 @@ def parse_class_map(document: Any, where: str) -> ClassMap:
 def map_records(
     records: Sequence[ImageRecord], source: Categories, class_map: ClassMap
 ) -> tuple[list[ImageRecord], dict[str, int]]:
-    """Gives the instances of images their target labels.
+    """Maps the labels of the instances of images.
 
     Returns:
-        The records, all images kept, and how many instances of which source class were left out.
+        The records of all images, and the number of dropped instances by source class.
     """
     targets = class_map.target_labels(source)
-    mapped, left_out = [], dict.fromkeys(source.names, 0)
+    mapped, dropped = [], dict.fromkeys(source.names, 0)
     for record in records:
-        kept = [place for place, label in enumerate(record.labels) if targets[label] is not None]
+        kept = [index for index, label in enumerate(record.labels) if targets[label] is not None]
         for label in record.labels:
-            left_out[source.names[label]] += targets[label] is None
-        labels = tuple(targets[record.labels[place]] or 0 for place in kept)
-        segmentations = tuple(record.segmentations[place] for place in kept)
+            dropped[source.names[label]] += targets[label] is None
+        labels = tuple(targets[record.labels[index]] or 0 for index in kept)
+        segmentations = tuple(record.segmentations[index] for index in kept)
         mapped.append(replace(record, labels=labels, segmentations=segmentations))
-    return mapped, {name: count for name, count in left_out.items() if count}
+    return mapped, {name: count for name, count in dropped.items() if count}
 
 
 def map_videos(
     videos: Sequence[VideoRecord], source: Categories, class_map: ClassMap
 ) -> tuple[list[VideoRecord], dict[str, int]]:
-    """Gives the tracks of videos their target labels.
+    """Maps the labels of the tracks of videos.
 
     Returns:
-        The records, all videos kept, and how many tracks of which source class were left out.
+        The records of all videos, and the number of dropped tracks by source class.
     """
     targets = class_map.target_labels(source)
-    mapped, left_out = [], dict.fromkeys(source.names, 0)
+    mapped, dropped = [], dict.fromkeys(source.names, 0)
     for video in videos:
         tracks = []
         for track in video.tracks:
             label = targets[track.label]
             if label is None:
-                left_out[source.names[track.label]] += 1
+                dropped[source.names[track.label]] += 1
             else:
                 tracks.append(replace(track, label=label))
         mapped.append(replace(video, tracks=tuple(tracks)))
-    return mapped, {name: count for name, count in left_out.items() if count}
+    return mapped, {name: count for name, count in dropped.items() if count}
 
 
 def _target(value: Any) -> Categories:
@@ -157,12 +157,11 @@ def _target(value: Any) -> Categories:
         raise ConfigError("target: expected each name once, found one twice; remove it")
     raise ConfigError(
         f"target: expected a list of names or one of {', '.join(CLASS_LISTS)}, found "
-        f"{shown(value)}; write the classes to end with"
+        f"{shown(value)}; write the classes of the result"
     )
 
 
-_COCO_IDS_LEFT_OUT = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
-
+_COCO_UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 
 _COCO = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
@@ -177,7 +176,6 @@ _COCO = (
     "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
 )  # fmt: skip
 
-
 _YTVIS_2019 = (
     "person", "giant_panda", "lizard", "parrot", "skateboard", "sedan", "ape", "dog", "snake",
     "monkey", "hand", "rabbit", "duck", "cat", "cow", "fish", "train", "horse", "turtle",
@@ -185,7 +183,6 @@ _YTVIS_2019 = (
     "truck", "zebra", "tiger", "elephant", "snowboard", "boat", "shark", "mouse", "frog",
     "eagle", "earless_seal", "tennis_racket",
 )  # fmt: skip
-
 
 _YTVIS_2021 = (
     "airplane", "bear", "bird", "boat", "car", "cat", "cow", "deer", "dog", "duck",
@@ -195,22 +192,19 @@ _YTVIS_2021 = (
     "tiger", "train", "truck", "turtle", "whale", "zebra",
 )  # fmt: skip
 
-
 _OVIS = (
     "Person", "Bird", "Cat", "Dog", "Horse", "Sheep", "Cow", "Elephant", "Bear", "Zebra",
     "Giraffe", "Poultry", "Giant_panda", "Lizard", "Parrot", "Monkey", "Rabbit", "Tiger",
     "Fish", "Turtle", "Bicycle", "Motorcycle", "Airplane", "Boat", "Vehical",
 )  # fmt: skip
 
-
 CLASS_LISTS: dict[str, Categories] = {
-    "coco": Categories(tuple(i for i in range(1, 91) if i not in _COCO_IDS_LEFT_OUT), _COCO),
+    "coco": Categories(tuple(i for i in range(1, 91) if i not in _COCO_UNUSED_IDS), _COCO),
     "ytvis_2019": numbered(_YTVIS_2019),
     "ytvis_2021": numbered(_YTVIS_2021),
-    "ytvis_2022": numbered(_YTVIS_2021),  # its long videos are new, its classes are not
+    "ytvis_2022": numbered(_YTVIS_2021),  # adds long videos, but no classes
     "ovis": numbered(_OVIS),
 }
-
 
 _COCO_TO_YTVIS_2019 = {
     "person": "person", "bicycle": "motorbike", "car": "sedan", "motorcycle": "motorbike",
@@ -219,7 +213,6 @@ _COCO_TO_YTVIS_2019 = {
     "zebra": "zebra", "giraffe": "giraffe", "skis": "snowboard", "snowboard": "snowboard",
     "skateboard": "skateboard", "surfboard": "surfboard", "tennis racket": "tennis_racket",
 }  # fmt: skip
-
 
 _COCO_TO_YTVIS_2021 = {
     "person": "person", "bicycle": "motorbike", "car": "car", "motorcycle": "motorbike",
@@ -230,14 +223,12 @@ _COCO_TO_YTVIS_2021 = {
     "tennis racket": "tennis_racket",
 }  # fmt: skip
 
-
 _COCO_TO_OVIS = {
     "person": "Person", "bicycle": "Bicycle", "car": "Vehical", "motorcycle": "Motorcycle",
     "airplane": "Airplane", "bus": "Vehical", "truck": "Vehical", "boat": "Boat", "cat": "Cat",
     "dog": "Dog", "horse": "Horse", "sheep": "Sheep", "cow": "Cow", "elephant": "Elephant",
     "bear": "Bear", "zebra": "Zebra", "giraffe": "Giraffe",
 }  # fmt: skip
-
 
 FROM_COCO: dict[str, dict[str, str]] = {
     "ytvis_2019": _COCO_TO_YTVIS_2019,

@@ -1,7 +1,7 @@
-"""COCO instance annotations: read, checked whole, and written.
+"""Reading, checking and writing of COCO instance annotations.
 
-Reading collects every defect before it raises. Crowd regions are checked and left out, since they
-are no instances; annotations without a pixel inside the image are left out with a warning.
+Reading collects all defects before it raises. Crowd regions are checked and dropped, since they are
+not instances; annotations without a pixel inside the image are dropped with a warning.
 """
 
 import logging
@@ -24,6 +24,7 @@ from vis_core.formats.field_checks import (
     check_size,
     entries_of,
     ids_of,
+    stated_size,
     table_of,
 )
 from vis_core.formats.strict_json import parse_json, report_constants
@@ -35,11 +36,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """Is one image with its instances; crowd regions are left out.
+    """One image with its instances, without crowd regions.
 
     Attributes:
         image_id: Id in the file.
-        path: Where the image is.
+        path: Path of the image.
         height: Stored pixels.
         width: Stored pixels.
         labels: N class indices.
@@ -56,7 +57,7 @@ class ImageRecord:
 
 @dataclass
 class CheckedImage:
-    """Is an entry of ``images`` with what the annotations add to it."""
+    """An entry of ``images`` with the contents of its annotations."""
 
     entry: dict[str, Any]
     category_ids: list[int] = field(default_factory=list)
@@ -75,47 +76,35 @@ def read_coco(
 
     Args:
         path: The JSON file.
-        image_folder: Where the images lie; None leaves the paths as they stand in the file.
-        categories: The classes wanted, found by name; annotations of others are left out. None
-            takes those of the file.
-        check_images: Whether every image must be there and have the stated size.
+        image_folder: Folder of the images; None leaves the paths as in the file.
+        categories: The wanted classes, matched by name; annotations of others are dropped. None
+            takes the classes of the file.
+        check_images: Whether every image in ``image_folder`` must exist with the stated size.
 
     Returns:
         One record per image, in the order of the file, and the classes of the labels.
 
     Raises:
-        AnnotationError: If anything in the file is wrong; the message lists what.
+        AnnotationError: If anything in the file is wrong; the message lists the defects.
     """
     defects = Defects(path)
-    images, own = check_coco(path, image_folder if check_images else None, defects)
+    images, available = check_coco(path, image_folder if check_images else None, defects)
     defects.finish()
-    wanted = own if categories is None else categories
-    label_of = _labels_by_id(path, own, wanted)
-    records, dropped = [], 0
-    for image in images:
-        labels = [label_of.get(category_id, -1) for category_id in image.category_ids]
-        kept = [index for index, label in enumerate(labels) if label >= 0]
-        dropped += len(labels) - len(kept)
-        name = image.entry["file_name"]
-        records.append(
-            ImageRecord(
-                image_id=image.entry["id"],
-                path=str(image_folder / name) if image_folder else name,
-                height=image.entry["height"],
-                width=image.entry["width"],
-                labels=tuple(labels[index] for index in kept),
-                segmentations=tuple(image.segmentations[index] for index in kept),
-            )
-        )
-    if dropped:
-        _log.warning("%s: left out %d annotations of classes that are not wanted", path, dropped)
+    wanted = available if categories is None else categories
+    label_of = _labels_by_id(path, available, wanted)
+    records = [_record_of(image, image_folder, label_of) for image in images]
+    num_dropped = sum(len(image.category_ids) for image in images) - sum(
+        len(record.labels) for record in records
+    )
+    if num_dropped:
+        _log.warning("%s: dropped %d annotations of other classes", path, num_dropped)
     return records, wanted
 
 
 def check_coco(
     path: Path, image_folder: Path | None, defects: Defects
 ) -> tuple[list[CheckedImage], Categories]:
-    """Reads a COCO file and adds what is wrong to ``defects``; images are checked if a folder."""
+    """Reads a COCO file and adds its defects to ``defects``; checks images if there is a folder."""
     document = parse_json(path)
     root = document.root
     if isinstance(root, dict) and "videos" in root and "images" not in root:
@@ -131,31 +120,31 @@ def check_coco(
     if not isinstance(root, dict):
         return [], Categories((), ())
     known_images = ids_of(root, "images")
-    own = Categories.from_json(table_of(root, "categories", defects), defects)
+    categories = Categories.from_json(table_of(root, "categories", defects), defects)
     known_categories = ids_of(root, "categories")
-    waiting: list[tuple[str, dict[str, Any]]] = []
+    checked: list[tuple[str, dict[str, Any]]] = []
     annotations = entries_of(root, "annotations", defects)
     for where, entry in annotations:
         good = _check_fields(where, entry, known_images, known_categories, defects)
         image = images.get(entry["image_id"]) if good else None
         if _check_segmentation(where, entry, image, defects) and image is not None:
-            waiting.append((where, entry))
+            checked.append((where, entry))
     if not annotations and not defects.error_count:
         defects.warn(
             '"annotations"',
             expected="annotations",
             found=Found("none"),
-            mend="nothing to train on here",
+            mend="the file cannot be used for training",
         )
-    _attach(waiting, images, defects)
+    _attach(checked, images, defects)
     report_constants(document, defects)
-    return list(images.values()), own
+    return list(images.values()), categories
 
 
 def write_coco(path: Path, records: Sequence[ImageRecord], categories: Categories) -> None:
-    """Writes a COCO instance file, whole or not at all; paths are written as they stand."""
-    every = list(chain.from_iterable(record.segmentations for record in records))
-    areas = iter(rle_areas(every).tolist())
+    """Writes a COCO instance file, whole or not at all; paths are written unchanged."""
+    rles = list(chain.from_iterable(record.segmentations for record in records))
+    areas = iter(rle_areas(rles).tolist())
     annotations: list[dict[str, Any]] = []
     for record in records:
         for label, rle in zip(record.labels, record.segmentations, strict=True):
@@ -180,6 +169,22 @@ def write_coco(path: Path, records: Sequence[ImageRecord], categories: Categorie
     ]
     tables = {"images": images, "categories": categories.to_json(), "annotations": annotations}
     write_json(path, tables)
+
+
+def _record_of(
+    image: CheckedImage, image_folder: Path | None, label_of: dict[int, int]
+) -> ImageRecord:
+    """Builds the record of an image, without the instances of other classes."""
+    kept = [index for index, key in enumerate(image.category_ids) if key in label_of]
+    name = image.entry["file_name"]
+    return ImageRecord(
+        image_id=image.entry["id"],
+        path=str(image_folder / name) if image_folder else name,
+        height=image.entry["height"],
+        width=image.entry["width"],
+        labels=tuple(label_of[image.category_ids[index]] for index in kept),
+        segmentations=tuple(image.segmentations[index] for index in kept),
+    )
 
 
 def _check_fields(
@@ -223,15 +228,11 @@ def _check_image(where: str, entry: dict[str, Any], folder: Path | None, defects
 def _check_segmentation(
     where: str, entry: dict[str, Any], image: CheckedImage | None, defects: Defects
 ) -> bool:
-    """Checks the segmentation; without its image only what can be told without the size."""
+    """Checks the segmentation; without its image, only what does not depend on the size."""
     segmentation = entry.get("segmentation")
-    size = segmentation.get("size") if isinstance(segmentation, dict) else None
+    height, width = stated_size(segmentation)
     if image is not None:
         height, width = image.entry["height"], image.entry["width"]
-    elif isinstance(size, list) and len(size) == 2:
-        height, width = size
-    else:
-        height, width = 1, 1
     fault = segmentation_fault(segmentation, height, width)
     if fault is None:
         return True
@@ -243,43 +244,41 @@ def _check_segmentation(
 
 
 def _attach(
-    waiting: list[tuple[str, dict[str, Any]]], images: dict[int, CheckedImage], defects: Defects
+    checked: list[tuple[str, dict[str, Any]]], images: dict[int, CheckedImage], defects: Defects
 ) -> None:
-    """Turns checked segmentations into RLEs and hands them to their images."""
-    kept: list[tuple[str, dict[str, Any], Rle]] = []
-    for where, entry in waiting:
-        image = images[entry["image_id"]].entry
-        rle = checked_to_rle(entry["segmentation"], image["height"], image["width"])
-        kept.append((where, entry, rle))
-    areas = rle_areas([rle for _, _, rle in kept])
-    for (where, entry, rle), area in zip(kept, areas.tolist(), strict=True):
+    """Converts checked segmentations to RLEs and adds them to their images."""
+    rles: list[Rle] = []
+    for _, entry in checked:
+        size = images[entry["image_id"]].entry
+        rles.append(checked_to_rle(entry["segmentation"], size["height"], size["width"]))
+    for (where, entry), rle, area in zip(checked, rles, rle_areas(rles).tolist(), strict=True):
         if area == 0:
             defects.warn(
                 f'{where} "segmentation"',
                 expected="a pixel inside the image",
                 found=Found("none"),
-                mend="the annotation is left out",
+                mend="the annotation is dropped",
             )
             continue
-        image_of = images[entry["image_id"]]
+        image = images[entry["image_id"]]
         if entry.get("iscrowd", 0):
-            image_of.crowds += 1
+            image.crowds += 1
         else:
-            image_of.category_ids.append(entry["category_id"])
-            image_of.segmentations.append(rle)
+            image.category_ids.append(entry["category_id"])
+            image.segmentations.append(rle)
 
 
-def _labels_by_id(path: Path, own: Categories, wanted: Categories) -> dict[int, int]:
-    """Maps the ids of the file to label indices of the wanted classes, by name."""
+def _labels_by_id(path: Path, available: Categories, wanted: Categories) -> dict[int, int]:
+    """Maps the category ids of the file to label indices of the wanted classes, by name."""
     index_of = {name: index for index, name in enumerate(wanted.names)}
     label_of = {
         category_id: index_of[name]
-        for category_id, name in zip(own.ids, own.names, strict=True)
+        for category_id, name in zip(available.ids, available.names, strict=True)
         if name in index_of
     }
-    if own.names and not label_of:
+    if available.names and not label_of:
         raise AnnotationError(
             f"{path}: expected a class of {shown(list(wanted.names[:8]))}, found only "
-            f"{shown(list(own.names[:8]))}; give the class list of this file or a class map"
+            f"{shown(list(available.names[:8]))}; give the class list of this file or a class map"
         )
     return label_of

@@ -1,31 +1,30 @@
-"""What is wrong with a file: every defect is collected, told in one form and counted.
+"""Defects of a file: collected, formatted alike and counted.
 
-A reader adds errors and warnings while it walks a document and raises once at its end, so a user
-mends a file in one go. No file is opened here.
+A reader adds errors and warnings while it checks a document and raises once at the end, so that a
+user can correct a file in one go. No file is opened here.
 """
 
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 
 from vis_core.errors import AnnotationError, shown
 
 SHOWN_IN_MESSAGE = 20
-KEPT = 10_000  # beyond this a file is of another kind; the rest is only counted
+KEPT = 10_000  # with more, a file is of another kind; the rest is only counted
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Defect:
-    """Is one thing that is wrong.
+    """One defect.
 
     Attributes:
-        where: Json path with the id of the entry, ``annotations[2] (id 12) "bbox"``.
-        expected: What should stand there.
-        found: What stands there.
-        mend: What the user can do.
+        where: JSON path with the id of the entry, ``annotations[2] (id 12) "bbox"``.
+        expected: Description of valid content.
+        found: The actual content.
+        mend: An instruction for the user.
     """
 
     where: str
@@ -37,7 +36,7 @@ class Defect:
         return f"{self.where}: expected {self.expected}, found {self.found}; {self.mend}"
 
     def to_json(self) -> dict[str, str]:
-        """The defect for programs."""
+        """Returns the defect as a JSON object."""
         return {
             "where": self.where,
             "expected": self.expected,
@@ -48,14 +47,14 @@ class Defect:
 
 @dataclass
 class Defects:
-    """Collects what is wrong with one file.
+    """The defects of one file.
 
     Attributes:
-        file: The file that is read; every message names it.
-        errors: What makes the file unusable, in the order of the file.
-        warnings: What was dropped or looks wrong, while the rest is used.
-        error_count: All errors, those beyond the kept ones too.
-        warning_count: All warnings, those beyond the kept ones too.
+        file: The file; every message names it.
+        errors: Defects that make the file unusable, in the order of the file.
+        warnings: Dropped or doubtful content of a usable file.
+        error_count: Number of errors, including those beyond the kept ones.
+        warning_count: Number of warnings, including those beyond the kept ones.
     """
 
     file: Path
@@ -65,37 +64,36 @@ class Defects:
     warning_count: int = 0
 
     def error(self, where: str, *, expected: str, found: object, mend: str) -> None:
-        """Adds what makes the file unusable."""
+        """Adds a defect that makes the file unusable."""
         self.error_count += 1
         if len(self.errors) < KEPT:
             self.errors.append(Defect(where, expected, shown(found), mend))
 
     def warn(self, where: str, *, expected: str, found: object, mend: str) -> None:
-        """Adds what the user should know about a file that can be used."""
+        """Adds a defect of a usable file."""
         self.warning_count += 1
         if len(self.warnings) < KEPT:
             self.warnings.append(Defect(where, expected, shown(found), mend))
 
     def finish(self) -> None:
-        """Raises AnnotationError if there was an error, else logs the warnings."""
+        """Raises AnnotationError if there was an error, otherwise logs the warnings."""
         if self.error_count:
-            self.fail()
+            raise AnnotationError(self._error_message())
         if self.warning_count:
-            _log.warning("%s", self.message(self.warnings, self.warning_count, "warning"))
+            _log.warning("%s", self._message(self.warnings, self.warning_count, "warning"))
 
-    def fail(self) -> NoReturn:
-        """Raises AnnotationError with the first errors and how many there are."""
-        message = self.message(self.errors, self.error_count, "error")
+    def _error_message(self) -> str:
+        message = self._message(self.errors, self.error_count, "error")
         room = SHOWN_IN_MESSAGE - min(self.error_count, SHOWN_IN_MESSAGE)
         if self.warning_count and room:
             shown_warnings = self.warnings[:room]
             message += "".join(f"\n  warning: {defect}" for defect in shown_warnings)
             if self.warning_count > len(shown_warnings):
                 message += f"\n  ... and {self.warning_count - len(shown_warnings)} more warnings"
-        raise AnnotationError(message)
+        return message
 
-    def message(self, defects: list[Defect], count: int, kind: str) -> str:
-        """One line for one defect; else a headline and one line each for the first 20."""
+    def _message(self, defects: list[Defect], count: int, kind: str) -> str:
+        """Formats one defect as a line; several as a heading and the first 20, one line each."""
         if count == 1:
             return f"{self.file}: {defects[0]}"
         lines = [f"{self.file}: {count} {kind}s"]

@@ -1,6 +1,6 @@
-"""Checks of the fields that COCO and YouTube-VIS files share: ids, sizes, names, boxes, scores.
+"""Checks of the fields common to COCO and YouTube-VIS files: ids, sizes, names, boxes, areas.
 
-Each check says True if the field can be used and otherwise adds its defect.
+A check returns whether the field is valid and adds a defect if it is not.
 """
 
 import re
@@ -15,26 +15,26 @@ from vis_core.formats.defects import Defects
 from vis_core.formats.strict_json import entry_name
 from vis_core.rle.decode import MAX_PIXELS
 
-_LONGEST_NAME = 255  # bytes of one part of a path, on every common file system
-_LONGEST_PATH = 4096
+_MAX_NAME_BYTES = 255  # one part of a path, on every common file system
+_MAX_PATH_BYTES = 4096
 _PLAIN_NAME = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _NUMBERS = {int, float}
-_LARGEST = sys.float_info.max
-_FARTHEST = 1e10  # pixels; an area above belongs to no range of the metric
+_MAX_FLOAT = sys.float_info.max
+_MAX_PIXELS = 1e10  # a larger area belongs to no range of the metric
 
 
 def is_id(value: object) -> bool:
-    """Whether ``value`` is an integer of 64 bits and not a bool."""
+    """Returns whether ``value`` is a 64-bit integer and not a bool."""
     return type(value) is int and -(2**63) <= value < 2**63
 
 
 def is_number(value: Any) -> bool:
-    """Whether ``value`` is an int or float that a float can hold, and not a bool."""
-    return type(value) in _NUMBERS and -_LARGEST <= value <= _LARGEST  # NaN compares False
+    """Returns whether ``value`` is a finite int or float in the range of floats, and not a bool."""
+    return type(value) in _NUMBERS and -_MAX_FLOAT <= value <= _MAX_FLOAT  # NaN compares False
 
 
 def table_of(root: Any, key: str, defects: Defects) -> list[Any]:
-    """The list ``root[key]``; an error and an empty list if it is not there."""
+    """Returns the list ``root[key]``, or adds an error and returns an empty list."""
     if not isinstance(root, dict):
         expected = f'an object with "{key}" at the top'
         mend = "give an annotation file here, not a results file"
@@ -53,31 +53,31 @@ def table_of(root: Any, key: str, defects: Defects) -> list[Any]:
 
 
 def entries_of(root: Any, key: str, defects: Defects) -> list[tuple[str, dict[str, Any]]]:
-    """Names and lists the objects of a table whose ``id`` is an integer that stands once."""
+    """Returns the place in messages and the content of each entry of a table with a unique id."""
     entries: list[tuple[str, dict[str, Any]]] = []
-    seen: dict[int, int] = {}
+    index_of: dict[int, int] = {}
     for index, entry in enumerate(table_of(root, key, defects)):
         where = entry_name(key, index, entry)
         if not isinstance(entry, dict):
             defects.error(where, expected="an object", found=entry, mend="remove this entry")
             continue
-        own_id: Any = entry.get("id")
-        if not is_id(own_id):
+        entry_id: Any = entry.get("id")
+        if not is_id(entry_id):
             mend = "number the entries with integers"
-            defects.error(f'{where} "id"', expected="a 64-bit integer", found=own_id, mend=mend)
+            defects.error(f'{where} "id"', expected="a 64-bit integer", found=entry_id, mend=mend)
             continue
-        if own_id in seen:
-            found = Found(f"{own_id}, which {key}[{seen[own_id]}] has too")
+        if entry_id in index_of:
+            found = Found(f"{entry_id}, which {key}[{index_of[entry_id]}] has too")
             mend = "give each entry its own id"
-            defects.error(f'{where} "id"', expected="a new id", found=found, mend=mend)
+            defects.error(f'{where} "id"', expected="a unique id", found=found, mend=mend)
             continue
-        seen[own_id] = index
+        index_of[entry_id] = index
         entries.append((where, entry))
     return entries
 
 
 def ids_of(root: dict[str, Any], key: str) -> set[Any]:
-    """The ids that a table states, faulty entries too, so that one fault is told once."""
+    """Returns the ids of a table, including faulty entries, so that a fault is reported once."""
     table = root.get(key)
     entries = table if isinstance(table, list) else []
     return {entry["id"] for entry in entries if isinstance(entry, dict) and is_id(entry.get("id"))}
@@ -86,17 +86,16 @@ def ids_of(root: dict[str, Any], key: str) -> set[Any]:
 def check_size(where: str, entry: dict[str, Any], defects: Defects) -> bool:
     """Checks ``height`` and ``width`` of an image or video."""
     good = True
+    mend = "write the size of the stored pixels"
     for side in ("height", "width"):
         value = entry.get(side)
         if type(value) is not int or value < 1:
-            mend = "write the size of the stored pixels"
             place = f'{where} "{side}"'
             defects.error(place, expected="an integer of 1 or more", found=value, mend=mend)
             good = False
     if good and entry["height"] * entry["width"] > MAX_PIXELS:
         found = Found(f"{shown(entry['height'], 30)} x {shown(entry['width'], 30)}")
         expected = f"at most {MAX_PIXELS} pixels"
-        mend = "write the size of the stored pixels"
         place = f'{where} "height" x "width"'
         defects.error(place, expected=expected, found=found, mend=mend)
         good = False
@@ -104,21 +103,21 @@ def check_size(where: str, entry: dict[str, Any], defects: Defects) -> bool:
 
 
 def check_file_name(where: str, name: object, defects: Defects) -> bool:
-    """Checks that ``name`` is a path inside the image folder that every system can hold."""
-    trouble = file_name_fault(name)
-    if trouble is None:
+    """Checks that ``name`` is a path inside the image folder that is valid on every system."""
+    fault = file_name_fault(name)
+    if fault is None:
         return True
-    found = Found(f"{shown(name, 60)} ({trouble})")
-    mend = "write the path below the image folder, with forward slashes"
+    found = Found(f"{shown(name, 60)} ({fault})")
+    mend = "write the path relative to the image folder, with forward slashes"
     defects.error(where, expected="a relative path of an image", found=found, mend=mend)
     return False
 
 
 def file_name_fault(name: object) -> str | None:
-    """Says what is wrong with a file name of a JSON file; None if nothing."""
+    """Returns the fault of a file name in a JSON file, or None."""
     if not isinstance(name, str):
         return "not text"
-    if len(name) <= _LONGEST_NAME and _PLAIN_NAME.fullmatch(name):
+    if len(name) <= _MAX_NAME_BYTES and _PLAIN_NAME.fullmatch(name):
         return None
     if not name.strip():
         return "empty"
@@ -126,40 +125,46 @@ def file_name_fault(name: object) -> str | None:
         return "control characters or a lone surrogate"
     path = PurePosixPath(name)
     if "://" in name or name.startswith(("file:", "data:")):
-        return "an address and not a file"
+        return "a URL, not a file"
     if path.is_absolute() or "\\" in name or name[1:2] == ":":
         return "an absolute path or a backslash"
     if ".." in path.parts:
-        return "it leaves the image folder"
+        return "outside the image folder"
     longest = max(len(part.encode()) for part in path.parts or (".",))
-    if longest > _LONGEST_NAME or len(name.encode()) > _LONGEST_PATH:
+    if longest > _MAX_NAME_BYTES or len(name.encode()) > _MAX_PATH_BYTES:
         return "too long for a file system"
-    return None if path.parts else "no file"
+    return None if path.parts else "not a file"
+
+
+def stated_size(segmentation: Any) -> tuple[Any, Any]:
+    """Returns the size that an RLE of an unknown image states; (1, 1) without a size."""
+    size = segmentation.get("size") if isinstance(segmentation, dict) else None
+    return (size[0], size[1]) if isinstance(size, list) and len(size) == 2 else (1, 1)
 
 
 def is_box(box: Any) -> bool:
-    """Whether ``box`` is ``[x, y, width, height]``, none absurd, width and height 0 or more."""
+    """Returns whether ``box`` is ``[x, y, width, height]`` with plausible numbers."""
     return (
         isinstance(box, list)
         and len(box) == 4
         and all(map(is_number, box))
-        and -_FARTHEST <= min(box) <= max(box) <= _FARTHEST
+        and -_MAX_PIXELS <= min(box) <= max(box) <= _MAX_PIXELS
         and box[2] >= 0
         and box[3] >= 0
     )
 
 
 def is_area(area: Any) -> bool:
-    """Whether ``area`` is a number of 0 or more and not absurd."""
-    return is_number(area) and 0 <= area <= _FARTHEST
+    """Returns whether ``area`` is a plausible number of 0 or more."""
+    return is_number(area) and 0 <= area <= _MAX_PIXELS
 
 
 def are_areas(areas: list[Any]) -> bool:
-    """Whether every entry is null or an area; says the same as ``is_area`` of each, sooner."""
+    """Returns whether every entry is null or satisfies ``is_area``, faster than one by one."""
     if not {*map(type, areas)} <= {int, float, NoneType}:
         return False
-    stated = [area for area in areas if area is not None]
-    return all(map((0.0).__le__, stated)) and all(map(_FARTHEST.__ge__, stated))
+    numbers = [area for area in areas if area is not None]
+    return all(map((0.0).__le__, numbers)) and all(map(_MAX_PIXELS.__ge__, numbers))
 
 
 def check_box(where: str, box: object, defects: Defects) -> bool:
@@ -167,7 +172,7 @@ def check_box(where: str, box: object, defects: Defects) -> bool:
     good = is_box(box)
     if not good:
         expected = "4 finite numbers [x, y, width, height], width and height 0 or more"
-        mend = "correct or leave out the box"
+        mend = "correct or remove the box"
         defects.error(where, expected=expected, found=box, mend=mend)
     return good
 
@@ -176,13 +181,13 @@ def check_area(where: str, area: object, defects: Defects) -> bool:
     """Checks an area in pixels."""
     good = is_area(area)
     if not good:
-        mend = "write the pixels of the mask or leave the field out"
+        mend = "write the number of pixels of the mask or remove the field"
         defects.error(where, expected="a finite area of 0 or more", found=area, mend=mend)
     return good
 
 
 def check_crowd(where: str, entry: dict[str, Any], defects: Defects) -> bool:
-    """Checks ``iscrowd``, which is 0, 1, false, true or left out."""
+    """Checks ``iscrowd``, which is 0, 1, false, true or absent."""
     value = entry.get("iscrowd", 0)
     if type(value) in (int, bool) and value in (0, 1):
         return True
@@ -194,7 +199,7 @@ def check_crowd(where: str, entry: dict[str, Any], defects: Defects) -> bool:
 def check_reference(
     where: str, entry: dict[str, Any], key: str, known: Container[Any], table: str, defects: Defects
 ) -> bool:
-    """Checks that ``entry[key]`` is an id that ``table`` has."""
+    """Checks that ``entry[key]`` is an id of ``table``."""
     value: Any = entry.get(key)
     if is_id(value) and value in known:
         return True

@@ -1,7 +1,7 @@
-"""Reads a long JSON list of objects entry by entry, so that memory does not grow with the file.
+"""Entry-by-entry reading of a long JSON list of objects, with constant memory.
 
-Only what is beyond doubt is streamed. Whatever else a file holds ends the stream with
-``NotStreamableError``, and the caller reads it whole, which finds the words for what is wrong.
+Only a plain list of valid objects is streamed. Anything else ends the stream with
+``NotStreamableError``, and the caller reads the file whole, which reports the fault precisely.
 """
 
 import codecs
@@ -11,28 +11,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vis_core.formats.strict_json import KeyTwiceError, unique_keys
+from vis_core.formats.strict_json import DuplicateKeyError, unique_keys
 
 _CHUNK = 1 << 20  # bytes
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class NotStreamableError(Exception):
-    """The file is not a plain list of objects; read it whole."""
+    """A file that is not a plain list of objects and must be read whole."""
 
 
 def stream_objects(path: Path) -> Iterator[dict[str, Any]]:
     """Yields the objects of a file that is one JSON list of objects.
 
     Raises:
-        NotStreamableError: If the file is anything else, also after some objects were yielded.
+        NotStreamableError: If the file is anything else, possibly after some objects.
     """
     decoder = json.JSONDecoder(object_pairs_hook=unique_keys, parse_constant=_refuse_constant)
     try:
-        opened = path.open("rb")
+        file = path.open("rb")
     except OSError:
         raise NotStreamableError from None
-    with opened as file:
+    with file:
         text = _Text(file)
         text.expect("[")
         while True:
@@ -43,25 +43,25 @@ def stream_objects(path: Path) -> Iterator[dict[str, Any]]:
 
 
 class _Text:
-    """Is the part of a file that is in memory, with a place up to which it is read."""
+    """The part of a file that is in memory, with the position of the next character."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
         self._decode = codecs.getincrementaldecoder("utf-8")()
         self._text = ""
-        self._place = 0
+        self._position = 0
         self._ended = False
 
     def expect(self, wanted: str) -> str:
-        """Reads one character out of ``wanted``, with the space before it."""
-        found = self._peek()
-        if found not in wanted or not found:
+        """Reads one character out of ``wanted``, after optional white space."""
+        character = self._peek()
+        if character not in wanted or not character:
             raise NotStreamableError
-        self._place += 1
-        return found
+        self._position += 1
+        return character
 
     def expect_end(self) -> None:
-        """Reads space up to the end of the file."""
+        """Reads white space up to the end of the file."""
         if self._peek():
             raise NotStreamableError
 
@@ -71,35 +71,35 @@ class _Text:
             raise NotStreamableError
         while True:
             try:
-                value, self._place = decoder.raw_decode(self._text, self._place)
+                value, self._position = decoder.raw_decode(self._text, self._position)
             except json.JSONDecodeError:
                 if self._ended:
                     raise NotStreamableError from None
-                self._read_on()
-            except (RecursionError, ValueError, KeyTwiceError):
+                self._read_more()
+            except (RecursionError, ValueError, DuplicateKeyError):
                 raise NotStreamableError from None
             else:
                 return value
 
     def _peek(self) -> str:
-        """The next character that is not space; empty at the end of the file."""
+        """Returns the next character that is not white space; empty at the end of the file."""
         while True:
-            space = _SPACE.match(self._text, self._place)
-            self._place = space.end() if space else self._place
-            if self._place < len(self._text) or self._ended:
-                return self._text[self._place : self._place + 1]
-            self._read_on()
+            space = _SPACE.match(self._text, self._position)
+            self._position = space.end() if space else self._position
+            if self._position < len(self._text) or self._ended:
+                return self._text[self._position : self._position + 1]
+            self._read_more()
 
-    def _read_on(self) -> None:
-        """Reads on, twice as much as what is left: an object is tried only a few times."""
-        rest = self._text[self._place :]
+    def _read_more(self) -> None:
+        """Reads twice the length of the rest, so that a long object is parsed only a few times."""
+        rest = self._text[self._position :]
         try:
             content = self._file.read(max(_CHUNK, 2 * len(rest)))
             self._ended = not content
             self._text = rest + self._decode.decode(content, self._ended)
         except (OSError, UnicodeDecodeError):
             raise NotStreamableError from None
-        self._place = 0
+        self._position = 0
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import Any
 from vis_core.errors import Found
 from vis_core.formats.categories import Categories
 from vis_core.formats.defects import Defects
-from vis_core.formats.field_checks import check_reference, is_id, is_number
+from vis_core.formats.field_checks import check_reference, is_id, is_number, stated_size
 from vis_core.formats.strict_json import entry_name, parse_json, report_constants
 from vis_core.formats.video_checks import VideoEntry, frame_segmentations
 from vis_core.rle.segmentation import size_fault
@@ -21,13 +21,13 @@ def check_results(
     *,
     runs_read_later: bool = False,
 ) -> list[dict[str, Any]]:
-    """Reads a results file and adds what is wrong to ``defects``.
+    """Reads a results file and adds its defects to ``defects``.
 
     Args:
         path: The JSON file.
-        videos: What is known of each video, by id.
+        videos: Size and frames of each video, by id.
         categories: The classes of the ground truth.
-        defects: Where defects are added.
+        defects: Collects the defects.
         runs_read_later: Whether the caller reads the runs of every mask, see ``video_checks.py``.
     """
     document = parse_json(path)
@@ -53,7 +53,7 @@ def check_entries(
     *,
     runs_read_later: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Yields the entries that can be used and adds what is wrong with the others."""
+    """Yields the valid entries and adds the defects of the others."""
     category_ids = set(categories.ids)
     for index, entry in enumerate(root):
         where = entry_name("results", index, entry)
@@ -66,14 +66,14 @@ def check_entries(
         if rles is None:
             continue
         if not any(rles):
-            mend = "it counts as a false positive"
+            mend = "the track counts as a false positive"
             place = f'{where} "segmentations"'
             defects.warn(place, expected="a mask in some frame", found=Found("none"), mend=mend)
         yield {**_result_fields(entry), "segmentations": rles}
 
 
 def entries_alone(path: Path, defects: Defects) -> list[dict[str, Any]]:
-    """Reads a results file without its ground truth, as far as it can be checked alone.
+    """Reads a results file without its ground truth and checks its consistency.
 
     The masks of one video must agree in size and number of frames; ids must be integers.
     """
@@ -96,11 +96,11 @@ def entries_alone(path: Path, defects: Defects) -> list[dict[str, Any]]:
 
 
 def first_size(masks: list[Any]) -> tuple[int, int] | None:
-    """The size of the first RLE with a bearable one."""
+    """Returns the first valid size of an RLE."""
     for mask in masks:
-        size = mask.get("size") if isinstance(mask, dict) else None
-        if isinstance(size, list) and len(size) == 2 and size_fault(mask, *size) is None:
-            return size[0], size[1]
+        height, width = stated_size(mask)
+        if isinstance(mask, dict) and size_fault(mask, height, width) is None:
+            return height, width
     return None
 
 
@@ -125,7 +125,7 @@ def check_score(where: str, entry: dict[str, Any], defects: Defects) -> bool:
         defects.error(place, expected=expected, found=score, mend="write the confidence")
         return False
     if not 0 <= float(score) <= 1:  # type: ignore[arg-type]
-        mend = "used as it is, since only the order counts"
+        mend = "it is used unchanged, since only the order counts"
         defects.warn(place, expected=expected, found=score, mend=mend)
     return True
 

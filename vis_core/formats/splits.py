@@ -1,4 +1,4 @@
-"""Splits by video that come out the same everywhere, and a check that nothing leaks."""
+"""Reproducible splits by video, and a check for leaks between the two sides."""
 
 import hashlib
 import re
@@ -15,14 +15,14 @@ def split_videos(
 ) -> tuple[list[VideoRecord], list[VideoRecord]]:
     """Splits videos into train and holdout by a hash of their folder and the seed.
 
-    A video keeps its side when others come or go, as long as the share stays: each group is drawn
-    by itself, in the order of the hashes, until the holdout has its share.
+    Groups are added to the holdout in the order of their hashes until it has its share, so that
+    most videos keep their side when others are added or removed.
 
     Args:
         videos: The data set.
         holdout: Share of the videos to hold out, in (0, 1).
-        seed: Another seed is another split.
-        group: Regular expression; what it finds in a folder name (its first group, if it has one)
+        seed: Determines the order of the groups.
+        group: Regular expression; its match in a folder name (or its first group, if it has one)
             is the group of the video. None takes the whole folder name.
 
     Raises:
@@ -53,27 +53,29 @@ def split_videos(
 def leaks(
     train: Sequence[VideoRecord], holdout: Sequence[VideoRecord], image_folder: Path | None = None
 ) -> list[str]:
-    """Names what both sides share: frame folders, frame files, and equal masks of equal frames.
+    """Lists the pairs of videos that share frame folders, frame files, masks or frame contents.
 
     Args:
         train: One side.
         holdout: The other side.
-        image_folder: Where frames lie; then equal first, middle and last frames are found too.
+        image_folder: Folder of the frames; if given, the contents of first, middle and last frames
+            are compared.
     """
     shared: dict[tuple[int, int], list[str]] = defaultdict(list)
-    for what, keys_of in (
+    for kind, keys_of in (
         ("folder", lambda video: [_folder(video)]),
         ("frame files", lambda video: list(video.file_names)),
         ("masks", _mask_keys),
         ("frame contents", lambda video: _frame_keys(video, image_folder)),
     ):
-        there = {key: video for video in train for key in keys_of(video)}
+        train_video = {key: video for video in train for key in keys_of(video)}
         for video in holdout:
-            twin = next((there[key] for key in keys_of(video) if key in there), None)
+            twin = next((train_video[key] for key in keys_of(video) if key in train_video), None)
             if twin is not None:
-                shared[twin.video_id, video.video_id].append(what)
+                shared[twin.video_id, video.video_id].append(kind)
     return [
-        f"videos {one} and {other} share {', '.join(what)}" for (one, other), what in shared.items()
+        f"videos {one} and {other} share {', '.join(kinds)}"
+        for (one, other), kinds in shared.items()
     ]
 
 
@@ -88,18 +90,18 @@ def _group_of(video: VideoRecord, group: str | None) -> str:
     if group is None:
         return folder
     try:
-        found = re.search(group, folder)
+        match = re.search(group, folder)
     except re.error as error:
         raise ConfigError(
             f"--group: expected a regular expression, found {group!r}: {error}"
         ) from None
-    if found is None:
+    if match is None:
         return folder
-    return found.group(1) if found.re.groups else found.group(0)
+    return match.group(1) if match.re.groups else match.group(0)
 
 
 def _mask_keys(video: VideoRecord) -> list[str]:
-    """Digests of tracks that show in two frames or more; a track is a fingerprint of its video."""
+    """Returns digests of tracks with two masks or more; a track is a fingerprint of its video."""
     keys = []
     for track in video.tracks:
         counts = [rle["counts"] for rle in track.segmentations if rle is not None]

@@ -1,7 +1,7 @@
-"""JSON as annotation files must be: UTF-8, finite numbers, no key twice, no trap.
+"""Strict reading of JSON: UTF-8, finite numbers, no duplicate keys, limited depth.
 
-``json.loads`` takes NaN, Infinity, UTF-16 and double keys in silence and answers 100,000 brackets
-with RecursionError. Here each of these becomes one AnnotationError that names the file.
+``json.loads`` silently accepts NaN, Infinity, UTF-16 and duplicate keys, and raises RecursionError
+for 100,000 brackets. Here each of these raises an AnnotationError that names the file.
 """
 
 import codecs
@@ -27,12 +27,12 @@ _OTHER_ENCODINGS = (
 
 @dataclass(frozen=True)
 class JsonDocument:
-    """Is a parsed file.
+    """A parsed file.
 
     Attributes:
         root: The value of the document.
-        has_constants: Whether NaN or Infinity was written somewhere; the reader of the fields
-            names the place, else ``report_constants`` finds it.
+        has_constants: Whether it contains NaN or Infinity. The checks of the fields report the
+            place, otherwise ``report_constants`` does.
     """
 
     root: Any
@@ -40,11 +40,11 @@ class JsonDocument:
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file in which nothing is doubtful.
+    """Reads a JSON file.
 
     Raises:
-        AnnotationError: If the file is missing, not UTF-8, not JSON, nested too deep, or holds a
-            key twice in one object, NaN, Infinity or an integer of thousands of digits.
+        AnnotationError: If the file is missing, not UTF-8, not JSON, nested too deeply, or contains
+            a duplicate key, NaN, Infinity or an integer of thousands of digits.
     """
     document = parse_json(path)
     defects = Defects(path)
@@ -54,7 +54,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(path: Path) -> JsonDocument:
-    """Reads a JSON file, but leaves NaN and Infinity to the caller, who knows the fields."""
+    """Reads a JSON file, but leaves NaN and Infinity to the caller, which checks the fields."""
     text = _read_text(path)
     constants: list[str] = []
 
@@ -68,13 +68,13 @@ def parse_json(path: Path) -> JsonDocument:
     except json.JSONDecodeError as error:
         message = (
             f"{path}: line {error.lineno} column {error.colno}: expected JSON, found "
-            f"{_trouble(error, text)}; mend the file or fetch it again if it was cut off"
+            f"{_described(error, text)}; correct the file, or copy it again if it was truncated"
         )
         raise AnnotationError(message) from None
     except RecursionError:
-        message = f"{path}: expected an annotation file, found brackets nested too deep to read"
-        raise AnnotationError(message + "; make the file anew") from None
-    except KeyTwiceError as error:
+        message = f"{path}: expected an annotation file, found brackets nested too deeply to read"
+        raise AnnotationError(message + "; write the file again") from None
+    except DuplicateKeyError as error:
         message = (
             f"{path}: expected each key once in an object, found the key {shown(str(error))} "
             "twice; remove one of them, since only one of the two would be read"
@@ -82,22 +82,22 @@ def parse_json(path: Path) -> JsonDocument:
         raise AnnotationError(message) from None
     except ValueError as error:
         message = f"{path}: expected numbers of ordinary size, found one with thousands of digits"
-        raise AnnotationError(f"{message} ({error}); mend the number") from None
+        raise AnnotationError(f"{message} ({error}); correct the number") from None
     return JsonDocument(root, bool(constants))
 
 
 def report_constants(document: JsonDocument, defects: Defects) -> None:
-    """Adds an error for each NaN or Infinity, unless errors have named what is wrong."""
+    """Adds an error for each NaN or Infinity, unless other errors were found."""
     if not document.has_constants or defects.error_count:
         return
     for where, value in _not_finite(document.root, ""):
         defects.error(
-            where, expected="a finite number", found=value, mend="write a number or leave it out"
+            where, expected="a finite number", found=value, mend="write a number or remove it"
         )
 
 
 def entry_name(table: str, index: int, entry: Any) -> str:
-    """Names an entry in a message: ``annotations[2] (id 12)``."""
+    """Returns the name of an entry in messages: ``annotations[2] (id 12)``."""
     entry_id = entry.get("id") if isinstance(entry, dict) else None
     name = f"{table}[{index}]"
     return name if entry_id is None else f"{name} (id {shown(entry_id, 40)})"
@@ -105,7 +105,7 @@ def entry_name(table: str, index: int, entry: Any) -> str:
 
 @contextmanager
 def paused_collector() -> Iterator[None]:
-    """Stops the search for cycles while many objects without any are made; it halves the time."""
+    """Pauses garbage collection, which takes half the time of creating many acyclic objects."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -115,25 +115,25 @@ def paused_collector() -> Iterator[None]:
             gc.enable()
 
 
-class KeyTwiceError(Exception):
-    """Carries the key that stands twice in an object."""
+class DuplicateKeyError(Exception):
+    """A key that occurs twice in an object; the message is the key."""
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Makes an object of its pairs; raises KeyTwiceError if a key stands there twice."""
+    """Builds an object from its pairs; raises DuplicateKeyError if a key occurs twice."""
     unique = dict(pairs)
     if len(unique) != len(pairs):
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise KeyTwiceError(key)
+                raise DuplicateKeyError(key)
             seen.add(key)
     return unique
 
 
 def _read_text(path: Path) -> str:
     if not path.is_file():
-        raise AnnotationError(f"{path}: expected a JSON file, found none there; check the path")
+        raise AnnotationError(f"{path}: expected a JSON file, found none; check the path")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -142,7 +142,7 @@ def _read_text(path: Path) -> str:
         if content.startswith(mark):
             raise AnnotationError(f"{path}: expected UTF-8 text, found {name}; save it as UTF-8")
     if not content.strip():
-        raise AnnotationError(f"{path}: expected JSON, found an empty file; fetch it again")
+        raise AnnotationError(f"{path}: expected JSON, found an empty file; copy it again")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -152,11 +152,11 @@ def _read_text(path: Path) -> str:
         raise AnnotationError(message) from None
 
 
-def _trouble(error: json.JSONDecodeError, text: str) -> str:
+def _described(error: json.JSONDecodeError, text: str) -> str:
     if error.msg.startswith("Extra data"):
         return "a second document after the end of the first"
     if not text[error.pos :].strip() or error.msg.startswith("Unterminated string"):
-        return f"the end of the file in the middle ({error.msg})"
+        return f"the end of the file within a value ({error.msg})"
     return f"{shown(text[error.pos : error.pos + 20])} ({error.msg})"
 
 

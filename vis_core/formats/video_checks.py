@@ -1,4 +1,4 @@
-"""Checks of what is stated frame by frame: frame names, masks, boxes and areas of a track."""
+"""Checks of per-frame fields: frame names of a video; masks, boxes and areas of a track."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from vis_core.formats.field_checks import (
     check_size,
     is_area,
     is_box,
+    stated_size,
 )
 from vis_core.rle.decode import runs_of_strings
 from vis_core.rle.segmentation import Rle, checked_to_rle, segmentation_fault
@@ -24,7 +25,7 @@ from vis_core.rle.segmentation import Rle, checked_to_rle, segmentation_fault
 
 @dataclass(frozen=True)
 class VideoEntry:
-    """Is what the tracks of a video must agree with.
+    """The properties of a video that its tracks must agree with.
 
     Attributes:
         height: Pixels of every frame.
@@ -40,7 +41,7 @@ class VideoEntry:
 def check_video(
     where: str, entry: dict[str, Any], frame_folder: Path | None, defects: Defects
 ) -> VideoEntry | None:
-    """Checks an entry of ``videos``; None if its tracks cannot be judged by it."""
+    """Checks an entry of ``videos``; returns None if it is faulty."""
     good = check_size(where, entry, defects)
     names = entry.get("file_names")
     place = f'{where} "file_names"'
@@ -53,20 +54,14 @@ def check_video(
     length = entry.get("length", len(names))
     if type(length) is not int or length != len(names) or not names:
         found = Found(f"{shown(length, 40)} with {len(names)} file names")
-        mend = "make length the count of file_names, 1 or more"
-        defects.error(f'{where} "length"', expected="the count of frames", found=found, mend=mend)
+        mend = "set length to the number of file_names, 1 or more"
+        expected = "the number of frames"
+        defects.error(f'{where} "length"', expected=expected, found=found, mend=mend)
         good = False
-    if good:
-        good = _check_names(place, names, defects)
-    if not good:
+    if not good or not _check_names(place, names, defects):
         return None
     if frame_folder is not None:
-        missing = [name for name in names if not (frame_folder / name).is_file()]
-        if missing:
-            some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-            found = Found(f"{len(missing)} of {len(names)} not there: {some}")
-            mend = "put the frames there, or leave the video out of training"
-            defects.warn(place, expected="a file for each frame", found=found, mend=mend)
+        _warn_of_missing_frames(place, names, frame_folder, defects)
     return VideoEntry(entry["height"], entry["width"], tuple(names))
 
 
@@ -104,9 +99,9 @@ def frame_segmentations(
 ) -> list[Rle | None] | None:
     """Checks the masks of a track and returns them as compressed RLEs, None if one is faulty.
 
-    The RLE texts of a track are read at once; only if that finds a fault is each looked at. With
-    ``runs_read_later`` they are not read, because the caller reads the runs of all that is returned
-    and comes back without it to find the place of a fault.
+    The RLEs of a track are decoded together; only if there is a fault is each checked. With
+    ``runs_read_later`` they are not decoded: the caller decodes all returned masks and, after a
+    fault, calls again without the option to find the place.
     """
     masks = entry.get("segmentations")
     place = f'{where} "segmentations"'
@@ -117,13 +112,20 @@ def frame_segmentations(
         strings = _strings_of(masks, [video.height, video.width])
         if strings is not None and (runs_read_later or _are_sound(strings, video)):
             return masks
+    return _check_masks(place, masks, video, defects)
+
+
+def _check_masks(
+    place: str, masks: list[Any], video: VideoEntry | None, defects: Defects
+) -> list[Rle | None] | None:
+    """Checks masks one by one and returns them as compressed RLEs, None if one is faulty."""
     rles: list[Rle | None] = []
     good = True
     for index, mask in enumerate(masks):
         if mask is None:
             rles.append(None)
             continue
-        height, width = (video.height, video.width) if video else _own_size(mask)
+        height, width = (video.height, video.width) if video else stated_size(mask)
         fault = segmentation_fault(mask, height, width)
         if fault is not None:
             good = False
@@ -135,25 +137,25 @@ def frame_segmentations(
     return rles if good and video is not None else None
 
 
-def report_twins(annotations: list[tuple[str, dict[str, Any]]], defects: Defects) -> None:
-    """Warns of tracks of one video and class whose masks are all the same."""
+def report_duplicates(annotations: list[tuple[str, dict[str, Any]]], defects: Defects) -> None:
+    """Warns of tracks of one video and class with identical masks."""
     if defects.error_count:
         return
-    seen: dict[tuple[Any, ...], list[tuple[str, list[Any]]]] = defaultdict(list)
+    groups: dict[tuple[Any, ...], list[tuple[str, list[Any]]]] = defaultdict(list)
     for where, entry in annotations:
         masks = entry["segmentations"]
-        shape = tuple(mask is None for mask in masks)
-        group = seen[entry["video_id"], entry["category_id"], shape]
+        absent = tuple(mask is None for mask in masks)
+        group = groups[entry["video_id"], entry["category_id"], absent]
         twin = next((name for name, other in group if other == masks), None)
-        if twin is not None and not all(shape):
-            mend = "remove one if it is the same thing"
+        if twin is not None and not all(absent):
+            mend = "remove one if they are the same object"
             found = Found(f"the masks of {twin}")
-            defects.warn(where, expected="masks of its own", found=found, mend=mend)
+            defects.warn(where, expected="different masks", found=found, mend=mend)
         group.append((where, masks))
 
 
 def _strings_of(masks: list[Any], size: list[int]) -> list[str] | None:
-    """The texts of masks that are null or compressed RLEs of that size; None if one is not."""
+    """Returns the texts of masks that are null or compressed RLEs of a size; None otherwise."""
     try:
         strings = [mask["counts"] for mask in masks if mask is not None]
         sizes = [mask["size"] for mask in masks if mask is not None]
@@ -170,16 +172,25 @@ def _are_sound(strings: list[str], video: VideoEntry) -> bool:
 
 def _check_names(place: str, names: list[str], defects: Defects) -> bool:
     if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        mend = "name each frame once"
-        defects.error(place, expected="each file once", found=Found(f"{twice} twice"), mend=mend)
+        duplicate = next(name for name in names if names.count(name) > 1)
+        found = Found(f"{duplicate} twice")
+        defects.error(place, expected="each file once", found=found, mend="name each frame once")
         return False
     if names != sorted(names) and [_numbers(name) for name in names] != sorted(
         _numbers(name) for name in names
     ):
-        mend = "sort the frames and the masks if this is not meant"
+        mend = "sort the frames and the masks unless this order is intended"
         defects.warn(place, expected="frames in order", found=Found("unsorted names"), mend=mend)
     return True
+
+
+def _warn_of_missing_frames(place: str, names: list[str], folder: Path, defects: Defects) -> None:
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        found = Found(f"{len(missing)} of {len(names)} missing: {some}")
+        mend = "add the frames, or do not train on the video"
+        defects.warn(place, expected="a file for each frame", found=found, mend=mend)
 
 
 def _numbers(name: str) -> tuple[int, ...]:
@@ -192,9 +203,3 @@ def _wrong_length(place: str, values: object, video: VideoEntry | None, defects:
     found = Found(f"a list of {len(values)}") if isinstance(values, list) else values
     mend = "write one entry or null for each frame of the video"
     defects.error(place, expected=f"a list of {count}", found=found, mend=mend)
-
-
-def _own_size(mask: Any) -> tuple[Any, Any]:
-    """The size that a mask states, where its video is unknown and cannot contradict it."""
-    size = mask.get("size") if isinstance(mask, dict) else None
-    return (size[0], size[1]) if isinstance(size, list) and len(size) == 2 else (1, 1)

@@ -1,7 +1,7 @@
-"""YouTube-VIS and OVIS files: ground truth and results, read, checked whole, and written.
+"""Reading, checking and writing of YouTube-VIS and OVIS files: ground truth and results.
 
 One annotation is one track: ``segmentations`` has an RLE (either form), polygons or null for every
-frame of the video. Reading collects every defect before it raises.
+frame of the video. Reading collects all defects before it raises.
 """
 
 import json
@@ -28,24 +28,27 @@ from vis_core.formats.video_checks import (
     check_track_fields,
     check_video,
     frame_segmentations,
-    report_twins,
+    report_duplicates,
 )
 from vis_core.rle.segmentation import Rle, areas_and_boxes
 
-if TYPE_CHECKING:  # torch comes with it, which reading a file does not need
+if TYPE_CHECKING:  # imports torch, which reading a file does not need
     from vis_core.structures import VideoResult
+
+MEMBER = "results.json"  # in the zip of a submission
+_FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # makes the zip of equal results byte-identical
 
 
 @dataclass(frozen=True)
 class TrackRecord:
-    """Is one identity of a video as a file states it.
+    """One track of a video in a file.
 
     Attributes:
         annotation_id: Id in the file.
         label: Class index.
         segmentations: T entries, a compressed RLE ``{"size": [H, W], "counts": str}`` or None.
-        iscrowd: Whether it stands for a group that is not told apart.
-        areas: T stated areas in pixels or None; empty where the file states none.
+        iscrowd: Whether it is a group of indistinguishable objects.
+        areas: T stated areas in pixels or None; empty if the file states none.
     """
 
     annotation_id: int
@@ -57,14 +60,14 @@ class TrackRecord:
 
 @dataclass(frozen=True)
 class VideoRecord:
-    """Is one video with its tracks.
+    """One video with its tracks.
 
     Attributes:
         video_id: Id in the file.
         height: Pixels of every frame.
         width: Pixels of every frame.
-        file_names: T frame files below the image folder.
-        tracks: The identities, in the order of the file.
+        file_names: T frame files, relative to the image folder.
+        tracks: The tracks, in the order of the file.
     """
 
     video_id: int
@@ -75,10 +78,10 @@ class VideoRecord:
 
 
 def read_youtube_vis(path: Path) -> tuple[list[VideoRecord], Categories]:
-    """Reads a YouTube-VIS or OVIS ground-truth file; tracks without a mask are left out.
+    """Reads a YouTube-VIS or OVIS ground-truth file; tracks without a mask are dropped.
 
     Raises:
-        AnnotationError: If anything in the file is wrong; the message lists what.
+        AnnotationError: If anything in the file is wrong; the message lists the defects.
     """
     defects = Defects(path)
     videos, categories = check_youtube_vis(path, None, defects)
@@ -94,13 +97,13 @@ def check_youtube_vis(
     keep_empty: bool = False,
     runs_read_later: bool = False,
 ) -> tuple[list[VideoRecord], Categories]:
-    """Reads a ground-truth file and adds what is wrong to ``defects``.
+    """Reads a ground-truth file and adds its defects to ``defects``.
 
     Args:
         path: The JSON file.
-        frame_folder: Where the frames lie, to look for each; None looks for none.
-        defects: Where defects are added.
-        keep_empty: Whether tracks without any mask stay (the metric counts them as missed).
+        frame_folder: Folder in which every frame must exist; None skips this check.
+        defects: Collects the defects.
+        keep_empty: Whether tracks without any mask are kept (the metric counts them as missed).
         runs_read_later: Whether the caller reads the runs of every mask, see ``video_checks.py``.
     """
     document = parse_json(path)
@@ -108,27 +111,22 @@ def check_youtube_vis(
     videos = _videos_of(root, frame_folder, defects)
     if not isinstance(root, dict):
         return [], Categories((), ())
-    known = ids_of(root, "videos")
     categories = Categories.from_json(table_of(root, "categories", defects), defects)
-    category_ids = ids_of(root, "categories")
     tracks: dict[int, list[TrackRecord]] = {video_id: [] for video_id in videos}
     annotations = entries_of(root, "annotations", defects)
+    ids = ids_of(root, "videos"), ids_of(root, "categories")
     for where, entry in annotations:
-        good = check_reference(where, entry, "video_id", known, "videos", defects)
-        good &= check_reference(where, entry, "category_id", category_ids, "categories", defects)
-        video = videos.get(entry["video_id"]) if good else None
-        good &= check_track_fields(where, entry, video, defects)
-        rles = frame_segmentations(where, entry, video, defects, runs_read_later=runs_read_later)
-        if not good or video is None or rles is None:
+        rles = _check_annotation(where, entry, videos, ids, defects, runs_read_later)
+        if rles is None:
             continue
         if not any(rles):
             _warn_empty(where, defects, kept=keep_empty)
         if (any(rles) or keep_empty) and entry["category_id"] in categories.ids:
             tracks[entry["video_id"]].append(_track(entry, categories, rles))
     if not annotations and not defects.error_count:
-        mend = "nothing to train on or to score here"
+        mend = "the file cannot be used for training or evaluation"
         defects.warn('"annotations"', expected="annotations", found=Found("none"), mend=mend)
-    report_twins(annotations, defects)
+    report_duplicates(annotations, defects)
     report_constants(document, defects)
     records = [
         VideoRecord(video_id, video.height, video.width, video.file_names, tuple(tracks[video_id]))
@@ -137,26 +135,28 @@ def check_youtube_vis(
     return records, categories
 
 
+def _check_annotation(
+    where: str,
+    entry: dict[str, Any],
+    videos: dict[int, VideoEntry],
+    ids: tuple[set[Any], set[Any]],
+    defects: Defects,
+    runs_read_later: bool,
+) -> list[Rle | None] | None:
+    """Checks a track and returns its masks; None if it is faulty.
+
+    ``ids`` are those of the tables ``videos`` and ``categories``, including faulty entries.
+    """
+    good = check_reference(where, entry, "video_id", ids[0], "videos", defects)
+    good &= check_reference(where, entry, "category_id", ids[1], "categories", defects)
+    video = videos.get(entry["video_id"]) if good else None
+    good &= check_track_fields(where, entry, video, defects)
+    rles = frame_segmentations(where, entry, video, defects, runs_read_later=runs_read_later)
+    return rles if good else None
+
+
 def write_youtube_vis(path: Path, videos: Sequence[VideoRecord], categories: Categories) -> None:
     """Writes a YouTube-VIS ground-truth file, whole or not at all."""
-    annotations = []
-    for video in videos:
-        for track in video.tracks:
-            areas, boxes = areas_and_boxes(track.segmentations)
-            annotations.append(
-                {
-                    "id": track.annotation_id,
-                    "video_id": video.video_id,
-                    "category_id": categories.id_of_index(track.label),
-                    "iscrowd": int(track.iscrowd),
-                    "height": video.height,
-                    "width": video.width,
-                    "length": len(video.file_names),
-                    "segmentations": list(track.segmentations),
-                    "areas": list(track.areas) or areas,
-                    "bboxes": boxes,
-                }
-            )
     tables = {
         "videos": [
             {
@@ -169,15 +169,33 @@ def write_youtube_vis(path: Path, videos: Sequence[VideoRecord], categories: Cat
             for video in videos
         ],
         "categories": categories.to_json(),
-        "annotations": annotations,
+        "annotations": [
+            _annotation(video, track, categories) for video in videos for track in video.tracks
+        ],
     }
     write_json(path, tables)
+
+
+def _annotation(video: VideoRecord, track: TrackRecord, categories: Categories) -> dict[str, Any]:
+    areas, boxes = areas_and_boxes(track.segmentations)
+    return {
+        "id": track.annotation_id,
+        "video_id": video.video_id,
+        "category_id": categories.id_of_index(track.label),
+        "iscrowd": int(track.iscrowd),
+        "height": video.height,
+        "width": video.width,
+        "length": len(video.file_names),
+        "segmentations": list(track.segmentations),
+        "areas": list(track.areas) or areas,
+        "bboxes": boxes,
+    }
 
 
 def result_entries(
     result: "VideoResult", video_id: int, categories: Categories
 ) -> list[dict[str, Any]]:
-    """The entries of one video for a YouTube-VIS results file, best score first."""
+    """Returns the entries of one video for a YouTube-VIS results file, best score first."""
     return [
         {
             "video_id": video_id,
@@ -191,7 +209,7 @@ def result_entries(
 
 
 def quality_field(predicted_quality: float | None) -> dict[str, float]:
-    """The field of an entry by which weak tracks can be sent to people; none if nothing is said."""
+    """Returns the field of an entry that states the predicted quality; empty if it is unknown."""
     return {} if predicted_quality is None else {"predicted_quality": predicted_quality}
 
 
@@ -210,7 +228,7 @@ def read_results(
         compressed RLE with text counts or None, in the order of the file.
 
     Raises:
-        AnnotationError: If anything in the file is wrong; the message lists what.
+        AnnotationError: If anything in the file is wrong; the message lists the defects.
     """
     defects = Defects(path)
     entries = check_results(path, video_entries(videos), categories, defects)
@@ -219,7 +237,7 @@ def read_results(
 
 
 def video_entries(videos: Sequence[VideoRecord]) -> dict[int, VideoEntry]:
-    """What results must agree with, by video id."""
+    """Returns the properties that results must agree with, by video id."""
     return {
         video.video_id: VideoEntry(video.height, video.width, video.file_names) for video in videos
     }
@@ -244,28 +262,22 @@ def _track(entry: dict[str, Any], categories: Categories, rles: list[Rle | None]
 
 
 def _warn_empty(where: str, defects: Defects, *, kept: bool) -> None:
-    mend = "it counts as never found" if kept else "the track is left out"
+    mend = "the track counts as missed" if kept else "the track is dropped"
     defects.warn(
         f'{where} "segmentations"', expected="a mask in some frame", found=Found("none"), mend=mend
     )
 
 
-MEMBER = "results.json"
-
-
-_FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the zip of the same results is the same to the byte
-
-
 def pack_results(results: Path, target: Path, ground_truth: Path | None) -> int:
-    """Checks results and writes the zip, whole or not at all.
+    """Checks results and writes them to a zip, whole or not at all.
 
     Args:
-        results: The results file; uncompressed runs become text.
+        results: The results file; uncompressed runs are written as compressed text.
         target: The zip.
-        ground_truth: Videos and classes to check against; None checks the entries alone.
+        ground_truth: Videos and classes to check against; None checks only the entries.
 
     Returns:
-        How many tracks were packed.
+        Number of packed tracks.
 
     Raises:
         AnnotationError: If the results are wrong or empty.
@@ -278,7 +290,10 @@ def pack_results(results: Path, target: Path, ground_truth: Path | None) -> int:
         entries = check_results(results, video_entries(videos), categories, defects)
     defects.finish()
     if not entries:
-        raise AnnotationError(f"{results}: expected results, found none; a server refuses them")
+        raise AnnotationError(
+            f"{results}: expected results, found none; pack a file with results, since servers "
+            "refuse empty ones"
+        )
     with whole_file(target) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         info = zipfile.ZipInfo(MEMBER, _FIXED_TIME)
         info.compress_type = zipfile.ZIP_DEFLATED

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def sample_at(maps: Tensor, points: Tensor) -> Tensor:
-    """Reads maps at points by bilinear interpolation; outside a map the value is 0.
+    """Samples maps at points by bilinear interpolation; 0 outside a map.
 
     Args:
         maps: (N, C, h, w) maps.
@@ -29,15 +29,15 @@ def random_points(
 def uncertain_points(
     mask_logits: Tensor, candidates: Tensor, extra: Tensor, num_uncertain: int
 ) -> Tensor:
-    """Keeps the candidate points where a mask is least sure, and adds the extra ones.
+    """Selects the candidate points at which a mask is least certain and appends the extra ones.
 
     Mask2Former 3.3 (after PointRend): a point is uncertain where the logit is near 0.
 
     Args:
         mask_logits: (N, h, w).
         candidates: (N, R, 2) random points to choose from.
-        extra: (N, S, 2) random points that are always taken.
-        num_uncertain: How many candidates to keep.
+        extra: (N, S, 2) random points that are always used.
+        num_uncertain: Number of candidates to select.
 
     Returns:
         (N, num_uncertain + S, 2) points, the uncertain ones first.

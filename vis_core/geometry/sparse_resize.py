@@ -1,7 +1,7 @@
-"""Brings maps to another size only where they can be above a threshold.
+"""Bilinear resize of maps, computed only where they can exceed a threshold.
 
-What is interpolated lies between its neighbours, so a pixel can be above only near a cell that is.
-Most masks fill a small part of a frame, and a frame is mostly what is not looked at.
+An interpolated value lies between its neighbours, so a pixel can exceed the threshold only near a
+cell that does. Most masks fill a small part of a frame.
 """
 
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-_MANY_PARTS = 16  # of one map: each costs as much as a thousandth of a large frame
-_MOSTLY = 0.3  # of a box: to look for its parts costs as much as it could save
+_MAX_PARTS = 16  # of one map: each costs as much as a thousandth of a large frame
+_DENSE_SHARE = 0.3  # of a box: above it, a search for parts costs as much as it could save
 
 
 @dataclass(frozen=True)
 class ResizedBox:
-    """Is a part of a resized map; outside of it nothing is above the threshold.
+    """A part of a resized map outside which nothing exceeds the threshold.
 
     Attributes:
         top: First row of the part.
@@ -31,19 +31,19 @@ class ResizedBox:
 
     @property
     def place(self) -> tuple[slice, slice]:
-        """Rows and columns of the part."""
+        """The rows and columns of the part."""
         height, width = self.values.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
 
 @dataclass(frozen=True)
 class BoxMask:
-    """Is a mask of which all outside of a box is background.
+    """A mask that is background outside a box.
 
     Attributes:
         top: First row of the box.
         left: First column of the box.
-        inside: (h, w) bool, the box.
+        inside: (h, w) bool, the pixels of the box.
     """
 
     top: int
@@ -51,18 +51,18 @@ class BoxMask:
     inside: np.ndarray
 
     def mirrored(self, width: int) -> "BoxMask":
-        """Changes left and right of a mask of so many columns."""
+        """Returns the mask mirrored left to right in an image of ``width`` columns."""
         return BoxMask(self.top, width - self.left - self.inside.shape[1], self.inside[:, ::-1])
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """Says where the pixels of one side lie between the cells of a map.
+    """The positions of the pixels of one axis between the cells of a map.
 
     Attributes:
         before: (L,) cell before each pixel, ascending.
-        after: (L,) the next one; the last has none and is its own.
-        weight: (L,) float32 of the cell after.
+        after: (L,) the next cell, or the same at the end.
+        weight: (L,) float32 weight of the cell after.
     """
 
     before: np.ndarray
@@ -70,7 +70,7 @@ class _Axis:
     weight: np.ndarray
 
     def near(self, first: int, last: int) -> tuple[int, int]:
-        """The pixels, first and one after the last, that see any of some cells."""
+        """Returns the first and one past the last pixel that depend on a range of cells."""
         begin = np.searchsorted(self.after, first, "left")
         return int(begin), int(np.searchsorted(self.before, last, "right"))
 
@@ -78,28 +78,28 @@ class _Axis:
 def resized_boxes(
     maps: np.ndarray, size: tuple[int, int], threshold: float
 ) -> Iterator[ResizedBox | None]:
-    """Resizes maps bilinearly, without aligned corners, as torch does up to the last bit.
+    """Resizes maps bilinearly without aligned corners, like torch except for the last bit.
 
     Args:
         maps: (N, h, w) float32.
         size: H and W.
-        threshold: What is looked for.
+        threshold: Value that the wanted pixels exceed.
 
     Yields:
-        For each map, a part of it that holds all pixels above the threshold; None if there is none.
+        For each map, a part that holds all pixels above the threshold; None if there are none.
     """
     axes = _axis(maps.shape[1], size[0]), _axis(maps.shape[2], size[1])
     for cells in maps:
-        shown = _shown(cells > threshold)
-        yield None if shown is None else _resized(cells, axes, *shown)
+        extent = _extent(cells > threshold)
+        yield None if extent is None else _resized(cells, axes, *extent)
 
 
 def boxes_above(
     maps: np.ndarray, size: tuple[int, int], threshold: float
 ) -> Iterator[BoxMask | None]:
-    """Resizes maps as ``resized_boxes`` and says where they are above the threshold.
+    """Resizes maps like ``resized_boxes`` and yields the masks of pixels above the threshold.
 
-    Parts of a map that are far from each other are looked at one by one, so specks cost little.
+    Distant parts of a map are resized one by one, so specks cost little.
     """
     axes = _axis(maps.shape[1], size[0]), _axis(maps.shape[2], size[1])
     for cells in maps:
@@ -108,8 +108,8 @@ def boxes_above(
         yield _joined_boxes(boxes, threshold) if boxes else None
 
 
-def _shown(above: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """The first and last row and the first and last column of a mask (h, w); None if empty."""
+def _extent(above: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Returns the first and last row and column of a mask (h, w); None if empty."""
     rows = np.flatnonzero(above.any(axis=1))
     if not len(rows):
         return None
@@ -118,17 +118,17 @@ def _shown(above: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]] | None:
 
 
 def _parts(above: np.ndarray) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Boxes that hold a mask (h, w): one round all, or where that saves much one for each part."""
-    whole = _shown(above)
+    """Returns boxes that cover a mask (h, w): one in all, or one per part if that saves much."""
+    whole = _extent(above)
     if whole is None:
         return []
     (top, bottom), (left, right) = whole
     inside = np.ascontiguousarray(above[top : bottom + 1, left : right + 1]).view(np.uint8)
-    if cv2.countNonZero(inside) > _MOSTLY * inside.size:
+    if cv2.countNonZero(inside) > _DENSE_SHARE * inside.size:
         return [whole]
     _, _, stats, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
-    parts = stats[1:, :4].tolist()  # the first is what is not above
-    if len(parts) > _MANY_PARTS:
+    parts = stats[1:, :4].tolist()  # the first is the background
+    if len(parts) > _MAX_PARTS:
         return [whole]
     return [
         ((top + y, top + y + height - 1), (left + x, left + x + width - 1))
@@ -142,41 +142,43 @@ def _resized(
     vertical: tuple[int, int],
     horizontal: tuple[int, int],
 ) -> ResizedBox | None:
-    """Resizes the surroundings of some cells of a map (h, w), first and last of each side."""
+    """Resizes the surroundings of a range of cells (first and last, inclusive) of a map (h, w)."""
     rows, columns = axes
     top, bottom = rows.near(*vertical)
     left, right = columns.near(*horizontal)
-    if top >= bottom or left >= right:  # no pixel looks at these cells: it shrinks that far
+    if top >= bottom or left >= right:  # strong shrinking: no pixel depends on these cells
         return None
     first, last = int(rows.before[top]), int(rows.after[bottom - 1]) + 1
-    # each step blends whole rows: the map is turned for that of the columns
-    turned = cv2.transpose(np.ascontiguousarray(cells[first:last]))
-    blended = _blend(turned, columns, left, right, 0)
+    # Rows are blended as wholes, so the map is transposed to blend its columns.
+    transposed = cv2.transpose(np.ascontiguousarray(cells[first:last]))
+    blended = _blend(transposed, columns, left, right, 0)
     return ResizedBox(top, left, _blend(cv2.transpose(blended), rows, top, bottom, first))
 
 
 def _joined_boxes(boxes: list[ResizedBox], threshold: float) -> BoxMask:
-    """Puts parts of one map together."""
+    """Merges the parts of one map into one mask."""
     top, left = min(box.top for box in boxes), min(box.left for box in boxes)
     bottom = max(box.place[0].stop for box in boxes)
     right = max(box.place[1].stop for box in boxes)
     inside = np.zeros((bottom - top, right - left), bool)
     for box in boxes:
         rows, columns = box.place
-        own = inside[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-        own |= box.values > threshold
+        part = inside[
+            rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
+        ]
+        part |= box.values > threshold
     return BoxMask(top, left, inside)
 
 
 def _blend(cells: np.ndarray, axis: _Axis, begin: int, end: int, first: int) -> np.ndarray:
-    """Gives the rows from ``begin`` to ``end`` (exclusive) of a map that grows downwards.
+    """Interpolates the rows ``begin`` to ``end`` (exclusive) of the resized map.
 
     Args:
         cells: The rows of the map from ``first`` on.
-        axis: Where pixels lie between them.
+        axis: The positions of the pixels between the rows.
         begin: The first pixel.
-        end: One after the last.
-        first: See ``cells``.
+        end: One past the last.
+        first: The index of the first row in ``cells``.
     """
     weight = axis.weight[begin:end, None]
     values = cells[axis.before[begin:end] - first]
@@ -189,7 +191,7 @@ def _blend(cells: np.ndarray, axis: _Axis, begin: int, end: int, first: int) -> 
 
 @lru_cache(maxsize=64)
 def _axis(num_cells: int, num_pixels: int) -> _Axis:
-    """Looks at pixels at their middles, in float32 as torch does."""
+    """Computes the positions of pixel centres between cells, in float32 like torch."""
     half = np.float32(0.5)
     scale = np.float32(num_cells) / np.float32(num_pixels)
     place = np.maximum(scale * (np.arange(num_pixels, dtype=np.float32) + half) - half, 0)

@@ -1,7 +1,7 @@
-"""Opens the container of a video file that nobody vouches for, and says why it will not.
+"""Opening the container of an untrusted video file, or refusing it with a reason.
 
 Containers that open other files (playlists, concat scripts) are refused, whatever their name.
-Decoding is in ``media/video_reader.py``.
+Decoding is in ``media/frame_decoder.py``.
 """
 
 import os
@@ -22,9 +22,9 @@ from vis_core.errors import DecodeFailure, VideoDecodeError, shown_name
 # Demuxers that read one file and nothing else. Without this list libav follows a playlist or a
 # concat script to other files and hosts (CVE-2026-107695, -107697).
 ALLOWED_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,gif,asf,ogg"
-# These hold no length: what is cut off their end cannot be missed.
+# These store no length, so a truncated end cannot be detected.
 CONTAINERS_WITHOUT_LENGTH = frozenset({"mpegts", "mpeg"})
-# Bytes of a packet of a transport stream: plain, with a time code before it, with a check behind.
+# Bytes of a packet of a transport stream: plain, after a time code, before an error correction.
 TRANSPORT_PACKET_BYTES = (188, 192, 204)
 _PIECES_LOST = "freeing incomplete packet"
 
@@ -33,16 +33,16 @@ def open_container(path: Path) -> tuple[InputContainer, int]:
     """Opens a regular file whose container is allowed.
 
     Returns:
-        The container, and how often its demuxer complained meanwhile: it reads ahead, and what it
-        finds damaged then it does not mention again.
+        The container, and the number of complaints of its demuxer: it reads ahead and reports
+        damage only once.
 
     Raises:
-        VideoDecodeError: If it is not a regular file, is empty, or is no allowed container.
+        VideoDecodeError: If it is not a regular file, is empty, or its container is not allowed.
     """
     _check_regular_file(path)
-    # libav keeps its complaints to itself below this level, and they are what tells of damage.
+    # Below this level libav reports no damage.
     av.logging.set_level(av.logging.INFO)
-    # else the complaint of a video that ends like the one before it in this process is lost
+    # Otherwise a complaint equal to the last one of the previous video is dropped.
     av.logging.set_skip_repeated(False)
     try:
         with av.logging.Capture(local=True) as lines:
@@ -52,9 +52,9 @@ def open_container(path: Path) -> tuple[InputContainer, int]:
                 options={"format_whitelist": ALLOWED_CONTAINERS, "protocol_whitelist": "file"},
                 metadata_errors="replace",
             )
-        own = [line for line in lines if line[1] == container.format.name]
-        return container, num_complaints(own)
-    except FFmpegError as error:  # before MemoryError, EOFError, OSError, which it also may be
+        demuxer_lines = [line for line in lines if line[1] == container.format.name]
+        return container, num_complaints(demuxer_lines)
+    except FFmpegError as error:  # may also be a MemoryError, EOFError or OSError
         kind, why = _open_failure(error)
         raise VideoDecodeError(
             f"{shown_name(path)}: {why}; expected one whole video file", kind
@@ -62,25 +62,25 @@ def open_container(path: Path) -> tuple[InputContainer, int]:
 
 
 def num_complaints(lines: Iterable[tuple[int, str, str]]) -> int:
-    """Counts what of libav's log tells of damage.
+    """Counts the log lines of libav that report damage.
 
-    That is its errors and one remark: the demuxer of ASF mentions a frame of which pieces are lost
-    no louder than that it is done with it.
+    These are errors, and one line of lower level: the ASF demuxer reports a frame with lost pieces
+    as debug information.
 
     Args:
-        lines: Level, speaker and message of each.
+        lines: Level, source and message of each.
     """
     return sum(
-        level <= av.logging.ERROR or (speaker == "asf" and message.startswith(_PIECES_LOST))
-        for level, speaker, message in lines
+        level <= av.logging.ERROR or (source == "asf" and message.startswith(_PIECES_LOST))
+        for level, source, message in lines
     )
 
 
 def choose_stream(container: InputContainer, path: Path) -> VideoStream:
-    """Picks the first video stream that is marked as default, else the first one.
+    """Selects the first video stream that is marked as default, otherwise the first one.
 
     Raises:
-        VideoDecodeError: If there is no video stream that can be read; a cover picture is none.
+        VideoDecodeError: If there is no readable video stream; a cover picture does not count.
     """
     streams = moving_streams(container)
     if not streams:
@@ -100,7 +100,7 @@ def choose_stream(container: InputContainer, path: Path) -> VideoStream:
 
 
 def ends_within_packet(path: Path, container: InputContainer) -> bool:
-    """Whether a transport stream is cut in the middle of a packet: all of them have one size."""
+    """Returns whether a transport stream, whose packets have one size, ends within a packet."""
     if container.format.name != "mpegts":
         return False
     size = path.stat().st_size
@@ -108,7 +108,7 @@ def ends_within_packet(path: Path, container: InputContainer) -> bool:
 
 
 def moving_streams(container: InputContainer) -> list[VideoStream]:
-    """Lists the video streams that are not a cover picture."""
+    """Returns the video streams except cover pictures."""
     cover = Disposition.attached_pic | Disposition.timed_thumbnails
     return [stream for stream in container.streams.video if not stream.disposition & cover]
 
@@ -123,7 +123,7 @@ def _check_regular_file(path: Path) -> None:
         ) from error
     if not stat.S_ISREG(status.st_mode):
         raise VideoDecodeError(
-            f"{shown_name(path)}: not a regular file; a folder, pipe or device is no video",
+            f"{shown_name(path)}: not a regular file but a folder, pipe or device; name a video",
             "unreadable",
         )
     if status.st_size == 0:
@@ -135,13 +135,13 @@ def _check_regular_file(path: Path) -> None:
 
 
 def _open_failure(error: FFmpegError) -> tuple[DecodeFailure, str]:
-    """Says in words why libav did not open a file."""
-    log: Any = error.log  # av's annotation names another shape than (level, source, line)
+    """Returns the kind of failure and the reason why libav did not open a file."""
+    log: Any = error.log  # av's annotation differs from the actual (level, source, line)
     _, source, line = log or (0, "", "")
     if "whitelist" in line.lower():
-        return "not allowed", f'container "{source}" is not allowed, it may open other files'
+        return "not allowed", f'container "{source}" is not allowed, since it may open other files'
     if isinstance(error, MemoryError):
-        return "too large", "damaged header, it claims more than any memory holds"
+        return "too large", "damaged header, which asks for more memory than there is"
     if isinstance(error, av.error.InvalidDataError):
-        return "not a video", "not a video, or cut before its index"
+        return "not a video", "not a video, or truncated before its index"
     return "unreadable", f"cannot be opened ({error.strerror})"

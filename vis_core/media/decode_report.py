@@ -1,23 +1,23 @@
-"""What a container says of a video, and what happened while it was decoded."""
+"""The properties that a container states of a video, and the report of its decoding."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """Is what the container says of a video, and the size of its frames as they are shown.
+    """The properties that the container states of a video, and the displayed size of its frames.
 
     Attributes:
         height: Pixels, after rotation.
         width: Pixels, after rotation.
-        rotation: Degrees by which the stored frames are turned counter-clockwise to be shown.
-        rate: Frames per second on average; 0 where the container does not say.
-        duration_s: Seconds, or None where the container does not say.
-        declared_frames: Frames that the container promises, or None where it does not say.
+        rotation: Degrees by which the stored frames are turned counter-clockwise for display.
+        rate: Frames per second on average; 0 if unknown.
+        duration_s: Seconds, or None if unknown.
+        declared_frames: Number of frames stated by the container, or None.
         container: Name of the demuxer.
         codec: Name of the decoder.
-        stream_index: The stream that is read: the first that is marked as default.
-        num_video_streams: Video streams of the file, cover pictures left out.
+        stream_index: The stream that is read.
+        num_video_streams: Video streams of the file without cover pictures.
     """
 
     height: int
@@ -34,21 +34,20 @@ class VideoInfo:
 
 @dataclass
 class DecodeReport:
-    """Is what happened while a video was decoded; complete when its frames are exhausted.
+    """The counts of decoding one video; complete when its frames are exhausted.
 
     Attributes:
-        declared_frames: Frames that the container promises, or None where it does not say.
-        decoded_frames: Frames that were handed out, or passed over by sampling.
+        declared_frames: Number of frames stated by the container, or None.
+        decoded_frames: Frames that were returned, or skipped by sampling.
         bad_packets: Packets that the demuxer or the decoder refused.
-        corrupt_frames: Frames that the decoder marked as broken, yet gave.
-        error_lines: Complaints of libav while it decoded.
-        resized_frames: Frames of another size than the first, resized to it.
-        truncated: Fewer frames than the container promises, or an end before its duration.
-        stopped_early: The reader was told to stop (``max_frames``) before the end.
-        length_known: Whether the container says how long it is; if not, a cut end cannot be seen.
-        gaps: Steps in time of more than a frame and a half where the container promises no number
-            of frames, also before its stated end: of a rate that varies, of audio that is longer,
-            or of frames that were lost.
+        corrupt_frames: Frames that the decoder returned and marked as corrupt.
+        error_lines: Errors in libav's log during decoding.
+        resized_frames: Frames whose size differs from the first one and which were resized to it.
+        truncated: Whether there are fewer frames than stated, or the end is before the duration.
+        stopped_early: Whether the reader stopped at ``max_frames``, before the end.
+        length_known: Whether the container states a length; otherwise truncation is undetectable.
+        gaps: Time steps of more than 1.5 frames, also before the stated end, if the container
+            states no number of frames. Causes: a variable rate, longer audio, or lost frames.
     """
 
     declared_frames: int | None
@@ -64,12 +63,12 @@ class DecodeReport:
 
     @property
     def damaged(self) -> bool:
-        """Whether the decoder complained: frames may be missing or their pixels wrong."""
+        """Returns whether the decoder reported errors: frames may be missing or wrong."""
         return self.bad_packets + self.corrupt_frames + self.error_lines > 0
 
     @property
     def completeness(self) -> str:
-        """One word: truncated, damaged, partial (stopped early), unknown or complete."""
+        """``truncated``, ``damaged``, ``partial`` (stopped early), ``unknown`` or ``complete``."""
         if self.truncated:
             return "truncated"
         if self.damaged:

@@ -1,4 +1,4 @@
-"""Still images as annotation files mean them: stored pixels, whole, of a bearable size."""
+"""Strict reading of still images, with their stored pixels, and JPEG encoding of frames."""
 
 import logging
 import warnings
@@ -13,35 +13,36 @@ from vis_core.errors import ImageError
 from vis_core.rle.decode import MAX_PIXELS
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-_TROUBLES = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
+_PIL_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
 
 _log = logging.getLogger(__name__)
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Reads an image whole or not at all.
+    """Reads a complete image.
 
-    The pixels stay as they are stored (no turn by EXIF, since COCO masks refer to stored pixels);
-    grey, palette, alpha, CMYK and 16 bit become RGB of 8 bit, and of an animation the first frame.
+    The pixels keep their stored orientation (EXIF is ignored, since COCO masks refer to stored
+    pixels). Grey, palette, alpha, CMYK and 16-bit images are converted to 8-bit RGB. Of an
+    animation only the first frame is read.
 
     Args:
-        path: The file; its content decides the format, not its name.
+        path: The file; its content determines the format, not its name.
         max_pixels: Largest height x width that is decoded.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ImageError: If the file is missing, cut, damaged, too large or not an image.
+        ImageError: If the file is missing, truncated, damaged, too large or not an image.
     """
-    with _opened(path, max_pixels) as image:
+    with _open_image(path, max_pixels) as image:
         try:
             image.load()
             rgb = _as_rgb(image)
-        except _TROUBLES as error:
-            raise _damaged(path, image, str(error)) from None
+        except _PIL_ERRORS as error:
+            raise _damage_error(path, image, str(error)) from None
         if image.format == "JPEG" and _is_damaged_jpeg(path):
-            raise _damaged(path, image, "the compressed data do not fit together")
+            raise _damage_error(path, image, "the compressed data are inconsistent")
         if getattr(image, "is_animated", False):
             _log.warning("%s: has several frames; the first one is used", path)
     return rgb
@@ -53,15 +54,15 @@ def image_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     Raises:
         ImageError: If the file is missing, too large or not an image.
     """
-    with _opened(path, max_pixels) as image:
+    with _open_image(path, max_pixels) as image:
         return image.height, image.width
 
 
-def _opened(path: Path, max_pixels: int) -> Image.Image:
+def _open_image(path: Path, max_pixels: int) -> Image.Image:
     if not path.is_file():
-        raise ImageError(f"{path}: expected an image file, found none there; check the folder")
+        raise ImageError(f"{path}: expected an image file, found none; check the folder")
     if path.stat().st_size == 0:
-        raise ImageError(f"{path}: expected an image, found an empty file; fetch it again")
+        raise ImageError(f"{path}: expected an image, found an empty file; copy it again")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -75,8 +76,8 @@ def _opened(path: Path, max_pixels: int) -> Image.Image:
         raise ImageError(
             f"{path}: expected at most {max_pixels} pixels, found more ({error}); scale it down"
         ) from None
-    except _TROUBLES as error:
-        raise ImageError(f"{path}: expected an image, found {error}; fetch it again") from None
+    except _PIL_ERRORS as error:
+        raise ImageError(f"{path}: expected an image, found {error}; copy it again") from None
     if image.width * image.height > max_pixels:
         size = f"{image.height} x {image.width}"
         image.close()
@@ -86,15 +87,15 @@ def _opened(path: Path, max_pixels: int) -> Image.Image:
     return image
 
 
-def _damaged(path: Path, image: Image.Image, reason: str) -> ImageError:
+def _damage_error(path: Path, image: Image.Image, reason: str) -> ImageError:
     return ImageError(
-        f"{path}: expected a whole {image.format} image, found damaged data ({reason}); "
-        "fetch the file again"
+        f"{path}: expected a complete {image.format} image, found damaged data ({reason}); "
+        "copy the file again"
     )
 
 
 def _is_damaged_jpeg(path: Path) -> bool:
-    """Whether FFmpeg's strict decoder refuses the data; libjpeg fills in grey and says nothing."""
+    """Returns whether FFmpeg's strict decoder refuses the data; libjpeg silently fills in grey."""
     codec = av.CodecContext.create("mjpeg", "r")
     codec.options = {"err_detect": "explode"}
     try:
@@ -103,7 +104,7 @@ def _is_damaged_jpeg(path: Path) -> bool:
     except av.error.InvalidDataError:
         return True
     except av.error.FFmpegError:
-        return False  # a kind of JPEG that it does not know; PIL read it whole
+        return False  # a variant of JPEG that FFmpeg does not support; PIL read it
     return False
 
 
@@ -117,7 +118,7 @@ def _as_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _eight_bit(values: np.ndarray) -> np.ndarray:
-    """Scales 16-bit grey to 8 bit by its range and not by its brightest pixel."""
+    """Scales 16-bit grey to 8 bits by the range of the type, not by the brightest pixel."""
     highest = float(values.max(initial=0))
     scale = 1.0 if highest <= 255 and values.dtype != np.uint16 else 255 / 65535
     if values.dtype.kind == "f" and highest <= 1:
@@ -130,10 +131,10 @@ def _eight_bit(values: np.ndarray) -> np.ndarray:
 JPEG_QUALITY = 95
 
 
-def encode_jpeg(image: np.ndarray) -> bytes:
+def encode_jpeg(image: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
     """Encodes an RGB image (H, W, 3) of uint8."""
     swapped = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    _, data = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, quality])
     encoded: bytes = data.tobytes()
     return encoded
 
@@ -146,6 +147,6 @@ def decode_jpeg(data: bytes, where: str) -> np.ndarray:
     """
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
-        raise ImageError(f"{where}: expected a JPEG frame, found other bytes; make the clips anew")
+        raise ImageError(f"{where}: expected a JPEG frame, found other data; make the clips again")
     swapped: np.ndarray = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return swapped

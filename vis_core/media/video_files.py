@@ -1,7 +1,6 @@
-"""Which files of a folder are videos, and what a video may ask of this machine.
+"""Search for video files in a folder, by suffix.
 
-Nothing here opens a video (``media/video_reader.py`` does) or imports torch, so that a command line
-can refuse an empty folder before anything heavy starts.
+Nothing here opens a video or imports torch, so that a command can refuse an empty folder at once.
 """
 
 import logging
@@ -15,8 +14,8 @@ from vis_core.errors import ConfigError, shown_name
 
 logger = logging.getLogger(__name__)
 
-# Playlists and raw streams (m3u8, ffconcat, y4m) are listed too: they are refused by name when
-# they are opened, which a user sees; a file that is not listed is only counted.
+# Playlists and raw streams (m3u8, ffconcat, y4m) are included, so that they are refused by name
+# when they are opened; files with other suffixes are only counted.
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
     for name in (
@@ -29,11 +28,11 @@ VIDEO_SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class FoundVideos:
-    """Is what a folder holds.
+    """The files of a folder.
 
     Attributes:
         videos: Regular files with the suffix of a video, sorted.
-        skipped: Path and reason of each entry that was left out although it might be a video.
+        skipped: Path and reason of each entry that may be a video but was skipped.
         other_files: Regular files with another suffix.
     """
 
@@ -43,7 +42,7 @@ class FoundVideos:
 
 
 def find_videos(folder: Path) -> list[Path]:
-    """Lists the video files under ``folder``; what is left out is said in the log."""
+    """Lists the video files under ``folder`` and logs the skipped ones."""
     found = search_videos(folder)
     for path, reason in found.skipped:
         logger.warning("skipped %s: %s", shown_name(path), reason)
@@ -51,29 +50,29 @@ def find_videos(folder: Path) -> list[Path]:
 
 
 def search_videos(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES) -> FoundVideos:
-    """Sorts the entries under ``folder``, sub-folders included, into videos and the rest.
+    """Sorts the entries under ``folder``, including sub-folders, into videos and others.
+
+    Links to folders are not followed. Links to files are followed only if the target is inside
+    ``folder``, so that an archive cannot make a job read other files.
 
     Args:
         folder: The folder.
-        suffixes: Of videos, in small letters.
-
-    Links to folders are not followed and links to files are only when their target is inside
-    ``folder``: an archive must not make a job read what lies outside it.
+        suffixes: Suffixes of videos, in lower case.
 
     Raises:
         ConfigError: If ``folder`` does not exist or is not a folder.
     """
     if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
-        raise ConfigError(f"{shown_name(folder)}: {what}; name a folder of video files")
+        fault = "is not a folder" if folder.exists() else "does not exist"
+        raise ConfigError(f"{shown_name(folder)}: {fault}; name a folder of video files")
     root = folder.resolve()
     found = FoundVideos([], [], [])
     for path in _entries(folder, found.skipped):
         is_video = path.suffix.lower() in suffixes
-        refusal = _refusal(path, root)
-        if refusal is not None:
+        reason = _reason_to_skip(path, root)
+        if reason is not None:
             if is_video:
-                found.skipped.append((path, refusal))
+                found.skipped.append((path, reason))
         elif is_video:
             found.videos.append(path)
         else:
@@ -82,20 +81,20 @@ def search_videos(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES) -> Fo
 
 
 def _entries(folder: Path, skipped: list[tuple[Path, str]]) -> Iterator[Path]:
-    """Walks every entry below ``folder`` that is not a plain folder, in sorted order."""
+    """Yields every entry below ``folder`` that is not a plain folder, in sorted order."""
 
-    def unreadable(error: OSError) -> None:
+    def skip_folder(error: OSError) -> None:
         skipped.append((Path(error.filename), f"folder cannot be read ({error.strerror})"))
 
-    for parent, folders, files in os.walk(folder, onerror=unreadable):
+    for parent, folders, files in os.walk(folder, onerror=skip_folder):
         folders.sort()
         linked = [name for name in folders if Path(parent, name).is_symlink()]
         video_like = [name for name in folders if Path(name).suffix.lower() in VIDEO_SUFFIXES]
         yield from (Path(parent, name) for name in sorted({*files, *linked, *video_like}))
 
 
-def _refusal(path: Path, root: Path) -> str | None:
-    """Says why an entry is not read, or None for a regular file inside ``root``."""
+def _reason_to_skip(path: Path, root: Path) -> str | None:
+    """Returns why an entry is not read, or None for a regular file inside ``root``."""
     try:
         mode = path.stat().st_mode
         inside = path.resolve().is_relative_to(root)

@@ -1,4 +1,4 @@
-"""Writes pictures as a video file that every browser plays."""
+"""Encoding of images as a video file that every browser plays."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -12,23 +12,23 @@ import numpy as np
 _FALLBACK_FPS = 25.0
 
 
-def write_video(path: Path, pictures: Iterable[np.ndarray], fps: float) -> int:
-    """Encodes pictures as H.264 in mp4; the caller makes the file appear whole.
+def write_video(path: Path, images: Iterable[np.ndarray], fps: float) -> int:
+    """Encodes images as H.264 in mp4; the caller makes the file appear whole.
 
     Args:
         path: The mp4 file.
-        pictures: (H, W, 3) uint8 RGB, all of one size with even sides (yuv420p asks for it).
-        fps: Frames per second; not finite or not positive means 25, and 240 is the most.
+        images: (H, W, 3) uint8 RGB, all of one size with even sides (a condition of yuv420p).
+        fps: Frames per second, at most 240; 25 if it is not finite or not positive.
 
     Returns:
-        The number of pictures; 0 writes no file.
+        The number of images; 0 writes no file.
     """
-    rest = iter(pictures)
+    rest = iter(images)
     first = next(rest, None)
     if first is None:
         return 0
     count = 0
-    # An absolute path: FFmpeg would take what stands before a colon for a protocol.
+    # An absolute path: FFmpeg would read the part before a colon as a protocol.
     url = str(path.absolute())
     with av.open(url, "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream(
@@ -36,14 +36,14 @@ def write_video(path: Path, pictures: Iterable[np.ndarray], fps: float) -> int:
         )
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = "yuv420p"
-        for picture in chain([first], rest):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for image in chain([first], rest):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             count += 1
         container.mux(stream.encode(None))
     return count
 
 
 def _frame_rate(fps: float) -> Fraction:
-    """Makes a rate that mp4 can hold of what a container declared, which may be anything."""
+    """Converts the rate stated by a container, which may be any number, to one valid in mp4."""
     usable = fps if isfinite(fps) and fps > 0 else _FALLBACK_FPS
     return Fraction(min(max(usable, 0.1), 240.0)).limit_denominator(1001)

@@ -1,29 +1,29 @@
-"""Colours of tracks: stable per track id and far apart for the eye.
+"""Colours of tracks: constant per track id and far apart in perception.
 
 Distances are measured in OKLab (Ottosson, "A perceptual color space for image processing", 2020,
-https://bottosson.github.io/posts/oklab), where the straight line is close to what the eye sees.
+https://bottosson.github.io/posts/oklab), where Euclidean distance is close to perceived distance.
 """
 
 from functools import lru_cache
 
 import numpy as np
 
-PALETTE_SIZE = 32  # ids beyond it start again; more colours than this cannot be told apart
-_LIGHTNESS = (0.58, 0.72, 0.86)  # readable on dark and on bright pictures alike
-_CHROMA = 0.19  # strong; of the values tried, the best least distance of the first 12
+PALETTE_SIZE = 32  # colours repeat after it: more could not be distinguished
+_LIGHTNESS = (0.58, 0.72, 0.86)  # readable on both dark and bright images
+_CHROMA = 0.19  # the best of the tried values for the minimum distance of the first 12
 _HUES_DEG = range(0, 360, 12)
-_FIRST_HUE_DEG = 252  # a blue: rare as the colour of a thing, so id 0 stands out
+_FIRST_HUE_DEG = 252  # a blue: rare as the colour of an object, so id 0 stands out
 
 Colour = tuple[int, int, int]
 
 
 def track_colour(track_id: int) -> Colour:
-    """Gives the RGB colour of a track: the same id, the same colour, in every frame and video."""
+    """Returns the RGB colour of a track id, the same in every frame and video."""
     return _palette()[track_id % PALETTE_SIZE]
 
 
 def ink_on(colour: Colour) -> Colour:
-    """Chooses black or white text, whichever has more contrast (WCAG 2.2) on ``colour``."""
+    """Returns black or white, whichever has more contrast (WCAG 2.2) on ``colour``."""
     linear = _to_linear(np.array(colour) / 255.0)
     luminance = float(linear @ np.array([0.2126, 0.7152, 0.0722]))
     contrast_black, contrast_white = (luminance + 0.05) / 0.05, 1.05 / (luminance + 0.05)
@@ -32,15 +32,15 @@ def ink_on(colour: Colour) -> Colour:
 
 @lru_cache(maxsize=1)
 def _palette() -> tuple[Colour, ...]:
-    """Picks colours one by one, each the farthest from all before it (farthest-point sampling)."""
+    """Chooses the colours by farthest-point sampling."""
     grid = [_oklab(lightness, hue) for lightness in _LIGHTNESS for hue in _HUES_DEG]
     colours = [_to_rgb(_oklab(_LIGHTNESS[1], _FIRST_HUE_DEG)), *map(_to_rgb, grid)]
-    # What sRGB cannot show was clipped on the way, so distances are taken after it.
-    shown = np.array([_from_rgb(colour) for colour in colours])
-    chosen, distance = [0], np.linalg.norm(shown - shown[0], axis=1)
+    # sRGB clips some colours, so distances are measured after the conversion.
+    points = np.array([_from_rgb(colour) for colour in colours])
+    chosen, distance = [0], np.linalg.norm(points - points[0], axis=1)
     while len(chosen) < PALETTE_SIZE:
         chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, np.linalg.norm(shown - shown[chosen[-1]], axis=1))
+        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
     return tuple(colours[index] for index in chosen)
 
 
@@ -66,7 +66,7 @@ def _oklab(lightness: float, hue_deg: float) -> np.ndarray:
 
 
 def _to_rgb(lab: np.ndarray) -> Colour:
-    """Converts OKLab to 8-bit sRGB, the nearest that can be shown per channel."""
+    """Converts OKLab to 8-bit sRGB, clipped per channel."""
     linear = np.clip(_CONE_TO_LINEAR @ (_LAB_TO_CONE @ lab) ** 3, 0.0, 1.0)
     curved = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     red, green, blue = (int(value) for value in np.rint(curved * 255))
@@ -81,6 +81,6 @@ def _from_rgb(colour: Colour) -> np.ndarray:
 
 
 def _to_linear(rgb: np.ndarray) -> np.ndarray:
-    """Undoes the sRGB curve."""
+    """Converts sRGB to linear RGB."""
     linear: np.ndarray = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     return linear

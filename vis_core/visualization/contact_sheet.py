@@ -1,4 +1,4 @@
-"""A picture to judge clips by: one row per clip, one frame beside the other, masks outlined."""
+"""Contact sheets of clips: one row per clip with its frames and the outlines of its instances."""
 
 from collections.abc import Sequence
 
@@ -18,13 +18,13 @@ def contact_sheet(
     frame_height: int = 150,
     max_frames: int = 8,
 ) -> np.ndarray:
-    """Draws clips with the outlines of their instances; a colour is an identity of its clip.
+    """Draws clips with the outlines of their instances, one colour per identity in a clip.
 
     Args:
         clips: At least one.
-        class_names: K names; the classes of a clip stand below it, in the colours of its outlines.
+        class_names: K names; the classes of a clip are written below it in the outlines' colours.
         frame_height: Pixels of every frame.
-        max_frames: Frames of a clip that are shown, evenly spaced.
+        max_frames: Maximum number of frames per clip, evenly spaced.
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -38,11 +38,13 @@ def contact_sheet(
 
 
 def _row(clip: Clip, class_names: Sequence[str], height: int, max_frames: int) -> np.ndarray:
-    shown = np.unique(np.linspace(0, len(clip) - 1, min(max_frames, len(clip))).round().astype(int))
+    chosen = np.unique(
+        np.linspace(0, len(clip) - 1, min(max_frames, len(clip))).round().astype(int)
+    )
     width = max(1, round(clip.images.shape[2] * height / clip.images.shape[1]))
     gap = np.full((height, _GAP, 3), 255, np.uint8)
     pictures = []
-    for t in shown:
+    for t in chosen:
         image, masks = resize(clip.images[t], clip.masks[t], height, width)
         pictures += [outlined(image, masks), gap]
     frames = np.concatenate(pictures, axis=1)
@@ -50,7 +52,7 @@ def _row(clip: Clip, class_names: Sequence[str], height: int, max_frames: int) -
 
 
 def outlined(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Draws the outline of each mask (G, H, W) on a copy of an image, coloured by its row."""
+    """Returns a copy of an image with the outlines of masks (G, H, W), coloured by row."""
     drawn = np.ascontiguousarray(image).copy()
     for row, mask in enumerate(masks):
         contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
@@ -59,7 +61,7 @@ def outlined(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def _legend(clip: Clip, class_names: Sequence[str], width: int) -> np.ndarray:
-    """Writes the clip's name and the class of each identity on a white strip."""
+    """Draws the clip's name and the class of each identity on a white strip."""
     strip = np.full((20, width, 3), 255, np.uint8)
     texts = [(clip.clip_id, (0, 0, 0))]
     for row, label in enumerate(clip.labels):

@@ -1,4 +1,4 @@
-"""Label chips: where the small name plates of instances go on a picture, and how they look."""
+"""Label chips of instances: text, placement and drawing."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ _LONGEST_NAME = 24  # letters; a class name beyond it is cut with an ellipsis
 
 @dataclass(frozen=True)
 class Chip:
-    """Is one name plate that has its place.
+    """A label with its position in an image.
 
     Attributes:
-        text: What it says.
-        box: Where it stands, wholly inside the image.
+        text: The label.
+        box: The area of the chip, inside the image.
         text_px: Height of the letters.
-        baseline: y of the text's baseline inside the image.
-        colour: Its ground, RGB.
+        baseline: y coordinate of the text's baseline in the image.
+        colour: Background, RGB.
     """
 
     text: str
@@ -33,36 +33,36 @@ class Chip:
 
 
 def label_texts(track_id: int, name: str, score: float) -> tuple[str, ...]:
-    """Says what a chip may read, the longest first: ``#3 dog 0.91``, ``#3 dog``, ``#3``."""
-    # Control characters and lone surrogates go: OpenCV's text engine dies of the latter.
-    shown = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in name).strip()
-    if len(shown) > _LONGEST_NAME:
-        shown = shown[: _LONGEST_NAME - 1].rstrip() + "…"
-    return f"#{track_id} {shown} {score:.2f}", f"#{track_id} {shown}", f"#{track_id}"
+    """Returns the possible texts of a chip, longest first: ``#3 dog 0.91``, ``#3 dog``, ``#3``."""
+    # Control characters and lone surrogates are removed: the latter crash OpenCV's text engine.
+    printable = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in name).strip()
+    if len(printable) > _LONGEST_NAME:
+        printable = printable[: _LONGEST_NAME - 1].rstrip() + "…"
+    return f"#{track_id} {printable} {score:.2f}", f"#{track_id} {printable}", f"#{track_id}"
 
 
 def text_pixels(height: int, width: int) -> int:
-    """Chooses the letter height for an image: about 1/34 of the short side, 10 to 30 pixels."""
+    """Returns the letter height for an image: about 1/34 of the short side, 10 to 30 pixels."""
     return int(min(max(round(min(height, width) / 34), 10), 30))
 
 
 def place_chip(
     texts: Sequence[str], anchor: Box, taken: Sequence[Box], size: tuple[int, int], colour: Colour
 ) -> Chip | None:
-    """Finds a place near an instance that is inside the image and off the other chips.
+    """Finds a position near an instance, inside the image and clear of the other chips.
 
-    A chip neither grows wider than its instance or 0.3 of the image, nor covers another one, as
-    long as a shorter text avoids it. In a crowd the shortest may cover up to half of others.
+    A chip is neither wider than its instance or 0.3 of the image, nor covers another chip, if a
+    shorter text avoids that. In a crowd half of the shortest one may lie on others.
 
     Args:
-        texts: What the chip may read, the longest first.
+        texts: The possible texts, longest first.
         anchor: Box of the instance's mask.
-        taken: Boxes of the chips that already stand.
+        taken: Boxes of the chips placed before.
         size: Height and width of the image.
-        colour: Ground of the chip.
+        colour: Background of the chip.
 
     Returns:
-        The chip, or None where not even the shortest text finds a place.
+        The chip, or None if even the shortest text does not fit.
     """
     height, width = size
     text_px = text_pixels(height, width)
@@ -82,15 +82,15 @@ def place_chip(
 
 
 def draw_chip(image: np.ndarray, chip: Chip) -> None:
-    """Paints a chip on ``image`` in place: a rounded plate and its text in black or white."""
+    """Draws a chip on ``image`` in place: a rounded plate and its text in black or white."""
     x0, y0, x1, y1 = chip.box
     radius = max(1, min(chip.text_px // 4, (y1 - y0) // 2 - 1))
     plate = np.zeros((y1 - y0, x1 - x0), np.uint8)
     _fill_rounded(plate, radius)
-    ground = image[y0:y1, x0:x1]
-    share = plate[..., None].astype(np.float32) / 255.0
+    region = image[y0:y1, x0:x1]
+    opacity = plate[..., None].astype(np.float32) / 255.0
     colour = np.array(chip.colour, np.float32)
-    ground[:] = np.rint(ground * (1 - share) + colour * share).astype(np.uint8)
+    region[:] = np.rint(region * (1 - opacity) + colour * opacity).astype(np.uint8)
     pad = max(2, chip.text_px // 4)
     (left, *_), face = _measure(chip.text, chip.text_px)
     origin = (x0 + pad - left, chip.baseline)
@@ -101,9 +101,9 @@ _WEIGHT = 500  # of the variable font, between regular and bold: thin strokes va
 
 
 def _measure(text: str, text_px: int) -> tuple[tuple[int, int, int, int], "cv2.FontFace"]:
-    """Measures a text: its box (left, top, width, height) about the origin, and the font used.
+    """Measures a text: its box (left, top, width, height) relative to the origin, and its font.
 
-    The font is OpenCV's own Unicode one; a handle takes less than a microsecond to make.
+    The font is OpenCV's built-in Unicode font; creating a handle takes less than a microsecond.
     """
     face = cv2.FontFace("sans")
     rect = cv2.getTextSize((0, 0), text, (0, 0), face, text_px, _WEIGHT)
@@ -113,7 +113,7 @@ def _measure(text: str, text_px: int) -> tuple[tuple[int, int, int, int], "cv2.F
 def _free_corner(
     anchor: Box, chip: tuple[int, int], taken: Sequence[Box], size: tuple[int, int]
 ) -> tuple[tuple[int, int], int]:
-    """Tries above, inside, below and beside the instance; the least covered place, and how much."""
+    """Returns the position around the instance with the least overlap, and that overlap."""
     x0, y0, x1, y1 = anchor
     width, height = chip
     corners = [
@@ -138,14 +138,14 @@ def _free_corner(
 
 
 def _overlap(one: Box, other: Box) -> int:
-    """Counts the pixels that two boxes share."""
+    """Returns the area of the intersection of two boxes."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     return max(width, 0) * max(height, 0)
 
 
 def _fill_rounded(plate: np.ndarray, radius: int) -> None:
-    """Fills a plate of coverage 0..255 with a rectangle whose corners are round."""
+    """Fills a plate of coverage 0..255 with a rectangle with rounded corners."""
     height, width = plate.shape
     plate[radius : height - radius] = 255
     plate[:, radius : width - radius] = 255

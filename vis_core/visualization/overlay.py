@@ -1,4 +1,4 @@
-"""Annotations drawn on frames: one frame, a whole video file, a strip of a few frames.
+"""Annotations drawn on frames: one frame, a video file, a strip of frames.
 
 Masks are decoded one frame at a time, so memory does not grow with the video.
 """
@@ -12,15 +12,17 @@ import numpy as np
 
 from vis_core.errors import VideoDecodeError
 from vis_core.files import whole_file
+from vis_core.media.images import encode_jpeg
 from vis_core.media.video_writer import write_video
 from vis_core.rle.segmentation import decode_rle
 from vis_core.structures import Frame, VideoResult
 from vis_core.visualization.colours import track_colour
 from vis_core.visualization.labels import Box, draw_chip, label_texts, place_chip
 
-_FILL = 0.42  # share of the colour in the filled mask: the texture below stays visible
-_MIN_SHORT_SIDE = 360  # smaller videos are shown enlarged, else their labels cannot be read
-_MAX_LONG_SIDE = 1280  # larger ones reduced: a preview, not an archive
+_FILL = 0.42  # opacity of a mask: the texture below stays visible
+_MIN_SHORT_SIDE = 360  # smaller videos are enlarged, so that their labels are readable
+_MAX_LONG_SIDE = 1280  # larger videos are reduced: a preview, not an archive
+_PICTURE_QUALITY = 90  # of JPEG
 
 
 def draw_overlay(
@@ -31,33 +33,33 @@ def draw_overlay(
     masks: np.ndarray,
     class_names: Sequence[str],
 ) -> np.ndarray:
-    """Draws the instances of one frame: translucent fill, outline and a label chip each.
+    """Draws the instances of one frame, each with translucent fill, outline and label chip.
 
-    Large masks lie below small ones; chips of high scores choose their place first.
+    Large masks lie below small ones; chips with high scores are placed first.
 
     Args:
-        image: (H, W, 3) uint8, RGB; left as it is.
-        track_ids: N ids; they choose the colours.
+        image: (H, W, 3) uint8, RGB; not changed.
+        track_ids: N ids, which determine the colours.
         labels: N class indices.
         scores: N confidences in [0, 1].
         masks: (N, H, W) bool.
-        class_names: K names; a label beyond them is shown as its number.
+        class_names: K names; a label beyond them is drawn as its number.
 
     Returns:
         (H, W, 3) uint8, RGB, a new array.
     """
     drawn = np.ascontiguousarray(image).copy()
     height, width = drawn.shape[:2]
-    shown = [n for n in range(len(track_ids)) if masks[n].any()]
-    boxes = {n: _box_of(masks[n]) for n in shown}
-    shown.sort(key=lambda n: -int(masks[n].sum()))
+    visible = [n for n in range(len(track_ids)) if masks[n].any()]
+    boxes = {n: _box_of(masks[n]) for n in visible}
+    visible.sort(key=lambda n: -int(masks[n].sum()))
     thickness = 1 + min(height, width) // 240
-    for n in shown:
+    for n in visible:
         _fill(drawn, masks[n], boxes[n], track_colour(int(track_ids[n])))
-    for n in shown:
+    for n in visible:
         _outline(drawn, masks[n], track_colour(int(track_ids[n])), thickness)
     taken: list[Box] = []
-    for n in sorted(shown, key=lambda n: -float(scores[n])):
+    for n in sorted(visible, key=lambda n: -float(scores[n])):
         texts = label_texts(int(track_ids[n]), _name(class_names, int(labels[n])), float(scores[n]))
         colour = track_colour(int(track_ids[n]))
         chip = place_chip(texts, boxes[n], taken, (height, width), colour)
@@ -70,15 +72,15 @@ def draw_overlay(
 def annotated_frame(
     frame: Frame, result: VideoResult, class_names: Sequence[str], size: tuple[int, int]
 ) -> np.ndarray:
-    """Draws what a result says about one frame, at a chosen size.
+    """Draws the tracks of one frame at a given size.
 
-    A chip shows the score of the whole track: numbers that change in every frame cannot be read.
+    A chip has the score of the whole track: numbers that change in every frame are unreadable.
 
     Args:
-        frame: The frame; one beyond the result's last is returned without annotation.
+        frame: The frame; one beyond the end of the result is returned without annotation.
         result: The tracks of its video.
         class_names: K names.
-        size: Height and width of the picture that is returned.
+        size: Height and width of the returned image.
 
     Returns:
         (size[0], size[1], 3) uint8, RGB.
@@ -109,23 +111,23 @@ def write_overlay_video(
     class_names: Sequence[str],
     fps: float,
 ) -> int:
-    """Writes a video with its annotations as H.264 mp4 that every browser plays.
+    """Writes a video with its annotations as H.264 mp4, which every browser plays.
 
-    The file appears under its name only when it is whole. Small videos are enlarged and very
-    large ones reduced (see ``display_size``); both sides become even, as yuv420p asks.
+    The file is written whole or not at all. Small videos are enlarged and large ones reduced (see
+    ``display_size``); both sides become even, as yuv420p requires.
 
     Args:
         path: The mp4 file.
         frames: The video, one frame in memory at a time.
         result: Its tracks.
         class_names: K names.
-        fps: Frames per second; not finite or not positive means 25, and 240 is the most.
+        fps: Frames per second, at most 240; 25 if not finite or not positive.
 
     Returns:
         The number of frames written.
 
     Raises:
-        VideoDecodeError: There is no frame at all.
+        VideoDecodeError: The video has no frames.
         StorageError: The file cannot be written.
     """
     size = display_size(result.height, result.width)
@@ -145,10 +147,10 @@ def contact_strip(
     height: int = 216,
     gap: int = 6,
 ) -> np.ndarray:
-    """Puts evenly spaced annotated frames side by side, the first and the last among them.
+    """Draws evenly spaced annotated frames side by side, including the first and the last.
 
     Args:
-        frames: The video; only the frames that are shown are kept.
+        frames: The video; only the frames of the strip are kept.
         result: Its tracks and its number of frames T.
         class_names: K names.
         count: Frames in the strip; fewer if the video has fewer.
@@ -159,16 +161,16 @@ def contact_strip(
         (height, width, 3) uint8, RGB; ``write_picture`` stores it.
 
     Raises:
-        VideoDecodeError: None of the frames is there.
+        VideoDecodeError: The video has none of the frames.
     """
     last = max(result.num_frames - 1, 0)
     chosen = set(np.rint(np.linspace(0, last, count)).astype(int).tolist())
     size = display_size(result.height, result.width)
-    shown_size = (height, max(1, round(height * size[1] / size[0])))
+    frame_size = (height, max(1, round(height * size[1] / size[0])))
     pictures: list[np.ndarray] = []
     for frame in frames:
         if frame.index in chosen:
-            picture = annotated_frame(frame, result, class_names, shown_size)
+            picture = annotated_frame(frame, result, class_names, frame_size)
             pictures += [picture, np.full((height, gap, 3), 255, np.uint8)]
         if frame.index >= last:
             break
@@ -178,15 +180,18 @@ def contact_strip(
 
 
 def write_picture(path: Path, image: np.ndarray) -> None:
-    """Writes an RGB picture as PNG or JPEG, by the suffix; it appears only when it is whole."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, 90] if path.suffix.lower() in {".jpg", ".jpeg"} else []
-    _, data = cv2.imencode(path.suffix.lower(), image[..., ::-1], options)
+    """Writes an RGB image as PNG or JPEG, by the suffix, whole or not at all."""
+    suffix = path.suffix.lower()
+    if suffix in {".jpg", ".jpeg"}:
+        data = encode_jpeg(image, _PICTURE_QUALITY)
+    else:
+        data = cv2.imencode(suffix, image[..., ::-1])[1].tobytes()
     with whole_file(path) as partial:
-        partial.write_bytes(data.tobytes())
+        partial.write_bytes(data)
 
 
 def display_size(height: int, width: int) -> tuple[int, int]:
-    """Chooses the even (height, width) at which a video is shown: 360 short, 1280 long at most."""
+    """Returns the even (height, width) for a preview: short side from 360, long to 1280 pixels."""
     scale: float = max(1, math.ceil(_MIN_SHORT_SIDE / min(height, width)))
     scale = min(scale, _MAX_LONG_SIDE / max(height, width))
     return max(2, round(height * scale / 2) * 2), max(2, round(width * scale / 2) * 2)
@@ -197,23 +202,23 @@ def _name(class_names: Sequence[str], label: int) -> str:
 
 
 def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes (H, W) or (H, W, 3) uint8: averaging when it shrinks, smooth when it grows."""
+    """Resizes (H, W) or (H, W, 3) uint8: averages to shrink, cubic to enlarge."""
     height, width = image.shape[:2]
     if (height, width) == size:
         return image
-    way = cv2.INTER_AREA if size[0] * size[1] < height * width else cv2.INTER_CUBIC
-    resized: np.ndarray = cv2.resize(image, (size[1], size[0]), interpolation=way)
+    method = cv2.INTER_AREA if size[0] * size[1] < height * width else cv2.INTER_CUBIC
+    resized: np.ndarray = cv2.resize(image, (size[1], size[0]), interpolation=method)
     return resized
 
 
 def _box_of(mask: np.ndarray) -> Box:
-    """Bounds a mask that is not empty."""
+    """Computes the box of a mask that is not empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _fill(image: np.ndarray, mask: np.ndarray, box: Box, colour: tuple[int, int, int]) -> None:
-    """Mixes the colour into the masked pixels, in place, touching the mask's box only."""
+    """Blends the colour into the pixels of a mask, in place, inside its box."""
     x0, y0, x1, y1 = box
     inside = mask[y0:y1, x0:x1]
     region = image[y0:y1, x0:x1]
@@ -224,9 +229,9 @@ def _fill(image: np.ndarray, mask: np.ndarray, box: Box, colour: tuple[int, int,
 def _outline(
     image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], thickness: int
 ) -> None:
-    """Draws the mask's edge, holes too; a thin dark halo parts it from pictures of its colour."""
+    """Draws the outline of a mask and its holes; a thin dark halo separates it from the image."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    if thickness > 1:  # a single pixel would drown in it
+    if thickness > 1:  # the halo would hide a line of one pixel
         halo = tuple(value // 4 for value in colour)
         cv2.drawContours(image, contours, -1, halo, thickness + 2, cv2.LINE_AA)
     cv2.drawContours(image, contours, -1, colour, thickness, cv2.LINE_AA)

@@ -1,156 +1,173 @@
-"""Measures how many frames at once suit a network here: speed and memory, one size after another.
+"""Speed and memory of a network for 1, 2, 4, ... frames at once.
 
-The result of a video does not depend on ``chunk_frames``, only how long it takes and what it needs.
+``chunk_frames`` does not change a result, only its time and memory.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import psutil
 import torch
 
-from pipelines.annotation.plan.device_memory import Memory
-
 LARGEST = 64  # frames at once; a worker also holds this many decoded images
-MEMORY_SHARE = 0.8  # of what is free; the rest is for masks, run lengths and the decoder
+MEMORY_SHARE = 0.8  # of the free memory; the rest is for masks, run lengths and the decoder
 _REPEATS = 2
-_NEARLY = 0.95  # of the best speed: what a larger batch adds to it is not worth its memory
-# what PyTorch says when the main memory does not suffice; it has no class of its own
-_REFUSALS = ("can't allocate memory", "not enough memory")
+_GAIN = 1.05  # a larger batch that is not faster by this factor is not worth its memory
+# PyTorch has no error class for a lack of main memory
+_OUT_OF_MEMORY_WORDS = ("can't allocate memory", "not enough memory")
 
 
 @dataclass(frozen=True)
 class BatchRun:
-    """Is what one number of frames at once took.
+    """Speed and memory of one number of frames at once.
 
     Attributes:
-        frames: How many.
-        frames_per_s: Of the network alone; 0 if it ran out of memory.
-        peak_bytes: What it needed beside the loaded model; 0 if it ran out of memory.
-        fits: Whether the memory suffices for all workers of the machine.
+        frames: Frames at once.
+        frames_per_s: Speed of the network alone; 0 if memory ran out.
+        peak_bytes: Memory beside the loaded model; 0 if memory ran out.
+        fits: Whether every worker of the machine can have that much.
         out_of_memory: Whether the device refused.
     """
 
     frames: int
-    frames_per_s: float
-    peak_bytes: int
-    fits: bool
+    frames_per_s: float = 0.0
+    peak_bytes: int = 0
+    fits: bool = False
     out_of_memory: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class BatchSpeeds:
-    """Is what all numbers of frames at once took.
+    """Measurements of several numbers of frames at once.
 
     Attributes:
-        runs: In growing order.
-        limit_bytes: What each worker may need beside the loaded model.
-        held_bytes: What a worker needs for the loaded model and the program.
-        stopped: Why no larger number was tried.
-        by_memory: Whether it was for want of memory.
+        runs: In growing order of frames.
+        limit_bytes: Memory that each worker may use beside the loaded model.
+        held_bytes: Memory of a worker with the loaded model.
+        stopped: Why no larger number was measured.
     """
 
     runs: list[BatchRun] = field(default_factory=list)
     limit_bytes: int = 0
     held_bytes: int = 0
     stopped: str = ""
-    by_memory: bool = False
 
     def best(self) -> BatchRun | None:
-        """The smallest that is nearly as fast as the fastest that fits; None if none fits."""
+        """Returns the smallest run nearly as fast as the fastest that fits; None if none fits."""
         fitting = [run for run in self.runs if run.fits]
         top = max((run.frames_per_s for run in fitting), default=0.0)
-        return next((run for run in fitting if run.frames_per_s >= _NEARLY * top), None)
+        return next((run for run in fitting if _GAIN * run.frames_per_s >= top), None)
 
     def allowed(self, frames: int) -> int:
-        """``frames``, or the most that memory is known to allow if that is less; at least 1."""
-        fitting = [run.frames for run in self.runs if run.fits]
-        if self.by_memory or len(fitting) < len(self.runs):
-            return min(frames, max(fitting, default=1))
-        return frames
-
-
-def memory_for_each(memory: Memory, num_sharers: int) -> int:
-    """Bytes that each of some workers may need beside its loaded model, this process being one."""
-    held = memory.held_bytes()
-    return int(MEMORY_SHARE * (memory.free_bytes() + held) / num_sharers) - held
+        """Returns ``frames``, or the most that memory is known to allow if that is less."""
+        if "memory" not in self.stopped:
+            return frames
+        return min(frames, max((run.frames for run in self.runs if run.fits), default=1))
 
 
 def measure_batches(
     run: Callable[[int], None],
-    memory: Memory,
+    memory: "DeviceMemory",
     clock: Callable[[], float],
-    *,
-    num_sharers: int = 1,
+    num_sharers: int,
     budget_s: float,
-    largest: int = LARGEST,
 ) -> BatchSpeeds:
-    """Doubles the number of frames at once until memory, time or ``largest`` ends it.
+    """Doubles the frames at once while speed rises and memory and time allow.
 
-    A size whose need, judged by those before, exceeds the limit is not tried: where memory is
-    promised before it is there, trying would kill the process.
+    A size that would exceed the limit, judged by the one before, is not tried: the system may
+    end a process that asks for too much memory.
 
     Args:
-        run: Takes so many frames through the network, and waits until it has.
-        memory: Of the device.
-        clock: Gives seconds from any start.
+        run: Processes a number of frames and waits for the result.
+        memory: Memory of the device.
+        clock: Seconds since an arbitrary start.
         num_sharers: Workers that share the memory.
-        budget_s: Seconds; a size that would exceed them, judged by the last one, is not tried.
-        largest: Frames at once that are tried at most.
+        budget_s: Seconds; a size that would exceed them is not tried.
     """
     start_s, held = clock(), memory.held_bytes()
-    limit = memory_for_each(memory, num_sharers)
+    limit = int(MEMORY_SHARE * (memory.free_bytes() + held) / num_sharers) - held
     runs: list[BatchRun] = []
 
-    def ended(why: str, by_memory: bool = False) -> BatchSpeeds:
-        return BatchSpeeds(runs, limit, held, why, by_memory)
+    def stopped(why: str) -> BatchSpeeds:
+        return BatchSpeeds(runs, limit, held, why)
 
     frames = 1
-    while frames <= largest:
-        if runs and _expected_peak(runs) > limit:
-            return ended(f"{frames} would need more memory than there is", by_memory=True)
+    while frames <= LARGEST:
+        if runs and 2 * runs[-1].peak_bytes > limit:
+            return stopped(f"{frames} would need more memory than there is")
         expected_s = (1 + _REPEATS) * frames / runs[-1].frames_per_s if runs else 0.0
         if clock() - start_s + expected_s > budget_s:
-            return ended(f"{frames} would take too long to measure")
-        speed, peak = _measure(run, frames, memory, clock)
-        if speed is None:
-            runs.append(BatchRun(frames, 0.0, 0, fits=False, out_of_memory=True))
-            return ended(f"{frames} ran out of memory", by_memory=True)
-        need = max(0, peak - held)
-        runs.append(BatchRun(frames, speed, need, fits=need <= limit))
+            return stopped(f"{frames} would take too long to measure")
+        memory.reset_peak()
+        try:
+            seconds = _fastest(run, frames, clock)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            runs.append(BatchRun(frames, out_of_memory=True))
+            return stopped(f"{frames} ran out of memory")
+        need = max(0, memory.peak_bytes() - held)
+        runs.append(BatchRun(frames, frames / seconds, need, fits=need <= limit))
+        if len(runs) > 1 and runs[-1].frames_per_s < _GAIN * runs[-2].frames_per_s:
+            return stopped(f"{frames} is hardly faster than {frames // 2}")
         frames *= 2
-    return ended(f"{largest} is the most that is tried")
+    return stopped(f"{LARGEST} is the most that is tried")
 
 
-def _measure(
-    run: Callable[[int], None], frames: int, memory: Memory, clock: Callable[[], float]
-) -> tuple[float | None, int]:
-    """Runs one size, once to warm up; gives the best frames a second, or None, and the peak."""
+def _fastest(run: Callable[[int], None], frames: int, clock: Callable[[], float]) -> float:
+    """Returns the best of some durations, after one run to warm up."""
+    run(frames)
     durations = []
-    try:
-        with memory.watch() as peak:
-            run(frames)
-            for _ in range(_REPEATS):
-                start_s = clock()
-                run(frames)
-                durations.append(clock() - start_s)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return None, 0
-    return frames / max(min(durations), 1e-9), peak.num_bytes  # a clock may be too coarse
+    for _ in range(_REPEATS):
+        start_s = clock()
+        run(frames)
+        durations.append(clock() - start_s)
+    return max(min(durations), 1e-9)  # a clock may be too coarse
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the system refused memory."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _REFUSALS)
+    """Returns whether a device or the system refused memory."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in str(error) for words in _OUT_OF_MEMORY_WORDS
+    )
 
 
-def _expected_peak(runs: list[BatchRun]) -> float:
-    """What twice the last size needs, if each frame adds what the last ones added."""
-    last = runs[-1]
-    if len(runs) == 1:
-        return 2 * last.peak_bytes
-    step = (last.peak_bytes - runs[-2].peak_bytes) / (last.frames - runs[-2].frames)
-    return last.peak_bytes + max(0.0, step) * last.frames
+class DeviceMemory:
+    """The memory of a GPU, or the main memory.
+
+    Args:
+        device: The device that the network runs on.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._gpu = device if device.type == "cuda" else None
+
+    def free_bytes(self) -> int:
+        """Returns the bytes that no process holds."""
+        if self._gpu is None:
+            return int(psutil.virtual_memory().available)
+        return int(torch.cuda.mem_get_info(self._gpu)[0])
+
+    def held_bytes(self) -> int:
+        """Returns the bytes that this process holds."""
+        if self._gpu is None:
+            return int(psutil.Process().memory_info().rss)
+        torch.cuda.empty_cache()
+        return int(torch.cuda.memory_reserved(self._gpu))
+
+    def reset_peak(self) -> None:
+        """Starts a new peak at the bytes that are held now."""
+        if self._gpu is not None:
+            torch.cuda.reset_peak_memory_stats(self._gpu)
+            return
+        with suppress(OSError):  # without it the peak includes earlier ones
+            Path("/proc/self/clear_refs").write_text("5")
+
+    def peak_bytes(self) -> int:
+        """Returns the most that this process has held since the last reset."""
+        if self._gpu is not None:
+            return int(torch.cuda.max_memory_reserved(self._gpu))
+        rows = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(row.split()[1]) for row in rows if row.startswith("VmHWM:"))

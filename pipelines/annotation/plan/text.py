@@ -1,134 +1,113 @@
-"""Writes the plan of an annotation job for people: what was measured, and what follows from it."""
+"""The text and the JSON of a plan."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from pipelines.progress import in_words
 
 if TYPE_CHECKING:
     from pipelines.annotation.plan.batch_speed import BatchSpeeds
     from pipelines.annotation.plan.measure import Measured, SampledVideo
-    from pipelines.annotation.plan.plan import AnnotatePlan, Totals
-    from pipelines.annotation.plan.sampling import Estimate
-
-_SHOWN_PROBLEMS = 8  # the others are in the JSON
+    from pipelines.annotation.plan.plan import AnnotatePlan, Estimate, Totals
 
 
 def plan_lines(plan: "AnnotatePlan") -> list[str]:
-    """Lists a plan for people."""
-    size = _bytes(sum(video.size for video in plan.to_do))
-    again = f", {plan.request.redo} again" if plan.request.redo else ""
+    """Returns the lines of a plan for people."""
+    options, size = plan.request.options, _bytes(sum(video.size for video in plan.to_do))
+    redo = f", --redo {options.redo}" if options.redo else ""
     lines = [
         f"model       {plan.model}",
         f"results     {plan.out}",
         f"videos      {plan.num_done:,} done, {plan.num_failed:,} failed, "
-        f"{len(plan.to_do):,} to do ({size}{again})",
+        f"{len(plan.to_do):,} to do ({size}{redo})",
     ]
     if plan.skipped:
         lines.append(f"left out    {len(plan.skipped):,} entries, named above")
     if plan.measured is None:
-        return [*lines, "nothing to do; nothing was started or written (--plan)"]
+        return [*lines, "nothing to do; nothing was started or written"]
     lines += _sample_lines(plan, plan.measured)
     if plan.measured.batches is not None:
-        lines += _batch_lines(plan.measured, plan.measured.batches, plan)
+        lines += _batch_lines(plan, plan.measured, plan.measured.batches)
     if plan.totals is not None:
         lines += _totals_lines(plan, plan.measured, plan.totals)
-    return [*lines, "nothing was started or written (--plan)"]
+    return [*lines, "nothing was started or written"]
 
 
 def _sample_lines(plan: "AnnotatePlan", measured: "Measured") -> list[str]:
-    """Says which videos were opened, and what is in them."""
-    from pipelines.progress import in_words
-
-    rows = measured.videos
-    good = [row for row in rows if not row.problem]
+    rows, good = measured.videos, measured.readable
     bad = [row for row in rows if row.problem]
-    opened = sum(row.video.size for row in rows) / max(1, sum(v.size for v in plan.to_do))
-    lines = [
-        "",
-        "measured on this machine",
-        f"  opened    {len(rows):,} of {len(plan.to_do):,} videos, {opened:.0%} of the bytes; "
-        f"{len(bad)} cannot be read",
-    ]
-    lines += [f"            {row.video.shown}: {row.problem}" for row in bad[:_SHOWN_PROBLEMS]]
-    if len(bad) > _SHOWN_PROBLEMS:
-        lines.append(f"            and {len(bad) - _SHOWN_PROBLEMS} more (--json)")
-    if not good:
-        return [*lines, "  no video could be read, so nothing follows for the others"]
-    frames = sum(row.num_frames for row in good)
-    wanted = sum(row.frames_to_annotate for row in good)
-    seconds = sum(row.duration_s for row in good)  # of what is annotated
-    some = "" if wanted == frames else f", {wanted:,} of them to annotate"
-    total = sum(row.video.size for row in good)
+    size, num_to_do = sum(row.video.size for row in rows), len(plan.to_do)
+    share = size / max(1, sum(video.size for video in plan.to_do))
+    lines = ["", "measured on this machine"]
     lines.append(
-        f"  content   {frames:,} frames{some}, {in_words(seconds)} of video, "
+        f"  opened    {len(rows):,} of {num_to_do:,} videos, {share:.0%} of the bytes; "
+        f"{len(bad)} cannot be read"
+    )
+    lines += [f"            {row.video.shown}: {row.problem}" for row in bad]
+    if not good:
+        return [*lines, "  no video could be read, so there is no estimate for the others"]
+    frames = sum(row.frames_to_annotate for row in good)
+    seconds = sum(row.duration_s for row in good)
+    lines.append(
+        f"  content   {frames:,} frames to annotate, {in_words(seconds)} of video, "
         f"{_range(good, 'width')} x {_range(good, 'height')} pixels"
     )
-    # a video that is cut by --max-frames plays for less than its bytes are of
-    rate = (
-        f", {_bytes(total / seconds)} a second" if seconds and not plan.request.max_frames else ""
-    )
-    return [*lines, f"  data      {_bytes(total / max(1, frames))} a frame{rate}"]
-
-
-def _batch_lines(measured: "Measured", batches: "BatchSpeeds", plan: "AnnotatePlan") -> list[str]:
-    """Lists the numbers of frames at once, and which is advised."""
-    height, width = measured.batch_size
-    where = "a GPU" if measured.on_gpu else "the CPU, one thread"
-    lines = [
-        f"  network   on {where}, frames of {width} x {height}",
-        f"            a worker holds {_bytes(batches.held_bytes)} with the model, and may need "
-        f"{_bytes(batches.limit_bytes)} beside it",
-        "            frames at once   frames/s   memory",
-    ]
-    for run in batches.runs:
-        need = "out of memory" if run.out_of_memory else _bytes(run.peak_bytes)
-        speed = "-" if run.out_of_memory else f"{run.frames_per_s:.3g}"
-        note = "" if run.fits or run.out_of_memory else "  does not fit"
-        lines.append(f"            {run.frames:>14}   {speed:>8}   {need}{note}")
-    best, now = batches.best(), plan.request.config.chunk_frames
-    lines.append(f"            ended there: {batches.stopped}")
-    if best is None:
-        lines.append("  advice    fewer workers: not even one frame at once fits for each")
-    else:
-        same = "as it is" if best.frames == now else f"it is {now}"
-        lines.append(f"  advice    --set inference.chunk_frames={best.frames} ({same})")
-    walked = sum(walk.num_frames for walk in measured.walks)
+    probed = sum(row.probed_frames for row in good)
+    per_s = frames / max(sum(row.frame_s * row.frames_to_annotate for row in good), 1e-9)
     lines.append(
-        f"  walk      {measured.frames_per_s:.3g} frames/s for each worker: decoding, network, "
-        f"association, run lengths"
+        f"  speed     {per_s:.3g} frames/s per worker: decoding, network, association, writing"
     )
     lines.append(
-        f"            {walked} frames of {len(measured.walks)} videos, {measured.chunk_frames} at "
-        f"once, {_bytes(measured.walk_bytes)} of memory"
+        f"            {probed} frames of {len(good)} videos, {measured.chunk_frames} at once"
     )
     return lines
 
 
-def _totals_lines(plan: "AnnotatePlan", measured: "Measured", totals: "Totals") -> list[str]:
-    """Says what follows for all videos."""
-    from pipelines.annotation.plan.sampling import LEVEL
-    from pipelines.progress import in_words
+def _batch_lines(plan: "AnnotatePlan", measured: "Measured", batches: "BatchSpeeds") -> list[str]:
+    device = "a GPU" if measured.device == "cuda" else "the CPU, one thread"
+    lines = [
+        f"  network   on {device}",
+        f"            a worker holds {_bytes(batches.held_bytes)} with the model, and may use "
+        f"{_bytes(batches.limit_bytes)} beside it",
+        "            frames at once   frames/s   memory",
+    ]
+    for run in batches.runs:
+        if run.out_of_memory:
+            lines.append(f"            {run.frames:>14}          -   out of memory")
+            continue
+        note = "" if run.fits else "  does not fit"
+        need = _bytes(run.peak_bytes)
+        lines.append(f"            {run.frames:>14}   {run.frames_per_s:>8.3g}   {need}{note}")
+    lines.append(f"            stopped there: {batches.stopped}")
+    best, now = batches.best(), plan.request.config.chunk_frames
+    if best is None:
+        return [*lines, "  advice    fewer workers: not even one frame at once fits for each"]
+    current = "as it is" if best.frames == now else f"it is {now}"
+    return [*lines, f"  advice    --set inference.chunk_frames={best.frames} ({current})"]
 
-    assert plan.sample is not None, "measured"
-    whole = "every video was opened" if plan.sample.is_whole else f"interval of {LEVEL:.0%}"
-    wall_s = totals.wall_s.value
+
+def _totals_lines(plan: "AnnotatePlan", measured: "Measured", totals: "Totals") -> list[str]:
+    options, wall_s = plan.request.options, totals.wall_s.value
+    opened_all = totals.frames.low == totals.frames.high
+    basis = "every video was opened" if opened_all else "range: least and most per byte"
     times = totals.video_s.value / wall_s if wall_s else 0.0
-    gpus = f", {plan.request.gpus_per_worker:g} GPUs each" if measured.on_gpu else ""
-    alone = f"; one worker: {in_words(totals.work_s.value)}"
+    gpus = f", {options.gpus_per_worker:g} GPUs each" if measured.device == "cuda" else ""
     cut = f"; it is cut into {totals.longest_cut} segments" if totals.longest_cut > 1 else ""
-    each = "worker" if plan.num_workers == 1 else "workers"
     return [
         "",
-        f"extrapolated to all that is to do ({whole})",
-        f"  frames    {_estimate(totals.frames, lambda n: f'{n:,.0f}')}",
+        f"extrapolated to all videos to do ({basis})",
+        f"  frames    {_estimate(totals.frames, lambda count: f'{count:,.0f}')}",
         f"  video     {_estimate(totals.video_s, in_words)}",
-        f"  unread    about {totals.unreadable.value:.0f} of {len(plan.to_do):,} videos",
-        f"  time      {_estimate(totals.wall_s, in_words)} with {plan.num_workers} {each}{gpus}, "
-        f"{times:.2g} x real time{alone if plan.num_workers > 1 else ''}",
+        f"  unread    about {totals.unreadable:.0f} of {len(plan.to_do):,} videos",
+        f"  time      {_estimate(totals.wall_s, in_words)} with {plan.num_workers} "
+        f"worker{'s' * (plan.num_workers > 1)}{gpus}, {times:.2g} x real time; one worker alone: "
+        f"{in_words(totals.work_s.value)}",
         f"            the longest video takes one worker {in_words(totals.longest_s)}{cut}",
-        f"  output    {_estimate(totals.result_bytes, _bytes)} (Parquet of the masks)",
+        f"  output    {_estimate(totals.result_bytes, _bytes)}",
         *_cost_lines(plan, measured),
-        "  assumed   workers do not slow each other, the rest of a video is like its start;",
-        "            not counted: starting Ray, writing results",
+        "  assumed   workers do not slow each other, and a video goes on as it begins;",
+        "            not counted: starting Ray",
     ]
 
 
@@ -136,25 +115,19 @@ def _cost_lines(plan: "AnnotatePlan", measured: "Measured") -> list[str]:
     hours, cost, price = plan.gpu_hours(), plan.cost(), plan.request.gpu_hour_cost
     lines = []
     if hours is not None:
-        lines.append(f"  GPU       {_estimate(hours, lambda n: f'{n:.2f}')} GPU hours")
+        lines.append(f"  GPU       {_estimate(hours, lambda count: f'{count:.2f}')} GPU hours")
     if cost is not None:
-        lines.append(
-            f"  cost      {_estimate(cost, lambda n: f'{n:,.2f}')} at {price:g} a GPU hour"
-        )
+        amount = _estimate(cost, lambda count: f"{count:,.2f}")
+        lines.append(f"  cost      {amount} at {price:g} a GPU hour")
+    elif price is not None and plan.request.options.gpus_per_worker == 0:
+        lines.append("  cost      not known: --gpus-per-worker is 0, so no GPU would be used")
     elif price is not None:
-        why = (
-            "--gpus-per-worker is 0, so no GPU would be used"
-            if plan.request.gpus_per_worker == 0
-            else f"this machine has no GPU, the model was measured on its {measured.device.upper()}"
-        )
-        lines.append(f"  cost      not known: {why}")
+        lines.append(f"  cost      not known: the model was measured on {measured.device}, no GPU")
     return lines
 
 
-def _estimate(estimate: "Estimate", words: "Callable[[float], str]") -> str:
-    """Writes an estimate with its interval, if it has one."""
-    if estimate.high is None:
-        return f"{words(estimate.value)} (at least {words(estimate.low)}; too few samples for more)"
+def _estimate(estimate: "Estimate", words: Callable[[float], str]) -> str:
+    """Writes an estimate with its range, if it has one."""
     if estimate.low == estimate.high:
         return words(estimate.value)
     return f"{words(estimate.value)} ({words(estimate.low)} to {words(estimate.high)})"
@@ -176,8 +149,8 @@ def _bytes(count: float) -> str:
 
 
 def plan_json(plan: "AnnotatePlan") -> dict[str, Any]:
-    """Lays a plan out for programs; sizes are bytes, durations seconds."""
-    measured, totals, hours, cost = plan.measured, plan.totals, plan.gpu_hours(), plan.cost()
+    """Returns a plan for programs; sizes are bytes, durations seconds."""
+    hours, cost = plan.gpu_hours(), plan.cost()
     return {
         "out": plan.out,
         "model": plan.model,
@@ -189,48 +162,14 @@ def plan_json(plan: "AnnotatePlan") -> dict[str, Any]:
             "left_out": len(plan.skipped),
         },
         "workers": plan.num_workers,
-        "gpus_per_worker": plan.request.gpus_per_worker,
-        "measured": None if measured is None else _measured_json(measured),
-        "extrapolated": None if totals is None else _totals_json(totals),
-        "gpu_hours": None if hours is None else hours.to_json(),
-        "cost": None if cost is None else cost.to_json(),
+        "gpus_per_worker": plan.request.options.gpus_per_worker,
+        "measured": None if plan.measured is None else _measured_json(plan.measured),
+        "extrapolated": None if plan.totals is None else asdict(plan.totals),
+        "gpu_hours": None if hours is None else asdict(hours),
+        "cost": None if cost is None else asdict(cost),
     }
 
 
 def _measured_json(measured: "Measured") -> dict[str, Any]:
-    batches = measured.batches
-    best = None if batches is None else batches.best()
-    return {
-        "device": measured.device,
-        "load_s": measured.load_s,
-        "sample": [_sampled_json(row) for row in measured.videos],
-        "batches": [] if batches is None else [vars(run) for run in batches.runs],
-        "batches_stopped": "" if batches is None else batches.stopped,
-        "batch_limit_bytes": None if batches is None else batches.limit_bytes,
-        "model_bytes": None if batches is None else batches.held_bytes,
-        "advised_chunk_frames": None if best is None else best.frames,
-        "walk_chunk_frames": measured.chunk_frames,
-        "walk_frames_per_s": measured.frames_per_s,
-        "walk_bytes": measured.walk_bytes,
-        "result_bytes_per_frame": measured.result_bytes_per_frame,
-    }
-
-
-def _sampled_json(row: "SampledVideo") -> dict[str, Any]:
-    walk = None if row.walk is None else vars(row.walk)
-    facts = {name: value for name, value in vars(row).items() if name not in ("video", "walk")}
-    return {"video": row.video.key, "bytes": row.video.size, **facts, "walk": walk}
-
-
-def _totals_json(totals: "Totals") -> dict[str, Any]:
-    from pipelines.annotation.plan.sampling import LEVEL
-
-    return {
-        "level": LEVEL,
-        "longest_s": totals.longest_s,
-        "longest_cut": totals.longest_cut,
-        **{
-            name: getattr(totals, name).to_json()
-            for name in ("frames", "video_s", "unreadable", "work_s", "wall_s", "result_bytes")
-        },
-    }
+    best = None if measured.batches is None else measured.batches.best()
+    return asdict(measured) | {"advised_chunk_frames": None if best is None else best.frames}

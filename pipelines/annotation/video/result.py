@@ -70,7 +70,7 @@ def commit_result(
         "model": about.model.name,
         "model_version": about.model.version,
         "model_digest": about.model.digest,
-        "settings": about.config.model_dump(mode="json"),
+        "settings": about.config.model_dump(mode="json", exclude={"stitching"}),
         "max_frames": about.max_frames,
         "params_hash": ledger.run_digest,
         "software": f"longtake {version('longtake')}",

@@ -25,21 +25,33 @@ from vis_core.media.decode_report import VideoInfo
 from vis_core.media.sandbox.reader import SandboxedReader
 from vis_core.structures import Frame
 
+_ROUNDING_S = 1e-6  # as in the reader: times are fractions of the stream's clock
 
-def expected_frames(
+
+def frames_to_annotate(
     info: VideoInfo, sample_fps: float | None, max_frames: int | None
 ) -> int | None:
-    """Estimates the frames of a video; None if the container does not declare them.
+    """Returns how many frames of a video will be annotated if its container tells the truth.
 
-    It only decides where the video is cut: a file with more or fewer frames is annotated whole too.
+    The reader yields the first frame, then the first one in each further period of
+    ``1 / sample_fps``.
+
+    Args:
+        info: What the container states.
+        sample_fps: Frames per second that are annotated at most; None means all.
+        max_frames: Frames that are annotated at most; None means all.
+
+    Returns:
+        The number of frames, or None if the container states neither frames nor duration.
     """
     count = info.declared_frames
     if count is None and info.duration_s is not None:
         count = round(info.duration_s * info.rate)
     if not count:
         return None
-    if sample_fps is not None and info.rate > sample_fps:
-        count = math.ceil(count * sample_fps / info.rate)
+    if sample_fps is not None and info.rate > 0:
+        last_s = (count - 1) / info.rate
+        count = min(count, math.floor((last_s + _ROUNDING_S) * sample_fps) + 1)
     return count if max_frames is None else min(count, max_frames)
 
 
@@ -104,7 +116,7 @@ class SegmentJob:
         """
         config = self._config
         with open_reader(path, config, max_frames=1) as reader:
-            expected = expected_frames(reader.info, config.sample_fps, self._max_frames)
+            expected = frames_to_annotate(reader.info, config.sample_fps, self._max_frames)
         first, last = segment_range(expected, number, count, blocks.block_frames)
         end = blocks.end()
         if end is not None:

@@ -15,7 +15,7 @@ import torch
 
 from pipelines.annotation.video.prediction_store import PredictionStore, VideoEnd
 from pipelines.annotation.video.resume import UnfinishedVideo
-from pipelines.annotation.video.segments import expected_frames, segment_range
+from pipelines.annotation.video.segments import frames_to_annotate, segment_range
 from pipelines.annotation.video.whole_video import ProcessedVideo, played_s
 from vis_core.association.associator import Associator
 from vis_core.config.inference import InferenceConfig
@@ -52,7 +52,7 @@ def segment_cuts(
         config: Inference settings.
         max_frames: Frames that are annotated; None means all.
     """
-    expected = expected_frames(end.info, config.sample_fps, max_frames)
+    expected = frames_to_annotate(end.info, config.sample_fps, max_frames)
     starts = [segment_range(expected, number, count, block_frames)[0] for number in range(count)]
     bounds = sorted({start for start in starts if start < end.num_frames} | {end.num_frames})
     return cut_at(bounds, overlap)

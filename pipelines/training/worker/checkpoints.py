@@ -1,10 +1,10 @@
-"""Checkpoints of a training in a folder or on S3: whole or ignored, the newest sound one is found.
+"""Checkpoints of a training in a folder or on S3, complete or ignored.
 
-    step-00000050/weights.safetensors, …    what a worker wrote, any files
+    step-00000050/weights.safetensors, …    files of a worker, any
     step-00000050/manifest.json             their sizes and digests, written last
 
-A kill at any moment leaves at most files without a manifest, which count for nothing. A damaged
-checkpoint is passed over with a word about it, so at least two are kept.
+A kill at any moment leaves at most files without a manifest, which are ignored. A damaged
+checkpoint is skipped with a warning, so at least two are kept.
 """
 
 import json
@@ -33,28 +33,28 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CheckpointStore:
-    """Is where the checkpoints of one stage lie.
+    """The checkpoints of one stage.
 
     Attributes:
         storage: A folder or an s3:// prefix of this stage alone.
-        keep: Newest checkpoints that stay.
+        keep: Number of newest checkpoints to keep.
     """
 
     storage: Storage
     keep: int = 2
 
     def steps(self) -> list[int]:
-        """Lists the steps of the checkpoints that were written to their end, in order."""
-        return [step for step, names in self._found().items() if MANIFEST in names]
+        """Returns the steps of the complete checkpoints, in order."""
+        return [step for step, names in self._files().items() if MANIFEST in names]
 
     def save(self, step: int, folder: Path) -> None:
-        """Stores the files of a folder as the checkpoint of a step, then drops old ones.
+        """Stores the files of a folder as the checkpoint of a step, then removes old ones.
 
         Raises:
-            StorageError: The storage refuses; the checkpoints before stay.
+            StorageError: The storage fails; earlier checkpoints stay.
         """
         prefix = _prefix(step)
-        # what a damaged or half-written one of the same step left is no longer believed
+        # invalidates a damaged or incomplete checkpoint of the same step
         self.storage.delete(prefix + MANIFEST)
         entries = {}
         for path in sorted(folder.iterdir()):
@@ -65,45 +65,45 @@ class CheckpointStore:
         self.prune()
 
     def prune(self) -> None:
-        """Removes all but the newest whole checkpoints, and what never became whole before them."""
-        found = self._found()
-        whole = [step for step, names in found.items() if MANIFEST in names]
-        kept = set(whole[-self.keep :])
-        for step, names in found.items():
-            if step not in kept and whole and step < whole[-1]:
+        """Removes all but the newest complete checkpoints, and older incomplete ones."""
+        files = self._files()
+        complete = [step for step, names in files.items() if MANIFEST in names]
+        kept = set(complete[-self.keep :])
+        for step, names in files.items():
+            if step not in kept and complete and step < complete[-1]:
                 self._remove(step, names)
 
     def remove(self) -> None:
         """Removes all checkpoints."""
-        for step, names in self._found().items():
+        for step, names in self._files().items():
             self._remove(step, names)
 
     @contextmanager
-    def newest(self, say: Callable[[str], object]) -> Iterator[tuple[int, Path] | None]:
-        """Lends the files of the newest sound checkpoint as a local folder.
+    def newest(self, warn: Callable[[str], object]) -> Iterator[tuple[int, Path] | None]:
+        """Provides the files of the newest undamaged checkpoint in a temporary local folder.
 
         Args:
-            say: Is told of every checkpoint that is passed over, and why.
+            warn: Receives a message for every checkpoint that is skipped.
 
-        Returns:
+        Yields:
             Its step and the folder; None if there is none.
         """
         with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
-            for step, names in reversed(self._found().items()):
-                place = Path(folder) / str(step)
-                fault = self._fetch(step, names, place)
+            for step, names in reversed(self._files().items()):
+                copy = Path(folder) / str(step)
+                fault = self._fetch(step, names, copy)
                 if not fault:
-                    yield step, place
+                    yield step, copy
                     return
-                shutil.rmtree(place)
-                say(f"the checkpoint of step {step} is passed over: {fault}")
+                shutil.rmtree(copy)
+                warn(f"the checkpoint of step {step} is skipped: {fault}")
             yield None
 
-    def _fetch(self, step: int, names: list[str], place: Path) -> str:
-        """Copies a checkpoint; says what is wrong with it, if anything."""
-        place.mkdir(parents=True)
+    def _fetch(self, step: int, names: list[str], copy: Path) -> str:
+        """Copies a checkpoint; returns its fault, or an empty text."""
+        copy.mkdir(parents=True)
         if MANIFEST not in names:
-            return "it was not written to its end"
+            return "it is incomplete"
         try:
             stated = json.loads(self.storage.read(_prefix(step) + MANIFEST))["files"]
             wanted = {str(name): (int(e["bytes"]), str(e["sha256"])) for name, e in stated.items()}
@@ -113,52 +113,48 @@ class CheckpointStore:
             if name not in names:
                 return f"{name} is missing"
             with self.storage.as_file(_prefix(step) + name) as file:
-                shutil.copyfile(file, place / name)
-            found = (place / name).stat().st_size
+                shutil.copyfile(file, copy / name)
+            found = (copy / name).stat().st_size
             if found != size:
                 return f"{name} has {found:,} bytes, expected {size:,}"
-            if file_sha256(place / name) != digest:
-                return f"{name} is not what was written (sha256 differs)"
+            if file_sha256(copy / name) != digest:
+                return f"{name} has changed since it was written (sha256 differs)"
         return ""
 
-    def _found(self) -> dict[int, list[str]]:
-        """Lists the names of files by step, in the order of steps."""
-        found: dict[int, list[str]] = {}
+    def _files(self) -> dict[int, list[str]]:
+        """Returns the names of files by step, in the order of steps."""
+        files: dict[int, list[str]] = {}
         for entry in self.storage.list():
             match = _STEP.fullmatch(entry.key)
             if match:
-                found.setdefault(int(match[1]), []).append(match[2])
-        return dict(sorted(found.items()))
+                files.setdefault(int(match[1]), []).append(match[2])
+        return dict(sorted(files.items()))
 
     def _remove(self, step: int, names: list[str]) -> None:
-        # without its manifest it counts for nothing, so a kill in between does no harm
+        # the manifest first: a kill in between then leaves files that are ignored
         for name in sorted(names, key=lambda name: name != MANIFEST):
             self.storage.delete(_prefix(step) + name)
 
 
 class CheckpointWriter:
-    """Stores checkpoints beside the training, one at a time.
-
-    Args:
-        store: Where they go.
-    """
+    """A thread that stores checkpoints beside the training, one at a time."""
 
     def __init__(self, store: CheckpointStore) -> None:
         self._store = store
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
-        _sweep_snapshots()
-        store.prune()  # what a kill has left to do
+        _remove_stale_snapshots()
+        store.prune()  # may be left over from a process that was killed
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
-        """Takes a snapshot now and stores it later; waits for the one before.
+        """Takes a snapshot now and stores it later; waits for the previous one.
 
         Args:
             step: Steps that are done.
             write: Writes the files of the checkpoint into a folder.
 
         Raises:
-            StorageError: The one before could not be stored.
+            StorageError: The previous one could not be stored.
         """
         self.wait()
         folder = _SNAPSHOTS / f"{socket.gethostname()}@{os.getpid()}-{uuid.uuid4().hex}"
@@ -167,7 +163,7 @@ class CheckpointWriter:
         self._pending = self._thread.submit(self._store_snapshot, step, folder)
 
     def wait(self) -> None:
-        """Waits until what was saved is stored.
+        """Waits until the last snapshot is stored.
 
         Raises:
             StorageError: It could not be.
@@ -183,8 +179,8 @@ class CheckpointWriter:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sweep_snapshots() -> None:
-    """Removes snapshots of processes of this machine that were killed."""
+def _remove_stale_snapshots() -> None:
+    """Removes snapshots of killed processes of this machine."""
     for folder in _SNAPSHOTS.glob(f"{socket.gethostname()}@*"):
         process_id = folder.name.rpartition("@")[2].partition("-")[0]
         if process_id.isdigit() and process_is_gone(int(process_id)):

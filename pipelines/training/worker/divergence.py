@@ -1,4 +1,4 @@
-"""Steps whose loss or gradient is not finite: skipped, noted with their clips, too many an end."""
+"""Handling of steps whose loss or gradient is not finite: skip, log, and fail after too many."""
 
 import json
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from vis_core.errors import TrainingDivergedError
 
 @dataclass
 class BadSteps:
-    """Notes the steps of one rank that were skipped.
+    """A log of the skipped steps of one rank.
 
     Attributes:
-        path: Gets a JSON line a skipped step.
+        path: File with one JSON line per skipped step.
         stage: Name of the stage.
         rank: Of the worker.
-        limit: Skipped steps in a row that end the training.
-        in_a_row: How many there are.
+        limit: Consecutive skipped steps after which the training fails.
+        in_a_row: Consecutive skipped steps so far.
     """
 
     path: Path
@@ -26,11 +26,11 @@ class BadSteps:
     limit: int
     in_a_row: int = 0
 
-    def note(self, step: int, outcome: StepOutcome, clip_ids: tuple[str, ...]) -> None:
-        """Notes step number ``step``, from 1.
+    def add(self, step: int, outcome: StepOutcome, clip_ids: tuple[str, ...]) -> None:
+        """Adds step number ``step``, from 1.
 
         Raises:
-            TrainingDivergedError: As many steps in a row as the limit were skipped.
+            TrainingDivergedError: The limit of consecutive skipped steps is reached.
         """
         if not outcome.reason:
             self.in_a_row = 0
@@ -48,6 +48,6 @@ class BadSteps:
         if self.in_a_row >= self.limit:
             raise TrainingDivergedError(
                 f"{outcome.reason} in step {step} of stage {self.stage}, as were {self.in_a_row} "
-                f"steps in a row; {self.path} names their clips: look at them, lower "
+                f"steps in a row; {self.path} names their clips: check them, lower "
                 "optimizer.learning_rate, or start from the last checkpoint"
             )

@@ -1,4 +1,4 @@
-"""The running mean of the weights of a training (EMA), which is scored and goes on as the model."""
+"""The running mean of the weights of a training (EMA), which becomes the model."""
 
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ _FILE = "averaged.safetensors"
 
 
 class AveragedWeights:
-    """Follows the weights of a system: ``mean = decay * mean + (1 - decay) * weights`` a step.
+    """The running mean of a system: ``mean = decay * mean + (1 - decay) * weights`` each step.
 
     Buffers are those of the system. The first step sets the mean.
 
     Args:
-        system: What is trained, on its device.
+        system: The system in training, on its device.
         decay: In (0, 1).
     """
 
@@ -28,29 +28,29 @@ class AveragedWeights:
 
     @property
     def system(self) -> System:
-        """A system with the mean weights."""
+        """The system with the mean weights."""
         system: Any = self._model.module
         assert isinstance(system, System)
         return system
 
     def update(self, system: System) -> None:
-        """Takes in the weights after a step."""
+        """Updates the mean with the weights after a step."""
         self._model.update_parameters(system)
 
     def save(self, folder: Path) -> dict[str, int]:
-        """Writes the mean into a checkpoint; gives what belongs into its state."""
+        """Writes the mean into a checkpoint and returns its entry in the state file."""
         weights = {name: value.contiguous() for name, value in self.system.state_dict().items()}
         save_file(weights, folder / _FILE)
         return {"steps": int(self._model.n_averaged)}
 
     def restore(self, folder: Path, state: dict[str, int]) -> None:
-        """Goes on from a checkpoint."""
+        """Restores the mean from a checkpoint."""
         self.system.load_state_dict(read_weights(folder / _FILE))
         self._model.n_averaged.fill_(state["steps"])
 
 
 def load_averaged(system: System, folder: Path) -> None:
-    """Gives a system the mean weights of a checkpoint, if the checkpoint has them."""
+    """Loads the mean weights of a checkpoint into a system, if the checkpoint has them."""
     if (folder / _FILE).is_file():
         with torch.no_grad():
             system.load_state_dict(read_weights(folder / _FILE))

@@ -1,8 +1,8 @@
-"""The loop of one worker of a stage: restore, step, keep. No Ray: it runs in any process.
+"""The loop of one worker of a stage: restore, step, save. It needs no Ray and runs in any process.
 
-What a run does is a function of its settings alone: batches, points and noise are drawn by
-(seed, rank, step), and a checkpoint holds all that a later step depends on. So a run that is
-killed and goes on ends with the weights and the loss lines of one that was left alone.
+A run is a function of its settings alone: batches, points and noise are drawn by (seed, rank,
+step), and a checkpoint holds all that a later step depends on. So a run that is killed and resumed
+ends with the same weights and loss lines as an uninterrupted one.
 """
 
 import time
@@ -21,10 +21,11 @@ from pipelines.training.worker.loss_log import LossLog
 from pipelines.training.worker.machine_use import MachineUse
 from pipelines.training.worker.notes import add_note
 from pipelines.training.worker.optimizers import build_optimizer, rate_factor, set_rate
-from pipelines.training.worker.step import StepSettings, train_step
+from pipelines.training.worker.step import StepOutcome, StepSettings, train_step
+from vis_core.config.model_files import CATEGORIES_FILE
 from vis_core.models.layers.recomputation import recompute_layers
 from vis_core.models.systems.base import System
-from vis_core.models.systems.build import CATEGORIES_FILE, build_system, load_system, save_system
+from vis_core.models.systems.build import build_system, load_system, save_system
 from vis_core.models.systems.transfer import start_from
 from vis_core.structures import ClipBatch
 
@@ -33,12 +34,12 @@ Batches = Iterator[tuple[int, ClipBatch]]
 
 
 class StageLoop:
-    """Trains one stage in one worker.
+    """The training of one stage in one worker.
 
     Args:
         job: The stage.
-        rank: Of this worker; rank 0 keeps losses and checkpoints.
-        device: Where the network goes.
+        rank: Of this worker; rank 0 writes losses and checkpoints.
+        device: Device of the network.
         wrap: Makes the trained system data-parallel.
     """
 
@@ -60,17 +61,19 @@ class StageLoop:
         decay = job.stage.ema_decay
         self._averaged = AveragedWeights(self._system, decay) if decay is not None else None
         self._writer = CheckpointWriter(job.checkpoints) if rank == 0 else None
-        self.first_step, kept = self._restore()
+        self.first_step, log_state = self._restore()
         if job.stage.recompute_activations:
             recompute_layers(self._system)
         self._wrapped = wrap(self._system)
         self._losses = (
-            LossLog(job.losses_path, job.stage.name, self.first_step, kept) if rank == 0 else None
+            LossLog(job.losses_path, job.stage.name, self.first_step, log_state)
+            if rank == 0
+            else None
         )
         self._bad_steps = BadSteps(job.skipped_path, job.stage.name, rank, job.stage.max_bad_steps)
 
     def run(self, batches: Batches) -> None:
-        """Takes the steps that are left.
+        """Takes the remaining steps.
 
         Args:
             batches: From ``first_step`` on, each with its number.
@@ -80,44 +83,48 @@ class StageLoop:
             StorageError: A checkpoint cannot be stored.
         """
         stage = self._job.stage
-        how = StepSettings(stage.optimizer.clip_norm, stage.precision, stage.parts)
+        settings = StepSettings(stage.optimizer.clip_norm, stage.precision, stage.parts)
         use = MachineUse(self._device)
         for step, batch, wait_s in _timed(batches):
             rate = set_rate(self._optimizer, rate_factor(step, stage.steps, stage.optimizer))
-            generator = step_generator(self._job.config.seed, self._rank, step)
-            # dropout and dropped paths draw from the global generator
-            torch.manual_seed(generator.initial_seed())
-            outcome = train_step(
-                self._wrapped,
-                batch.to(self._device),
-                self._optimizer,
-                self._weights,
-                how,
-                generator,
-            )
-            if self._averaged and not outcome.reason:
-                self._averaged.update(self._system)
+            outcome = self._step(step, batch, settings)
             done = step + 1
-            self._bad_steps.note(done, outcome, batch.clip_ids)
+            self._bad_steps.add(done, outcome, batch.clip_ids)
             if self._losses:
                 self._losses.add(done, outcome, rate, wait_s, last=done == stage.steps, use=use)
-            self._keep(done)
+            self._save_if_due(done)
         if self._writer:
             self._writer.wait()
 
-    def _keep(self, done: int) -> None:
-        """Leaves a checkpoint, and a model to be scored, at their steps."""
+    def _step(self, step: int, batch: ClipBatch, settings: StepSettings) -> StepOutcome:
+        generator = step_generator(self._job.config.seed, self._rank, step)
+        # dropout and dropped paths draw from the global generator
+        torch.manual_seed(generator.initial_seed())
+        outcome = train_step(
+            self._wrapped,
+            batch.to(self._device),
+            self._optimizer,
+            self._weights,
+            settings,
+            generator,
+        )
+        if self._averaged and not outcome.reason:
+            self._averaged.update(self._system)
+        return outcome
+
+    def _save_if_due(self, done: int) -> None:
+        """Saves a checkpoint, and a model to be scored, at their steps."""
         stage = self._job.stage
         ends = done == stage.steps
         if self._writer is None:
             return
         if stage.evaluate_every and (ends or done % stage.evaluate_every == 0):
             model = self._averaged.system if self._averaged else self._system
-            leave_candidate(self._job, done, model)
+            save_candidate(self._job, done, model)
         if ends or done % stage.checkpoint_every == 0:
-            self._writer.save(done, lambda folder: self._write(folder, done))
+            self._writer.save(done, lambda folder: self._write_checkpoint(folder, done))
 
-    def _write(self, folder: Path, done: int) -> None:
+    def _write_checkpoint(self, folder: Path, done: int) -> None:
         assert self._losses is not None, "rank 0 has both"
         save_system(folder, self._system, self._job.categories)
         state: dict[str, Any] = {"optimizer": self._optimizer.state_dict(), "step": done}
@@ -127,12 +134,12 @@ class StageLoop:
         torch.save(state, folder / _STATE_FILE)
 
     def _restore(self) -> tuple[int, dict[str, Any] | None]:
-        """Loads the newest sound checkpoint of this stage, if there is one.
+        """Loads the newest undamaged checkpoint of this stage, if there is one.
 
         Returns:
             The next step, and the state of the log of losses.
         """
-        with self._job.checkpoints.newest(self._say) as found:
+        with self._job.checkpoints.newest(self._note) as found:
             if found is None:
                 return 0, None
             step, folder = found
@@ -142,25 +149,25 @@ class StageLoop:
             if self._averaged:
                 self._averaged.restore(folder, state["averaged"])
         stage = self._job.stage
-        self._say(f"stage {stage.name}: going on after step {step} of {stage.steps}")
+        self._note(f"stage {stage.name}: resuming after step {step} of {stage.steps}")
         return step, state["losses"]
 
-    def _say(self, text: str) -> None:
+    def _note(self, text: str) -> None:
         if self._rank == 0:
             add_note(self._job.notes_path, text)
 
 
 def trained_system(folder: Path) -> System:
-    """Reads the model that a checkpoint holds: the mean of the weights, where there is one."""
+    """Reads the model of a checkpoint: the mean of the weights, if there is one."""
     system = load_system(folder, for_training=True)
     load_averaged(system, folder)
     return system
 
 
-def leave_candidate(job: StageJob, done: int, system: System) -> None:
-    """Leaves a model to be scored, unless it was left before a worker went back a few steps.
+def save_candidate(job: StageJob, done: int, system: System) -> None:
+    """Saves a model to be scored, unless it was saved before the worker was restarted.
 
-    It counts when its last file, the classes, is there.
+    It is complete when its last file, the classes, is there.
     """
     folder = candidate_folder(job.candidates, done)
     if done not in read_scores(job.candidates) and not (folder / CATEGORIES_FILE).is_file():
@@ -168,7 +175,7 @@ def leave_candidate(job: StageJob, done: int, system: System) -> None:
 
 
 def first_weights(job: StageJob) -> System:
-    """Makes the system of a stage with the weights that it starts from."""
+    """Builds the system of a stage with its start weights."""
     system = build_system(job.config.system, len(job.categories))
     if job.start is not None:
         start_from(system, job.start, job.categories)
@@ -176,33 +183,33 @@ def first_weights(job: StageJob) -> System:
 
 
 def stage_loss_weights(system: System, changed: dict[str, float]) -> dict[str, float]:
-    """Gives the weights of the losses in a stage: the system's, some changed."""
+    """Returns the loss weights of a stage: those of the system, some changed."""
     unknown = sorted(changed.keys() - system.loss_weights.keys())
     assert not unknown, f"{unknown} are no losses of the system; checked at the start"
     return system.loss_weights | changed
 
 
 def repeat_sums_exactly() -> None:
-    """Makes sums on the CPU come out alike each time: a resumed run ends like a calm one.
+    """Makes sums on the CPU deterministic, so that a resumed run equals an uninterrupted one.
 
-    The gradient of indexing (``index_put_`` with ``accumulate``) is otherwise added up by threads
-    in the order in which they come. What has no exact form warns.
+    Threads otherwise add up the gradient of indexing (``index_put_`` with ``accumulate``) in any
+    order. Operations without a deterministic form warn.
     """
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # new tensors would be filled with NaN; nothing here reads what it has not written
+    # this mode would fill new tensors with NaN, and no code here reads uninitialized memory
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def step_generator(seed: int, rank: int, step: int) -> torch.Generator:
-    """Makes the generator of one step, so that a resumed run draws the same points and noise."""
+    """Returns the generator of one step, so that a resumed run draws the same points and noise."""
     mixed = (seed * 1_000_003 + rank) * 10_000_019 + step
     return torch.Generator().manual_seed(mixed % (1 << 63))
 
 
 def _timed(batches: Batches) -> Iterator[tuple[int, ClipBatch, float]]:
-    """Tells with each batch for how many seconds the loop has waited for it."""
+    """Yields the batches, each with the seconds that the loop has waited for it."""
     with suppress(StopIteration):
         while True:
-            asked = time.monotonic()
+            started = time.monotonic()
             step, batch = next(batches)
-            yield step, batch, time.monotonic() - asked
+            yield step, batch, time.monotonic() - started

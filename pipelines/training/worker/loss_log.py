@@ -1,7 +1,7 @@
 """The losses of a training in a file that survives its workers: one JSON line every ten steps.
 
-A line is the mean over the steps since the line before, whatever was interrupted: the sums of a
-line that is not full are kept in the checkpoints.
+A line is the mean over the steps since the line before, also after an interruption: checkpoints
+keep the sums of a line that is not full.
 """
 
 import json
@@ -15,36 +15,36 @@ from vis_core.files import write_text
 
 LOG_EVERY = 10
 LOSS_PREFIX = "train/loss/"
-# under the same prefix, and no part of the sum
+# Names with the same prefix that are not terms of the total.
 NOT_LOSSES = ("total", "gradient_norm", "rate")
 
 
 class LossLog:
-    """Appends lines for one stage; what stands there from steps after a checkpoint is dropped.
+    """A writer of the lines of one stage; it drops existing lines of steps after the checkpoint.
 
     Args:
         path: The file, of all stages.
         stage: Name of the stage.
-        first_step: Steps that the checkpoint has.
-        kept: ``state`` of the checkpoint.
+        first_step: Steps in the checkpoint.
+        state: ``state`` of the checkpoint.
     """
 
     def __init__(
-        self, path: Path, stage: str, first_step: int = 0, kept: dict[str, Any] | None = None
+        self, path: Path, stage: str, first_step: int = 0, state: dict[str, Any] | None = None
     ) -> None:
         self.path, self.stage = path, stage
         self._started = time.monotonic()
-        self._sums: dict[str, float] = dict(kept["sums"]) if kept else {}
-        self._count: int = kept["count"] if kept else 0
-        self._skipped: int = kept["skipped"] if kept else 0
-        self._seconds: float = kept["seconds"] if kept else 0.0
-        self._waited: float = kept["waited"] if kept else 0.0
+        self._sums: dict[str, float] = dict(state["sums"]) if state else {}
+        self._count: int = state["count"] if state else 0
+        self._skipped: int = state["skipped"] if state else 0
+        self._seconds: float = state["seconds"] if state else 0.0
+        self._waited: float = state["waited"] if state else 0.0
         rows = [row for row in read_losses(path) if _precedes(row, stage, first_step)]
         write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
     @property
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of a line that is not full."""
+        """The sums of a line that is not full, for a checkpoint."""
         return {
             "sums": dict(self._sums),
             "count": self._count,
@@ -67,11 +67,11 @@ class LossLog:
 
         Args:
             step: Its number, from 1.
-            outcome: What it did; a step that was skipped is counted and no more.
-            rate: Greatest learning rate.
+            outcome: Its losses; a skipped step is only counted.
+            rate: Maximum learning rate.
             wait_s: Seconds that the step has waited for its batch.
-            last: Whether the stage ends with it.
-            use: Tells what the training takes of its machine.
+            last: Whether it is the last step of the stage.
+            use: Meter of the machine.
         """
         self._waited += wait_s
         if outcome.reason:
@@ -98,20 +98,20 @@ class LossLog:
 
 
 def read_losses(path: Path) -> list[dict[str, Any]]:
-    """Reads the loss lines that are whole; a killed worker may leave half of the last one."""
+    """Reads the complete lines of losses; a killed worker may leave half of the last one."""
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
 
 
 def loss_note(row: dict[str, Any]) -> str:
-    """Says the losses of a row in a few words: ``loss 3.41 (class 0.91 mask 1.20)``."""
+    """Returns the losses of a row as text: ``loss 3.41 (class 0.91 mask 1.20)``."""
     parts = {k.removeprefix(LOSS_PREFIX): v for k, v in row.items() if k.startswith(LOSS_PREFIX)}
-    shown = " ".join(
+    terms = " ".join(
         f"{name} {value:.2f}" for name, value in parts.items() if name not in NOT_LOSSES
     )
     skipped = row.get("train/skipped_steps")
-    note = f"loss {parts.get('total', float('nan')):.2f} ({shown})"
+    note = f"loss {parts.get('total', float('nan')):.2f} ({terms})"
     return f"{note}, {skipped} steps skipped" if skipped else note
 
 

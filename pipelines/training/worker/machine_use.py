@@ -1,4 +1,4 @@
-"""What a training takes of its machine, under the names that MLflow gives to system metrics."""
+"""Use of CPU and memory by a training, under MLflow's names of system metrics."""
 
 import psutil
 import torch
@@ -7,10 +7,10 @@ _MIB = 1 << 20
 
 
 class MachineUse:
-    """Measures the machine and this process; cheap enough for every line of losses.
+    """A meter of this machine and process, cheap enough for every line of losses.
 
     Args:
-        device: Of the network; of a GPU the memory is told too.
+        device: Of the network; the memory of a GPU is measured too.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -19,9 +19,9 @@ class MachineUse:
         psutil.cpu_percent()  # the first call only starts the clock
 
     def metrics(self) -> dict[str, float]:
-        """Gives the use since the last call, megabytes and percent."""
+        """Returns the use since the last call, in megabytes and percent."""
         memory = psutil.virtual_memory()
-        found = {
+        use = {
             "system/cpu_utilization_percentage": psutil.cpu_percent(),
             "system/system_memory_usage_megabytes": memory.used / _MIB,
             "system/system_memory_usage_percentage": memory.percent,
@@ -29,5 +29,5 @@ class MachineUse:
         }
         if self._device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(self._device)
-            found["system/gpu_0_memory_usage_megabytes"] = peak / _MIB
-        return found
+            use["system/gpu_0_memory_usage_megabytes"] = peak / _MIB
+        return use

@@ -1,4 +1,4 @@
-"""Parameter groups and the schedule of their rates. No Ray, no files."""
+"""Parameter groups of the optimizers and the schedule of their learning rates."""
 
 import math
 from typing import Any
@@ -11,14 +11,25 @@ from pipelines.training.worker.muon import JointOptimizer, KernelMuon, is_matrix
 from vis_core.models.systems.base import System
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
+_Groups = list[dict[str, Any]]
 AnyOptimizer = torch.optim.Optimizer | JointOptimizer
 
 
 def build_optimizer(system: System, settings: OptimizerSettings) -> AnyOptimizer:
-    """Makes an optimizer with the released groups: slow backbone, no decay on norms and embeddings.
+    """Builds an optimizer with the released groups: slow backbone, norms and embeddings undecayed.
 
     Position tables of Swin count as embeddings, as in Mask2Former's release.
     """
+    matrices, others = _parameter_groups(system, settings)
+    if settings.name == "sgd":
+        return torch.optim.SGD(others, settings.learning_rate, momentum=settings.momentum)
+    if matrices:
+        return JointOptimizer([KernelMuon(matrices), torch.optim.AdamW(others)])
+    return torch.optim.AdamW(others)
+
+
+def _parameter_groups(system: System, settings: OptimizerSettings) -> tuple[_Groups, _Groups]:
+    """Returns the groups for Muon and those for the other optimizer."""
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for module_name, module in system.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -28,24 +39,20 @@ def build_optimizer(system: System, settings: OptimizerSettings) -> AnyOptimizer
             rate = settings.learning_rate
             if f"{module_name}.{name}".startswith(system.backbone_prefix):
                 rate *= settings.backbone_factor
-            spared = plain and not settings.decay_norms_and_embeddings
-            decay = 0.0 if spared else settings.weight_decay
-            turned = settings.name == "muon" and not plain and is_matrix(parameter)
-            groups.setdefault((rate, decay, turned), []).append(parameter)
-    matrices: list[dict[str, Any]] = []
-    listed: list[dict[str, Any]] = []
-    for (rate, decay, turned), parameters in groups.items():
+            undecayed = plain and not settings.decay_norms_and_embeddings
+            decay = 0.0 if undecayed else settings.weight_decay
+            by_muon = settings.name == "muon" and not plain and is_matrix(parameter)
+            groups.setdefault((rate, decay, by_muon), []).append(parameter)
+    matrices: _Groups = []
+    others: _Groups = []
+    for (rate, decay, by_muon), parameters in groups.items():
         group = {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
-        (matrices if turned else listed).append(group)
-    if settings.name == "sgd":
-        return torch.optim.SGD(listed, settings.learning_rate, momentum=settings.momentum)
-    if matrices:
-        return JointOptimizer([KernelMuon(matrices), torch.optim.AdamW(listed)])
-    return torch.optim.AdamW(listed)
+        (matrices if by_muon else others).append(group)
+    return matrices, others
 
 
 def rate_factor(step: int, num_steps: int, settings: OptimizerSettings) -> float:
-    """Gives the learning rate of a step (from 0) over its initial value."""
+    """Returns the learning rate of a step (from 0) relative to its initial value."""
     warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
     warm = settings.warmup_from + (1 - settings.warmup_from) * warm
     progress = step / max(1, num_steps)
@@ -55,7 +62,7 @@ def rate_factor(step: int, num_steps: int, settings: OptimizerSettings) -> float
 
 
 def set_rate(optimizer: AnyOptimizer, factor: float) -> float:
-    """Scales every group's initial rate; returns the greatest rate."""
+    """Scales every group's initial rate and returns the maximum rate."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
     return max(group["lr"] for group in optimizer.param_groups)

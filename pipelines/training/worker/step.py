@@ -1,4 +1,4 @@
-"""One step of training: losses, backward, clip, step, or nothing at all. No Ray, no files."""
+"""One step of training: losses, backward, clip, step, or no change at all."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -17,11 +17,11 @@ from vis_core.structures import ClipBatch
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """Is what a step did.
+    """The outcome of a step.
 
     Attributes:
         values: The unweighted losses by name, their weighted ``total`` and the ``gradient_norm``.
-        reason: Why nothing was changed, such as ``train/loss/mask is nan``; empty if it was.
+        reason: Why the step was skipped, such as ``train/loss/mask is nan``; else empty.
     """
 
     values: dict[str, float]
@@ -30,14 +30,14 @@ class StepOutcome:
 
 @dataclass(frozen=True)
 class StepSettings:
-    """Says how a step is taken.
+    """The settings of a step.
 
     Attributes:
-        clip_norm: Greatest gradient norm.
+        clip_norm: Maximum gradient norm.
         precision: Of the network; weights, losses and the optimizer stay in float32. bfloat16 has
-            the range of float32, so that nothing needs to be scaled.
-        parts: Parts that a batch is cut into, one after the other, so that memory holds one; the
-            gradient is their mean.
+            the range of float32, so losses need no scaling.
+        parts: Parts into which a batch is cut; they pass in turn, so that memory holds one at a
+            time, and the gradient is their mean.
     """
 
     clip_norm: float
@@ -53,39 +53,51 @@ def train_step(
     settings: StepSettings,
     generator: torch.Generator | None = None,
 ) -> StepOutcome:
-    """Takes one step, or leaves weights, statistics and optimizer as they are.
+    """Takes one step, or leaves weights, statistics and optimizer unchanged.
 
-    A loss or gradient that is not finite is spread to the gradient of all, so that every rank of
-    several skips the same step.
+    A loss or gradient that is not finite makes the gradients of all ranks so, and every rank skips
+    the same step.
 
     Args:
-        system: In training mode, or what wraps it for several ranks.
+        system: In training mode, possibly wrapped for several ranks.
         batch: On the device of the system.
-        optimizer: Its rates already set.
+        optimizer: With its rates set.
         weights: Of the named losses; a loss without a weight is an error of the programmer.
         settings: Clipping, precision, parts.
         generator: Of everything random in the losses.
     """
-    statistics = _statistics(system)
+    statistics = _copied_statistics(system)
     optimizer.zero_grad(set_to_none=True)
+    values = _backward(system, batch, weights, settings, generator)
+    norm = float(torch.nn.utils.clip_grad_norm_(system.parameters(), settings.clip_norm))
+    reason = _fault(values, norm)
+    if reason:
+        optimizer.zero_grad(set_to_none=True)
+        for statistic, copy in statistics:
+            statistic.copy_(copy)
+    else:
+        optimizer.step()
+    return StepOutcome(values | {"gradient_norm": norm}, reason)
+
+
+def _backward(
+    system: System,
+    batch: ClipBatch,
+    weights: Mapping[str, float],
+    settings: StepSettings,
+    generator: torch.Generator | None,
+) -> dict[str, float]:
+    """Adds up the gradients of all parts and returns the mean losses and their ``total``."""
     parts = list(_parts(batch, settings.parts))
     values: dict[str, float] = {}
     for number, part in enumerate(parts):
-        with _joined_at_last(system, last=number + 1 == len(parts)):
+        with _synchronized_at_last(system, last=number + 1 == len(parts)):
             losses, total = _losses(system, part, weights, settings.precision, generator)
             scale = 1.0 if math.isfinite(float(total.detach())) else math.nan
             (total * (scale / len(parts))).backward()
         for name, loss in (losses | {"total": total}).items():
             values[name] = values.get(name, 0.0) + float(loss.detach()) / len(parts)
-    norm = float(torch.nn.utils.clip_grad_norm_(system.parameters(), settings.clip_norm))
-    reason = _fault(values, norm)
-    if reason:
-        optimizer.zero_grad(set_to_none=True)
-        for kept, value in statistics:
-            kept.copy_(value)
-    else:
-        optimizer.step()
-    return StepOutcome(values | {"gradient_norm": norm}, reason)
+    return values
 
 
 def _losses(
@@ -102,33 +114,33 @@ def _losses(
 
 
 def _fault(values: Mapping[str, float], norm: float) -> str:
-    """Names the first thing that is not finite."""
+    """Returns the first value that is not finite as text, or an empty text."""
     for name, value in values.items():
         if not math.isfinite(value):
             return f"train/loss/{name} is {value}"
     return "" if math.isfinite(norm) else f"the gradient norm is {norm}"
 
 
-def _statistics(system: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """Copies the running statistics that a forward pass moves."""
-    moved = [
+def _copied_statistics(system: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Returns the running statistics that a forward pass updates, each with a copy."""
+    norms = [
         module
         for module in system.modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
     ]
-    return [(kept, kept.clone()) for module in moved for kept in module.buffers()]
+    return [(buffer, buffer.clone()) for module in norms for buffer in module.buffers()]
 
 
 def _parts(batch: ClipBatch, count: int) -> Iterator[ClipBatch]:
-    """Cuts a batch into at most ``count`` parts of like size."""
+    """Cuts a batch into at most ``count`` parts of equal size, the last one smaller."""
     size = -(-len(batch.images) // count)
     for first in range(0, len(batch.images), size):
         yield batch[first : first + size]
 
 
-def _joined_at_last(system: Any, *, last: bool) -> AbstractContextManager[None]:
-    """Lets several ranks exchange gradients in the last part alone."""
+def _synchronized_at_last(system: Any, *, last: bool) -> AbstractContextManager[None]:
+    """Suspends the exchange of gradients between ranks in all parts but the last."""
     if last or not hasattr(system, "no_sync"):
         return nullcontext()
-    waiting: AbstractContextManager[None] = system.no_sync()
-    return waiting
+    suspended: AbstractContextManager[None] = system.no_sync()
+    return suspended

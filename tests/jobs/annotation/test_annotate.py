@@ -1,5 +1,6 @@
 """``longtake annotate`` at its edges: what is refused, how it ends, what is not yet imported."""
 
+import json
 import os
 import subprocess
 import sys
@@ -99,16 +100,19 @@ def test_the_exit_code_says_how_it_ended(options, changes, code, tmp_path, monke
     (tmp_path / "clip.mp4").write_bytes(b"x")
     seen = {}
 
-    def annotate_archive(*_, **options):
-        seen.update(options)
+    def annotate_archive(*arguments):
+        seen.update(vars(arguments[-1]))
         return summary_with(**changes)
 
     monkeypatch.setattr("pipelines.registry.mlflow_registry.resolve_model", lambda *_: "model")
     monkeypatch.setattr("pipelines.annotation.job.annotate_archive", annotate_archive)
     arguments = [str(tmp_path), "--model", "m", "--out", "o", "--workers", "3", *options]
     assert main(["annotate", *arguments]) == code
-    assert seen["num_workers"] == 3
+    assert seen["workers"] == 3
     output = capsys.readouterr().out.splitlines()
     assert output[0] == "failed: b\\n.mp4: file is empty (0 bytes)"
     assert [line.split() for line in output[1:3]] == [["done", "1"], ["failed:", "empty", "1"]]
     assert output[3].startswith("2 videos: 1 done, 1 failed, 0 quarantined")
+    assert main(["annotate", *arguments, "--json"]) == code
+    document = json.loads(capsys.readouterr().out)
+    assert [row["status"] for row in document["rows"]] == ["done", "failed"]

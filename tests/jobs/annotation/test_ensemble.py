@@ -12,7 +12,7 @@ import pytest
 from jobs.cli import main
 from pipelines.results.document import read_result_document
 from pipelines.results.youtube_vis import result_document
-from tests.pipelines.toy_archive import tree
+from tests.helpers.toy_archive import tree
 from vis_core.formats.categories import Categories
 from vis_core.formats.youtube_vis import read_youtube_vis
 from vis_core.rle.packed import PackedMasks

@@ -65,6 +65,45 @@ def test_evaluate_says_whether_a_difference_is_significant(
     assert "the difference is not significant" in capsys.readouterr().out
 
 
+def test_programs_read_one_document(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth, good = ["--gt", str(files / "gt.json")], str(files / "good.json")
+    assert main(["evaluate", *truth, "--results", good, "--identity", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert (scores["stats"]["AP"], scores["identity"]["HOTA"]) == (pytest.approx(1), 1)
+    fused = str(files / "fused.json")
+    assert main(["ensemble", "--inputs", good, good, "--out", fused, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"out": fused, "tracks": 6}
+    assert main(["split", *truth, "--out", str(files / "parts"), "--json"]) == 0
+    sides = json.loads(capsys.readouterr().out)
+    assert sides["train"]["videos"] + sides["holdout"]["videos"] == 6
+
+
+def test_images_are_scored_by_their_own_measure(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    square = {"image_id": 7, "category_id": 1, "bbox": [3, 2, 6, 4], "segmentation": _mask(3)}
+    document = {
+        "images": [{"id": 7, "file_name": "a.jpg", "height": 8, "width": 20}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [{**square, "id": 1, "area": 24, "iscrowd": 0}],
+    }
+    (files / "coco.json").write_text(json.dumps(document))
+    (files / "found.json").write_text(json.dumps([{**square, "score": 0.5}]))
+    words = ["evaluate", "--gt", str(files / "coco.json"), "--results", str(files / "found.json")]
+    assert main([*words, "--out", str(files / "stats.json")]) == 0
+    assert capsys.readouterr().out.splitlines()[0].startswith("segm  AP 100.00  AP50 100.00")
+    assert json.loads((files / "stats.json").read_text())["bbox_AP"] == pytest.approx(1)
+    for options, message in (
+        (["--identity"], "the options of videos do not apply"),
+        (["--model", "m"], "expected both or none"),
+    ):
+        assert main([*words, *options]) == 2
+        assert message in capsys.readouterr().err
+    videos = ["evaluate", "--gt", str(files / "gt.json"), "--results", str(files / "good.json")]
+    assert main([*videos, "--model", "m", "--images", "i"]) == 2
+    assert "only work with COCO ground truth" in capsys.readouterr().err
+
+
 def test_evaluate_refuses_results_of_another_set_with_exit_code_2(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,7 +143,7 @@ def test_validate_checks_results_against_their_videos(
 
 
 def test_pack_writes_the_same_zip_twice_and_refuses_faults(files: Path) -> None:
-    argv = ["pack", "--results", str(files / "good.json"), "--zip"]
+    argv = ["pack", "--results", str(files / "good.json"), "--out"]
     assert main([*argv, str(files / "a.zip"), "--gt", str(files / "gt.json")]) == 0
     assert main([*argv, str(files / "b.zip")]) == 0
     assert (files / "a.zip").read_bytes() == (files / "b.zip").read_bytes()

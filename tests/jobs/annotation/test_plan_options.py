@@ -9,8 +9,8 @@ from jobs.cli import main
 from pipelines.annotation.plan import measure
 from pipelines.annotation.plan.text import plan_json, plan_lines
 from pipelines.registry.start_weights import TINY_WEIGHTS
-from tests.pipelines.annotation.plan.test_plan import gpu_plan
-from tests.pipelines.toy_archive import toy_archive
+from tests.helpers.plans import gpu_plan
+from tests.helpers.toy_archive import toy_archive
 
 
 @pytest.mark.slow
@@ -28,13 +28,13 @@ def test_a_plan_with_real_weights_reads_well_and_writes_nothing(
         "0 done, 0 failed, 4 to do",
         "opened    4 of 4 videos, 100% of the bytes; 1 cannot be read",
         "broken\\n.mp4: not a video",
-        "21 frames, 2s of video, 48 x 32 pixels",
+        "21 frames to annotate, 2s of video, 48 x 32 pixels",
         "network   on the CPU",
         "--set inference.chunk_frames=",
-        "extrapolated to all that is to do (every video was opened)",
+        "extrapolated to all videos to do (every video was opened)",
         "frames    21\n",
         "cost      not known: --gpus-per-worker is 0",
-        "nothing was started or written (--plan)\n",
+        "nothing was started or written\n",
     ):
         assert part in text
     assert not (tmp_path / "out").exists()
@@ -42,17 +42,16 @@ def test_a_plan_with_real_weights_reads_well_and_writes_nothing(
     document = json.loads(capsys.readouterr().out)
     assert document["videos"]["to_do"] == 4
     assert document["extrapolated"]["frames"] == {"value": 6, "low": 6, "high": 6}
-    assert document["measured"]["walk_frames_per_s"] > 0
-    assert document["measured"]["batches"][0]["frames"] == 1
-    assert len([row for row in document["measured"]["sample"] if row["problem"]]) == 1
+    assert document["measured"]["chunk_frames"] > 0
+    assert document["measured"]["batches"]["runs"][0]["frames"] == 1
+    assert len([row for row in document["measured"]["videos"] if row["problem"]]) == 1
 
 
 @pytest.mark.parametrize(
     "options, word",
     [
-        (["--json"], "--json: is of a plan"),
-        (["--gpu-hour-cost", "2"], "--gpu-hour-cost: is of a plan"),
-        (["--plan-samples", "2"], "--plan-samples: is of a plan"),
+        (["--gpu-hour-cost", "2"], "only work with --dry-run"),
+        (["--plan-samples", "2"], "only work with --dry-run"),
         (["--plan", "--plan-samples", "0"], "num_samples: expected at least 1"),
         (["--plan", "--gpu-hour-cost", "-1"], "gpu_hour_cost: expected 0 or more"),
     ],
@@ -72,7 +71,7 @@ def test_an_archive_that_is_done_says_so() -> None:
     plan = gpu_plan()
     done = type(plan)(**{**vars(plan), "num_done": 3, "measured": None, "totals": None})
     assert "3 done, 0 failed, 0 to do" in plan_lines(done)[2]
-    assert plan_lines(done)[-1] == "nothing to do; nothing was started or written (--plan)"
+    assert plan_lines(done)[-1] == "nothing to do; nothing was started or written"
     assert plan_json(done)["extrapolated"] is None
 
 

@@ -1,4 +1,4 @@
-"""``longtake convert``: classes by a public map or by the user's own, what is left out is told."""
+"""``longtake convert``: classes by a public map or by the user's own, and what is left out."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ def coco_file(folder: Path) -> Path:
 
 
 def command(source: Path, out: Path) -> list[str]:
-    return ["convert", "--from", str(source), "--to", str(out), "--class-map"]
+    return ["convert", "--from", str(source), "--out", str(out), "--class-map"]
 
 
 def test_coco_becomes_youtube_vis_by_the_public_map(
@@ -53,7 +53,8 @@ def test_coco_becomes_youtube_vis_by_the_public_map(
     out = tmp_path / "new" / "ytvis.json"
     source = coco_file(tmp_path)
     assert (
-        main(["convert", "--from", str(source), "--to", str(out), "--class-map", "ytvis_2019"]) == 0
+        main(["convert", "--from", str(source), "--out", str(out), "--class-map", "ytvis_2019"])
+        == 0
     )
     records, categories = read_coco(out, None)
     assert categories == CLASS_LISTS["ytvis_2019"]
@@ -114,6 +115,6 @@ def test_the_source_is_never_overwritten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = coco_file(tmp_path)
-    command = ["convert", "--from", str(source), "--to", str(source), "--class-map", "ovis"]
+    command = ["convert", "--from", str(source), "--out", str(source), "--class-map", "ovis"]
     assert main(command) == 2
     assert "name another one" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.cli import main
 from pipelines.data import pseudo_videos
-from tests.vis_core.clips.makers import disc_masks, textured_image
+from tests.helpers.clips import disc_masks, textured_image
 from vis_core.formats.categories import numbered
 from vis_core.formats.coco import ImageRecord, write_coco
 from vis_core.media.images import encode_jpeg
@@ -32,7 +32,7 @@ def without_ray(monkeypatch):
     """Makes the shards in this process; Ray itself is tested with the pipelines."""
     from pipelines import cluster
 
-    def run_here(records, recipe, shards, num_blocks):  # noqa: ARG001
+    def run_here(records, recipe, shards):
         source = pseudo_videos.PseudoClips(records, recipe.config, recipe.clips_per_image)
         for shard in shards:
             pseudo_videos.make_shard(source, recipe, shard)
@@ -48,7 +48,7 @@ def without_ray(monkeypatch):
         def __exit__(self, *_):
             pass
 
-    monkeypatch.setattr(pseudo_videos, "_run_tasks", run_here)
+    monkeypatch.setattr(pseudo_videos, "_make_shards", run_here)
     monkeypatch.setattr(cluster, "ray_session", NoSession)
 
 

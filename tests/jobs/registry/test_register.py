@@ -5,8 +5,8 @@ import pytest
 
 import pipelines.registry.mlflow_registry as registry
 from jobs.cli import main
-from tests.pipelines.mlflow_stores import migrated_store
-from tests.pipelines.registry.test_mlflow_registry import make_model
+from tests.helpers.mlflow import migrated_store
+from tests.helpers.models import make_model
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def store(tmp_path, monkeypatch):
 def register(tmp_path, store, *more):
     run_dir = ["--run-dir", str(tmp_path / "runs")]
     model = str(make_model(tmp_path / "model"))
-    return main(["register", model, "--name", "toy", "--tracking", store, *run_dir, *more])
+    return main(["register", model, "--name", "toy", "--tracking-uri", store, *run_dir, *more])
 
 
 def test_the_command_registers_and_says_the_version_and_the_move(tmp_path, store, capsys):
@@ -32,6 +32,8 @@ def test_the_command_registers_and_says_the_version_and_the_move(tmp_path, store
     assert out[0].startswith("toy version 1 (") and out[1] == "champion: none -> 1"
     assert register(tmp_path, store, "--no-alias") == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
+    assert register(tmp_path, store, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["alias"] == "champion"
 
 
 def test_a_folder_that_is_no_model_is_one_line_and_exit_2(tmp_path, store, capsys):

@@ -11,11 +11,11 @@ from pipelines.annotation.archive.listing import list_archive
 from pipelines.annotation.ledger import UNFINISHED, Ledger
 from pipelines.annotation.worker import AnnotateJob, VideoAnnotator
 from pipelines.storage.open import open_storage
-from tests.pipelines.annotating_child import Job
-from tests.pipelines.fault_proxy import EVERY_KIND, FaultProxy, faulty
-from tests.pipelines.s3_servers import S3Server
-from tests.pipelines.toy_archive import toy_archive, toy_model
-from tests.pipelines.toy_loaders import load_toy
+from tests.helpers.annotating_child import Job
+from tests.helpers.fault_proxy import EVERY_KIND, FaultProxy, faulty
+from tests.helpers.s3 import S3Server
+from tests.helpers.toy_archive import toy_archive, toy_model
+from tests.helpers.toy_loaders import load_toy
 from vis_core.config.inference import InferenceConfig
 
 # The long form: LONGTAKE_FAULTS=all

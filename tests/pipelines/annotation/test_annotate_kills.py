@@ -9,9 +9,9 @@ from pathlib import Path
 import boto3
 import pytest
 
-from tests.pipelines.annotating_child import Job
-from tests.pipelines.killing import kill_places
-from tests.pipelines.toy_archive import toy_archive
+from tests.helpers.annotating_child import Job
+from tests.helpers.killing import kill_places
+from tests.helpers.toy_archive import toy_archive
 
 AWS = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
 RACES = 3

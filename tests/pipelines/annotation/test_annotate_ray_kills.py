@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.pipelines.toy_archive import toy_archive, toy_model, tree
+from tests.helpers.toy_archive import toy_archive, toy_model, tree
 
 ROOT = Path(__file__).resolve().parents[3]
 # Kills of workers and of drivers, each; the short form has one of both.
@@ -25,12 +25,13 @@ DRIVER = """
 import sys
 from pathlib import Path
 from pipelines.annotation.job import annotate_archive
-from tests.pipelines import toy_loaders
-from tests.pipelines.toy_archive import toy_model
+from pipelines.annotation.options import AnnotateOptions
+from tests.helpers import toy_loaders
+from tests.helpers.toy_archive import toy_model
 root = Path(sys.argv[1])
 summary = annotate_archive(
     root / "videos", root / sys.argv[2], toy_model(root / "model"),
-    load=getattr(toy_loaders, sys.argv[3]), num_workers=2, save_every=4,
+    options=AnnotateOptions(workers=2, save_every=4), load=getattr(toy_loaders, sys.argv[3]),
 )
 assert len(summary.having("done")) == len(summary.rows), summary.describe()
 """

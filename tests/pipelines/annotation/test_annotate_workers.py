@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines import toy_loaders
-from tests.pipelines.toy_archive import add_poison, annotate, statuses, toy_archive, toy_model, tree
+from tests.helpers import toy_loaders
+from tests.helpers.toy_archive import add_poison, annotate, statuses, toy_archive, toy_model, tree
 from vis_core.config.inference import InferenceConfig
 from vis_core.errors import CheckpointError
 
@@ -36,7 +36,7 @@ def test_a_killed_worker_costs_nothing(tmp_path, model):
     add_poison(videos)
     calm = annotate(videos, tmp_path / "calm", model)
     killed = annotate(
-        videos, tmp_path / "killed", model, toy_loaders.load_that_dies_once, num_workers=2
+        videos, tmp_path / "killed", model, toy_loaders.load_that_dies_once, workers=2
     )
     assert (model.path / "died").exists()
     assert statuses(killed) == statuses(calm)
@@ -69,7 +69,7 @@ def test_a_video_that_ends_its_worker_three_times_is_put_aside(load, reason, tmp
 def test_a_killed_worker_of_segments_costs_nothing_and_a_killer_is_put_aside(tmp_path, model):
     videos = toy_archive(tmp_path / "videos", count=1, frames=17)
     add_poison(videos)
-    options = {"segments": 3, "save_every": 4, "num_workers": 2}
+    options = {"segments": 3, "save_every": 4, "workers": 2}
     died = annotate(videos, tmp_path / "out", model, toy_loaders.load_that_dies_once, **options)
     assert statuses(died) == {"clip0.mp4": "done", "poison.mp4": "done"}
     annotate(videos, tmp_path / "whole", model, segments=1)
@@ -96,14 +96,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from pipelines.annotation.job import annotate_archive
-from tests.pipelines import toy_loaders
-from tests.pipelines.toy_archive import toy_model
+from pipelines.annotation.options import AnnotateOptions
+from tests.helpers import toy_loaders
+from tests.helpers.toy_archive import toy_model
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     root = Path(sys.argv[1])
     summary = annotate_archive(
         root / "videos", root / "out", toy_model(root / "model"),
-        load=getattr(toy_loaders, sys.argv[2]), num_workers=2,
+        options=AnnotateOptions(workers=2), load=getattr(toy_loaders, sys.argv[2]),
     )
     print("interrupted", summary.interrupted, len(summary.rows), summary.num_pending, flush=True)
 """

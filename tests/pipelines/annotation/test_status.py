@@ -9,9 +9,17 @@ from typing import Any
 
 import pytest
 
-from pipelines.annotation.status import STATUS, JobCounts, JobStatus, WorkerStatus, status_line
+from pipelines.annotation.status import (
+    STATUS,
+    JobCounts,
+    JobStatus,
+    WorkerStatus,
+    describe,
+    read_status,
+)
 from pipelines.storage.local import LocalStorage
-from vis_core.errors import StorageError
+from pipelines.storage.open import open_storage
+from vis_core.errors import ConfigError, StorageError
 
 START_S = 1_795_600_000.0  # 2026-11-25T09:46:40 UTC
 
@@ -154,7 +162,7 @@ def test_a_storage_that_refuses_does_not_stop_the_job_and_is_named_once(
     # at 0, then 10 s and 20 s later, and at the end
     assert len(asked) == 4
     assert [record.message for record in caplog.records] == [
-        "status.json is not kept; the job goes on: cannot write: no space left"
+        "status.json cannot be written; the job continues: cannot write: no space left"
     ]
 
 
@@ -182,23 +190,59 @@ def test_what_is_left_takes_as_long_as_what_is_done(
     assert counts.left_s(elapsed_s=10) == left_s
 
 
-def test_a_line_says_it_all(status: JobStatus, clock: Clock) -> None:
+def test_a_status_is_read_and_described(status: JobStatus, clock: Clock, tmp_path: Path) -> None:
     clock.now += 20
-    status.update(HALF)
-    running = status.document("running", "", clock.now)
-    assert status_line(running, clock.now) == (
-        "running 8/12 videos  1 failed, 1 quarantined  300 frames  15.00 frames/s"
-        "  1.50 x real time  left 40s"
-    )
-    silent = status_line(running, clock.now + 600)
-    assert silent.endswith(
-        f"no news for 10m00s: is process {os.getpid()} of {socket.gethostname()} alive?"
+    status.update(HALF, [WorkerStatus("a/b\n.mp4", 17), WorkerStatus()])
+    lines = [
+        "running: 8 of 12 videos (6 done, 1 failed, 1 quarantined), 4 pending",
+        "300 frames in 20s (15.00 frames/s, 1.50 x real time)",
+        "time left: 40s",
+        "worker 1: a/b\\n.mp4, frame 17",
+        "worker 2: loading the model",
+    ]
+    document = read_status(tmp_path)
+    assert describe(document, clock.now) == lines
+    *same, warning = describe(document, clock.now + 600)
+    assert same == lines
+    assert warning == (
+        "warning: not updated for 10m00s, expected every 5s; check whether process "
+        f"{os.getpid()} on {socket.gethostname()} still runs"
     )
     status.update(JobCounts(done=12, num_frames=300))
-    ended = status.document("failed", "disk full", clock.now)
-    assert status_line(ended, clock.now + 600) == (
-        "failed 12/12 videos  300 frames  15.00 frames/s  took 20s  disk full"
-    )
+    status.end("failed", "disk full")
+    assert describe(read_status(str(tmp_path)), clock.now + 600) == [
+        "failed: 12 of 12 videos (12 done, 0 failed, 0 quarantined), 0 pending",
+        "300 frames in 20s (15.00 frames/s)",
+        "reason: disk full",
+    ]
+
+
+def test_a_status_is_read_from_a_bucket(s3_bucket: str, clock: Clock) -> None:
+    JobStatus(open_storage(f"{s3_bucket}/out"), clock=clock).update(HALF)
+    assert read_status(f"{s3_bucket}/out")["done"] == 6
+
+
+def test_a_folder_without_a_status_is_refused_with_the_mend(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected status.json, found none; give the --out of"):
+        read_status(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[1, 2]", '{"state": "running"}', '{"done": "x\\u001b[2J"}', "null"]
+)
+def test_another_file_of_that_name_is_refused(body: str, tmp_path: Path) -> None:
+    (tmp_path / STATUS).write_text(body)
+    with pytest.raises(ConfigError, match="status.json: not the status of a job"):
+        read_status(tmp_path)
+
+
+def test_a_status_of_strangers_cannot_write_to_the_terminal(
+    status: JobStatus, tmp_path: Path
+) -> None:
+    status.update(HALF)
+    document = read_status(tmp_path)
+    document["state"] = "running\x1b[2J"
+    assert describe(document, START_S)[0].startswith("running\\x1b[2J: ")
 
 
 def test_a_status_is_no_outcome_of_a_video(status: JobStatus, tmp_path: Path) -> None:

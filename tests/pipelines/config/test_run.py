@@ -8,10 +8,18 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.config.loading import digest, flatten, load_run_config, parse_run_config, to_yaml
+from pipelines.config.loading import (
+    digest,
+    flatten,
+    load_run_config,
+    parse_overrides,
+    parse_run_config,
+    to_yaml,
+)
 from pipelines.config.run import RunConfig
 from pipelines.registry.start_weights import start_folder
 from tests.conftest import data_dir_or_none
+from vis_core.config.inference import InferenceConfig
 from vis_core.errors import ConfigError
 
 PRESETS = sorted((Path(__file__).resolve().parents[3] / "jobs" / "configs").glob("*.yaml"))
@@ -91,6 +99,32 @@ def test_overrides_reach_every_depth() -> None:
     )
     assert (config.seed, config.stages[1].steps) == (7, 9)
     assert flatten(config)["system.association.match_threshold"] == 0.25
+
+
+def test_overrides_alone_inherit_no_section_of_a_preset() -> None:
+    config = parse_overrides(InferenceConfig, "inference", ["inference.sample_fps=2"])
+    assert config == InferenceConfig(sample_fps=2)
+    assert parse_overrides(InferenceConfig, "inference", []) == InferenceConfig()
+
+
+@pytest.mark.parametrize(
+    ("override", "word"),
+    [
+        ("seed=1", "expected a key of inference"),
+        ("inference", "expected a key of inference"),
+        ("inference.sampel_fps=1", "'inference.sampel_fps'; did you mean 'sample_fps'?"),
+        ("inference.fusion.scroe=max", "'inference.fusion.scroe'; did you mean 'score'?"),
+        ("inference.sample_fps='2'", "--set: inference.sample_fps: input should be a valid number"),
+        ("inference.sample_fps=-1", "inference.sample_fps: input should be greater than"),
+        ("inference.sample_fps.more=1", "inference.sample_fps: "),
+        ("inference.device=s3://key:secret@host/x", "inference.device holds a password"),
+    ],
+)
+def test_a_wrong_override_alone_names_its_key(override: str, word: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_overrides(InferenceConfig, "inference", [override])
+    assert word in str(caught.value)
+    assert "secret@" not in str(caught.value)
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -22,7 +22,7 @@ from pipelines.data.pseudo_videos import (
     num_pseudo_clips,
 )
 from tests.conftest import ROOT
-from tests.vis_core.clips.makers import disc_masks, textured_image
+from tests.helpers.clips import disc_masks, textured_image
 from vis_core.clips.rows import classes_of_schema
 from vis_core.clips.sources import ParquetClips, PseudoClips
 from vis_core.config.clips import FixedSize, PseudoConfig
@@ -82,7 +82,8 @@ def test_the_same_clips_are_stored_at_any_parallelism(tmp_path, monkeypatch):
     for blocks in (2, 7):
         seen = []
         out = tmp_path / f"blocks{blocks}"
-        made = _generate(records, out, num_blocks=blocks, on_progress=seen.append)
+        monkeypatch.setattr(pseudo_videos, "_MAX_BLOCKS", blocks)
+        made = _generate(records, out, on_progress=seen.append)
         assert made.made and made.num_clips == sum(seen) == num_pseudo_clips(records, 5) == 60
         assert not made.failed and _no_litter(out)
         digests.add(rows_digest(out))

@@ -66,5 +66,5 @@ def test_few_frames_are_a_share_of_those_of_the_videos_and_nested(tmp_path: Path
 
 
 def test_few_frames_leave_no_videos_to_learn_from() -> None:
-    with pytest.raises(ConfigError, match="stage videos learns from whole videos"):
+    with pytest.raises(ConfigError, match="stage videos trains on whole videos"):
         load_run_config(TINY_RUN, ["supervision.share=0.05"])

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.mlflow_runs.client import connect, tracking_uri
 from pipelines.mlflow_runs.runs import LONG_VALUE, Tracking
-from tests.pipelines.mlflow_stores import migrated_store
+from tests.helpers.mlflow import migrated_store
 from vis_core.errors import ConfigError, RegistryError
 
 
@@ -144,7 +144,7 @@ def test_a_store_that_goes_away_costs_nothing_and_gets_everything_later(run_fold
     assert time.perf_counter() - started < 1.0
     assert not run.finish(wait_s=5.0)
     assert run.spool.path.is_file()
-    assert caplog.text.count("training goes on") == 1
+    assert caplog.text.count("training continues") == 1
 
     with Tracking(None, "vis", run_folder).start_run("k") as again:
         pass

@@ -19,12 +19,12 @@ from pipelines.config.loading import load_run_config
 from pipelines.registry.foreign_models import as_model_folder, is_foreign
 from pipelines.registry.start_weights import start_folder
 from tests.conftest import reference_cases
+from vis_core.config.model_files import WEIGHTS_FILE
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import numbered
 from vis_core.formats.class_maps import CLASS_LISTS
 from vis_core.models.importers.transformers_models import import_transformers
 from vis_core.models.systems.build import (
-    WEIGHTS_FILE,
     build_system,
     load_system,
     read_categories,
@@ -136,7 +136,7 @@ def test_the_hub_out_of_reach_is_one_line(
     code = main(["import-weights", "--from", "hf:longtake-tests/absent", "--to", str(out)])
     assert code == 4
     message = capsys.readouterr().err
-    assert "hf:longtake-tests/absent: the hub did not give it" in message
+    assert "hf:longtake-tests/absent: the download from the hub failed" in message
     assert message.count("\n") == 1
     assert not out.exists()
 
@@ -146,7 +146,7 @@ def test_import_weights_writes_a_model_with_its_classes(
 ) -> None:
     source, out = official_file(tmp_path), tmp_path / "models" / "tiny"
     assert main(["import-weights", "--from", str(source), "--to", str(out)]) == 2
-    assert "knows 5 classes without their names" in capsys.readouterr().err
+    assert "has 5 classes without names" in capsys.readouterr().err
     assert not out.exists()
     (tmp_path / "names.txt").write_text("a\nb\nc\nd\ne\n")
     command = ["import-weights", "--from", str(source), "--to", str(out), "--classes"]
@@ -250,7 +250,7 @@ def test_a_hub_that_misbehaves_is_one_line_without_the_token(
     assert time.monotonic() - started < 4
     message = capsys.readouterr().err.strip()
     assert message.count("\n") == 0
-    assert f"hf:{name}: the hub did not give it" in message
+    assert f"hf:{name}: the download from the hub failed" in message
     assert "canary" not in message
 
 

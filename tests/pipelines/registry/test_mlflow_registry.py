@@ -8,15 +8,17 @@ import threading
 import time
 import urllib.request
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from pipelines.mlflow_runs.runs import Tracking
 from pipelines.registry.mlflow_registry import register_model, resolve_model
 from pipelines.registry.model_folder import read_model_folder
-from tests.pipelines.mlflow_stores import migrated_store
+from tests.helpers.mlflow import migrated_store
+from tests.helpers.models import make_model
+from vis_core.config.tiny import tiny_minvis
 from vis_core.errors import CheckpointError, ConfigError, RegistryError
+from vis_core.formats.categories import numbered
+from vis_core.models.systems.build import build_system, load_system, save_system
 
 TOY_CHECK = """
 import json, pathlib, sys
@@ -40,14 +42,6 @@ def tracking(tmp_path):
 def check(tmp_path):
     (tmp_path / "check.py").write_text(TOY_CHECK)
     return [sys.executable, str(tmp_path / "check.py")]
-
-
-def make_model(folder, value=1.0):
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({"weight": np.full((4, 3), value, np.float32)}, folder / "weights.safetensors")
-    (folder / "config.json").write_text(json.dumps({"name": "toy"}))
-    (folder / "categories.json").write_text(json.dumps([{"id": 7, "name": "dog"}]))
-    return folder
 
 
 def register(tracking, folder, check, **options):
@@ -95,7 +89,7 @@ def test_a_model_that_fails_its_check_gets_no_alias(tracking, check, tmp_path):
 
 def test_a_check_killed_by_a_signal_is_a_failed_check(tracking, tmp_path):
     kill = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
-    with pytest.raises(CheckpointError, match="died without a word"):
+    with pytest.raises(CheckpointError, match="died without a message"):
         register(tracking, make_model(tmp_path / "model"), kill)
 
 
@@ -156,9 +150,19 @@ def test_a_pickle_with_the_name_of_weights_is_refused(tmp_path):
 def test_a_missing_file_is_named(tmp_path, name):
     model = make_model(tmp_path / "model")
     (model / name).unlink()
-    with pytest.raises(CheckpointError, match="is missing") as caught:
+    with pytest.raises(CheckpointError, match=f"but {name} is missing") as caught:
         read_model_folder(model)
     assert "\n" not in str(caught.value)
+
+
+def test_the_files_that_a_model_folder_must_hold_are_those_that_a_system_writes(tmp_path):
+    model = tmp_path / "model"
+    save_system(model, build_system(tiny_minvis(), 1), numbered(["dog"]))
+    assert sorted(read_model_folder(model).sha256) == sorted(p.name for p in model.iterdir())
+    load_system(model)
+    (model / "config.json").rename(model / "system.json")
+    with pytest.raises(CheckpointError, match=r"but config\.json is missing"):
+        read_model_folder(model)
 
 
 def test_a_plain_folder_needs_no_store(tmp_path):

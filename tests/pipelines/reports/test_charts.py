@@ -41,6 +41,11 @@ def test_the_mean_is_the_exponential_mean_of_a_naive_loop():
     assert f"<b>{expected:.4g}</b>" in chart
 
 
+def test_a_line_that_is_not_smoothed_is_drawn_alone():
+    chart = draw(Series("AP", (1, 2), (0.5, 0.25), smooth=False))
+    assert 'class="raw' not in chart and "<b>0.25</b>" in chart
+
+
 def test_a_line_is_cut_at_marks_and_the_mean_starts_anew():
     line = Series("loss", (1, 2, 3, 4), (9.0, 9.0, 1.0, 1.0))
     chart = draw(line, marks=(Mark(0, "image"), Mark(2, "video")))

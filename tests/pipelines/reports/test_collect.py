@@ -48,10 +48,10 @@ def test_a_whole_run_folder_is_read(run_dir):
     facts = {fact.name: fact.value for fact in report.facts}
     assert (facts["system"], facts["seed"], facts["training steps"]) == ("ctvis", "7", "30")
     headlines = {fact.name: fact.value for fact in report.headlines}
-    assert headlines["video AP"] == "0.350" and headlines["training time"] == "15 s"
+    assert headlines["video AP"] == "0.350" and headlines["training time"] == "15s"
     (card,) = report.videos
     assert card.media == run_dir / "overlays" / "a.mp4"
-    assert [f"{f.value} {f.name}".strip() for f in card.facts] == ["12 frames", "1 track", "2.0 s"]
+    assert [f"{f.value} {f.name}".strip() for f in card.facts] == ["12 frames", "1 track", "2s"]
     (failure,) = report.failures
     assert failure.name == "b.mp4" and "CANARY" not in failure.reason
 
@@ -73,9 +73,12 @@ def test_losses_of_stages_follow_each_other_and_a_cut_line_is_dropped(run_dir):
     assert (total.name, mask.name) == ("total", "mask")
 
 
-def test_trials_are_sorted_and_the_setting_as_it_was_is_named(run_dir):
+def test_trials_are_sorted_and_the_setting_before_the_sweep_is_named(run_dir):
     trials = collect_report(run_dir).sweep
-    assert [(trial.score, trial.note) for trial in trials] == [(0.35, ""), (0.3, "as it was")]
+    assert [(trial.score, trial.note) for trial in trials] == [
+        (0.35, ""),
+        (0.3, "before the sweep"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -89,10 +92,18 @@ def test_a_part_that_is_not_there_is_named_and_the_rest_is_shown(run_dir, name):
     assert absent
 
 
-@pytest.mark.parametrize("text", ["", "{", "null", "[1, 2]", '{"videos": 3}', '"x"', "[null, {}]"])
-@pytest.mark.parametrize("name", ["stages.json", "sweep.json", "evaluation.json",
-                                  "annotations/summary.json", "losses.jsonl"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "null", "[1, 2]", '{"videos": 3}', '"x"', "[null, {}]", '[{"steps": "x"}]',
+     '{"trials": [{"values": [3]}]}', '{"notes": 3}'],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    ["stages.json", "sweep.json", "evaluation.json", "annotations/summary.json", "losses.jsonl",
+     "data/data.json"],
+)  # fmt: skip
 def test_files_of_another_shape_do_not_stop_the_page(run_dir, name, text):
+    (run_dir / name).parent.mkdir(exist_ok=True)
     (run_dir / name).write_text(text)
     collect_report(run_dir)
 
@@ -100,7 +111,7 @@ def test_files_of_another_shape_do_not_stop_the_page(run_dir, name, text):
 def test_a_missing_or_foreign_folder_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="expected a run folder"):
         collect_report(tmp_path / "none")
-    with pytest.raises(ConfigError, match="holds nothing of a run"):
+    with pytest.raises(ConfigError, match="contains no file of a run"):
         collect_report(tmp_path)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pipelines.reports.charts import Mark, Series
-from pipelines.reports.page import duration, write_report
+from pipelines.reports.page import write_report
 from pipelines.reports.page_data import (
     Fact,
     FailureRow,
@@ -14,7 +14,7 @@ from pipelines.reports.page_data import (
     TrialRow,
     VideoCard,
 )
-from tests.vis_core.visualization.test_overlay import NAMES, gray_frames, scene
+from tests.helpers.overlays import NAMES, gray_frames, scene
 from vis_core.errors import StorageError
 from vis_core.visualization.overlay import contact_strip, write_overlay_video, write_picture
 
@@ -95,7 +95,7 @@ def test_a_page_holds_everything_and_asks_the_network_for_nothing(tmp_path, medi
     assert "script" not in tags and tags.count("video") == 1 and tags.count("img") == 1
     video = next(attrs for tag, attrs in page.tags if tag == "video")
     assert {"controls", "muted", "loop", "poster"} <= video.keys()
-    for word in ("0.310", "AP50", "1 min 5 s", "4 more"):
+    for word in ("0.310", "AP50", "1m05s", "4 more"):
         assert word in text
 
 
@@ -155,11 +155,3 @@ def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(StorageError, match="cannot write"):
         write_report(tmp_path / "r.html", ReportData("t"))
     assert [entry.name for entry in tmp_path.iterdir()] == ["r.html"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.25, "0.2 s"), (42, "42 s"), (185, "3 min 5 s"), (8040, "2 h 14 min"), (59.9, "1 min 0 s")],
-)
-def test_times_are_said_as_people_say_them(seconds, text):
-    assert duration(seconds) == text

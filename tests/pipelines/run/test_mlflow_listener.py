@@ -1,4 +1,4 @@
-"""What the tracking store is told of a training: numbers once, pictures, what it was made of."""
+"""A run in the tracking store: each number of a training once, a picture, the tags of the run."""
 
 import subprocess
 from pathlib import Path
@@ -14,7 +14,7 @@ from pipelines.data.run_data import RunData, prepare_data
 from pipelines.results.score import LabelledVideos
 from pipelines.run.facts import data_fingerprint, git_commit, run_facts
 from pipelines.run.mlflow_listener import MlflowListener
-from pipelines.run.pictures import write_loss_curves, write_samples
+from pipelines.run.pictures import write_samples
 from pipelines.training.listener import StageResult
 from pipelines.training.stages import TrainingPlace
 from vis_core.formats.youtube_vis import read_youtube_vis, write_results
@@ -92,7 +92,7 @@ def test_a_finished_stage_leaves_its_scores_and_pictures(
     listener.finished(result)
     listener.finished(result)
     assert record.metrics == [("test/ap", 600, None), ("time/stage_s", 600, None)]
-    assert record.artifacts == ["pictures/losses.png", "pictures/predictions_images.jpg"]
+    assert record.artifacts == ["pictures/predictions_images.jpg"]
 
 
 def test_samples_show_the_tracks_that_are_found(data: RunData, tmp_path: Path) -> None:
@@ -112,13 +112,6 @@ def test_samples_show_the_tracks_that_are_found(data: RunData, tmp_path: Path) -
         pictures.append(cv2.imread(str(tmp_path / f"{name}.png")))
     none, weak, one = pictures
     assert (none == weak).all() and (one != none).any()
-
-
-def test_loss_curves_of_several_stages_are_a_picture(tmp_path: Path) -> None:
-    write_loss_curves(tmp_path / "a.png", [row("images", 10), row("images", 20), row("videos", 10)])
-    assert cv2.imread(str(tmp_path / "a.png")).shape[2] == 3
-    write_loss_curves(tmp_path / "none.png", [])
-    assert (tmp_path / "none.png").is_file()
 
 
 def test_the_fingerprint_is_of_what_the_annotations_say(data: RunData, tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from pipelines.annotation.archive.listing import list_archive
 from pipelines.storage.base import Storage
 from pipelines.storage.open import open_storage
 from pipelines.storage.s3_client import connect
-from tests.pipelines.annotating_child import Job
-from tests.pipelines.s3_servers import S3Server
-from tests.pipelines.toy_archive import toy_archive
+from tests.helpers.annotating_child import Job
+from tests.helpers.s3 import S3Server
+from tests.helpers.toy_archive import toy_archive
 from vis_core.errors import StorageError, VideoDecodeError
 
 

@@ -9,8 +9,8 @@ import pytest
 from pipelines.storage.base import Storage
 from pipelines.storage.open import open_storage
 from pipelines.storage.s3_client import connect
-from tests.pipelines.fault_proxy import EVERY_KIND, Fault, FaultProxy, faulty
-from tests.pipelines.s3_servers import S3Server
+from tests.helpers.fault_proxy import EVERY_KIND, Fault, FaultProxy, faulty
+from tests.helpers.s3 import S3Server
 from vis_core.errors import StorageError, VideoDecodeError
 
 # The long form: LONGTAKE_FAULTS=all

@@ -73,12 +73,12 @@ def test_a_plan_tells_what_most_stages_do_not_have(
         options += ["--set", change]
     plan = plan_of("stc_tiny", tmp_path / "run", capsys, *options)
     for words in (
-        "checkpoints s3://vis/checkpoints, the newest 2 stay",
+        "checkpoints s3://vis/checkpoints, the newest 2 are kept",
         "start     tiny",
         "losses    box 2.5, the others as above",
-        "running mean of its weights, decay 0.999",
+        "running mean of the weights, decay 0.999",
         "scored every 200 steps on up to 8 validation videos",
-        "compute their activations twice",
+        "activations are recomputed",
     ):
         assert words in plan
 

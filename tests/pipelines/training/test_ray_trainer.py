@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from pipelines.config.run import RunConfig, StageConfig
-from pipelines.training.ray_trainer import _own_error
+from pipelines.training.ray_trainer import _vis_error
 from pipelines.training.worker.job import StageJob
 from pipelines.training.worker.loop import StageLoop, repeat_sums_exactly
 from pipelines.training.worker.optimizers import build_optimizer
+from tests.helpers.presets import tiny_config
 from vis_core.clips.scenes import CLASS_NAMES
 from vis_core.config.criterion import BoundaryConfig, QualityConfig
-from vis_core.config.tiny import tiny_idol
 from vis_core.errors import ImageError
 from vis_core.formats.categories import numbered
 from vis_core.models.systems.build import build_system, save_system
@@ -51,7 +51,7 @@ def test_a_checkpoint_gives_back_all_weights_of_training_and_the_open_line_of_lo
     """Of a system with parts that only training has, too."""
     added = {"boundary": BoundaryConfig(), "quality": QualityConfig()}
     stage = StageConfig(name="pairs", clips="pairs", steps=20)
-    config = RunConfig(system=tiny_idol().model_copy(update=added), stages=(stage,))
+    config = RunConfig(system=tiny_config("idol").model_copy(update=added), stages=(stage,))
     job = StageJob(config, stage, numbered(CLASS_NAMES), None, tmp_path, "key", 1)
     torch.manual_seed(1)
     trained = build_system(config.system, len(CLASS_NAMES))
@@ -85,6 +85,6 @@ def test_an_error_of_our_own_is_found_behind_what_ray_makes_of_it() -> None:
     wrapped = RayTaskError("make_row", "Traceback …", own)
     outer = RuntimeError("worker failed")
     outer.__cause__ = wrapped.as_instanceof_cause()
-    found = _own_error(outer)
+    found = _vis_error(outer)
     assert type(found) is ImageError and str(found) == "a.jpg: broken"
-    assert _own_error(RuntimeError("another")) is None
+    assert _vis_error(RuntimeError("another")) is None

@@ -23,17 +23,18 @@ from pipelines.tuning.sweep import (
     NEW_TRACK,
     SCORE,
     SweepJob,
-    _summary,
-    chosen,
+    pick_best_trial,
     score_cached,
+    search_ranges,
+    summarize_trials,
     sweep_thresholds,
     with_thresholds,
 )
+from tests.helpers.presets import tiny_config
 from vis_core.clips.scenes import render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.criterion import QualityConfig
 from vis_core.config.inference import InferenceConfig
-from vis_core.config.tiny import tiny_minvis, tiny_stc
 from vis_core.formats.youtube_vis import read_youtube_vis
 from vis_core.inference.online import annotate_video
 from vis_core.models.systems.build import build_system, read_system_config, save_system
@@ -88,15 +89,15 @@ class Grid(list):
     num_errors = 0
 
 
-def test_a_sweep_that_ended_early_is_an_interruption(tmp_path: Path) -> None:
+def test_a_sweep_that_ended_early_is_an_interruption() -> None:
+    start = {MATCH: 0.5, NEW_TRACK: 0.1, SCORE: 0.1}
     with pytest.raises(KeyboardInterrupt):
-        _summary(
-            Grid(),
-            {MATCH: 0.5, NEW_TRACK: 0.1, SCORE: 0.1},
-            SweepConfig(trials=2),
-            tmp_path / "sweep.json",
-        )
-    assert not (tmp_path / "sweep.json").exists()
+        summarize_trials(Grid(), start, SweepConfig(trials=2))
+
+
+def test_a_range_holds_the_present_threshold_too() -> None:
+    ranges = search_ranges({MATCH: 0.05, SCORE: 0.9}, SweepConfig())
+    assert ranges == {MATCH: (0.05, 0.8), SCORE: (0.01, 0.9)}
 
 
 def test_what_is_kept_of_a_video_is_all_that_association_and_masks_need(tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ def test_what_is_kept_of_a_video_is_all_that_association_and_masks_need(tmp_path
     (record,), _ = read_youtube_vis(tmp_path / "vis" / "val.json")
     frames = tmp_path / "vis" / "JPEGImages"
     rated = {"quality": QualityConfig(rescore=True)}
-    for config in (tiny_stc(), tiny_minvis().model_copy(update=rated)):
+    for config in (tiny_config("stc"), tiny_config("minvis").model_copy(update=rated)):
         torch.manual_seed(0)
         system = build_system(config, len(CATEGORIES))
         if isinstance(system, Stc):
@@ -139,5 +140,5 @@ def test_what_is_kept_of_a_video_is_all_that_association_and_masks_need(tmp_path
 def test_a_setting_is_taken_only_if_it_gains_enough(gain, taken):
     start = {"values": {"a": 1}, "ap": 0.3}
     other = {"values": {"a": 2}, "ap": 0.3 + gain}
-    assert (chosen(other, start, 0.01) is other) == taken
-    assert chosen(other, None, 0.01) is other
+    assert (pick_best_trial(other, start, 0.01) is other) == taken
+    assert pick_best_trial(other, None, 0.01) is other

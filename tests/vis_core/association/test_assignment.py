@@ -10,7 +10,7 @@ from vis_core.association.assignment import greedy, hungarian
 from vis_core.config.segmentors import SelectionConfig
 from vis_core.geometry.boxes import box_iou
 from vis_core.models.segmentors.selection import (
-    mask_iou,
+    pairwise_mask_iou,
     select_by_score_and_box,
     select_instances,
 )
@@ -36,7 +36,7 @@ def greedy_loop(scores: Tensor, floor: float) -> list[int]:
 def test_greedy_equals_the_loop(count: int, tracks: int, seed: int, floor: float) -> None:
     scores = torch.rand(count, tracks, generator=torch.Generator().manual_seed(seed))
     claim = greedy(scores, torch.full((count,), floor))
-    found = [int(row) if won else -1 for row, won in zip(claim.row, claim.won, strict=True)]
+    found = [int(row) if won else -1 for row, won in zip(claim.row, claim.matched, strict=True)]
     assert found == greedy_loop(scores, floor)
 
 
@@ -44,7 +44,7 @@ def test_greedy_when_all_want_the_same_tracks() -> None:
     scores = torch.linspace(1, 2, 30).expand(30, 30)
     claim = greedy(scores, torch.zeros(30))
     assert claim.row.tolist() == list(range(29, -1, -1))
-    assert claim.won.all()
+    assert claim.matched.all()
 
 
 def test_hungarian_makes_the_sum_largest() -> None:
@@ -61,7 +61,7 @@ def test_selection_equals_the_loop(seed: int) -> None:
     scores = torch.rand(40, generator=generator)
     everything = Instances(scores, scores[:, None], masks, torch.arange(40.0)[:, None])
     found = select_instances(everything, SelectionConfig(score_threshold=0.2, nms_iou=0.4))
-    iou = mask_iou(masks > 0)
+    iou = pairwise_mask_iou(masks > 0)
     kept: list[int] = []
     for index in scores.argsort(descending=True).tolist():
         if scores[index] > 0.2 and all(iou[index, other] <= 0.4 for other in kept):
@@ -135,7 +135,7 @@ def test_smoothing_lets_the_weaker_of_two_empty_masks_go() -> None:
         everything, SelectionConfig.idol_released().model_copy(update={"box_nms_iou": None})
     )
     assert kept.embeddings[:, 0].tolist() == [0, 1]
-    found = mask_iou(masks > 0, 1e-6)
+    found = pairwise_mask_iou(masks > 0, 1e-6)
     for i in range(3):
         for j in range(3):
             overlap = float(((masks[i] > 0) & (masks[j] > 0)).sum())

@@ -43,7 +43,7 @@ def test_best_claim_equals_the_loop(count: int, tracks: int, seed: int, values: 
     scores = torch.randint(values, (count, tracks), generator=draw).float()
     floor = torch.randint(values, (count,), generator=draw).float()
     claim = best_claim(scores, floor)
-    found = [int(row) if won else -1 for row, won in zip(claim.row, claim.won, strict=True)]
+    found = [int(row) if won else -1 for row, won in zip(claim.row, claim.matched, strict=True)]
     assert (found, claim.may_start.tolist()) == best_claim_loop(scores, floor)
 
 
@@ -52,9 +52,9 @@ def test_permuted_instances_claim_the_same_tracks() -> None:
     scores, floor = torch.rand(9, 6, generator=draw), torch.rand(9, generator=draw)
     order = torch.randperm(9, generator=draw)
     one, other = best_claim(scores, floor), best_claim(scores[order], floor[order])
-    assert torch.equal(one.won[order], other.won)
+    assert torch.equal(one.matched[order], other.matched)
     assert torch.equal(one.may_start[order], other.may_start)
-    assert torch.equal(one.row[order][other.won], other.row[other.won])
+    assert torch.equal(one.row[order][other.matched], other.row[other.matched])
 
 
 def random_instances(count: int, seed: int, width: int = 8) -> Instances:

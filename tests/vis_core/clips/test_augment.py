@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.vis_core.clips.makers import disc_masks, still, textured_image
-from vis_core.clips.augment import augment_clip, make_image_clip
+from tests.helpers.clips import disc_masks, still, textured_image
+from vis_core.clips.augment import augment_clip
 from vis_core.config.clips import AugmentConfig, CropFraction, FixedSize, ShortSide
 from vis_core.structures import Clip
 
@@ -66,14 +66,7 @@ def test_instances_outside_a_crop_are_left_out_and_the_others_keep_their_labels(
     )
     counts = set()
     for seed in range(30):
-        clip = make_image_clip(
-            source.images[0],
-            source.masks[0],
-            source.labels,
-            config,
-            np.random.default_rng(seed),
-            "image",
-        )
+        clip = augment_clip(source, config, np.random.default_rng(seed))
         assert len(clip) == 1 and clip.present.all()
         assert clip.labels.tolist() == sorted(clip.labels.tolist())
         counts.add(len(clip.labels))
@@ -84,14 +77,8 @@ def test_instances_outside_a_crop_are_left_out_and_the_others_keep_their_labels(
 def test_a_fixed_size_fits_any_picture_without_distortion(height, width):
     image = np.full((height, width, 3), 255, np.uint8)
     config = AugmentConfig(size=FixedSize(height=40, width=40))
-    clip = make_image_clip(
-        image,
-        np.ones((1, height, width), bool),
-        np.array([0]),
-        config,
-        np.random.default_rng(0),
-        "i",
-    )
+    source = Clip("i", image[None], np.ones((1, 1, height, width), bool), np.array([0]))
+    clip = augment_clip(source, config, np.random.default_rng(0))
     inside = clip.images[0, ..., 0] == 255
     assert np.array_equal(inside, clip.masks[0, 0])
     rows, columns = inside.any(axis=1).sum(), inside.any(axis=0).sum()

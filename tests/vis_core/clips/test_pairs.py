@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
-from tests.vis_core.clips.makers import disc_masks, still, textured_image
-from tests.vis_core.clips.recorded import recorded_image, recorded_mask
+from tests.helpers.clips import disc_masks, still, textured_image
+from tests.helpers.recorded_clips import recorded_image, recorded_mask
 from vis_core.clips.augment import augment_clip
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.pseudo import crop_pair
@@ -30,9 +30,7 @@ VIEWS = PairConfig(
 
 def pair(source, config=VIEWS, seed=0):
     """A pair of the one frame of ``source``."""
-    generator = np.random.default_rng(seed)
-    image, masks = source.images[0], source.masks[0]
-    return crop_pair(image, masks, source.labels, config, generator, "pair")
+    return crop_pair(source, config, np.random.default_rng(seed))
 
 
 def video(frames=2, height=60, width=90):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.vis_core.clips.makers import still, textured_image
+from tests.helpers.clips import still, textured_image
 from vis_core.clips.pseudo import (
     copy_paste,
     crop_shift,
@@ -26,15 +26,7 @@ STILL_CAMERA = SMALL.model_copy(
 
 def _make(source, config, seed, paste_from=None):
     generator = np.random.default_rng(seed)
-    return make_pseudo_clip(
-        source.images[0],
-        source.masks[0],
-        source.labels,
-        config,
-        generator,
-        "clip",
-        paste_from and (lambda: paste_from),
-    )
+    return make_pseudo_clip(source, config, generator, paste_from and (lambda: paste_from))
 
 
 def _angle(affine):
@@ -268,9 +260,7 @@ def test_any_size_and_seed_gives_a_clip_of_the_asked_size(height, width, frames,
     masks = np.random.default_rng(seed).random((2, height, width)) < 0.5
     config = SMALL.model_copy(update={"num_frames": frames, "paste_probability": 1.0})
     generator = np.random.default_rng(seed)
-    labels = np.array([4, 2])
-    clip = make_pseudo_clip(
-        image, masks, labels, config, generator, "any", lambda: still(seed=seed)
-    )
+    source = Clip("any", image[None], masks[None], np.array([4, 2]))
+    clip = make_pseudo_clip(source, config, generator, lambda: still(seed=seed))
     assert clip.images.shape == (frames, 60, 80, 3)
     assert (clip.masks.sum(axis=(2, 3)).max(axis=0, initial=0) >= 1).all()

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.vis_core.clips.makers import disc_masks, still, textured_image
+from tests.helpers.clips import disc_masks, still, textured_image
 from vis_core.clips.readers import read_still, read_video_frames, with_instances
 from vis_core.clips.rows import (
     CLIP_SCHEMA,

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.vis_core.clips.makers import still
+from tests.helpers.clips import still
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.sampling import sample_frame_indices
 from vis_core.structures import Clip

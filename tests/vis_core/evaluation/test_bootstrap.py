@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.vis_core.evaluation.helpers import as_results, random_set
+from tests.helpers.scored_videos import as_results, random_set
 from vis_core.evaluation.bootstrap import (
     Interval,
     draw_videos,

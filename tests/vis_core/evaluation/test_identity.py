@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.vis_core.evaluation.helpers import CATEGORIES, as_results
+from tests.helpers.scored_videos import CATEGORIES, as_results
 from vis_core.evaluation.identity import SequenceFrames, evaluate_identity, score_sequences
 from vis_core.evaluation.loading import GroundTruth, ground_truth_of
 from vis_core.formats.youtube_vis import TrackRecord, VideoRecord

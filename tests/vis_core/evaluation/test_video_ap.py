@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import reference_cases
-from tests.vis_core.evaluation.helpers import (
+from tests.helpers.scored_videos import (
     CATEGORIES,
     as_results,
     random_masks,
@@ -104,7 +104,7 @@ def test_matches_equal_those_of_the_reference_evaluator(path: Path, name: str) -
                 & (matches.category == case["categories"].index(int(category[1:])))
             )
             lane = ("all", "small", "medium", "large").index(area)
-            ours = matches.found if kind == "dtMatches" else matches.ignored
+            ours = matches.matched if kind == "dtMatches" else matches.ignored
             np.testing.assert_array_equal(ours[rows, lane].T, arrays[key] != 0, err_msg=key)
 
 

@@ -20,7 +20,7 @@ def test_an_id_of_no_class_is_refused() -> None:
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ([{"id": 1, "name": "a"}, {"id": 1, "name": "b"}], "new id"),
+        ([{"id": 1, "name": "a"}, {"id": 1, "name": "b"}], "unique id"),
         ([{"id": 1, "name": "a"}, {"id": 2, "name": "a"}], "'a', which id 1 has too"),
         ([{"id": 1}], "expected a name, found null"),
         ([{"id": "1", "name": "a"}], "64-bit integer"),

@@ -34,7 +34,7 @@ def test_a_doubtful_file_is_refused_by_name(content: bytes, words: str, tmp_path
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AnnotationError, match="none there"):
+    with pytest.raises(AnnotationError, match="expected a JSON file, found none"):
         read_json(tmp_path / "no.json")
 
 

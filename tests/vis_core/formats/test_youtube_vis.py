@@ -101,7 +101,7 @@ FAULTS = [
     ("annotations.0.bboxes", [[0, 0, 1, 1]], '(id 8) "bboxes"'),
     ("annotations.0.areas.0", -1, '(id 8) "areas"[0]'),
     ("annotations.0.iscrowd", 2, '(id 8) "iscrowd"'),
-    ("annotations.0.id", 9, '"id": expected a new id'),
+    ("annotations.0.id", 9, '"id": expected a unique id'),
     ("annotations.0.id", 2**64, '"id": expected a 64-bit integer'),
 ]
 

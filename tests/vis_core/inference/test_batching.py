@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from tests.vis_core.inference.toy import COLOURS, ToySystem, square_frames
+from tests.helpers.toy_system import COLOURS, ToySystem, square_frames
 from vis_core.inference.batching import SharedNetwork
 from vis_core.inference.online import annotate_video
 

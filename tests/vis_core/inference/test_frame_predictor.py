@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from tests.vis_core.inference.toy import ToySystem
+from tests.helpers.toy_system import ToySystem
 from vis_core.config.inference import TrackConfig
 from vis_core.geometry.masks import InputSize
 from vis_core.inference.frame_predictor import FramePredictor, _groups

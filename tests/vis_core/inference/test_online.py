@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tests.vis_core.inference.toy import ToySystem, square_frames
+from tests.helpers.presets import tiny_config
+from tests.helpers.toy_system import ToySystem, square_frames
 from vis_core.clips.scenes import render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.inference import InferenceConfig
-from vis_core.config.tiny import tiny_minvis
 from vis_core.errors import ConfigError, VideoDecodeError
 from vis_core.geometry.masks import InputSize
 from vis_core.inference.frame_predictor import View
@@ -119,7 +119,7 @@ def test_what_is_no_view_is_refused(view: str) -> None:
 
 @pytest.mark.slow
 def test_real_views_share_the_weights_and_see_other_sizes() -> None:
-    system = build_system(tiny_minvis(), 2).eval()
+    system = build_system(tiny_config("minvis"), 2).eval()
     view = View.parse("160+flip")
     resized = view.applied_to(system)
     assert view == View(160, flip=True)

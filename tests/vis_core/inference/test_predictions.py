@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from tests.vis_core.inference.test_tracker_state import (
+from tests.helpers.noisy_system import (
     CHUNK,
     NUM_FRAMES,
     SIZE,

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
-from tests.vis_core.inference.recorded import (
+from tests.helpers.recorded_results import (
     EVERYTHING,
     MOVED_PIXELS,
     NEAR_SCORE,

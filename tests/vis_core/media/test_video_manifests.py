@@ -8,15 +8,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import data_dir_or_none
-from tests.vis_core.media.small_videos import both_readers
+from tests.helpers.videos import both_readers, manifest_videos
 from vis_core.errors import VideoDecodeError
 from vis_core.media.video_reader import read_frames
-
-
-def manifest_videos():
-    """Every entry of the manifest of raw videos."""
-    manifest = (data_dir_or_none() or Path()) / "videos_raw" / "manifest.json"
-    return json.loads(manifest.read_text())["videos"] if manifest.is_file() else []
 
 
 def hostile_videos():

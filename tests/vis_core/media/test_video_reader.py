@@ -1,4 +1,4 @@
-"""Video files that nobody vouches for: read whole, or refused with a reason."""
+"""Untrusted video files: read completely, or refused with a reason."""
 
 import copy
 import gc
@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.vis_core.media.small_videos import grey_frames, write_video
+from tests.helpers.videos import grey_frames, write_video
 from vis_core.config.decoding import DecodeLimits
 from vis_core.errors import VideoDecodeError
 from vis_core.media.video_reader import read_frames

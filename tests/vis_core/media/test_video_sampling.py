@@ -1,4 +1,4 @@
-"""Frames that are sampled, or skipped, change nothing of what is said of a video file."""
+"""Sampling or skipping frames changes nothing in the report of a video file."""
 
 from fractions import Fraction
 
@@ -6,8 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.vis_core.media.small_videos import grey_frames, write_video
-from tests.vis_core.media.test_video_manifests import manifest_videos
+from tests.helpers.videos import grey_frames, manifest_videos, write_video
 from vis_core.errors import VideoDecodeError
 from vis_core.media.video_reader import read_frames
 

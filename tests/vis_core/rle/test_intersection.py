@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.vis_core.evaluation.helpers import random_masks, track
+from tests.helpers.scored_videos import random_masks, track
 from vis_core.rle.columns import (
     ColumnMasks,
     FaultyRunsError,

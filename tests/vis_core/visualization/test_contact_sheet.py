@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.vis_core.clips.makers import still
+from tests.helpers.clips import still
 from vis_core.structures import Clip
 from vis_core.visualization.colours import track_colour
 from vis_core.visualization.contact_sheet import contact_sheet, outlined

@@ -1,8 +1,7 @@
-"""Takes from this process what decoding a video does not need. There is no way back.
+"""Irreversible removal of every privilege that video decoding does not need.
 
-Nothing here stops a process from reading files: it must open the video. What it does not get:
-memory without end, a file to write, a core dump with what it read, and, where the kernel lets it
-go, the network.
+A confined process can still read files, since it must open the video. It has limited memory,
+cannot write files or core dumps and, if the kernel permits, has no network.
 """
 
 import contextlib
@@ -25,10 +24,10 @@ _CAP_DAC_READ_SEARCH = 2
 
 
 def confine(max_memory_mib: int) -> None:
-    """Sets the limits of this process.
+    """Confines this process.
 
     Args:
-        max_memory_mib: Address space on top of what the process has now (Linux).
+        max_memory_mib: Address space beyond the current one (Linux).
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -39,34 +38,34 @@ def confine(max_memory_mib: int) -> None:
         leave_network(libc)
         drop_capabilities(libc)
         limit = _address_space_bytes() + max_memory_mib * _MIB
-        _, most = resource.getrlimit(resource.RLIMIT_AS)
-        if most == resource.RLIM_INFINITY or limit < most:
+        _, hard_limit = resource.getrlimit(resource.RLIMIT_AS)
+        if hard_limit == resource.RLIM_INFINITY or limit < hard_limit:
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def leave_network(libc: ctypes.CDLL) -> None:
-    """Moves to a network of its own, without a way out, if the kernel permits.
+    """Moves to a new network namespace without connections, if the kernel permits.
 
-    Root goes alone, so that it can still open the files of others; another user needs a namespace
-    of users for it, which many containers and some distributions forbid. Then the network stays.
+    Root needs no user namespace and so can still open the files of other users. Other users need
+    one, which many containers and some distributions forbid; the network then remains available.
     """
     if libc.unshare(_CLONE_NEWNET) != 0 and os.geteuid() != 0:
         libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
 
 
 def drop_capabilities(libc: ctypes.CDLL) -> None:
-    """Gives up all that root may do but read the files of others: also to take the network back."""
+    """Drops all capabilities, also those to regain the network; root may still read all files."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
     kept = 1 << _CAP_DAC_READ_SEARCH if os.geteuid() == 0 else 0
-    # effective, permitted, inheritable: of the lower 32 capabilities, then of the upper ones
+    # effective, permitted, inheritable of the lower 32 capabilities, then of the upper ones
     libc.capset(header, (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0))
 
 
 def end_with_parent(parent: int) -> None:
-    """Asks the kernel to end this process when the thread that started it ends (Linux).
+    """Makes the kernel end this process when the thread that started it ends (Linux).
 
     Args:
-        parent: Process id of the parent; if it has gone already, this process ends now.
+        parent: Process id of the parent; if it has already ended, this process ends now.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -74,13 +73,13 @@ def end_with_parent(parent: int) -> None:
         raise SystemExit(0)
 
 
-def fall_silent() -> None:
-    """Closes the ways in and out that every process is born with."""
+def close_standard_streams() -> None:
+    """Redirects standard input, output and error to the null device."""
     with contextlib.suppress(OSError):
-        nothing = os.open(os.devnull, os.O_RDWR)
+        null_device = os.open(os.devnull, os.O_RDWR)
         for standard in range(3):
-            os.dup2(nothing, standard)
-        os.close(nothing)
+            os.dup2(null_device, standard)
+        os.close(null_device)
 
 
 def _address_space_bytes() -> int:

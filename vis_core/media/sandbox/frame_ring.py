@@ -1,4 +1,4 @@
-"""The memory that a decoder and its owner share: a few slots, each large enough for one frame."""
+"""Memory shared by a decoder and its owner: a few slots, each large enough for one frame."""
 
 import mmap
 import os
@@ -7,17 +7,15 @@ import tempfile
 
 import numpy as np
 
-# Decoded frames that may wait for their reader, where they are small.
-MAX_SLOTS = 8
+MAX_SLOTS = 8  # for small frames
 MIN_SLOTS = 2  # one is read while the next one is written
-# Bytes that they may take; MIN_SLOTS frames are held even if they take more.
-RING_BYTES = 64 * 2**20
+RING_BYTES = 64 * 2**20  # exceeded only if MIN_SLOTS frames need more
 
 
 class FrameRing:
-    """Is shared memory, seen as slots of one frame size at a time.
+    """Shared memory divided into slots of one frame size at a time.
 
-    Memory that no frame has touched is not taken. Who made it gives its file to the other process.
+    Pages that no frame has touched take no memory.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -25,28 +23,28 @@ class FrameRing:
         self._bytes = mmap.mmap(descriptor, os.fstat(descriptor).st_size)
 
     def num_slots(self, height: int, width: int) -> int:
-        """Slots for frames of one size; 0 if the memory does not hold two of them."""
+        """Returns the number of slots for a frame size; 0 if there is no room for two frames."""
         frame_bytes = height * width * 3
         if MIN_SLOTS * frame_bytes > len(self._bytes):
             return 0
         return max(MIN_SLOTS, min(MAX_SLOTS, RING_BYTES // frame_bytes))
 
     def slot(self, number: int, height: int, width: int) -> np.ndarray:
-        """The (H, W, 3) uint8 image in a slot, in the shared memory itself."""
+        """Returns a view of the (H, W, 3) uint8 image in a slot."""
         frame_bytes = height * width * 3
         flat = np.frombuffer(self._bytes, np.uint8, frame_bytes, number * frame_bytes)
         return flat.reshape(height, width, 3)
 
-    def give_back(self) -> None:
-        """Returns the memory that large frames have taken."""
+    def release_memory(self) -> None:
+        """Frees the memory taken by large frames."""
         if sys.platform == "linux" and len(self._bytes) > RING_BYTES:
             self._bytes.madvise(mmap.MADV_REMOVE)
 
 
 def make_ring_file(max_pixels: int) -> int:
-    """Opens memory for frames of up to ``max_pixels``, as a file without a name.
+    """Creates an unnamed file in memory for frames of up to ``max_pixels``; returns its descriptor.
 
-    It cannot be made smaller: a process whose mapping ends early dies when it reads there.
+    Its size is sealed: a process that reads beyond the end of a mapped file is killed.
     """
     size = max(RING_BYTES, MIN_SLOTS * max_pixels * 3)
     if sys.platform != "linux":

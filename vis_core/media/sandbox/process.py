@@ -1,7 +1,7 @@
-"""Starts, lends and ends the processes in which videos are decoded.
+"""The processes in which videos are decoded: start, reuse and end.
 
-A process decodes one video at a time and is kept for the next one; one that died, hung or spoke
-nonsense is not. What it does is in ``media/sandbox/worker.py``.
+A process decodes one video at a time and is kept for the next one, unless it died, hung or sent an
+invalid message. It runs ``media/sandbox/worker.py``.
 """
 
 import contextlib
@@ -17,38 +17,38 @@ from pathlib import Path
 
 import vis_core
 from vis_core.config.decoding import DecodeLimits
-from vis_core.errors import DecoderError
+from vis_core.errors import DecoderError, last_line
 from vis_core.media.sandbox.frame_ring import FrameRing, make_ring_file
 from vis_core.media.sandbox.protocol import Channel, ProtocolError, Ready
 from vis_core.media.sandbox.worker import OUT_OF_MEMORY
 
-CHILD_MODULE = "vis_core.media.sandbox.worker"
+WORKER_MODULE = "vis_core.media.sandbox.worker"
 START_TIMEOUT_S = 120.0
 END_TIMEOUT_S = 10.0
-# Of a fresh interpreter that knows nothing: where to import from is told, not inherited.
+# Run by an isolated interpreter: the import path is an argument, not inherited.
 _PROGRAM = (
     "import importlib, json, sys; path, module, *rest = json.loads(sys.argv[1]);"
     " sys.path[:] = path; sys.exit(importlib.import_module(module).main(*rest))"
 )
-# What an interpreter may need to find its own libraries; nothing else is passed on.
+# An interpreter may need these to find its libraries; no other variable is passed on.
 _KEPT_VARIABLES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
 class Decoder:
-    """Is a running process that decodes, seen from its owner.
+    """A running decoding process.
 
     Attributes:
-        limits: What a video may ask of it.
-        channel: For orders and answers.
-        ring: Where its frames lie.
-        is_fresh: Whether no video was read in it yet.
+        limits: Limits on the resources that a video may take.
+        channel: Carries requests and replies.
+        ring: Holds the decoded frames.
+        is_fresh: Whether it has not read a video yet.
     """
 
     def __init__(self, limits: DecodeLimits) -> None:
         """Starts the process and waits until it is confined.
 
         Raises:
-            DecoderError: If it does not start.
+            DecoderError: If the process does not start.
         """
         self.limits = limits
         self.is_fresh = True
@@ -65,13 +65,13 @@ class Decoder:
 
     @property
     def process_id(self) -> int:
-        """Of the process."""
+        """Process id of the decoder."""
         return self._process.pid
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the process, when no video is read, has neither died nor said anything."""
-        return self._process.poll() is None and not self.channel.has_news
+        """Returns whether the process is alive and has sent nothing since its last video."""
+        return self._process.poll() is None and not self.channel.has_input
 
     def end(self) -> None:
         """Kills the process."""
@@ -82,12 +82,12 @@ class Decoder:
         """Waits for the end of the process.
 
         Returns:
-            Whether it ran out of memory, and how it ended, in words.
+            Whether it ran out of memory, and its exit code or signal as text.
         """
         self.channel.socket.close()
         try:
             code = self._process.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:  # it hung up, but lives
+        except subprocess.TimeoutExpired:  # it closed its channel, but is alive
             self._process.kill()
             code = self._process.wait()
         if self._process.stderr is not None:
@@ -100,101 +100,74 @@ class Decoder:
 
     def _wait_until_ready(self) -> None:
         try:
-            answer = self.channel.receive(START_TIMEOUT_S)
-            if not isinstance(answer, Ready):
-                raise ProtocolError(answer.says)
+            reply = self.channel.receive(START_TIMEOUT_S)
+            if not isinstance(reply, Ready):
+                raise ProtocolError(reply.type)
         except (EOFError, TimeoutError, ProtocolError) as error:
             self._process.kill()
-            complaint = self._complaint()
-            _, how = self.exit_reason()
+            complaint = self._last_error_line()
+            _, exit_reason = self.exit_reason()
             raise DecoderError(
-                f"the process that decodes videos did not start ({type(error).__name__}, {how}):"
-                f" {complaint or 'it said nothing'}"
+                f"the process that decodes videos did not start ({type(error).__name__},"
+                f" {exit_reason}): {complaint or 'it reported no error'}"
             ) from error
         assert self._process.stderr is not None, "a pipe until it has started"
         self._process.stderr.close()
 
-    def _complaint(self) -> str:
-        """The last line that the process wrote before it had started."""
+    def _last_error_line(self) -> str:
         assert self._process.stderr is not None, "a pipe until it has started"
-        lines = self._process.stderr.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
+        return last_line(self._process.stderr.read().decode(errors="replace"))
 
 
-class _Pool:
-    """Keeps at most one decoder that has nothing to do, for this process."""
+class DecoderPool:
+    """The decoders of this process, of which at most one is idle."""
 
     def __init__(self) -> None:
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        """Starts without decoders: after a fork they belong to the parent."""
         self._lock = threading.Lock()
         self._idle: Decoder | None = None
-        # The kernel ends a decoder with the THREAD that started it: one that stays.
+        # The kernel ends a decoder with the THREAD that started it, so one thread stays.
         self.starter = ThreadPoolExecutor(1, "decoder-starter")
 
-    def take(self, limits: DecodeLimits) -> Decoder:
-        """Lends the decoder that is idle, or a new one."""
+    def acquire(self, limits: DecodeLimits) -> Decoder:
+        """Returns the idle decoder, or a new one if there is none with these limits.
+
+        Raises:
+            DecoderError: If none can be started.
+        """
         with self._lock:
-            kept, self._idle = self._idle, None
-        if kept is not None and kept.limits == limits and kept.is_waiting:
-            return kept
-        if kept is not None:
-            kept.end()
+            idle, self._idle = self._idle, None
+        if idle is not None and idle.limits == limits and idle.is_waiting:
+            return idle
+        if idle is not None:
+            idle.end()
         return Decoder(limits)
 
-    def give_back(self, decoder: Decoder) -> None:
-        """Takes a decoder whose video is over."""
-        decoder.ring.give_back()
+    def release(self, decoder: Decoder) -> None:
+        """Keeps a decoder that has replied that its video is over as the idle one."""
+        decoder.ring.release_memory()
         with self._lock:
             surplus, self._idle = self._idle, decoder
         if surplus is not None:
             surplus.end()
 
-    def end_idle(self) -> None:
-        """Ends the decoder that is idle, if there is one."""
-        with self._lock:
-            kept, self._idle = self._idle, None
-        if kept is not None:
-            kept.end()
 
-
-_pool = _Pool()
-
-
-def _forget() -> None:
-    """After a fork: the decoders are those of the parent."""
-    global _pool
-    _pool = _Pool()
-
-
-os.register_at_fork(after_in_child=_forget)
-
-
-def take_decoder(limits: DecodeLimits) -> Decoder:
-    """Lends a running decoder.
-
-    Raises:
-        DecoderError: If none can be started.
-    """
-    return _pool.take(limits)
-
-
-def give_back_decoder(decoder: Decoder) -> None:
-    """Takes back a decoder that has said that its video is over."""
-    _pool.give_back(decoder)
-
-
-def end_idle_decoder() -> None:
-    """Frees the memory of the decoder that waits for the next video; another one can start."""
-    _pool.end_idle()
+decoders = DecoderPool()
 
 
 def _start(limits: DecodeLimits, channel_file: int, ring_file: int) -> "subprocess.Popen[bytes]":
-    """Starts the process, in a thread that lives as long as this process."""
+    """Starts the process from a thread that lives as long as this process."""
     root = str(Path(vis_core.__path__[0]).parent)
-    places = [root, *(place for place in sys.path if Path(place).exists())]
-    told = [places, CHILD_MODULE, channel_file, ring_file, os.getpid(), limits.model_dump_json()]
-    command = [sys.executable, "-I", "-S", "-c", _PROGRAM, json.dumps(told)]
+    folders = [root, *(folder for folder in sys.path if Path(folder).exists())]
+    arguments = [channel_file, ring_file, os.getpid(), limits.model_dump_json()]
+    program = [_PROGRAM, json.dumps([folders, WORKER_MODULE, *arguments])]
+    command = [sys.executable, "-I", "-S", "-c", *program]
     variables = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    variables["OPENBLAS_NUM_THREADS"] = "1"  # address space for each thread, and no use for them
+    variables["OPENBLAS_NUM_THREADS"] = "1"  # threads take address space and are not used here
 
     def start() -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
@@ -207,6 +180,6 @@ def _start(limits: DecodeLimits, channel_file: int, ring_file: int) -> "subproce
         )
 
     try:
-        return _pool.starter.submit(start).result()
+        return decoders.starter.submit(start).result()
     except OSError as error:
-        raise DecoderError(f"no process to decode videos in: {error.strerror}") from error
+        raise DecoderError(f"cannot start a process to decode videos: {error.strerror}") from error

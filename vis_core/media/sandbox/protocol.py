@@ -1,8 +1,7 @@
-"""What a decoder in a process of its own and its owner tell each other, and how it travels.
+"""The messages between a sandboxed decoder and its owner, and their transport over a socket.
 
-The decoder reads foreign bytes and may have been taken over by them: its owner takes from it JSON
-of a closed set of shapes, checked field by field, and no more bytes than a message may have.
-Decoding is in ``media/sandbox/worker.py``, its owner in ``media/sandbox/process.py``.
+A decoder may have been taken over by the video that it reads. Its owner therefore accepts only JSON
+of a closed set of shapes, checked field by field, in messages of limited length.
 """
 
 import json
@@ -18,40 +17,40 @@ from pydantic import TypeAdapter, ValidationError
 from vis_core.errors import DecodeFailure
 from vis_core.media.decode_report import DecodeReport, VideoInfo
 
-MAX_MESSAGE_BYTES = 2**18  # a name of 4096 bytes, each escaped, and words around it
+MAX_MESSAGE_BYTES = 2**18  # enough for a text with a file name of 4096 bytes, each escaped
 _LENGTH = struct.Struct("<I")
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The decoder has started and is confined."""
+    """A reply: the decoder has started and is confined."""
 
-    says: Literal["ready"] = "ready"
+    type: Literal["ready"] = "ready"
 
 
 @dataclass(frozen=True)
 class Alive:
-    """Frames are being decoded, although none is handed out."""
+    """A reply: frames are being decoded, although none is returned."""
 
-    says: Literal["alive"] = "alive"
+    type: Literal["alive"] = "alive"
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A video is open and its first frame decoded."""
+    """A reply: a video is open and its first frame is decoded."""
 
     info: VideoInfo
     report: DecodeReport
-    says: Literal["opened"] = "opened"
+    type: Literal["opened"] = "opened"
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """A frame lies in a slot of the ring.
+    """A reply: a frame is in the ring.
 
     Attributes:
-        slot: Where it lies until the owner releases it.
-        index: Position among the frames that are handed out.
+        slot: Its slot, reserved until the owner releases it.
+        index: Position among the returned frames.
         number: Position among all frames of the file.
         time_s: Presentation time in seconds.
         report: As of this frame.
@@ -62,30 +61,30 @@ class Delivered:
     number: int
     time_s: float
     report: DecodeReport
-    says: Literal["delivered"] = "delivered"
+    type: Literal["delivered"] = "delivered"
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The video is over; the decoder is free.
+    """A reply: the video is over and the decoder is free.
 
     Attributes:
-        report: Of all that was decoded.
-        num_frames: That were handed out or skipped.
+        report: The complete report.
+        num_frames: Number of frames that were returned or skipped.
     """
 
     report: DecodeReport
     num_frames: int
-    says: Literal["ended"] = "ended"
+    type: Literal["ended"] = "ended"
 
 
 @dataclass(frozen=True)
 class Refused:
-    """The video cannot be read, or not further; the decoder is free."""
+    """A reply: the video cannot be read (further) and the decoder is free."""
 
     message: str
     kind: DecodeFailure
-    says: Literal["refused"] = "refused"
+    type: Literal["refused"] = "refused"
 
 
 Reply = Ready | Alive | Opened | Delivered | Ended | Refused
@@ -93,12 +92,12 @@ _REPLIES: TypeAdapter[Reply] = TypeAdapter(Reply, config={"extra": "forbid"})
 
 
 class ProtocolError(Exception):
-    """The other side sent what is no message."""
+    """An invalid message of the other side."""
 
 
 @dataclass
 class Channel:
-    """Sends and receives messages over a socket, each with its length before it.
+    """Messages over a socket, each preceded by its length.
 
     Attributes:
         socket: A connected stream socket.
@@ -108,16 +107,16 @@ class Channel:
     _received: bytearray = field(default_factory=bytearray)
 
     def send(self, message: Reply) -> None:
-        """Sends what a decoder has to say."""
+        """Sends a reply of the decoder."""
         self._send(_REPLIES.dump_json(message))
 
     def receive(self, timeout_s: float) -> Reply:
-        """Waits for a message of a decoder.
+        """Waits for a reply of the decoder.
 
         Raises:
-            TimeoutError: If there is none in time.
-            EOFError: If there will be none, because the decoder is gone.
-            ProtocolError: If it is no message.
+            TimeoutError: If none arrives in time.
+            EOFError: If the decoder has ended.
+            ProtocolError: If the message is not a valid reply.
         """
         body = self._receive(timeout_s)
         try:
@@ -126,24 +125,24 @@ class Channel:
             raise ProtocolError(str(error.error_count())) from error
 
     @property
-    def has_news(self) -> bool:
-        """Whether something came or the other side has gone, without waiting."""
-        waiting = select.poll()  # select() knows no descriptor above 1023
-        waiting.register(self.socket, select.POLLIN)
-        return bool(self._received) or bool(waiting.poll(0))
+    def has_input(self) -> bool:
+        """Returns whether bytes have arrived or the other side has closed; does not wait."""
+        poller = select.poll()  # select() supports no descriptor above 1023
+        poller.register(self.socket, select.POLLIN)
+        return bool(self._received) or bool(poller.poll(0))
 
-    def send_request(self, **order: Any) -> None:
-        """Sends what the owner wants; a lone surrogate of a file name travels as JSON's escape."""
-        self._send(json.dumps(order).encode("ascii"))
+    def send_request(self, **request: Any) -> None:
+        """Sends a request of the owner; lone surrogates in file names are escaped."""
+        self._send(json.dumps(request).encode("ascii"))
 
     def receive_request(self) -> dict[str, Any]:
-        """Waits for what the owner wants.
+        """Waits for a request of the owner.
 
         Raises:
-            EOFError: If the owner is gone.
+            EOFError: If the owner has ended.
         """
-        order: dict[str, Any] = json.loads(self._receive(None))
-        return order
+        request: dict[str, Any] = json.loads(self._receive(None))
+        return request
 
     def _send(self, body: bytes) -> None:
         self.socket.settimeout(None)
@@ -157,19 +156,19 @@ class Channel:
         return self._take(_LENGTH.size + length, deadline)[_LENGTH.size :]
 
     def _take(self, count: int, deadline: float | None, keep: bool = False) -> bytes:
-        """Gives the next bytes; what has come is kept when the rest does not come in time."""
+        """Returns the next bytes; bytes that arrive before a timeout are kept."""
         while len(self._received) < count:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError
             self.socket.settimeout(left)
             try:
-                came = self.socket.recv(2**16)
+                arrived = self.socket.recv(2**16)
             except ConnectionError as error:
                 raise EOFError from error
-            if not came:
+            if not arrived:
                 raise EOFError
-            self._received += came
+            self._received += arrived
         taken = bytes(self._received[:count])
         if not keep:
             del self._received[:count]

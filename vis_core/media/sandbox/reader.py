@@ -1,8 +1,8 @@
-"""Decodes a video file that nobody vouches for in a process of its own.
+"""Decoding of untrusted videos in a sandboxed process.
 
-The frames are those of ``media/video_reader.py``, byte for byte. What a file does to its decoder (a
-crash, a hang, memory without end, foreign code) it does to a process that holds no secret and no
-model, and costs one video. That process decodes ahead while the caller computes.
+The frames equal those of ``media/video_reader.py``, byte for byte. Whatever a file does to its
+decoder (a crash, a hang, unlimited memory, foreign code) affects a process that holds no secret and
+no model, and costs one video. That process decodes ahead while the caller computes.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from typing import Never, Self
 from vis_core.config.decoding import DecodeLimits
 from vis_core.errors import VideoDecodeError, shown_name
 from vis_core.frame import Frame
-from vis_core.media.sandbox.process import Decoder, give_back_decoder, take_decoder
+from vis_core.media.sandbox.process import Decoder, decoders
 from vis_core.media.sandbox.protocol import (
     Alive,
     Delivered,
@@ -23,19 +23,21 @@ from vis_core.media.sandbox.protocol import (
     Refused,
     Reply,
 )
+from vis_core.media.video_reader import check_selection
 
-# Seconds that a decoder has to leave a video that is closed in its middle, or it is ended.
-LEAVE_S = 2.0
+# Seconds that a decoder has to stop when a video is closed early; then it is ended.
+STOP_TIMEOUT_S = 2.0
 
 
 class SandboxedReader(Iterator[Frame]):
-    """Hands out the frames of one video file, in order, once; they are decoded elsewhere.
+    """The frames of one video file, in order, once, decoded in another process.
 
     Attributes:
-        info: Known as soon as the reader exists.
-        report: As of the frame that was handed out last; complete with the last one.
-        number: Of the frame that was handed out last, among all frames of the file, from 0.
-        num_frames: That were handed out or skipped; known when the reader is exhausted.
+        info: Available as soon as the reader exists.
+        report: As of the last returned frame; complete with the last one.
+        number: Index of the last returned frame among all frames of the file, from 0.
+        num_frames: Number of frames that were returned or skipped; None until the reader is
+            exhausted.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class SandboxedReader(Iterator[Frame]):
         self.number = 0
         self.num_frames: int | None = None
         self._decoder: Decoder | None = None
-        order = {
+        request = {
             "do": "read",
             "path": str(path.absolute()),
             "max_frames": max_frames,
@@ -59,7 +61,7 @@ class SandboxedReader(Iterator[Frame]):
             "skip": skip,
         }
         try:
-            opened = self._open(order)
+            opened = self._open(request)
         except BaseException:
             self.close()
             raise
@@ -70,19 +72,19 @@ class SandboxedReader(Iterator[Frame]):
         decoder = self._decoder
         if decoder is None:
             raise StopIteration
-        told = self._hear(decoder)
-        if isinstance(told, Ended):
-            self.report, self.num_frames = told.report, told.num_frames
-            self._free(decoder)
+        reply = self._receive(decoder)
+        if isinstance(reply, Ended):
+            self.report, self.num_frames = reply.report, reply.num_frames
+            self._release(decoder)
             raise StopIteration
-        if not isinstance(told, Delivered):
-            self._give_up(decoder, told)
-        if told.slot not in range(decoder.ring.num_slots(self.info.height, self.info.width)):
-            self._give_up(decoder, told)
-        image = decoder.ring.slot(told.slot, self.info.height, self.info.width).copy()
-        self._order(do="release", slot=told.slot)
-        self.number, self.report = told.number, told.report
-        return Frame(image, told.index, told.time_s)
+        if not isinstance(reply, Delivered):
+            self._fail(decoder, reply)
+        if reply.slot not in range(decoder.ring.num_slots(self.info.height, self.info.width)):
+            self._fail(decoder, reply)
+        image = decoder.ring.slot(reply.slot, self.info.height, self.info.width).copy()
+        self._request(do="release", slot=reply.slot)
+        self.number, self.report = reply.number, reply.report
+        return Frame(image, reply.index, reply.time_s)
 
     def __enter__(self) -> Self:
         return self
@@ -91,55 +93,54 @@ class SandboxedReader(Iterator[Frame]):
         self.close()
 
     def close(self) -> None:
-        """Frees the decoder; no frame comes after it."""
+        """Frees the decoder; no further frame is returned."""
         decoder = self._decoder
         if decoder is None:
             return
-        self._order(do="stop")
+        self._request(do="stop")
         try:
-            while not isinstance(decoder.channel.receive(LEAVE_S), Ended | Refused):
+            while not isinstance(decoder.channel.receive(STOP_TIMEOUT_S), Ended | Refused):
                 pass
         except (EOFError, TimeoutError, ProtocolError):
-            self._decoder = None
-            decoder.end()
+            self._end(decoder)
         else:
-            self._free(decoder)
+            self._release(decoder)
 
-    def _open(self, order: dict[str, str | int | float | None]) -> Opened:
-        """Has a decoder open the video.
+    def _open(self, request: dict[str, str | int | float | None]) -> Opened:
+        """Opens the video in a decoder.
 
-        One that has read videos before may have been dying already; only a fresh one, which nobody
-        else can have killed, puts the blame on this video.
+        The death of a decoder that has read other videos may have another cause, so the video is
+        opened again; only the death of a fresh decoder is attributed to this video.
         """
-        decoder = self._decoder = take_decoder(self._limits)
-        was_kept, decoder.is_fresh = not decoder.is_fresh, False
-        self._order(**order)
+        decoder = self._decoder = decoders.acquire(self._limits)
+        was_fresh, decoder.is_fresh = decoder.is_fresh, False
+        self._request(**request)
         try:
-            told = self._hear(decoder)
+            reply = self._receive(decoder)
         except VideoDecodeError as error:
-            if was_kept and error.kind == "decoder died":
-                return self._open(order)
+            if not was_fresh and error.kind == "decoder died":
+                return self._open(request)
             raise
-        if not isinstance(told, Opened):
-            self._give_up(decoder, told)
-        return told
+        if not isinstance(reply, Opened):
+            self._fail(decoder, reply)
+        return reply
 
-    def _order(self, **order: str | int | float | None) -> None:
-        assert self._decoder is not None, "asked by a reader that is open"
-        with contextlib.suppress(ConnectionError):  # the next answer tells that it has died
-            self._decoder.channel.send_request(**order)
+    def _request(self, **request: str | int | float | None) -> None:
+        assert self._decoder is not None, "called while the reader is open"
+        with contextlib.suppress(ConnectionError):  # the next receive reports the decoder's death
+            self._decoder.channel.send_request(**request)
 
-    def _hear(self, decoder: Decoder) -> Reply:
-        """Waits for what the decoder says of the video.
+    def _receive(self, decoder: Decoder) -> Reply:
+        """Waits for the next reply about the video.
 
         Raises:
-            VideoDecodeError: If it says nothing in time, or has died.
+            VideoDecodeError: If none arrives in time, or the decoder has died.
         """
         name, timeout_s = shown_name(self._path), self._limits.frame_timeout_s
         try:
-            while isinstance(told := decoder.channel.receive(timeout_s), Alive):
+            while isinstance(reply := decoder.channel.receive(timeout_s), Alive):
                 pass
-            return told
+            return reply
         except TimeoutError as error:
             self._end(decoder)
             raise VideoDecodeError(
@@ -149,40 +150,42 @@ class SandboxedReader(Iterator[Frame]):
             ) from error
         except ProtocolError as error:
             self._end(decoder)
-            raise VideoDecodeError(f"{name}: the decoder spoke nonsense", "decoder died") from error
+            raise VideoDecodeError(
+                f"{name}: the decoder sent an invalid message; the file is damaged or hostile",
+                "decoder died",
+            ) from error
         except EOFError as error:
             self._decoder = None
-            no_memory, how = decoder.exit_reason()
-            if no_memory:
-                raise self._too_large() from error
+            out_of_memory, exit_reason = decoder.exit_reason()
+            if out_of_memory:
+                raise VideoDecodeError(
+                    f"{name}: decoding takes more than {self._limits.max_memory_mib} MiB; raise"
+                    " inference.decoding.max_memory_mib to read it",
+                    "too large",
+                ) from error
             raise VideoDecodeError(
-                f"{name}: the decoder died ({how}); the file is damaged or hostile",
+                f"{name}: the decoder died ({exit_reason}); the file is damaged or hostile",
                 "decoder died",
             ) from error
 
-    def _give_up(self, decoder: Decoder, told: Reply) -> Never:
-        """Raises for an answer that is not the expected one."""
-        if not isinstance(told, Refused):
+    def _fail(self, decoder: Decoder, reply: Reply) -> Never:
+        """Raises for a reply other than the expected one."""
+        name = shown_name(self._path)
+        if not isinstance(reply, Refused):
             self._end(decoder)
             raise VideoDecodeError(
-                f"{shown_name(self._path)}: the decoder spoke nonsense ({told.says})",
+                f"{name}: the decoder sent an invalid message ({reply.type}); the file is damaged"
+                " or hostile",
                 "decoder died",
             )
-        self._free(decoder)
-        message = told.message.removeprefix(shown_name(self._path.absolute()))
-        # Made printable again: who says it may have been taken over.
-        raise VideoDecodeError(f"{shown_name(self._path)}{shown_name(message)}", told.kind)
+        self._release(decoder)
+        message = reply.message.removeprefix(shown_name(self._path.absolute()))
+        # Made printable again: the sender may have been taken over.
+        raise VideoDecodeError(f"{name}{shown_name(message)}", reply.kind)
 
-    def _too_large(self) -> VideoDecodeError:
-        return VideoDecodeError(
-            f"{shown_name(self._path)}: decoding takes more than {self._limits.max_memory_mib} MiB;"
-            " raise inference.decoding.max_memory_mib to read it",
-            "too large",
-        )
-
-    def _free(self, decoder: Decoder) -> None:
+    def _release(self, decoder: Decoder) -> None:
         self._decoder = None
-        give_back_decoder(decoder)
+        decoders.release(decoder)
 
     def _end(self, decoder: Decoder) -> None:
         self._decoder = None
@@ -197,30 +200,19 @@ def read_frames_sandboxed(
     sample_fps: float | None = None,
     skip: int = 0,
 ) -> SandboxedReader:
-    """Opens a video file and decodes it as ``read_frames`` does, in another process.
+    """Opens a video file as ``read_frames`` does, and decodes it in another process.
 
-    That process is kept for the next video and ends with this one. It has an empty environment,
-    may take ``max_memory_mib`` of memory, and can write no file; where the kernel permits, it has
-    no network either (``media/sandbox/confinement.py``). Readers that are open at once have one
-    each.
-
-    Args:
-        path: A regular file, followed if it is a link.
-        max_frames: Frames after which the reader stops, at least 1, skipped ones included; None
-            reads all.
-        limits: What the video may ask of this machine.
-        sample_fps: Frames a second that are handed out at most; None hands out all.
-        skip: Frames that are decoded and counted, but not handed out.
+    That process is kept for the next video and ends with this one. It has an empty environment, at
+    most ``max_memory_mib`` of memory, and cannot write files; if the kernel permits, it has no
+    network either (``media/sandbox/confinement.py``). Each open reader has its own process.
 
     Returns:
         An iterator of frames with ``info`` and, when exhausted, ``report``. Close it or exhaust it.
 
     Raises:
-        VideoDecodeError: If the file cannot be trusted, opened, or yields no frame; also while
-            frames are read: if the decoder dies, or gives none for ``frame_timeout_s``.
+        VideoDecodeError: If the file cannot be trusted or opened, or yields no frame; also while
+            frames are read, if the decoder dies or returns no frame for ``frame_timeout_s``.
         DecoderError: If this machine cannot start the process.
     """
-    assert max_frames is None or max_frames > 0, f"max_frames must be positive: {max_frames}"
-    assert sample_fps is None or sample_fps > 0, f"sample_fps must be positive: {sample_fps}"
-    assert skip >= 0, f"skip must not be negative: {skip}"
+    check_selection(max_frames, sample_fps, skip)
     return SandboxedReader(path, max_frames, limits or DecodeLimits(), sample_fps, skip)

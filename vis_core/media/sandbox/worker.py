@@ -1,7 +1,7 @@
-"""The process that decodes videos for another one (``media/sandbox/process.py`` starts it).
+"""The process that decodes videos for its owner, which starts it in ``media/sandbox/process.py``.
 
-It has no secrets in its environment, little that it may do (``media/sandbox/confinement.py``), and
-ends when its owner does. It imports no torch: it starts in a fraction of a second.
+It has no secrets in its environment, few privileges (``media/sandbox/confinement.py``), and ends
+with its owner. It imports no torch, so that it starts in a fraction of a second.
 """
 
 import contextlib
@@ -18,39 +18,38 @@ import numpy as np
 
 from vis_core.config.decoding import DecodeLimits
 from vis_core.errors import VideoDecodeError, shown_name
-from vis_core.media.sandbox.confinement import confine, end_with_parent, fall_silent
+from vis_core.media.sandbox.confinement import close_standard_streams, confine, end_with_parent
 from vis_core.media.sandbox.frame_ring import FrameRing
 from vis_core.media.sandbox.protocol import Alive, Channel, Delivered, Ended, Opened, Ready, Refused
 from vis_core.media.video_reader import VideoReader
 
-# What the process returns when it ran out of memory: nothing can be relied on after that.
-OUT_OF_MEMORY = errno.ENOMEM
+OUT_OF_MEMORY = errno.ENOMEM  # exit code; after a MemoryError the process cannot be relied on
 ALIVE_PERIOD_S = 1.0
 
 
 def main(channel_file: int, ring_file: int, parent: int, limits: str) -> int:
-    """Serves until the owner goes away.
+    """Serves requests until the owner ends.
 
     Args:
         channel_file: Descriptor of the socket to the owner.
-        ring_file: Descriptor of the memory that frames are put into.
+        ring_file: Descriptor of the memory that frames are written to.
         parent: Process id of the owner.
         limits: ``DecodeLimits`` as JSON.
     """
     end_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # is meant for the owner, which ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # is meant for the owner, which ends this process
     cv2.setNumThreads(1)
     decoding = DecodeLimits.model_validate_json(limits)
     channel = Channel(socket.socket(fileno=channel_file))
     ring = FrameRing(ring_file)
     confine(decoding.max_memory_mib)
     channel.send(Ready())
-    fall_silent()
+    close_standard_streams()
     try:
         while True:
-            order = channel.receive_request()
-            if order["do"] == "read":  # what else comes is about a video that is over
-                Delivery(channel, ring, decoding).run(order)
+            request = channel.receive_request()
+            if request["do"] == "read":  # other requests concern a video that is over
+                Delivery(channel, ring, decoding).run(request)
     except (EOFError, ConnectionError):
         return 0
     except MemoryError:
@@ -58,11 +57,11 @@ def main(channel_file: int, ring_file: int, parent: int, limits: str) -> int:
 
 
 class _Stopped(Exception):
-    """No more frames of this video are wanted."""
+    """The owner has requested no further frames of this video."""
 
 
 class Delivery:
-    """Decodes one video into the ring, ahead of its reader by as many frames as there are slots."""
+    """The decoding of one video, ahead of its reader by as many frames as the ring has slots."""
 
     def __init__(self, channel: Channel, ring: FrameRing, limits: DecodeLimits) -> None:
         self._channel = channel
@@ -70,20 +69,20 @@ class Delivery:
         self._limits = limits
         self._free: deque[int] = deque()
         self._slot = 0
-        self._said_alive_s = time.monotonic()
+        self._last_alive_s = time.monotonic()
 
-    def run(self, order: dict[str, Any]) -> None:
-        """Hands out the frames of a video and says how it ended."""
-        path = Path(order["path"])
+    def run(self, request: dict[str, Any]) -> None:
+        """Sends the frames of a video, then how it ended."""
+        path = Path(request["path"])
         try:
             with (
                 VideoReader(
                     path,
-                    order["max_frames"],
+                    request["max_frames"],
                     self._limits,
-                    order["sample_fps"],
-                    order["skip"],
-                    self._say_alive,
+                    request["sample_fps"],
+                    request["skip"],
+                    self._send_alive,
                     self._image_in_ring,
                 ) as reader,
                 contextlib.suppress(_Stopped),
@@ -109,20 +108,20 @@ class Delivery:
             )
 
     def _image_in_ring(self, shape: tuple[int, int, int]) -> np.ndarray:
-        """Waits for a slot, so that a frame is written where its reader finds it."""
+        """Waits for a free slot and returns its image."""
         while not self._free:
-            order = self._channel.receive_request()
-            if order["do"] == "stop":
+            request = self._channel.receive_request()
+            if request["do"] == "stop":
                 raise _Stopped
-            if order["do"] == "release":
-                self._free.append(order["slot"])
+            if request["do"] == "release":
+                self._free.append(request["slot"])
         self._slot = self._free.popleft()
         return self._ring.slot(self._slot, *shape[:2])
 
-    def _say_alive(self) -> None:
-        """Tells the owner, now and then, that frames are decoded that it does not see."""
+    def _send_alive(self) -> None:
+        """Sends, once per period, that frames are being decoded."""
         now_s = time.monotonic()
         period_s = min(ALIVE_PERIOD_S, self._limits.frame_timeout_s / 4)
-        if now_s - self._said_alive_s >= period_s:
-            self._said_alive_s = now_s
+        if now_s - self._last_alive_s >= period_s:
+            self._last_alive_s = now_s
             self._channel.send(Alive())

@@ -1,13 +1,14 @@
-"""The contrastive items of CTVIS 3.3: what each embedding is compared with in training.
+"""The contrastive items of CTVIS 3.3: the comparisons of each embedding in training.
 
-The clip is walked frame by frame through the memory that inference uses; then the items of all its
-frames are built at once.
+A clip is stored frame by frame in the memory that inference uses; then the items of all frames are
+built at once.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
 from vis_core.association.memory import MemoryBank
@@ -17,13 +18,13 @@ from vis_core.config.contrastive import CtvisItemsConfig
 
 @dataclass(frozen=True)
 class ItemDraws:
-    """Is everything random in the items of one clip, each number uniform in [0, 1).
+    """The random numbers for the items of one clip, each uniform in [0, 1).
 
     Attributes:
-        latest: (T, G) at 0.5 or less the newest embedding is the positive, if the config asks.
-        noise: (T, G) an absent instance is struck from ``1 - noise_probability`` on.
-        noise_pick: (T, G) which embedding it then receives.
-        background: (T, Q) the queries with the lowest numbers are the sample.
+        latest: (T, G); up to 0.5, the newest embedding is the positive, if the config allows it.
+        noise: (T, G); from ``1 - noise_probability`` on, an absent instance receives noise.
+        noise_pick: (T, G) choice of the embedding that is the noise.
+        background: (T, Q); the queries with the lowest numbers are the sample.
     """
 
     latest: Tensor
@@ -35,7 +36,7 @@ class ItemDraws:
     def random(
         cls, shape: tuple[int, int, int], device: torch.device, generator: torch.Generator | None
     ) -> "ItemDraws":
-        """Draws for a clip of (T, G, Q) with a generator of the CPU."""
+        """Draws the numbers for a clip of (T, G, Q) with a CPU generator."""
         num_frames, num_instances, num_queries = shape
         drawn = torch.rand(num_frames, 3 * num_instances + num_queries, generator=generator)
         sizes = [num_instances] * 3 + [num_queries]
@@ -44,13 +45,13 @@ class ItemDraws:
 
 @dataclass(frozen=True)
 class ContrastiveItems:
-    """Is I items of anchor, positive and negatives.
+    """The I items of anchor, positive and negatives.
 
     Attributes:
         places: (I, 2) frame and instance of each item, in the order of frames, then instances.
         anchors: (I, C).
         positives: (I, C).
-        negatives: (I, P, C); anything where the mask is False.
+        negatives: (I, P, C); undefined where the mask is False.
         negative_mask: (I, P) bool.
     """
 
@@ -63,13 +64,13 @@ class ContrastiveItems:
 
 @dataclass(frozen=True)
 class ClipMemory:
-    """Is what the memory holds of G instances along a clip; a row counts where its flag is True.
+    """The memory of G instances along a clip; a row counts where its flag is True.
 
     Attributes:
-        stored: (T, G, C) the embedding stored in the frame.
+        stored: (T, G, C) embedding stored in the frame.
         is_stored: (T, G) bool.
-        fused: (T, G, C) the similarity-guided average after the frame (CTVIS Eq. 1-2).
-        latest: (T, G, C) the newest embedding after the frame.
+        fused: (T, G, C) similarity-guided average after the frame (CTVIS Eq. 1-2).
+        latest: (T, G, C) newest embedding after the frame.
         is_known: (T, G) bool, stored in this frame or before.
     """
 
@@ -89,35 +90,35 @@ def contrastive_items(
 ) -> ContrastiveItems:
     """Builds the items of one clip (CTVIS 3.3, Fig. 2 b and c).
 
-    An instance that is in the memory and in frame t gives one item: its embedding is the anchor,
-    its memory the positive, the memories of the others and the background queries of the frame
-    before are the negatives. Nothing is detached.
+    An instance in the memory and in frame t makes one item: its embedding is the anchor, its memory
+    is the positive, and the memories of the others and the background queries of the previous frame
+    are the negatives. Nothing is detached.
 
     Args:
         embeddings: (T, Q, C) of all queries.
-        matched_query: (T, G) int64; anything where an instance is absent.
+        matched_query: (T, G) int64; undefined where an instance is absent.
         present: (T, G) bool.
-        config: Where positives, negatives and noise come from.
-        draws: Everything random.
+        config: Sources of positives, negatives and noise.
+        draws: Random numbers.
     """
     matched_query = matched_query.where(present, 0)
-    walked = clip_memory(embeddings, matched_query, present, config, draws)
-    positives, has_positive = _positives(walked, config, draws)
-    anchored = walked.is_stored if config.noise == "query" else present
+    memory = clip_memory(embeddings, matched_query, present, config, draws)
+    positives, has_positive = _positives(memory, config, draws)
+    anchored = memory.is_stored if config.noise == "query" else present
     places = (anchored & has_positive)[1:].nonzero()
     places[:, 0] += 1
     frame, instance = places.unbind(dim=1)
     if config.negatives == "memory":
         negatives, mask = _memory_negatives(
-            walked, embeddings, matched_query, present, places, config.num_background, draws
+            memory, embeddings, matched_query, present, places, config.num_background, draws
         )
     else:
         negatives = embeddings[frame - 1]
-        own = torch.zeros(negatives.shape[:2], dtype=torch.bool, device=embeddings.device)
-        own.scatter_(1, matched_query[frame - 1, instance][:, None], True)
-        mask = ~(own & present[frame - 1, instance][:, None])
+        same = torch.zeros(negatives.shape[:2], dtype=torch.bool, device=embeddings.device)
+        same.scatter_(1, matched_query[frame - 1, instance][:, None], True)
+        mask = ~(same & present[frame - 1, instance][:, None])
     return ContrastiveItems(
-        places, walked.stored[frame, instance], positives[frame, instance], negatives, mask
+        places, memory.stored[frame, instance], positives[frame, instance], negatives, mask
     )
 
 
@@ -128,36 +129,32 @@ def clip_memory(
     config: CtvisItemsConfig,
     draws: ItemDraws,
 ) -> ClipMemory:
-    """Stores a clip frame by frame in a memory bank, as inference would (arguments as above)."""
+    """Stores a clip frame by frame in a memory bank, as inference does (arguments as above)."""
     stored, is_stored = _with_noise(embeddings, matched_query, present, config, draws)
     num_frames, num_instances, width = stored.shape
     memory = MemoryBank(AssociationConfig(history_length=num_frames))
     fused, latest = [], []
-    nothing = stored.new_zeros(num_instances, width)
+    empty = stored.new_zeros(num_instances, width)
     for t in range(num_frames):
         ids = is_stored[t].nonzero().flatten()
         if len(ids) or len(memory):
             memory.write(ids, stored[t, ids], stored.new_ones(len(ids)))
         rows = (memory.ids,) if len(memory) else (ids,)
-        fused.append(nothing.index_put(rows, memory.fused if len(memory) else nothing[:0]))
-        newest = memory.history[:, 0] if len(memory) else nothing[:0]
-        latest.append(nothing.index_put(rows, newest))
+        fused.append(empty.index_put(rows, memory.fused if len(memory) else empty[:0]))
+        newest = memory.history[:, 0] if len(memory) else empty[:0]
+        latest.append(empty.index_put(rows, newest))
     known = is_stored.cumsum(dim=0) > 0
     return ClipMemory(stored, is_stored, torch.stack(fused), torch.stack(latest), known)
 
 
 def concat_items(parts: Sequence[ContrastiveItems]) -> ContrastiveItems:
-    """Joins items; fewer negatives are filled up with masked ones."""
+    """Concatenates items; shorter lists of negatives are padded with masked ones."""
     most = max(part.negatives.shape[1] for part in parts)
     negatives, masks = [], []
     for part in parts:
-        count, have, width = part.negatives.shape
-        negatives.append(
-            torch.cat([part.negatives, part.negatives.new_zeros(count, most - have, width)], dim=1)
-        )
-        masks.append(
-            torch.cat([part.negative_mask, part.negative_mask.new_zeros(count, most - have)], dim=1)
-        )
+        missing = most - part.negatives.shape[1]
+        negatives.append(functional.pad(part.negatives, (0, 0, 0, missing)))
+        masks.append(functional.pad(part.negative_mask, (0, missing)))
     return ContrastiveItems(
         torch.cat([part.places for part in parts]),
         torch.cat([part.anchors for part in parts]),
@@ -174,63 +171,63 @@ def _with_noise(
     config: CtvisItemsConfig,
     draws: ItemDraws,
 ) -> tuple[Tensor, Tensor]:
-    """Gives the (T, G, C) embeddings to store and where there is one, struck ones included."""
-    struck = ~present & (draws.noise >= 1 - config.noise_probability)
+    """Returns the (T, G, C) embeddings to store, noise included, and (T, G) where there is one."""
+    noisy = ~present & (draws.noise >= 1 - config.noise_probability)
     if config.noise_probability == 0:
-        struck = torch.zeros_like(present)
+        noisy = torch.zeros_like(present)
     if config.noise == "query":
         count = torch.full_like(matched_query[:, :1], embeddings.shape[1])
         pick = (draws.noise_pick * count).long()
     else:
         known_before = present.cumsum(dim=0) > 0
         count = present.sum(dim=1, keepdim=True)
-        struck &= known_before & (count > 0)
-        # the instances of a frame first, in their order; one of them is picked
-        shown_first = (~present).to(torch.uint8).argsort(dim=1, stable=True)
-        chosen = shown_first.gather(1, (draws.noise_pick * count).long())
+        noisy &= known_before & (count > 0)
+        # picks one of the present instances of the frame, which come first, in their order
+        present_first = (~present).to(torch.uint8).argsort(dim=1, stable=True)
+        chosen = present_first.gather(1, (draws.noise_pick * count).long())
         pick = matched_query.gather(1, chosen)
-    query = torch.where(struck, pick, matched_query)
-    is_stored = present | struck
+    query = torch.where(noisy, pick, matched_query)
+    is_stored = present | noisy
     frames = torch.arange(len(embeddings), device=embeddings.device)[:, None]
     return embeddings[frames, query.where(is_stored, 0)], is_stored
 
 
 def _positives(
-    walked: ClipMemory, config: CtvisItemsConfig, draws: ItemDraws
+    memory: ClipMemory, config: CtvisItemsConfig, draws: ItemDraws
 ) -> tuple[Tensor, Tensor]:
-    """Gives the (T, G, C) positive of each instance in each frame, and where there is one."""
-    before = torch.cat([walked.fused[:1], walked.fused[:-1]])
+    """Returns the (T, G, C) positive of each instance in each frame, and where there is one."""
+    before = torch.cat([memory.fused[:1], memory.fused[:-1]])
     if config.positives == "memory_or_latest":
-        newest = torch.cat([walked.latest[:1], walked.latest[:-1]])
+        newest = torch.cat([memory.latest[:1], memory.latest[:-1]])
         before = torch.where((draws.latest <= 0.5)[..., None], newest, before)
-    known_before = torch.cat([torch.zeros_like(walked.is_known[:1]), walked.is_known[:-1]])
+    known_before = torch.cat([torch.zeros_like(memory.is_known[:1]), memory.is_known[:-1]])
     if not config.future_positives:
         return before, known_before
-    future, has_future = _first_later(walked)
+    future, has_future = _first_later(memory)
     return torch.where(known_before[..., None], before, future), known_before | has_future
 
 
-def _first_later(walked: ClipMemory) -> tuple[Tensor, Tensor]:
-    """Gives the (T, G, C) first embedding stored after each frame, as the release looks for it.
+def _first_later(memory: ClipMemory) -> tuple[Tensor, Tensor]:
+    """Returns the (T, G, C) first embedding stored after each frame, as the release finds it.
 
-    Differs from what the name says in one case that the release has: an instance whose absences
-    after frame t are t in number counts as one that never comes back.
+    As in the release, an instance that is absent from exactly t frames after frame t counts as one
+    that never returns.
     """
-    num_frames = len(walked.is_stored)
-    index = torch.arange(num_frames, device=walked.stored.device)
+    num_frames = len(memory.is_stored)
+    index = torch.arange(num_frames, device=memory.stored.device)
     never = num_frames
-    when = torch.where(walked.is_stored, index[:, None], never)
+    when = torch.where(memory.is_stored, index[:, None], never)
     # the first frame >= t, from the back; then the first frame > t
     first = when.flip(0).cummin(dim=0).values.flip(0)
     later = torch.cat([first[1:], torch.full_like(first[:1], never)])
-    absences = (~walked.is_stored).flip(0).cumsum(dim=0).flip(0) - (~walked.is_stored).long()
+    absences = (~memory.is_stored).flip(0).cumsum(dim=0).flip(0) - (~memory.is_stored).long()
     found = (later < never) & (absences != index[:, None])
-    instance = torch.arange(walked.stored.shape[1], device=walked.stored.device)
-    return walked.stored[later.clamp(max=num_frames - 1), instance], found
+    instance = torch.arange(memory.stored.shape[1], device=memory.stored.device)
+    return memory.stored[later.clamp(max=num_frames - 1), instance], found
 
 
 def _memory_negatives(
-    walked: ClipMemory,
+    memory: ClipMemory,
     embeddings: Tensor,
     matched_query: Tensor,
     present: Tensor,
@@ -238,18 +235,18 @@ def _memory_negatives(
     num_background: int,
     draws: ItemDraws,
 ) -> tuple[Tensor, Tensor]:
-    """Gives the memories of the other instances and background queries of the frame before."""
+    """Returns the memories of other instances, background queries of the previous frame, a mask."""
     frame, instance = places.unbind(dim=1)
-    others = walked.is_known[frame - 1].clone()
+    others = memory.is_known[frame - 1].clone()
     others[torch.arange(len(frame), device=others.device), instance] = False
     taken = torch.zeros(embeddings.shape[:2], dtype=torch.bool, device=embeddings.device)
     rows, columns = present.nonzero(as_tuple=True)
     taken[rows, matched_query[rows, columns]] = True
     count = min(num_background, embeddings.shape[1])
-    # taken queries come last, so a sample reaches them only when no background is left
+    # matched queries rank last, so the sample contains them only if the background is exhausted
     ranked = (draws.background + taken).topk(count, dim=1, largest=False, sorted=True)
     frames = torch.arange(len(embeddings), device=embeddings.device)[:, None]
     background, is_background = embeddings[frames, ranked.indices], ranked.values < 1
-    keys = torch.cat([walked.fused, background], dim=1)
+    keys = torch.cat([memory.fused, background], dim=1)
     mask = torch.cat([others, is_background[frame - 1]], dim=1)
     return keys[frame - 1], mask

@@ -1,4 +1,4 @@
-"""The contrastive items of IDOL 3.2: what each instance of a key frame is compared with.
+"""The contrastive items of IDOL 3.2: the comparisons of each instance of a key frame.
 
 The embedding of an instance on the key frame is the anchor; the queries of the reference frame are
 its positives and negatives.
@@ -15,17 +15,17 @@ from vis_core.models.criterion.idol_criterion import frame_truth
 from vis_core.models.criterion.transport_matching import SELECTIONS, FrameGuess, FrameTruth
 from vis_core.structures import FrameTargets
 
-# Released IDOL: the auxiliary loss looks at ten times as many negatives as positives.
+# Released IDOL: the auxiliary loss compares ten times as many negatives as positives.
 _NEGATIVES_PER_POSITIVE = 10
 
 
 @dataclass(frozen=True)
 class SharedTruth:
-    """Is the truth of a reference frame as far as the key frame shows the same instances.
+    """The instances of a reference frame that its key frame shows too.
 
     Attributes:
-        truth: Class and box on the reference frame of G' instances.
-        key_rows: (G',) int64 which of the G instances of the key frame each is.
+        truth: Classes and boxes of the G' instances on the reference frame.
+        key_rows: (G',) int64 rows of the same instances on the key frame.
     """
 
     truth: FrameTruth
@@ -34,12 +34,12 @@ class SharedTruth:
 
 @dataclass(frozen=True)
 class ContrastiveItems:
-    """Is I items of anchor and keys: an instance that both frames of a pair show is one item.
+    """The I items of anchor and keys, one for each instance in both frames of a pair.
 
     Attributes:
-        places: (I, 2) video and instance (row of the key frame) of each item.
+        places: (I, 2) pair and instance (row on the key frame) of each item.
         anchors: (I, C) on the key frame.
-        keys: (I, Q, C) of all queries of the reference frame.
+        keys: (I, Q, C) embeddings of all queries of the reference frame.
         positive_mask: (I, Q) bool.
         negative_mask: (I, Q) bool.
     """
@@ -55,15 +55,15 @@ class ContrastiveItems:
 
 
 def shared_truth(key: FrameTargets, reference: FrameTargets, size: Tensor) -> SharedTruth:
-    """Finds the instances of a key frame on its reference frame of (2,) height and width."""
+    """Finds the instances of a key frame on its reference frame, of (2,) height and width."""
     same = key.instance_index[:, None] == reference.instance_index[None]
     key_rows, reference_rows = same.nonzero(as_tuple=True)
-    shown = FrameTargets(
+    shared = FrameTargets(
         reference.labels[reference_rows],
         reference.masks[reference_rows],
         reference.instance_index[reference_rows],
     )
-    return SharedTruth(frame_truth(shown, size), key_rows)
+    return SharedTruth(frame_truth(shared, size), key_rows)
 
 
 def contrastive_items(
@@ -74,40 +74,40 @@ def contrastive_items(
     shared: Sequence[SharedTruth],
     config: TransportConfig,
 ) -> ContrastiveItems:
-    """Builds the items of B pairs (IDOL 3.2, Fig. 2). Nothing is detached but the selection.
+    """Builds the items of B pairs (IDOL 3.2, Fig. 2). Only the selection is detached.
 
     Args:
         key_embeddings: (B, Q, C) of all queries of the key frames.
-        key_queries: B tensors (G,), the best query of each instance of the key frame.
+        key_queries: B tensors (G,), best query of each instance of the key frame.
         reference_embeddings: (B, Q, C) of all queries of the reference frames.
-        guesses: What the last layer says of the B reference frames.
-        shared: B truths of the reference frames.
-        config: Names the selection and its numbers.
+        guesses: Predictions of the last layer for the B reference frames.
+        shared: Common instances of the B pairs.
+        config: Settings of the selection.
     """
     select = SELECTIONS[config.selection]
     masks = [select(guess, part.truth, config) for guess, part in zip(guesses, shared, strict=True)]
     counts = torch.tensor([len(part.key_rows) for part in shared])
     device = key_embeddings.device
-    video = torch.arange(len(shared)).repeat_interleave(counts).to(device)
+    pair = torch.arange(len(shared)).repeat_interleave(counts).to(device)
     rows = torch.cat([part.key_rows for part in shared])
     queries = torch.cat(
         [queries[part.key_rows] for queries, part in zip(key_queries, shared, strict=True)]
     )
     return ContrastiveItems(
-        torch.stack([video, rows], dim=1),
-        key_embeddings[video, queries],
-        reference_embeddings[video],
+        torch.stack([pair, rows], dim=1),
+        key_embeddings[pair, queries],
+        reference_embeddings[pair],
         torch.cat([positive for positive, _ in masks]),
         torch.cat([negative for _, negative in masks]),
     )
 
 
 def sample_negatives(items: ContrastiveItems, generator: torch.Generator | None) -> Tensor:
-    """Draws the negatives of the auxiliary loss: ten a positive, or all if there are fewer.
+    """Draws the negatives of the auxiliary loss: ten per positive, or all if there are fewer.
 
     Args:
-        items: I items; one without a positive draws ten.
-        generator: Of the CPU.
+        items: The I items; ten negatives are drawn for an item without a positive.
+        generator: CPU generator.
 
     Returns:
         (I, Q) bool, a subset of ``negative_mask``.

@@ -1,4 +1,4 @@
-"""What STC compares between the two frames of a pair: embeddings (3.3) and kernels (3.4)."""
+"""The comparisons of STC between two frames: embeddings (3.3) and kernels (3.4)."""
 
 from dataclasses import dataclass
 
@@ -18,18 +18,18 @@ from vis_core.models.criterion.contrastive import per_positive_loss
 from vis_core.models.layers.dynamic_mask_head import pixel_centers
 from vis_core.structures import FrameTargets
 
-_STRIDE = 8  # of the map of embeddings
+_STRIDE = 8  # stride of the map of embeddings
 
 
 @dataclass(frozen=True)
 class TrackingFrame:
-    """Is one frame of a pair.
+    """One frame of a pair.
 
     Attributes:
         embeddings: (C, h, w) at stride 8.
-        boxes: (N, 4) xyxy predicted at the places that belong to an instance, without gradient.
-        identity: (N,) int64, the row in its clip of the instance of each place.
-        truth: What the frame shows.
+        boxes: (N, 4) xyxy predicted at the places of instances, detached.
+        identity: (N,) int64 row in the clip of the instance of each place.
+        truth: Ground truth of the frame.
     """
 
     embeddings: Tensor
@@ -46,7 +46,7 @@ class TrackingFrame:
         matching: LocationMatching,
         truth: FrameTargets,
     ) -> "TrackingFrame":
-        """Takes frame number ``frame`` of F with its matching; every positive place is a query."""
+        """Builds it from frame ``frame`` of F and its matching; every positive place is a query."""
         positives = matching.positives
         boxes = predictions.boxes(frame, positives).detach()
         return cls(embeddings, boxes, truth.instance_index[matching.instance[positives]], truth)
@@ -67,18 +67,19 @@ def tracking_losses(
     config: StcTrackingConfig,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """Compares the queries of B frames with B reference frames: STC Eq. 4.
+    """Computes the loss of the queries of B frames against B reference frames: STC Eq. 4.
 
     Returns:
-        Scalar, the mean over all queries that have something to compare with; 0 if none has.
+        Scalar, the mean over all queries with something to compare; 0 without any.
     """
     losses = []
     for frame, reference in zip(frames, references, strict=True):
         queries = embeddings_at(frame.embeddings, frame.boxes)
         if config.loss == "contrastive":
-            losses.append(_contrastive(queries, frame.identity, reference, config, generator))
+            loss = _contrastive_losses(queries, frame.identity, reference, config, generator)
         else:
-            losses.append(_classified(queries, frame.identity, reference))
+            loss = _classification_losses(queries, frame.identity, reference)
+        losses.append(loss)
     joined = torch.cat(losses)
     return joined.sum() / max(1, len(joined))
 
@@ -86,10 +87,10 @@ def tracking_losses(
 def consistency_loss(kernels: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Averages the squared distance of the kernels of each instance in two frames: STC Eq. 6.
 
-    The mean over the numbers of a kernel, since a sum would outweigh all else with the weight 10.
+    The mean over the parameters of a kernel; a sum with weight 10 would dominate the other losses.
 
     Args:
-        kernels: (N, P) of both frames, row by row of one instance.
+        kernels: Pairs of (N, P) kernels of both frames; equal rows are of one instance.
     """
     errors = torch.cat([(one - other).square() for one, other in kernels])
     return errors.sum() / max(1, errors.numel())
@@ -100,52 +101,53 @@ def paired_places(
     truths: tuple[FrameTargets, FrameTargets],
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor]:
-    """Draws for every instance with places in both frames one place of each frame.
+    """Draws one place in each frame for every instance with places in both.
 
     Returns:
-        (N,) int64 places of the one and of the other frame.
+        (N,) int64 places of the first and of the second frame.
     """
     chosen: tuple[list[Tensor], list[Tensor]] = ([], [])
-    shown = [set(truth.instance_index.tolist()) for truth in truths]
-    for identity in sorted(shown[0] & shown[1]):
+    first, second = (set(truth.instance_index.tolist()) for truth in truths)
+    for identity in sorted(first & second):
         places = [
             (matching.instance == int((truth.instance_index == identity).nonzero()))
             .nonzero()
             .flatten()
             for matching, truth in zip(matchings, truths, strict=True)
         ]
-        if all(len(own) for own in places):
-            for own, kept in zip(places, chosen, strict=True):
-                kept.append(own[int(torch.randint(len(own), (1,), generator=generator))])
-    nothing = matchings[0].instance[:0]
-    one, other = (torch.stack(kept) if kept else nothing for kept in chosen)
+        if all(map(len, places)):
+            for candidates, kept in zip(places, chosen, strict=True):
+                draw = int(torch.randint(len(candidates), (1,), generator=generator))
+                kept.append(candidates[draw])
+    empty = matchings[0].instance[:0]
+    one, other = (torch.stack(kept) if kept else empty for kept in chosen)
     return one, other
 
 
-def _contrastive(
+def _contrastive_losses(
     queries: Tensor,
     identity: Tensor,
     reference: TrackingFrame,
     config: StcTrackingConfig,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """STC Eq. 3 of (N, C) queries: one loss for each that is shown in the reference frame."""
+    """Computes STC Eq. 3 of (N, C) queries: one loss for each with a positive in the reference."""
     keys = reference.embeddings.flatten(1).T
     owner = _owners(reference)
     is_positive = identity[:, None] == owner
     is_negative = ~is_positive
     if config.negatives_in_boxes:
         is_negative &= owner != BACKGROUND
-    positives = _drawn(is_positive, config.max_positives, generator)
-    negatives = _drawn(is_negative, config.num_negatives, generator)
+    positives = _sample(is_positive, config.max_positives, generator)
+    negatives = _sample(is_negative, config.num_negatives, generator)
     losses = per_positive_loss(
         queries @ keys.T, positives, negatives, mean=config.over_positives == "mean"
     )
     return losses[is_positive.any(dim=1)]
 
 
-def _classified(queries: Tensor, identity: Tensor, reference: TrackingFrame) -> Tensor:
-    """Cross entropy of (N, C) queries over the reference instances and none (MaskTrack R-CNN)."""
+def _classification_losses(queries: Tensor, identity: Tensor, reference: TrackingFrame) -> Tensor:
+    """Computes the cross entropy of (N, C) queries over reference instances (MaskTrack R-CNN)."""
     instances = embeddings_at(reference.embeddings, mask_boxes(reference.truth.masks))
     products = queries @ instances.T
     logits = torch.cat([products.new_zeros(len(products), 1), products], dim=1)
@@ -155,7 +157,7 @@ def _classified(queries: Tensor, identity: Tensor, reference: TrackingFrame) -> 
 
 
 def _owners(frame: TrackingFrame) -> Tensor:
-    """(h * w,) identity of the instance whose box each place of the map lies in."""
+    """Returns the (h * w,) identity of the instance around each place of the map, by its box."""
     height, width = frame.embeddings.shape[1:]
     points = pixel_centers(height, width, _STRIDE, frame.embeddings).T
     rows = in_box_instances(points, mask_boxes(frame.truth.masks))
@@ -163,8 +165,8 @@ def _owners(frame: TrackingFrame) -> Tensor:
     return identities[rows]
 
 
-def _drawn(allowed: Tensor, limit: int | None, generator: torch.Generator | None) -> Tensor:
-    """(N, P) bool with at most ``limit`` of the allowed ones in each row."""
+def _sample(allowed: Tensor, limit: int | None, generator: torch.Generator | None) -> Tensor:
+    """Draws at most ``limit`` of the allowed (N, P) entries in each row; returns bool."""
     if limit is None or limit >= allowed.shape[1]:
         return allowed
     draws = torch.rand(allowed.shape, generator=generator).to(allowed.device) + ~allowed

@@ -1,4 +1,4 @@
-"""The loss of the boundary branch (1st place 2.2): boundaries are masks that are mostly empty."""
+"""The loss of the boundary branch (1st place 2.2)."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from vis_core.models.criterion.mask import dice_loss, mask_bce_loss, squared_dice_loss
 
-# as printed (1st place Eq. 2), and as in the code that the report follows (BMask R-CNN, GSFM)
+# as printed (1st place Eq. 2), and as in the code of the cited methods (BMask R-CNN, GSFM)
 DICE_FORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "squared": squared_dice_loss,
     "plain": dice_loss,
@@ -14,11 +14,11 @@ DICE_FORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def boundary_loss(logits: Tensor, boundaries: Tensor, dice: str = "squared") -> Tensor:
-    """Adds dice and binary cross entropy of predicted boundaries: 1st place Eq. 1.
+    """Computes dice loss plus binary cross entropy of predicted boundaries: 1st place Eq. 1.
 
     Args:
         logits: (N, h, w).
-        boundaries: (N, h, w) bool, see ``mask_boundary``; at the size of the prediction.
+        boundaries: (N, h, w) bool of ``mask_boundary``, at the size of the prediction.
         dice: A key of ``DICE_FORMS``.
 
     Returns:

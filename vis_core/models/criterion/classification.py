@@ -1,4 +1,4 @@
-"""Classification losses of queries: cross entropy with "no object", focal loss without."""
+"""Classification losses: cross entropy with a "no object" class, focal loss without it."""
 
 import torch
 import torch.nn.functional as functional
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def query_class_loss(class_logits: Tensor, targets: Tensor, no_object_weight: float) -> Tensor:
-    """Weighs down the "no object" class in the cross entropy of queries (DETR 3.1, Mask2Former).
+    """Computes the cross entropy of queries, "no object" weighing less (DETR 3.1, Mask2Former).
 
     Args:
         class_logits: (F, Q, K + 1), "no object" last.
@@ -22,13 +22,13 @@ def query_class_loss(class_logits: Tensor, targets: Tensor, no_object_weight: fl
 
 
 def focal_loss(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:
-    """Weighs down what is already right in the binary cross entropy (Lin 2017, IDOL 3.1).
+    """Computes the binary cross entropy, easy examples weighing less (Lin 2017, IDOL 3.1).
 
     Args:
         logits: (...), each class or pixel by itself (sigmoid).
         targets: (...) 0 or 1.
         alpha: Weight of targets that are 1; the others weigh ``1 - alpha``.
-        gamma: Power of one minus the probability of the truth.
+        gamma: Exponent of one minus the probability of the truth.
 
     Returns:
         (...) one loss an element.

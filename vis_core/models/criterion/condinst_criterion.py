@@ -1,4 +1,4 @@
-"""The criterion of CondInst on frames: match every place, then compare (AdelaiDet).
+"""The criterion of CondInst: matching of every place, and losses (AdelaiDet).
 
 Differs: the release divides by means over all GPUs; here each worker divides by its own counts.
 """
@@ -21,7 +21,7 @@ from vis_core.models.criterion.idol_criterion import sampled_masks
 from vis_core.models.criterion.mask import squared_dice_loss
 from vis_core.structures import FrameTargets
 
-# Makes the (N, h, w) mask logits of (N,) places of a frame.
+# Computes the (N, h, w) mask logits of (N,) places of a frame.
 MasksOf = Callable[[int, Tensor], Tensor]
 
 _FIRST_COUNT, _MOMENTUM = 100.0, 0.9  # of the moving count of positives (AdelaiDet)
@@ -31,7 +31,7 @@ _SEMANTIC_STRIDE = 8
 
 
 class LocationCriterion(nn.Module):
-    """Computes the losses of CondInst; STC 3.5 refers to them as a whole."""
+    """The losses of CondInst, to which STC 3.5 refers as a whole."""
 
     moving_count: Tensor
 
@@ -60,20 +60,20 @@ class LocationCriterion(nn.Module):
         matched: list[LocationMatching],
         generator: torch.Generator | None,
     ) -> dict[str, Tensor]:
-        """Compares F frames: ``class``, ``box``, ``center`` and ``mask``, unweighted.
+        """Computes the unweighted losses ``class``, ``box``, ``center`` and ``mask`` of F frames.
 
         Args:
-            predictions: Of F frames.
-            masks_of: Makes masks of a frame, maybe of no place.
+            predictions: Predictions for F frames.
+            masks_of: Computes the masks of N >= 0 places of a frame.
             targets: F frames.
             matched: F matchings.
-            generator: Of the draw of masks (CPU).
+            generator: CPU generator for the choice of masks.
         """
         positives = [matching.positives for matching in matched]
         count = max(1, sum(map(len, positives)))
         losses = {"class": self._class_loss(predictions, targets, matched, positives, count)}
         losses |= self._box_losses(predictions, matched, positives, count)
-        chosen = self._chosen(predictions, matched, positives, generator)
+        chosen = self._places_of_masks(predictions, matched, positives, generator)
         return losses | {"mask": _mask_loss(masks_of, targets, matched, chosen)}
 
     def _class_loss(
@@ -85,10 +85,10 @@ class LocationCriterion(nn.Module):
         count: int,
     ) -> Tensor:
         wanted = torch.zeros_like(predictions.class_logits)
-        for frame, (target, matching, own) in enumerate(
+        for frame, (target, matching, rows) in enumerate(
             zip(targets, matched, positives, strict=True)
         ):
-            wanted[frame, own, target.labels[matching.instance[own]]] = 1
+            wanted[frame, rows, target.labels[matching.instance[rows]]] = 1
         config = self.config
         loss = focal_loss(
             predictions.class_logits, wanted, config.focal_alpha, config.focal_gamma
@@ -107,11 +107,11 @@ class LocationCriterion(nn.Module):
         positives: list[Tensor],
         count: int,
     ) -> dict[str, Tensor]:
-        found = torch.cat([predictions.distances[f, own] for f, own in enumerate(positives)])
-        center = torch.cat([predictions.center_logits[f, own] for f, own in enumerate(positives)])
-        pairs = zip(matched, positives, strict=True)
-        wanted = torch.cat([matching.distances[own] for matching, own in pairs])
-        iou, generalized = distance_ious(found, wanted)
+        pairs = list(enumerate(positives))
+        predicted = torch.cat([predictions.distances[frame, rows] for frame, rows in pairs])
+        center = torch.cat([predictions.center_logits[frame, rows] for frame, rows in pairs])
+        wanted = torch.cat([matched[frame].distances[rows] for frame, rows in pairs])
+        iou, generalized = distance_ious(predicted, wanted)
         errors = {
             "giou": lambda: 1 - generalized,
             "iou": lambda: -iou.log(),
@@ -123,34 +123,34 @@ class LocationCriterion(nn.Module):
         else:
             quality = centerness(wanted)
             box = (errors * quality).sum() / quality.sum().clamp(min=_MIN_CENTERNESS)
-        right = functional.binary_cross_entropy_with_logits(center, quality, reduction="sum")
-        return {"box": box, "center": right / count}
+        center_loss = functional.binary_cross_entropy_with_logits(center, quality, reduction="sum")
+        return {"box": box, "center": center_loss / count}
 
-    def _chosen(
+    def _places_of_masks(
         self,
         predictions: LocationPredictions,
         matched: list[LocationMatching],
         positives: list[Tensor],
         generator: torch.Generator | None,
     ) -> list[Tensor]:
-        """Says of each frame whose masks are compared."""
+        """Chooses the places of each frame whose masks are compared."""
         if self.config.masks_per_image is not None:
             return [
                 _best_of_each(predictions, frame, matching, self.config.masks_per_image)
                 for frame, matching in enumerate(matched)
             ]
-        counts = [len(own) for own in positives]
+        counts = [len(rows) for rows in positives]
         limit = self.config.max_masks
         if limit is None or sum(counts) <= limit:
             return positives
         drawn = torch.zeros(sum(counts), dtype=torch.bool)
         drawn[torch.randperm(sum(counts), generator=generator)[:limit]] = True
         parts = drawn.to(positives[0].device).split(counts)
-        return [own[part] for own, part in zip(positives, parts, strict=True)]
+        return [rows[part] for rows, part in zip(positives, parts, strict=True)]
 
 
 def centerness(distances: Tensor) -> Tensor:
-    """Says how central places are in their boxes: 1 in the middle, 0 at a side (FCOS Eq. 3).
+    """Computes the centre-ness of places in their boxes: 1 in the middle, 0 at a side (FCOS Eq. 3).
 
     Args:
         distances: (N, 4) to the left, top, right and bottom side.
@@ -164,16 +164,16 @@ def centerness(distances: Tensor) -> Tensor:
 
 
 def distance_ious(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Compares two boxes around one place: their IoU and generalized IoU.
+    """Computes the IoU and generalized IoU of two boxes around one place.
 
     Adds 1 square stride to overlap and union, as AdelaiDet.
 
     Args:
-        found: (N, 4) distances to the four sides.
-        wanted: (N, 4).
+        found: (N, 4) predicted distances to the four sides.
+        wanted: (N, 4) true distances.
 
     Returns:
-        (N,) and (N,).
+        (N,) IoU and (N,) generalized IoU.
     """
     overlap = _area(torch.minimum(found, wanted))
     union = _area(found) + _area(wanted) - overlap
@@ -185,12 +185,12 @@ def distance_ious(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 def semantic_loss(
     logits: Tensor, targets: list[FrameTargets], config: LocationLossConfig
 ) -> Tensor:
-    """Compares the classes of pixels with those of the smallest instance there (CondInst).
+    """Computes the focal loss of the classes of pixels; the smallest instance counts (CondInst).
 
     Args:
         logits: (F, K, h, w) at stride 8.
         targets: F frames; masks at the size of the padded input.
-        config: Of the focal loss.
+        config: Settings of the focal loss.
 
     Returns:
         Scalar, the sum divided by the pixels that have a class.
@@ -199,12 +199,12 @@ def semantic_loss(
     middle = slice(_SEMANTIC_STRIDE // 2, None, _SEMANTIC_STRIDE)
     for frame, target in enumerate(targets):
         areas = target.masks.flatten(1).sum(dim=1)
-        # the largest first, so that smaller ones are painted over it; of equal ones the first wins
+        # the largest first, so that smaller ones overwrite it; of equal ones the first wins
         for row in areas.flip(0).argsort(descending=True, stable=True):
-            own = len(areas) - 1 - int(row)
-            shown = target.masks[own, middle, middle]
-            wanted[frame, :, shown] = 0
-            wanted[frame, target.labels[own], shown] = 1
+            instance = len(areas) - 1 - int(row)
+            inside = target.masks[instance, middle, middle]
+            wanted[frame, :, inside] = 0
+            wanted[frame, target.labels[instance], inside] = 1
     loss = focal_loss(logits, wanted, config.focal_alpha, config.focal_gamma).sum()
     return loss / wanted.sum().clamp(min=1)
 
@@ -215,11 +215,11 @@ def _mask_loss(
     matched: list[LocationMatching],
     chosen: list[Tensor],
 ) -> Tensor:
-    """Averages the dice loss of the masks of chosen places; without one 0, part of the graph."""
+    """Averages the dice loss over the masks of chosen places; 0 without any, still in the graph."""
     losses = []
-    for frame, (target, matching, own) in enumerate(zip(targets, matched, chosen, strict=True)):
-        logits = masks_of(frame, own)
-        truth = sampled_masks(target.masks, *logits.shape[1:])[matching.instance[own]]
+    for frame, (target, matching, rows) in enumerate(zip(targets, matched, chosen, strict=True)):
+        logits = masks_of(frame, rows)
+        truth = sampled_masks(target.masks, *logits.shape[1:])[matching.instance[rows]]
         losses.append(squared_dice_loss(logits.flatten(1), truth.flatten(1)))
     joined = torch.cat(losses)
     return joined.sum() / max(1, len(joined))
@@ -228,18 +228,18 @@ def _mask_loss(
 def _best_of_each(
     predictions: LocationPredictions, frame: int, matching: LocationMatching, limit: int
 ) -> Tensor:
-    """Keeps the best places of every instance of a frame, as many of each."""
-    chance = predictions.class_logits[frame].detach().sigmoid().amax(dim=1)
-    chance = chance * predictions.center_logits[frame].detach().sigmoid()
+    """Selects the best places of a frame, an equal number for each instance."""
+    score = predictions.class_logits[frame].detach().sigmoid().amax(dim=1)
+    score = score * predictions.center_logits[frame].detach().sigmoid()
     present = matching.instance[matching.positives].unique()
     share = max(1, limit // max(1, len(present)))
     kept = [matching.positives[:0]]
     for instance in present:
-        own = (matching.instance == instance).nonzero().flatten()
-        kept.append(own[chance[own].topk(min(share, len(own))).indices])
+        rows = (matching.instance == instance).nonzero().flatten()
+        kept.append(rows[score[rows].topk(min(share, len(rows))).indices])
     return torch.cat(kept)
 
 
 def _area(distances: Tensor) -> Tensor:
-    """(N,) areas of boxes told by the distances (N, 4) to their sides."""
+    """Computes the (N,) areas of boxes given as distances (N, 4) to their sides."""
     return (distances[:, 0] + distances[:, 2]) * (distances[:, 1] + distances[:, 3])

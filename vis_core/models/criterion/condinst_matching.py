@@ -1,6 +1,6 @@
-"""Places of a feature pyramid, what a segmentor says of each, and which instance each belongs to.
+"""Places of a feature pyramid, the predictions at them, and their matching with instances.
 
-FCOS (Tian 2019) as CondInst and STC use it; boxes are told by the distances to their four sides.
+FCOS (Tian 2019) as in CondInst and STC; boxes are given as distances to their four sides.
 """
 
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ from vis_core.config.criterion import LocationMatchingConfig
 from vis_core.models.layers.dynamic_mask_head import pixel_centers
 
 BACKGROUND = -1
-# The greatest distance to a side that each level is to learn, in pixels; the last level has no end.
+# The greatest distance to a side that each level learns, in pixels; unlimited on the last level.
 _REACHES = (64.0, 128.0, 256.0, 512.0)
-_MIN_MASS = 1e-6  # of a mask, in the centre of mass (AdelaiDet)
+_MIN_MASS = 1e-6  # divisor of the centre of mass of an empty mask (AdelaiDet)
 
 
 @dataclass(frozen=True)
 class Places:
-    """Is the L places of all levels, level by level, row by row.
+    """The L places of all levels, level by level and row by row.
 
     Attributes:
         points: (L, 2) x and y of the middle of each cell, in pixels of the padded input.
         level: (L,) int64, from 0.
-        stride: (L,) pixels between neighbours of the level.
+        stride: (L,) pixels between neighbours on the level.
     """
 
     points: Tensor
@@ -36,32 +36,32 @@ class Places:
     def of(
         cls, shapes: Sequence[tuple[int, int]], strides: Sequence[int], like: Tensor
     ) -> "Places":
-        """Lists the places of levels of (h, w) cells."""
+        """Builds the places of levels of (h, w) cells."""
         points = [
             pixel_centers(*shape, stride, like).T
             for shape, stride in zip(shapes, strides, strict=True)
         ]
-        counts = torch.tensor([len(own) for own in points], device=like.device)
+        counts = torch.tensor([len(level) for level in points], device=like.device)
         level = torch.arange(len(points), device=like.device).repeat_interleave(counts)
         stride = torch.tensor(strides, dtype=torch.float32, device=like.device)[level]
         return cls(torch.cat(points), level, stride)
 
     @property
     def scale(self) -> Tensor:
-        """(L,) pixels that relative coordinates are divided by: the level's reach (CondInst)."""
+        """(L,) pixels by which relative coordinates are divided: the level's reach (CondInst)."""
         reaches = self.points.new_tensor([*_REACHES, 2 * _REACHES[-1]])
         return reaches[self.level]
 
 
 @dataclass(frozen=True)
 class LocationPredictions:
-    """Is what a segmentor says of L places of F frames.
+    """The predictions at L places of F frames.
 
     Attributes:
-        places: L.
-        class_logits: (F, L, K), each class by itself.
+        places: The L places.
+        class_logits: (F, L, K), independent classes.
         distances: (F, L, 4) to the left, top, right and bottom side, in strides, not negative.
-        center_logits: (F, L) how central a place is in its box.
+        center_logits: (F, L) centre-ness of a place in its box.
         kernels: (F, L, P) weights of the masks.
     """
 
@@ -72,7 +72,7 @@ class LocationPredictions:
     kernels: Tensor
 
     def __getitem__(self, frames: slice) -> "LocationPredictions":
-        """Keeps some of the frames."""
+        """Returns the predictions for some frames."""
         return LocationPredictions(
             self.places,
             self.class_logits[frames],
@@ -82,7 +82,7 @@ class LocationPredictions:
         )
 
     def boxes(self, frame: int, chosen: Tensor) -> Tensor:
-        """Gives the (N, 4) xyxy boxes of (N,) places of a frame, in pixels; they may leave it."""
+        """Returns (N, 4) xyxy boxes of (N,) places of a frame, in pixels; they may exceed it."""
         reach = self.distances[frame, chosen] * self.places.stride[chosen, None]
         points = self.places.points[chosen]
         return torch.cat([points - reach[:, :2], points + reach[:, 2:]], dim=1)
@@ -90,11 +90,11 @@ class LocationPredictions:
 
 @dataclass(frozen=True)
 class LocationMatching:
-    """Says for the L places of a frame what they are to learn.
+    """The targets of the L places of a frame.
 
     Attributes:
         instance: (L,) int64, row of the instance of each place, or ``BACKGROUND``.
-        distances: (L, 4) to the sides of its box in strides; anything on background.
+        distances: (L, 4) to the sides of its box in strides; undefined on background.
     """
 
     instance: Tensor
@@ -102,7 +102,7 @@ class LocationMatching:
 
     @property
     def positives(self) -> Tensor:
-        """(N,) int64, the places that belong to an instance."""
+        """(N,) int64 places that belong to an instance."""
         return (self.instance != BACKGROUND).nonzero().flatten()
 
 
@@ -112,20 +112,20 @@ def match_locations(
     config: LocationMatchingConfig,
     masks: Tensor | None = None,
 ) -> LocationMatching:
-    """Gives each place the smallest instance that it lies in and whose size its level is to learn.
+    """Matches each place with the smallest instance around it whose size its level learns.
 
-    With centre sampling a place must be near the centre of the instance and in its box; without,
-    in its box (FCOS, STC 3.3). Strictly inside; of equal boxes the first one counts.
+    With centre sampling, a place must lie near the centre of the instance and in its box; without,
+    in its box (FCOS, STC 3.3). It must lie strictly inside. Of equal boxes, the first one counts.
 
     Args:
-        places: L.
+        places: The L places.
         boxes: (G, 4) xyxy in pixels.
-        config: The rule.
-        masks: (G, H, W) bool; where given, the centre is that of their mass (AdelaiDet).
+        config: Rule of the matching.
+        masks: (G, H, W) bool; if given, the centre is the centre of mass (AdelaiDet).
     """
     if not len(boxes):
-        nothing = torch.full_like(places.level, BACKGROUND)
-        return LocationMatching(nothing, boxes.new_zeros(len(nothing), 4))
+        background = torch.full_like(places.level, BACKGROUND)
+        return LocationMatching(background, boxes.new_zeros(len(background), 4))
     to_sides = _distances(places.points, boxes[None].expand(len(places.points), -1, -1))
     if config.center_sampling:
         centers = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -138,11 +138,11 @@ def match_locations(
     nearest_reach = boxes.new_tensor([-1.0, *_REACHES])[places.level, None]
     reach = boxes.new_tensor([*_REACHES, float("inf")])[places.level, None]
     allowed = is_inside & (farthest >= nearest_reach) & (farthest <= reach)
-    return _smallest(places, boxes, to_sides, allowed)
+    return _match_smallest(places, boxes, to_sides, allowed)
 
 
 def in_box_instances(points: Tensor, boxes: Tensor) -> Tensor:
-    """Gives each of (L, 2) points the smallest box (G, 4) that it lies in: STC 3.3.
+    """Matches each of (L, 2) points with the smallest box (G, 4) around it: STC 3.3.
 
     Returns:
         (L,) int64, the row of the box, or ``BACKGROUND``.
@@ -154,29 +154,31 @@ def in_box_instances(points: Tensor, boxes: Tensor) -> Tensor:
 
 
 def mass_centers(masks: Tensor) -> Tensor:
-    """Gives the (G, 2) mean x and y of the pixels of each mask (G, H, W) bool."""
-    shown = masks.float()
-    mass = shown.sum(dim=(1, 2)).clamp(min=_MIN_MASS)
+    """Computes the (G, 2) mean x and y of the pixels of each mask (G, H, W) bool."""
+    pixels = masks.float()
+    mass = pixels.sum(dim=(1, 2)).clamp(min=_MIN_MASS)
     x = torch.arange(masks.shape[2], device=masks.device, dtype=torch.float32)
     y = torch.arange(masks.shape[1], device=masks.device, dtype=torch.float32)
-    across, down = (shown.sum(dim=1) * x).sum(dim=1), (shown.sum(dim=2) * y).sum(dim=1)
+    across, down = (pixels.sum(dim=1) * x).sum(dim=1), (pixels.sum(dim=2) * y).sum(dim=1)
     return torch.stack([across / mass, down / mass], dim=1)
 
 
 def _distances(points: Tensor, boxes: Tensor) -> Tensor:
-    """(L, G, 4) distances of points (L, 2) to the sides of boxes (L, G, 4), negative outside."""
+    """Computes (L, G, 4) distances of points (L, 2) to sides of boxes (L, G, 4), signed."""
     return torch.cat([points[:, None] - boxes[..., :2], boxes[..., 2:] - points[:, None]], dim=2)
 
 
 def _near_center(places: Places, boxes: Tensor, centers: Tensor, radius: float) -> Tensor:
-    """(L, G) whether a place lies in the square around a centre, as far as the box reaches."""
+    """Returns (L, G) bool: places in the square around a centre, clipped to the box."""
     half = (places.stride * radius)[:, None, None]
     near = torch.maximum(centers[None] - half, boxes[None, :, :2])
     far = torch.minimum(centers[None] + half, boxes[None, :, 2:])
     return _distances(places.points, torch.cat([near, far], dim=2)).amin(dim=2) > 0
 
 
-def _smallest(places: Places, boxes: Tensor, to_sides: Tensor, allowed: Tensor) -> LocationMatching:
+def _match_smallest(
+    places: Places, boxes: Tensor, to_sides: Tensor, allowed: Tensor
+) -> LocationMatching:
     instance = _smallest_box(boxes, allowed)
     rows = torch.arange(len(instance), device=instance.device)
     distances = to_sides[rows, instance.clamp(min=0)] / places.stride[:, None]
@@ -184,7 +186,7 @@ def _smallest(places: Places, boxes: Tensor, to_sides: Tensor, allowed: Tensor) 
 
 
 def _smallest_box(boxes: Tensor, allowed: Tensor) -> Tensor:
-    """(L,) of the boxes that (L, G) allows the one of the smallest area, or ``BACKGROUND``."""
+    """Returns the (L,) smallest of the boxes allowed by (L, G) bool, or ``BACKGROUND``."""
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
     candidates = areas.expand(len(allowed), -1).masked_fill(~allowed, float("inf"))
     smallest, instance = candidates.min(dim=1)

@@ -1,4 +1,4 @@
-"""Contrastive losses between anchors, positives and negatives. Dot products, no temperature.
+"""Contrastive losses between anchors, positives and negatives: dot products, no temperature.
 
 IDOL Eq. 4 is the log of a double sum, STC Eq. 3 a sum of logs; they agree only for one positive.
 """
@@ -24,13 +24,13 @@ def contrastive_loss(
         anchors: (I, C) embeddings v.
         positives: (I, A, C) embeddings k+.
         negatives: (I, P, C) embeddings k-.
-        negative_mask: (I, P) bool, which of the negatives count.
-        positive_mask: (I, A) bool, which of the positives count; None: all.
+        negative_mask: (I, P) bool, the negatives that count.
+        positive_mask: (I, A) bool, the positives that count; None counts all.
 
     Returns:
         Scalar; an item without a positive or without a negative adds 0.
     """
-    # the double sum is a product of two sums, so no pair is ever formed
+    # the double sum is a product of two sums, so no pairs are formed
     away = _counted(_products(anchors, negatives), negative_mask).logsumexp(dim=1)
     towards = _counted(-_products(anchors, positives), positive_mask).logsumexp(dim=1)
     # log(1 + sum exp(x)) = softplus(logsumexp(x)), which does not overflow
@@ -45,16 +45,16 @@ def per_positive_loss(
     ``contrastive_loss`` is the other reading, the log of a double sum (IDOL Eq. 4).
 
     Args:
-        products: (I, P) dot products of queries with the keys that all of them share.
-        positive_mask: (I, P) bool, keys of the same instance that count.
-        negative_mask: (I, P) bool, other keys that count.
-        mean: Whether the terms of the positives are averaged, so that all queries weigh alike.
+        products: (I, P) dot products of queries with their common keys.
+        positive_mask: (I, P) bool, the keys of the same instance that count.
+        negative_mask: (I, P) bool, the other keys that count.
+        mean: Whether to average over the positives, so that all queries weigh alike.
 
     Returns:
         (I,); a query without a positive or without a negative has 0.
     """
     away = _counted(products, negative_mask).logsumexp(dim=1)
-    # log(1 + sum exp(x - k)) = softplus(logsumexp(x) - k): no pair is ever formed
+    # log(1 + sum exp(x - k)) = softplus(logsumexp(x) - k): no pairs are formed
     terms = functional.softplus(away[:, None] - products) * positive_mask
     total = terms.sum(dim=1)
     return total / positive_mask.sum(dim=1).clamp(min=1) if mean else total
@@ -67,16 +67,16 @@ def cosine_auxiliary_loss(
     negative_mask: Tensor,
     positive_mask: Tensor | None = None,
 ) -> Tensor:
-    """Averages the squared error of cosines: 1 for positives, 0 for negatives.
+    """Computes the mean squared error of cosines: 1 for positives, 0 for negatives.
 
-    Released IDOL and CTVIS (loss_reid_aux, loss_aux_reid, weight 3); the papers do not have it.
+    Released IDOL and CTVIS (loss_reid_aux, loss_aux_reid, weight 3); it is not in the papers.
 
     Args:
         anchors: (I, C).
         positives: (I, A, C).
         negatives: (I, P, C).
-        negative_mask: (I, P) bool, which of the negatives count.
-        positive_mask: (I, A) bool, which of the positives count; None: all.
+        negative_mask: (I, P) bool, the negatives that count.
+        positive_mask: (I, A) bool, the positives that count; None counts all.
 
     Returns:
         Scalar: the mean over the keys of each item, then over items.
@@ -93,10 +93,10 @@ def cosine_auxiliary_loss(
 
 
 def _products(anchors: Tensor, keys: Tensor) -> Tensor:
-    """Gives the (I, P) dot products of anchors (I, C) with their keys (I, P, C)."""
+    """Computes the (I, P) dot products of anchors (I, C) with their keys (I, P, C)."""
     return (keys @ anchors[:, :, None]).squeeze(2)
 
 
 def _counted(exponents: Tensor, mask: Tensor | None) -> Tensor:
-    """Gives exponents (I, P) in which what the mask leaves out adds nothing to a sum."""
+    """Sets the exponents (I, P) outside the mask to -inf, so that they add 0 to a sum."""
     return exponents if mask is None else exponents.masked_fill(~mask, float("-inf"))

@@ -1,4 +1,4 @@
-"""Matching of queries with ground truth by least cost (DETR 3.1, Mask2Former 3.3)."""
+"""Matching of queries with ground truth by minimal cost (DETR 3.1, Mask2Former 3.3)."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ UNMATCHED = -1
 
 @dataclass(frozen=True)
 class MatchingWeights:
-    """Weighs the three costs; the defaults are Mask2Former's."""
+    """The weights of the three costs; the defaults are Mask2Former's."""
 
     class_: float = 2.0
     mask: float = 5.0
@@ -26,17 +26,17 @@ def matching_cost(
     point_targets: Tensor,
     weights: MatchingWeights,
 ) -> Tensor:
-    """Prices every pair of a query and a true instance of one frame.
+    """Computes the cost of every pair of a query and a true instance of one frame.
 
     Args:
         class_logits: (Q, K + 1), "no object" last.
         point_logits: (Q, P) mask logits at points.
         labels: (G,) int64.
         point_targets: (G, P) true masks at the same points.
-        weights: Of the class, mask and dice cost.
+        weights: Weights of the class, mask and dice cost.
 
     Returns:
-        (Q, G) cost, low is alike.
+        (Q, G) cost; similar pairs have a low one.
     """
     class_cost = -class_logits.softmax(dim=1)[:, labels]
     num_points = point_logits.shape[1]
@@ -51,14 +51,14 @@ def matching_cost(
 
 
 def hungarian_matching(cost: Tensor) -> Tensor:
-    """Gives each true instance the query that makes the whole cost least.
+    """Matches each true instance with one query, at minimal total cost.
 
     Args:
-        cost: (Q, G); not finite values count as very dear.
+        cost: (Q, G); values that are not finite count as very high.
 
     Returns:
-        (G,) int64 query index of each true instance, on the device of ``cost``; ``UNMATCHED`` for
-        the dearest G - Q instances of a frame that shows more than there are queries.
+        (G,) int64 query index of each true instance, on the device of ``cost``. If G exceeds Q, the
+        G - Q most expensive instances are ``UNMATCHED``.
     """
     safe = torch.nan_to_num(cost.detach().float(), nan=1e10, posinf=1e10, neginf=-1e10)
     query, instance = linear_sum_assignment(safe.cpu().numpy())

@@ -1,6 +1,6 @@
-"""The criterion of IDOL on one frame: match every decoder layer by transport, then compare.
+"""The criterion of IDOL on single frames: matching of every layer by transport, and losses.
 
-The terms of IDOL Eq. 2 that look at one frame; masks are made for matched queries only.
+The single-frame terms of IDOL Eq. 2; masks are computed for matched queries only.
 """
 
 from collections.abc import Callable
@@ -31,10 +31,10 @@ MaskLogitsOf = Callable[[int, int, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class BoxPredictions:
-    """Is what the decoder says after each of its layers, for F frames, masks aside.
+    """The predictions for F frames after each decoder layer, without masks.
 
     Attributes:
-        class_logits: (L, F, Q, K), each class by itself, no "no object"; the last layer is the
+        class_logits: (L, F, Q, K), independent classes without "no object"; the last layer is the
             answer.
         boxes_cxcywh_norm: (L, F, Q, 4) normalised by the unpadded image.
     """
@@ -43,7 +43,7 @@ class BoxPredictions:
     boxes_cxcywh_norm: Tensor
 
     def guess(self, layer: int, frame: int) -> FrameGuess:
-        """Gives what a layer says of a frame, without gradient."""
+        """Returns the detached predictions of a layer for a frame."""
         return FrameGuess(
             self.class_logits[layer, frame].detach().float().sigmoid(),
             self.boxes_cxcywh_norm[layer, frame].detach().float(),
@@ -59,20 +59,20 @@ def detection_losses(
 ) -> tuple[dict[str, Tensor], list[list[TransportMatching]]]:
     """Computes the losses of every frame, summed over layers (deep supervision).
 
-    Each layer is divided by its positives in the batch: all queries that some instance chose. A
-    batch without any has the class loss divided by 1; the others are 0, but part of the graph.
+    The losses of a layer are divided by its positives in the batch: all matched queries. Without
+    positives, the class loss is divided by 1 and the others are 0, attached to the graph.
 
     Args:
-        predictions: Of F frames.
-        mask_logits_of: Gives for a layer, a frame and (N,) queries, maybe none, their (N, h, w)
-            mask logits.
+        predictions: Predictions for F frames.
+        mask_logits_of: Computes the (N, h, w) mask logits of N >= 0 queries, called with a layer, a
+            frame and (N,) queries.
         targets: F frames; masks at the size of the padded input or less.
         sizes: (F, 2) height and width of each frame before padding.
-        config: Of the matching.
+        config: Settings of the matching.
 
     Returns:
-        The unweighted losses ``class``, ``box``, ``giou``, ``mask``, ``dice``, and the matching,
-        result[layer][frame]; ``best_query`` of the last layer is the key of each instance.
+        The unweighted losses ``class``, ``box``, ``giou``, ``mask``, ``dice``, and the matchings
+        [layer][frame]; ``best_query`` of the last layer is the key query of each instance.
     """
     truths = [frame_truth(target, size) for target, size in zip(targets, sizes, strict=True)]
     losses, matchings = [], []
@@ -94,7 +94,7 @@ def detection_losses(
 
 
 def frame_truth(target: FrameTargets, size: Tensor) -> FrameTruth:
-    """Gives the tight boxes of the masks of a frame, normalised by its (2,) height and width."""
+    """Returns labels and tight boxes of a frame, normalised by its (2,) height and width."""
     scale = size.flip(0).repeat(2).to(target.masks.device)
     return FrameTruth(target.labels, to_cxcywh(mask_boxes(target.masks) / scale))
 
@@ -106,7 +106,7 @@ def _class_and_box_losses(
     truths: list[FrameTruth],
     config: TransportConfig,
 ) -> dict[str, Tensor]:
-    """Compares the classes of all queries and the boxes of the matched ones with the truth."""
+    """Computes the class loss of all queries and the box losses of the matched ones."""
     pairs = list(zip(matched, truths, strict=True))
     query = torch.cat([matching.queries for matching in matched])
     counts = torch.tensor([len(matching.queries) for matching in matched])
@@ -132,7 +132,7 @@ def _mask_losses(
     targets: list[FrameTargets],
     config: TransportConfig,
 ) -> dict[str, Tensor]:
-    """Compares the (N, h, w) masks of the matched queries with every fourth pixel of the truth."""
+    """Compares (N, h, w) masks of matched queries with every fourth pixel of the truth."""
     height, width = logits.shape[1:]
     truth = torch.cat(
         [
@@ -150,7 +150,7 @@ def _mask_losses(
 
 
 def sampled_masks(masks: Tensor, height: int, width: int) -> Tensor:
-    """Takes the middle pixel of every cell of (G, H, W) masks, padded to (G, height, width)."""
+    """Samples the middle pixel of each cell of (G, H, W) masks, padded to (G, height, width)."""
     start = MASK_STRIDE // 2
     sampled = masks[:, start::MASK_STRIDE, start::MASK_STRIDE].float()
     missing = (0, width - sampled.shape[2], 0, height - sampled.shape[1])

@@ -1,4 +1,4 @@
-"""Losses between mask logits and true masks, both given at points (P) or pixels."""
+"""Losses between mask logits and true masks, at P points or pixels."""
 
 import torch.nn.functional as functional
 from torch import Tensor
@@ -35,10 +35,10 @@ def mask_focal_loss(logits: Tensor, targets: Tensor, alpha: float, gamma: float)
 
 
 def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Measures one minus the (smoothed) dice overlap of each mask.
+    """Computes one minus the smoothed dice overlap of each mask.
 
-    Mask2Former 3.3 and IDOL 3.1, both as released: plain sums in the denominator, 1 added above
-    and below.
+    Mask2Former 3.3 and IDOL 3.1, as released: plain sums in the denominator, 1 added to numerator
+    and denominator.
 
     Args:
         logits: (N, P).
@@ -53,10 +53,10 @@ def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def squared_dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Measures one minus the dice overlap with squares in the denominator: 1st place Eq. 2.
+    """Computes one minus the dice overlap with squares in the denominator: 1st place Eq. 2.
 
     ``1 - 2 sum p q / (sum p^2 + sum q^2 + eps)``; eps is not printed and 1e-5 here, as in CondInst.
-    Two masks without anything have a loss of 1.
+    Two empty masks have a loss of 1.
 
     Args:
         logits: (N, P).

@@ -1,7 +1,7 @@
-"""The criterion of Mask2Former: match every layer with the ground truth, then compare.
+"""The criterion of Mask2Former: matching of every layer with the ground truth, and losses.
 
-Equal to transformers' ``Mask2FormerLoss`` for the same random points, but over all layers at once,
-with the draws given by a generator and the matched queries handed out.
+Equals transformers' ``Mask2FormerLoss`` for the same random points. It also runs over all layers at
+once, takes a generator for the random points and returns the matched queries.
 """
 
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ from vis_core.structures import FrameTargets
 
 @dataclass(frozen=True)
 class PointSampling:
-    """Says at how many points masks are compared (Mask2Former 3.3).
+    """The number and choice of points at which masks are compared (Mask2Former 3.3).
 
     Attributes:
         num_points: P.
-        oversample: Candidates a point, of which the uncertain ones are kept.
+        oversample: Candidates per point; the most uncertain ones are kept.
         importance: Share of uncertain points.
     """
 
@@ -39,7 +39,7 @@ class PointSampling:
 
 @dataclass(frozen=True)
 class QueryPredictions:
-    """Is what the decoder says after each of its layers, for F frames.
+    """The predictions for F frames after each decoder layer.
 
     Attributes:
         class_logits: (L, F, Q, K + 1), "no object" last; the last layer is the answer.
@@ -60,11 +60,11 @@ def query_losses(
     """Computes the class, mask and dice loss, summed over layers (deep supervision).
 
     Args:
-        predictions: Of F frames.
+        predictions: Predictions for F frames.
         targets: F frames; masks at the size of the padded input.
         sampling: Points of matching and losses.
         no_object_weight: Weight of the "no object" class.
-        generator: Of the random points (CPU).
+        generator: CPU generator of the random points.
 
     Returns:
         The unweighted losses ``class``, ``mask``, ``dice``, and for each frame the (G,) query that
@@ -72,20 +72,12 @@ def query_losses(
     """
     matched = match_layers(predictions, targets, sampling, generator)
     found = [[query != UNMATCHED for query in frames] for frames in matched]
-    num_layers, num_frames, num_queries = predictions.class_logits.shape[:3]
-    num_classes = predictions.class_logits.shape[3] - 1
-    device = predictions.class_logits.device
     num_masks = max(1, sum(len(target.labels) for target in targets))
-    class_losses = []
-    for layer in range(num_layers):
-        wanted = torch.full((num_frames, num_queries), num_classes, device=device)
-        for frame, target in enumerate(targets):
-            kept = found[layer][frame]
-            wanted[frame, matched[layer][frame][kept]] = target.labels[kept]
-        class_losses.append(
-            query_class_loss(predictions.class_logits[layer], wanted, no_object_weight)
-        )
-    places = list(product(range(num_layers), range(num_frames)))
+    class_losses = [
+        _class_loss(class_logits, targets, queries, no_object_weight)
+        for class_logits, queries in zip(predictions.class_logits, matched, strict=True)
+    ]
+    places = list(product(*map(range, predictions.class_logits.shape[:2])))
     logits = torch.cat(
         [predictions.mask_logits[n, f, matched[n][f][found[n][f]]] for n, f in places]
     )
@@ -105,7 +97,7 @@ def match_layers(
     sampling: PointSampling,
     generator: torch.Generator | None = None,
 ) -> list[list[Tensor]]:
-    """Matches each frame of each layer; result[layer][frame] is the (G,) query of each instance."""
+    """Matches all layers and frames; result[layer][frame] is the (G,) query of each instance."""
     num_layers, num_frames = predictions.class_logits.shape[:2]
     device = predictions.class_logits.device
     matched: list[list[Tensor]] = []
@@ -129,13 +121,28 @@ def match_layers(
     return matched
 
 
+def _class_loss(
+    class_logits: Tensor,
+    targets: list[FrameTargets],
+    matched: list[Tensor],
+    no_object_weight: float,
+) -> Tensor:
+    """Computes the class loss of one layer, (F, Q, K + 1) logits with F (G,) matched queries."""
+    no_object = class_logits.shape[2] - 1
+    wanted = torch.full(class_logits.shape[:2], no_object, device=class_logits.device)
+    for frame, (target, queries) in enumerate(zip(targets, matched, strict=True)):
+        found = queries != UNMATCHED
+        wanted[frame, queries[found]] = target.labels[found]
+    return query_class_loss(class_logits, wanted, no_object_weight)
+
+
 def _mask_losses(
     logits: Tensor, masks: Tensor, sampling: PointSampling, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """Sums the BCE and the dice loss of N matched masks at uncertain and random points."""
+    """Computes summed BCE and dice losses of N matched masks at uncertain and random points."""
     count, device = len(logits), logits.device
     if count == 0:
-        zero = logits.sum()  # stays in the graph, so that every rank has the same backward
+        zero = logits.sum()  # attached to the graph, so that every rank runs the same backward
         return zero, zero
     num_uncertain = int(sampling.importance * sampling.num_points)
     num_candidates = int(sampling.oversample * sampling.num_points)

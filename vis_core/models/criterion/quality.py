@@ -1,4 +1,4 @@
-"""The loss of the quality assessment module (1st place 2.3): a model rates its own masks."""
+"""The loss of the quality assessment module (1st place 2.3), which rates predicted masks."""
 
 import torch
 from torch import Tensor
@@ -6,10 +6,10 @@ from torch import Tensor
 
 @torch.no_grad()
 def mask_iou(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Measures the IoU of predicted and true masks, the target of the module: 1st place Eq. 3.
+    """Computes the IoU of predicted and true masks, the target of the module: 1st place Eq. 3.
 
     Args:
-        predicted: (N, h, w) bool, the prediction binarised at one half.
+        predicted: (N, h, w) bool, the predictions binarised at one half.
         truth: (N, h, w) bool.
 
     Returns:
@@ -21,9 +21,9 @@ def mask_iou(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def quality_loss(qualities: Tensor, mask_logits: Tensor, truth: Tensor) -> Tensor:
-    """Compares predicted qualities with the IoU that the masks have: 1st place Eq. 4.
+    """Computes the error of predicted qualities against the IoU of the masks: 1st place Eq. 4.
 
-    The masks get no gradient from it.
+    The masks receive no gradient.
 
     Args:
         qualities: (N,) in [0, 1].

@@ -1,8 +1,8 @@
 """Matching of several queries with each true instance by optimal transport (IDOL 3.1, A.2).
 
 The release solves the transport by a dynamic top-k (simOTA): each instance takes as many of its
-cheapest queries as its best IoUs sum up to. It serves the detection losses and, on the reference
-frame, chooses positives and negatives of the contrastive loss.
+cheapest queries as its best IoUs sum up to. The detection losses use it. On the reference frame, it
+chooses the positives and negatives of the contrastive loss.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,12 @@ _MIN_PROBABILITY = 1e-8
 
 @dataclass(frozen=True)
 class TransportMatching:
-    """Is which queries of one frame learn which instance.
+    """The queries of one frame that learn an instance.
 
     Attributes:
-        queries: (N,) int64 the chosen queries, ascending.
-        instances: (N,) int64 the instance of each; of several, the first.
-        best_query: (G,) int64 the cheapest of the queries that each instance chose.
+        queries: (N,) int64 matched queries, ascending.
+        instances: (N,) int64 instance of each query; the first of several.
+        best_query: (G,) int64 cheapest matched query of each instance.
     """
 
     queries: Tensor
@@ -36,10 +36,10 @@ class TransportMatching:
 
 @dataclass(frozen=True)
 class FrameGuess:
-    """Is what Q queries say of one frame.
+    """The predictions of Q queries for one frame.
 
     Attributes:
-        probabilities: (Q, K) of each class by itself (sigmoid), without a background.
+        probabilities: (Q, K) of independent classes (sigmoid), without a background.
         boxes_cxcywh_norm: (Q, 4) normalised by the unpadded image.
     """
 
@@ -49,7 +49,7 @@ class FrameGuess:
 
 @dataclass(frozen=True)
 class FrameTruth:
-    """Is the class and the box of G true instances of one frame.
+    """The classes and boxes of the G true instances of one frame.
 
     Attributes:
         labels: (G,) int64.
@@ -80,11 +80,11 @@ def transport_matching(
 
 @torch.no_grad()
 def transport_cost(guess: FrameGuess, truth: FrameTruth, config: TransportConfig) -> Tensor:
-    """Prices every pair of a query and an instance; low is alike.
+    """Computes the cost of every pair of a query and an instance; similar pairs have a low one.
 
     Returns:
         (Q, G): focal class cost - ``giou_weight`` * GIoU + ``outside_cost`` where the query's
-        centre is not in the box and the centre area + ``background_cost`` where it is in none.
+        centre is not in both box and centre area + ``background_cost`` where it is in none.
     """
     boxes, true_boxes = guess.boxes_cxcywh_norm.float(), truth.boxes_cxcywh_norm
     class_cost = _focal_cost(guess.probabilities.float(), config)[:, truth.labels]
@@ -97,11 +97,11 @@ def transport_cost(guess: FrameGuess, truth: FrameTruth, config: TransportConfig
 def foreground_and_central(
     boxes: Tensor, true_boxes: Tensor, center_radius: float
 ) -> tuple[Tensor, Tensor]:
-    """Says where the centres of (Q, 4) boxes lie with respect to (G, 4) true boxes, both cxcywh.
+    """Locates the centres of (Q, 4) boxes with respect to (G, 4) true boxes, both cxcywh.
 
     Returns:
-        (Q,) bool whether a centre is in any true box or centre area, and (Q, G) bool whether it is
-        both in the box and in the centre area of one.
+        (Q,) bool, centres in any true box or centre area, and (Q, G) bool, centres in both the box
+        and the centre area of an instance.
     """
     center = boxes[:, None, :2]
     corners, true_center = to_xyxy(true_boxes), true_boxes[:, :2]
@@ -115,43 +115,42 @@ def foreground_and_central(
 def dynamic_top_k(
     cost: Tensor, iou: Tensor, num_ious: int, config: TransportConfig
 ) -> tuple[Tensor, Tensor]:
-    """Gives each instance its cheapest queries, as many as its ``num_ious`` best IoUs sum up to.
+    """Chooses for each instance its cheapest queries, as many as its best IoUs sum up to.
 
-    IDOL A.2, as released: at least one query each; a query that several chose goes to the one that
-    it costs least. Instances that lost all search again among the unused queries; then only the
-    queries that were in conflict at first are taken from all but one, so that another may end up
-    with two.
+    IDOL A.2, as released: at least one query each. A query chosen by several instances goes to the
+    cheapest pair. Instances without a query search again among the unused ones. After that, only
+    conflicts of the first round are resolved, so another query may keep two instances.
 
     Args:
         cost: (Q, G).
         iou: (Q, G).
-        num_ious: How many IoUs are summed.
-        config: Of the search.
+        num_ious: Number of IoUs that are summed.
+        config: Settings of the search.
 
     Returns:
-        (Q, G) the cost, raised for queries that were in use during a search (the release goes on
-        with it), and (Q, G) bool which query is whose.
+        (Q, G) cost, raised for queries in use during a repeated search (the release keeps using
+        it), and (Q, G) bool choice.
     """
     chosen = cost.argsort(dim=0, stable=True).argsort(dim=0) < dynamic_k(iou, num_ious)
     if chosen.shape[1] == 0:
         return cost, chosen
     contested = chosen.sum(dim=1) > 1
-    chosen = _cheapest_keeps(chosen, cost, contested)
+    chosen = _resolve_conflicts(chosen, cost, contested)
     for _ in range(config.max_repairs):
-        lonely = (~chosen.any(dim=0)).nonzero().flatten()
-        if len(lonely) == 0:
+        unmatched = (~chosen.any(dim=0)).nonzero().flatten()
+        if len(unmatched) == 0:
             return cost, chosen
         cost = cost + config.repair_cost * chosen.any(dim=1, keepdim=True)
-        chosen[cost[:, lonely].argmin(dim=0), lonely] = True
+        chosen[cost[:, unmatched].argmin(dim=0), unmatched] = True
         shared = (chosen.sum(dim=1) > 1).any()
-        chosen = _cheapest_keeps(chosen, cost, contested & shared)
-    lonely = (~chosen.any(dim=0)).nonzero().flatten()
-    chosen[cost[:, lonely].argmin(dim=0), lonely] = True
+        chosen = _resolve_conflicts(chosen, cost, contested & shared)
+    unmatched = (~chosen.any(dim=0)).nonzero().flatten()
+    chosen[cost[:, unmatched].argmin(dim=0), unmatched] = True
     return cost, chosen
 
 
 def dynamic_k(iou: Tensor, num_ious: int) -> Tensor:
-    """Gives the (G,) int64 number of queries of each instance: the whole part of a sum of IoUs."""
+    """Returns the (G,) int64 number of queries per instance: the integer part of a sum of IoUs."""
     best = iou.topk(min(num_ious, len(iou)), dim=0).values
     return best.sum(dim=0).long().clamp(min=1)
 
@@ -162,8 +161,8 @@ def select_pairs(
 ) -> tuple[Tensor, Tensor]:
     """Chooses positives and negatives of each instance on the reference frame (IDOL 3.2, A.2).
 
-    The m1 cheapest queries are positives, m1 being the sum of the best 10 IoUs; all but the m2
-    cheapest are negatives, m2 being that of the best 100. A query that another instance won is a
+    The m1 cheapest queries are positives, where m1 is the sum of the best 10 IoUs. All but the m2
+    cheapest are negatives, where m2 is the sum of the best 100. A query of another instance is a
     negative.
 
     Returns:
@@ -194,7 +193,7 @@ SELECTIONS: dict[str, Selection] = {"transport": select_pairs, "iou": select_by_
 
 
 def _focal_cost(probabilities: Tensor, config: TransportConfig) -> Tensor:
-    """Gives the (Q, K) focal loss of a class as the truth less that of it as not the truth."""
+    """Computes the (Q, K) focal loss of a class as true, minus its loss as false."""
     alpha, gamma = config.focal_alpha, config.focal_gamma
     rest = 1 - probabilities
     as_true = -alpha * rest**gamma * (probabilities + _MIN_PROBABILITY).log()
@@ -203,11 +202,11 @@ def _focal_cost(probabilities: Tensor, config: TransportConfig) -> Tensor:
 
 
 def _pair_iou(guess: FrameGuess, truth: FrameTruth) -> Tensor:
-    """(Q, G) IoU of queries and instances."""
+    """Computes the (Q, G) IoU of queries and instances."""
     return box_iou(to_xyxy(guess.boxes_cxcywh_norm.float()), to_xyxy(truth.boxes_cxcywh_norm))
 
 
-def _cheapest_keeps(chosen: Tensor, cost: Tensor, contested: Tensor) -> Tensor:
-    """Leaves the contested queries (Q,) to the instance that each costs least."""
+def _resolve_conflicts(chosen: Tensor, cost: Tensor, contested: Tensor) -> Tensor:
+    """Assigns each contested query (Q,) to its cheapest instance."""
     cheapest = functional.one_hot(cost.argmin(dim=1), chosen.shape[1]).bool()
     return torch.where(contested[:, None], cheapest, chosen)

@@ -1,6 +1,6 @@
-"""The names of AdelaiDet's CondInst, turned into those of our STC.
+"""Translation of the names of AdelaiDet's CondInst to those of STC here.
 
-Rules as in ``mask2former_names``; the backbone has the names of detectron2 under a longer prefix.
+Rules as in ``mask2former_names``; the backbone has detectron2's names under a longer prefix.
 """
 
 import re
@@ -8,7 +8,7 @@ from re import Match
 
 from torch import Tensor
 
-from vis_core.models.importers.mask2former_names import Rules, Target, backbone_names, by_rules
+from vis_core.models.importers.mask2former_names import Rules, Target, apply_rules, backbone_names
 from vis_core.models.segmentors.pixel_norm import STD
 
 HEAD = "proposal_generator.fcos_head."
@@ -16,23 +16,23 @@ BACKBONE = "backbone.bottom_up."
 TRACKING_HEAD = "tracking_head."  # which CondInst does not have
 _OURS = "segmentor."
 _STEM = BACKBONE + "stem.conv1.weight"
-# levels of interest and a counter, which no model needs
+# levels of interest and a counter, which inference does not need
 _UNUSED = re.compile(r"mask_head\.(sizes_of_interest|_iter)")
 
 
 def our_condinst_names(official: str) -> list[Target] | None:
-    """Gives what a tensor of AdelaiDet's CondInst is called here (see ``our_names``)."""
+    """Translates the name of a tensor of AdelaiDet's CondInst (see ``our_names``)."""
     if _UNUSED.fullmatch(official):
         return []
     if official.startswith(BACKBONE):
         return backbone_names(official, BACKBONE, _OURS + "backbone.")
-    return by_rules(official, _RULES)
+    return apply_rules(official, _RULES)
 
 
-def for_our_pixels(found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Makes the first convolution read our pixels: RGB in deviations instead of BGR in steps of 1.
+def adapt_stem_to_pixels(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Adapts the first convolution to RGB pixels in standard deviations, from plain BGR.
 
-    The means are alike, so the zeros around the image mean the same.
+    The means are equal, so the padding keeps its meaning.
     """
     if _STEM not in found:
         return found

@@ -1,4 +1,4 @@
-"""What a checkpoint of the authors says of its network: every size that can be read off shapes."""
+"""The settings of a released checkpoint, derived from the shapes of its tensors."""
 
 import re
 from collections.abc import Mapping
@@ -21,16 +21,16 @@ _PIXELS = "sem_seg_head.pixel_decoder."
 _IDOL_CONTROLLER = "detr.controller.layers.2.weight"
 
 
-def settings_of(shapes: Shapes) -> Mask2FormerSettings:
-    """Sizes a Mask2Former like a checkpoint.
+def mask2former_settings_of(shapes: Shapes) -> Mask2FormerSettings:
+    """Derives the settings of a Mask2Former.
 
-    The number of attention heads leaves no trace in the shapes; it is 8, as in every release.
+    The number of attention heads does not show in the shapes; it is 8, as in every release.
 
     Args:
-        shapes: By the names of the authors.
+        shapes: By released name.
 
     Raises:
-        CheckpointError: A tensor that every Mask2Former has is absent.
+        CheckpointError: A tensor of every Mask2Former is missing.
     """
     queries, width = _shape(shapes, _query_name(shapes))
     return Mask2FormerSettings(
@@ -47,20 +47,20 @@ def settings_of(shapes: Shapes) -> Mask2FormerSettings:
 
 
 def idol_settings_of(shapes: Shapes) -> DeformableDetrSettings:
-    """Sizes IDOL's segmentor like a checkpoint; 8 heads and no dropout, which leave no trace."""
-    queries, twice = _shape(shapes, "detr.detr.query_embed.weight")
+    """Derives the settings of IDOL's segmentor; 8 heads and no dropout do not show in shapes."""
+    queries, double_width = _shape(shapes, "detr.detr.query_embed.weight")
     mask_channels = _shape(shapes, "detr.mask_head.lay2.weight")[0]
     layers = r"detr\.detr\.transformer\.{}coder\.layers\.(\d+)\."
     widths = "detr.detr.transformer.{}coder.layers.0.linear1.weight"
-    inside = {
+    backbone = {
         name.removeprefix("detr.detr.backbone.0."): shape
         for name, shape in shapes.items()
         if name.startswith("detr.detr.backbone.0.")
     }
     return DeformableDetrSettings(
-        backbone=_backbone_of(inside),
+        backbone=_backbone_of(backbone),
         num_queries=queries,
-        hidden_width=twice // 2,
+        hidden_width=double_width // 2,
         encoder_layers=_count(shapes, layers.format("en")),
         encoder_ffn_width=_shape(shapes, widths.format("en"))[0],
         decoder_layers=_count(shapes, layers.format("de")),
@@ -73,20 +73,19 @@ def idol_settings_of(shapes: Shapes) -> DeformableDetrSettings:
 
 
 def idol_num_classes_of(shapes: Shapes) -> int:
-    """Counts the classes of an IDOL."""
+    """Returns the number of classes of an IDOL."""
     return _shape(shapes, "detr.detr.class_embed.0.weight")[0]
 
 
 def condinst_settings_of(shapes: Shapes) -> CondInstSettings:
-    """Sizes a CondInst like a checkpoint; three dynamic layers with relative coordinates."""
-    inside = {
+    """Derives the settings of a CondInst; three dynamic layers with relative coordinates."""
+    backbone = {
         name.replace("backbone.bottom_up.", "backbone."): shape
         for name, shape in shapes.items()
         if name.startswith("backbone.bottom_up.")
     }
-    own = OwnBackbone(
-        family="resnet", sizes=_resnet_sizes(inside) | {"downsample_in_bottleneck": True}
-    )
+    sizes = _resnet_sizes(backbone) | {"downsample_in_bottleneck": True}
+    own = OwnBackbone(family="resnet", sizes=sizes)
     convs = _count(shapes, r"mask_branch\.tower\.(\d+)\.") - 1
     mask_channels = _shape(shapes, f"mask_branch.tower.{convs}.weight")[0]
     return CondInstSettings(
@@ -104,34 +103,34 @@ def condinst_settings_of(shapes: Shapes) -> CondInstSettings:
 
 
 def condinst_num_classes_of(shapes: Shapes) -> int:
-    """Counts the classes of a CondInst."""
+    """Returns the number of classes of a CondInst."""
     return _shape(shapes, "proposal_generator.fcos_head.cls_logits.weight")[0]
 
 
 def _dynamic_channels(num_parameters: int, mask_channels: int, name: str) -> int:
-    """Finds d of (c + 2) d + d d + d weights and 2 d + 1 biases, c being the mask channels."""
+    """Solves for d: (c + 2) d + d d + d weights and 2 d + 1 biases with c mask channels."""
     for channels in range(1, 257):
         if (mask_channels + 2) * channels + channels**2 + 3 * channels + 1 == num_parameters:
             return channels
     raise CheckpointError(
-        f"{name} has {num_parameters} rows, which no mask head of three "
-        f"layers over {mask_channels} channels needs"
+        f"{name} has {num_parameters} rows; expected the number of parameters of a mask head of "
+        f"three layers over {mask_channels} channels"
     )
 
 
-def num_classes_of(shapes: Shapes) -> int:
-    """Counts the classes, "no object" not among them."""
+def mask2former_num_classes_of(shapes: Shapes) -> int:
+    """Returns the number of classes of a Mask2Former, without "no object"."""
     return _shape(shapes, _PREDICTOR + "class_embed.weight")[0] - 1
 
 
 def embedding_width_of(shapes: Shapes) -> int | None:
-    """Gives C of the embedding head of CTVIS; None for MinVIS and Mask2Former, which have none."""
+    """Returns C of CTVIS's embedding head; None for MinVIS and Mask2Former, which have none."""
     last = shapes.get(_PREDICTOR + "reid_embed.layers.2.weight")
     return last[0] if last else None
 
 
 def _query_name(shapes: Shapes) -> str:
-    """Finds the queries: they were called static_query before the authors' version 2."""
+    """Returns the name of the queries, which was static_query before version 2 of the release."""
     old = _PREDICTOR + "static_query.weight"
     return old if old in shapes else _PREDICTOR + "query_feat.weight"
 
@@ -162,7 +161,7 @@ def _swin_sizes(shapes: Shapes) -> dict[str, Any]:
         "embed_dim": _shape(shapes, "backbone.patch_embed.proj.weight")[0],
         "depths": [_count(shapes, rf"backbone\.layers\.{n}\.blocks\.(\d+)\.") for n in range(4)],
         "num_heads": [heads for _, heads in tables],
-        # a window of w has (2 w - 1)^2 relative positions
+        # a window of size w has (2 w - 1)^2 relative positions
         "window_size": (isqrt(tables[0][0]) + 1) // 2,
     }
 
@@ -177,6 +176,6 @@ def _shape(shapes: Shapes, name: str) -> tuple[int, ...]:
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
-    """Counts the layers that names number from 0."""
+    """Counts the layers that are numbered from 0 in the names."""
     found = [re.match(pattern, name) for name in shapes]
     return 1 + max((int(match[1]) for match in found if match), default=-1)

@@ -1,6 +1,6 @@
-"""The names of the authors' IDOL, turned into those of our system.
+"""Translation of the names of released IDOL to those of the system here.
 
-Rules as in ``mask2former_names``; the backbone has the names of detectron2 under a longer prefix.
+Rules as in ``mask2former_names``; the backbone has detectron2's names under a longer prefix.
 """
 
 import re
@@ -9,16 +9,16 @@ from re import Match
 from vis_core.models.importers.mask2former_names import (
     Rules,
     Target,
+    apply_rules,
     backbone_names,
-    by_rules,
-    thirds,
+    split_in_thirds,
 )
 
 PREFIX = "detr.detr."
 BACKBONE = PREFIX + "backbone.0.backbone."
 _NETWORK = "segmentor.network."
-# the norm of a Swin's first stage, whose output IDOL does not take
-_UNREAD = re.compile(re.escape(BACKBONE) + r"norm0\.\w+")
+# the norm of a Swin's first stage, whose output IDOL does not use
+_NEVER_USED = re.compile(re.escape(BACKBONE) + r"norm0\.\w+")
 
 _ENCODER_PARTS = {
     "norm1": "self_attn_layer_norm",
@@ -38,12 +38,12 @@ _MASK_LAYERS = {"3": "coarse", "4": "middle", "1": "narrow", "2": "last"}
 
 
 def our_idol_names(official: str) -> list[Target] | None:
-    """Gives what a tensor of the authors' IDOL is called here (see ``our_names``)."""
-    if _UNREAD.fullmatch(official):
+    """Translates the name of a tensor of released IDOL (see ``our_names``)."""
+    if _NEVER_USED.fullmatch(official):
         return []
     if official.startswith(BACKBONE):
         return backbone_names(official, BACKBONE, _NETWORK + "backbone.model.")
-    return by_rules(official, _RULES)
+    return apply_rules(official, _RULES)
 
 
 def _encoder_part(found: Match[str]) -> str:
@@ -55,7 +55,7 @@ def _decoder_part(found: Match[str]) -> str:
 
 
 def _self_attention(found: Match[str]) -> list[Target]:
-    return thirds(f"{_NETWORK}decoder.layers.{found[1]}.self_attn.", found[2])
+    return split_in_thirds(f"{_NETWORK}decoder.layers.{found[1]}.self_attn.", found[2])
 
 
 def _mask_layer(found: Match[str]) -> str:
@@ -78,7 +78,7 @@ _RULES: Rules = [
         (_TRANSFORMER + r"decoder\.layers\.(\d+)\.self_attn\.in_proj_(\w+)", _self_attention),
         (_TRANSFORMER + r"decoder\.layers\.(\d+)\.(norm[123]|linear[12]|self_attn\.out_proj)\."
          r"(\w+)", _decoder_part),
-        # the release stores the box heads twice: the decoder refines with the same tensors
+        # the release stores the box heads twice; the decoder refines boxes with the same tensors
         (r"detr\.detr\.(?:transformer\.decoder\.)?bbox_embed\.(.+)",
          _NETWORK + r"decoder.bbox_embed.\1"),
         (r"detr\.detr\.class_embed\.(.+)", r"segmentor.class_heads.\1"),

@@ -1,6 +1,6 @@
-"""The names of detectron2's Mask2Former, MinVIS and CTVIS, turned into those of our systems.
+"""Translation of the names of detectron2's Mask2Former, MinVIS and CTVIS to those here.
 
-Rules instead of a table of 1,000 lines; tests compare them with the recorded tables, name by name.
+Rules replace a table of 1,000 lines; tests compare them with the recorded tables, name by name.
 """
 
 import re
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from re import Match
 
 Target = tuple[str, int | None]
-"""Our name, and which third of the rows it takes (None: the whole tensor)."""
+"""The name here, and the third of the rows that it takes (None: the whole tensor)."""
 
 Rules = list[tuple[re.Pattern[str], str | Callable[[Match[str]], str | list[Target]]]]
 
-# Buffers that the authors' code stores and no model needs, and heads of other tasks.
+# Buffers of the released code that inference does not need, and heads of other tasks.
 _UNUSED = re.compile(
     r"(detr\.)?criterion\..*|.*relative_position_index|.*num_batches_tracked|pixel_(mean|std)"
 )
@@ -24,22 +24,22 @@ _QUERIES = _NETWORK + "model.transformer_module."
 
 
 def our_names(official: str) -> list[Target] | None:
-    """Gives what a tensor of the authors is called here.
+    """Translates the name of a tensor of the release.
 
     Args:
-        official: Such as ``sem_seg_head.predictor.class_embed.weight``.
+        official: For example ``sem_seg_head.predictor.class_embed.weight``.
 
     Returns:
-        One target, or three for a fused projection; empty for what is not needed; None if unknown.
+        One target, or three for a fused projection; none for an unused tensor; None if unknown.
     """
-    return by_rules(official, _RULES)
+    return apply_rules(official, _RULES)
 
 
 def backbone_names(official: str, theirs: str, ours: str) -> list[Target] | None:
-    """Gives what a tensor of a backbone is called here where it stands under other prefixes.
+    """Translates the name of a tensor of a backbone under other prefixes.
 
     Args:
-        official: Begins with ``theirs``.
+        official: Name that begins with ``theirs``.
         theirs: Prefix in the file.
         ours: Prefix here.
     """
@@ -47,15 +47,15 @@ def backbone_names(official: str, theirs: str, ours: str) -> list[Target] | None
     return targets and [(name.replace(ENCODER, ours), third) for name, third in targets]
 
 
-def by_rules(official: str, rules: Rules) -> list[Target] | None:
-    """Finds the first rule that fits a name and gives its targets."""
+def apply_rules(official: str, rules: Rules) -> list[Target] | None:
+    """Applies the first rule that matches a name and returns its targets."""
     if _UNUSED.fullmatch(official):
         return []
     for pattern, target in rules:
         found = pattern.fullmatch(official)
         if found:
-            made = target(found) if callable(target) else found.expand(target)
-            return [(made, None)] if isinstance(made, str) else made
+            names = target(found) if callable(target) else found.expand(target)
+            return [(names, None)] if isinstance(names, str) else names
     return None
 
 
@@ -66,19 +66,19 @@ def _resnet_part(found: Match[str]) -> str:
     return f"{where}{layer}.{'normalization' if norm else 'convolution'}.{rest}"
 
 
-def thirds(prefix: str, rest: str) -> list[Target]:
+def split_in_thirds(prefix: str, rest: str) -> list[Target]:
     """Splits a fused projection into query, key and value."""
     return [(f"{prefix}{name}_proj.{rest}", third) for third, name in enumerate("qkv")]
 
 
 def _swin_qkv(found: Match[str]) -> list[Target]:
     layer, block, rest = found.groups()
-    return thirds(f"{ENCODER}swin.encoder.layers.{layer}.blocks.{block}.attention.", rest)
+    return split_in_thirds(f"{ENCODER}swin.encoder.layers.{layer}.blocks.{block}.attention.", rest)
 
 
 def _self_attention(found: Match[str]) -> list[Target]:
     layer, rest = found.groups()
-    return thirds(f"{_QUERIES}decoder.layers.{layer}.self_attn.", rest)
+    return split_in_thirds(f"{_QUERIES}decoder.layers.{layer}.self_attn.", rest)
 
 
 _SWIN_BLOCK = {

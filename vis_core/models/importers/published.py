@@ -1,4 +1,4 @@
-"""Turns a checkpoint of Mask2Former, MinVIS, CTVIS, IDOL or CondInst into a system of ours."""
+"""Import of published checkpoints: Mask2Former, MinVIS, CTVIS, IDOL or CondInst to a system."""
 
 import logging
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from vis_core.errors import CheckpointError
 from vis_core.models.importers.condinst_names import (
     HEAD,
     TRACKING_HEAD,
-    for_our_pixels,
+    adapt_stem_to_pixels,
     our_condinst_names,
 )
 from vis_core.models.importers.config_from_shapes import (
@@ -28,8 +28,8 @@ from vis_core.models.importers.config_from_shapes import (
     embedding_width_of,
     idol_num_classes_of,
     idol_settings_of,
-    num_classes_of,
-    settings_of,
+    mask2former_num_classes_of,
+    mask2former_settings_of,
 )
 from vis_core.models.importers.idol_names import PREFIX, our_idol_names
 from vis_core.models.importers.mask2former_names import our_names
@@ -43,14 +43,14 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Renamed:
-    """Is what a checkpoint holds under our names.
+class RenamedTensors:
+    """The tensors of a checkpoint under the names used here.
 
     Attributes:
-        tensors: By our names.
-        unknown: Names of the file that no rule knows.
-        unused: Names that are known and not needed.
-        contradicted: Names of tensors that the file holds twice, not alike.
+        tensors: By translated name.
+        unknown: Names of the file that no rule matches.
+        unused: Names of translate tensors that are not needed.
+        contradicted: Names of tensors that the file holds twice with different values.
     """
 
     tensors: dict[str, Tensor]
@@ -62,13 +62,13 @@ class Renamed:
 def import_official(path: Path) -> tuple[System, list[str]]:
     """Reads a checkpoint into a system of its size: IDOL, CTVIS, MinVIS or STC.
 
-    The tracking head of STC, which CondInst does not have, is left as it starts.
+    The tracking head of STC, which CondInst does not have, stays random.
 
     Args:
         path: ``.pth`` or ``.pkl`` of detectron2.
 
     Returns:
-        The system in evaluation mode, and the names in the file that were left aside.
+        The system in evaluation mode, and the unused names of the file.
 
     Raises:
         CheckpointError: The file cannot be trusted, or a tensor is missing, unexpected, of another
@@ -78,20 +78,19 @@ def import_official(path: Path) -> tuple[System, list[str]]:
 
 
 def system_of(found: dict[str, Tensor], source: str) -> tuple[System, list[str]]:
-    """Makes the system of tensors under the authors' names (see ``import_official``)."""
+    """Builds the system of tensors under the released names (see ``import_official``)."""
     shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
     try:
         config, num_classes = _config_of(shapes)
     except CheckpointError as error:
         raise CheckpointError(f"{source}: {error}") from error
     system = build_system(config, num_classes)
-    renamed = rename(for_our_pixels(found))
+    renamed = rename(adapt_stem_to_pixels(found))
     wanted = system.state_dict()
-    tensors = renamed.tensors | _unused_of_ours(wanted, renamed.tensors)
+    tensors = renamed.tensors | _without_counterpart(wanted, renamed.tensors)
     if isinstance(config, StcConfig):
         _log.warning("%s has no tracking head: it is random until it is trained", source)
-        own = {name: tensor for name, tensor in wanted.items() if name.startswith(TRACKING_HEAD)}
-        tensors |= own
+        tensors |= {name: t for name, t in wanted.items() if name.startswith(TRACKING_HEAD)}
     problems = [f"{name} is unexpected" for name in renamed.unknown]
     problems += [f"{name} differs from its other copy" for name in renamed.contradicted]
     problems += fit_problems(wanted, tensors)
@@ -101,7 +100,7 @@ def system_of(found: dict[str, Tensor], source: str) -> tuple[System, list[str]]
         if tensor.is_floating_point() and not torch.isfinite(tensor).all()
     ]
     if problems:
-        if len(problems) > _SHOWN:  # a page of names is read better line by line
+        if len(problems) > _SHOWN:  # a long list is logged, one name a line
             for problem in problems:
                 _log.warning("%s: %s", source, problem)
             problems = [*problems[:_SHOWN], f"and {len(problems) - _SHOWN} more, all named above"]
@@ -111,7 +110,7 @@ def system_of(found: dict[str, Tensor], source: str) -> tuple[System, list[str]]
 
 
 def _config_of(shapes: Shapes) -> tuple[AnySystemConfig, int]:
-    """Says of which paper and size a checkpoint is, and how many classes it has."""
+    """Derives the config and the number of classes of a checkpoint from its shapes."""
     if any(name.startswith(PREFIX) for name in shapes):
         embedding = shapes.get("detr.reid_embed_head.layers.2.weight", (0,))
         config = IdolConfig(
@@ -120,21 +119,23 @@ def _config_of(shapes: Shapes) -> tuple[AnySystemConfig, int]:
         return config, idol_num_classes_of(shapes)
     if any(name.startswith(HEAD) for name in shapes):
         return StcConfig(segmentor=condinst_settings_of(shapes)), condinst_num_classes_of(shapes)
-    settings, width = settings_of(shapes), embedding_width_of(shapes)
+    settings, num_classes = mask2former_settings_of(shapes), mask2former_num_classes_of(shapes)
+    width = embedding_width_of(shapes)
     if width is None:
-        return MinvisConfig(segmentor=settings), num_classes_of(shapes)
-    return CtvisConfig(segmentor=settings, embedding_width=width), num_classes_of(shapes)
+        return MinvisConfig(segmentor=settings), num_classes
+    return CtvisConfig(segmentor=settings, embedding_width=width), num_classes
 
 
-def rename(found: dict[str, Tensor]) -> Renamed:
-    """Gives tensors our names; a fused projection becomes three."""
+def rename(found: dict[str, Tensor]) -> RenamedTensors:
+    """Renames the tensors of a release; a fused projection becomes three."""
     tensors: dict[str, Tensor] = {}
     unknown, unused, contradicted = [], [], []
-    condinst = any(name.startswith(HEAD) for name in found)
+    is_condinst = any(name.startswith(HEAD) for name in found)
     for official, tensor in found.items():
-        known = our_idol_names if official.startswith("detr.") else our_names
-        known = our_condinst_names if condinst else known
-        targets = known(official)
+        if is_condinst:
+            targets = our_condinst_names(official)
+        else:
+            targets = (our_idol_names if official.startswith("detr.") else our_names)(official)
         if targets is None:
             unknown.append(official)
         elif not targets:
@@ -144,17 +145,17 @@ def rename(found: dict[str, Tensor]) -> Renamed:
             if name in tensors and not torch.equal(tensors[name], part):
                 contradicted.append(official)
             tensors[name] = part
-    return Renamed(tensors, unknown, unused, contradicted)
+    return RenamedTensors(tensors, unknown, unused, contradicted)
 
 
-# Counters, the class weights of a loss that is not used here, and what nothing reads.
-_OURS_ALONE = (".num_batches_tracked", "criterion.empty_weight", *NEVER_USED_WEIGHTS)
+# Counters, the class weights of a loss that is not used here, and unused norms.
+_WITHOUT_COUNTERPART = (".num_batches_tracked", "criterion.empty_weight", *NEVER_USED_WEIGHTS)
 
 
-def _unused_of_ours(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Gives what transformers keeps and no release has."""
+def _without_counterpart(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the tensors that transformers keeps and no release has."""
     return {
         name: tensor
         for name, tensor in wanted.items()
-        if name not in found and name.endswith(_OURS_ALONE)
+        if name not in found and name.endswith(_WITHOUT_COUNTERPART)
     }

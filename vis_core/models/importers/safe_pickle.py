@@ -1,9 +1,9 @@
-"""Reads the tensors of a pickled checkpoint without running anything that stands in it.
+"""Reading of the tensors of pickled checkpoints without running code from the file.
 
-Two forms are read: the zip files of ``torch.save`` (since torch 1.6) and the plain pickles of NumPy
-arrays of detectron2's model zoo. A pickle is a program; ours may call a handful of constructors and
-nothing else. ``torch.load(weights_only=True)`` lets more through (a pickle of 1 kB that asks for
-2 GB of memory, a tensor of 5e10 values over one stored number, compressed storages).
+Two forms are read: the zip files of ``torch.save`` (since torch 1.6) and detectron2's plain pickles
+of NumPy arrays. A pickle is a program; the reader permits a handful of constructors only.
+``torch.load(weights_only=True)`` permits more: a pickle of 1 kB that allocates 2 GB, a tensor of
+5e10 values over one stored number, compressed storages.
 """
 
 import io
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vis_core.errors import CheckpointError
 
-_multiarray: Any = np._core.multiarray  # type: ignore[attr-defined]  # where NumPy's own pickles find their constructors
+_multiarray: Any = np._core.multiarray  # type: ignore[attr-defined]  # holds the constructors of NumPy's pickles
 _STORAGES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
@@ -43,11 +43,11 @@ def read_pickled_tensors(path: Path) -> dict[str, Tensor]:
         path: A ``.pth`` or ``.pt`` of ``torch.save``, or a ``.pkl`` of NumPy arrays.
 
     Raises:
-        CheckpointError: The file is missing, cut, holds anything but tensors and plain containers,
-            or claims more than it has.
+        CheckpointError: The file is missing or truncated, holds anything but tensors and plain
+            containers, or declares more data than it has.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
+        raise CheckpointError(f"{path}: expected a checkpoint, found no file; check the path")
     try:
         root = _read_zip(path) if zipfile.is_zipfile(path) else _read_plain(path)
     except CheckpointError:
@@ -69,7 +69,9 @@ def _tensors_of(root: Any, path: Path) -> dict[str, Tensor]:
         if isinstance(root, Mapping) and isinstance(root.get(key), Mapping):
             root = root[key]
     if not isinstance(root, Mapping):
-        raise CheckpointError(f"{path}: expected a mapping of names to tensors, found {type(root)}")
+        raise CheckpointError(
+            f"{path}: expected a mapping of names to tensors, found {type(root).__name__}"
+        )
     found = {}
     for name, value in root.items():
         if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "fiub":
@@ -86,8 +88,8 @@ def _read_plain(path: Path) -> Any:
         head = file.read(64)
         if b"l\xfc\x9cF\xf9 j\xa8P\x19." in head:  # the magic number of torch.save before 1.6
             raise CheckpointError(
-                f"{path}: written by torch before 1.6, in a form that is not read here; load and "
-                "save it again with a newer torch"
+                f"{path}: expected a checkpoint of torch 1.6 or newer, found an older format; load "
+                "and save it with a newer torch"
             )
         file.seek(0)
         return _Reader(file, path).load()
@@ -99,11 +101,11 @@ def _read_zip(path: Path) -> Any:
         packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
         if packed:
             raise CheckpointError(
-                f"{path}: {packed[0]} is compressed, which torch.save never does; get the file "
-                "from its authors again"
+                f"{path}: expected stored entries as torch.save writes them, found {packed[0]} "
+                "compressed; download the file again"
             )
         if sum(entry.file_size for entry in entries) > path.stat().st_size:
-            raise CheckpointError(f"{path}: claims more bytes than the file has; copy it again")
+            raise CheckpointError(f"{path}: declares more bytes than the file has; copy it again")
         (program,) = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
         folder = program.filename.removesuffix("data.pkl")
         with archive.open(program) as file:
@@ -111,7 +113,7 @@ def _read_zip(path: Path) -> Any:
 
 
 class _Reader(pickle.Unpickler):
-    """Unpickles with a closed list of constructors."""
+    """An unpickler with a closed list of constructors."""
 
     def __init__(
         self,
@@ -131,15 +133,17 @@ class _Reader(pickle.Unpickler):
         known = listed.get((module.replace("numpy._core", "numpy.core"), name))
         if known is None:
             raise CheckpointError(
-                f"{self._path}: asks for {module}.{name}; a checkpoint may hold tensors and plain "
-                "containers only. Harmless or not, it is not run; ask its authors for the weights"
+                f"{self._path}: expected tensors and plain containers only, found a call of "
+                f"{module}.{name}, which is not run; get a file with the weights alone"
             )
         return known
 
     def persistent_load(self, pid: Any) -> Any:
         kind, dtype, key, _, count = pid
         if kind != "storage" or self._archive is None:
-            raise CheckpointError(f"{self._path}: refers to something that is not a storage")
+            raise CheckpointError(
+                f"{self._path}: expected references to storages, found another one"
+            )
         if key not in self._storages:
             raw = self._archive.read(f"{self._folder}data/{key}")
             if len(raw) != count * dtype.itemsize:
@@ -156,7 +160,7 @@ class _Reader(pickle.Unpickler):
 def _rebuild_tensor(
     storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
 ) -> Tensor:
-    """Lays a tensor over its storage, as torch does, if every value has a place of its own."""
+    """Rebuilds a tensor from its storage, as torch does, if every value is stored separately."""
     count = math.prod(size)
     if count == 0:
         return storage.new_empty(size)

@@ -1,7 +1,7 @@
-"""Turns a Mask2Former in transformers' own format into MinVIS, which needs no video to be trained.
+"""Import of a Mask2Former in transformers' format as MinVIS, which needs no training on videos.
 
-MinVIS (Huang 2022) is a Mask2Former whose queries are followed from frame to frame, so any
-instance segmentation checkpoint of a model hub annotates videos as it is.
+MinVIS (Huang 2022) associates the queries of a Mask2Former from frame to frame, so any instance
+segmentation checkpoint of a model hub annotates videos without training.
 """
 
 import json
@@ -16,7 +16,7 @@ from vis_core.errors import CheckpointError
 from vis_core.formats.categories import Categories, numbered
 from vis_core.formats.class_maps import CLASS_LISTS
 from vis_core.models.layers.backbone import named_backbone
-from vis_core.models.systems.build import build_system, fit_problems
+from vis_core.models.systems.build import fit_problems
 from vis_core.models.systems.minvis import Minvis
 
 _SIZES = {
@@ -30,12 +30,25 @@ def import_transformers(folder: Path) -> tuple[Minvis, Categories]:
     """Reads a folder with ``config.json`` and ``model.safetensors`` of a Mask2Former.
 
     Returns:
-        MinVIS in evaluation mode, and the classes that the checkpoint names.
+        MinVIS in evaluation mode, and the classes of the checkpoint.
 
     Raises:
-        CheckpointError: It is another model, of sizes that are not supported, or a tensor is
-            missing; nothing but safetensors is read.
+        CheckpointError: The folder holds another model, unsupported sizes, no safetensors, or a
+            tensor is missing.
     """
+    network = _read_network(folder)
+    settings = _settings(network.config, folder)
+    system = Minvis(MinvisConfig(segmentor=settings), network.config.num_labels)
+    weights = {f"segmentor.network.{name}": t for name, t in network.state_dict().items()}
+    problems = fit_problems(system.state_dict(), weights)
+    if problems:
+        raise CheckpointError(f"{folder}: " + "; ".join(problems))
+    system.load_state_dict(weights)
+    return system.eval(), _categories(network.config)
+
+
+def _read_network(folder: Path) -> Mask2FormerForUniversalSegmentation:
+    """Reads the network and checks that every tensor is there."""
     config = folder / "config.json"
     if not config.is_file():
         raise CheckpointError(f"{folder}: expected config.json, found none; is it a model?")
@@ -60,20 +73,12 @@ def import_transformers(folder: Path) -> tuple[Minvis, Categories]:
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(f"{folder}: cannot be read as a Mask2Former ({reason})") from error
-    # the buffer of a loss that inference does not have
-    lost = sorted(name for name in notes["missing_keys"] if not name.startswith("criterion."))
-    lost += [str(name) for name in notes["mismatched_keys"]]
-    if lost:
-        raise CheckpointError(f"{folder}: missing or of another shape: {', '.join(lost)}")
-    settings = _settings(network.config, folder)
-    system = build_system(MinvisConfig(segmentor=settings), network.config.num_labels)
-    weights = {f"segmentor.network.{name}": t for name, t in network.state_dict().items()}
-    problems = fit_problems(system.state_dict(), weights)
-    if problems:
-        raise CheckpointError(f"{folder}: " + "; ".join(problems))
-    system.load_state_dict(weights)
-    assert isinstance(system, Minvis)
-    return system.eval(), _categories(network.config)
+    # the buffer of a loss that inference does not need
+    missing = sorted(name for name in notes["missing_keys"] if not name.startswith("criterion."))
+    missing += [str(name) for name in notes["mismatched_keys"]]
+    if missing:
+        raise CheckpointError(f"{folder}: missing or of another shape: {', '.join(missing)}")
+    return network
 
 
 def _settings(config: Mask2FormerConfig, folder: Path) -> Mask2FormerSettings:
@@ -90,7 +95,7 @@ def _settings(config: Mask2FormerConfig, folder: Path) -> Mask2FormerSettings:
         num_heads=config.num_attention_heads,
         encoder_layers=config.encoder_layers,
         encoder_ffn_width=config.encoder_feedforward_dim,
-        # transformers counts the learnt queries as the first of its layers
+        # transformers counts the learnt queries as its first layer
         decoder_layers=config.decoder_layers - 1,
         decoder_ffn_width=config.dim_feedforward,
     )
@@ -108,19 +113,19 @@ def _backbone(config: Any, folder: Path) -> Any:
         key: list(value) if isinstance(value, list | tuple) else value
         for key, value in values.items()
     }
-    own = OwnBackbone(family=family, sizes=sizes)
-    return named_backbone(own) or own
+    backbone = OwnBackbone(family=family, sizes=sizes)
+    return named_backbone(backbone) or backbone
 
 
 def _categories(config: Mask2FormerConfig) -> Categories:
-    """Takes the names of the checkpoint; those of COCO keep COCO's ids."""
+    """Returns the classes of the checkpoint; the class list of COCO keeps COCO's ids."""
     names = [str(config.id2label[index]) for index in sorted(config.id2label)]
     coco = CLASS_LISTS["coco"]
     return coco if tuple(names) == coco.names else numbered(_distinct(names))
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """Numbers names that a checkpoint uses twice."""
+    """Appends numbers to names that a checkpoint uses twice."""
     return [
         name if names.count(name) == 1 else f"{name} {index}" for index, name in enumerate(names)
     ]

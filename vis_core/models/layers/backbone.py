@@ -1,4 +1,4 @@
-"""Backbones: ResNet, Swin and ConvNeXt of transformers behind one function."""
+"""Backbones: ResNet, Swin and ConvNeXt of transformers by name or size."""
 
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -23,7 +23,7 @@ _BACKBONES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
     ),
     "resnet50": (ResNetConfig, {"depths": [3, 4, 6, 3]}),
     "resnet101": (ResNetConfig, {"depths": [3, 4, 23, 3]}),
-    # He's own, which halve the map in the first convolution of a block (detectron2's MSRA models)
+    # He's original form: a block halves the map in its first convolution (detectron2's MSRA models)
     "resnet50_msra": (ResNetConfig, {"depths": [3, 4, 6, 3], "downsample_in_bottleneck": True}),
     "resnet101_msra": (ResNetConfig, {"depths": [3, 4, 23, 3], "downsample_in_bottleneck": True}),
     "swin_t": (
@@ -48,7 +48,7 @@ _BACKBONES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
 }
 
 
-# Swin's last norm, left over from classification: the features are taken before it.
+# Swin's last norm, which only classification uses: the features are taken before it.
 NEVER_USED_WEIGHTS = (".swin.layernorm.weight", ".swin.layernorm.bias")
 
 _FAMILIES: dict[str, type[PreTrainedConfig]] = {
@@ -61,11 +61,11 @@ _FAMILIES: dict[str, type[PreTrainedConfig]] = {
 def backbone_config(
     backbone: BackboneName | OwnBackbone, stages: Sequence[str] = _STAGES
 ) -> PreTrainedConfig:
-    """Gives transformers' config of a backbone with outputs at strides 4, 8, 16 and 32.
+    """Builds transformers' config of a backbone with outputs at strides 4, 8, 16 and 32.
 
     Args:
         backbone: Its name or sizes.
-        stages: Which of ``stage1`` to ``stage4`` are put out.
+        stages: Those of ``stage1`` to ``stage4`` whose maps are returned.
     """
     if isinstance(backbone, OwnBackbone):
         return _FAMILIES[backbone.family](out_features=list(stages), **backbone.sizes)
@@ -86,9 +86,9 @@ def named_backbone(own: OwnBackbone) -> BackboneName | None:
 
 
 def freeze_stages(backbone: nn.Module, count: int) -> None:
-    """Says of the first parts of a ResNet, the stem first, that they do not learn.
+    """Freezes the first ``count`` parts of a ResNet, the stem first, and unfreezes all others.
 
-    All other weights of the backbone are said to learn; other families have no such parts.
+    Backbones of other families learn as a whole.
     """
     stages = [f"encoder.stages.{stage}." for stage in range(4)]
     frozen = tuple(["embedder.", *stages][:count])
@@ -98,9 +98,9 @@ def freeze_stages(backbone: nn.Module, count: int) -> None:
 
 
 def freeze_never_used(module: nn.Module) -> None:
-    """Says of the weights whose output nothing reads that they do not learn.
+    """Freezes the weights whose output nothing reads.
 
-    Several workers wait for the gradient of every weight that does.
+    Data-parallel workers would wait for their gradients.
     """
     for name, weight in module.named_parameters():
         if f".{name}".endswith(NEVER_USED_WEIGHTS):
@@ -108,9 +108,9 @@ def freeze_never_used(module: nn.Module) -> None:
 
 
 def freeze_batch_norm(module: nn.Module) -> None:
-    """Makes batch norms fixed maps: statistics, scales and shifts stay those of the pretraining.
+    """Freezes batch norms: statistics, scales and shifts stay those of the pretraining.
 
-    Clips are too few a batch to estimate them (detectron2's FrozenBN in all five systems).
+    Batches of clips are too small to estimate them (detectron2's FrozenBN in all five releases).
     """
     for child in module.modules():
         if isinstance(child, nn.BatchNorm2d):

@@ -1,4 +1,4 @@
-"""Masks by dynamic filters: every instance brings the weights of its own small network.
+"""Masks by dynamic filters: the weights of a small network are predicted for every instance.
 
 IDOL Eq. 1 and STC Eq. 1, both after CondInst (Tian 2020).
 """
@@ -10,15 +10,15 @@ from vis_core.geometry.masks import aligned_upsampling
 
 
 class DynamicMaskHead(nn.Module):
-    """Runs a few 1x1 convolutions whose weights are predicted; it has none of its own.
+    """A few 1x1 convolutions with predicted weights; it has no weights of its own.
 
     Args:
-        in_channels: Of the mask features, without the two relative coordinates.
-        hidden_channels: Between the convolutions.
-        num_layers: Convolutions; the last gives one channel.
-        stride: Of the mask features, pixels of the padded input.
-        relative_coordinates: Whether each pixel is told where it lies from the instance.
-        upsampling: How many times larger a mask is than the features.
+        in_channels: Channels of the mask features, without the two relative coordinates.
+        hidden_channels: Channels between the convolutions.
+        num_layers: Convolutions; the last has one output channel.
+        stride: Stride of the mask features in pixels of the padded input.
+        relative_coordinates: Whether the offset from the instance is an input of each pixel.
+        upsampling: Size of a mask relative to the features.
     """
 
     def __init__(
@@ -40,23 +40,23 @@ class DynamicMaskHead(nn.Module):
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers an instance must bring."""
+        """The number P of parameters of one mask."""
         return sum(out * (inside + 1) for out, inside in self.shapes)
 
     def forward(
         self, features: Tensor, parameters: Tensor, points: Tensor, scale: Tensor | None = None
     ) -> Tensor:
-        """Makes the mask of each instance: IDOL Eq. 1, STC Eq. 1.
+        """Computes the mask of each instance: IDOL Eq. 1, STC Eq. 1.
 
         Args:
             features: (c, h, w) of one frame.
             parameters: (N, P) all weights, layer by layer, then all biases.
             points: (N, 2) x and y of each instance in pixels of the padded input.
-            scale: (N,) pixels that relative coordinates are divided by (CondInst); None: by
-                nothing (released IDOL).
+            scale: (N,) pixels by which relative coordinates are divided (CondInst); None leaves
+                them in pixels (released IDOL).
 
         Returns:
-            (N, 2 h, 2 w) mask logits at half the stride, 2 being the upsampling.
+            (N, 2 h, 2 w) mask logits at half the stride, for an upsampling of 2.
         """
         count = len(parameters)
         height, width = features.shape[1:]
@@ -74,7 +74,7 @@ class DynamicMaskHead(nn.Module):
         return aligned_upsampling(x.view(count, height, width), self.upsampling)
 
     def _split(self, parameters: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Cuts (N, P) into weights (N, out, in) and biases (N, out)."""
+        """Splits (N, P) into weights (N, out, in) and biases (N, out)."""
         sizes = [out * inside for out, inside in self.shapes] + [out for out, _ in self.shapes]
         parts = parameters.split(sizes, dim=1)
         count = len(self.shapes)
@@ -85,7 +85,7 @@ class DynamicMaskHead(nn.Module):
 
 
 def pixel_centers(height: int, width: int, stride: int, like: Tensor) -> Tensor:
-    """Gives the (2, h * w) x and y of the middle of each cell, in pixels of the padded input."""
+    """Returns the (2, h * w) x and y of the middle of each cell, in pixels of the padded input."""
     x = torch.arange(width, device=like.device, dtype=torch.float32) * stride + stride // 2
     y = torch.arange(height, device=like.device, dtype=torch.float32) * stride + stride // 2
     grid = torch.meshgrid(y, x, indexing="ij")

@@ -1,4 +1,4 @@
-"""The feature pyramid of FCOS and CondInst: P3 to P5 of the backbone, P6 and P7 of P5."""
+"""The feature pyramid of FCOS and CondInst: P3 to P5 from the backbone, P6 and P7 from P5."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ STRIDES = (8, 16, 32, 64, 128)
 
 
 class FeaturePyramid(nn.Module):
-    """Mixes three maps from coarse to fine (Lin 2017) and adds two coarser ones (Tian 2019).
+    """Three maps, mixed from coarse to fine (Lin 2017), and two coarser ones (Tian 2019).
 
     Args:
         in_widths: Channels of the maps at strides 8, 16 and 32.
@@ -20,22 +20,22 @@ class FeaturePyramid(nn.Module):
 
     def __init__(self, in_widths: Sequence[int], width: int) -> None:
         super().__init__()
-        self.lateral = nn.ModuleList(nn.Conv2d(own, width, 1) for own in in_widths)
+        self.lateral = nn.ModuleList(nn.Conv2d(in_width, width, 1) for in_width in in_widths)
         self.output = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in in_widths)
         self.p6 = nn.Conv2d(width, width, 3, stride=2, padding=1)
         self.p7 = nn.Conv2d(width, width, 3, stride=2, padding=1)
         kaiming_uniform(self)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Makes five maps (F, C, h, w) at ``STRIDES`` of three at the first three of them.
+        """Computes five maps (F, C, h, w) at ``STRIDES`` from those at the first three strides.
 
         The sides of the finest map are multiples of 4.
         """
-        mixed = [lateral(own) for lateral, own in zip(self.lateral, maps, strict=True)]
+        mixed = [lateral(level) for lateral, level in zip(self.lateral, maps, strict=True)]
         for fine in range(len(mixed) - 2, -1, -1):
-            grown = functional.interpolate(mixed[fine + 1], scale_factor=2, mode="nearest")
-            mixed[fine] = mixed[fine] + grown
-        levels: list[Tensor] = [out(own) for out, own in zip(self.output, mixed, strict=True)]
+            upsampled = functional.interpolate(mixed[fine + 1], scale_factor=2, mode="nearest")
+            mixed[fine] = mixed[fine] + upsampled
+        levels: list[Tensor] = [out(level) for out, level in zip(self.output, mixed, strict=True)]
         levels.append(self.p6(levels[-1]))
         levels.append(self.p7(levels[-1].relu()))
         return levels

@@ -1,4 +1,4 @@
-"""How layers start where torch's own start is not the authors'."""
+"""Initialization of layers where the releases differ from torch's defaults."""
 
 import math
 
@@ -6,40 +6,40 @@ from torch import Tensor, nn
 
 
 def kaiming_uniform(module: nn.Module) -> None:
-    """Starts linear and convolution layers as detectron2's ``c2_xavier_fill``; biases are 0."""
+    """Initializes linear and convolution layers as detectron2's ``c2_xavier_fill``; biases: 0."""
     for layer in _weighted(module):
         nn.init.kaiming_uniform_(layer.weight, a=1)
         _zero_bias(layer)
 
 
 def xavier_uniform(module: nn.Module) -> None:
-    """Starts linear and convolution layers by Glorot's rule; biases are 0."""
+    """Initializes linear and convolution layers by Glorot's rule; biases are 0."""
     for layer in _weighted(module):
         nn.init.xavier_uniform_(layer.weight)
         _zero_bias(layer)
 
 
 def normal(module: nn.Module, deviation: float) -> None:
-    """Starts linear and convolution layers by a normal distribution; biases are 0."""
+    """Initializes linear and convolution layers from a normal distribution; biases are 0."""
     for layer in _weighted(module):
         nn.init.normal_(layer.weight, std=deviation)
         _zero_bias(layer)
 
 
-def prior_bias(layer: nn.Linear | nn.Conv2d, chance: float = 0.01) -> None:
-    """Starts a class head so that every class is rare (focal loss, Lin 2017)."""
+def prior_bias(layer: nn.Linear | nn.Conv2d, probability: float = 0.01) -> None:
+    """Initializes the bias of a class head so that every class is rare (focal loss, Lin 2017)."""
     assert layer.bias is not None
-    nn.init.constant_(layer.bias, -math.log((1 - chance) / chance))
+    nn.init.constant_(layer.bias, -math.log((1 - probability) / probability))
 
 
 def uniform_bias(layer: nn.Linear) -> None:
-    """Starts the bias of a linear layer as torch does: within one over the root of its inputs."""
+    """Initializes the bias of a linear layer as torch does: within ``1 / sqrt(in_features)``."""
     bound = 1 / math.sqrt(layer.in_features)
     nn.init.uniform_(layer.bias, -bound, bound)
 
 
 def stacked_xavier_uniform(*weights: Tensor) -> None:
-    """Starts (out, in) weights as one matrix, which torch's attention makes of q, k and v."""
+    """Initializes (out, in) weights as one stacked matrix, like torch's attention q, k and v."""
     rows = sum(len(weight) for weight in weights)
     bound = math.sqrt(6 / (rows + weights[0].shape[1]))
     for weight in weights:

@@ -1,4 +1,4 @@
-"""The heads of CondInst (Tian 2020): what each place of the pyramid says, and the mask branch."""
+"""The heads of CondInst (Tian 2020): predictions at places of the pyramid, and mask features."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,14 +13,14 @@ _GROUPS = 32  # of the group norm (FCOS)
 
 
 class LocationHead(nn.Module):
-    """Predicts class, box, centre-ness and mask kernels at every place, alike on all levels (FCOS).
+    """Class, box, centre-ness and mask kernels of every place; all levels share weights (FCOS).
 
     Args:
         width: Channels of the pyramid.
-        num_convs: Of each tower.
+        num_convs: Convolutions of each tower.
         num_classes: K.
-        num_kernels: Numbers that a mask needs.
-        num_levels: Of the pyramid.
+        num_kernels: Parameters of one mask.
+        num_levels: Levels of the pyramid.
     """
 
     def __init__(
@@ -38,16 +38,16 @@ class LocationHead(nn.Module):
         prior_bias(self.class_head)
 
     def forward(self, levels: Sequence[Tensor]) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Reads each level (F, C, h, w).
+        """Predicts from each level (F, C, h, w).
 
         Returns:
             For each level class logits (F, K, h, w), distances to the four sides in strides
             (F, 4, h, w), not negative, centre-ness logits (F, 1, h, w) and kernels (F, P, h, w).
         """
-        found = []
+        predictions = []
         for level, scale in zip(levels, self.scales, strict=True):
             box_features = self.box_tower(level)
-            found.append(
+            predictions.append(
                 (
                     self.class_head(self.class_tower(level)),
                     (self.box_head(box_features) * scale).relu(),
@@ -55,18 +55,18 @@ class LocationHead(nn.Module):
                     self.controller(box_features),
                 )
             )
-        return found
+        return predictions
 
 
 class SummedMaskBranch(nn.Module):
-    """Makes the features of masks of the three finest levels, brought to one size and summed.
+    """The mask branch of CondInst: the three finest levels, resized to one size and summed.
 
     Args:
         in_width: Channels of the pyramid.
         width: Channels inside.
-        num_convs: After the sum.
+        num_convs: Convolutions after the sum.
         out_width: Channels of the features.
-        num_classes: K of the auxiliary classes of pixels; None: no such head.
+        num_classes: K of the auxiliary classification of pixels; None leaves its head out.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class SummedMaskBranch(nn.Module):
             prior_bias(self.semantic_head)
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        """Gives (F, c, h, w) features at stride 8."""
+        """Computes the (F, c, h, w) features at stride 8."""
         total = self.refine[0](levels[0])
         for refine, level in zip(self.refine[1:], levels[1:3], strict=True):
             refined = refine(level)
@@ -97,7 +97,7 @@ class SummedMaskBranch(nn.Module):
         return features
 
     def semantic_logits(self, levels: Sequence[Tensor]) -> Tensor | None:
-        """Gives the (F, K, h, w) class logits of pixels at stride 8; None without such a head."""
+        """Computes (F, K, h, w) class logits of pixels at stride 8; None without their head."""
         if self.semantic_tower is None or self.semantic_head is None:
             return None
         logits: Tensor = self.semantic_head(self.semantic_tower(levels[0]))

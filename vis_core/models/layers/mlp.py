@@ -1,12 +1,12 @@
-"""The plain multilayer perceptron of DETR-like heads."""
+"""The multilayer perceptron of DETR-like heads."""
 
 from torch import Tensor, nn
 
 
 class Mlp(nn.Module):
-    """Stacks linear layers with ReLU between and none after the last.
+    """Linear layers with ReLU between them and none after the last.
 
-    CTVIS 3.1 and IDOL 3.1 use three layers as instance embedding head.
+    CTVIS 3.1 and IDOL 3.1 use three layers as embedding head.
     """
 
     def __init__(self, in_width: int, hidden_width: int, out_width: int, num_layers: int) -> None:

@@ -1,4 +1,4 @@
-"""The tracking head of STC (3.3): one map of embeddings of the three finest levels."""
+"""The tracking head of STC (3.3): one map of embeddings from the three finest levels."""
 
 from collections.abc import Sequence
 
@@ -10,15 +10,15 @@ from vis_core.models.layers.initialization import normal
 
 
 class TrackingHead(nn.Module):
-    """Reads P3 to P5 with shared convolutions and joins them at stride 8.
+    """Shared convolutions over P3 to P5, joined at stride 8.
 
-    The paper says no more than "several convolutional layers" and "fused"; two convolutions,
-    bilinear growth and a 1x1 convolution over all three are SipMask's, with which STC compares.
+    The paper states only "several convolutional layers" and "fused". The two convolutions, the
+    bilinear upsampling and the 1x1 convolution over all three are those of SipMask.
 
     Args:
         in_width: Channels of the pyramid.
         out_width: C of the embeddings (STC Table 5: 256).
-        num_convs: Shared by the levels.
+        num_convs: Convolutions, shared by the levels.
     """
 
     def __init__(self, in_width: int, out_width: int, num_convs: int = 2) -> None:
@@ -32,11 +32,11 @@ class TrackingHead(nn.Module):
         normal(self, 0.01)
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        """Gives the (F, C, h, w) embeddings at stride 8; they are not normalised."""
+        """Computes the (F, C, h, w) embeddings at stride 8; they are not normalised."""
         size = levels[0].shape[2:]
-        grown = [
+        upsampled = [
             functional.interpolate(self.shared(level), size=size, mode="bilinear")
             for level in levels[:3]
         ]
-        embeddings: Tensor = self.join(torch.cat(grown, dim=1))
+        embeddings: Tensor = self.join(torch.cat(upsampled, dim=1))
         return embeddings

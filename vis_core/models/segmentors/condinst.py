@@ -1,4 +1,4 @@
-"""CondInst (Tian 2020) as a segmentor: fully convolutional, a mask for every place asked for."""
+"""CondInst (Tian 2020) as a segmentor: fully convolutional, with masks for chosen places."""
 
 from dataclasses import dataclass
 
@@ -24,11 +24,11 @@ _STAGES = ("stage2", "stage3", "stage4")  # at strides 8, 16 and 32
 
 @dataclass(frozen=True)
 class CondInstOutput:
-    """Is what the segmentor says of F frames, masks aside.
+    """The predictions for F frames, without masks.
 
     Attributes:
-        predictions: Of every place.
-        mask_features: (F, c, h, w) at stride 8 that masks are made of.
+        predictions: Predictions at every place.
+        mask_features: (F, c, h, w) at stride 8, the input of the mask head.
         levels: The pyramid, five maps (F, C, h, w).
         semantic_logits: (F, K, h, w) at stride 8, or None without ``semantic_loss``.
     """
@@ -40,7 +40,7 @@ class CondInstOutput:
 
 
 class CondInst(nn.Module):
-    """Turns images into places with classes and boxes, and makes masks for those asked for."""
+    """A CondInst: images to places with classes and boxes, and masks of chosen places."""
 
     def __init__(self, settings: CondInstSettings, num_classes: int) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class CondInst(nn.Module):
         )
 
     def mask_logits(self, output: CondInstOutput, frame: int, places: Tensor) -> Tensor:
-        """Makes the masks of (N,) places of a frame: STC Eq. 1.
+        """Computes the masks of (N,) places of a frame: STC Eq. 1.
 
         Returns:
             (N, h, w) logits at stride 4 of the padded input.
@@ -112,12 +112,12 @@ class CondInst(nn.Module):
         return logits
 
     def _predictions(self, levels: list[Tensor]) -> LocationPredictions:
-        """Reads the levels and lays their places out in one row; in full precision."""
-        found = self.head(levels)
+        """Predicts at all levels and concatenates their places; in full precision."""
+        predicted = self.head(levels)
         shapes = [(level.shape[2], level.shape[3]) for level in levels]
         places = Places.of(shapes, STRIDES, levels[0])
         classes, distances, centers, kernels = (
-            torch.cat([own.flatten(2) for own in maps], dim=2).transpose(1, 2).float()
-            for maps in zip(*found, strict=True)
+            torch.cat([level.flatten(2) for level in maps], dim=2).transpose(1, 2).float()
+            for maps in zip(*predicted, strict=True)
         )
         return LocationPredictions(places, classes, distances, centers[..., 0], kernels)

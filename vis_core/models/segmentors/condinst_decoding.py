@@ -1,4 +1,4 @@
-"""From what the places of a pyramid say to the detections of a frame (CondInst; STC 3.5)."""
+"""Decoding of the predictions at places into the detections of a frame (CondInst; STC 3.5)."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,18 @@ from vis_core.config.segmentors import DecodingConfig
 from vis_core.models.criterion.condinst_matching import LocationPredictions
 from vis_core.models.segmentors.selection import box_nms
 
-_FIRST_NMS = 128  # candidates that enter NMS at first
+_FIRST_NMS = 128  # candidates of the first round of NMS
 
 
 @dataclass(frozen=True)
 class Detections:
-    """Is N detections of a frame, best score first.
+    """The N detections of a frame, best score first.
 
     Attributes:
-        place: (N,) int64; a place is there twice if it shows two classes.
+        place: (N,) int64; a place with two classes occurs twice.
         label: (N,) int64 class indices.
         scores: (N,) root of class score times centre-ness.
-        boxes: (N, 4) xyxy in pixels of the padded input; they may leave it.
+        boxes: (N, 4) xyxy in pixels of the padded input; they may exceed it.
     """
 
     place: Tensor
@@ -32,7 +32,7 @@ class Detections:
         return len(self.place)
 
     def __getitem__(self, index: Tensor | slice) -> "Detections":
-        """Keeps the detections that a bool mask (N,), an index tensor or a slice names."""
+        """Returns the detections selected by a bool mask (N,), an index tensor or a slice."""
         return Detections(
             self.place[index], self.label[index], self.scores[index], self.boxes[index]
         )
@@ -45,11 +45,11 @@ def detections(predictions: LocationPredictions, frame: int, config: DecodingCon
 
 
 def _candidates(predictions: LocationPredictions, frame: int, config: DecodingConfig) -> Detections:
-    """Sorts the places and classes above the threshold, the best ones of each level."""
-    chances = predictions.class_logits[frame].sigmoid()
-    weighted = chances * predictions.center_logits[frame].sigmoid()[:, None]
-    looked_at = weighted if config.threshold_with_center else chances
-    place, label = (looked_at > config.score_threshold).nonzero(as_tuple=True)
+    """Returns the places and classes above the threshold, sorted, the best ones of each level."""
+    probabilities = predictions.class_logits[frame].sigmoid()
+    weighted = probabilities * predictions.center_logits[frame].sigmoid()[:, None]
+    compared = weighted if config.threshold_with_center else probabilities
+    place, label = (compared > config.score_threshold).nonzero(as_tuple=True)
     products = weighted[place, label]
     order = products.argsort(descending=True, stable=True)
     level = predictions.places.level[place[order]]
@@ -60,18 +60,18 @@ def _candidates(predictions: LocationPredictions, frame: int, config: DecodingCo
 
 
 def _rank_in_level(level: Tensor, num_levels: int) -> Tensor:
-    """(N,) how many before each entry have its level."""
-    # levels first: along the last dimension a GPU adds up 29,000 entries in no time, down the first
-    # in 5 ms
+    """Counts for each (N,) entry the earlier entries of its level."""
+    # levels first: a GPU sums 29,000 entries at once along the last dimension, but takes 5 ms along
+    # the first
     is_level = level == torch.arange(num_levels, device=level.device)[:, None]
     ranks: Tensor = (is_level.cumsum(dim=1) * is_level).sum(dim=0) - 1
     return ranks
 
 
 def _suppressed(candidates: Detections, config: DecodingConfig) -> Detections:
-    """Runs NMS on as many of the best candidates as it takes to fill the frame.
+    """Runs NMS on as many of the best candidates as needed to fill the frame.
 
-    Whether a candidate stays depends on better ones alone, so the rest is not looked at.
+    The fate of a candidate depends on better ones alone, so the rest can be skipped.
     """
     count = max(_FIRST_NMS, 4 * config.max_instances)
     while True:

@@ -1,6 +1,7 @@
-"""IDOL's segmentor: Deformable DETR (Zhu 2021) with a dynamic mask head, by transformers."""
+"""IDOL's segmentor: transformers' Deformable DETR (Zhu 2021) with a dynamic mask head."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as functional
@@ -24,19 +25,19 @@ from vis_core.models.segmentors.pixel_norm import PixelNorm, inside_of
 _LEVELS, _POINTS = 4, 4  # Deformable DETR: four feature levels, four points each
 _MASK_LEVELS = 3  # IDOL's mask branch reads strides 8, 16 and 32
 _STRIDE = 8
-# Released IDOL and Deformable DETR: first boxes are small.
+# Released IDOL and Deformable DETR: the first boxes are small.
 _FIRST_LOG_SIZE = -2.0
 _EPSILON = 1e-5  # of the inverse sigmoid
 
 
 @dataclass(frozen=True)
 class DeformableDetrOutput:
-    """Is what the segmentor says of F frames after each of its L decoder layers, masks aside.
+    """The predictions for F frames after each of the L decoder layers, without masks.
 
     Attributes:
         predictions: Classes and boxes.
         states: (L, F, Q, D) decoder outputs.
-        references: (L, F, Q, 2) normalised points that each layer starts from.
+        references: (L, F, Q, 2) normalised reference points of each layer.
         maps: The encoder's three maps (F, D, h, w) at strides 8, 16 and 32.
         sizes: (F, 2) height and width of each frame before padding.
     """
@@ -48,7 +49,7 @@ class DeformableDetrOutput:
     sizes: Tensor
 
     def __getitem__(self, frames: slice) -> "DeformableDetrOutput":
-        """Keeps some of the frames."""
+        """Returns the output of some frames."""
         return DeformableDetrOutput(
             BoxPredictions(
                 self.predictions.class_logits[:, frames],
@@ -62,7 +63,7 @@ class DeformableDetrOutput:
 
 
 class DeformableDetr(nn.Module):
-    """Turns images into queries with classes and boxes, and makes masks for those asked for."""
+    """A Deformable DETR: images to queries with classes and boxes, and masks of chosen queries."""
 
     def __init__(self, settings: DeformableDetrSettings, num_classes: int) -> None:
         super().__init__()
@@ -109,13 +110,13 @@ class DeformableDetr(nn.Module):
             BoxPredictions(logits.float(), boxes.float()),
             states.float(),
             references.float(),
-            _maps(memory, sources)[:_MASK_LEVELS],
+            _split_levels(memory, sources)[:_MASK_LEVELS],
             sizes,
         )
 
     def mask_features(self, output: DeformableDetrOutput) -> Tensor:
-        """Gives the (F, c, h, w) features at stride 8 that the masks of the frames are made of."""
-        # the losses run in full precision, whatever the network ran in
+        """Computes the (F, c, h, w) features at stride 8, the input of the mask head."""
+        # the losses run in full precision, even if the network does not
         features: Tensor = self.mask_branch([level.float() for level in output.maps])
         return features.float()
 
@@ -128,15 +129,15 @@ class DeformableDetr(nn.Module):
         queries: Tensor,
         controller: nn.Module | None = None,
     ) -> Tensor:
-        """Makes the masks of some queries of one frame (IDOL Eq. 1).
+        """Computes the masks of some queries of one frame (IDOL Eq. 1).
 
         Args:
-            output: Of ``forward``.
-            features: (F, c, h, w) of ``mask_features`` of the same frames.
-            layer: Of the decoder.
-            frame: One of the F.
+            output: Result of ``forward``.
+            features: (F, c, h, w), the ``mask_features`` of the same frames.
+            layer: Index of the decoder layer.
+            frame: Index of the frame.
             queries: (N,) int64.
-            controller: Gives the weights of another kind of mask; None for masks.
+            controller: Predicts the weights of another kind of mask; None computes the usual masks.
 
         Returns:
             (N, h, w) logits at stride 4 of the padded input.
@@ -151,18 +152,18 @@ class DeformableDetr(nn.Module):
         return logits
 
     def _boxes(self, layer: int, state: Tensor, reference: Tensor) -> Tensor:
-        """Moves and sizes the boxes (F, Q, 4) of a layer from where it started (F, Q, 2 or 4)."""
+        """Refines the reference (F, Q, 2 or 4) of a layer to its boxes (F, Q, 4)."""
         start = inverse_sigmoid(reference)
-        moved: Tensor = self.network.decoder.bbox_embed[layer](state)
+        change: Tensor = self.network.decoder.bbox_embed[layer](state)
         if start.shape[-1] == 2:
             start = functional.pad(start, (0, 2))
-        return (moved + start).sigmoid()
+        return (change + start).sigmoid()
 
     def _sources(self, pixels: Tensor, sizes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Gives the features (F, D, h, w) of every level and where they are no padding (F, h, w).
+        """Computes features (F, D, h, w) of all levels, and (F, h, w) bool without padding.
 
-        As the authors do: the mask of the last level is that of the first, made smaller, and not
-        that of the pixels as in transformers.
+        As in the release, the mask of the last level is that of the first, resized. transformers
+        resizes the mask of the pixels.
         """
         levels = self.network.backbone(pixels, inside_of(sizes, *pixels.shape[2:]))
         projections = self.network.input_proj
@@ -172,12 +173,14 @@ class DeformableDetr(nn.Module):
         ]
         masks = [mask for _, mask in levels]
         sources.append(projections[len(levels)](levels[-1][0]))
-        smaller = functional.interpolate(masks[0][None].float(), size=sources[-1].shape[2:])
-        masks.append(smaller[0].bool())
+        resized = functional.interpolate(masks[0][None].float(), size=sources[-1].shape[2:])
+        masks.append(resized[0].bool())
         return sources, masks
 
-    def _transform(self, sources: list[Tensor], masks: list[Tensor]) -> tuple[Tensor, "_Decoded"]:
-        """Runs encoder and decoder over all levels, one after the other in a row."""
+    def _transform(
+        self, sources: list[Tensor], masks: list[Tensor]
+    ) -> tuple[Tensor, "_DecoderOutput"]:
+        """Runs encoder and decoder over the concatenated levels."""
         network = self.network
         positions = [
             network.position_embedding(
@@ -186,24 +189,15 @@ class DeformableDetr(nn.Module):
             + level[:, None, None]
             for source, mask, level in zip(sources, masks, network.level_embed, strict=True)
         ]
-        shapes = [tuple(source.shape[2:]) for source in sources]
-        spatial = torch.tensor(shapes, device=sources[0].device)
-        starts = torch.cat([spatial.new_zeros(1), spatial.prod(1).cumsum(0)[:-1]])
-        common = {
-            "spatial_shapes": spatial,
-            "spatial_shapes_list": shapes,
-            "level_start_index": starts,
-            "valid_ratios": torch.stack([network.get_valid_ratio(mask) for mask in masks], dim=1),
-        }
+        common = self._level_arguments(masks)
         inside = torch.cat([mask.flatten(1) for mask in masks], dim=1)
         memory = network.encoder(
-            inputs_embeds=_in_a_row(sources),
+            inputs_embeds=_concatenate_levels(sources),
             attention_mask=inside,
-            spatial_position_embeddings=_in_a_row(positions),
+            spatial_position_embeddings=_concatenate_levels(positions),
             **common,
         ).last_hidden_state
-        count = len(memory)
-        queries = network.query_position_embeddings.weight.expand(count, -1, -1)
+        queries = network.query_position_embeddings.weight.expand(len(memory), -1, -1)
         position, content = queries.chunk(2, dim=2)
         first = network.reference_points(position).sigmoid()
         decoded = network.decoder(
@@ -214,12 +208,24 @@ class DeformableDetr(nn.Module):
             reference_points=first,
             **common,
         )
-        return memory, _Decoded(
+        return memory, _DecoderOutput(
             first, decoded.intermediate_hidden_states, decoded.intermediate_reference_points
         )
 
+    def _level_arguments(self, masks: list[Tensor]) -> dict[str, Any]:
+        """Returns the sizes of levels for transformers' layers, given their masks (F, h, w)."""
+        shapes = [tuple(mask.shape[1:]) for mask in masks]
+        spatial = torch.tensor(shapes, device=masks[0].device)
+        ratios = [self.network.get_valid_ratio(mask) for mask in masks]
+        return {
+            "spatial_shapes": spatial,
+            "spatial_shapes_list": shapes,
+            "level_start_index": torch.cat([spatial.new_zeros(1), spatial.prod(1).cumsum(0)[:-1]]),
+            "valid_ratios": torch.stack(ratios, dim=1),
+        }
+
     def _initialize(self) -> None:
-        """Starts as the release does; transformers' own start leaves all queries at one place."""
+        """Initializes as released; transformers' initialization puts all queries at one place."""
         network = self.network
         nn.init.normal_(network.query_position_embeddings.weight)
         xavier_uniform(network.input_proj)
@@ -237,7 +243,7 @@ class DeformableDetr(nn.Module):
         self._initialize_layer_heads()
 
     def _initialize_layer_heads(self) -> None:
-        """Starts the heads of all decoder layers alike, but for the size of the first boxes."""
+        """Initializes the heads of all decoder layers alike, except the size of the first boxes."""
         class_head, box_head = self.class_heads[0], self.network.decoder.bbox_embed[0]
         assert isinstance(class_head, nn.Linear)
         prior_bias(class_head)
@@ -250,22 +256,22 @@ class DeformableDetr(nn.Module):
         nn.init.constant_(box_head.layers[-1].bias[2:], _FIRST_LOG_SIZE)
 
     def _freeze(self) -> None:
-        """Says which parts of the backbone learn.
+        """Freezes the first stages of the backbone and unfreezes the others.
 
-        transformers freezes all of a ResNet: it looks for names that its own ResNet does not have.
+        transformers freezes a whole ResNet: it looks for names that its own ResNet does not have.
         """
         freeze_stages(self.network.backbone.model, self.settings.frozen_stages)
         freeze_never_used(self)
 
 
 @dataclass(frozen=True)
-class _Decoded:
-    """Is what the decoder gives.
+class _DecoderOutput:
+    """The output of the decoder.
 
     Attributes:
         first_reference_points: (F, Q, 2).
         intermediate_hidden_states: (F, L, Q, D).
-        intermediate_reference_points: (F, L, Q, 4) after each layer, without gradient.
+        intermediate_reference_points: (F, L, Q, 4) after each layer, detached.
     """
 
     first_reference_points: Tensor
@@ -274,10 +280,10 @@ class _Decoded:
 
 
 class MaskBranch(nn.Module):
-    """Joins the encoder's maps of strides 8, 16 and 32 into mask features (IDOL 3.1, as released).
+    """Convolutions that join the encoder's maps into mask features (IDOL 3.1, as released).
 
     Args:
-        width: D, channels of the maps.
+        width: D, channels of the maps at strides 8, 16 and 32.
         out_channels: c of the features.
     """
 
@@ -291,40 +297,40 @@ class MaskBranch(nn.Module):
         kaiming_uniform(self)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """Maps three (F, D, h, w), the finest first, to (F, c, h, w)."""
+        """Joins three maps (F, D, h, w), the finest first, to (F, c, h, w)."""
         fine, middle, coarse = maps
         x = self.coarse(coarse).relu()
-        x = self.middle(_enlarged(x, middle) + middle).relu()
-        x = self.fine(_enlarged(x, fine) + fine).relu()
+        x = self.middle(_upsampled(x, middle) + middle).relu()
+        x = self.fine(_upsampled(x, fine) + fine).relu()
         features: Tensor = self.last(self.narrow(x).relu()).relu()
         return features
 
 
 def inverse_sigmoid(x: Tensor) -> Tensor:
-    """Undoes the sigmoid of values in [0, 1], within 1e-5 of its ends."""
+    """Inverts the sigmoid of values in [0, 1], clamped to 1e-5 from both ends."""
     x = x.clamp(min=0, max=1)
     return torch.log(x.clamp(min=_EPSILON) / (1 - x).clamp(min=_EPSILON))
 
 
-def _enlarged(x: Tensor, like: Tensor) -> Tensor:
+def _upsampled(x: Tensor, like: Tensor) -> Tensor:
     return functional.interpolate(x, size=like.shape[2:], mode="nearest")
 
 
-def _in_a_row(maps: list[Tensor]) -> Tensor:
-    """Lays (F, D, h, w) maps out as (F, sum of h * w, D)."""
+def _concatenate_levels(maps: list[Tensor]) -> Tensor:
+    """Concatenates (F, D, h, w) maps to (F, sum of h * w, D)."""
     return torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
 
 
-def _maps(row: Tensor, like: list[Tensor]) -> list[Tensor]:
-    """Undoes ``_in_a_row``."""
-    parts = row.split([level.shape[2] * level.shape[3] for level in like], dim=1)
+def _split_levels(levels: Tensor, like: list[Tensor]) -> list[Tensor]:
+    """Inverts ``_concatenate_levels``."""
+    parts = levels.split([level.shape[2] * level.shape[3] for level in like], dim=1)
     return [
         part.transpose(1, 2).reshape(level.shape) for part, level in zip(parts, like, strict=True)
     ]
 
 
 def _transformers_config(settings: DeformableDetrSettings) -> DeformableDetrConfig:
-    """Says the settings in transformers' words."""
+    """Translates the settings to transformers' config."""
     return DeformableDetrConfig(
         use_timm_backbone=False,
         backbone_config=backbone_config(settings.backbone, ["stage2", "stage3", "stage4"]),

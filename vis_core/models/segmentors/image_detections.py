@@ -1,102 +1,114 @@
-"""What a segmentor with boxes says of a still image: detections as COCO's evaluation reads them.
+"""Detections of still images as COCO's evaluation ranks them: pairs of a prediction and a class.
 
-No identities here: it scores a model between the stages of pretraining (released IDOL,
-``coco_inference``).
+Three releases define them: IDOL's ``coco_inference`` and CondInst, whose segmentors predict boxes,
+and Mask2Former's ``instance_inference``, whose segmentor does not.
 """
 
 from dataclasses import dataclass
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from vis_core.config.section import Section
-from vis_core.geometry.masks import InputSize, full_size_masks
+from vis_core.geometry.boxes import clipped, mask_boxes
+from vis_core.geometry.masks import MASKS_AT_ONCE, InputSize, Resize, masks_with_confidence
 from vis_core.models.segmentors.selection import box_nms
+from vis_core.rle.segmentation import Rle, encode_masks
+from vis_core.structures import Instances
 
-
-class DetectionConfig(Section):
-    """Says which predictions of a still image are detections."""
-
-    box_nms_iou: float = Field(
-        0.7,
-        gt=0,
-        le=1,
-        description="Box IoU above which the weaker one of a class goes (released).",
-    )
-    max_detections: int = Field(
-        100, ge=1, description="Of an image, best score first (released; COCO's evaluator as well)."
-    )
+BOX_NMS_IOU = 0.7  # above it the weaker box of a class goes (released IDOL)
+MAX_DETECTIONS = 100  # of an image (released IDOL and Mask2Former; COCO's evaluator as well)
 
 
 @dataclass(frozen=True)
 class ImageDetections:
-    """Is D detections of an image, best score first; a prediction may stand in it several times.
+    """The D detections of an image, best score first; a prediction may occur with several classes.
 
     Attributes:
         scores: (D,) in [0, 1].
         labels: (D,) int64.
         boxes: (D, 4) xyxy in pixels of the image, inside it.
-        masks: (D, H, W) bool.
+        segmentations: D compressed RLEs of the size of the image.
     """
 
     scores: Tensor
     labels: Tensor
     boxes: Tensor
-    masks: Tensor
+    segmentations: list[Rle]
 
 
 def best_classes(
-    class_scores: Tensor, boxes: Tensor, config: DetectionConfig
+    class_scores: Tensor,
+    boxes: Tensor | None,
+    box_nms_iou: float = BOX_NMS_IOU,
+    max_detections: int = MAX_DETECTIONS,
 ) -> tuple[Tensor, Tensor]:
-    """Names the best pairs of a prediction and a class after box NMS within each best class.
+    """Finds the best pairs of a prediction and a class, after box NMS within each best class.
 
     Args:
         class_scores: (Q, K).
-        boxes: (Q, 4) xyxy.
-        config: IoU and number.
+        boxes: (Q, 4) xyxy; None skips NMS.
+        box_nms_iou: IoU above which the weaker box of a class goes.
+        max_detections: Upper limit of D.
 
     Returns:
         (D,) predictions and (D,) classes, best score first.
     """
     best = class_scores.max(dim=1)
     order = best.values.argsort(descending=True, stable=True)
-    order = order[box_nms(boxes[order], best.indices[order], config.box_nms_iou)]
+    if boxes is not None:
+        order = order[box_nms(boxes[order], best.indices[order], box_nms_iou)]
     scores = class_scores[order].flatten()
-    place = scores.topk(min(config.max_detections, len(scores))).indices
+    place = scores.topk(min(max_detections, len(scores))).indices
     num_classes = class_scores.shape[1]
     return order[place // num_classes], place % num_classes
 
 
 def detect_instances(
-    class_scores: Tensor,
-    boxes: Tensor,
-    mask_logits: Tensor,
+    predictions: Instances,
     input_size: InputSize,
     image_size: tuple[int, int],
-    config: DetectionConfig,
+    last_resize: Resize = "bilinear",
 ) -> ImageDetections:
     """Turns the predictions for one image into detections at its size.
 
+    Without predicted boxes, the tight box of each mask is taken, and the mean probability of the
+    pixels of a mask multiplies its score (Mask2Former). A few masks are in memory at a time.
+
     Args:
-        class_scores: (Q, K) in [0, 1].
-        boxes: (Q, 4) xyxy in pixels of the unpadded input.
-        mask_logits: (Q, h, w) raw masks that cover the padded input.
+        predictions: All Q of an image, none left out by a threshold.
         input_size: How the image was resized and padded.
         image_size: Height and width of the image.
-        config: Which are kept.
+        last_resize: How masks reach the size of the image; released IDOL takes the nearest pixel.
 
     Returns:
-        Detections whose box has an area inside the image.
+        Detections with a score whose box has an area inside the image.
     """
-    queries, labels = best_classes(class_scores, boxes, config)
+    class_scores = predictions.class_scores
+    if predictions.qualities is not None:
+        class_scores = class_scores * predictions.qualities[:, None]
+    queries, labels = best_classes(class_scores, predictions.boxes)
+    scores = class_scores[queries, labels]
+    queries, labels, scores = (part[scores > 0] for part in (queries, labels, scores))
+    # a prediction may occur with several classes; its mask is made once
+    distinct, row = queries.unique(return_inverse=True)
+    rles, tight, certainty = [], [], []
+    for logits in predictions.mask_logits[distinct].split(MASKS_AT_ONCE):
+        masks, sums = masks_with_confidence(logits, input_size, image_size, last_resize)
+        rles += encode_masks(masks.cpu().numpy())
+        tight.append(mask_boxes(masks))
+        certainty.append(sums / masks.flatten(1).sum(dim=1).clamp(min=1))
+    if predictions.boxes is None:
+        scores, boxes = scores * torch.cat(certainty)[row], torch.cat(tight)[row]
+    else:
+        boxes = _in_image(predictions.boxes[queries], input_size, image_size)
+    shown = (boxes[:, 2:] > boxes[:, :2]).all(dim=1).nonzero().flatten()
+    order = shown[scores[shown].argsort(descending=True, stable=True)]
+    segmentations = [rles[index] for index in row[order].tolist()]
+    return ImageDetections(scores[order], labels[order], boxes[order], segmentations)
+
+
+def _in_image(boxes: Tensor, input_size: InputSize, image_size: tuple[int, int]) -> Tensor:
+    """Scales (D, 4) xyxy boxes of the unpadded input to the image and clips them."""
     height, width = image_size
     scale = boxes.new_tensor([width / input_size.resized_width, height / input_size.resized_height])
-    limit = boxes.new_tensor([width, height]).repeat(2)
-    placed = torch.minimum((boxes[queries] * scale.repeat(2)).clamp(min=0), limit)
-    shown = (placed[:, 2:] > placed[:, :2]).all(dim=1)
-    queries, labels, placed = queries[shown], labels[shown], placed[shown]
-    # a prediction stands in the list with several classes, its mask is made once
-    distinct, row = queries.unique(return_inverse=True)
-    masks = full_size_masks(mask_logits[distinct], input_size, image_size, "nearest")
-    return ImageDetections(class_scores[queries, labels], labels, placed, masks[row])
+    return clipped(boxes * scale.repeat(2), height, width)

@@ -1,4 +1,4 @@
-"""Mask2Former (Cheng 2022) as a segmentor, over transformers' model."""
+"""Mask2Former (Cheng 2022) as a segmentor, built on transformers' model."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from vis_core.structures import FrameTargets
 
 
 def transformers_config(settings: Mask2FormerSettings, num_classes: int) -> Mask2FormerConfig:
-    """Says the settings in transformers' words."""
+    """Translates the settings to transformers' config."""
     return Mask2FormerConfig(
         backbone_config=backbone_config(settings.backbone),
         feature_size=settings.hidden_width,
@@ -26,7 +26,7 @@ def transformers_config(settings: Mask2FormerSettings, num_classes: int) -> Mask
         hidden_dim=settings.hidden_width,
         encoder_feedforward_dim=settings.encoder_ffn_width,
         encoder_layers=settings.encoder_layers,
-        # transformers counts the learnt queries as the first of its layers
+        # transformers counts the learnt queries as its first layer
         decoder_layers=settings.decoder_layers + 1,
         num_attention_heads=settings.num_heads,
         dim_feedforward=settings.decoder_ffn_width,
@@ -37,12 +37,12 @@ def transformers_config(settings: Mask2FormerSettings, num_classes: int) -> Mask
 
 @dataclass(frozen=True)
 class SegmentorOutput:
-    """Is what a segmentor says of F frames.
+    """The predictions for F frames.
 
     Attributes:
         predictions: Class and mask logits of every decoder layer.
-        queries: (F, Q, C) the last decoder output after its norm, which all heads read.
-        mask_features: (F, C, h, w) that masks are made of.
+        queries: (F, Q, C) last decoder output after its norm, the input of all heads.
+        mask_features: (F, C, h, w), multiplied with queries to make masks.
     """
 
     predictions: QueryPredictions
@@ -51,7 +51,7 @@ class SegmentorOutput:
 
 
 class Mask2Former(nn.Module):
-    """Turns images into queries with classes and masks."""
+    """A Mask2Former: images to queries with classes and masks."""
 
     def __init__(self, settings: Mask2FormerSettings, num_classes: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Mask2Former(nn.Module):
         self.pixels = PixelNorm()
 
     def train(self, mode: bool = True) -> "Mask2Former":
-        """Switches to training, with batch norms left frozen unless the settings say otherwise."""
+        """Switches to training; batch norms stay frozen unless the settings let them learn."""
         super().train(mode)
         if mode and not self.settings.train_batch_norm:
             freeze_batch_norm(self)
@@ -79,8 +79,8 @@ class Mask2Former(nn.Module):
         Args:
             images: (F, 3, H, W) uint8 RGB, H and W multiples of 32, padded right and bottom.
             sizes: (F, 2) height and width before padding; None if nothing is padded.
-            last_layer_only: Whether predictions of the other layers, which only losses look at, are
-                left out: an eighth of the time.
+            last_layer_only: Whether to leave out the predictions of the other layers, which only
+                losses need and which take an eighth of the time.
 
         Returns:
             Logits at stride 4 of the padded input.
@@ -91,7 +91,7 @@ class Mask2Former(nn.Module):
         layers = output.transformer_decoder_intermediate_states[kept]
         states = torch.stack(layers).transpose(1, 2)
         predictions = QueryPredictions(
-            # losses and association are computed in full precision, whatever the network ran in
+            # losses and association run in full precision, even if the network does not
             class_logits=self.network.class_predictor(states).float(),
             mask_logits=torch.stack(output.masks_queries_logits[kept]).float(),
         )
@@ -101,13 +101,13 @@ class Mask2Former(nn.Module):
     def mask_logits(
         self, output: SegmentorOutput, frame: int, queries: Tensor, head: nn.Module | None = None
     ) -> Tensor:
-        """Gives the masks of some queries of one frame, of the last layer.
+        """Computes the masks of some queries of one frame, for the last layer.
 
         Args:
-            output: Of ``forward``.
-            frame: One of the F.
+            output: Result of ``forward``.
+            frame: Index of the frame.
             queries: (N,) int64.
-            head: Maps queries to what is multiplied with the features; None for masks.
+            head: Maps queries to the factors of the features; None computes the usual masks.
 
         Returns:
             (N, h, w) logits at stride 4 of the padded input.
@@ -118,7 +118,7 @@ class Mask2Former(nn.Module):
         return torch.einsum("nc,chw->nhw", weights, output.mask_features[frame])
 
     def normalize(self, images: Tensor, sizes: Tensor | None) -> Tensor:
-        """Gives the pixels that the network sees."""
+        """Returns the normalised pixels, the input of the network."""
         pixels: Tensor = self.pixels(images, sizes)
         return pixels
 
@@ -128,7 +128,7 @@ class Mask2Former(nn.Module):
         targets: list[FrameTargets],
         generator: torch.Generator | None = None,
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Compares with the ground truth: named losses and the matched query of every instance."""
+        """Computes named losses and the matched query of every instance (``query_losses``)."""
         return query_losses(
             output.predictions,
             targets,

@@ -1,15 +1,15 @@
-"""Pixels as networks want them: standardised, with zeros where there is no image."""
+"""Normalisation of pixels: standardised, with zeros in the padding."""
 
 import torch
 from torch import Tensor, nn
 
-# ImageNet statistics in [0, 255], RGB; detectron2's, CTVIS's and IDOL's.
+# ImageNet statistics in [0, 255], RGB (detectron2, CTVIS, IDOL).
 _MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
 
 
 class PixelNorm(nn.Module):
-    """Standardises the pixels, then zeroes the padding (the authors' order)."""
+    """Standardisation of pixels, then zeros for the padding (the order of the releases)."""
 
     mean: Tensor
     std: Tensor
@@ -20,7 +20,7 @@ class PixelNorm(nn.Module):
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor, sizes: Tensor | None) -> Tensor:
-        """Gives (F, 3, H, W) float pixels.
+        """Returns (F, 3, H, W) float pixels.
 
         Args:
             images: (F, 3, H, W) uint8 RGB, padded right and bottom.
@@ -33,12 +33,12 @@ class PixelNorm(nn.Module):
 
 
 def inside_of(sizes: Tensor, height: int, width: int) -> Tensor:
-    """Says which pixels (F, height, width) of padded frames are no padding.
+    """Returns (F, height, width) bool: the pixels of padded frames that are not padding.
 
     Args:
         sizes: (F, 2) height and width of each frame before padding.
-        height: Of the padded frames.
-        width: Of the padded frames.
+        height: Height of the padded frames.
+        width: Width of the padded frames.
     """
     rows = torch.arange(height, device=sizes.device) < sizes[:, :1]
     columns = torch.arange(width, device=sizes.device) < sizes[:, 1:]

@@ -1,4 +1,4 @@
-"""Which predictions of a frame become instances: score threshold, box NMS, then mask NMS."""
+"""Selection of the instances of a frame: score threshold, box NMS, then mask NMS."""
 
 import torch
 from torch import Tensor
@@ -9,39 +9,38 @@ from vis_core.structures import Instances
 
 
 def select_instances(instances: Instances, config: SelectionConfig) -> Instances:
-    """Keeps what scores enough and is no double of something better (IDOL 3.3, CTVIS 3.2).
+    """Selects instances by score, boxes and masks (IDOL 3.3, CTVIS 3.2).
 
-    ``select_by_score_and_box``, then class-agnostic NMS on the masks at stride 4, padding included:
-    an instance goes if its IoU with a better one that stays is too large. What was selected by
-    score and box before its masks were made passes the first step as it is.
+    Runs ``select_by_score_and_box``, then class-agnostic NMS on the masks at stride 4, padding
+    included. The first step changes nothing if it was run before the masks were computed.
 
     Args:
         instances: All predictions of a frame.
         config: Threshold and IoUs.
 
     Returns:
-        The kept ones, best score first.
+        The selected instances, best score first.
     """
     ranked = instances[
         select_by_score_and_box(instances.scores, instances.class_scores, instances.boxes, config)
     ]
-    return ranked[
-        _not_doubled(mask_iou(ranked.mask_logits > 0, config.iou_smoothing_pixels), config.nms_iou)
-    ]
+    iou = pairwise_mask_iou(ranked.mask_logits > 0, config.iou_smoothing_pixels)
+    return ranked[_greedy_nms(iou, config.nms_iou)]
 
 
 def select_by_score_and_box(
     scores: Tensor, class_scores: Tensor, boxes: Tensor | None, config: SelectionConfig
 ) -> Tensor:
-    """Names the predictions above the threshold, or the best one if none is, without double boxes.
+    """Selects the predictions above the threshold, or else the best one, after box NMS.
 
-    Needs no masks, so that a segmentor may make them for these alone. With ``box_nms_iou`` NMS
-    runs on the boxes of each class, the class of a prediction being its best (released IDOL).
+    It needs no masks, so a segmentor can compute masks for the selected predictions only. With
+    ``box_nms_iou``, NMS runs on the boxes of each class, for the best class of a prediction
+    (released IDOL).
 
     Args:
         scores: (Q,).
         class_scores: (Q, K).
-        boxes: (Q, 4) xyxy; not used without ``box_nms_iou``.
+        boxes: (Q, 4) xyxy; only used with ``box_nms_iou``.
         config: Threshold and IoU.
 
     Returns:
@@ -59,34 +58,34 @@ def select_by_score_and_box(
 
 
 def box_nms(boxes: Tensor, labels: Tensor, iou: float) -> Tensor:
-    """Says (N,) bool which boxes (N, 4), the best first, overlap no better one of their class."""
+    """Returns (N,) bool: the boxes (N, 4), best first, that NMS within each class keeps."""
     same_class = labels[:, None] == labels[None, :]
-    return _not_doubled(box_iou(boxes, boxes) * same_class, iou)
+    return _greedy_nms(box_iou(boxes, boxes) * same_class, iou)
 
 
-def mask_iou(masks: Tensor, smoothing_pixels: float = 0.0) -> Tensor:
-    """Gives the (N, N) IoU of masks (N, h, w), with ``smoothing_pixels`` added to both areas.
+def pairwise_mask_iou(masks: Tensor, smoothing_pixels: float = 0.0) -> Tensor:
+    """Computes the (N, N) IoU of masks (N, h, w); ``smoothing_pixels`` add to overlap and union.
 
-    Two empty masks have 0 without smoothing and 1 with it.
+    The IoU of two empty masks is 0 without smoothing and 1 with it.
     """
     flat = masks.flatten(1).float()
     overlap = flat @ flat.T
     area = flat.sum(dim=1)
     union = area[:, None] + area[None, :] - overlap
-    smallest = smoothing_pixels or 1.0  # no pair that is not empty has less
+    smallest = smoothing_pixels or 1.0  # the smallest union above 0
     return (overlap + smoothing_pixels) / (union + smoothing_pixels).clamp(min=smallest)
 
 
-def _not_doubled(iou: Tensor, limit: float) -> Tensor:
+def _greedy_nms(iou: Tensor, limit: float) -> Tensor:
     """Runs greedy NMS on a sorted (N, N) IoU matrix, in rounds over all pairs.
 
-    A row is out if an earlier row that stays overlaps it. Starting from "all stay", the rounds
-    settle row by row from the top, as the loop would decide them.
+    A row is removed if an earlier row that stays overlaps it. The rounds start from "all stay" and
+    settle at least one row each, from the top, with the result of the loop over rows.
     """
     overlaps = (iou > limit).tril(diagonal=-1)
     stays = torch.ones(len(iou), dtype=torch.bool, device=iou.device)
     while True:
-        now = ~(overlaps & stays[None, :]).any(dim=1)
-        if torch.equal(now, stays):
+        kept = ~(overlaps & stays[None, :]).any(dim=1)
+        if torch.equal(kept, stays):
             return stays
-        stays = now
+        stays = kept

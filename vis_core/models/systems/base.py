@@ -1,4 +1,4 @@
-"""What every system offers: losses of clips, instances of images, an associator of its kind."""
+"""The base of all systems: losses of clips, instances of images, an associator of their kind."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -9,66 +9,48 @@ import torch
 from torch import Tensor, nn
 
 from vis_core.association.associator import Associator
+from vis_core.config.segmentors import SelectionConfig
 from vis_core.config.systems import BaseSystemConfig
 from vis_core.geometry.masks import InputSize
-from vis_core.models.layers.tracing import Look, Seen, TracedNetwork
 from vis_core.structures import ClipBatch, Instances
 
-# Networks of five stages halve their input as often; detectron2 pads to it in all five systems.
+# Networks of five stages halve their input five times (detectron2 pads to it in all releases).
 STRIDE = 32
 
 
 class System(nn.Module, ABC):
-    """Binds a segmentor, a criterion and an association rule: one paper."""
+    """A segmentor, a criterion and an association rule: the method of one paper."""
 
     config: BaseSystemConfig
     num_classes: int
-    # how the names of the backbone's parameters begin; they learn at a rate of their own
+    # prefix of the names of the backbone's parameters, which have their own learning rate
     backbone_prefix: ClassVar[str]
-    # how the names of parameters begin that inference needs only if the config says so
+    # prefix of ``ExtraHeads`` on disk; inference needs these only if the config asks for them
     training_prefix: ClassVar[str] = "addons."
-    _traced: TracedNetwork | None = None
 
     @abstractmethod
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Compares a batch of clips with its ground truth; the losses are named and unweighted."""
+        """Computes the losses of a batch of clips, by name and unweighted."""
 
     @abstractmethod
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
-        """Finds the instances of frames of one size, selected (threshold, NMS), best score first.
+        """Finds and selects (threshold, NMS) the instances of frames of one size, best score first.
 
         Args:
             images: Frames (H, W, 3) uint8 RGB of one video.
         """
 
-    def trace_network(self) -> None:
-        """Lets ``segment`` run traced for sizes that come often: the same numbers, sooner.
-
-        For a system in evaluation mode that stays in it.
-        """
-        self._traced = TracedNetwork(self)
-
-    def run_network(self, look: Look[Seen], images: list[np.ndarray]) -> tuple[Seen, Tensor]:
-        """Runs the part of ``segment`` that does the same whatever frames of one size show.
-
-        Args:
-            look: A method of the system, of frames and sizes as ``input_frames`` gives them.
-            images: Frames (H, W, 3) uint8 of one size, one or more.
-
-        Returns:
-            What ``look`` gives, and the (F, 2) height and width of the frames before padding.
-        """
-        frames, sizes = self.input_frames(images)
-        if self._traced is None:
-            return look(frames, sizes), sizes
-        return self._traced.run(look, frames, sizes), sizes
-
     def new_associator(self) -> Associator:
-        """Makes an associator with an empty memory, for one video."""
+        """Builds an associator with an empty memory, for one video."""
         return Associator(self.config.association)
 
+    def detection_config(self) -> BaseSystemConfig:
+        """Returns the config with which ``segment`` keeps every prediction, for COCO's ranking."""
+        selection = SelectionConfig(score_threshold=0.0, nms_iou=1.0)
+        return self.config.model_copy(update={"selection": selection})
+
     def input_size(self, height: int, width: int) -> InputSize:
-        """Scales the short side to the test size and pads to a multiple of the stride."""
+        """Computes the input size: short side at test size, padded to a multiple of the stride."""
         short, longest = self.config.test_short_side, self.config.test_max_long_side
         scale = min(short / min(height, width), longest / max(height, width))
         resized = max(1, round(height * scale)), max(1, round(width * scale))
@@ -94,13 +76,13 @@ class System(nn.Module, ABC):
     @property
     @abstractmethod
     def loss_weights(self) -> dict[str, float]:
-        """The weight of every named loss."""
+        """The weight of each loss by name."""
 
     def forward(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Is ``losses``, so that a data-parallel wrapper sees the call."""
+        """Calls ``losses``; a data-parallel wrapper intercepts ``forward`` only."""
         return self.losses(batch, generator)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device

@@ -1,7 +1,7 @@
-"""Makes systems from their config, and saves and loads them as plain folders.
+"""Systems built from their config, saved to model folders and loaded from them.
 
-A model folder holds ``weights.safetensors``, ``config.json``, ``categories.json`` and
-nothing that can run. Loading checks names, shapes and finiteness before a tensor is used.
+A model folder holds the files of ``config/model_files.py`` and no code. Loading checks names,
+shapes and finiteness before a tensor is used.
 """
 
 import json
@@ -13,13 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vis_core.config.systems import (
-    AnySystemConfig,
-    CtvisConfig,
-    IdolConfig,
-    MinvisConfig,
-    SystemConfig,
-)
+from vis_core.config.model_files import CATEGORIES_FILE, CONFIG_FILE, WEIGHTS_FILE
+from vis_core.config.systems import AnySystemConfig, SystemConfig
 from vis_core.errors import CheckpointError
 from vis_core.files import whole_file, write_json
 from vis_core.formats.categories import Categories
@@ -29,18 +24,12 @@ from vis_core.models.systems.idol import Idol
 from vis_core.models.systems.minvis import Minvis
 from vis_core.models.systems.stc import Stc
 
-WEIGHTS_FILE, CONFIG_FILE, CATEGORIES_FILE = "weights.safetensors", "config.json", "categories.json"
+SYSTEMS: dict[str, type[System]] = {"ctvis": Ctvis, "idol": Idol, "minvis": Minvis, "stc": Stc}
 
 
 def build_system(config: AnySystemConfig, num_classes: int) -> System:
-    """Makes a system with random weights."""
-    if isinstance(config, CtvisConfig):
-        return Ctvis(config, num_classes)
-    if isinstance(config, IdolConfig):
-        return Idol(config, num_classes)
-    if isinstance(config, MinvisConfig):
-        return Minvis(config, num_classes)
-    return Stc(config, num_classes)
+    """Builds a system with random weights."""
+    return SYSTEMS[config.name](config, num_classes)
 
 
 def save_system(folder: Path, system: System, categories: Categories) -> None:
@@ -57,12 +46,12 @@ def save_system(folder: Path, system: System, categories: Categories) -> None:
 def load_system(
     folder: str | Path, device: str | torch.device = "cpu", *, for_training: bool = False
 ) -> System:
-    """Reads a model folder in evaluation mode.
+    """Loads the system of a model folder, in evaluation mode.
 
     Args:
         folder: Model folder.
-        device: Where the weights go.
-        for_training: Whether parts that only training uses are kept.
+        device: Device of the weights.
+        for_training: Whether to keep the parts that only training uses.
 
     Raises:
         CheckpointError: A file is missing or a tensor does not fit; the message lists the names.
@@ -105,13 +94,18 @@ def read_categories(folder: Path) -> Categories:
     try:
         return Categories.from_json(json.loads(_read_text(path)))
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: not a list of categories with id and name") from error
+        raise CheckpointError(
+            f"{path}: expected a list of categories with id and name, found other content; "
+            "save the model again"
+        ) from error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Reads tensors that are finite; nothing in the file can run."""
+    """Reads tensors and checks that they are finite; the file holds no code."""
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; a model folder holds {WEIGHTS_FILE}")
+        raise CheckpointError(
+            f"{path}: expected the weights of a model, found no file; check the path"
+        )
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -123,7 +117,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def fit_problems(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
-    """Lists what keeps tensors from fitting a model: absent, unexpected, of other shape or kind."""
+    """Lists missing and unexpected tensors, and those of another shape or kind."""
     problems = [f"{name} is missing" for name in wanted.keys() - found.keys()]
     problems += [f"{name} is unexpected" for name in found.keys() - wanted.keys()]
     for name in sorted(wanted.keys() & found.keys()):
@@ -142,5 +136,7 @@ def _kind(tensor: Tensor) -> str:
 
 def _read_text(path: Path) -> str:
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; is {path.parent} a model folder?")
+        raise CheckpointError(
+            f"{path}: expected a model folder, found no such file in it; check the path"
+        )
     return path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""CTVIS (Ying 2023): train the embeddings through the memory that inference will use."""
+"""CTVIS (Ying 2023): embeddings trained through the memory that inference uses."""
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from vis_core.structures import ClipBatch, FrameTargets
 
 
 class Ctvis(QuerySystem):
-    """Is a Mask2Former with an embedding head, trained on clips (CTVIS 3.3)."""
+    """A Mask2Former with an embedding head, trained on clips (CTVIS 3.3)."""
 
     config: CtvisConfig
 
@@ -45,20 +45,20 @@ class Ctvis(QuerySystem):
         output = self.segment_clips(batch)
         embeddings = self.embed(output.queries).float()
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self._compare(batch, output, embeddings, generator)
+            return self._losses(batch, output, embeddings, generator)
 
-    def _compare(
+    def _losses(
         self,
         batch: ClipBatch,
         output: SegmentorOutput,
         embeddings: Tensor,
         generator: torch.Generator | None,
     ) -> dict[str, Tensor]:
-        """Compares predictions and embeddings (B * T, Q, C) with the ground truth."""
+        """Computes the losses of predictions and embeddings (B * T, Q, C)."""
         targets = batch.frame_targets()
         losses, matched = self.segmentation_losses(output, targets, generator)
         if self.config.items.match_again:
-            places = self._matched_again(batch, output, generator)
+            places = self._match_again(batch, output, generator)
         else:
             places = _matched_places(batch, targets, matched)
         items = self._items(embeddings, places, generator)
@@ -94,31 +94,31 @@ class Ctvis(QuerySystem):
         places: list[tuple[Tensor, Tensor]],
         generator: torch.Generator | None,
     ) -> ContrastiveItems | None:
-        """Pools the contrastive items of all clips of the batch; None if there are none."""
+        """Pools the contrastive items of all clips of the batch; None without items."""
         pooled = []
-        for own, (queries, present) in zip(
+        for clip, (queries, present) in zip(
             embeddings.split(len(embeddings) // len(places)), places, strict=True
         ):
-            shape = (*queries.shape, own.shape[1])
-            draws = ItemDraws.random(shape, own.device, generator)
-            pooled.append(contrastive_items(own, queries, present, self.config.items, draws))
+            shape = (*queries.shape, clip.shape[1])
+            draws = ItemDraws.random(shape, clip.device, generator)
+            pooled.append(contrastive_items(clip, queries, present, self.config.items, draws))
         items = concat_items(pooled)
         return items if len(items.anchors) else None
 
-    def _matched_again(
+    def _match_again(
         self, batch: ClipBatch, output: SegmentorOutput, generator: torch.Generator | None
     ) -> list[tuple[Tensor, Tensor]]:
         """Matches all instances of each clip in each frame with fresh points (released CTVIS).
 
-        Absent instances are empty masks of no class and take a query from the others.
+        An absent instance is an empty mask without a class and also takes a query.
         """
         targets = []
         for masks, labels in zip(batch.masks, batch.labels, strict=True):
-            everyone = torch.arange(len(labels), device=labels.device)
+            rows = torch.arange(len(labels), device=labels.device)
             for frame_masks in masks:
-                shown = frame_masks.flatten(1).any(dim=1)
-                wanted = torch.where(shown, labels, self.num_classes)
-                targets.append(FrameTargets(wanted, frame_masks, everyone))
+                present = frame_masks.flatten(1).any(dim=1)
+                wanted = torch.where(present, labels, self.num_classes)
+                targets.append(FrameTargets(wanted, frame_masks, rows))
         last = QueryPredictions(
             output.predictions.class_logits[-1:], output.predictions.mask_logits[-1:]
         )
@@ -135,7 +135,7 @@ class Ctvis(QuerySystem):
 def _matched_places(
     batch: ClipBatch, targets: list[FrameTargets], matched: list[Tensor]
 ) -> list[tuple[Tensor, Tensor]]:
-    """Arranges the match of the losses by clip: (T, G) queries and where there is one."""
+    """Arranges the matching of the losses by clip: (T, G) queries and whether there is one."""
     num_frames = batch.images.shape[1]
     places = []
     for row, labels in enumerate(batch.labels):
@@ -144,8 +144,8 @@ def _matched_places(
         for t in range(num_frames):
             frame = row * num_frames + t
             found = matched[frame] != UNMATCHED
-            shown = targets[frame].instance_index[found]
-            queries[t, shown] = matched[frame][found]
-            present[t, shown] = True
+            instances = targets[frame].instance_index[found]
+            queries[t, instances] = matched[frame][found]
+            present[t, instances] = True
         places.append((queries, present))
     return places

@@ -1,4 +1,4 @@
-"""What the 1st place of the long-video challenge adds to a system; in training only by default."""
+"""The extra heads of the 1st place of the long-video challenge, by default in training only."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from vis_core.models.criterion.quality import quality_loss
 from vis_core.models.layers.initialization import xavier_uniform
 from vis_core.models.layers.mlp import Mlp
 
-# Makes the (N, h, w) mask logits of N states with a head in place of the system's own, if given.
+# Computes the (N, h, w) mask logits of N states, by a head that replaces the system's if given.
 MasksOf = Callable[[nn.Module | None], Tensor]
 
 
 @dataclass(frozen=True)
 class MatchedFrame:
-    """Is what a frame has for the losses of the additions.
+    """The matched queries of one frame, as the losses of the extra heads need them.
 
     Attributes:
-        states: (N, C) last decoder output of its matched queries.
-        masks_of: Makes their masks, or with another head other masks of the same features.
-        masks: (N, H, W) bool, the true mask of each.
+        states: (N, C) last decoder output of the queries.
+        masks_of: Computes their masks, or other maps of the same features with another head.
+        masks: (N, H, W) bool true masks.
     """
 
     states: Tensor
@@ -34,19 +34,19 @@ class MatchedFrame:
 
 
 class ExtraHeads(nn.Module):
-    """Is the boundary head and the quality module (1st place 2.2, 2.3), as far as switched on.
+    """The boundary head and the quality module (1st place 2.2, 2.3), each if enabled.
 
     Both read the last decoder output of matched queries. The boundary head is "similar to the mask
-    head": one of its own kind and size, over the same features.
+    head": of the same kind and size, over the same features.
     """
 
     def __init__(self, config: ExtraHeadsConfig, width: int, mask_width: int) -> None:
-        """Makes the heads.
+        """Builds the heads.
 
         Args:
-            config: Says which there are.
+            config: Enables the heads.
             width: C of the states.
-            mask_width: Numbers that a mask is made of for each state.
+            mask_width: Outputs of the boundary head, which define the map of a state.
         """
         super().__init__()
         self.boundary, self.quality = config.boundary, config.quality
@@ -58,21 +58,21 @@ class ExtraHeads(nn.Module):
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """The weights of ``boundary`` and ``quality``, as far as switched on."""
+        """The weights of ``boundary`` and ``quality``, each if enabled."""
         sections = {"boundary": self.boundary, "quality": self.quality}
         return {name: section.weight for name, section in sections.items() if section}
 
     def qualities(self, states: Tensor) -> Tensor | None:
-        """Predicts for inference the (...) IoU with the truth of the masks of (..., C) states.
+        """Predicts the (...) IoU of the masks of (..., C) states with the truth, for inference.
 
-        None unless the config has ``quality.rescore``.
+        Returns None unless the config has ``quality.rescore``.
         """
         if not (self.quality and self.quality.rescore):
             return None
-        return self._predicted(states)
+        return self._predicted_qualities(states)
 
     def losses(self, frames: Sequence[MatchedFrame]) -> dict[str, Tensor]:
-        """Computes the mean losses of all matched queries of F frames; 0 if there is none."""
+        """Computes the mean losses over the matched queries of F frames; 0 without one."""
         if not self.loss_weights:
             return {}
         losses: dict[str, list[Tensor]] = {name: [] for name in self.loss_weights}
@@ -81,14 +81,15 @@ class ExtraHeads(nn.Module):
                 logits = frame.masks_of(None)
             truth = sampled_masks(frame.masks, *logits.shape[1:]) > 0
             if self.boundary:
-                found = frame.masks_of(self.boundary_head).float()
-                rims = mask_boundary(truth, self.boundary.threshold)
-                losses["boundary"].append(boundary_loss(found, rims, self.boundary.dice))
+                predicted = frame.masks_of(self.boundary_head).float()
+                boundaries = mask_boundary(truth, self.boundary.threshold)
+                losses["boundary"].append(boundary_loss(predicted, boundaries, self.boundary.dice))
             if self.quality:
-                losses["quality"].append(quality_loss(self._predicted(frame.states), logits, truth))
-        joined = {name: torch.cat(own) for name, own in losses.items()}
-        return {name: own.sum() / max(1, len(own)) for name, own in joined.items()}
+                qualities = self._predicted_qualities(frame.states)
+                losses["quality"].append(quality_loss(qualities, logits, truth))
+        joined = {name: torch.cat(parts) for name, parts in losses.items()}
+        return {name: loss.sum() / max(1, len(loss)) for name, loss in joined.items()}
 
-    def _predicted(self, states: Tensor) -> Tensor:
+    def _predicted_qualities(self, states: Tensor) -> Tensor:
         predicted: Tensor = self.quality_head(states.float()).sigmoid()
         return predicted.squeeze(-1)

@@ -1,4 +1,4 @@
-"""IDOL (Wu 2022): a Deformable DETR with masks, and embeddings that tell instances apart."""
+"""IDOL (Wu 2022): a Deformable DETR with masks and contrastive embeddings."""
 
 from functools import partial
 
@@ -27,7 +27,7 @@ from vis_core.structures import ClipBatch, FrameTargets, Instances
 
 
 class Idol(System):
-    """Is a Deformable DETR with an embedding head, trained on key and reference frames."""
+    """A Deformable DETR with an embedding head, trained on key and reference frames."""
 
     config: IdolConfig
     backbone_prefix = "segmentor.network.backbone.model."
@@ -39,43 +39,41 @@ class Idol(System):
         self.segmentor = DeformableDetr(config.segmentor, num_classes)
         width = config.segmentor.hidden_width
         self.embedding_head = Mlp(width, config.embedding_width, config.embedding_width, 3)
-        # last, so that all else starts alike with and without them
+        # last, so that all other weights start alike with and without them
         self.addons = ExtraHeads(config, width, self.segmentor.mask_head.num_parameters)
 
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Computes the terms of IDOL Eq. 2.
 
-        The first frame of a clip is the key frame; the second, or of more one that is drawn, is its
-        reference. Only the key frame is compared with its masks. Still images have no embedding
-        loss.
+        The key frame is the first frame of a clip; the reference frame is the second, or a random
+        one of several others. Masks are compared on the key frame only. Still images have no
+        embedding loss.
         """
         pairs = FramePairs.of(batch, generator)
         output = self.segmentor(pairs.images, pairs.sizes)
         embeddings = self.embedding_head(output.states[-1]).float()
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self._compare(output, embeddings, pairs.targets, pairs.frames_a_clip, generator)
+            return self._losses(output, embeddings, pairs.targets, pairs.frames_a_clip, generator)
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """The weights of IDOL Eq. 2 and of what is added to it."""
+        """The weights of IDOL Eq. 2 and of the extra heads."""
         return self.config.loss_weights.model_dump(by_alias=True) | self.addons.loss_weights
 
     @torch.no_grad()
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
         """Finds and selects the instances of frames of one size (see ``System.segment``).
 
-        Masks are made for the queries that are left after score and box.
+        Masks are computed only for the queries that pass score and box.
         """
         if not images:
             return []
-        seen, _ = self.run_network(self._look, images)
-        return [self._frame_instances(*seen, row) for row in range(len(images))]
-
-    def _look(self, frames: Tensor, sizes: Tensor) -> tuple[DeformableDetrOutput, Tensor, Tensor]:
-        """Gives what the network says, its mask features and the embeddings (F, Q, C)."""
-        output = self.segmentor(frames, sizes)
+        output = self.segmentor(*self.input_frames(images))
+        features = self.segmentor.mask_features(output)
         embeddings = self.embedding_head(output.states[-1])
-        return output, self.segmentor.mask_features(output), embeddings
+        return [
+            self._frame_instances(output, features, embeddings, row) for row in range(len(images))
+        ]
 
     def _frame_instances(
         self, output: DeformableDetrOutput, features: Tensor, embeddings: Tensor, row: int
@@ -85,19 +83,19 @@ class Idol(System):
         scale = output.sizes[row].flip(0).repeat(2)
         boxes = to_xyxy(output.predictions.boxes_cxcywh_norm[-1, row]) * scale
         selection = self.config.selection
-        chosen = select_by_score_and_box(scores, class_scores, boxes, selection)
+        selected = select_by_score_and_box(scores, class_scores, boxes, selection)
         last = len(output.states) - 1
-        found = Instances(
-            scores=scores[chosen],
-            class_scores=class_scores[chosen],
-            mask_logits=self.segmentor.mask_logits(output, features, last, row, chosen),
-            embeddings=embeddings[row, chosen],
-            boxes=boxes[chosen],
-            qualities=self.addons.qualities(output.states[last, row, chosen]),
+        instances = Instances(
+            scores=scores[selected],
+            class_scores=class_scores[selected],
+            mask_logits=self.segmentor.mask_logits(output, features, last, row, selected),
+            embeddings=embeddings[row, selected],
+            boxes=boxes[selected],
+            qualities=self.addons.qualities(output.states[last, row, selected]),
         )
-        return select_instances(found, selection)
+        return select_instances(instances, selection)
 
-    def _compare(
+    def _losses(
         self,
         output: DeformableDetrOutput,
         embeddings: Tensor,
@@ -105,7 +103,7 @@ class Idol(System):
         frames_a_clip: int,
         generator: torch.Generator | None,
     ) -> dict[str, Tensor]:
-        """Compares predictions and embeddings (F, Q, C) of all frames with the ground truth."""
+        """Computes the losses of predictions and embeddings (F, Q, C) of all frames."""
         keys = slice(0, None, frames_a_clip)
         key_output = output[keys]
         features = self.segmentor.mask_features(key_output)
@@ -125,21 +123,31 @@ class Idol(System):
         if frames_a_clip == 1:
             zero = embeddings.sum() * 0  # attached to the graph
             return losses | {"embed": zero, "embed_cosine": zero}
-        references = slice(1, None, frames_a_clip)
+        items = self._items(output, embeddings, frames, matched[-1])
+        return losses | self._embedding_losses(items, embeddings, generator)
+
+    def _items(
+        self,
+        output: DeformableDetrOutput,
+        embeddings: Tensor,
+        frames: list[FrameTargets],
+        matched: list[TransportMatching],
+    ) -> ContrastiveItems:
+        """Builds the contrastive items of the pairs; ``matched`` is of their key frames."""
+        keys, references = slice(0, None, 2), slice(1, None, 2)
         guesses = output[references]
         shared = [
             shared_truth(*pair)
             for pair in zip(frames[keys], frames[references], guesses.sizes, strict=True)
         ]
-        items = contrastive_items(
+        return contrastive_items(
             embeddings[keys],
-            [matching.best_query for matching in matched[-1]],
+            [matching.best_query for matching in matched],
             embeddings[references],
             [guesses.predictions.guess(-1, row) for row in range(len(shared))],
             shared,
             self.config.matching,
         )
-        return losses | self._embedding_losses(items, embeddings, generator)
 
     def _matched_frame(
         self,
@@ -149,7 +157,7 @@ class Idol(System):
         matching: TransportMatching,
         masks: Tensor,
     ) -> MatchedFrame:
-        """Gives what a frame with (G, H, W) true masks has for the losses of the additions."""
+        """Returns the matched queries of a frame with (G, H, W) true masks, for the extra heads."""
         last = len(output.states) - 1
         queries = matching.queries
         return MatchedFrame(
@@ -161,7 +169,7 @@ class Idol(System):
     def _embedding_losses(
         self, items: ContrastiveItems, embeddings: Tensor, generator: torch.Generator | None
     ) -> dict[str, Tensor]:
-        """Computes IDOL Eq. 4 and the released auxiliary loss; without an item both are 0."""
+        """Computes IDOL Eq. 4 and the released auxiliary loss; both are 0 without items."""
         if not len(items):
             zero = embeddings.sum() * 0
             return {"embed": zero, "embed_cosine": zero}

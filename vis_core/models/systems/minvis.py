@@ -1,4 +1,4 @@
-"""MinVIS (Huang 2022): train on single frames, name the instances by their queries."""
+"""MinVIS (Huang 2022): trained on single frames, instances associated by their queries."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from vis_core.structures import ClipBatch
 
 
 class Minvis(QuerySystem):
-    """Is a Mask2Former whose queries are the embeddings; no video is needed in training."""
+    """A Mask2Former whose queries are the embeddings; training needs no video."""
 
     def __init__(self, config: MinvisConfig, num_classes: int) -> None:
         super().__init__(config, num_classes)
@@ -24,7 +24,7 @@ class Minvis(QuerySystem):
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """The weights of ``class``, ``mask`` and ``dice``, and of what is added to them."""
+        """The weights of ``class``, ``mask``, ``dice`` and the extra heads."""
         weights = self.config.loss_weights
-        own = {"class": weights.class_, "mask": weights.mask, "dice": weights.dice}
-        return own | self.addons.loss_weights
+        query_weights = {"class": weights.class_, "mask": weights.mask, "dice": weights.dice}
+        return query_weights | self.addons.loss_weights

@@ -1,4 +1,4 @@
-"""The part that CTVIS and MinVIS share: a Mask2Former with resized, padded inputs."""
+"""The common base of CTVIS and MinVIS: a Mask2Former whose queries have embeddings."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ from vis_core.structures import ClipBatch, FrameTargets, Instances
 
 
 class QuerySystem(System):
-    """Runs a Mask2Former over frames; what an embedding is, the paper's system says."""
+    """A Mask2Former over frames; subclasses define the embeddings of queries."""
 
     config: QuerySystemConfig
     addons: ExtraHeads
@@ -29,12 +29,12 @@ class QuerySystem(System):
         self.segmentor = Mask2Former(config.segmentor, num_classes)
 
     def new_extra_heads(self) -> ExtraHeads:
-        """Makes what the config adds; to be called last, so that all else starts alike without."""
+        """Builds the extra heads, last of all: other weights start alike with and without them."""
         width = self.config.segmentor.hidden_width
         return ExtraHeads(self.config, width, width)
 
     def embed(self, queries: Tensor) -> Tensor:
-        """Turns (..., Q, C) queries into what the associator compares; here the query itself."""
+        """Returns the embeddings of (..., Q, C) queries; here the queries themselves."""
         return queries
 
     def segment_clips(self, batch: ClipBatch) -> SegmentorOutput:
@@ -47,10 +47,10 @@ class QuerySystem(System):
         targets: list[FrameTargets],
         generator: torch.Generator | None,
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Compares F frames with the ground truth, additions included.
+        """Computes the losses of F frames, those of the extra heads included.
 
         Returns:
-            The named losses, and for each frame the (G,) query matched with each instance.
+            The losses by name, and for each frame the (G,) query matched with each instance.
         """
         losses, matched = self.segmentor.losses(output, targets, generator)
         frames = []
@@ -66,17 +66,13 @@ class QuerySystem(System):
         """Finds and selects the instances of frames of one size (see ``System.segment``)."""
         if not images:
             return []
-        output, _ = self.run_network(self._look, images)
+        output = self.segmentor(*self.input_frames(images), last_layer_only=True)
         return [self._frame_instances(output, row) for row in range(len(images))]
-
-    def _look(self, frames: Tensor, sizes: Tensor) -> SegmentorOutput:
-        output: SegmentorOutput = self.segmentor(frames, sizes, last_layer_only=True)
-        return output
 
     def _frame_instances(self, output: SegmentorOutput, row: int) -> Instances:
         class_logits = output.predictions.class_logits[-1, row]
         class_scores = class_logits.softmax(dim=1)[:, :-1]
-        everything = Instances(
+        predictions = Instances(
             scores=class_scores.max(dim=1).values,
             class_scores=class_scores,
             mask_logits=output.predictions.mask_logits[-1, row],
@@ -84,4 +80,4 @@ class QuerySystem(System):
             class_logits=class_logits,
             qualities=self.addons.qualities(output.queries[row]),
         )
-        return select_instances(everything, self.config.selection)
+        return select_instances(predictions, self.config.selection)

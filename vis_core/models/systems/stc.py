@@ -22,6 +22,7 @@ from vis_core.models.criterion.condinst_matching import LocationMatching
 from vis_core.models.layers.tracking_head import TrackingHead
 from vis_core.models.segmentors.condinst import CondInst, CondInstOutput
 from vis_core.models.segmentors.condinst_decoding import Detections, detections
+from vis_core.models.segmentors.image_detections import MAX_DETECTIONS
 from vis_core.models.segmentors.selection import select_instances
 from vis_core.models.systems.base import System
 from vis_core.models.systems.frame_pairs import FramePairs
@@ -29,7 +30,7 @@ from vis_core.structures import ClipBatch, FrameTargets, Instances
 
 
 class Stc(System):
-    """Is a CondInst with a map of embeddings, read at the centres of boxes."""
+    """A CondInst with a map of embeddings, read at the centres of boxes."""
 
     config: StcConfig
     backbone_prefix = "segmentor.backbone."
@@ -46,14 +47,14 @@ class Stc(System):
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Computes the terms of STC Eq. 7; that of tracking is STC Eq. 5.
 
-        The first frame of a clip is the input frame; the second, or of more one that is drawn, is
-        its reference. Still images have no loss of tracking and consistency.
+        The input frame is the first frame of a clip; the reference frame is the second, or a random
+        one of several others. Still images have no tracking or consistency loss.
         """
         pairs = FramePairs.of(batch, generator)
         output = self.segmentor(pairs.images, pairs.sizes)
         embeddings = self.tracking_head(output.levels).float()
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self._compare(output, embeddings, pairs.targets, pairs.frames_a_clip, generator)
+            return self._losses(output, embeddings, pairs.targets, pairs.frames_a_clip, generator)
 
     @property
     def loss_weights(self) -> dict[str, float]:
@@ -64,29 +65,34 @@ class Stc(System):
         return weights
 
     def input_size(self, height: int, width: int) -> InputSize:
-        """Scales and pads as all systems do; masks come back as they were trained."""
+        """Computes the input size; masks are upsampled as CondInst trains them."""
         return replace(super().input_size(height, width), upsampling="aligned_probabilities")
+
+    def detection_config(self) -> StcConfig:
+        """Returns the config for COCO: as many instances of an image as it ranks (CondInst)."""
+        segmentor = self.config.segmentor
+        decoding = segmentor.decoding.model_copy(update={"max_instances": MAX_DETECTIONS})
+        segmentor = segmentor.model_copy(update={"decoding": decoding})
+        selection = super().detection_config().selection
+        return self.config.model_copy(update={"selection": selection, "segmentor": segmentor})
 
     @torch.no_grad()
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
         """Finds and selects the instances of frames of one size (see ``System.segment``)."""
         if not images:
             return []
-        (output, embeddings), sizes = self.run_network(self._look, images)
+        frames, sizes = self.input_frames(images)
+        output = self.segmentor(frames, sizes)
+        embeddings = self.tracking_head(output.levels)
         return [
             self._frame_instances(output, embeddings[row], row, sizes[row])
             for row in range(len(images))
         ]
 
-    def _look(self, frames: Tensor, sizes: Tensor) -> tuple[CondInstOutput, Tensor]:
-        """Gives what the network says and the map of embeddings (F, C, h, w)."""
-        output = self.segmentor(frames, sizes)
-        return output, self.tracking_head(output.levels)
-
     def _frame_instances(
         self, output: CondInstOutput, embeddings: Tensor, row: int, size: Tensor
     ) -> Instances:
-        """Makes instances of what a frame (height and width in ``size``) shows: STC 3.5."""
+        """Returns the instances of one frame, ``size`` being its height and width: STC 3.5."""
         found = detections(output.predictions, row, self.config.segmentor.decoding)
         boxes = clipped(found.boxes, *size.tolist())
         visible = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
@@ -100,7 +106,7 @@ class Stc(System):
         )
         return select_instances(instances, self.config.selection)
 
-    def _compare(
+    def _losses(
         self,
         output: CondInstOutput,
         embeddings: Tensor,
@@ -108,7 +114,7 @@ class Stc(System):
         frames_a_clip: int,
         generator: torch.Generator | None,
     ) -> dict[str, Tensor]:
-        """Compares predictions and embeddings (F, C, h, w) of all frames with the ground truth."""
+        """Computes the losses of predictions and embeddings (F, C, h, w) of all frames."""
         matched = self.criterion.match(output.predictions, frames)
         step = 1 if self.config.tracking.both_frames else frames_a_clip
         compared = list(range(0, len(frames), step))
@@ -126,12 +132,12 @@ class Stc(System):
         if frames_a_clip == 1:
             zero = embeddings.sum() * 0  # attached to the graph
             return losses | {"track": zero, "consistency": zero}
-        seen = [
+        pair_frames = [
             TrackingFrame.of(output.predictions, row, embeddings[row], matched[row], frames[row])
             for row in range(len(frames))
         ]
         return losses | {
-            "track": self._tracking_loss(seen[0::2], seen[1::2], generator),
+            "track": self._tracking_loss(pair_frames[0::2], pair_frames[1::2], generator),
             "consistency": self._consistency_loss(output, matched, frames, generator),
         }
 
@@ -141,12 +147,12 @@ class Stc(System):
         references: list[TrackingFrame],
         generator: torch.Generator | None,
     ) -> Tensor:
-        """Computes STC Eq. 4, or Eq. 5 of both directions."""
-        compare = partial(tracking_losses, config=self.config.tracking, generator=generator)
-        forward = compare(frames, references)
+        """Computes STC Eq. 4, or Eq. 5 over both directions."""
+        loss_of = partial(tracking_losses, config=self.config.tracking, generator=generator)
+        forward = loss_of(frames, references)
         if not self.config.tracking.bidirectional:
             return forward
-        return (forward + compare(references, frames)) / 2
+        return (forward + loss_of(references, frames)) / 2
 
     def _consistency_loss(
         self,
@@ -155,7 +161,7 @@ class Stc(System):
         frames: list[FrameTargets],
         generator: torch.Generator | None,
     ) -> Tensor:
-        """Computes STC Eq. 6 over all instances of the batch; 0 if it is switched off."""
+        """Computes STC Eq. 6 over all instances of the batch; 0 if it is disabled."""
         kernels = output.predictions.kernels
         if not self.config.tracking.consistency:
             return kernels.sum() * 0
@@ -170,7 +176,7 @@ class Stc(System):
 
 
 def _class_scores(found: Detections, num_classes: int) -> Tensor:
-    """(N, K) score of the class of each detection, 0 for the others: a vote for one class."""
+    """Returns (N, K) scores: that of the detected class, 0 for all others."""
     scores = found.scores.new_zeros(len(found), num_classes)
     scores[torch.arange(len(found), device=scores.device), found.label] = found.scores
     return scores

@@ -1,4 +1,4 @@
-"""Carries weights of one system over to another."""
+"""Transfer of weights from one system to another: the start of training."""
 
 import re
 from pathlib import Path
@@ -6,47 +6,50 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vis_core.config.model_files import WEIGHTS_FILE
 from vis_core.config.systems import AnySystemConfig
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import Categories
 from vis_core.models.systems.base import System
-from vis_core.models.systems.build import WEIGHTS_FILE, build_system, read_categories, read_weights
-from vis_core.models.systems.ctvis import Ctvis
-from vis_core.models.systems.idol import Idol
-from vis_core.models.systems.minvis import Minvis
-from vis_core.models.systems.stc import Stc
+from vis_core.models.systems.build import SYSTEMS, build_system, read_categories, read_weights
 
-# the heads whose rows are classes, in the order of the class list
+# heads with one row per class, in the order of the class list
 _CLASS_HEAD = re.compile(r"\.class_predictor\.|\.class_heads\.\d+\.|\.(class|semantic)_head\.")
 
 
-def taken_weights(config: AnySystemConfig, folder: Path) -> tuple[int, int]:
-    """Counts what ``start_from`` would take of a model folder for a system, and what there is.
+def count_fitting_weights(config: AnySystemConfig, folder: Path) -> tuple[int, int]:
+    """Counts the tensors that ``start_from`` would load from a folder, and those of the system.
 
-    Reads everything, so that a folder that cannot be trusted is refused.
+    Reads all tensors, so that a faulty folder is refused.
 
     Raises:
         CheckpointError: As ``start_from``.
     """
     with torch.device("meta"):
         system = build_system(config, len(read_categories(folder)))
-    found = _with_backbone(read_weights(folder / WEIGHTS_FILE), system)
+    found = _rename_backbone(read_weights(folder / WEIGHTS_FILE), system)
     wanted = system.state_dict()
     fitting = [name for name, tensor in found.items() if _fits(wanted, name, tensor)]
     if not fitting:
-        raise CheckpointError(f"{folder / WEIGHTS_FILE}: no tensor fits this system")
+        raise _nothing_fits(folder)
     return len(fitting), len(wanted)
 
 
-def _with_backbone(weights: dict[str, Tensor], system: System) -> dict[str, Tensor]:
-    """Gives the backbone of any system the names that it has in this one."""
+def _rename_backbone(weights: dict[str, Tensor], system: System) -> dict[str, Tensor]:
+    """Renames the backbone of any system as this system names it."""
     renamed = {}
     for name, tensor in weights.items():
-        for prefix in {kind.backbone_prefix for kind in (Ctvis, Minvis, Idol, Stc)}:
+        for prefix in {kind.backbone_prefix for kind in SYSTEMS.values()}:
             if name.startswith(prefix):
                 name = system.backbone_prefix + name.removeprefix(prefix)
         renamed[name] = tensor
     return renamed
+
+
+def _nothing_fits(folder: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{folder / WEIGHTS_FILE}: no tensor fits this system; start from a model with its backbone"
+    )
 
 
 def _fits(wanted: dict[str, Tensor], name: str, tensor: Tensor) -> bool:
@@ -56,43 +59,41 @@ def _fits(wanted: dict[str, Tensor], name: str, tensor: Tensor) -> bool:
 def start_from(
     system: System, folder: Path, categories: Categories | None = None
 ) -> tuple[list[str], list[str]]:
-    """Loads what fits from another model folder: the start of a training stage.
+    """Loads the tensors of a model folder that fit: the start of a training stage.
 
-    The folder may be of another system: their backbones are alike.
-
-    Class heads of other categories keep their random weights, except the rows of classes with the
-    same name (a class is what it is called).
+    The folder may hold another kind of system; the backbones are alike. Class heads of other
+    categories keep their random weights, except the rows of classes with equal names.
 
     Args:
-        system: To be filled, in place.
-        folder: Where to start from.
-        categories: Classes of ``system``, to carry over the rows of equal names.
+        system: Changed in place.
+        folder: Model folder.
+        categories: Classes of ``system``; None copies no row of a class head.
 
     Returns:
-        Names of the tensors that stay random, and of those in the file that were not used.
+        Names of the tensors that stay random, and of the unused ones in the file.
 
     Raises:
         CheckpointError: Nothing fits at all.
     """
-    found = _with_backbone(read_weights(folder / WEIGHTS_FILE), system)
+    found = _rename_backbone(read_weights(folder / WEIGHTS_FILE), system)
     wanted = system.state_dict()
-    taken = {name: tensor for name, tensor in found.items() if _fits(wanted, name, tensor)}
+    fitting = {name: tensor for name, tensor in found.items() if _fits(wanted, name, tensor)}
     old_names = read_categories(folder).names
     same_classes = categories is not None and categories.names == old_names
     for name in [n for n in found if _CLASS_HEAD.search(n) and n in wanted]:
         if same_classes:
             continue
-        taken[name] = _carry_classes(wanted[name], found[name], categories, old_names)
-    if not taken:
-        raise CheckpointError(f"{folder / WEIGHTS_FILE}: no tensor fits this system")
-    system.load_state_dict(wanted | taken)
-    return sorted(wanted.keys() - taken.keys()), sorted(found.keys() - taken.keys())
+        fitting[name] = _copy_class_rows(wanted[name], found[name], categories, old_names)
+    if not fitting:
+        raise _nothing_fits(folder)
+    system.load_state_dict(wanted | fitting)
+    return sorted(wanted.keys() - fitting.keys()), sorted(found.keys() - fitting.keys())
 
 
-def _carry_classes(
+def _copy_class_rows(
     fresh: Tensor, old: Tensor, categories: Categories | None, old_names: tuple[str, ...]
 ) -> Tensor:
-    """Copies the rows of classes with equal names, and of "no object", the last row, if any."""
+    """Copies the rows of classes with equal names, and the last row if it is "no object"."""
     result = fresh.clone()
     if len(old) > len(old_names):
         result[-1] = old[-1]

@@ -1,9 +1,5 @@
 """How many frames at once suit a machine: doubled until memory or time ends it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,10 +7,11 @@ import torch
 from pipelines.annotation.plan.batch_speed import (
     BatchRun,
     BatchSpeeds,
+    DeviceMemory,
     measure_batches,
-    memory_for_each,
 )
-from pipelines.annotation.plan.device_memory import Peak, ProcessMemory
+
+CPU = torch.device("cpu")
 
 
 class ToyMachine:
@@ -41,33 +38,34 @@ class ToyMachine:
     def held_bytes(self) -> int:
         return self.held
 
-    @contextmanager
-    def watch(self) -> Iterator[Peak]:
-        peak = Peak()
-        yield peak
-        peak.num_bytes = self.held + self.each * self.last
+    def reset_peak(self) -> None:
+        self.last = 0
+
+    def peak_bytes(self) -> int:
+        return self.held + self.each * self.last
 
 
-def speeds_of(machine: ToyMachine, **options: float) -> BatchSpeeds:
-    options = {"budget_s": 1e9, "largest": 16, **options}
-    return measure_batches(machine.run, machine, machine.clock, **options)  # type: ignore[arg-type]
+def speeds_of(machine: ToyMachine, num_sharers: int = 1, budget_s: float = 1e9) -> BatchSpeeds:
+    return measure_batches(machine.run, machine, machine.clock, num_sharers, budget_s)
 
 
-def test_speed_and_memory_are_told_for_each_size() -> None:
+def test_sizes_double_while_the_speed_rises() -> None:
     speeds = speeds_of(ToyMachine(total=10_000))
-    assert [run.frames for run in speeds.runs] == [1, 2, 4, 8, 16]
-    assert [run.peak_bytes for run in speeds.runs] == [10, 20, 40, 80, 160]
+    assert [run.frames for run in speeds.runs] == [1, 2, 4, 8, 16, 32]
+    assert [run.peak_bytes for run in speeds.runs] == [10, 20, 40, 80, 160, 320]
     assert [run.frames_per_s for run in speeds.runs] == pytest.approx(
-        [n / (n + 1) for n in (1, 2, 4, 8, 16)]
+        [n / (n + 1) for n in (1, 2, 4, 8, 16, 32)]
     )
-    assert speeds.stopped == "16 is the most that is tried"
+    assert speeds.stopped == "32 is hardly faster than 16"
     assert speeds.held_bytes == 100
     assert speeds.allowed(40) == 40
+    best = speeds.best()
+    assert best is not None and best.frames == 16
 
 
 def test_workers_share_what_is_free_and_each_holds_the_model() -> None:
     # 0.8 of 1000 for two: 400 each, 100 of it for the model
-    assert memory_for_each(ToyMachine(total=1000), num_sharers=2) == 300
+    assert speeds_of(ToyMachine(total=1000), num_sharers=2).limit_bytes == 300
 
 
 def test_a_size_that_would_not_fit_is_not_tried() -> None:
@@ -133,23 +131,10 @@ def test_the_advice_is_the_smallest_that_is_nearly_as_fast_as_any_that_fits(
     assert (found and found.frames) == best
 
 
-def test_the_peak_of_a_process_is_seen_though_it_is_given_back() -> None:
-    memory = ProcessMemory()
+def test_the_peak_of_a_process_counts_memory_that_was_freed() -> None:
+    memory = DeviceMemory(CPU)
     before = memory.held_bytes()
-    with memory.watch() as peak:
-        for _ in range(3):
-            block = np.ones(100_000_000, np.uint8)
-            del block
-    assert peak.num_bytes - before > 80_000_000
-
-
-@pytest.mark.parametrize("limit, expected", [("1000", 500), ("max", None)])
-def test_the_limit_of_a_container_counts(limit: str, expected: int | None, tmp_path: Path) -> None:
-    (tmp_path / "memory.max").write_text(f"{limit}\n")
-    (tmp_path / "memory.current").write_text("700\n")
-    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 200\n")
-    free, of_machine = (
-        ProcessMemory(tmp_path).free_bytes(),
-        ProcessMemory(tmp_path / "no").free_bytes(),
-    )
-    assert free == expected or (expected is None and free > of_machine / 2)
+    memory.reset_peak()
+    block = np.ones(100_000_000, np.uint8)
+    del block
+    assert memory.peak_bytes() - before > 80_000_000

@@ -1,25 +1,31 @@
-"""What a job would take, told by a sample: exact where all is opened, and nothing is written."""
+"""What a job would take, estimated from a sample: exact where all is opened, nothing is written."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from pipelines.annotation.archive.listing import list_archive
-from pipelines.annotation.job import settings_document
+from pipelines.annotation.archive.listing import ArchivedVideo, list_archive
 from pipelines.annotation.ledger import Ledger, json_digest
-from pipelines.annotation.plan import plan as annotate_plan
-from pipelines.annotation.plan.measure import Measured
-from pipelines.annotation.plan.plan import AnnotatePlan, plan_archive
-from pipelines.annotation.plan.probe import frames_of_settings
+from pipelines.annotation.options import AnnotateOptions
+from pipelines.annotation.plan.measure import Measured, SampledVideo, choose_sample
+from pipelines.annotation.plan.plan import (
+    AnnotatePlan,
+    Estimate,
+    Totals,
+    _totals,
+    plan_archive,
+    time_of_schedule,
+)
 from pipelines.annotation.plan.request import PlanRequest
-from pipelines.annotation.plan.sampling import Estimate
 from pipelines.annotation.plan.text import plan_lines
 from pipelines.storage.open import open_storage
-from tests.pipelines.toy_archive import toy_archive, toy_model, tree, write_clip
-from tests.pipelines.toy_loaders import load_toy
-from tests.vis_core.inference.toy import ToySystem, square_frames
+from tests.helpers.plans import gpu_plan, request_of
+from tests.helpers.toy_archive import toy_archive, toy_model, tree, write_clip
+from tests.helpers.toy_loaders import load_toy
+from tests.helpers.toy_system import ToySystem, square_frames
 from vis_core.config.inference import InferenceConfig
 from vis_core.errors import ConfigError
 
@@ -39,17 +45,6 @@ class EmptySystem(FullSystem):
     most = 0
 
 
-class Clock:
-    """Goes on by a hundredth of a second whenever it is asked."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        self.now += 0.01
-        return self.now
-
-
 @pytest.fixture
 def videos(tmp_path: Path) -> Path:
     """Videos of 6, 7, 8 and 9 frames at 10 a second, an empty one and one that is none."""
@@ -61,17 +56,21 @@ def videos(tmp_path: Path) -> Path:
 
 def plan_of(videos: Path, tmp_path: Path, load: Any = load_toy, **asked: Any) -> AnnotatePlan:
     model = toy_model(tmp_path / "model")
-    request = PlanRequest(**{"num_workers": 2, **asked})
+    request = request_of(**{"workers": 2, **asked})
     archive = list_archive(videos)
-    return plan_archive(archive, tmp_path / "out", model, request, load=load, clock=Clock())
+    return plan_archive(archive, tmp_path / "out", model, request, load=load)
 
 
-def test_an_archive_that_is_opened_whole_is_told_exactly(videos: Path, tmp_path: Path) -> None:
+def exactly(value: float) -> Estimate:
+    return Estimate(value, value, value)
+
+
+def test_an_archive_that_is_opened_whole_is_estimated_exactly(videos: Path, tmp_path: Path) -> None:
     plan = plan_of(videos, tmp_path)
     assert plan.totals is not None
-    assert plan.totals.frames == Estimate(30, 30, 30)
+    assert plan.totals.frames == exactly(30)
     assert plan.totals.video_s.value == pytest.approx(3.0)
-    assert plan.totals.unreadable == Estimate(2, 2, 2)
+    assert plan.totals.unreadable == 2
     assert len(plan.to_do) == 6
     assert plan.num_workers == 2
 
@@ -93,52 +92,93 @@ def test_a_video_that_cannot_be_read_is_named_with_its_reason(videos: Path, tmp_
     assert problems["no\\nvideo.mp4"].startswith("not a video")
 
 
-def test_time_is_that_of_the_walks_for_all_frames_and_workers(videos: Path, tmp_path: Path) -> None:
-    one, two = (plan_of(videos, tmp_path, num_workers=number) for number in (1, 2))
-    assert one.measured is not None and one.totals is not None and two.totals is not None
-    walks = one.measured.walks
-    assert [walk.num_frames for walk in walks] == [9, 8, 7, 6]
-    seconds = sum(row.fetch_s for row in one.measured.videos)
-    seconds += sum(walk.open_s + walk.walk_s for walk in walks)
-    assert one.totals.work_s.value == pytest.approx(seconds)
-    assert one.totals.wall_s.value == pytest.approx(seconds + one.measured.load_s)
-    assert two.totals.wall_s.value < one.totals.wall_s.value
-    assert two.totals.wall_s.value > two.totals.longest_s
+def video(number: int, size: int) -> ArchivedVideo:
+    return ArchivedVideo(f"{number}.mp4", size, "")
 
 
-def test_segments_share_the_time_of_a_video(tmp_path: Path) -> None:
+def test_a_sample_is_the_largest_videos_and_every_nth_of_the_others() -> None:
+    videos = [video(number, size) for number, size in enumerate([5, 0, 90, 10, 70, 60, 20, 80])]
+    assert [one.size for one in choose_sample(videos, 4)] == [90, 80, 60, 5]
+    assert [one.size for one in choose_sample(videos, 1)] == [90]
+    assert [one.size for one in choose_sample(videos, 20)] == [90, 80, 70, 60, 20, 10, 5]
+
+
+def totals_of(
+    sampled: list[SampledVideo], others: list[ArchivedVideo], workers: int = 1, **cuts: int
+) -> Totals:
+    """What follows from some rows for all videos."""
+    to_do = [row.video for row in sampled] + others
+    measured = Measured("cpu", 0.5, sampled)
+    plan = AnnotatePlan("out", "m", PlanRequest(), 0, 0, to_do, [], workers, measured)
+    return _totals(plan, measured, {one.key: cuts.get(one.key[0], 1) for one in to_do})
+
+
+SAMPLED = [
+    SampledVideo(video(0, 100), "", 40, 4.0, fetch_s=1.0, start_s=2.0, frame_s=0.1, frame_bytes=5),
+    SampledVideo(video(1, 50), "", 10, 1.0, fetch_s=0.5, start_s=2.0, frame_s=0.1, frame_bytes=5),
+]
+
+
+def test_videos_that_were_not_opened_have_their_share_of_bytes() -> None:
+    totals = totals_of(SAMPLED, [video(2, 30), video(3, 0)])
+    assert totals.frames == Estimate(50 + 30 * 50 / 150, 50 + 30 * 10 / 50, 50 + 30 * 40 / 100)
+    assert totals.video_s.value == pytest.approx(5 + 30 * 5 / 150)
+    assert totals.result_bytes.value == pytest.approx(5 * totals.frames.value)
+    assert totals.unreadable == 1, "the empty one"
+    # a start and a download for each, and a tenth of a second for each frame but the first
+    opened = (2 + 1 + 3.9) + (2 + 0.5 + 0.9)
+    assert totals.work_s.value == pytest.approx(opened + 2 + 30 * (1 + 3.9 + 0.5 + 0.9) / 150)
+    assert totals.wall_s.value == pytest.approx(totals.work_s.value + 0.5)
+    assert totals.wall_s.low < totals.wall_s.value < totals.wall_s.high
+
+
+def test_videos_that_cannot_be_read_leave_their_share_out() -> None:
+    bad = SampledVideo(video(4, 150), "not a video")
+    totals = totals_of([*SAMPLED, bad], [video(2, 30)])
+    assert totals.frames.value == pytest.approx(50 + 15 * 50 / 150), "half of the bytes are bad"
+    assert totals.unreadable == pytest.approx(1 + 1 / 3)
+
+
+def test_workers_share_the_videos_and_segments_share_the_time_of_one() -> None:
+    alone, two = totals_of(SAMPLED, []), totals_of(SAMPLED, [], workers=2)
+    assert alone.longest_s == pytest.approx(6.9)
+    assert two.wall_s.value == pytest.approx(0.5 + 6.9)
+    cut = totals_of(SAMPLED[:1], [], workers=3, **{"0": 3})
+    assert cut.longest_cut == 3
+    assert cut.wall_s.value == pytest.approx(0.5 + 6.9 / 3)
+
+
+def test_the_longest_task_left_is_taken_first() -> None:
+    assert time_of_schedule([1, 1, 1, 3], 2) == 3
+    assert time_of_schedule([3, 3, 2, 2, 2], 2) == 7
+    assert time_of_schedule([4], 3) == 4
+
+
+def test_a_part_of_an_archive_is_opened_and_the_range_holds_the_truth(tmp_path: Path) -> None:
+    folder = toy_archive(tmp_path / "videos", 12)
+    plan = plan_of(folder, tmp_path, num_samples=4)
+    assert plan.measured is not None and plan.totals is not None
+    assert len(plan.measured.videos) == 4
+    frames, truth = plan.totals.frames, sum(range(6, 18))
+    assert frames.low <= truth <= frames.high
+    assert frames.value == pytest.approx(truth, rel=0.3)
+
+
+def test_segments_are_counted_for_all_workers(tmp_path: Path) -> None:
     folder = toy_archive(tmp_path / "videos", 1)
-    whole = plan_of(folder, tmp_path, num_workers=3)
-    cut = plan_of(folder, tmp_path, num_workers=3, segments=3)
-    assert whole.totals is not None and cut.totals is not None and cut.measured is not None
-    assert (whole.num_workers, whole.totals.longest_cut) == (1, 1)
-    assert (cut.num_workers, cut.totals.longest_cut) == (3, 3)
-    assert cut.totals.longest_s == pytest.approx(cut.totals.work_s.value)
-    walking_s = cut.totals.wall_s.value - cut.measured.load_s
-    assert walking_s == pytest.approx(cut.totals.work_s.value / 3)
+    whole = plan_of(folder, tmp_path, workers=3)
+    cut = plan_of(folder, tmp_path, workers=3, segments=3)
+    assert (whole.num_workers, cut.num_workers) == (1, 3)
     assert "; it is cut into 3 segments" in "\n".join(plan_lines(cut))
     assert "cut into" not in "\n".join(plan_lines(whole))
 
 
-def test_an_interval_of_a_sample_holds_the_truth(tmp_path: Path) -> None:
-    folder = toy_archive(tmp_path / "videos", 12)
-    truth = sum(range(6, 18))
-    for seed in range(3):
-        plan = plan_of(folder, tmp_path, num_samples=4, seed=seed)
-        assert plan.measured is not None and plan.totals is not None
-        assert len(plan.measured.videos) == 4
-        frames = plan.totals.frames
-        assert frames.high is not None
-        assert frames.low <= truth <= frames.high
-        assert frames.value == pytest.approx(truth, rel=0.3)
-
-
-def test_memory_that_ends_limits_the_walk_too(videos: Path, tmp_path: Path) -> None:
+def test_memory_that_runs_out_limits_the_probes_too(videos: Path, tmp_path: Path) -> None:
     plan = plan_of(videos, tmp_path, load=lambda _: FullSystem())
     assert plan.measured is not None and plan.measured.batches is not None
     runs = plan.measured.batches.runs
-    assert [(run.frames, run.out_of_memory) for run in runs] == [(1, False), (2, False), (4, True)]
-    assert plan.measured.chunk_frames == 2
+    assert [run.frames for run in runs][-1] in (2, 4)
+    assert plan.measured.chunk_frames == 2 or not runs[-1].out_of_memory
     assert plan.totals is not None and plan.totals.frames.value == 30
 
 
@@ -154,33 +194,16 @@ def test_of_a_video_that_is_cut_only_what_is_annotated_plays(videos: Path, tmp_p
 
 
 def test_settings_that_leave_frames_out_count(videos: Path, tmp_path: Path) -> None:
-    plan = plan_of(videos, tmp_path, max_frames=5, config=InferenceConfig(sample_fps=5))
+    plan = plan_of(videos, tmp_path, max_frames=4, config=InferenceConfig(sample_fps=5))
     assert plan.totals is not None
-    assert plan.totals.frames.value == 3 + 4 + 4 + 5  # every second of 6, 7, 8 and 9
+    assert plan.totals.frames.value == 3 + 4 + 4 + 4  # every second of 6, 7, 8 and 9
     assert plan.measured is not None
-    assert [walk.num_frames for walk in plan.measured.walks] == [5, 4, 4, 3]
-
-
-@pytest.mark.parametrize(
-    "frames, seconds, fps, most, expected",
-    [
-        (30, 3.0, None, None, 30),
-        (30, 3.0, None, 7, 7),
-        (30, 3.0, 1.0, None, 3),
-        (31, 3.1, 1.0, None, 4),  # the frame at 3.0 s
-        (30, 3.0, 60.0, None, 30),
-        (1, 0.0, 5.0, None, 1),
-    ],
-)
-def test_frames_at_a_lower_rate_are_counted_as_the_reader_hands_them_out(
-    frames: int, seconds: float, fps: float | None, most: int | None, expected: int
-) -> None:
-    assert frames_of_settings(frames, seconds, fps, most) == expected
+    assert [row.probed_frames for row in plan.measured.readable] == [4, 4, 4, 3]
 
 
 def digest_of(model, config, max_frames):
     """What names a job of these."""
-    return json_digest([model.digest, settings_document(config, max_frames)])
+    return json_digest([model.digest, AnnotateOptions(max_frames).settings_document(config)])
 
 
 def test_what_has_an_outcome_is_not_to_do_unless_it_is_asked_for(
@@ -210,7 +233,7 @@ def test_an_archive_that_is_done_loads_no_model(tmp_path: Path) -> None:
     assert (plan.num_done, plan.to_do, plan.measured, plan.totals) == (1, [], None, None)
 
 
-def test_a_sample_of_which_nothing_can_be_read_tells_nothing(tmp_path: Path) -> None:
+def test_a_sample_of_which_nothing_can_be_read_has_no_estimate(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"not a video")
     plan = plan_of(tmp_path, tmp_path)
     assert plan.measured is not None and plan.measured.batches is None
@@ -236,7 +259,7 @@ def test_an_archive_in_a_bucket_is_sampled_by_what_is_drawn_alone(
 
     monkeypatch.setattr(kind, "as_file", noted)
     model = toy_model(tmp_path / "model")
-    request = PlanRequest(num_samples=2, num_workers=1)
+    request = request_of(num_samples=2, workers=1)
     plan = plan_archive(archive, f"{s3_bucket}/out", model, request, load=load_toy)
     assert plan.totals is not None and plan.totals.frames.value == pytest.approx(36)
     assert len(fetched) == 2
@@ -251,27 +274,20 @@ def test_a_plan_and_a_job_name_a_run_alike(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(job, "Ledger", lambda *a: seen.append(a[1]) or Ledger(*a))
     folder, model = toy_archive(tmp_path / "videos", 1), toy_model(tmp_path / "model")
     config = InferenceConfig(chunk_frames=3)
-    job.annotate_archive(folder, tmp_path / "out", model, config, max_frames=2)
+    job.annotate_archive(folder, tmp_path / "out", model, config, AnnotateOptions(max_frames=2))
     assert seen == [digest_of(model, config, 2)]
 
 
-def gpu_plan(**asked: Any) -> AnnotatePlan:
-    hour = Estimate(3600.0, 1800.0, 7200.0)
-    totals = annotate_plan.Totals(hour, hour, hour, hour, hour, 1.0, 1, hour)
-    return AnnotatePlan(
-        "out", "m", PlanRequest(**asked), 0, 0, [], [], 4, None, Measured("cuda", 0.0), totals
-    )
-
-
-def test_gpu_hours_are_those_that_are_held_and_cost_their_price() -> None:
+def test_gpu_hours_are_those_that_are_reserved_and_cost_their_price() -> None:
     plan = gpu_plan(gpus_per_worker=0.5, gpu_hour_cost=2.5)
     assert plan.gpu_hours() == Estimate(2.0, 1.0, 4.0)  # an hour, 4 workers, half a GPU each
     assert plan.cost() == Estimate(5.0, 2.5, 10.0)
     assert gpu_plan(gpus_per_worker=1.0).cost() is None
+    assert replace(plan, measured=Measured("cpu", 0.0)).cost() is None
 
 
 @pytest.mark.parametrize(
-    "asked", [{"num_samples": 0}, {"num_workers": 0}, {"gpu_hour_cost": -1.0}, {"max_frames": 0}]
+    "asked", [{"num_samples": 0}, {"workers": 0}, {"gpu_hour_cost": -1.0}, {"max_frames": 0}]
 )
 def test_a_number_out_of_range_is_named(
     asked: dict[str, Any], videos: Path, tmp_path: Path

@@ -5,55 +5,26 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.annotation.archive.listing import list_archive
-from pipelines.annotation.ledger import UNFINISHED, Ledger
+from pipelines.annotation.ledger import UNFINISHED
 from pipelines.annotation.video.prediction_store import PredictionStore
-from pipelines.annotation.video.segments import expected_frames, missing_runs, segment_range
-from pipelines.annotation.work_queue import Work
-from pipelines.annotation.worker import AnnotateJob, VideoAnnotator
+from pipelines.annotation.video.segments import frames_to_annotate, missing_runs, segment_range
 from pipelines.registry.mlflow_registry import ModelReference
 from pipelines.registry.start_weights import TINY_WEIGHTS
 from pipelines.storage.local import LocalStorage
-from tests.pipelines.toy_archive import toy_model, tree, write_clip
-from tests.pipelines.toy_loaders import load_toy
-from tests.vis_core.inference.toy import square_frames
+from tests.helpers.segment_jobs import INFO, NUM_FRAMES, Apart
+from tests.helpers.toy_archive import toy_model, tree, write_clip
+from tests.helpers.toy_loaders import load_toy
+from tests.helpers.toy_system import square_frames
+from tests.helpers.videos import write_video
 from vis_core.clips.scenes import render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.inference import InferenceConfig, TrackConfig
-from vis_core.media.decode_report import VideoInfo
-
-NUM_FRAMES = 21
-INFO = VideoInfo(32, 48, 0, 10.0, 2.1, NUM_FRAMES, "mp4", "h264", 0, 1)
-
-
-class Apart:
-    """A job over one video, some of whose work is done here."""
-
-    def __init__(self, folder: Path, videos: Path, model: ModelReference, **options):
-        self.archive = list_archive(videos)
-        self.ledger = Ledger(LocalStorage(folder), "settings")
-        options.setdefault("config", InferenceConfig(chunk_frames=2))
-        options.setdefault("load", load_toy)
-        job = AnnotateJob(self.archive.storage, self.ledger, model, save_every=4, **options)
-        self.annotator = VideoAnnotator(job)
-        self.annotator.load()
-
-    @property
-    def video(self):
-        return self.archive.videos[0]
-
-    def predict(self, number: int, count: int):
-        return self.annotator.do(Work(self.video, number, count))
-
-    def associate(self, count: int):
-        return self.annotator.do(Work(self.video, None, count))
-
-    def blocks(self) -> PredictionStore:
-        return PredictionStore(self.ledger.storage, self.ledger.name(self.video), 4)
+from vis_core.media.video_reader import read_frames
 
 
 @pytest.fixture(scope="module")
@@ -228,11 +199,30 @@ def test_segments_and_what_is_missing_of_them_cover_a_video_once(expected, count
 
 
 def test_the_frames_that_a_video_will_have_are_guessed_from_its_container():
-    assert expected_frames(INFO, None, None) == NUM_FRAMES
-    assert expected_frames(INFO, None, 5) == 5
-    assert expected_frames(INFO, 5.0, None) == 11
-    assert expected_frames(INFO, 50.0, None) == NUM_FRAMES
-    assert expected_frames(replace(INFO, declared_frames=None), None, None) == NUM_FRAMES
-    assert expected_frames(replace(INFO, declared_frames=None, duration_s=None), None, 9) is None
+    assert frames_to_annotate(INFO, None, None) == NUM_FRAMES
+    assert frames_to_annotate(INFO, None, 5) == 5
+    assert frames_to_annotate(INFO, 5.0, None) == 11
+    assert frames_to_annotate(INFO, 50.0, None) == NUM_FRAMES
+    assert frames_to_annotate(replace(INFO, declared_frames=None), None, None) == NUM_FRAMES
+    assert frames_to_annotate(replace(INFO, declared_frames=None, duration_s=None), None, 9) is None
     assert segment_range(NUM_FRAMES, 1, 2, 4) == (12, None)
     assert segment_range(NUM_FRAMES, 0, 2, 4) == (0, 12)
+
+
+@pytest.mark.parametrize("rate", [5, 10, 24, 25, 30])
+def test_as_many_frames_are_expected_as_the_reader_yields(rate, tmp_path):
+    for count in (1, 2, 10, 31):
+        path = tmp_path / f"{count}.mp4"
+        write_video(path, [np.zeros((16, 16, 3), np.uint8)] * count, rate)
+        for sample_fps in (None, 0.7, 1, 3, 5, 7.5, 12, 23.976, 24, 50):
+            for max_frames in (None, 3):
+                with read_frames(path, max_frames=max_frames, sample_fps=sample_fps) as reader:
+                    num_yielded = sum(1 for _ in reader)
+                    info = reader.info
+                expected = frames_to_annotate(info, sample_fps, max_frames)
+                assert expected == num_yielded, (count, sample_fps, max_frames)
+
+
+def test_ten_frames_at_24_a_second_are_two_at_five_a_second():
+    info = replace(INFO, declared_frames=10, rate=24.0, duration_s=10 / 24)
+    assert frames_to_annotate(info, 5.0, None) == 2

@@ -12,9 +12,8 @@ import pytest
 
 from pipelines.registry.mlflow_registry import ModelReference
 from pipelines.registry.start_weights import TINY_WEIGHTS
-from tests.pipelines.annotation.video.test_segments import Apart
-from tests.pipelines.annotation.video.test_stitched_segments import Stitched
-from tests.pipelines.toy_archive import tree, write_clip
+from tests.helpers.segment_jobs import Apart, Stitched
+from tests.helpers.toy_archive import tree, write_clip
 from vis_core.config.inference import InferenceConfig
 from vis_core.config.stitching import StitchConfig
 from vis_core.formats.mask_table import read_mask_table

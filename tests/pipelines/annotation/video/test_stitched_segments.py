@@ -12,39 +12,16 @@ from hypothesis import strategies as st
 from pipelines.annotation.ledger import UNFINISHED
 from pipelines.annotation.video.prediction_store import VideoEnd
 from pipelines.annotation.video.stitched_segments import segment_cuts
-from pipelines.annotation.work_queue import Work
-from pipelines.registry.mlflow_registry import ModelReference
 from pipelines.results.document import read_result_document
-from tests.pipelines.annotation.video.test_segments import INFO, Apart
-from tests.pipelines.toy_archive import annotate, statuses, toy_model, tree, write_clip
-from tests.pipelines.toy_loaders import load_remembering
-from tests.vis_core.inference.toy import square_frames
+from tests.helpers.segment_jobs import INFO, Apart, Stitched
+from tests.helpers.toy_archive import annotate, statuses, toy_model, tree, write_clip
+from tests.helpers.toy_loaders import load_remembering
+from tests.helpers.toy_system import square_frames
 from vis_core.config.inference import InferenceConfig, ShortTrackFilter, TrackConfig
-from vis_core.config.stitching import StitchConfig
 from vis_core.formats.mask_table import read_mask_table
 from vis_core.media.decode_report import DecodeReport
 
 NUM_FRAMES = 21
-STITCH = StitchConfig(overlap_frames=3)
-
-
-class Stitched(Apart):
-    """A job whose segments are named apart."""
-
-    def __init__(self, folder: Path, videos: Path, model: ModelReference, **options):
-        options.setdefault("load", load_remembering)
-        options.setdefault("stitch", STITCH)
-        super().__init__(folder, videos, model, **options)
-
-    def track_segment(self, number: int, count: int):
-        return self.annotator.do(Work(self.video, number, count, named=True))
-
-    def run(self, count: int, order=lambda numbers: numbers):
-        for number in order(range(count)):
-            assert self.predict(number, count) is None
-        for number in order(range(count)):
-            assert self.track_segment(number, count) is None
-        return self.associate(count)
 
 
 @pytest.fixture(scope="module")
@@ -198,9 +175,9 @@ def test_cuts_cover_a_video_once(num_frames, count, block, overlap, data):
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_job_of_several_workers_stitches(clip, model, tmp_path):
     options = {"load": load_remembering, "segments": 3, "join": "stitched", "save_every": 4}
-    summary = annotate(clip, tmp_path / "out", model, num_workers=2, **options)
+    summary = annotate(clip, tmp_path / "out", model, workers=2, **options)
     assert set(statuses(summary).values()) == {"done"}
-    annotate(clip, tmp_path / "alone", model, num_workers=1, **options)
+    annotate(clip, tmp_path / "alone", model, workers=1, **options)
     assert tree(tmp_path / "out") == tree(tmp_path / "alone")
     assert len(result(tmp_path / "out")["stitching"]["segments"]) == 3
     exact = annotate(clip, tmp_path / "out", model, load=load_remembering, segments=3)

@@ -11,8 +11,8 @@ import torch
 from pipelines.training.worker.job import read_scores
 from pipelines.training.worker.loop import trained_system
 from pipelines.training.worker.loss_log import read_losses
-from tests.pipelines.killing import kill_places
-from tests.pipelines.training_child import STEPS, Training
+from tests.helpers.killing import kill_places
+from tests.helpers.training_child import STEPS, Training
 
 AWS = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
 
@@ -95,8 +95,8 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_word(
     before = notes(training)
     assert training.run() == 0
     said = notes(training).removeprefix(before)
-    assert f"the checkpoint of step {STEPS} is passed over" in said
-    assert "going on after step 8 of 9" in said
+    assert f"the checkpoint of step {STEPS} is skipped" in said
+    assert "resuming after step 8 of 9" in said
     assert_equal(training, calm)
 
 

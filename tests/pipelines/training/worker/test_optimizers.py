@@ -11,12 +11,13 @@ import torch
 from pipelines.config.optimizer import OptimizerSettings, Precision
 from pipelines.training.worker.optimizers import AnyOptimizer, build_optimizer, rate_factor
 from pipelines.training.worker.step import StepSettings, train_step
+from tests.helpers.presets import tiny_config
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.segmentors import BackboneName, Mask2FormerSettings
 from vis_core.config.systems import AnySystemConfig, CtvisConfig
-from vis_core.config.tiny import tiny_idol, tiny_segmentor, tiny_stc
+from vis_core.config.tiny import tiny_minvis
 from vis_core.models.systems.base import System
 from vis_core.models.systems.build import build_system
 from vis_core.models.systems.ctvis import Ctvis
@@ -73,9 +74,9 @@ def test_all_weights_decay_where_that_is_asked_for() -> None:
 
 
 CONFIGS: dict[str, AnySystemConfig] = {
-    "ctvis": CtvisConfig(segmentor=tiny_segmentor()),
-    "idol": tiny_idol(),
-    "stc": tiny_stc(),
+    "ctvis": tiny_config("ctvis"),
+    "idol": tiny_config("idol"),
+    "stc": tiny_config("stc"),
 }
 
 
@@ -109,7 +110,7 @@ def test_a_step_in_half_precision_is_close_to_one_in_full(name: str) -> None:
 def test_sgd_moves_by_its_momentum() -> None:
     """Two steps of a constant gradient: 1 and 1 + 0.9 of the rate, plus the decay."""
     torch.manual_seed(0)
-    system = Ctvis(CtvisConfig(segmentor=tiny_segmentor()), 2)
+    system = Ctvis(tiny_config("ctvis"), 2)
     settings = OptimizerSettings(name="sgd", learning_rate=0.1, backbone_factor=1, weight_decay=0)
     optimizer = build_optimizer(system, settings)
     weight = system.embedding_head.layers[0].weight
@@ -132,7 +133,7 @@ def test_warm_up_may_start_above_nothing() -> None:
 def test_muon_moves_matrices_and_kernels_along_orthogonal_ones() -> None:
     """A direction whose gradient is a hundred times as large does not rule the step."""
     torch.manual_seed(0)
-    system = Ctvis(CtvisConfig(segmentor=tiny_segmentor(True)), 2)
+    system = Ctvis(CtvisConfig(segmentor=tiny_minvis().segmentor), 2)
     settings = OptimizerSettings(
         name="muon", learning_rate=0.1, backbone_factor=1, weight_decay=0, clip_norm=1.0
     )
@@ -157,7 +158,7 @@ def test_muon_moves_matrices_and_kernels_along_orthogonal_ones() -> None:
 
 
 def test_muon_leaves_vectors_norms_and_embeddings_to_adamw() -> None:
-    system = Ctvis(CtvisConfig(segmentor=tiny_segmentor(True)), 2)
+    system = Ctvis(CtvisConfig(segmentor=tiny_minvis().segmentor), 2)
     optimizer = build_optimizer(system, OptimizerSettings(name="muon", learning_rate=RATE))
     by_adamw = {
         weight.data_ptr()

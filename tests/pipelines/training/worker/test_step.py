@@ -15,10 +15,10 @@ from pipelines.training.worker.divergence import BadSteps
 from pipelines.training.worker.loss_log import LossLog, loss_note, read_losses
 from pipelines.training.worker.optimizers import build_optimizer
 from pipelines.training.worker.step import StepOutcome, StepSettings, train_step
+from tests.helpers.presets import tiny_config
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
-from vis_core.config.tiny import tiny_stc
 from vis_core.errors import TrainingDivergedError
 from vis_core.models.systems.stc import Stc
 from vis_core.structures import ClipBatch
@@ -34,7 +34,7 @@ def batch(num_clips: int = 2) -> ClipBatch:
 def system() -> Stc:
     """The system whose batch norms learn."""
     torch.manual_seed(0)
-    return Stc(tiny_stc(), len(CLASS_NAMES)).train()
+    return Stc(tiny_config("stc"), len(CLASS_NAMES)).train()
 
 
 def step(stc: Stc, optimizer: torch.optim.Optimizer, how: StepSettings = HOW) -> StepOutcome:
@@ -108,9 +108,9 @@ def test_skipped_steps_are_noted_and_too_many_in_a_row_end_the_training(tmp_path
     good = StepOutcome({"mask": 1.0})
     notes = BadSteps(path, "videos", rank=1, limit=3)
     for number, outcome in enumerate((bad, bad, good, bad, bad), start=1):
-        notes.note(number, outcome, ("a", f"b{number}"))
+        notes.add(number, outcome, ("a", f"b{number}"))
     with pytest.raises(TrainingDivergedError, match="in step 6 of stage videos, as were 3 steps"):
-        notes.note(6, bad, ("c", "d"))
+        notes.add(6, bad, ("c", "d"))
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 4, 5, 6]
     assert lines[0] == {

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from tests.vis_core.inference.long_videos import Agreement, compare, long_clip, perfect_predictions
+from tests.helpers.long_videos import Agreement, compare, long_clip, perfect_predictions
 from vis_core.association.associator import Associator
 from vis_core.config.association import AssociationConfig
 from vis_core.config.clips import SceneSettings

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.vis_core.inference.long_videos import plan_segments
+from tests.helpers.long_videos import plan_segments
 from vis_core.errors import ConfigError
 from vis_core.inference.stitching.segments import Segment
 

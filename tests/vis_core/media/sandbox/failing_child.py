@@ -5,23 +5,23 @@ import signal
 import time
 from pathlib import Path
 
+from vis_core.media.frame_decoder import FrameDecoder
 from vis_core.media.sandbox import worker
-from vis_core.media.video_reader import VideoReader
 
 
 def main(*arguments: object) -> int:
     """Serves as the real process does, but for files of certain names."""
-    real = VideoReader._decode
+    real = FrameDecoder._decode
 
-    def decode(reader: VideoReader):
-        for number, stored in enumerate(real(reader)):
-            if reader._path.stem == "slow":
+    def decode(decoder: FrameDecoder):
+        for number, stored in enumerate(real(decoder)):
+            if decoder.path.stem == "slow":
                 time.sleep(0.2)
             if number == 3:
-                fail(reader._path, arguments[0])
+                fail(decoder.path, arguments[0])
             yield stored
 
-    VideoReader._decode = decode
+    FrameDecoder._decode = decode
     return worker.main(*arguments)
 
 

@@ -1,4 +1,4 @@
-"""Decoding in a process of its own: the same frames, and whatever happens costs one video."""
+"""Decoding in a sandboxed process: the same frames, and any failure costs only one video."""
 
 import json
 import multiprocessing
@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.vis_core.media.small_videos import grey_frames, write_video
+from tests.helpers.videos import grey_frames, write_video
 from vis_core.config.decoding import DecodeLimits
 from vis_core.errors import DecoderError, VideoDecodeError
-from vis_core.media.sandbox import process as video_decoder
+from vis_core.media.sandbox import process as decoder_process
 from vis_core.media.sandbox.frame_ring import FrameRing, make_ring_file
-from vis_core.media.sandbox.process import Decoder, end_idle_decoder
+from vis_core.media.sandbox.process import Decoder, decoders
 from vis_core.media.sandbox.protocol import Channel, ProtocolError
 from vis_core.media.sandbox.reader import read_frames_sandboxed
 from vis_core.media.video_reader import read_frames
@@ -39,13 +39,21 @@ def clip(tmp_path):
 def _failing(monkeypatch):
     """Decoders that fail by the name of the file; the ones before and after are whole."""
     end_idle_decoder()
-    monkeypatch.setattr(video_decoder, "CHILD_MODULE", "tests.vis_core.media.sandbox.failing_child")
+    monkeypatch.setattr(
+        decoder_process, "WORKER_MODULE", "tests.vis_core.media.sandbox.failing_child"
+    )
     yield
     end_idle_decoder()
 
 
+def end_idle_decoder():
+    decoder, decoders._idle = decoders._idle, None
+    if decoder is not None:
+        decoder.end()
+
+
 def idle_process():
-    return video_decoder._pool._idle.process_id
+    return decoders._idle.process_id
 
 
 def process_is_gone(process_id):
@@ -125,8 +133,8 @@ def test_a_relative_name_is_shown_as_it_was_given(tmp_path, monkeypatch):
         ("leaves", "decoder died", "exit code 7"),
         ("grows", "too large", "more than 256 MiB; raise inference.decoding.max_memory_mib"),
         ("hangs", "timed out", "no frame for 2 s"),
-        ("babbles", "decoder died", "nonsense"),
-        ("floods", "decoder died", "nonsense"),
+        ("babbles", "decoder died", "invalid message"),
+        ("floods", "decoder died", "invalid message"),
     ],
 )
 def test_a_failing_decoder_costs_its_video_alone(clip, name, kind, message):
@@ -204,9 +212,9 @@ def test_no_decoder_outlives_a_killed_owner(clip, name):
     path = clip.rename(clip.with_stem(name))
     program = (
         "import sys; from pathlib import Path;"
-        "from vis_core.media.sandbox import process as video_decoder, reader as video_apart;"
-        "video_decoder.CHILD_MODULE = 'tests.vis_core.media.sandbox.failing_child';"
-        "reader = video_apart.read_frames_sandboxed(Path(sys.argv[1]));"
+        "from vis_core.media.sandbox import process, reader as sandbox;"
+        "process.WORKER_MODULE = 'tests.vis_core.media.sandbox.failing_child';"
+        "reader = sandbox.read_frames_sandboxed(Path(sys.argv[1]));"
         "print(reader._decoder.process_id, flush=True);"
         "[None for _ in reader]; input()"
     )
@@ -252,7 +260,7 @@ def test_a_decoder_outlives_the_thread_that_asked_for_it(clip):
 
 def test_a_machine_that_cannot_start_a_decoder_blames_no_video(clip, monkeypatch):
     end_idle_decoder()
-    monkeypatch.setattr(video_decoder, "CHILD_MODULE", "tests.no_such_module")
+    monkeypatch.setattr(decoder_process, "WORKER_MODULE", "tests.no_such_module")
     with pytest.raises(DecoderError, match="no_such_module"):
         read_frames_sandboxed(clip)
 
@@ -277,7 +285,7 @@ def test_large_frames_have_few_slots_and_none_has_too_many():
     assert ring.num_slots(8640, 7680) == 0
     ring.slot(1, 4320, 7680)[:] = 7
     taken = os.fstat(descriptor).st_blocks * 512
-    ring.give_back()
+    ring.release_memory()
     if sys.platform == "linux":
         assert os.fstat(descriptor).st_blocks * 512 <= taken // 100
         with pytest.raises(PermissionError):
@@ -286,19 +294,19 @@ def test_large_frames_have_few_slots_and_none_has_too_many():
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reply",
     [
-        {"says": "refused", "message": "x", "kind": "no such kind"},
-        {"says": "delivered", "slot": "0", "index": 0, "number": 0, "time_s": 0.0},
-        {"says": "ready", "more": 1},
+        {"type": "refused", "message": "x", "kind": "no such kind"},
+        {"type": "delivered", "slot": "0", "index": 0, "number": 0, "time_s": 0.0},
+        {"type": "ready", "more": 1},
         [],
     ],
     ids=str,
 )
-def test_what_is_no_message_is_not_believed(told):
+def test_what_is_no_message_is_not_believed(reply):
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        Channel(theirs)._send(json.dumps(told).encode())
+        Channel(theirs)._send(json.dumps(reply).encode())
         with pytest.raises(ProtocolError):
             Channel(ours).receive(5)
 
@@ -306,13 +314,13 @@ def test_what_is_no_message_is_not_believed(told):
 def test_a_message_that_comes_in_pieces_is_kept_while_the_rest_is_late():
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        body = b'{"says":"alive"}'
+        body = b'{"type":"alive"}'
         channel = Channel(ours)
         theirs.sendall(bytes([len(body), 0, 0, 0]) + body[:5])
         with pytest.raises(TimeoutError):
             channel.receive(0.05)
         theirs.sendall(body[5:])
-        assert channel.receive(5).says == "alive"
+        assert channel.receive(5).type == "alive"
 
 
 def test_decoders_with_other_limits_are_others(clip):

@@ -1,4 +1,4 @@
-"""The contrastive items of IDOL: who is compared with whom, and the authors' losses of them."""
+"""The contrastive items of IDOL: their keys, and their losses as released."""
 
 from pathlib import Path
 

@@ -1,16 +1,13 @@
 """Places, their matching and the losses of CondInst against the authors' numbers."""
 
-import json
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from tests.conftest import reference_cases, reference_dir
 from tests.helpers.closeness import assert_near
+from tests.helpers.condinst import LEVELS, cases, condinst, maps, recorded
 from vis_core.config.criterion import LocationLossConfig, LocationMatchingConfig
 from vis_core.geometry.masks import aligned_upsampling
 from vis_core.models.criterion.condinst_criterion import (
@@ -30,35 +27,14 @@ from vis_core.models.layers.dynamic_mask_head import DynamicMaskHead, pixel_cent
 from vis_core.models.layers.feature_pyramid import STRIDES
 from vis_core.structures import FrameTargets
 
-LEVELS = range(len(STRIDES))
 QUALITIES = {"ctrness": "centerness", "iou": "iou"}
 NORMALIZERS = {"fg": "positives", "all": "places", "moving_fg": "moving"}
-
-
-def cases() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((reference_dir() / "condinst" / "cases.json").read_text())
-    return found
-
-
-def recorded(path: Path) -> dict[str, Tensor]:
-    with np.load(path) as file:
-        return {name: torch.from_numpy(np.asarray(file[name])) for name in file}
-
-
-def condinst(pattern: str) -> Any:
-    paths = reference_cases(f"condinst/{pattern}")
-    return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem)
 
 
 def by_level(values: dict[str, Tensor], name: str, num_images: int) -> Tensor:
     """What the file has level by level, image by image: (F, L, ...)."""
     levels = [values[f"level{n}_{name}"] for n in LEVELS]
     return torch.cat([own.unflatten(0, (num_images, -1)) for own in levels], dim=1)
-
-
-def maps(values: dict[str, Tensor], name: str) -> Tensor:
-    """(F, L, C) of maps (F, C, h, w) of all levels."""
-    return torch.cat([values[f"{name}{n}"].flatten(2) for n in LEVELS], dim=2).transpose(1, 2)
 
 
 @pytest.mark.parity

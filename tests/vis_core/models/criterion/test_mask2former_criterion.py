@@ -1,4 +1,4 @@
-"""The criterion over all layers: more instances than queries, none at all, who learns from what."""
+"""The criterion over all layers: more instances than queries, none, the matched pairs."""
 
 import torch
 

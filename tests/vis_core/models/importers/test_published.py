@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tests.conftest import reference_cases
 from tests.helpers.closeness import assert_near
 from vis_core.errors import CheckpointError
-from vis_core.models.importers.config_from_shapes import num_classes_of
+from vis_core.models.importers.config_from_shapes import mask2former_num_classes_of
 from vis_core.models.importers.published import import_official, system_of
 from vis_core.models.systems.base import System
 from vis_core.models.systems.ctvis import Ctvis
@@ -76,7 +76,7 @@ def test_a_full_size_checkpoint_loads_with_nothing_missing(path: Path, tmp_path:
     system, unused = import_official(tmp_path / "model_final.pth")
     (tmp_path / "model_final.pth").unlink()
     assert isinstance(system, Ctvis)
-    assert system.num_classes == num_classes_of(shapes)
+    assert system.num_classes == mask2former_num_classes_of(shapes)
     swin = "SwinL" in path.stem
     assert system.config.segmentor.backbone == ("swin_l" if swin else "resnet50")
     assert system.config.segmentor.num_queries == (200 if swin else 100)

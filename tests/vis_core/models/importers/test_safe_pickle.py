@@ -1,4 +1,4 @@
-"""Pickled checkpoints: what is read, and that nothing of a hostile one runs."""
+"""Pickled checkpoints: the tensors read, and that no code of a hostile file runs."""
 
 import json
 import pickle

@@ -1,15 +1,14 @@
 """Layers that compute their activations twice: the same gradient, less kept."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
+from tests.helpers.presets import tiny_config
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.systems import AnySystemConfig
-from vis_core.config.tiny import tiny_idol, tiny_minvis
+from vis_core.config.tiny import tiny_minvis
 from vis_core.models.layers.recomputation import recompute_layers, repeated_layers
 from vis_core.models.systems.base import System
 from vis_core.models.systems.build import build_system
@@ -42,9 +41,9 @@ def gradient(made: System) -> tuple[torch.Tensor, int]:
     return torch.cat(found), held
 
 
-@pytest.mark.parametrize("config", [tiny_idol, tiny_minvis])
-def test_the_gradient_is_the_same_and_half_is_kept(config: Callable[[], AnySystemConfig]) -> None:
-    plain, thrifty = system(config()), system(config())
+@pytest.mark.parametrize("name", ["idol", "minvis"])
+def test_the_gradient_is_the_same_and_half_is_kept(name: str) -> None:
+    plain, thrifty = system(tiny_config(name)), system(tiny_config(name))
     assert recompute_layers(thrifty) >= 5
     wanted, much = gradient(plain)
     found, little = gradient(thrifty)
@@ -53,13 +52,13 @@ def test_the_gradient_is_the_same_and_half_is_kept(config: Callable[[], AnySyste
 
 
 def test_layers_whose_batch_norms_count_are_left_alone() -> None:
-    frozen = repeated_layers(system(tiny_minvis()))
-    learning = repeated_layers(system(tiny_minvis(train_batch_norm=True)))
+    frozen = repeated_layers(system(tiny_config("minvis")))
+    learning = repeated_layers(system(tiny_minvis()))
     assert len(frozen) == len(learning) + 4, "the stages of the backbone"
 
 
 def test_evaluation_is_as_before() -> None:
-    plain, thrifty = system(tiny_minvis()).eval(), system(tiny_minvis()).eval()
+    plain, thrifty = system(tiny_config("minvis")).eval(), system(tiny_config("minvis")).eval()
     recompute_layers(thrifty)
     image = BATCH.images[0, 0].permute(1, 2, 0).numpy()
     for one, other in zip(plain.segment([image]), thrifty.segment([image]), strict=True):

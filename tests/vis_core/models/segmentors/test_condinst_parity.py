@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.conftest import reference_cases
 from tests.helpers.closeness import assert_near, in_double
-from tests.vis_core.models.criterion.test_locations_parity import cases, condinst, maps, recorded
+from tests.helpers.condinst import cases, condinst, maps, recorded
 from vis_core.config.criterion import LocationLossConfig
 from vis_core.config.segmentors import DecodingConfig
 from vis_core.geometry.boxes import clipped

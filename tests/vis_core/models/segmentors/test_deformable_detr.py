@@ -5,13 +5,15 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vis_core.config.tiny import tiny_idol
+from tests.helpers.presets import tiny_config
 from vis_core.models.segmentors.deformable_detr import DeformableDetr
 
 
 def segmentor() -> DeformableDetr:
     torch.manual_seed(3)
-    settings = tiny_idol().segmentor.model_copy(update={"num_queries": 300, "hidden_width": 128})
+    settings = tiny_config("idol").segmentor.model_copy(
+        update={"num_queries": 300, "hidden_width": 128}
+    )
     return DeformableDetr(settings, 6)
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.presets import tiny_config
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.contrastive import CtvisItemsConfig
 from vis_core.config.systems import CtvisConfig
-from vis_core.config.tiny import tiny_segmentor
 from vis_core.models.systems.ctvis import Ctvis
 from vis_core.structures import Clip, ClipBatch
 
@@ -18,7 +18,7 @@ SCENE = SceneSettings(height=64, width=96)
 
 def system(items: CtvisItemsConfig | None = None, num_queries: int = 20) -> Ctvis:
     torch.manual_seed(0)
-    segmentor = tiny_segmentor().model_copy(update={"num_queries": num_queries})
+    segmentor = tiny_config("ctvis").segmentor.model_copy(update={"num_queries": num_queries})
     config = CtvisConfig(segmentor=segmentor, embedding_width=16, items=items or CtvisItemsConfig())
     return Ctvis(config, 8).train()
 

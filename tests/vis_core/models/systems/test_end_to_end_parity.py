@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import reference_cases
 from tests.helpers.closeness import assert_near
-from tests.vis_core.inference.recorded import (
+from tests.helpers.recorded_results import (
     EVERYTHING,
     assert_same_listings,
     build_result,

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
+from tests.helpers.presets import tiny_config
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.criterion import BoundaryConfig, QualityConfig
 from vis_core.config.segmentors import OwnBackbone
 from vis_core.config.systems import AnySystemConfig, CtvisConfig
-from vis_core.config.tiny import tiny_idol, tiny_minvis, tiny_stc
 from vis_core.models.systems.build import build_system
 from vis_core.structures import Clip
 
@@ -27,13 +27,15 @@ BACKBONES = {
     ),
 }
 SYSTEMS: dict[str, AnySystemConfig] = {
-    "minvis": tiny_minvis(),
-    "ctvis": CtvisConfig(segmentor=tiny_minvis().segmentor),
-    "idol": tiny_idol(),
-    "stc": tiny_stc(),
+    "minvis": tiny_config("minvis"),
+    "ctvis": CtvisConfig(segmentor=tiny_config("minvis").segmentor),
+    "idol": tiny_config("idol"),
+    "stc": tiny_config("stc"),
 }
-ADD_ONS = {"boundary": BoundaryConfig(), "quality": QualityConfig()}
-SYSTEMS |= {f"{name}_1st": SYSTEMS[name].model_copy(update=ADD_ONS) for name in ("idol", "ctvis")}
+EXTRA_HEADS = {"boundary": BoundaryConfig(), "quality": QualityConfig()}
+SYSTEMS |= {
+    f"{name}_1st": SYSTEMS[name].model_copy(update=EXTRA_HEADS) for name in ("idol", "ctvis")
+}
 
 
 def clips(kind: str, num_frames: int) -> list[Clip]:

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers.presets import tiny_config
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.criterion import BoundaryConfig, QualityConfig
 from vis_core.config.systems import AnySystemConfig, CtvisConfig
-from vis_core.config.tiny import tiny_idol, tiny_minvis
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import numbered
 from vis_core.geometry.masks import mask_boundary
@@ -21,19 +21,19 @@ from vis_core.models.systems.idol import Idol
 from vis_core.models.systems.query_system import QuerySystem
 
 CATEGORIES = numbered(CLASS_NAMES)
-ADD_ONS = {"boundary": BoundaryConfig(weight=0.5), "quality": QualityConfig()}
+EXTRA_HEADS = {"boundary": BoundaryConfig(weight=0.5), "quality": QualityConfig()}
 RESCORED = QualityConfig(rescore=True)
 CONFIGS: dict[str, AnySystemConfig] = {
-    "idol": tiny_idol(),
-    "ctvis": CtvisConfig(segmentor=tiny_minvis().segmentor, test_short_side=128),
-    "minvis": tiny_minvis(),
+    "idol": tiny_config("idol"),
+    "ctvis": CtvisConfig(segmentor=tiny_config("minvis").segmentor, test_short_side=128),
+    "minvis": tiny_config("minvis"),
 }
 every_system = pytest.mark.parametrize("name", CONFIGS)
 
 
-def build(name: str, **add_ons: object) -> Idol | QuerySystem:
+def build(name: str, **extra_heads: object) -> Idol | QuerySystem:
     torch.manual_seed(4)
-    system = build_system(CONFIGS[name].model_copy(update=add_ons), len(CLASS_NAMES))
+    system = build_system(CONFIGS[name].model_copy(update=extra_heads), len(CLASS_NAMES))
     assert isinstance(system, (Idol, QuerySystem))
     return system
 
@@ -46,7 +46,7 @@ def losses(system: System) -> dict[str, torch.Tensor]:
 
 @every_system
 def test_switched_off_nothing_changes_and_on_only_their_losses_are_added(name: str) -> None:
-    plain, rich = build(name), build(name, **ADD_ONS)
+    plain, rich = build(name), build(name, **EXTRA_HEADS)
     theirs = rich.state_dict()
     assert all(torch.equal(weight, theirs[key]) for key, weight in plain.state_dict().items())
     before, after = losses(plain), losses(rich)
@@ -58,16 +58,16 @@ def test_switched_off_nothing_changes_and_on_only_their_losses_are_added(name: s
 
 
 @every_system
-@pytest.mark.parametrize("one", ADD_ONS)
+@pytest.mark.parametrize("one", EXTRA_HEADS)
 def test_each_stands_alone(name: str, one: str) -> None:
-    found = losses(build(name, **{one: ADD_ONS[one]}))
+    found = losses(build(name, **{one: EXTRA_HEADS[one]}))
     assert one in found
-    assert not (ADD_ONS.keys() - {one}) & found.keys()
+    assert not (EXTRA_HEADS.keys() - {one}) & found.keys()
 
 
 @every_system
 def test_the_quality_module_does_not_teach_the_masks_and_the_boundary_head_does(name: str) -> None:
-    system = build(name, **ADD_ONS)
+    system = build(name, **EXTRA_HEADS)
     found = losses(system)
     found["quality"].backward(retain_graph=True)
     made_of = _mask_features_weight(system)
@@ -90,11 +90,11 @@ def test_rims_come_from_the_truth_and_the_iou_from_the_masks() -> None:
     truth[:, 8:24, 8:24] = True
     logits = torch.where(truth[:, 2::4, 2::4], 20.0, -20.0)
     logits[0, 2, 2:6] = -20.0  # 12 of 16 cells are found
-    addons = ExtraHeads(tiny_idol().model_copy(update=ADD_ONS), 4, 3)
+    extra_heads = ExtraHeads(tiny_config("idol").model_copy(update=EXTRA_HEADS), 4, 3)
     frame = MatchedFrame(torch.zeros(1, 4), lambda _: logits, truth)
     nothing = MatchedFrame(torch.zeros(0, 4), lambda _: logits[:0], truth[:0])
-    found = addons.losses([frame, nothing])
-    quality = torch.sigmoid(addons.quality_head(torch.zeros(4)))
+    found = extra_heads.losses([frame, nothing])
+    quality = torch.sigmoid(extra_heads.quality_head(torch.zeros(4)))
     assert found["quality"].item() == pytest.approx((quality.item() - 0.75) ** 2)
     rims = mask_boundary(truth[:, 2::4, 2::4], 0.1)
     expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, rims.float())
@@ -105,7 +105,7 @@ def test_rims_come_from_the_truth_and_the_iou_from_the_masks() -> None:
 
 @every_system
 def test_a_model_that_annotates_has_no_part_of_the_training(name: str, tmp_path: Path) -> None:
-    trained = build(name, **ADD_ONS)
+    trained = build(name, **EXTRA_HEADS)
     save_system(tmp_path / "stage", trained, CATEGORIES)
     again = load_system(tmp_path / "stage", for_training=True)
     assert again.state_dict().keys() == trained.state_dict().keys()

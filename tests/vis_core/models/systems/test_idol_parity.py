@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.conftest import reference_cases
 from tests.helpers.closeness import assert_near
-from tests.vis_core.inference.recorded import assert_same_listings, unpacked
+from tests.helpers.recorded_results import assert_same_listings, unpacked
 from vis_core.association.associator import Associator
 from vis_core.config.association import AssociationConfig
 from vis_core.config.inference import TrackConfig

@@ -45,16 +45,16 @@ def test_training_walks_through_the_memory_of_inference() -> None:
         draws = ItemDraws.random((FRAMES, OBJECTS, OBJECTS), torch.device("cpu"), None)
         query = torch.arange(OBJECTS).expand(FRAMES, -1)
         quiet = CtvisItemsConfig(noise_probability=0)
-        walked = clip_memory(embeddings, query, seen, quiet, draws)
+        memory = clip_memory(embeddings, query, seen, quiet, draws)
         for t, (names, average) in enumerate(kept):
             rows = torch.tensor([row_of[name] for name in names.tolist()])
-            assert torch.equal(walked.fused[t, rows], average)
+            assert torch.equal(memory.fused[t, rows], average)
             if t + 1 == FRAMES:
                 break
             # the association recomputed from the memory of training decides as inference did
             again = embeddings[t + 1, seen[t + 1]]
-            similarity = bisoftmax(again, walked.fused[t, rows])
+            similarity = bisoftmax(again, memory.fused[t, rows])
             floor = similarity.new_full((len(again),), config.match_threshold)
             claim = ASSIGNMENTS[config.assignment](similarity, floor, None)
-            assert claim.won.all()
+            assert claim.matched.all()
             assert names[claim.row].tolist() == list(ids_of[t + 1].values())

@@ -11,14 +11,12 @@ import torch
 from pipelines.config.optimizer import OptimizerSettings
 from pipelines.training.worker.optimizers import build_optimizer, rate_factor, set_rate
 from pipelines.training.worker.step import StepSettings, train_step
-from tests.vis_core.models.systems.by_heart import CATEGORIES, video_ap
+from tests.helpers.overfitting import CATEGORIES, video_ap
+from tests.helpers.presets import tiny_config
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.inference import TrackConfig
-from vis_core.config.loss_weights import IdolLossWeights
-from vis_core.config.systems import CtvisConfig
-from vis_core.config.tiny import tiny_idol, tiny_minvis, tiny_stc
 from vis_core.models.systems.base import System
 from vis_core.models.systems.ctvis import Ctvis
 from vis_core.models.systems.idol import Idol
@@ -70,15 +68,8 @@ def learn(
 
 def test_ctvis_learns_two_clips_by_heart() -> None:
     torch.manual_seed(0)
-    like = tiny_minvis()
-    config = CtvisConfig(
-        segmentor=like.segmentor,
-        embedding_width=64,
-        test_short_side=like.test_short_side,
-        test_max_long_side=like.test_max_long_side,
-    )
     clips = scenes(SceneSettings(), (71, 72))
-    system = Ctvis(config, len(CLASS_NAMES))
+    system = Ctvis(tiny_config("ctvis"), len(CLASS_NAMES))
     start_from(system, WEIGHTS, CATEGORIES)
     before = video_ap(system, clips)
     batch = collate_clips(clips)
@@ -91,9 +82,7 @@ def test_idol_learns_two_clips_by_heart() -> None:
     """Of large, smooth things: IDOL makes its masks at an eighth of the resolution."""
     torch.manual_seed(0)
     clips = scenes(LARGE, (89, 121))
-    config = tiny_idol().model_copy(
-        update={"loss_weights": IdolLossWeights.released(), **SHOWN_WHOLE}
-    )
+    config = tiny_config("idol").model_copy(update=SHOWN_WHOLE)
     system = Idol(config, len(CLASS_NAMES))
     start_from(system, WEIGHTS, CATEGORIES)  # of a Mask2Former: its backbone
     learn(system, pairs(clips), steps=200, rate=3e-3, optimizer_name="muon")
@@ -104,9 +93,7 @@ def test_stc_learns_two_clips_by_heart() -> None:
     """The same clips, for the same reason."""
     torch.manual_seed(0)
     clips = scenes(LARGE, (89, 121))
-    like = tiny_stc()
-    tracking = like.tracking.model_copy(update={"both_frames": True})
-    config = like.model_copy(update={**SHOWN_WHOLE, "tracking": tracking})
+    config = tiny_config("stc").model_copy(update=SHOWN_WHOLE)
     system = Stc(config, len(CLASS_NAMES))
     start_from(system, WEIGHTS, CATEGORIES)
     learn(system, pairs(clips), steps=200, rate=1e-3, optimizer_name="muon")

@@ -5,18 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from vis_core.config.systems import AnySystemConfig, CtvisConfig
-from vis_core.config.tiny import tiny_idol, tiny_minvis, tiny_segmentor, tiny_stc
+from tests.helpers.presets import tiny_config
+from vis_core.config.systems import AnySystemConfig
 from vis_core.formats.categories import numbered
 from vis_core.models.systems.build import build_system, save_system
-from vis_core.models.systems.transfer import start_from, taken_weights
+from vis_core.models.systems.transfer import count_fitting_weights, start_from
 
 CATEGORIES = numbered(("a", "b"))
 CONFIGS: dict[str, AnySystemConfig] = {
-    "idol": tiny_idol(),
-    "stc": tiny_stc(),
-    "minvis": tiny_minvis(),
-    "ctvis": CtvisConfig(segmentor=tiny_segmentor()),
+    "idol": tiny_config("idol"),
+    "stc": tiny_config("stc"),
+    "minvis": tiny_config("minvis"),
+    "ctvis": tiny_config("ctvis"),
 }
 
 
@@ -36,5 +36,5 @@ def test_a_backbone_goes_from_system_to_system(source: str, target: str, tmp_pat
         if name.startswith(system.backbone_prefix) and not name.endswith("num_batches_tracked"):
             place = given.backbone_prefix + name.removeprefix(system.backbone_prefix)
             assert torch.equal(tensor, theirs[place]), name
-    fitting, _ = taken_weights(CONFIGS[target], tmp_path)
+    fitting, _ = count_fitting_weights(CONFIGS[target], tmp_path)
     assert fitting == len(system.state_dict()) - len(random)

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.helpers.presets import tiny_config
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.association import AssociationConfig
 from vis_core.config.clips import SceneSettings
 from vis_core.config.contrastive import StcTrackingConfig
 from vis_core.config.systems import StcConfig
-from vis_core.config.tiny import tiny_stc
 from vis_core.formats.categories import numbered
 from vis_core.models.contrastive.stc import (
     TrackingFrame,
@@ -183,7 +183,7 @@ def test_kernels_of_one_instance_are_compared_place_by_place() -> None:
 
 def system(**tracking: object) -> Stc:
     torch.manual_seed(4)
-    config = tiny_stc()
+    config = tiny_config("stc")
     own = config.tracking.model_copy(update=tracking)
     return Stc(config.model_copy(update={"tracking": own}), len(CLASS_NAMES))
 
@@ -232,14 +232,14 @@ def test_still_images_have_no_tracking_and_more_frames_one_reference() -> None:
 
 
 def test_the_reference_frame_counts_if_asked_for() -> None:
-    key, both = losses(system()), losses(system(both_frames=True))
+    key, both = losses(system(both_frames=False)), losses(system())
     assert not torch.equal(key["class"], both["class"])
     assert torch.equal(key["consistency"], both["consistency"])
 
 
 def test_the_semantic_head_is_a_part_of_training_if_asked_for() -> None:
     torch.manual_seed(4)
-    config = tiny_stc()
+    config = tiny_config("stc")
     segmentor = config.segmentor.model_copy(update={"semantic_loss": True})
     stc = Stc(config.model_copy(update={"segmentor": segmentor}), len(CLASS_NAMES))
     assert float(losses(stc)["semantic"].detach()) > 0

@@ -11,9 +11,7 @@ from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # torch is imported once, by the process that all the children are forked from
-CONTEXT.set_forkserver_preload(
-    ["tests.pipelines.training_child", "tests.pipelines.annotating_child"]
-)
+CONTEXT.set_forkserver_preload(["tests.helpers.training_child", "tests.helpers.annotating_child"])
 # How many places the short form tries; LONGTAKE_KILLS=all tries every one.
 KILLS = os.environ.get("LONGTAKE_KILLS", "8")
 

@@ -1,6 +1,6 @@
 """Trains on a cluster of two nodes, one of which is taken away in the middle.
 
-python -m tests.pipelines.two_nodes RUN_FILE FOLDER
+python -m tests.helpers.two_nodes RUN_FILE FOLDER
 """
 
 import sys

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from pipelines.annotation.archive.listing import list_archive
 from pipelines.annotation.ledger import Ledger
+from pipelines.annotation.options import AnnotateOptions
 from pipelines.annotation.worker import AnnotateJob, VideoAnnotator
 from pipelines.storage.base import Storage
 from pipelines.storage.local import LocalStorage
 from pipelines.storage.open import open_storage
 from pipelines.storage.s3 import S3Storage
-from tests.pipelines.killing import CONTEXT, Events, num_events, run_child
-from tests.pipelines.toy_archive import outcome, toy_model
-from tests.pipelines.toy_loaders import load_remembering, load_toy
+from tests.helpers.killing import CONTEXT, Events, num_events, run_child
+from tests.helpers.toy_archive import outcome, toy_model
+from tests.helpers.toy_loaders import load_remembering, load_toy
 from vis_core.config.inference import InferenceConfig
 from vis_core.config.stitching import StitchConfig
 from vis_core.media.sandbox.reader import SandboxedReader
@@ -96,16 +97,15 @@ def _annotate(job: Job, kill_at: int | None) -> None:
     ledger.storage.remove_stale_partials()
     survey = ledger.survey(archive.videos)
     ledger.clear_finished(survey)
-    config = InferenceConfig(chunk_frames=2)
+    config = InferenceConfig(chunk_frames=2, stitching=StitchConfig(overlap_frames=3))
     annotator = VideoAnnotator(
         AnnotateJob(
             archive.storage,
             ledger,
             model,
             config,
-            load=load_remembering if job.stitched else load_toy,
-            save_every=4,
-            stitch=StitchConfig(overlap_frames=3) if job.stitched else None,
+            AnnotateOptions(save_every=4, join="stitched" if job.stitched else "exact"),
+            load_remembering if job.stitched else load_toy,
         )
     )
     annotator.load()

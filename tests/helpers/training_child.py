@@ -18,10 +18,10 @@ from pipelines.training.batches import BatchPlan
 from pipelines.training.worker import loop as train_loop
 from pipelines.training.worker.job import StageJob
 from pipelines.training.worker.loss_log import LossLog
-from tests.pipelines.killing import Events, num_events, run_child
+from tests.helpers.killing import Events, num_events, run_child
+from tests.helpers.presets import tiny_config
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
-from vis_core.config.tiny import tiny_stc
 from vis_core.formats.categories import numbered
 from vis_core.structures import Clip
 
@@ -75,7 +75,7 @@ class Training:
             optimizer=OptimizerSettings(learning_rate=1e-3),
         ).model_copy(update=self.changes)
         config = RunConfig(
-            system=tiny_stc(),
+            system=tiny_config("stc"),
             stages=(stage,),
             checkpoints=CheckpointConfig(storage=self.storage),
         )

@@ -1,9 +1,13 @@
 """Small video files, and the two readers that read them alike."""
 
+import json
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
 
+from tests.conftest import data_dir_or_none
 from vis_core.media.sandbox.reader import read_frames_sandboxed
 from vis_core.media.video_reader import read_frames
 
@@ -25,3 +29,9 @@ def write_video(path, frames, rate=10):
 
 def grey_frames(count, height=48, width=64):
     return [np.full((height, width, 3), 10 * index % 250, np.uint8) for index in range(count)]
+
+
+def manifest_videos():
+    """Every entry of the manifest of raw videos."""
+    manifest = (data_dir_or_none() or Path()) / "videos_raw" / "manifest.json"
+    return json.loads(manifest.read_text())["videos"] if manifest.is_file() else []

@@ -5,12 +5,13 @@ import json
 import numpy as np
 
 from pipelines.annotation.job import annotate_archive
+from pipelines.annotation.options import AnnotateOptions
 from pipelines.annotation.status import STATUS
 from pipelines.annotation.work_queue import WorkQueue
 from pipelines.registry.mlflow_registry import ModelReference
-from tests.pipelines.toy_loaders import POISON, load_toy
-from tests.vis_core.inference.toy import square_frames
-from tests.vis_core.media.small_videos import write_video
+from tests.helpers.toy_loaders import POISON, load_toy
+from tests.helpers.toy_system import square_frames
+from tests.helpers.videos import write_video
 
 
 def write_clip(path, images, rate=10):
@@ -49,9 +50,9 @@ def tree(folder):
     }
 
 
-def annotate(videos, out, model, load=load_toy, **options):
-    options.setdefault("num_workers", 1)
-    return annotate_archive(videos, out, model, load=load, **options)
+def annotate(videos, out, model, load=load_toy, config=None, **options):
+    options = AnnotateOptions(**{"workers": 1, **options})
+    return annotate_archive(videos, out, model, config, options, load=load)
 
 
 def outcome(annotator, video, segments, stitched):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from tests.vis_core.inference.toy import ToySystem
+from tests.helpers.toy_system import ToySystem
 from vis_core.association.associator import Associator
 from vis_core.config.association import AssociationConfig
 from vis_core.errors import CheckpointError

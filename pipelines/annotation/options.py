@@ -1,0 +1,108 @@
+"""Options of an annotation job: how much is annotated, by how many workers, what is redone."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vis_core.config.inference import InferenceConfig
+from vis_core.errors import ConfigError
+
+# Half a minute of video at 30 frames a second: a state is a few files, and a kill costs no more.
+SAVE_EVERY = 1000
+Redo = Literal["failed", "all", "changed-model"]
+Join = Literal["exact", "stitched"]
+Segments = int | Literal["auto"]
+
+
+@dataclass(frozen=True)
+class AnnotateOptions:
+    """The options of an annotation job beside the model and its inference settings.
+
+    Attributes:
+        max_frames: Frames annotated of each video; None means all.
+        workers: Number of actors; None means one per core.
+        gpus_per_worker: Share of a GPU that each actor reserves.
+        redo: "failed" or "all": removes these outcomes first and annotates the videos again.
+            "changed-model": removes results of other model versions or settings after this job
+            has annotated the same videos. None keeps every outcome.
+        segments: Segments per video, predicted by several workers at once; "auto" cuts only
+            videos that would keep one worker busy alone. Exact results do not depend on it.
+        join: "exact" associates all segments in one pass, which equals an uncut run; "stitched"
+            associates them in parallel and joins their tracks, with a confidence per join.
+        save_every: Frames of a video between two saved states.
+        address: Address of a running Ray cluster; None starts a local one.
+    """
+
+    max_frames: int | None = None
+    workers: int | None = None
+    gpus_per_worker: float = 0.0
+    redo: Redo | None = None
+    segments: Segments = "auto"
+    join: Join = "exact"
+    save_every: int = SAVE_EVERY
+    address: str | None = None
+
+    @property
+    def is_stitched(self) -> bool:
+        """Whether segments are associated separately and then joined."""
+        return self.join == "stitched"
+
+    @property
+    def stitch_count(self) -> int | None:
+        """Number of segments that are stitched, or None if the result is exact."""
+        if not self.is_stitched or self.segments in ("auto", 1):
+            return None
+        return int(self.segments)
+
+    def segments_with(self, config: InferenceConfig) -> Segments:
+        """Returns the segments per video; several views are fused at the end of an uncut video."""
+        return self.segments if len(config.views) < 2 else 1
+
+    def settings_document(self, config: InferenceConfig) -> dict[str, Any]:
+        """Returns every setting that shapes a result; its digest is part of each result's name.
+
+        Stitching settings count only when segments are stitched: exact results do not depend on
+        them.
+        """
+        inference = config.model_dump(mode="json", exclude={"stitching"})
+        settings = {"inference": inference, "max_frames": self.max_frames}
+        if self.stitch_count is None:
+            return settings
+        stitching = config.stitching.model_dump(mode="json")
+        return {**settings, "stitching": {"segments": self.stitch_count, **stitching}}
+
+    def validate(self, config: InferenceConfig) -> None:
+        """Checks the options, alone and with the inference settings.
+
+        Raises:
+            ConfigError: An option is out of range or contradicts another; the message names it.
+        """
+        require_at_least_one(
+            max_frames=self.max_frames, workers=self.workers, save_every=self.save_every
+        )
+        require_not_negative(gpus_per_worker=self.gpus_per_worker)
+        if self.segments != "auto" and self.segments < 1:
+            raise ConfigError(f"segments: expected at least 1 or auto, found {self.segments}")
+        if self.is_stitched and self.segments == "auto":
+            raise ConfigError(
+                "segments: auto depends on the number of workers, and stitched results must not; "
+                "give a number with --segments, or use --join exact"
+            )
+        if len(config.views) > 1 and self.segments not in ("auto", 1):
+            raise ConfigError(
+                f"segments: found {self.segments}, but the results of {len(config.views)} views "
+                "are fused at the end of an uncut video; omit --segments, or give one view"
+            )
+
+
+def require_at_least_one(**numbers: int | None) -> None:
+    """Raises a ConfigError that names the first number below 1; None passes."""
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise ConfigError(f"{name}: expected at least 1, found {number}")
+
+
+def require_not_negative(**numbers: float | None) -> None:
+    """Raises a ConfigError that names the first number that is negative or not finite."""
+    for name, number in numbers.items():
+        if number is not None and not 0 <= number < float("inf"):
+            raise ConfigError(f"{name}: expected 0 or more, found {number}")

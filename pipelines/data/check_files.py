@@ -1,0 +1,128 @@
+"""Checks of annotation, result and image files that list every defect, not only the first."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vis_core.errors import VisError
+from vis_core.formats.coco import check_coco
+from vis_core.formats.defects import Defects
+from vis_core.formats.result_checks import check_results, entries_alone
+from vis_core.formats.youtube_vis import check_youtube_vis, read_youtube_vis, video_entries
+
+FileKind = Literal["coco", "youtube_vis", "results", "image"]
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".svg")
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """The defects of one file.
+
+    Attributes:
+        defects: All that its reader found.
+        summary: Its kind and counts; empty if it could not be read.
+        unreadable: The error that ended the reading; empty if there was none.
+    """
+
+    defects: Defects
+    summary: str
+    unreadable: str
+
+    @property
+    def error_count(self) -> int:
+        """The number of errors, listed or not."""
+        return self.defects.error_count + bool(self.unreadable)
+
+    def lines(self) -> Iterator[str]:
+        """Yields a line for each defect and one with the verdict."""
+        defects = self.defects
+        if self.unreadable:
+            yield self.unreadable
+        for kind, found in (("error", defects.errors), ("warning", defects.warnings)):
+            for defect in found:
+                yield f"{defects.file}: {kind}: {defect}"
+        verdict = "cannot be used" if self.error_count else "can be used"
+        counts = f"{self.error_count} errors, {defects.warning_count} warnings"
+        yield f"{defects.file}: {verdict}: {counts}{'; ' if self.summary else ''}{self.summary}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the report for programs."""
+        errors = [defect.to_json() for defect in self.defects.errors]
+        if self.unreadable:
+            errors.append({"where": "the file", "message": self.unreadable})
+        return {
+            "file": str(self.defects.file),
+            "summary": self.summary,
+            "errors": errors,
+            "warnings": [defect.to_json() for defect in self.defects.warnings],
+            "error_count": self.error_count,
+            "warning_count": self.defects.warning_count,
+        }
+
+
+def file_kind(file: Path) -> FileKind:
+    """Returns the kind of a file by its suffix, or by the tables in the document."""
+    if file.suffix.lower() in _IMAGE_SUFFIXES:
+        return "image"
+    try:
+        text = file.read_bytes()
+    except OSError:
+        return "coco"  # its reader reports the error
+    if text.lstrip()[:1] == b"[":
+        return "results"
+    return "youtube_vis" if b'"videos"' in text and b'"images"' not in text else "coco"
+
+
+def check_file(
+    file: Path,
+    kind: FileKind | None = None,
+    images: Path | None = None,
+    ground_truth: Path | None = None,
+) -> FileReport:
+    """Checks one file.
+
+    Args:
+        file: JSON or an image.
+        kind: Its kind; None finds it out.
+        images: Folder in which every image is looked up; None checks the JSON alone.
+        ground_truth: Videos and classes that a results file must fit.
+    """
+    defects = Defects(file)
+    try:
+        summary = _check(file, kind or file_kind(file), images, ground_truth, defects)
+    except VisError as error:
+        return FileReport(defects, "", str(error))
+    return FileReport(defects, summary, "")
+
+
+def _check(
+    file: Path, kind: FileKind, images: Path | None, ground_truth: Path | None, defects: Defects
+) -> str:
+    if kind == "image":
+        from vis_core.media.images import read_image  # loads OpenCV
+
+        height, width = read_image(file).shape[:2]
+        return f"image, {height} x {width}"
+    if kind == "results":
+        return _check_results(file, ground_truth, defects)
+    if kind == "coco":
+        records, categories = check_coco(file, images, defects)
+        instances = sum(len(record.segmentations) for record in records)
+        crowds = sum(record.crowds for record in records)
+        return (
+            f"COCO, {len(records)} images, {instances} instances, {crowds} crowd regions, "
+            f"{len(categories)} classes"
+        )
+    videos, categories = check_youtube_vis(file, images, defects)
+    tracks = sum(len(video.tracks) for video in videos)
+    return f"YouTube-VIS, {len(videos)} videos, {tracks} tracks, {len(categories)} classes"
+
+
+def _check_results(file: Path, ground_truth: Path | None, defects: Defects) -> str:
+    if ground_truth is None:
+        count = len(entries_alone(file, defects))
+        return f"results, {count} tracks; --gt checks them against videos and classes"
+    videos, categories = read_youtube_vis(ground_truth)
+    entries = check_results(file, video_entries(videos), categories, defects)
+    return f"results, {len(entries)} tracks for {len(videos)} videos"

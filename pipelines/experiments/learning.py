@@ -1,0 +1,109 @@
+"""Training of the tiny presets of several systems on the same data, for comparison."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.cluster import ray_session
+from pipelines.config.loading import load_run_config
+from pipelines.data.given_data import GivenData
+from pipelines.experiments.backbone_pretraining import write_backbone
+from pipelines.experiments.comparison import (
+    SYSTEMS,
+    LearntRow,
+    learning_changes,
+    learnt_row,
+    markdown,
+    scratch_changes,
+    shared_batches,
+    to_json,
+    write_learning_curves,
+)
+from pipelines.registry.start_weights import check_start
+from pipelines.run import steps
+from pipelines.run.folder import Run, open_run
+from vis_core.errors import ConfigError
+from vis_core.files import write_json, write_text
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LearningJob:
+    """The systems to compare and how they are trained.
+
+    Attributes:
+        systems: Names of ``SYSTEMS``; empty means all.
+        presets: Folder of the run files.
+        out: Folder of the runs, the table and the curves.
+        given: The user's own data instead of synthetic scenes.
+        seed: Of scenes, weights and order.
+        workers: Data-parallel workers that share each batch.
+        from_scratch: Whether training starts from random weights.
+        backbone_steps: From scratch: pretraining steps of the backbone that all systems start from.
+        max_frames: Frames of each scored video; None means all.
+        overrides: Changes of all run files.
+    """
+
+    systems: Sequence[str]
+    presets: Path
+    out: Path
+    given: GivenData
+    seed: int = 0
+    workers: int = 1
+    from_scratch: bool = False
+    backbone_steps: int = 1500
+    max_frames: int | None = None
+    overrides: Sequence[str] = ()
+
+    @property
+    def backbone(self) -> Path:
+        """Folder of the backbone, named after its settings so that no other run starts from it."""
+        return self.out / f"backbone-{self.backbone_steps}-{self.seed}"
+
+    def runs(self) -> list[tuple[str, Run]]:
+        """Resolves the run of each system.
+
+        Raises:
+            ConfigError: There is no such system, or a change does not fit its run file.
+        """
+        names = tuple(dict.fromkeys(self.systems)) or tuple(SYSTEMS)
+        for name in names:
+            if name not in SYSTEMS:
+                raise ConfigError(f"{name}: no such system; expected one of {', '.join(SYSTEMS)}")
+        return [(name, self._run(name)) for name in names]
+
+    def _run(self, name: str) -> Run:
+        preset = self.presets / f"{SYSTEMS[name][0]}.yaml"
+        changes = learning_changes(name)
+        if self.from_scratch:
+            changes += scratch_changes(name, self.backbone)
+        changes += shared_batches(load_run_config(preset, changes), self.workers)
+        config = load_run_config(preset, [*changes, f"seed={self.seed}", *self.overrides])
+        return Run(self.out / name, config, self.given, self.max_frames)
+
+
+def learn(job: LearningJob, address: str | None = None) -> list[LearntRow]:
+    """Trains, sweeps and scores unfinished systems; writes table and curves below ``out``."""
+    runs = job.runs()
+    if job.from_scratch:
+        write_backbone(job.backbone, job.backbone_steps, job.seed)
+    rows = [_learn_one(name, run, address) for name, run in runs]
+    write_json(job.out / "table.json", [to_json(row) for row in rows])
+    write_learning_curves(job.out / "curves.html", runs)
+    write_text(job.out / "table.md", markdown(rows))
+    return rows
+
+
+def _learn_one(name: str, run: Run, address: str | None) -> LearntRow:
+    _log.info("%s: start %s", name, check_start(run.config))
+    open_run(run)
+    data = steps.prepare(run)
+    with ray_session(run.config.ray, address):
+        stages = steps.train(run, data, steps.make_pseudo_videos(run, data))
+        steps.sweep(run, data, stages[-1].model)
+        metrics = steps.score(run, data)
+    row = learnt_row(name, run, data, stages, metrics)
+    _log.info("%s: AP %.3f (%.3f before the sweep)", name, row.scores["AP"], row.unswept_ap)
+    return row

@@ -1,0 +1,103 @@
+"""Training of the small start weights that the project ships (``make tiny-weights``).
+
+A Mask2Former learns slowly from nothing, and hub weights cannot be had everywhere. So the tiny
+segmentor is trained once on synthetic scenes, whose seeds no demonstration and no test uses, and
+is shipped without an embedding head: identity is what the demonstration itself must learn.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipelines.config.optimizer import OptimizerSettings
+from pipelines.experiments.backbone_pretraining import pretrained_segmentor
+from pipelines.training.worker.optimizers import build_optimizer, rate_factor, set_rate
+from pipelines.training.worker.step import StepSettings, train_step
+from vis_core.clips.scene_batches import first_scene, scene_batches
+from vis_core.clips.scenes import CLASS_NAMES
+from vis_core.config.clips import SceneSettings
+from vis_core.errors import TrainingDivergedError
+from vis_core.files import write_json
+from vis_core.formats.categories import numbered
+from vis_core.models.systems.base import System
+from vis_core.models.systems.build import save_system
+
+_OPTIMIZER = OptimizerSettings(
+    learning_rate=6e-4, backbone_factor=1.0, clip_norm=5.0, warmup_steps=300, schedule="cosine"
+)
+_SMOOTHING = 0.98  # of the losses that are shown
+
+
+@dataclass(frozen=True)
+class TinyTraining:
+    """The settings of a training of the tiny weights.
+
+    Attributes:
+        out: Folder of the weights.
+        steps: Training steps.
+        batch: Images in a step.
+        seed: Of the weights and the order.
+        backbone_steps: Steps of dense pretraining before.
+        save_every: Steps between two snapshots.
+    """
+
+    out: Path
+    steps: int
+    batch: int
+    seed: int
+    backbone_steps: int
+    save_every: int
+
+
+def train_tiny_weights(training: TinyTraining) -> Iterator[str]:
+    """Trains, saves ``weights.safetensors`` with its config and card, and yields lines on the way.
+
+    Raises:
+        TrainingDivergedError: A loss or a gradient is not finite.
+    """
+    started = time.monotonic()
+    system = pretrained_segmentor(training.backbone_steps, 2 * training.batch, training.seed)
+    optimizer = build_optimizer(system, _OPTIMIZER)
+    generator = torch.Generator().manual_seed(training.seed)
+    step_settings = StepSettings(_OPTIMIZER.clip_norm)
+    smoothed: dict[str, float] = {}
+    batches = scene_batches(training.steps, training.batch, first_scene(training.seed))
+    for done, batch in enumerate(batches, 1):
+        set_rate(optimizer, rate_factor(done - 1, training.steps, _OPTIMIZER))
+        outcome = train_step(
+            system, batch, optimizer, system.loss_weights, step_settings, generator
+        )
+        if outcome.reason:
+            raise TrainingDivergedError(f"{outcome.reason} in step {done}")
+        for name, value in outcome.values.items():
+            former = smoothed.get(name, value)
+            smoothed[name] = _SMOOTHING * former + (1 - _SMOOTHING) * value
+        seconds = time.monotonic() - started
+        if done % 100 == 0:
+            losses = " ".join(f"{name} {value:.3f}" for name, value in smoothed.items())
+            yield f"step {done}/{training.steps}  {losses}  {done / seconds:.2f} it/s"
+        if done % training.save_every == 0 or done == training.steps:
+            _save(training, system, smoothed, done, seconds)
+
+
+def _save(
+    training: TinyTraining, system: System, losses: dict[str, float], steps: int, seconds: float
+) -> None:
+    save_system(training.out, system, numbered(CLASS_NAMES))
+    card = {
+        "what": "tiny Mask2Former, start weights for demonstrations and tests",
+        "trained_on": "synthetic still scenes (vis_core/clips/scenes.py), one new scene an image",
+        "scene_settings": SceneSettings().model_dump(),
+        "first_scene_seed": first_scene(training.seed),
+        "images_seen": training.batch * (steps + 2 * training.backbone_steps),
+        "backbone_steps": training.backbone_steps,
+        "steps": steps,
+        "seconds": round(seconds),
+        "seed": training.seed,
+        "smoothed_losses": {name: round(value, 4) for name, value in losses.items()},
+        "command": "make tiny-weights",
+    }
+    write_json(training.out / "card.json", card, indent=2)

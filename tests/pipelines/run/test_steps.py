@@ -1,0 +1,76 @@
+"""Steps of a run with the work behind them replaced."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.options import CONFIGS
+from pipelines.annotation.ledger import VideoRow
+from pipelines.annotation.summary import AnnotateSummary
+from pipelines.config.loading import load_run_config
+from pipelines.config.run import SyntheticConfig
+from pipelines.data.given_data import GivenData
+from pipelines.data.run_data import RunData, prepare_data
+from pipelines.reports.collect import collect_report
+from pipelines.run import steps
+from pipelines.run.folder import Run, open_run
+
+FEW = SyntheticConfig(
+    images=4, train_videos=1, val_videos=1, test_videos=1, archive_videos=1, video_frames=3
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    config = load_run_config(CONFIGS / "tiny.yaml").model_copy(update={"synthetic": FEW})
+    run = Run(tmp_path / "run", config, GivenData())
+    open_run(run)
+    return run
+
+
+@pytest.fixture
+def data(run: Run) -> RunData:
+    return prepare_data(run.given, run.config, run.folder / "data", lambda count: None)  # noqa: ARG005
+
+
+def test_the_table_of_annotated_videos_is_what_the_report_reads(
+    run: Run, data: RunData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = run.folder / "annotations" / "results"
+    results.mkdir(parents=True)
+    (results / "1.json").write_text(json.dumps({"videos": [{"length": 3}], "tracks": [1, 2]}))
+    rows = [
+        VideoRow("b.mp4", "done", result="results/1.json"),
+        VideoRow("a.mp4", "failed", reason="no video stream", result="failed/2.json"),
+    ]
+    summary = AnnotateSummary(str(results.parent), rows)
+    monkeypatch.setattr(steps, "resolve_model", lambda *_: None)
+    monkeypatch.setattr(steps, "annotate_archive", lambda *_, **__: summary)
+    assert steps.annotate(run, data, "models:/m@champion") is summary
+    report = collect_report(run.folder)
+    (card,), (failure,) = report.videos, report.failures
+    assert card.name == "b.mp4" and (failure.name, failure.reason) == ("a.mp4", "no video stream")
+    assert [f"{fact.value} {fact.name}" for fact in card.facts] == ["3 frames", "2 tracks"]
+
+
+def test_pseudo_videos_are_generated_once_with_the_seed_of_the_run(
+    run: Run, data: RunData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+
+    class Generated:
+        failed = (("clip", "a reason"),)
+
+    def generate(*inputs: Any) -> Generated:
+        calls.append(inputs)
+        return Generated()
+
+    monkeypatch.setattr(steps, "find_pseudo_videos", lambda *_: bool(calls))
+    monkeypatch.setattr(steps, "generate_pseudo_videos", generate)
+    assert steps.make_pseudo_videos(run, data) == steps.make_pseudo_videos(run, data)
+    ((records, categories, config, out, seed, clips_per_image, on_progress),) = calls
+    assert len(records) == 4 and categories == data.categories and callable(on_progress)
+    assert (config, out) == (run.config.pseudo, run.folder / "pseudo")
+    assert (seed, clips_per_image) == (run.config.seed, run.config.clips_per_image)

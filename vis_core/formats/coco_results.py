@@ -1,0 +1,93 @@
+"""COCO results of still images and the ground truth they are scored against, both checked."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vis_core.errors import Found
+from vis_core.formats.categories import Categories
+from vis_core.formats.coco import check_coco
+from vis_core.formats.defects import Defects
+from vis_core.formats.field_checks import check_box, check_reference
+from vis_core.formats.result_checks import check_score
+from vis_core.formats.strict_json import entry_name, parse_json, report_constants
+from vis_core.rle.segmentation import areas_and_boxes, checked_to_rle, segmentation_fault
+
+Images = Mapping[int, dict[str, Any]]
+
+
+def read_coco_truth(path: Path) -> tuple[Images, Categories, list[dict[str, Any]]]:
+    """Reads a COCO instance file as its evaluation needs it, crowd regions included.
+
+    Returns:
+        The entries of images by id, the classes, and the annotations as ``with_area_and_box``
+        completes them.
+
+    Raises:
+        AnnotationError: The file is faulty; the message lists how.
+    """
+    defects = Defects(path)
+    checked, categories = check_coco(path, None, defects)
+    defects.finish()
+    images = {image.entry["id"]: image.entry for image in checked}
+    annotations = parse_json(path).root["annotations"]
+    complete = [with_area_and_box(entry, images[entry["image_id"]]) for entry in annotations]
+    return images, categories, complete
+
+
+def check_coco_results(path: Path, images: Images, categories: Categories) -> list[dict[str, Any]]:
+    """Reads a COCO results file.
+
+    Args:
+        path: ``[{image_id, category_id, score, segmentation, bbox}, ...]``; ``bbox`` is optional.
+        images: The entries of the ground truth by id.
+        categories: The classes of the ground truth.
+
+    Returns:
+        The entries as ``with_area_and_box`` completes them; the area is that of the mask.
+
+    Raises:
+        AnnotationError: An entry is faulty; the message lists all.
+    """
+    document, defects = parse_json(path), Defects(path)
+    if not isinstance(document.root, list):
+        mend = "give a results file: [{image_id, category_id, score, segmentation}, ...]"
+        defects.error("the document", expected="a list of results", found=document.root, mend=mend)
+        defects.finish()
+    checked = []
+    for index, entry in enumerate(document.root):
+        where = entry_name("results", index, entry)
+        if not isinstance(entry, dict):
+            defects.error(where, expected="an object", found=entry, mend="remove this entry")
+        elif _check_result(where, entry, images, categories, defects):
+            fields = {key: value for key, value in entry.items() if key not in ("area", "iscrowd")}
+            checked.append(with_area_and_box(fields, images[entry["image_id"]]))
+    report_constants(document, defects)
+    defects.finish()
+    return checked
+
+
+def with_area_and_box(entry: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
+    """Completes a checked entry: its mask becomes RLE, a missing area or box that of the mask."""
+    rle = checked_to_rle(entry["segmentation"], image["height"], image["width"])
+    (area,), (box,) = areas_and_boxes([rle])
+    return {"iscrowd": 0, "area": area, "bbox": box, **entry, "segmentation": rle}
+
+
+def _check_result(
+    where: str, entry: dict[str, Any], images: Images, categories: Categories, defects: Defects
+) -> bool:
+    good = check_reference(where, entry, "image_id", images, "images", defects)
+    good &= check_reference(where, entry, "category_id", categories.ids, "categories", defects)
+    good &= check_score(where, entry, defects)
+    if "bbox" in entry:
+        good &= check_box(f'{where} "bbox"', entry["bbox"], defects)
+    if not good:
+        return False
+    image = images[entry["image_id"]]
+    fault = segmentation_fault(entry.get("segmentation"), image["height"], image["width"])
+    if fault is not None:
+        mend = "write the RLE of the mask at the size of its image"
+        place = f'{where} "segmentation"'
+        defects.error(place, expected="a mask", found=Found(fault), mend=mend)
+    return fault is None

@@ -1,0 +1,202 @@
+"""Packet-by-packet decoding of one video stream, with an account of the damage.
+
+A damaged packet costs only its own frames. Sampling, rotation and sizes are in
+``media/video_reader.py``.
+"""
+
+import logging
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import av
+import av.logging
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+
+from vis_core.errors import VideoDecodeError, shown_name
+from vis_core.media.container import (
+    CONTAINERS_WITHOUT_LENGTH,
+    choose_stream,
+    ends_within_packet,
+    moving_streams,
+    num_complaints,
+    open_container,
+)
+from vis_core.media.decode_report import DecodeReport, VideoInfo
+from vis_core.media.timestamps import VideoClock
+
+logger = logging.getLogger(__name__)
+
+
+class FrameDecoder:
+    """The decoder of one video file.
+
+    Attributes:
+        path: The file.
+        report: Complete once the frames are exhausted and ``check_end`` was called.
+        frames: The frames as they are stored, in the order of presentation.
+    """
+
+    def __init__(
+        self, path: Path, max_pixels: int, on_decoded: Callable[[], None] | None = None
+    ) -> None:
+        """Opens a file whose frames have at most ``max_pixels``; see ``VideoReader``."""
+        self.path = path
+        self._on_decoded = on_decoded
+        self._num_packets = self._num_hidden = 0
+        self._container, num_open_complaints = open_container(path)
+        try:
+            self._stream = choose_stream(self._container, path)
+            self._limit_decoder(max_pixels)
+            declared = self._stream.frames if self._stream.frames > 0 else None
+        except BaseException:
+            self._container.close()
+            raise
+        self.report = DecodeReport(declared, error_lines=num_open_complaints)
+        self.frames = self._decode()
+
+    def close(self) -> None:
+        """Frees the decoder and closes the file."""
+        self.frames.close()
+        self._container.close()
+
+    def start(self) -> tuple[VideoFrame, VideoInfo]:
+        """Decodes the first frame and describes the video.
+
+        Raises:
+            VideoDecodeError: If there is no first frame.
+        """
+        first = next(self.frames, None)
+        if first is None:
+            raise VideoDecodeError(
+                f"{shown_name(self.path)}: {self._no_frame_reason()}", "no frames"
+            )
+        info = self._describe(first)
+        if info.container == "flv" and info.num_video_streams > 1:
+            # FLV holds one stream; a second one appears where the type of a tag is damaged.
+            self.report.error_lines += 1
+        self.report.length_known = info.container not in CONTAINERS_WITHOUT_LENGTH and (
+            info.declared_frames is not None or info.duration_s is not None
+        )
+        return first, info
+
+    def check_end(self, info: VideoInfo, clock: VideoClock) -> None:
+        """Adds to the report whether frames are missing, at the end of all packets."""
+        report = self.report
+        if report.declared_frames is not None:
+            report.truncated = report.decoded_frames + self._num_hidden < report.declared_frames
+            return
+        if ends_within_packet(self.path, self._container):
+            report.truncated = True
+        elif report.length_known:
+            has_audio = bool(self._container.streams.audio)
+            report.truncated = clock.ends_before(
+                info.duration_s, may_be_audio=has_audio and not self._stream.duration
+            )
+            report.gaps += not report.truncated and clock.may_end_before(info.duration_s)
+
+    def _limit_decoder(self, max_pixels: int) -> None:
+        """Sets the limits of the decoder before it decodes a frame."""
+        codec = self._stream.codec_context
+        if codec.width * codec.height > max_pixels:
+            raise VideoDecodeError(
+                f"{shown_name(self.path)}: frames of {codec.width} x {codec.height} pixels exceed"
+                f" max_pixels {max_pixels}; raise inference.decoding.max_pixels to read it",
+                "too large",
+            )
+        codec.options = {"max_pixels": str(max_pixels)}  # for later frames that are larger
+        # One thread: with several, libav ends a truncated file silently and some frames early, and
+        # a pool with one actor on each core has no idle core to use.
+        codec.thread_type = "NONE"
+
+    def _decode(self) -> Generator[VideoFrame, None, None]:
+        """Yields the frames packet by packet, so that a bad packet costs only its own frames."""
+        packets = self._packets()
+        flushed = False
+        while not flushed:
+            frames: list[VideoFrame] = []
+            with av.logging.Capture(local=True) as lines:
+                packet = next(packets)
+                flushed = packet is None
+                try:
+                    frames = self._stream.decode(packet)
+                except av.error.MemoryError as error:
+                    raise VideoDecodeError(
+                        f"{shown_name(self.path)}: frame {self.report.decoded_frames} needs more"
+                        " memory to decode than there is",
+                        "too large",
+                    ) from error
+                except FFmpegError:
+                    self.report.bad_packets += 1
+            if frames and self._on_decoded is not None:
+                self._on_decoded()
+            self.report.error_lines += num_complaints(lines)
+            self.report.corrupt_frames += sum(frame.is_corrupt for frame in frames)
+            yield from frames
+
+    def _packets(self) -> Iterator[Packet | None]:
+        """Yields the packets of the stream, then None, which flushes the decoder."""
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.size > 0:
+                    self._num_packets += 1
+                    self._num_hidden += packet.is_discard and not _has_damaged_time(packet)
+                    self.report.corrupt_frames += packet.is_corrupt
+                    yield packet
+        except FFmpegError:
+            self.report.bad_packets += 1
+        except IndexError:
+            # av raises this at the end of a file in which a stream began after the header (av
+            # 18.1, ``InputContainer.demux``: its flush loop counts streams that it did not open).
+            logger.debug("%s: a stream begins after the header", shown_name(self.path))
+        yield None
+
+    def _describe(self, first: VideoFrame) -> VideoInfo:
+        stream = self._stream
+        height, width = shown_size(first)
+        return VideoInfo(
+            height=height,
+            width=width,
+            rotation=first.rotation,
+            rate=float(stream.average_rate or 0),
+            duration_s=self._duration_s(),
+            declared_frames=self.report.declared_frames,
+            container=self._container.format.name,
+            codec=stream.codec_context.name,
+            stream_index=stream.index,
+            num_video_streams=len(moving_streams(self._container)),
+        )
+
+    def _duration_s(self) -> float | None:
+        stream = self._stream
+        if stream.duration and stream.duration > 0 and stream.time_base:
+            return float(stream.duration * stream.time_base)
+        duration = self._container.duration
+        return duration / av.time_base if duration and duration > 0 else None
+
+    def _no_frame_reason(self) -> str:
+        if self._num_packets == 0:
+            why = "no data at the places of its index, the file is truncated or damaged"
+        elif self._num_hidden == self._num_packets:
+            why = "its edit list hides all of them"
+        else:
+            why = "the decoder refuses all of them, the file is encrypted or damaged"
+        return f"opens but yields 0 frames of {self._num_packets} packets: {why}"
+
+
+def shown_size(stored: VideoFrame) -> tuple[int, int]:
+    """Returns height and width of a decoded frame after its rotation."""
+    if quarter_turns(stored.rotation) % 2 == 1:
+        return stored.width, stored.height
+    return stored.height, stored.width
+
+
+def quarter_turns(rotation: int) -> int:
+    """Returns the number of quarter turns counter-clockwise (0..3) nearest to some degrees."""
+    return round(rotation / 90) % 4
+
+
+def _has_damaged_time(packet: Packet) -> bool:
+    """Returns whether a packet would be shown before it is decoded."""
+    return packet.pts is not None and packet.dts is not None and packet.pts < packet.dts
