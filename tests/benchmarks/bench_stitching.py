@@ -1,4 +1,4 @@
-"""Measures how many tracks of one pass keep their identity when a video is walked in segments.
+"""Measures how many tracks of one pass keep their identity when a video is processed in segments.
 
 python -m tests.benchmarks.bench_stitching --data ../shared/data/vis_mini
 
@@ -19,16 +19,16 @@ import torch
 from tests.helpers.long_videos import (
     CROWD,
     Agreement,
-    SeenVideo,
+    PredictedVideo,
     agreement,
+    associate_apart,
+    associate_segment,
     ceiling,
     long_clip,
-    seen_by,
-    seen_perfectly,
+    perfect_predictions,
+    predict_video,
     stitched,
     there_and_back,
-    walk,
-    walk_apart,
 )
 from vis_core.clips.scenes import CLASS_NAMES
 from vis_core.config.association import AssociationConfig
@@ -77,38 +77,38 @@ def main(argv: list[str] | None = None) -> int:
 def report(name: str, clips: list[Clip], args: argparse.Namespace) -> None:
     """Prints the lines of one kind of videos."""
     for noise in args.noise:
-        seen = [seen_perfectly(clip, seed, noise) for seed, clip in enumerate(clips)]
+        seen = [perfect_predictions(clip, seed, noise) for seed, clip in enumerate(clips)]
         print_lines(f"{name}, perfect, noise {noise}", seen, args.overlaps)
     if args.tiny:
         tiny = load_system(TINY)
-        everything = [seen_by(tiny, clip.images) for clip in clips]
+        everything = [predict_video(tiny, clip.images) for clip in clips]
     for least in args.tiny:
         seen = [above(video, least) for video in everything]
         print_lines(f"{name}, tiny, scores over {least}", seen, args.overlaps)
 
 
-def print_lines(title: str, videos: list[SeenVideo], overlaps: list[int]) -> None:
-    """Walks videos whole and in 2 and 4 segments, stitches and compares."""
+def print_lines(title: str, videos: list[PredictedVideo], overlaps: list[int]) -> None:
+    """Processes videos whole and in 2 and 4 segments, stitches and compares."""
     for association_name, association_of in ASSOCIATIONS.items():
         association = association_of()
         config = StitchConfig().following(association)
-        once = [walk(v, association, Segment(0, len(v), 0), 0, 1)[0] for v in videos]
+        once = [associate_segment(v, association, Segment(0, len(v), 0), 0, 1)[0] for v in videos]
         for overlap in overlaps:
             for count in (2, 4):
-                apart = [walk_apart(v, association, count, overlap) for v in videos]
+                apart = [associate_apart(v, association, count, overlap) for v in videos]
                 ours = best = Agreement()
-                for whole, walks in zip(once, apart, strict=True):
-                    ours += agreement(whole, stitched(walks, config)[0])
-                    best += agreement(whole, ceiling(whole, walks))
+                for whole, segmented in zip(once, apart, strict=True):
+                    ours += agreement(whole, stitched(segmented, config)[0])
+                    best += agreement(whole, ceiling(whole, segmented))
                 share = best.same / max(1, best.num_tracks)
                 label = f"{title}, {association_name}, overlap {overlap}, {count} segments"
                 print(f"{label}: {ours}; best {share:.1%}", flush=True)
 
 
-def above(video: SeenVideo, least: float) -> SeenVideo:
+def above(video: PredictedVideo, least: float) -> PredictedVideo:
     """Keeps the instances with more than a score."""
     kept = [instances.scores > least for instances in video.instances]
-    return SeenVideo(
+    return PredictedVideo(
         [own[rows] for own, rows in zip(video.instances, kept, strict=True)],
         [own[rows] for own, rows in zip(video.masks, kept, strict=True)],
     )

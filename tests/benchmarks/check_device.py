@@ -215,15 +215,15 @@ def annotated(device: torch.device, *, stops: bool = False) -> VideoResult:
     system = load_system(_TINY_WEIGHTS, device)
     clip = render_scene(SceneSettings(), 20, 7)
     frames = [Frame(image, index, float(index)) for index, image in enumerate(clip.images)]
-    walk = OnlineTracker(system, TrackConfig())
+    tracker = OnlineTracker(system, TrackConfig())
     if stops:
-        run_chunked(iter(frames[:_STOP]), _CHUNK, [walk])
-        state = walk.state()
-        walk = OnlineTracker(system, TrackConfig())
-        walk.restore(state, clip.images.shape[1:3])
+        run_chunked(iter(frames[:_STOP]), _CHUNK, [tracker])
+        state = tracker.state()
+        tracker = OnlineTracker(system, TrackConfig())
+        tracker.restore(state, clip.images.shape[1:3])
         frames = frames[_STOP:]
-    run_chunked(iter(frames), _CHUNK, [walk])
-    return walk.tracks.result()
+    run_chunked(iter(frames), _CHUNK, [tracker])
+    return tracker.tracks.result()
 
 
 def track_faults(found: VideoResult, wanted: VideoResult, first: int) -> Iterator[str]:

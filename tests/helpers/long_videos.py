@@ -1,4 +1,4 @@
-"""Long synthetic videos with occlusion, walked whole and in segments, and how far both agree."""
+"""Long synthetic videos with occlusion, processed whole and in segments, and how far both agree."""
 
 import math
 from collections.abc import Sequence
@@ -30,13 +30,13 @@ _WIDTH = 32  # of the toy's embeddings
 _LENGTH = 8.0  # of an embedding: about what the queries of Mask2Former have after their norm
 
 
-# frames walked twice, of all frames, that "auto" allows at most
+# frames processed twice, of all frames, that "auto" allows at most
 MAX_OVERLAP_SHARE = 0.05
 
 
 @dataclass(frozen=True)
-class SeenVideo:
-    """Is a video after the segmentor: what is in each frame, before anything is named.
+class PredictedVideo:
+    """The predictions of a video.
 
     Attributes:
         instances: T frames of instances.
@@ -68,7 +68,7 @@ def long_clip(seed: int, num_frames: int, cuts: bool, settings: SceneSettings = 
     draw = np.random.default_rng(seed)
     scenes = [render_scene(settings, 45, 1000 * seed + k) for k in range(1 + cuts)]
     orders = [there_and_back(scene, num_frames) for scene in scenes]
-    shot = (np.arange(num_frames) // 67) % len(scenes)  # a prime, so that seams fall anywhere
+    shot = (np.arange(num_frames) // 67) % len(scenes)  # a prime, so that boundaries fall anywhere
     images = np.stack([scenes[k].images[orders[k][t]] for t, k in enumerate(shot)])
     masks = np.concatenate(
         [
@@ -81,7 +81,7 @@ def long_clip(seed: int, num_frames: int, cuts: bool, settings: SceneSettings = 
     return Clip(f"long-{seed}", noisy, masks, np.concatenate([s.labels for s in scenes]))
 
 
-def seen_by(system: FrameSystem, images: np.ndarray, at_once: int = 8) -> SeenVideo:
+def predict_video(system: FrameSystem, images: np.ndarray, at_once: int = 8) -> PredictedVideo:
     """Segments a video."""
     size = images.shape[1:3]
     instances: list[Instances] = []
@@ -89,10 +89,10 @@ def seen_by(system: FrameSystem, images: np.ndarray, at_once: int = 8) -> SeenVi
         instances += system.segment(list(images[start : start + at_once]))
     input_size = system.input_size(*size)
     masks = [full_size_masks(i.mask_logits, input_size, size) for i in instances]
-    return SeenVideo(instances, masks)
+    return PredictedVideo(instances, masks)
 
 
-def seen_perfectly(clip: Clip, seed: int, noise: float = 0.35) -> SeenVideo:
+def perfect_predictions(clip: Clip, seed: int, noise: float = 0.35) -> PredictedVideo:
     """What a perfect segmentor sees: the true masks, with embeddings that waver.
 
     Those of one class are alike (cosine about 0.7). The noise of a frame is a share ``noise`` of
@@ -118,20 +118,24 @@ def seen_perfectly(clip: Clip, seed: int, noise: float = 0.35) -> SeenVideo:
         pieces = [torch.from_numpy(np.ascontiguousarray(values)).float() for values in tensors]
         instances.append(Instances(*pieces))
         masks.append(pieces[2] > 0)
-    return SeenVideo(instances, masks)
+    return PredictedVideo(instances, masks)
 
 
 # id -> the frames that it is named in, and the row of its instance in each
-Names = dict[int, dict[int, int]]
+TrackRows = dict[int, dict[int, int]]
 
 
-def walk(
-    video: SeenVideo, association: AssociationConfig, segment: Segment, number: int, overlap: int
-) -> tuple[Names, BoundaryRecorder]:
-    """Names the instances of a segment, warm-up included, and watches its seams."""
+def associate_segment(
+    video: PredictedVideo,
+    association: AssociationConfig,
+    segment: Segment,
+    number: int,
+    overlap: int,
+) -> tuple[TrackRows, BoundaryRecorder]:
+    """Associates a segment, warm-up included, and records its boundaries."""
     associator = Associator(association)
     recorder = BoundaryRecorder(number, segment, associator.memory, overlap)
-    names: Names = {}
+    names: TrackRows = {}
     for t in range(segment.first_frame, segment.stop):
         instances, masks = video.instances[t], video.masks[t]
         # the row goes through the associator beside its instance, in place of its logits
@@ -148,12 +152,12 @@ def walk(
 
 
 @dataclass(frozen=True)
-class Walks:
-    """Is the segments of a video, each walked by itself."""
+class SegmentedVideo:
+    """The segments of a video, each associated by itself."""
 
     segments: list[Segment]
-    names: list[Names]
-    seams: list[tuple[SegmentBoundary, SegmentBoundary]]
+    names: list[TrackRows]
+    boundaries: list[tuple[SegmentBoundary, SegmentBoundary]]
 
 
 def plan_segments(
@@ -166,9 +170,9 @@ def plan_segments(
     Args:
         num_frames: Frames of the video.
         num_segments: Segments wanted; "auto" makes one for each worker, but none so short that
-            over 5 % of the frames are walked twice (320 frames with an overlap of 16).
-        overlap: Frames of the segment before that a segment walks first.
-        workers: Segments that can be walked at once; counts for "auto" alone.
+            over 5 % of the frames are processed twice (320 frames with an overlap of 16).
+        overlap: Frames of the segment before that a segment processes first.
+        workers: Segments that can be processed at once; counts for "auto" alone.
 
     Raises:
         ConfigError: The video is empty, or too short for so many segments.
@@ -193,27 +197,31 @@ def plan_segments(
     return cut_at(bounds, overlap)
 
 
-def walk_apart(video: SeenVideo, association: AssociationConfig, count: int, overlap: int) -> Walks:
-    """Walks a video in segments."""
+def associate_apart(
+    video: PredictedVideo, association: AssociationConfig, count: int, overlap: int
+) -> SegmentedVideo:
+    """Associates the segments of a video, each by itself."""
     segments = plan_segments(len(video), count, overlap)
-    walked = [walk(video, association, own, k, overlap) for k, own in enumerate(segments)]
-    recorders = [recorder for _, recorder in walked]
-    seams = [(a.tail, b.head) for a, b in zip(recorders, recorders[1:], strict=False)]
-    return Walks(segments, [names for names, _ in walked], seams)
+    processed = [
+        associate_segment(video, association, own, k, overlap) for k, own in enumerate(segments)
+    ]
+    recorders = [recorder for _, recorder in processed]
+    boundaries = [(a.tail, b.head) for a, b in zip(recorders, recorders[1:], strict=False)]
+    return SegmentedVideo(segments, [names for names, _ in processed], boundaries)
 
 
-def stitched(walks: Walks, config: StitchConfig) -> tuple[Names, list[Join]]:
+def stitched(segmented: SegmentedVideo, config: StitchConfig) -> tuple[TrackRows, list[Join]]:
     """Stitches segments to the names of the whole video."""
     own = [
         {
             track_id: {t: row for t, row in shown.items() if t >= segment.start}
             for track_id, shown in names.items()
         }
-        for names, segment in zip(walks.names, walks.segments, strict=True)
+        for names, segment in zip(segmented.names, segmented.segments, strict=True)
     ]
     first_frames = [{i: min(shown) for i, shown in names.items() if shown} for names in own]
-    joins = stitch_segments(walks.seams, config)
-    whole: Names = {}
+    joins = stitch_segments(segmented.boundaries, config)
+    whole: TrackRows = {}
     for (segment, track_id), new_id in stitched_ids(first_frames, joins).items():
         whole.setdefault(new_id, {}).update(own[segment][track_id])
     return whole, joins
@@ -221,7 +229,7 @@ def stitched(walks: Walks, config: StitchConfig) -> tuple[Names, list[Join]]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Is how far stitched names agree with those of one pass.
+    """The agreement of stitched tracks with those of one pass.
 
     Attributes:
         num_tracks: Tracks of one pass.
@@ -250,7 +258,7 @@ class Agreement:
         )
 
 
-def agreement(whole: Names, parts: Names) -> Agreement:
+def agreement(whole: TrackRows, parts: TrackRows) -> Agreement:
     """Compares two namings of the same instances."""
     ids_of = {(t, row): new for new, shown in parts.items() for t, row in shown.items()}
     rows, columns = sorted(whole), sorted(parts)
@@ -273,25 +281,30 @@ def agreement(whole: Names, parts: Names) -> Agreement:
 
 
 def compare(
-    videos: Sequence[SeenVideo], association: AssociationConfig, config: StitchConfig, count: int
+    videos: Sequence[PredictedVideo],
+    association: AssociationConfig,
+    config: StitchConfig,
+    count: int,
 ) -> Agreement:
-    """Walks videos whole and in segments."""
+    """Associates videos whole and in segments."""
     total = Agreement()
     for video in videos:
-        once, _ = walk(video, association, Segment(0, len(video), 0), 0, config.overlap_frames)
-        walks = walk_apart(video, association, count, config.overlap_frames)
-        total += agreement(once, stitched(walks, config)[0])
+        once, _ = associate_segment(
+            video, association, Segment(0, len(video), 0), 0, config.overlap_frames
+        )
+        segmented = associate_apart(video, association, count, config.overlap_frames)
+        total += agreement(once, stitched(segmented, config)[0])
     return total
 
 
-def ceiling(whole: Names, walks: Walks) -> Names:
+def ceiling(whole: TrackRows, segmented: SegmentedVideo) -> TrackRows:
     """The names that the best joins would give, chosen by the names of one pass themselves.
 
     What is still missing then is not the joins': a segment that does not know the past names
     otherwise within itself.
     """
-    best: Names = {}
-    for segment, names in zip(walks.segments, walks.names, strict=True):
+    best: TrackRows = {}
+    for segment, names in zip(segmented.segments, segmented.names, strict=True):
         own = [{t: row for t, row in s.items() if t >= segment.start} for s in names.values()]
         columns = sorted(whole)
         shared = np.array(

@@ -1,4 +1,4 @@
-"""Walks recorded instances of a video to its result, for comparison with the authors' outputs."""
+"""Builds the result of recorded instances of a video, for comparison with the authors' outputs."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -26,19 +26,19 @@ def unpacked(values: dict[str, np.ndarray], name: str) -> np.ndarray:
     return np.unpackbits(values[name])[: np.prod(shape)].reshape(shape).astype(bool)
 
 
-def walk(
+def build_result(
     frames: Iterable[tuple[Instances, Tensor]],
     input_size: InputSize,
     size: tuple[int, int],
     config: TrackConfig,
 ) -> VideoResult:
-    """Collects (named instances, ids) of every frame as the walk through a video does."""
+    """Builds tracks of the (associated instances, ids) of every frame."""
     builder = TrackBuilder(*size, config)
-    for index, (named, ids) in enumerate(frames):
+    for index, (instances, ids) in enumerate(frames):
         masks, confidences = masks_with_confidence(
-            named.mask_logits, input_size, size, config.last_mask_resize
+            instances.mask_logits, input_size, size, config.last_mask_resize
         )
-        builder.add(index, named, ids, EncodedMasks.of(masks, confidences))
+        builder.add(index, instances, ids, EncodedMasks.of(masks, confidences))
     return builder.result()
 
 

@@ -82,8 +82,8 @@ def test_walks_at_once_give_what_each_gives_alone(batch):
     alone = [annotate_video(ToySystem(), square_frames(length), 2) for length in lengths]
     network = SharedNetwork(ToySystem(), batch)
     with ThreadPoolExecutor(len(lengths)) as threads:
-        walks = [
+        results = [
             threads.submit(annotate_video, network, square_frames(length), 2) for length in lengths
         ]
-        shared = [walk.result() for walk in walks]
+        shared = [future.result() for future in results]
     assert [repr(result) for result in shared] == [repr(result) for result in alone]

@@ -59,9 +59,9 @@ def test_run_lengths_are_those_of_the_masks(
             own = replace(found, mask_logits=logits[:, :16, : sizes.padded_width // factor])
         else:
             own = found
-        sight = FramePredictor(system, TrackConfig(**changes), mirrored)
-        wanted = EncodedMasks.of(*sight.masks(own.mask_logits, SIZE))
-        assert sight.encoded([own.mask_logits], SIZE) == [wanted]
+        predictor = FramePredictor(system, TrackConfig(**changes), mirrored)
+        wanted = EncodedMasks.of(*predictor.masks(own.mask_logits, SIZE))
+        assert predictor.encoded([own.mask_logits], SIZE) == [wanted]
         assert wanted.areas[0] == 0 and wanted.areas[1] == SIZE[0] * SIZE[1]
 
 
@@ -69,10 +69,10 @@ def test_frames_are_encoded_together_as_each_by_itself() -> None:
     logits = instances().mask_logits
     frames = [logits[:0], logits, logits[:5], logits[3:], logits[:0], logits.repeat(4, 1, 1)]
     assert [len(group) for group in _groups(frames)] == [5, 1], "32 masks, or one frame"
-    sight = FramePredictor(ResizingSystem(LARGER), TrackConfig())
-    assert sight.encoded(frames, SIZE) == [sight.encoded([own], SIZE)[0] for own in frames]
-    assert [len(own) for own in sight.encoded(frames, SIZE)] == [0, 12, 5, 9, 0, 48]
-    assert sight.encoded([], SIZE) == []
+    predictor = FramePredictor(ResizingSystem(LARGER), TrackConfig())
+    assert predictor.encoded(frames, SIZE) == [predictor.encoded([own], SIZE)[0] for own in frames]
+    assert [len(own) for own in predictor.encoded(frames, SIZE)] == [0, 12, 5, 9, 0, 48]
+    assert predictor.encoded([], SIZE) == []
 
 
 def test_tensors_are_copied_in_one_piece_bit_by_bit() -> None:

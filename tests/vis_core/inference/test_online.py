@@ -1,4 +1,4 @@
-"""A system is walked through a video."""
+"""A system tracks the instances of a video."""
 
 import gc
 import os
@@ -121,11 +121,11 @@ def test_what_is_no_view_is_refused(view: str) -> None:
 def test_real_views_share_the_weights_and_see_other_sizes() -> None:
     system = build_system(tiny_config("minvis"), 2).eval()
     view = View.parse("160+flip")
-    seen = view.applied_to(system)
+    resized = view.applied_to(system)
     assert view == View(160, flip=True)
-    assert seen.input_size(128, 192) == InputSize(160, 240, 160, 256)
+    assert resized.input_size(128, 192) == InputSize(160, 240, 160, 256)
     assert system.input_size(128, 192) == InputSize(128, 192, 128, 192)
-    assert next(seen.parameters()) is next(system.parameters())
+    assert next(resized.parameters()) is next(system.parameters())
     clip = render_scene(SceneSettings(), 3, 5)
     frames = [Frame(image, t, float(t)) for t, image in enumerate(clip.images)]
     config = InferenceConfig(views=("128", "160", "128+flip"))

@@ -1,4 +1,4 @@
-"""A video that is seen in parts and named in one pass is what one walk gives."""
+"""A video predicted in parts and associated in one pass gives the result of one tracker."""
 
 from itertools import islice
 
@@ -30,11 +30,11 @@ from vis_core.inference.predictions import (
 PART = 2 * CHUNK
 
 
-def seen_part(system: NoisySystem, tracks: TrackConfig, first: int, mirrored: bool) -> bytes:
+def predicted_part(system: NoisySystem, tracks: TrackConfig, first: int, mirrored: bool) -> bytes:
     """What another process would have stored of some frames."""
-    walk = PredictionCollector(FramePredictor(system, tracks, mirrored))
-    run_chunked(islice(frames_from(first), PART), CHUNK, [walk])
-    return save(pack_predictions(walk.take()))
+    collector = PredictionCollector(FramePredictor(system, tracks, mirrored))
+    run_chunked(islice(frames_from(first), PART), CHUNK, [collector])
+    return save(pack_predictions(collector.take()))
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -45,27 +45,27 @@ def test_parts_that_were_seen_apart_are_named_like_a_whole(association, tracks, 
     whole = OnlineTracker(system, tracks, mirrored=mirrored)
     run_chunked(frames_from(0), CHUNK, [whole])
     parts = {
-        first: seen_part(system, tracks, first, mirrored)
+        first: predicted_part(system, tracks, first, mirrored)
         for first in reversed(range(0, NUM_FRAMES, PART))
     }
-    named = OnlineTracker(system, tracks, mirrored=mirrored)
+    joined = OnlineTracker(system, tracks, mirrored=mirrored)
     for first in sorted(parts):
-        named.associate_predictions(first, unpack_predictions(load(parts[first])), SIZE)
-    found, wanted = named.tracks.result(), whole.tracks.result()
+        joined.associate_predictions(first, unpack_predictions(load(parts[first])), SIZE)
+    found, wanted = joined.tracks.result(), whole.tracks.result()
     assert (found.size, found.num_frames) == (wanted.size, wanted.num_frames)
     assert len(wanted.tracks) > 2
     assert [repr(track) for track in found.tracks] == [repr(track) for track in wanted.tracks]
-    states = named.state(), whole.state()
+    states = joined.state(), whole.state()
     assert save(states[0]) == save(states[1])
 
 
 def test_frames_without_instances_and_no_frames_are_packed():
-    walk = PredictionCollector(
+    collector = PredictionCollector(
         FramePredictor(NoisySystem(AssociationConfig()), TrackConfig(mask_quality=True))
     )
-    run_chunked(frames_from(0), CHUNK, [walk])
-    frames = walk.take()
-    assert walk.take() == []
+    run_chunked(frames_from(0), CHUNK, [collector])
+    frames = collector.take()
+    assert collector.take() == []
     assert {len(frame.masks) for frame in frames} == {0, 1, 3}
     again = unpack_predictions(load(save(pack_predictions(frames))))
     assert [frame.masks for frame in again] == [frame.masks for frame in frames]

@@ -16,9 +16,9 @@ from tests.helpers.recorded_results import (
     MOVED_PIXELS,
     NEAR_SCORE,
     assert_same_listings,
+    build_result,
     track_masks,
     unpacked,
-    walk,
 )
 from vis_core.config.inference import ShortTrackFilter, TrackConfig
 from vis_core.geometry.masks import InputSize, full_size_masks
@@ -93,7 +93,7 @@ def test_ctvis_lists_the_tracks_of_the_release(path: Path) -> None:
         update={"max_tracks": case["num_topk"]}
     )
 
-    everything = walk(frames, input_size, size, config.model_copy(update=EVERYTHING))
+    everything = build_result(frames, input_size, size, config.model_copy(update=EVERYTHING))
     video_ids = values["video_ids"].tolist()
     table = torch.from_numpy(values["video_logits"]).softmax(dim=1)[:, :-1]
     assert len(everything.tracks) == table.numel()
@@ -109,14 +109,16 @@ def test_ctvis_lists_the_tracks_of_the_release(path: Path) -> None:
         shown = values["video_present"][row] & masks[row].any(axis=(1, 2))
         assert track.masks.frame_indices.tolist() == np.flatnonzero(shown).tolist()
 
-    result = walk(frames, input_size, size, config)
+    result = build_result(frames, input_size, size, config)
     assert_same_listings(
         result, values["out_scores"], values["out_labels"], unpacked(values, "out_masks")
     )
     listed = zip(values["out_row"].tolist(), values["out_labels"].tolist(), strict=True)
     rows = {(video_ids[row], label): place for place, (row, label) in enumerate(listed)}
     assert {(track.track_id, track.label) for track in result.tracks} == set(rows)
-    before = walk(frames, input_size, size, config.model_copy(update={"mask_quality": False}))
+    before = build_result(
+        frames, input_size, size, config.model_copy(update={"mask_quality": False})
+    )
     for track in before.tracks:
         wanted = values["out_scores_before_mask_quality"][rows[track.track_id, track.label]]
         assert track.score == pytest.approx(float(wanted), abs=NEAR_SCORE)
@@ -138,7 +140,7 @@ def test_minvis_lists_the_queries_of_the_release(path: Path) -> None:
     size = tuple(case["out_hw"])
     config = TrackConfig.minvis_released().model_copy(update={"max_tracks": case["topk"]})
 
-    everything = walk(frames, input_size, size, config.model_copy(update=EVERYTHING))
+    everything = build_result(frames, input_size, size, config.model_copy(update=EVERYTHING))
     table = torch.from_numpy(values["out_logits"]).reshape(case["Q"], -1).softmax(dim=1)[:, :-1]
     out_masks = torch.from_numpy(values["out_masks"]).reshape(
         case["Q"], *masks.shape[:1], *masks.shape[2:]
@@ -152,7 +154,7 @@ def test_minvis_lists_the_queries_of_the_release(path: Path) -> None:
         moved = (track_masks(track, everything) != wanted).sum()
         assert moved <= MOVED_PIXELS * len(wanted)
 
-    result = walk(frames, input_size, size, config)
+    result = build_result(frames, input_size, size, config)
     assert_same_listings(
         result, values["final_scores"], values["final_labels"], values["final_masks"]
     )
@@ -187,7 +189,7 @@ def test_idol_lists_the_tracks_of_the_release(path: Path) -> None:
         frames.append((everything[named], torch.from_numpy(ids)[named]))
     padded = [4 * side for side in values["in_pred_masks"].shape[2:]]
     input_size = InputSize(*case["resized_image_size"], *padded)
-    result = walk(frames, input_size, tuple(case["output_size"]), config)
+    result = build_result(frames, input_size, tuple(case["output_size"]), config)
     masks = unpacked(values, "out_masks")
     assert_same_listings(result, values["out_scores"], values["out_labels"], masks)
     # a track without a pixel in a frame where it is named is absent in ours

@@ -23,7 +23,7 @@ def instances_with(class_scores):
     )
 
 
-def random_walk(seed, frames=12, height=10, width=14, ids=5):
+def random_frames(seed, frames=12, height=10, width=14, ids=5):
     """(instances, track ids, masks) of each frame."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(frames):
@@ -47,16 +47,16 @@ def random_walk(seed, frames=12, height=10, width=14, ids=5):
 @pytest.mark.parametrize("seed", range(5))
 def test_tracks_equal_the_naive_loop_over_kept_masks(seed):
     builder = TrackBuilder(10, 14)
-    walk = list(random_walk(seed))
-    for index, (instances, track_ids, masks) in enumerate(walk):
+    frames = list(random_frames(seed))
+    for index, (instances, track_ids, masks) in enumerate(frames):
         builder.add(index, instances, track_ids, EncodedMasks.of(masks))
     result = builder.result()
-    assert (result.height, result.width, result.num_frames) == (10, 14, len(walk))
+    assert (result.height, result.width, result.num_frames) == (10, 14, len(frames))
     for track in result.tracks:
-        segmentations = track.segmentations(result.size, len(walk))
-        frame_scores = track.scores_by_frame(len(walk))
+        segmentations = track.segmentations(result.size, len(frames))
+        frame_scores = track.scores_by_frame(len(frames))
         class_scores = []
-        for index, (instances, track_ids, masks) in enumerate(walk):
+        for index, (instances, track_ids, masks) in enumerate(frames):
             rows = (track_ids == track.track_id).nonzero().flatten().tolist()
             shown = [row for row in rows if masks[row].any()]
             class_scores += [instances.class_scores[row] for row in rows]
@@ -239,7 +239,7 @@ def test_short_tracks_leave_as_in_the_naive_loop(seed):
     builder = TrackBuilder(10, 14, TrackConfig(short_tracks=limits, max_tracks=None, min_frames=0))
     naive = {}
     left = 0
-    for index, (instances, track_ids, masks) in enumerate(random_walk(seed, frames=30, ids=9)):
+    for index, (instances, track_ids, masks) in enumerate(random_frames(seed, frames=30, ids=9)):
         rare = torch.rand(len(track_ids), generator=torch.Generator().manual_seed(index)) > 0.6
         builder.add(index, instances[rare], track_ids[rare], EncodedMasks.of(masks[rare]))
         for track_id in track_ids[rare].tolist():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from tests.helpers.long_videos import Agreement, compare, long_clip, seen_perfectly
+from tests.helpers.long_videos import Agreement, compare, long_clip, perfect_predictions
 from vis_core.association.associator import Associator
 from vis_core.config.association import AssociationConfig
 from vis_core.config.clips import SceneSettings
@@ -245,14 +245,14 @@ def test_more_evidence_never_lowers_the_confidence() -> None:
 def test_one_away_for_a_whole_segment_is_found_behind_it() -> None:
     later = (44, 48)
     lost, found = track(5, (0, 1, 0), away=10), track(2, (0, 1, 0), away=3, segment=2)
-    seams = [
+    boundaries = [
         (side(lost), side()),
         (side(overlap=later), side(found, overlap=later)),
     ]
-    joins = stitch_segments(seams, StitchConfig())
+    joins = stitch_segments(boundaries, StitchConfig())
     assert [(join.before, join.after) for join in joins] == [((0, 5), (2, 2))]
-    assert stitch_segments(seams, StitchConfig(reach_frames=10 + 24 + 3)) == joins
-    assert stitch_segments(seams, StitchConfig(reach_frames=10 + 24 + 2)) == []
+    assert stitch_segments(boundaries, StitchConfig(reach_frames=10 + 24 + 3)) == joins
+    assert stitch_segments(boundaries, StitchConfig(reach_frames=10 + 24 + 2)) == []
 
 
 def test_ids_go_on_over_all_segments_and_new_tracks_are_numbered_as_they_appear() -> None:
@@ -302,7 +302,7 @@ def test_the_config_follows_the_association() -> None:
 
 
 def recorded(reach: int | None) -> tuple[SegmentBoundary, SegmentBoundary]:
-    """Walks frames 4-12 of a video: 0 shows from 4 to 9, 1 from 8 on, 2 from 10 on."""
+    """SegmentedVideo frames 4-12 of a video: 0 shows from 4 to 9, 1 from 8 on, 2 from 10 on."""
     associator = Associator(AssociationConfig.embeddings())
     recorder = BoundaryRecorder(3, Segment(6, 12, 2), associator.memory, overlap=3, reach=reach)
     for t in range(4, 12):
@@ -353,7 +353,7 @@ def test_segments_of_occluded_scenes_keep_the_identities_of_one_pass(
     association: AssociationConfig, count: int
 ) -> None:
     scenes = SceneSettings(height=64, width=96, min_objects=4, max_objects=6)
-    videos = [seen_perfectly(long_clip(s, 120, False, scenes), s, 0.1) for s in (21, 22, 23)]
+    videos = [perfect_predictions(long_clip(s, 120, False, scenes), s, 0.1) for s in (21, 22, 23)]
     found: Agreement = compare(videos, association, StitchConfig().following(association), count)
     print(count, "segments:", found)
     assert found.num_tracks >= 12

@@ -10,7 +10,12 @@ from safetensors.torch import load_file
 
 from tests.conftest import reference_cases
 from tests.helpers.closeness import assert_near
-from tests.helpers.recorded_results import EVERYTHING, assert_same_listings, unpacked, walk
+from tests.helpers.recorded_results import (
+    EVERYTHING,
+    assert_same_listings,
+    build_result,
+    unpacked,
+)
 from vis_core.association.associator import Associator
 from vis_core.config.association import AssociationConfig
 from vis_core.config.inference import TrackConfig
@@ -68,13 +73,13 @@ def compare_tracks(named_frames: list, input_size: InputSize, values: dict, path
     case = cases[path.stem.removeprefix("ctvis_end_to_end_")]
     config = TrackConfig.ctvis_released(case["num_topk"])
     size = tuple(case["out_hw"])
-    everything = walk(named_frames, input_size, size, config.model_copy(update=EVERYTHING))
+    everything = build_result(named_frames, input_size, size, config.model_copy(update=EVERYTHING))
     # the ids of the release count up, and no track leaves before the ninth frame
     table = values["video_logits"].softmax(dim=1)[:, :-1]
     assert len(everything.tracks) == table.numel()
     for track in everything.tracks:
         wanted = float(table[track.track_id, track.label])
         assert track.score == pytest.approx(wanted, abs=2e-5)
-    result = walk(named_frames, input_size, size, config)
+    result = build_result(named_frames, input_size, size, config)
     theirs = unpacked({name: value.numpy() for name, value in values.items()}, "out_masks")
     assert_same_listings(result, values["out_scores"], values["out_labels"], theirs)

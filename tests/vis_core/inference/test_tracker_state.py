@@ -1,4 +1,4 @@
-"""A walk that is stopped and goes on elsewhere gives what an undisturbed one gives."""
+"""A tracker that continues from a saved state gives the result of an undisturbed one."""
 
 import pytest
 from safetensors.torch import load, save
@@ -19,16 +19,18 @@ from vis_core.inference.online import OnlineTracker
 from vis_core.structures import Frame
 
 
-def walk_saving(system: NoisySystem, tracks: TrackConfig) -> tuple[OnlineTracker, dict[int, bytes]]:
-    """A walk through all frames, and its state after each chunk by the last frame of it."""
-    walk = OnlineTracker(system, tracks)
+def track_saving(
+    system: NoisySystem, tracks: TrackConfig
+) -> tuple[OnlineTracker, dict[int, bytes]]:
+    """A tracker after all frames, and its state after each chunk by the last frame of it."""
+    tracker = OnlineTracker(system, tracks)
     saved: dict[int, bytes] = {}
 
     def after(last: Frame) -> None:
-        saved[last.index] = save(walk.state())
+        saved[last.index] = save(tracker.state())
 
-    run_chunked(frames_from(0), CHUNK, [walk], after)
-    return walk, saved
+    run_chunked(frames_from(0), CHUNK, [tracker], after)
+    return tracker, saved
 
 
 def listings(tracker: OnlineTracker) -> list[tuple]:
@@ -43,7 +45,7 @@ def listings(tracker: OnlineTracker) -> list[tuple]:
 @pytest.mark.parametrize("tracks", TRACKS, ids=lambda config: config.labels)
 def test_a_walk_goes_on_after_any_chunk(association, tracks):
     system = NoisySystem(association)
-    whole, saved = walk_saving(system, tracks)
+    whole, saved = track_saving(system, tracks)
     wanted = whole.tracks.states
     assert len(wanted) > 2
     for last, body in saved.items():
@@ -56,7 +58,7 @@ def test_a_walk_goes_on_after_any_chunk(association, tracks):
 
 def test_what_a_sink_is_told_after_a_stop_is_what_it_would_have_been_told():
     system, config = NoisySystem(AssociationConfig()), TrackConfig()
-    whole, states = walk_saving(system, config)
+    whole, states = track_saving(system, config)
     half = sorted(states)[3]
     again = OnlineTracker(system, config)
     again.restore(load(states[half]), SIZE)
