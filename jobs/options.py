@@ -66,7 +66,9 @@ _OUT = option("--out PATH", "Where to write the output.")
 _SEED = option("--seed N", "Random seed; equal seeds give equal output.")
 _WORKERS = option("--workers N", "Number of worker processes.", min=1)
 
-Address = Annotated[str | None, option("--address HOST:PORT", "Running Ray cluster to use.")]
+Address = Annotated[
+    str | None, option("--address ADDRESS", "Running Ray cluster: HOST:PORT or auto.")
+]
 BackboneSteps = Annotated[
     int, option("--backbone-steps N", "Pretraining steps of the backbone; 0: none.", min=0)
 ]

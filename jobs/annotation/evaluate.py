@@ -56,7 +56,7 @@ def run(
     as_json: options.Json = False,
 ) -> int:
     """Prints the scores, and writes them if asked."""
-    from pipelines.data.check_files import file_kind
+    from pipelines.data.check_files import holds_images
     from pipelines.results.score_files import ScoreOptions, score_files
     from vis_core.errors import ConfigError
     from vis_core.files import write_json
@@ -74,7 +74,7 @@ def run(
         seed=seed,
     )
     document: dict[str, Any]
-    if file_kind(ground_truth) == "coco":
+    if holds_images(ground_truth):
         if score_options != ScoreOptions() or compare is not None:
             raise ConfigError(f"{ground_truth}: holds images; the options of videos do not apply")
         document, lines = _score_images(ground_truth, results, model, images)

@@ -57,11 +57,8 @@ def run(
         from pipelines.training.dry_run import training_plan
 
         plan = training_plan(whole.config, whole.given, folder)
-        document: dict[str, Any] = {
-            "config": whole.config.model_dump(mode="json", by_alias=True),
-            "plan": plan,
-        }
-        options.report(document, plan, as_json=as_json)
+        settings = whole.config.model_dump(mode="json", by_alias=True)
+        options.report({"config": settings, "plan": plan}, plan, as_json=as_json)
         return 0
     from pipelines.cluster import ray_session
     from pipelines.registry.start_weights import check_start
@@ -78,7 +75,7 @@ def run(
         pseudo = steps.make_pseudo_videos(whole, data)
         stages = steps.train(whole, data, pseudo, stage)
     lines = [f"{s.name:<10} AP {s.metrics.get('ap', -1):.3f}  {s.model}" for s in stages]
-    document = {
+    document: dict[str, Any] = {
         "run": folder,
         "start": start,
         "notes": data.notes,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,6 +73,15 @@ def file_kind(file: Path) -> FileKind:
     if text.lstrip()[:1] == b"[":
         return "results"
     return "youtube_vis" if b'"videos"' in text and b'"images"' not in text else "coco"
+
+
+def holds_images(file: Path) -> bool:
+    """Returns whether a ground truth is COCO's: it has no key ``videos``."""
+    try:
+        with file.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as text:
+            return text.find(b'"videos"') < 0
+    except (OSError, ValueError):  # absent or empty
+        return False  # its reader reports the error
 
 
 def check_file(

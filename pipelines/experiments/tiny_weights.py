@@ -33,16 +33,7 @@ _SMOOTHING = 0.98  # of the losses that are shown
 
 @dataclass(frozen=True)
 class TinyTraining:
-    """The settings of a training of the tiny weights.
-
-    Attributes:
-        out: Folder of the weights.
-        steps: Training steps.
-        batch: Images in a step.
-        seed: Of the weights and the order.
-        backbone_steps: Steps of dense pretraining before.
-        save_every: Steps between two snapshots.
-    """
+    """The settings of a training of the tiny weights; a batch is counted in images."""
 
     out: Path
     steps: int

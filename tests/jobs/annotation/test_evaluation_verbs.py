@@ -111,6 +111,9 @@ def test_evaluate_refuses_results_of_another_set_with_exit_code_2(
     assert main(argv) == 2
     assert "a list of results" in capsys.readouterr().err
     assert main([*argv, "--out", str(files / "no" / "stats.json")]) == 2
+    capsys.readouterr()
+    assert main(["evaluate", "--gt", "absent.json", "--results", "r.json", "--per-class"]) == 2
+    assert "absent.json: expected a JSON file" in capsys.readouterr().err
 
 
 def test_validate_lists_every_fault_and_counts(
