@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipelines.config.run import RunConfig, StageConfig
-from pipelines.training.ray_trainer import _own_error
+from pipelines.training.ray_trainer import _vis_error
 from pipelines.training.worker.job import StageJob
 from pipelines.training.worker.loop import StageLoop, repeat_sums_exactly
 from pipelines.training.worker.optimizers import build_optimizer
@@ -85,6 +85,6 @@ def test_an_error_of_our_own_is_found_behind_what_ray_makes_of_it() -> None:
     wrapped = RayTaskError("make_row", "Traceback …", own)
     outer = RuntimeError("worker failed")
     outer.__cause__ = wrapped.as_instanceof_cause()
-    found = _own_error(outer)
+    found = _vis_error(outer)
     assert type(found) is ImageError and str(found) == "a.jpg: broken"
-    assert _own_error(RuntimeError("another")) is None
+    assert _vis_error(RuntimeError("another")) is None
