@@ -1,7 +1,7 @@
-"""Actors that annotate videos: longest first, a dead actor replaced, its video known by name.
+"""A pool of actors that annotate videos: longest first, each lost actor replaced.
 
-Ray Core and not Ray Data, because a video that kills its worker must be named and put aside
-after three deaths, not kill the job.
+Ray Core and not Ray Data: a video that ends its worker must be identified and put aside after
+three losses, instead of ending the job.
 """
 
 import logging
@@ -20,83 +20,92 @@ from pipelines.annotation.work_queue import Work, WorkQueue
 from pipelines.annotation.worker import MAX_DEATHS, AnnotateJob, VideoAnnotator
 from vis_core.errors import CheckpointError, VisError
 
-ASK_EVERY_S = 1.0
+POLL_EVERY_S = 1.0
 OnWait = Callable[[int, list[WorkerStatus]], None]
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Worker:
-    """Is one actor and what it does.
+    """An actor and its pending calls.
 
     Attributes:
         actor: The handle.
-        works: What it does, by the answer that it owes; None while it loads the model.
-        num_frames: Frames that it has annotated, when it was last asked.
-        frames_before: Of these, those before its newest work.
-        question: The answer that it owes on how far it is, or None.
+        works: The work of each pending call; None while the model is loading.
+        num_frames: Frames that it had annotated at its last answer.
+        frames_before: Frames that it had annotated when its newest work began.
+        count_call: Pending call for the number of frames, or None.
     """
 
     actor: Any
     works: dict[Any, Work | None]
     num_frames: int = 0
     frames_before: int = 0
-    question: Any = None
+    count_call: Any = None
+
+    @property
+    def current(self) -> list[Work]:
+        """The works that it is doing."""
+        return [work for work in self.works.values() if work is not None]
 
     @property
     def shown(self) -> str:
-        """What it does, in words."""
-        return ", ".join(work.shown for work in self.works.values() if work is not None)
+        """Its works in words."""
+        return ", ".join(work.shown for work in self.current)
 
 
 @dataclass
 class AnnotatorPool:
-    """Runs videos through a number of actors.
+    """A number of actors that process the work of a queue.
+
+    A call of an actor ends in one of three ways: with an answer, with an error of the work (the
+    actor lives), or with the loss of the actor. Work that failed is repeated; a video that has
+    failed ``MAX_DEATHS`` times is put aside.
 
     Attributes:
-        job: What every worker is told.
-        num_workers: Actors, each with one CPU.
-        works_at_once: Of each actor: videos, or segments, whose frames share its batches.
+        job: What every worker receives.
+        num_workers: Number of actors, each with one CPU.
+        works_at_once: Works of one actor at a time, which share the batches of its network.
     """
 
     job: AnnotateJob
     num_workers: int
     works_at_once: int = 1
-    _running: dict[Any, _Worker] = field(default_factory=dict)
+    _calls: dict[Any, _Worker] = field(default_factory=dict)
     _deaths: Counter[str] = field(default_factory=Counter)
     _frames_of_former: int = 0
 
     def run(self, queue: WorkQueue, on_wait: OnWait) -> Generator[VideoRow, None, None]:
-        """Yields the outcome of each video as it is known.
+        """Yields the outcome of each video as soon as it is known.
 
         Args:
-            queue: What is to be done.
-            on_wait: Is told, about once a second, how many frames are annotated so far, and what
-                each worker does.
+            queue: The work.
+            on_wait: Called about once a second with the number of annotated frames and the
+                activity of each worker.
 
         Raises:
-            VisError: If the model cannot be loaded or a storage cannot be reached.
+            VisError: The model cannot be loaded or a storage cannot be reached.
         """
         try:
             for _ in range(min(self.num_workers, len(queue))):
-                self._hire()
-            while self._running:
-                done, _ = ray.wait(list(self._running), num_returns=1, timeout=ASK_EVERY_S)
-                for ref in done:
-                    row = self._conclude(ref, queue)
+                self._start_worker()
+            while self._calls:
+                ended, _ = ray.wait(list(self._calls), num_returns=1, timeout=POLL_EVERY_S)
+                for call in ended:
+                    row = self._end_call(call, queue)
                     if row is not None:
                         yield row
-                on_wait(self._count_frames(), self._doing())
+                on_wait(self._count_frames(), self._statuses())
         finally:
             for worker in self._workers():
                 ray.kill(worker.actor)
-            self._running.clear()
+            self._calls.clear()
 
-    def _hire(self) -> None:
-        """Starts an actor; it loads the model first."""
+    def _start_worker(self) -> None:
+        """Starts an actor, which loads the model first."""
         actor = (
             ray.remote(VideoAnnotator)
-            # A thread for each work, and one that answers how far it is.
+            # one thread per work, and one that answers how many frames are annotated
             .options(
                 num_cpus=1,
                 num_gpus=self.job.options.gpus_per_worker,
@@ -105,130 +114,137 @@ class AnnotatorPool:
             )
             .remote(self.job)
         )
-        loaded = actor.load.remote()
-        self._running[loaded] = _Worker(actor, {loaded: None})
+        loading = actor.load.remote()
+        self._calls[loading] = _Worker(actor, {loading: None})
 
-    def _conclude(self, ref: Any, queue: WorkQueue) -> VideoRow | None:
-        """Takes what an actor answered, and gives it or its successor the next work."""
-        worker = self._running.pop(ref)
-        work = worker.works.pop(ref)
+    def _end_call(self, call: Any, queue: WorkQueue) -> VideoRow | None:
+        """Handles the end of a call and gives the actor, or a new one, its next work."""
+        worker = self._calls.pop(call)
+        work = worker.works.pop(call)
         row: VideoRow | None = None
-        usable = True
+        is_alive = True
         try:
-            row = self._answered(work, ray.get(ref), queue)
+            row = self._after_answer(work, ray.get(call), queue)
         except RayTaskError as error:
             if isinstance(error.cause, VisError):
                 raise error.cause from error
-            row = self._after_trouble(work, _short(error.cause), queue)
-            usable = work is not None
+            row = self._after_failure(work, _first_line(error.cause), queue)
+            is_alive = work is not None  # an actor that cannot load its model is replaced
         except RayError as error:
-            row = self._after_death(worker, work, _short(error), queue)
-            usable = False
-        if usable:
-            self._occupy(worker, queue)
+            row = self._after_loss(worker, work, _first_line(error), queue)
+            is_alive = False
+        if is_alive:
+            self._assign(worker, queue)
         if not worker.works:
             self._frames_of_former += worker.num_frames
             ray.kill(worker.actor)
             if queue:
-                self._hire()
+                self._start_worker()
         return row
 
-    def _occupy(self, worker: _Worker, queue: WorkQueue) -> None:
-        """Gives an actor as much work as it may do at once."""
+    def _assign(self, worker: _Worker, queue: WorkQueue) -> None:
+        """Assigns an actor as much work as it may do at once."""
         while len(worker.works) < self.works_at_once:
-            work = queue.take([work for work in worker.works.values() if work is not None])
+            work = queue.take(worker.current)
             if work is None:
                 return
             worker.frames_before = worker.num_frames
-            ref = worker.actor.do.remote(work)
-            worker.works[ref] = work
-            self._running[ref] = worker
+            call = worker.actor.do.remote(work)
+            worker.works[call] = work
+            self._calls[call] = worker
 
-    def _after_death(
+    def _after_answer(
+        self, work: Work | None, row: VideoRow | None, queue: WorkQueue
+    ) -> VideoRow | None:
+        """Records what an actor answered; returns the outcome of a video that is new."""
+        if work is None:  # the model is loaded
+            return None
+        if row is not None:  # another segment of the video may have answered before
+            return row if queue.close(work.video) else None
+        if work.segment is None:
+            return self._after_failure(work, "predictions of its segments are missing", queue)
+        if queue.is_closed(work.video):  # its predictions are of no use
+            self._clear(work)
+        queue.done(work)
+        return None
+
+    def _after_loss(
         self, worker: _Worker, work: Work | None, reason: str, queue: WorkQueue
     ) -> VideoRow | None:
-        """Deals with all that an actor did when it was lost; if it was much, nobody is to blame."""
+        """Handles the works of a lost actor; if it had several, each is repeated alone."""
         if work is None or not worker.works:
-            return self._after_trouble(work, reason, queue)
-        for ref in worker.works:
-            del self._running[ref]
-        works = [work, *(other for other in worker.works.values() if other is not None)]
+            return self._after_failure(work, reason, queue)
+        for call in worker.works:
+            del self._calls[call]
+        works = [work, *worker.current]
         worker.works.clear()
-        names = ", ".join(one.shown for one in works)
-        _log.warning("worker lost on one of %s (%s): each is done alone", names, reason)
+        names = ", ".join(each.shown for each in works)
+        _log.warning("worker lost on one of %s (%s): each is repeated alone", names, reason)
         queue.do_alone(works)
         return None
 
-    def _answered(
-        self, work: Work | None, row: VideoRow | None, queue: WorkQueue
-    ) -> VideoRow | None:
-        """Takes what an actor said of its work; None of an actor that has loaded its model."""
-        if work is None:
-            return None
-        if row is not None:  # another segment of the video may have said so before
-            return row if queue.close(work.video) else None
-        if work.segment is not None:
-            if queue.is_closed(work.video):  # what it has seen is of no use
-                clear_unfinished(self.job.ledger.storage, self.job.ledger.name(work.video))
-            queue.done(work)
-            return None
-        reason = "what its segments have seen is not whole"
-        return self._after_trouble(work, reason, queue)
+    def _after_failure(self, work: Work | None, reason: str, queue: WorkQueue) -> VideoRow | None:
+        """Repeats work that failed, or puts its video aside.
 
-    def _after_trouble(self, work: Work | None, reason: str, queue: WorkQueue) -> VideoRow | None:
-        """Puts work that ended its worker in the queue again, or its video aside for good."""
+        Raises:
+            CheckpointError: The model could not be loaded several times.
+        """
         name = "loading the model" if work is None else work.video.shown
         self._deaths[name] += 1
+        is_last = self._deaths[name] >= MAX_DEATHS
         _log.warning(
             "worker lost on %s (%s), %d of %d", name, reason, self._deaths[name], MAX_DEATHS
         )
         if work is None:
-            if self._deaths[name] < MAX_DEATHS:
+            if not is_last:
                 return None
             raise CheckpointError(
                 f"{self.job.model}: {MAX_DEATHS} workers were lost while they loaded the model"
                 f" ({reason}); is there memory for {self.num_workers} of them?"
             )
-        if self._deaths[name] < MAX_DEATHS:
+        if not is_last:
             queue.again(work)
             return None
         if not queue.close(work.video):
             return None
         reason = f"lost its worker {MAX_DEATHS} times ({reason}); out of memory?"
         row = self.job.ledger.fail(work.video, "quarantined", reason, "killed its worker")
-        clear_unfinished(self.job.ledger.storage, self.job.ledger.name(work.video))
+        self._clear(work)
         return row
 
+    def _clear(self, work: Work) -> None:
+        clear_unfinished(self.job.ledger.storage, self.job.ledger.name(work.video))
+
     def _count_frames(self) -> int:
-        """Asks every actor how far it is, without waiting for the answer."""
+        """Returns the frames annotated so far, without waiting for any actor."""
         workers = self._workers()
         for worker in workers:
-            if worker.question is not None:
-                answered, _ = ray.wait([worker.question], timeout=0)
+            if worker.count_call is not None:
+                answered, _ = ray.wait([worker.count_call], timeout=0)
                 if not answered:
                     continue
-                with suppress(RayError):  # its death is dealt with where its video is
-                    worker.num_frames = ray.get(worker.question)
-            worker.question = worker.actor.num_frames.remote()
+                with suppress(RayError):  # the loss is handled at the end of its call
+                    worker.num_frames = ray.get(worker.count_call)
+            worker.count_call = worker.actor.num_frames.remote()
         return self._frames_of_former + sum(worker.num_frames for worker in workers)
 
     def _workers(self) -> list[_Worker]:
-        """All actors, each once."""
-        return list({id(worker): worker for worker in self._running.values()}.values())
+        """Returns all workers, each once."""
+        return list({id(worker): worker for worker in self._calls.values()}.values())
 
-    def _doing(self) -> list[WorkerStatus]:
-        """What each worker does, in the order of their videos."""
+    def _statuses(self) -> list[WorkerStatus]:
+        """Returns the activity of each worker, ordered by video; those that load come last."""
         workers = self._workers()
-        doing = [
+        busy = [
             WorkerStatus(worker.shown, worker.num_frames - worker.frames_before)
             for worker in workers
-            if worker.shown
+            if worker.current
         ]
-        loading = [WorkerStatus()] * (len(workers) - len(doing))
-        return sorted(doing, key=lambda status: status.video) + loading
+        loading = [WorkerStatus()] * (len(workers) - len(busy))
+        return sorted(busy, key=lambda status: status.video) + loading
 
 
-def _short(error: BaseException) -> str:
-    """The kind of an error and the first line of its message."""
+def _first_line(error: BaseException) -> str:
+    """Returns the class of an error and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:120]}" if lines else type(error).__name__

@@ -1,7 +1,7 @@
 """Annotates an archive of videos: each video gets exactly one result, or one stated reason.
 
-A video that fails costs only itself. The same command run again processes only what is still
-pending. Ray, torch and the model start only when there is work.
+A video that fails costs only itself. The same command run again annotates only the pending
+videos. Ray, torch and the model start only when there is work.
 """
 
 import os
@@ -85,7 +85,7 @@ def annotate_archive(
 
 
 def _survey_and_clean(ledger: Ledger, archive: Archive, options: AnnotateOptions) -> Survey:
-    """Removes leftovers of killed jobs and outcomes to redo; returns what is done and pending."""
+    """Removes leftovers of killed jobs and outcomes to redo; returns the state after that."""
     ledger.storage.remove_stale_partials()
     survey = ledger.survey(archive.videos)
     to_redo = survey.to_redo(options.redo)

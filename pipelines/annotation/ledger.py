@@ -1,12 +1,12 @@
-"""What is done, failed and pending: read from a listing of the results, kept nowhere else.
+"""The outcomes of videos: done, failed or pending, as a listing of the results shows them.
 
     results/<sha256>.json   a finished video, its masks beside it (``annotation/video/result.py``)
     failed/<sha256>.json    a video that cannot be annotated, with its reason
-    unfinished/<sha256>/    what is done of an unfinished video (``annotation/video/resume.py``)
+    unfinished/<sha256>/    the state of an unfinished video (``annotation/video/resume.py``)
 
-The name of a result is a digest of the video (name and content), the model and the settings: two
-videos never share a result, no name of a video leads out of the folder, a new model writes beside
-the old, and the same work done twice has the same name. The video's own name is inside.
+The name of a result is a digest of the video (name and content), the model and the settings. So
+two videos never share a result, the name of a video cannot lead out of the folder, a new model
+writes beside the old one, and repeated work has the same name. The video's own name is inside.
 """
 
 import hashlib
@@ -21,24 +21,24 @@ from pipelines.storage.base import Storage, read_if_there
 from vis_core.errors import ConfigError
 
 RESULTS, FAILED, UNFINISHED = "results/", "failed/", "unfinished/"
-STATE = "state-"  # how the newest file of an unfinished video begins
+STATE = "state-"  # prefix of the newest file of an unfinished video
 MANIFEST = "manifest.json"
 Status = Literal["done", "failed", "quarantined"]
 
 
 @dataclass(frozen=True)
 class VideoRow:
-    """Is what became of one video.
+    """The outcome of one video.
 
     Attributes:
-        video: Its key in the archive; may hold anything, show it with ``shown_name``.
-        status: Annotated, unreadable, or given up after it killed its worker again and again.
+        video: Key in the archive; not safe to print, see ``shown_name``.
+        status: Annotated, unreadable, or put aside after it ended several workers.
         reason: Why it is not done; empty if it is.
         result: Key of its result or failure.
-        num_frames: Frames that were annotated by this run.
-        completeness: "complete", or what is missing (see ``DecodeReport``); empty if not known.
+        num_frames: Frames that this run has annotated.
+        completeness: "complete", or the kind of loss (see ``DecodeReport``); empty if unknown.
+        kind: Kind of the reason, short enough for a table; empty if the video is done.
         video_s: Seconds that the frames annotated by this run play.
-        kind: Of the reason, in words that fit a table; empty if it is done.
     """
 
     video: str
@@ -53,7 +53,7 @@ class VideoRow:
 
 @dataclass(frozen=True)
 class Survey:
-    """Is where a job stands.
+    """The videos of an archive by outcome.
 
     Attributes:
         done: Videos with a result.
@@ -74,18 +74,18 @@ class Survey:
 
 @dataclass(frozen=True)
 class Ledger:
-    """Writes and finds the outcomes of one model with one set of settings.
+    """The outcomes of one model with one set of settings.
 
     Attributes:
-        storage: Where the results are.
-        run_digest: Names the model and the settings.
+        storage: Store of the results.
+        run_digest: Digest of the model and the settings.
     """
 
     storage: Storage
     run_digest: str
 
     def survey(self, videos: Sequence[ArchivedVideo]) -> Survey:
-        """Sorts videos by what a listing shows."""
+        """Sorts videos by their outcome in a listing."""
         done_keys = {entry.key for entry in self.storage.list(RESULTS)}
         failed_keys = {entry.key for entry in self.storage.list(FAILED)}
         survey = Survey([], [], [])
@@ -99,34 +99,34 @@ class Ledger:
         return survey
 
     def result_key(self, video: ArchivedVideo) -> str:
-        """Where the result of a video is."""
+        """Returns the key of the result of a video."""
         return f"{RESULTS}{self.name(video)}.json"
 
     def failed_key(self, video: ArchivedVideo) -> str:
-        """Where the failure of a video is."""
+        """Returns the key of the failure of a video."""
         return f"{FAILED}{self.name(video)}.json"
 
     def name(self, video: ArchivedVideo) -> str:
-        """sha256 of the video, its content, the model and the settings."""
+        """Returns the sha256 of the video, its content, the model and the settings."""
         return json_digest([video.key, video.version, self.run_digest])
 
     def is_done(self, video: ArchivedVideo) -> bool:
-        """Whether another worker, or an attempt whose answer was lost, has finished a video."""
+        """Returns whether any worker, or an attempt whose answer was lost, has finished a video."""
         return self.storage.exists(self.result_key(video))
 
     def commit(self, video: ArchivedVideo, result: dict[str, Any]) -> bool:
-        """Writes the result of a video; says whether this very content is there."""
+        """Writes the result of a video; returns whether exactly this content is stored."""
         return self.storage.write_once(self.result_key(video), json_bytes(result))
 
     def fail(self, video: ArchivedVideo, status: Status, reason: str, kind: str) -> VideoRow:
-        """Writes that a video cannot be annotated, and why: in words, and of which kind it is."""
+        """Records that a video cannot be annotated, with the reason and its kind."""
         row = VideoRow(video.key, status, reason, self.failed_key(video), kind=kind)
         body = {"video": video.key, "status": status, "kind": kind, "reason": reason}
         self.storage.write_once(row.result, json_bytes(body))
         return row
 
     def forget(self, video: ArchivedVideo) -> None:
-        """Removes what became of a video, so that it is to do; its masks last."""
+        """Removes the outcome of a video, so that it is pending; its masks last."""
         self.storage.delete(self.failed_key(video))
         masks = self.masks_of(video)
         clear_unfinished(self.storage, self.name(video))
@@ -135,14 +135,14 @@ class Ledger:
             self.storage.delete(str(masks["file"]))
 
     def clear_finished(self, survey: Survey) -> None:
-        """Removes what workers that were killed have left of videos that have an outcome."""
+        """Removes intermediate states of videos that have an outcome."""
         names = {self.name(video) for video in survey.done + survey.failed}
         begun = {entry.key.split("/")[1] for entry in self.storage.list(UNFINISHED)}
         for name in sorted(names & begun):
             clear_unfinished(self.storage, name)
 
     def masks_of(self, video: ArchivedVideo) -> dict[str, Any] | None:
-        """Reads where the masks of a result are; None if there is none or it holds them itself."""
+        """Reads the entry of a result about its mask file; None if there is none."""
         body = read_if_there(self.storage, self.result_key(video))
         if body is None:
             return None
@@ -153,14 +153,14 @@ class Ledger:
         return masks if isinstance(masks, dict) else None
 
     def failure(self, video: ArchivedVideo) -> VideoRow:
-        """Reads why a video has failed."""
+        """Reads the failure of a video."""
         key = self.failed_key(video)
         stored = json.loads(self.storage.read(key))
         kind = stored.get("kind", "unreadable")
         return VideoRow(video.key, stored["status"], stored["reason"], key, kind=kind)
 
     def write_manifest(self, about: dict[str, Any], rows: Iterable[VideoRow]) -> None:
-        """Writes the list of all outcomes for people, if it differs; no run depends on it."""
+        """Writes the list of all outcomes for people, if it has changed; no run depends on it."""
         videos = [
             {
                 "video": row.video,
@@ -176,10 +176,10 @@ class Ledger:
 
 
 def done_results(storage: Storage) -> dict[str, str]:
-    """Reads from the manifest of a job where the result of every finished video is.
+    """Returns the key of the result of each finished video, from the manifest of a job.
 
     Raises:
-        ConfigError: There is no readable manifest.
+        ConfigError: There is no manifest, or it cannot be read.
     """
     mend = "give the --out of a `longtake annotate` that has ended"
     body = read_if_there(storage, MANIFEST)
@@ -195,18 +195,18 @@ def done_results(storage: Storage) -> dict[str, str]:
 
 
 def clear_unfinished(storage: Storage, name: str) -> None:
-    """Removes what is kept of a video; the states first: parts without one mean nothing."""
+    """Removes the intermediate state of a video; state files first: parts depend on them."""
     keys = [entry.key for entry in storage.list(f"{UNFINISHED}{name}/")]
     for key in sorted(keys, key=lambda key: (f"/{STATE}" not in key, key)):
         storage.delete(key)
 
 
 def json_digest(value: Any) -> str:
-    """sha256 of a plain value; names that are no valid Unicode are escaped by JSON."""
+    """Returns the sha256 of a plain value as JSON, which escapes invalid Unicode."""
     return hashlib.sha256(json_bytes(value)).hexdigest()
 
 
 def json_bytes(value: Any) -> bytes:
-    """The one way in which a value is written, so that equal results are equal bytes."""
+    """Returns a value as JSON; equal values are equal bytes."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return (text + "\n").encode("ascii")

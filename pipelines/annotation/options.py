@@ -1,4 +1,4 @@
-"""Options of an annotation job: how much is annotated, by how many workers, what is redone."""
+"""Options of an annotation job: frames, workers, segments, and outcomes to redo."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -43,7 +43,7 @@ class AnnotateOptions:
 
     @property
     def is_stitched(self) -> bool:
-        """Whether segments are associated separately and then joined."""
+        """True if segments are associated separately and then joined."""
         return self.join == "stitched"
 
     @property

@@ -1,4 +1,4 @@
-"""How a job over an archive ended, and how far it is."""
+"""The outcome of a job over an archive, and its progress on the way."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,17 +11,17 @@ from vis_core.errors import shown_name
 
 @dataclass
 class AnnotateSummary:
-    """Is how a job ended.
+    """The end of a job.
 
     Attributes:
-        out: Where the results are.
+        out: Address of the results.
         rows: The outcome of every video that has one.
-        num_skipped: How many of the rows an earlier run had finished.
-        num_pending: Videos without an outcome, when the job was interrupted.
+        num_skipped: Rows of earlier runs.
+        num_pending: Videos without an outcome after an interrupted job.
         skipped_entries: Names and reasons of entries of the archive that were left out.
-        num_frames: Frames that were annotated by this run.
-        seconds: What it took.
-        interrupted: Whether it was stopped by Ctrl-C.
+        num_frames: Frames that this run has annotated.
+        seconds: Duration of this run.
+        interrupted: Whether Ctrl-C stopped the job.
         num_superseded: Results of other versions of the model that were removed.
     """
 
@@ -36,12 +36,12 @@ class AnnotateSummary:
     num_superseded: int = 0
 
     def having(self, status: str) -> list[VideoRow]:
-        """The rows with a status, sorted by video."""
-        found = [row for row in self.rows if row.status == status]
-        return sorted(found, key=lambda row: row.video)
+        """Returns the rows with a status, sorted by video."""
+        rows = [row for row in self.rows if row.status == status]
+        return sorted(rows, key=lambda row: row.video)
 
     def describe(self) -> list[str]:
-        """The lines that a person reads at the end."""
+        """Returns the lines for people."""
         lines = [
             f"{row.status}: {shown_name(row.video)}: {row.reason}"
             for status in ("failed", "quarantined")
@@ -74,7 +74,7 @@ class AnnotateSummary:
         return [*lines, counts, f"results: {self.out}"]
 
     def _table(self) -> list[str]:
-        """What became of the videos by kind, if it was not the same of all."""
+        """Returns a table of the outcomes by kind, if there are several kinds."""
         kinds = Counter(_outcome(row) for row in self.rows)
         if len(kinds) < 2:
             return []
@@ -93,11 +93,11 @@ def _outcome(row: VideoRow) -> str:
 
 @dataclass
 class PendingCounts:
-    """Counts the outcomes of a run as they come, for its progress and its status.
+    """The outcomes of a run so far, for its progress and its status.
 
     Attributes:
-        summary: Gets the rows.
-        sizes: Bytes of the videos that were to do, by key.
+        summary: Receives the rows.
+        sizes: Bytes of the videos that were pending at the start, by key.
     """
 
     summary: AnnotateSummary
@@ -105,16 +105,16 @@ class PendingCounts:
     _ended: list[VideoRow] = field(default_factory=list)
 
     def add(self, row: VideoRow) -> None:
-        """Takes the outcome of a video."""
+        """Adds the outcome of a video."""
         self._ended.append(row)
         self.summary.rows.append(row)
         self.summary.num_frames += row.num_frames
 
     def counts(self, num_frames: int) -> JobCounts:
-        """Says how far the job is.
+        """Returns the progress of the job.
 
         Args:
-            num_frames: Frames that the workers say they have annotated.
+            num_frames: Frames annotated so far, as the workers report.
         """
         statuses = Counter(row.status for row in self.summary.rows)
         bytes_done = sum(self.sizes[row.video] for row in self._ended)
@@ -131,6 +131,6 @@ class PendingCounts:
         )
 
     def in_words(self, num_frames: int) -> str:
-        """The end of the progress line."""
+        """Returns the end of the progress line."""
         failed = sum(row.status != "done" for row in self._ended)
         return f"{max(num_frames, self.summary.num_frames)} frames, {failed} failed"

@@ -1,4 +1,4 @@
-"""Results of other versions of a model, which its newest version takes the place of."""
+"""Removal of results that a newer version of the model has replaced."""
 
 import json
 import logging
@@ -12,31 +12,31 @@ _log = logging.getLogger(__name__)
 
 
 def remove_superseded(ledger: Ledger, done: list[ArchivedVideo], model: ModelReference) -> int:
-    """Removes what other versions of a model, or other settings, have made of videos that are done.
+    """Removes results of other model versions or settings, for videos that are done.
 
     Args:
-        ledger: Of the present model and settings.
-        done: Videos that it has a result of.
-        model: The present one; results of models of another name stay.
+        ledger: Ledger of the current model and settings.
+        done: Videos with a result in this ledger.
+        model: The current model; results of models with another name stay.
 
     Returns:
-        How many results were removed.
+        The number of removed results.
     """
-    own = {ledger.result_key(video) for video in done}
+    current = {ledger.result_key(video) for video in done}
     keys = {video.key for video in done}
     removed = 0
     for entry in list(ledger.storage.list(RESULTS)):
-        if entry.key in own:
+        if entry.key in current:
             continue
         body = read_if_there(ledger.storage, entry.key)
-        if body is None:  # another job has removed it
+        if body is None:  # a concurrent job has removed it
             continue
         try:
-            found = json.loads(body)
-            info, masks = found["info"], found.get("masks")
+            document = json.loads(body)
+            info, masks = document["info"], document.get("masks")
             superseded = info["model"] == model.name and info["video"] in keys
         except (ValueError, KeyError, TypeError):
-            _log.warning("%s is no result, so it stays", entry.key)
+            _log.warning("%s is not a result, so it stays", entry.key)
             continue
         if superseded:
             ledger.storage.delete(entry.key)

@@ -1,7 +1,7 @@
-"""What actors are given to do: whole videos, segments of long ones, and the naming of segments.
+"""The queue of work for the actors: whole videos, segments of long videos, and their association.
 
-A video that is cut goes through two steps, or three: its segments are seen; if they are stitched,
-each is named by itself; then the whole video is named, or the segments are joined.
+A cut video passes through two or three stages. Its segments are predicted; if they are stitched,
+each is associated by itself; then the whole video is associated, or its segments are joined.
 """
 
 from collections import Counter, deque
@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from pipelines.annotation.archive.listing import ArchivedVideo
 from pipelines.annotation.options import Segments
 
-# Of a segment that "auto" cuts: about 2,000 frames of a small video; a block is half of that.
+# Least size of a segment that "auto" cuts: about 2,000 frames of a small video, or two blocks.
 MIN_SEGMENT_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
 class Work:
-    """Is what one actor does at a time.
+    """One unit of work of an actor.
 
     Attributes:
-        video: Of which video.
-        segment: Which of its segments is seen or named; None: the whole video is annotated or, if
-            it has segments, what they have seen is named, what they have named is joined.
-        num_segments: Of the video.
-        named: Whether the segment, which all workers have seen, is named by itself.
+        video: The video.
+        segment: The segment to predict or to associate; None annotates an uncut video, or
+            associates or joins the segments of a cut one.
+        num_segments: Segments of the video.
+        named: Whether the segment is associated by itself, after all segments were predicted.
     """
 
     video: ArchivedVideo
@@ -34,25 +34,31 @@ class Work:
 
     @property
     def size(self) -> float:
-        """Bytes of the video that it is about; naming takes next to nothing."""
+        """Bytes of the video that are predicted; association takes almost no time."""
         if self.num_segments == 1:
             return self.video.size
-        unseen = self.segment is not None and not self.named
-        return self.video.size / self.num_segments if unseen else 0.0
+        is_predicted = self.segment is not None and not self.named
+        return self.video.size / self.num_segments if is_predicted else 0.0
 
     @property
     def shown(self) -> str:
-        """In words, on one line."""
+        """The work in words, on one line."""
         if self.num_segments == 1:
             return self.video.shown
         if self.segment is None:
-            return f"{self.video.shown} (naming)"
-        what = "naming of segment" if self.named else "segment"
-        return f"{self.video.shown} ({what} {self.segment + 1} of {self.num_segments})"
+            return f"{self.video.shown} (association)"
+        stage = "association of segment" if self.named else "segment"
+        return f"{self.video.shown} ({stage} {self.segment + 1} of {self.num_segments})"
 
 
 class WorkQueue:
-    """Hands out work, longest first; the naming of a video when all its segments are seen."""
+    """The work that is left, longest first; a video advances when all its segments are done.
+
+    Args:
+        videos: Videos to annotate.
+        num_segments: Segments of each video, by key.
+        stitched: Whether segments are associated by themselves and then joined.
+    """
 
     def __init__(
         self,
@@ -60,29 +66,23 @@ class WorkQueue:
         num_segments: Mapping[str, int],
         stitched: bool = False,
     ) -> None:
-        """Starts with everything to do.
-
-        Args:
-            videos: What is to be annotated.
-            num_segments: Of each, by its key.
-            stitched: Whether segments are named by themselves, and then joined.
-        """
         self._stitched = stitched
         works = [work for video in videos for work in _works(video, num_segments[video.key])]
         self._works = deque(sorted(works, key=lambda w: (-w.size, w.video.key, w.segment or 0)))
-        self._open: Counter[str] = Counter(work.video.key for work in works)  # of the present step
+        # per video, the works of its present stage that are not done
+        self._open: Counter[str] = Counter(work.video.key for work in works)
         self._closed: set[str] = set()
-        self._suspects: deque[Work] = deque()  # to be done alone
-        self._alone: set[Work] = set()  # of these, those that are being done
+        self._suspects: deque[Work] = deque()  # to do alone
+        self._alone: set[Work] = set()  # suspects that are being done
 
     def __len__(self) -> int:
         return len(self._works) + len(self._suspects)
 
     def take(self, beside: Sequence[Work] = ()) -> Work | None:
-        """Gives what is to be done next; None if a worker is to do nothing more for now.
+        """Returns the next work, or None if the worker should take no more for now.
 
         Args:
-            beside: What the worker does meanwhile.
+            beside: Works that the worker is doing.
         """
         if self._suspects:
             if beside:
@@ -95,26 +95,27 @@ class WorkQueue:
         return self._works.popleft()
 
     def do_alone(self, works: Sequence[Work]) -> None:
-        """Takes back what one worker did when it was lost: one of it may have been the reason."""
+        """Returns the works of a lost worker to the queue; any of them may have been the cause."""
         self._suspects.extend(work for work in works if not self.is_closed(work.video))
 
     def done(self, work: Work) -> None:
-        """Takes note of a segment that is seen, or named; the last one opens the next step."""
+        """Records a finished segment; the last segment of a stage opens the next stage."""
         video, count = work.video, work.num_segments
         self._open[video.key] -= 1
         if self._open[video.key] or self.is_closed(video):
             return
         if self._stitched and not work.named:
             self._open[video.key] = count
-            own = [Work(video, number, count, named=True) for number in range(count)]
-            self._works.extendleft(reversed(own))
+            stage = [Work(video, number, count, named=True) for number in range(count)]
+            self._works.extendleft(reversed(stage))
         else:
             self._works.appendleft(Work(video, None, count))
 
     def again(self, work: Work) -> None:
-        """Takes back what was not done; before names are given again, all segments are looked at.
+        """Returns work that failed to the queue.
 
-        What is seen of them takes no time.
+        A video whose association failed starts at its segments: predictions that are stored take
+        no time, missing ones are made.
         """
         if self.is_closed(work.video):
             return
@@ -128,11 +129,11 @@ class WorkQueue:
         self._works.extendleft(reversed(_works(work.video, work.num_segments)))
 
     def is_closed(self, video: ArchivedVideo) -> bool:
-        """Whether the outcome of a video is known."""
+        """Returns whether the outcome of a video is known."""
         return video.key in self._closed
 
     def close(self, video: ArchivedVideo) -> bool:
-        """Drops what is left to do of a video; says whether it was still open."""
+        """Drops the remaining work of a video; returns whether it was still open."""
         was_open = not self.is_closed(video)
         self._closed.add(video.key)
         self._works = deque(work for work in self._works if work.video.key != video.key)
@@ -141,13 +142,13 @@ class WorkQueue:
 
 
 def num_segments(videos: Sequence[ArchivedVideo], wanted: Segments, workers: int) -> dict[str, int]:
-    """Says into how many segments each video is cut.
+    """Returns the number of segments of each video by key.
 
     Args:
-        videos: What is to be annotated.
-        wanted: Segments of each; "auto" cuts those that would keep one worker busy when all others
-            have nothing left, into no smaller segments than ``MIN_SEGMENT_BYTES``.
-        workers: That work at once.
+        videos: Videos to annotate.
+        wanted: Segments per video; "auto" cuts videos that would keep one worker busy when all
+            others are idle, into segments of at least ``MIN_SEGMENT_BYTES``.
+        workers: Number of workers.
     """
     if wanted != "auto":
         return {video.key: wanted for video in videos}

@@ -1,4 +1,4 @@
-"""Annotates videos with one model, one or some at a time; runs in an actor, knows no Ray.
+"""The annotator of videos that runs in each actor; needs no Ray.
 
 Imports torch: the job (``pipelines/annotation/job.py``) imports it only when there is work.
 """
@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 
 from pipelines.annotation.archive.listing import ArchivedVideo, VideoStore
-from pipelines.annotation.ledger import Ledger, VideoRow, clear_unfinished
+from pipelines.annotation.ledger import Ledger, Status, VideoRow, clear_unfinished
 from pipelines.annotation.options import AnnotateOptions
 from pipelines.annotation.video.prediction_store import PredictionStore
 from pipelines.annotation.video.result import ResultAbout, commit_result
@@ -29,8 +29,8 @@ from vis_core.files import file_sha256
 from vis_core.inference.batching import SharedNetwork
 from vis_core.inference.protocols import FrameSystem
 
-MAX_DEATHS = 3  # of decoders or workers, after which a video is put aside
-Read = TypeVar("Read")
+MAX_DEATHS = 3  # losses of decoders or workers after which a video is put aside
+Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 LoadSystem = Callable[[str], FrameSystem]
 
@@ -57,22 +57,22 @@ class AnnotateJob:
 
 
 class VideoAnnotator:
-    """Holds a model and annotates the videos that it is given."""
+    """A loaded model that annotates videos and their segments."""
 
     def __init__(self, job: AnnotateJob) -> None:
         self._job = job
         self._num_frames = 0
-        self._counting = threading.Lock()  # several videos may be annotated at once
+        self._count_lock = threading.Lock()  # several videos may be annotated at once
 
     def load(self) -> None:
         """Loads the model.
 
         Raises:
-            CheckpointError: If it cannot be.
+            CheckpointError: The model cannot be loaded.
         """
         from vis_core.models.systems.build import read_categories
 
-        torch.set_num_threads(1)  # there is an actor for each core
+        torch.set_num_threads(1)  # there is one actor per core
         folder = self._job.model.path
         self._categories = read_categories(folder)
         system = (self._job.load or _load_on_best_device)(str(folder))
@@ -82,14 +82,14 @@ class VideoAnnotator:
         self._system = system
 
     def num_frames(self) -> int:
-        """Frames annotated so far, to be asked while ``annotate`` runs in another thread."""
+        """Returns the frames annotated so far; safe while ``annotate`` runs in another thread."""
         return self._num_frames
 
     def do(self, work: Work) -> VideoRow | None:
-        """Does some work; gives the outcome of the video if that is known now.
+        """Does one unit of work; returns the outcome of the video, or None if it is still open.
 
         Raises:
-            StorageError: If the archive or the results cannot be reached.
+            StorageError: The archive or the results cannot be reached.
         """
         if work.num_segments == 1:
             return self.annotate(work.video)
@@ -100,40 +100,40 @@ class VideoAnnotator:
         return self.predict(work.video, work.segment, work.num_segments)
 
     def annotate(self, video: ArchivedVideo) -> VideoRow:
-        """Annotates a video and commits its result, or the reason why there is none.
+        """Annotates a video and commits its result, or the reason of its failure.
 
-        What an earlier attempt has saved is not done again.
+        Continues from the state that an earlier attempt has saved.
 
         Raises:
-            StorageError: If the archive or the results cannot be reached.
+            StorageError: The archive or the results cannot be reached.
         """
         if (done := self._done_elsewhere(video)) is not None:
             return done
         path = Path(video.key)
         try:
             with self._job.videos.as_file(video.key, video.etag) as path:
-                walked = self._with_decoders(lambda: self._walk(video, path))
+                processed = self._with_decoders(lambda: self._process(video, path))
                 video_sha256 = file_sha256(path)
         except VideoDecodeError as error:
             return self._failed(video, path, error)
-        return self._commit(video, video_sha256, walked)
+        return self._commit(video, video_sha256, processed)
 
     def predict(self, video: ArchivedVideo, segment: int, num_segments: int) -> VideoRow | None:
-        """Sees one segment of a video and stores what it has found; gives a row if it fails.
+        """Predicts one segment of a video and stores its predictions; returns a row on failure.
 
-        What is stored already is not done again.
+        Predictions that are stored already are not made again.
 
         Raises:
-            StorageError: If the archive or the results cannot be reached.
+            StorageError: The archive or the results cannot be reached.
         """
         job = self._job
         if (done := self._done_elsewhere(video)) is not None:
             return done
-        walk = SegmentJob(self._system, job.config, job.options.max_frames, self._count)
+        segment_job = SegmentJob(self._system, job.config, job.options.max_frames, self._count)
         blocks, path = self._blocks(video), Path(video.key)
         try:
             with job.videos.as_file(video.key, video.etag) as path:
-                self._with_decoders(lambda: walk.run(path, blocks, segment, num_segments))
+                self._with_decoders(lambda: segment_job.run(path, blocks, segment, num_segments))
         except VideoDecodeError as error:
             return self._failed(video, path, error)
         return self._done_elsewhere(video)
@@ -141,10 +141,10 @@ class VideoAnnotator:
     def track_segment(
         self, video: ArchivedVideo, segment: int, num_segments: int
     ) -> VideoRow | None:
-        """Names one segment of a video by itself, for ``name`` to join it.
+        """Associates one segment of a video by itself; ``associate`` joins it with the others.
 
         Raises:
-            StorageError: If the results cannot be reached.
+            StorageError: The results cannot be reached.
         """
         if (done := self._done_elsewhere(video)) is None:
             self._stitched().associate(self._blocks(video), segment, num_segments)
@@ -152,35 +152,35 @@ class VideoAnnotator:
         return done
 
     def associate(self, video: ArchivedVideo, num_segments: int) -> VideoRow | None:
-        """Names what all segments of a video have seen, or joins them, and commits the result.
+        """Associates the predictions of all segments, or joins the segments; commits the result.
 
         Args:
             video: The video.
-            num_segments: Into which it is cut.
+            num_segments: Number of its segments.
 
         Returns:
-            None if something of it is missing.
+            The outcome, or None if predictions are missing.
 
         Raises:
-            StorageError: If the results cannot be reached.
+            StorageError: The results cannot be reached.
         """
         job, storage, name = self._job, self._job.ledger.storage, self._job.ledger.name(video)
         if (done := self._done_elsewhere(video)) is not None:
             return done
         if not job.options.is_stitched:
             unfinished = UnfinishedVideo.newest(storage, name)
-            named = associate_blocks(self._system, job.config, self._blocks(video), unfinished)
+            associated = associate_blocks(self._system, job.config, self._blocks(video), unfinished)
         else:
-            named = self._stitched().join(self._blocks(video), num_segments)
-        if named is None:
+            associated = self._stitched().join(self._blocks(video), num_segments)
+        if associated is None:
             return self._done_elsewhere(video)
-        walked, end = named
-        return self._commit(video, end.video_sha256, walked)
+        processed, end = associated
+        return self._commit(video, end.video_sha256, processed)
 
     def _done_elsewhere(self, video: ArchivedVideo) -> VideoRow | None:
-        """Gives the row of a video that a job beside this one has finished; None if none has.
+        """Returns the row of a video that a concurrent job has finished, or None.
 
-        What was stored for it since then leaves.
+        Removes the intermediate state that was stored since then.
         """
         ledger = self._job.ledger
         if not ledger.is_done(video):
@@ -191,25 +191,27 @@ class VideoAnnotator:
     def _done(self, video: ArchivedVideo) -> VideoRow:
         return VideoRow(video.key, "done", result=self._job.ledger.result_key(video))
 
-    def _commit(self, video: ArchivedVideo, video_sha256: str, walked: ProcessedVideo) -> VideoRow:
-        """Writes a result; what was kept of the video on the way leaves."""
+    def _commit(
+        self, video: ArchivedVideo, video_sha256: str, processed: ProcessedVideo
+    ) -> VideoRow:
+        """Writes a result and removes the intermediate state of the video."""
         job, ledger = self._job, self._job.ledger
         about = ResultAbout(job.model, job.config, job.options.max_frames, self._categories)
-        commit_result(ledger, video, video_sha256, walked, about)
+        commit_result(ledger, video, video_sha256, processed, about)
         clear_unfinished(ledger.storage, ledger.name(video))
         return replace(
             self._done(video),
-            num_frames=walked.num_frames,
-            completeness=walked.report.completeness,
-            video_s=walked.video_s,
+            num_frames=processed.num_frames,
+            completeness=processed.report.completeness,
+            video_s=processed.video_s,
         )
 
     def _failed(self, video: ArchivedVideo, path: Path, error: VideoDecodeError) -> VideoRow:
-        """Writes why there is no result; the reason begins with the path that was read."""
+        """Records a failure; its reason omits the path, which may be that of a temporary copy."""
         ledger = self._job.ledger
         reason = str(error).removeprefix(f"{shown_name(path)}: ")
-        given_up = error.kind == "decoder died"
-        row = ledger.fail(video, "quarantined" if given_up else "failed", reason, error.kind)
+        status: Status = "quarantined" if error.kind == "decoder died" else "failed"
+        row = ledger.fail(video, status, reason, error.kind)
         clear_unfinished(ledger.storage, ledger.name(video))
         return row
 
@@ -226,11 +228,11 @@ class VideoAnnotator:
             self._system, job.config, job.options.max_frames, job.config.stitching
         )
 
-    def _with_decoders(self, read: Callable[[], Read]) -> Read:
-        """Reads a video; a decoder that dies is replaced, and goes on at what was saved last.
+    def _with_decoders(self, read: Callable[[], Result]) -> Result:
+        """Reads a video; replaces a decoder that dies and resumes from the last saved state.
 
         Raises:
-            VideoDecodeError: The file cannot be read, or has ended three decoders.
+            VideoDecodeError: The file cannot be read, or has ended ``MAX_DEATHS`` decoders.
         """
         for attempt in range(1, MAX_DEATHS + 1):
             try:
@@ -242,21 +244,21 @@ class VideoAnnotator:
                 died = error
         raise VideoDecodeError(f"{died}, {MAX_DEATHS} times", died.kind)
 
-    def _walk(self, video: ArchivedVideo, path: Path) -> ProcessedVideo:
+    def _process(self, video: ArchivedVideo, path: Path) -> ProcessedVideo:
         job = self._job
         unfinished = UnfinishedVideo.newest(job.ledger.storage, job.ledger.name(video))
-        walk = VideoJob(
+        video_job = VideoJob(
             self._system, job.config, job.options.max_frames, job.options.save_every, self._count
         )
-        return walk.run(path, unfinished)
+        return video_job.run(path, unfinished)
 
     def _count(self) -> None:
-        with self._counting:
+        with self._count_lock:
             self._num_frames += 1
 
 
 def _load_on_best_device(folder: str) -> FrameSystem:
-    """Loads on the GPU that was lent to this process, if one was."""
+    """Loads a system on the GPU that this process may use, or else on the CPU."""
     from vis_core.models.systems.build import load_system
 
     return load_system(Path(folder), "cuda" if torch.cuda.is_available() else "cpu")

@@ -11,13 +11,13 @@ from vis_core.errors import MissingObjectError
 
 @dataclass(frozen=True)
 class StoredObject:
-    """Is one entry of a listing.
+    """One entry of a listing.
 
     Attributes:
         key: Name below the root, with "/".
         size: Bytes.
-        etag: What the store says of the content; empty for a folder.
-        modified_s: When it was last changed, in seconds since 1970.
+        etag: ETag of the content; empty in a local folder.
+        modified_s: Time of the last change, in seconds since 1970.
     """
 
     key: str
@@ -27,56 +27,56 @@ class StoredObject:
 
 
 class Storage(Protocol):
-    """Is a root under which objects are read and written; can be sent to other processes."""
+    """A root under which objects are read and written; can be sent to other processes."""
 
     @property
     def uri(self) -> str:
-        """The root, as a user writes it."""
+        """The root, as users write it."""
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yields the objects whose key starts with ``prefix`` (a folder: "results/"), sorted."""
 
     def exists(self, key: str) -> bool:
-        """Whether there is an object."""
+        """Returns whether an object exists."""
 
     def stat(self, key: str) -> StoredObject | None:
-        """Size and date of an object; None if there is none."""
+        """Returns size and date of an object; None if it does not exist."""
 
     def read(self, key: str) -> bytes:
-        """The content of an object; a MissingObjectError if there is none."""
+        """Reads an object; raises MissingObjectError if it does not exist."""
 
     def as_file(self, key: str, etag: str = "") -> AbstractContextManager[Path]:
-        """Lends an object as a local file; with ``etag``, only if it is still that content."""
+        """Provides an object as a local file; with ``etag``, only if it still has that content."""
 
     def write_once(self, key: str, body: bytes) -> bool:
-        """Writes an object, whole, unless there is one; says whether this content is now there."""
+        """Writes a whole object unless it exists; returns whether it now has this content."""
 
     def write_once_file(self, key: str, path: Path) -> bool:
-        """Writes the content of a local file, as ``write_once`` does; memory holds little of it."""
+        """Writes a local file as ``write_once`` does, in small pieces."""
 
     def replace(self, key: str, body: bytes) -> None:
-        """Writes an object, whole, in place of one that may be there."""
+        """Writes a whole object, over an existing one if there is one."""
 
     def replace_file(self, key: str, path: Path) -> None:
-        """Writes the content of a local file, as ``replace`` does; memory holds little of it."""
+        """Writes a local file as ``replace`` does, in small pieces."""
 
     def delete(self, key: str) -> None:
-        """Removes an object that may be there."""
+        """Removes an object if it exists."""
 
     def remove_stale_partials(self) -> None:
-        """Removes what writers of this machine that are dead have left half-written."""
+        """Removes partial files of dead writers of this machine."""
 
     def check_conditional_writes(self) -> None:
-        """Makes sure that what is written once is; cheap, to be called before much work."""
+        """Checks that ``write_once`` never overwrites; cheap, to call before much work."""
 
 
 def read_if_there(storage: Storage, key: str) -> bytes | None:
-    """Reads an object; None if there is none: a job beside this one may have cleared it.
+    """Reads an object; returns None if it does not exist, as after a concurrent job has removed it.
 
-    The attempt itself tells: whoever looks again may find what came meanwhile.
+    One request decides: a second look could find an object that was written in between.
 
     Raises:
-        StorageError: It is there and cannot be read.
+        StorageError: The object exists and cannot be read.
     """
     try:
         return storage.read(key)

@@ -14,24 +14,18 @@ from typing import TypeVar
 from pipelines.storage.base import StoredObject
 from vis_core.errors import MissingObjectError, StorageError, shown_name
 
-PARTIAL_FOLDER = ".partial"  # files on their way; never listed
-
-
+PARTIAL_FOLDER = ".partial"  # files that are not complete; never listed
 _CHUNK = 1 << 22  # bytes that are copied at once
-
-
-_TRIES = 10  # to put a file into a folder that others remove
-
-
+_TRIES = 10  # to put a file into a folder that other processes remove
 Put = TypeVar("Put")
 
 
 @dataclass(frozen=True)
 class LocalStorage:
-    """Is a folder.
+    """A folder as a store.
 
     Attributes:
-        root: The folder; made when something is written.
+        root: The folder; made at the first write.
     """
 
     root: Path
@@ -55,29 +49,29 @@ class LocalStorage:
                     key = path.relative_to(self.root).as_posix()
                     yield StoredObject(key, found.st_size, modified_s=found.st_mtime)
         except OSError as error:
-            raise self._refused("list", prefix, error) from error
+            raise self._error("list", prefix, error) from error
 
     def exists(self, key: str) -> bool:
-        """Whether there is a file."""
+        """Returns whether a file exists."""
         try:
             return self._path(key).is_file()
         except OSError as error:
-            raise self._refused("look up", key, error) from error
+            raise self._error("look up", key, error) from error
 
     def stat(self, key: str) -> StoredObject | None:
-        """Size and date of a regular file; None if there is none."""
+        """Returns size and date of a regular file; None if there is none."""
         try:
             found = self._path(key).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise self._refused("look up", key, error) from error
+            raise self._error("look up", key, error) from error
         if not stat.S_ISREG(found.st_mode):
             return None
         return StoredObject(key, found.st_size, modified_s=found.st_mtime)
 
     def read(self, key: str) -> bytes:
-        """The content of a file."""
+        """Reads a file."""
         try:
             return self._path(key).read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -86,43 +80,43 @@ class LocalStorage:
                 f"cannot read {where}: there is none, or no longer; run the same command again"
             ) from error
         except OSError as error:
-            raise self._refused("read", key, error) from error
+            raise self._error("read", key, error) from error
 
     def as_file(self, key: str, etag: str = "") -> AbstractContextManager[Path]:  # noqa: ARG002
-        """Lends the file itself."""
+        """Provides the file itself."""
         return nullcontext(self._path(key))
 
     def write_once(self, key: str, body: bytes) -> bool:
-        """Writes beside, syncs, and links under the final name, which fails if it exists."""
+        """Writes and syncs a partial file, then links it, which fails if the name exists."""
         return self._write_once(key, (body,), lambda final: final.read_bytes() == body)
 
     def write_once_file(self, key: str, path: Path) -> bool:
-        """Copies beside, syncs, and links under the final name, which fails if it exists."""
+        """Copies and syncs a partial file, then links it, which fails if the name exists."""
         return self._write_once(
             key, _chunks(path), lambda final: filecmp.cmp(final, path, shallow=False)
         )
 
     def replace(self, key: str, body: bytes) -> None:
-        """Writes beside, syncs, and renames over the final name."""
+        """Writes and syncs a partial file, then renames it."""
         self._replace(key, (body,))
 
     def replace_file(self, key: str, path: Path) -> None:
-        """Copies beside, syncs, and renames over the final name."""
+        """Copies and syncs a partial file, then renames it."""
         self._replace(key, _chunks(path))
 
     def delete(self, key: str) -> None:
-        """Removes a file, and its folder when that was the last one."""
+        """Removes a file, and its folder once that is empty."""
         path = self._path(key)
         try:
             path.unlink(missing_ok=True)
             if path.parent != self.root:
-                with suppress(OSError):  # others are in it, or it is gone
+                with suppress(OSError):  # not empty, or removed already
                     path.parent.rmdir()
         except OSError as error:
-            raise self._refused("delete", key, error) from error
+            raise self._error("delete", key, error) from error
 
     def remove_stale_partials(self) -> None:
-        """Removes partial files whose writer, a process of this machine, is gone."""
+        """Removes partial files whose writer was a process of this machine and has ended."""
         folder = self.root / PARTIAL_FOLDER
         for path in folder.iterdir() if folder.is_dir() else ():
             host, _, rest = path.name.rpartition("@")
@@ -135,7 +129,7 @@ class LocalStorage:
                 path.unlink(missing_ok=True)
 
     def check_conditional_writes(self) -> None:
-        """Does nothing: no file system links over a name that exists."""
+        """Does nothing: no file system links over an existing name."""
 
     def _path(self, key: str) -> Path:
         parts = PurePosixPath(key).parts
@@ -145,10 +139,10 @@ class LocalStorage:
     def _write_once(
         self, key: str, chunks: Iterable[bytes], is_content: Callable[[Path], bool]
     ) -> bool:
-        """Writes chunks under a name that is free, or looks whether they are there already."""
+        """Writes chunks under a free name, or compares them with the existing file."""
         final = self._path(key)
         try:
-            with suppress(FileNotFoundError):  # removed since
+            with suppress(FileNotFoundError):  # removed in between
                 if final.is_file():
                     return is_content(final)
             partial = self._write_partial(chunks)
@@ -165,10 +159,10 @@ class LocalStorage:
             finally:
                 partial.unlink()
         except OSError as error:
-            raise self._refused("write", key, error) from error
+            raise self._error("write", key, error) from error
 
     def _replace(self, key: str, chunks: Iterable[bytes]) -> None:
-        """Writes chunks over whatever has the name."""
+        """Writes chunks over an existing file if there is one."""
         final = self._path(key)
         try:
             partial = self._write_partial(chunks)
@@ -177,10 +171,10 @@ class LocalStorage:
             finally:
                 partial.unlink(missing_ok=True)
         except OSError as error:
-            raise self._refused("write", key, error) from error
+            raise self._error("write", key, error) from error
 
     def _write_partial(self, chunks: Iterable[bytes]) -> Path:
-        """Writes and syncs a file whose name says whose it is."""
+        """Writes and syncs a file whose name holds the machine and process of its writer."""
         folder = self.root / PARTIAL_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f"{socket.gethostname()}@{os.getpid()}-{uuid.uuid4().hex}"
@@ -195,11 +189,11 @@ class LocalStorage:
             raise
         return partial
 
-    def _refused(self, what: str, key: str, error: OSError) -> StorageError:
+    def _error(self, action: str, key: str, error: OSError) -> StorageError:
         where = shown_name(self.root / key)
         return StorageError(
-            f"cannot {what} {where} ({error.strerror or error}); make room or give access, then run"
-            " the same command again"
+            f"cannot {action} {where} ({error.strerror or error}); make room or give access, then"
+            " run the same command again"
         )
 
 
@@ -210,13 +204,13 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 
 def _put(final: Path, put: Callable[[], Put]) -> Put:
-    """Puts a file into its folder, which others may remove, with what is in it, at any time."""
+    """Puts a file into its folder, which other processes may remove at any time."""
     for left in reversed(range(_TRIES)):
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             answer = put()
             break
-        except (FileNotFoundError, FileExistsError):  # the folder was there, and is gone
+        except (FileNotFoundError, FileExistsError):  # the folder was removed in between
             if not left:
                 raise
     with suppress(FileNotFoundError):
@@ -225,7 +219,7 @@ def _put(final: Path, put: Callable[[], Put]) -> Put:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes the names in a folder survive a power cut."""
+    """Syncs a folder, so that its names survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -234,7 +228,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def process_is_gone(process_id: int) -> bool:
-    """Whether no process of this machine has the number."""
+    """Returns whether no process of this machine has this id."""
     try:
         os.kill(process_id, 0)
     except ProcessLookupError:

@@ -1,7 +1,7 @@
-"""Local folders and s3:// prefixes behind one small interface.
+"""Opens local folders and s3:// prefixes as stores with one interface.
 
-What is written once appears whole or not at all, and the first writer wins: that is the only
-coordination between workers, jobs and reruns. S3 is in ``s3.py``.
+Objects appear whole or not at all, and the first writer wins: this is the only coordination
+between workers, jobs and reruns. S3 is in ``s3.py``.
 """
 
 import os
@@ -14,10 +14,10 @@ from vis_core.errors import ConfigError, shown_name
 
 
 def open_storage(uri: Path | str) -> Storage:
-    """Opens a folder or an s3:// prefix; nothing is read, written or made yet.
+    """Opens a folder or an s3:// prefix; reads and writes nothing yet.
 
     Raises:
-        ConfigError: If the scheme is another one, or the bucket has no name.
+        ConfigError: The scheme is another one, or the name of the bucket is not valid.
     """
     scheme, separator, rest = str(uri).partition("://")
     if not separator or isinstance(uri, Path):
@@ -26,7 +26,9 @@ def open_storage(uri: Path | str) -> Storage:
         raise ConfigError(f"{scheme}://…: expected a folder or s3://bucket/prefix")
     bucket, _, prefix = rest.partition("/")
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
-        raise ConfigError(f"s3://{shown_name(bucket)}: no bucket has this name; correct the uri")
+        raise ConfigError(
+            f"s3://{shown_name(bucket)}: not a valid name of a bucket; correct the uri"
+        )
     from pipelines.storage.s3 import S3Storage
     from pipelines.storage.s3_client import RetryPolicy
 
@@ -34,7 +36,7 @@ def open_storage(uri: Path | str) -> Storage:
 
 
 def _s3_endpoint() -> str | None:
-    """The server that the environment names, as every tool of AWS reads it; None means AWS."""
+    """Returns the server from the AWS environment variables; None means AWS."""
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         if endpoint := os.environ.get(name):
             if not re.match("https?://[^/]", endpoint):
@@ -44,7 +46,7 @@ def _s3_endpoint() -> str | None:
 
 
 def absolute_uri(uri: str | None) -> str | None:
-    """Makes a folder mean the same in every process: workers of Ray run in folders of their own."""
+    """Makes the path of a folder absolute: workers of Ray run in other working directories."""
     if uri is None or "://" in uri:
         return uri
     return str(Path(uri).absolute())

@@ -1,7 +1,7 @@
-"""An s3:// prefix on any server that knows conditional writes.
+"""An s3:// prefix as a store, on any server with conditional writes.
 
-Here and in ``s3_client.py`` and ``s3_download.py`` is all that uses boto3. Credentials come from
-its default chain alone and never leave it, and no exception of it gets out.
+Only this module, ``s3_client.py`` and ``s3_download.py`` use boto3. Credentials come from its
+default chain alone and never leave it; its exceptions do not leave these modules.
 """
 
 import base64
@@ -29,26 +29,26 @@ from pipelines.storage.s3_download import DIGEST, Download, ObjectChangedError
 from vis_core.errors import MissingObjectError, StorageError, VideoDecodeError, shown_name
 
 Answer = TypeVar("Answer")
-PAGE = 1000  # entries of one answer to a listing, the most that S3 gives
+PAGE = 1000  # entries of one page of a listing, the maximum of S3
 PROBE_FOLDER = ".probe/"
 _CHUNK = 1 << 20  # bytes that are read at once
 
 
 @dataclass(frozen=True)
 class S3Storage:
-    """Is a bucket and a prefix.
+    """A bucket and a prefix.
 
     Attributes:
-        bucket: Name.
-        prefix: Without slashes at its ends; may be empty.
-        endpoint: Server other than AWS, or None.
-        patience: How long the server is waited for.
+        bucket: Name of the bucket.
+        prefix: Prefix without slashes at its ends; may be empty.
+        endpoint: Address of a server other than AWS, or None.
+        retry: How requests are repeated.
     """
 
     bucket: str
     prefix: str
     endpoint: str | None
-    patience: RetryPolicy = field(default_factory=RetryPolicy)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     @property
     def uri(self) -> str:
@@ -56,7 +56,7 @@ class S3Storage:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yields the objects below the prefix in the order of S3, page by page."""
+        """Yields the objects below the prefix, page by page, in the order of S3."""
         token = ""
         while True:
             entries, token = self._with_retries("list", prefix, partial(self._page, prefix, token))
@@ -65,26 +65,26 @@ class S3Storage:
                 return
 
     def exists(self, key: str) -> bool:
-        """Whether there is an object."""
+        """Returns whether an object exists."""
         return self._head(key) is not None
 
     def stat(self, key: str) -> StoredObject | None:
-        """Size, ETag and date of an object; None if there is none."""
-        found = self._head(key)
-        return None if found is None else _object(key, found["ContentLength"], found)
+        """Returns size, ETag and date of an object; None if it does not exist."""
+        head = self._head(key)
+        return None if head is None else _object(key, head["ContentLength"], head)
 
     def read(self, key: str) -> bytes:
-        """The content of an object, compared with its digest."""
+        """Reads an object and compares it with its digest."""
         body = io.BytesIO()
         self._with_retries("read", key, Download(self._client, self._place(key), body).attempt)
         return body.getvalue()
 
     @contextmanager
     def as_file(self, key: str, etag: str = "") -> Iterator[Path]:
-        """Lends a copy, streamed to the disk and compared with its digest.
+        """Provides a copy, streamed to the disk and compared with its digest.
 
         Raises:
-            VideoDecodeError: If the object is no longer the one with ``etag``.
+            VideoDecodeError: The object has no longer this ``etag``.
         """
         with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
             path = Path(folder) / f"video{PurePosixPath(key).suffix}"
@@ -101,11 +101,11 @@ class S3Storage:
             yield path
 
     def write_once(self, key: str, body: bytes) -> bool:
-        """Puts an object on the condition that there is none."""
+        """Puts an object on the condition that it does not exist."""
         return self._put_once(key, io.BytesIO(body))
 
     def write_once_file(self, key: str, path: Path) -> bool:
-        """Puts a file in one request on the condition that there is none, at most 5 GB."""
+        """Puts a file of at most 5 GB in one request, on the condition that it does not exist."""
         with path.open("rb") as file:
             return self._put_once(key, file)
 
@@ -114,23 +114,23 @@ class S3Storage:
         self._replace(key, io.BytesIO(body))
 
     def replace_file(self, key: str, path: Path) -> None:
-        """Puts a file in one request, at most 5 GB (the limit of S3 for one)."""
+        """Puts a file of at most 5 GB, the limit of S3, in one request."""
         with path.open("rb") as file:
             self._replace(key, file)
 
     def delete(self, key: str) -> None:
-        """Deletes an object; S3 does not mind if there is none."""
+        """Deletes an object; succeeds in S3 if it does not exist."""
         self._with_retries("delete", key, lambda: self._client.delete_object(**self._place(key)))
 
     def remove_stale_partials(self) -> None:
-        """Does nothing: S3 shows no half-written object."""
+        """Does nothing: S3 never shows a partial object."""
 
     def check_conditional_writes(self) -> None:
         """Writes a probe twice and removes it: four requests.
 
         Raises:
-            StorageError: The server takes the second one, as old ones do: there "written once"
-                would silently be "the last one wins".
+            StorageError: The server accepts the second write, as old servers do; there the last
+                writer would silently win.
         """
         probe = f"{PROBE_FOLDER}{uuid.uuid4().hex}"
         self.write_once(probe, b"first")
@@ -146,7 +146,7 @@ class S3Storage:
 
     @property
     def _client(self) -> Any:
-        return connect(self.endpoint, self.patience.read_timeout_s)
+        return connect(self.endpoint, self.retry.read_timeout_s)
 
     def _full(self, key: str) -> str:
         return f"{self.prefix}/{key}" if self.prefix else key
@@ -155,7 +155,7 @@ class S3Storage:
         return {"Bucket": self.bucket, "Key": self._full(key)}
 
     def _page(self, prefix: str, token: str) -> tuple[Sequence[StoredObject], str]:
-        """One page of a listing, and the token of the next one; empty after the last."""
+        """Returns one page of a listing and the token of the next page, empty after the last."""
         options = {"ContinuationToken": token} if token else {}
         skip = len(self._full(""))
         try:
@@ -175,10 +175,10 @@ class S3Storage:
         self._with_retries("write", key, partial(self._put, key, file, _digests(file)))
 
     def _put_once(self, key: str, file: io.BytesIO | io.BufferedReader) -> bool:
-        """Puts an object, or says whether the one that is there is the same.
+        """Puts an object unless it exists; returns whether it now has this content.
 
-        A refusal (412) may be about our own object, when the answer to an earlier attempt was
-        lost: the digest in its metadata tells.
+        A refusal (412) may concern the object of an earlier attempt whose answer was lost, which
+        the digest in its metadata shows.
         """
         digests = _digests(file)
 
@@ -190,7 +190,7 @@ class S3Storage:
             except ClientError as error:
                 if status(error) != 412:
                     raise
-                return self._is_there(key, digests)
+                return self._has_content(key, digests)
             return True
 
         return self._with_retries("write", key, put)
@@ -198,7 +198,7 @@ class S3Storage:
     def _put(
         self, key: str, file: io.BytesIO | io.BufferedReader, digests: "_Digests", **condition: str
     ) -> None:
-        """Puts a file from its start; the server refuses what does not arrive as it left."""
+        """Puts a file from its start; the server refuses it if it arrives damaged."""
         file.seek(0)
         self._client.put_object(
             **self._place(key),
@@ -208,50 +208,50 @@ class S3Storage:
             **condition,
         )
 
-    def _is_there(self, key: str, digests: "_Digests") -> bool:
-        there = self._ask_head(key)
-        if there is None:
+    def _has_content(self, key: str, digests: "_Digests") -> bool:
+        head = self._request_head(key)
+        if head is None:
             raise TransientError("it was removed while it was written")
-        return there["Metadata"].get(DIGEST) == digests.sha256
+        return head["Metadata"].get(DIGEST) == digests.sha256
 
     def _head(self, key: str) -> dict[str, Any] | None:
-        return self._with_retries("look up", key, partial(self._ask_head, key))
+        return self._with_retries("look up", key, partial(self._request_head, key))
 
-    def _ask_head(self, key: str) -> dict[str, Any] | None:
+    def _request_head(self, key: str) -> dict[str, Any] | None:
         from botocore.exceptions import ClientError
 
         try:
-            found: dict[str, Any] = self._client.head_object(**self._place(key))
+            head: dict[str, Any] = self._client.head_object(**self._place(key))
         except ClientError as error:
             if status(error) == 404:
                 return None
             raise
-        return found
+        return head
 
-    def _with_retries(self, what: str, key: str, action: Callable[[], Answer]) -> Answer:
-        """Repeats an action that failed for a reason that may pass.
+    def _with_retries(self, verb: str, key: str, action: Callable[[], Answer]) -> Answer:
+        """Repeats an action after transient errors.
 
         Raises:
-            StorageError: If the reason does not pass.
+            StorageError: The error is permanent or did not pass; the message begins with ``verb``.
         """
         where = shown_name(f"s3://{self.bucket}/{self._full(key)}")
         try:
-            return with_retries(action, f"{what} {where}", self.patience)
+            return with_retries(action, f"{verb} {where}", self.retry)
         except PermanentError as error:
             kind = MissingObjectError if error.is_missing else StorageError
             raise kind(
-                f"cannot {what} {where}: {error.reason}; {error.mend}, then run the same command"
+                f"cannot {verb} {where}: {error.reason}; {error.mend}, then run the same command"
                 " again"
             ) from error
 
 
 @dataclass(frozen=True)
 class _Digests:
-    """Is what a content is known by.
+    """The digests of a content.
 
     Attributes:
-        md5: In base64, as servers of every age check it.
-        sha256: In hexadecimal.
+        md5: Base64, as every server checks it.
+        sha256: Hexadecimal.
     """
 
     md5: str

@@ -1,4 +1,7 @@
-"""One object of S3 into one file: through cut bodies and flipped bits, and never two mixed."""
+"""Downloads an object of S3 into a file, through interrupted bodies and flipped bits.
+
+Two contents of one object are never mixed.
+"""
 
 import hashlib
 import logging
@@ -8,16 +11,16 @@ from typing import Any, BinaryIO
 from pipelines.storage.s3_client import TransientError, code, status
 from vis_core.errors import shown_name
 
-DIGEST = "sha256"  # name of the metadata of what we write
+DIGEST = "sha256"  # metadata of the objects that this project writes
 _CHUNK = 1 << 20  # bytes read at once
 _log = logging.getLogger(__name__)
 
 
 class ObjectChangedError(Exception):
-    """An object is no longer the one that was asked for.
+    """An object that has changed since it was listed.
 
     Args:
-        now: Its ETag, or "gone".
+        now: Its present ETag, or "gone".
     """
 
     def __init__(self, now: str) -> None:
@@ -26,13 +29,13 @@ class ObjectChangedError(Exception):
 
 
 class Download:
-    """Copies an object into a file, in as many attempts as it takes.
+    """A copy of an object into a file, in several attempts.
 
     Args:
-        client: Of boto3.
+        client: Client of boto3.
         place: Bucket and Key.
-        file: Empty; is written, and read again at the end of an attempt that goes on.
-        etag: Of the content that is wanted; empty means the one that is there.
+        file: Empty file that receives the content.
+        etag: ETag of the wanted content; empty means the present one.
     """
 
     def __init__(self, client: Any, place: dict[str, str], file: BinaryIO, etag: str = "") -> None:
@@ -40,21 +43,21 @@ class Download:
         self._place = place
         self._file = file
         self._wanted = etag
-        self._wrong = ""  # md5 of a whole body that was not what its ETag says
-        self._start_again()
+        self._wrong = ""  # md5 of a whole body that differs from its ETag
+        self._restart()
 
     def attempt(self) -> None:
-        """Asks for what is still missing, and checks the whole when it is there.
+        """Requests the missing rest, then checks the whole content.
 
         Raises:
-            ObjectChangedError: The object is no longer the one that is wanted.
-            TransientError: What arrived is damaged; the next attempt starts where it is sound.
+            ObjectChangedError: The object has no longer the wanted content.
+            TransientError: The content is damaged; the next attempt starts where it is sound.
         """
         from botocore.exceptions import FlexibleChecksumError
 
-        answer = self._ask()
+        answer = self._request()
         if self._position and "ContentRange" not in answer:
-            self._start_again()  # a server that knows no ranges sends the whole
+            self._restart()  # a server without ranges sends the whole
         self._etag = answer["ETag"].strip('"')
         try:
             for chunk in answer["Body"].iter_chunks(_CHUNK):
@@ -63,11 +66,11 @@ class Download:
                 self._md5.update(chunk)
                 self._sha256.update(chunk)
         except FlexibleChecksumError:
-            self._start_again()
+            self._restart()
             raise
         self._check(answer)
 
-    def _start_again(self) -> None:
+    def _restart(self) -> None:
         self._file.seek(0)
         self._file.truncate()
         self._position = 0
@@ -75,7 +78,7 @@ class Download:
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._sha256 = hashlib.sha256()
 
-    def _ask(self) -> Any:
+    def _request(self) -> Any:
         from botocore.exceptions import ClientError
 
         options = dict(self._place)
@@ -89,7 +92,7 @@ class Download:
             if self._wanted and (status(error) == 412 or code(error) == "NoSuchKey"):
                 raise ObjectChangedError(self._etag_now()) from error
             if self._position and status(error) in (412, 416):
-                self._start_again()
+                self._restart()
                 raise TransientError("it was replaced while it was read") from error
             raise
 
@@ -104,12 +107,12 @@ class Download:
             return "gone"
 
     def _check(self, answer: dict[str, Any]) -> None:
-        """Compares what has arrived with what the server says of it."""
+        """Compares the content with the digest or the ETag of the server."""
         stated = answer["Metadata"].get(DIGEST, "")
         if re.fullmatch(r"[0-9a-f]{64}", stated):
             if self._sha256.hexdigest() != stated:
-                self._start_again()
-                raise TransientError("what arrived is not what was written (sha256 differs)")
+                self._restart()
+                raise TransientError("it arrived damaged (sha256 differs)")
             return
         # the ETag of an upload in parts or of an encrypted object is no MD5
         encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256"
@@ -118,9 +121,9 @@ class Download:
         if not is_md5 or encrypted or md5 == self._etag:
             return
         if md5 == self._wrong:
-            # twice the same bytes: this server makes its ETags in another way
+            # twice the same bytes: the ETags of this server are other digests
             _log.warning("%s: its ETag is no MD5, not checked", shown_name(self._place["Key"]))
             return
         self._wrong = md5
-        self._start_again()
-        raise TransientError("what arrived is not what is stored (MD5 differs)")
+        self._restart()
+        raise TransientError("it arrived damaged (MD5 differs)")

@@ -1,4 +1,4 @@
-"""Which entries of an archive are wanted: by suffix, name, size and date. Asks no storage."""
+"""Filters for the entries of an archive: by suffix, name, size and date. Needs no storage."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 @dataclass(frozen=True)
 class VideoFilter:
-    """Says which entries are videos and which of them are wanted.
+    """The conditions that an entry of an archive must meet.
 
     Attributes:
-        suffixes: Of videos, in small letters with their dot.
-        globs: The name below the root must match one of them (``*`` matches ``/`` too); none
-            means any name.
-        min_bytes: Smallest size.
+        suffixes: Suffixes of videos, in lower case with their dot.
+        globs: Patterns of which the name below the root must match one (``*`` matches ``/`` too);
+            none means any name.
+        min_bytes: Least size.
         max_bytes: Greatest size, or None.
-        after_s: Changed at this time or later, in seconds since 1970, or None.
-        before_s: Changed earlier than this, or None.
+        after_s: Earliest time of change, in seconds since 1970, or None.
+        before_s: Time before which the entry was changed, or None.
     """
 
     suffixes: frozenset[str] = VIDEO_SUFFIXES
@@ -34,15 +34,15 @@ class VideoFilter:
     before_s: float | None = None
 
     def is_video(self, key: str) -> bool:
-        """Whether the suffix is that of a video."""
+        """Returns whether the suffix is that of a video."""
         return PurePosixPath(key).suffix.lower() in self.suffixes
 
     def wants_name(self, key: str) -> bool:
-        """Whether the name is wanted."""
+        """Returns whether the name matches a pattern."""
         return not self.globs or any(fnmatchcase(key, pattern) for pattern in self.globs)
 
     def wants(self, size: int, modified_s: float) -> bool:
-        """Whether size and date are wanted."""
+        """Returns whether size and date are within the limits."""
         return (
             size >= self.min_bytes
             and (self.max_bytes is None or size <= self.max_bytes)
@@ -60,7 +60,7 @@ def parse_filter(
     after: str | None = None,
     before: str | None = None,
 ) -> VideoFilter:
-    """Makes a filter of what a user wrote.
+    """Parses the options of a command line into a filter.
 
     Raises:
         ConfigError: A size or a date cannot be read.

@@ -1,4 +1,4 @@
-"""The videos of an archive: which there are, and what tells one content from another."""
+"""Listing of the videos of an archive, each with a version that changes with its content."""
 
 import hashlib
 import logging
@@ -15,8 +15,8 @@ from pipelines.storage.open import open_storage
 from vis_core.errors import ConfigError, shown_name
 from vis_core.media.video_files import search_videos
 
-# Bytes at either end of a local file that name its content, beside its size: reading all of an
-# archive to skip it would cost as much as annotating it.
+# Bytes at either end of a local file that identify its content, together with its size: reading
+# a whole archive only to skip it would take as long as annotating it.
 FINGERPRINT_BYTES = 1 << 16
 VideoStore = Storage | ListedStorage
 _log = logging.getLogger(__name__)
@@ -24,12 +24,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ArchivedVideo:
-    """Is one video of an archive.
+    """One video of an archive.
 
     Attributes:
         key: Name below the root of the archive.
         size: Bytes.
-        version: Changes with the content: the ETag, or a digest of size and ends of a file.
+        version: Changes with the content: the ETag, or a digest of the size and ends of a file.
         etag: The ETag, empty for a local file.
     """
 
@@ -46,13 +46,13 @@ class ArchivedVideo:
 
 @dataclass(frozen=True)
 class Archive:
-    """Is a listing of an archive.
+    """A listing of an archive.
 
     Attributes:
-        storage: Where the videos are.
-        videos: Sorted by key.
+        storage: Store of the videos.
+        videos: The videos, sorted by key.
         skipped: Names and reasons of entries that were left out although they might be videos.
-        num_other: Entries that are no videos by their suffix.
+        num_other: Entries without the suffix of a video.
         num_unwanted: Videos that the filter left out.
     """
 
@@ -64,15 +64,15 @@ class Archive:
 
 
 def list_archive(uri: Path | str, wanted: VideoFilter | None = None) -> Archive:
-    """Lists a folder, a single file, an s3:// prefix, or what a list of uris names.
+    """Lists the videos of a folder, a single file, an s3:// prefix, or a list of uris.
 
     Args:
-        uri: Where the videos are; a .txt, .csv or .parquet file is a list (``uri_lists.py``).
-        wanted: Which of them; None means all that look like videos.
+        uri: The archive; a .txt, .csv or .parquet file is a list (``uri_lists.py``).
+        wanted: Filter of the videos; None means all files with the suffix of a video.
 
     Raises:
-        ConfigError: If it is not there or holds no video that is wanted.
-        StorageError: If it cannot be listed.
+        ConfigError: The archive does not exist or holds no video that passes the filter.
+        StorageError: The archive cannot be listed.
     """
     wanted = wanted or VideoFilter()
     if is_list(uri):
@@ -134,7 +134,7 @@ def _list_objects(storage: Storage, wanted: VideoFilter) -> Archive:
 
 
 def _list_named(path: Path, wanted: VideoFilter) -> Archive:
-    """Looks up what a list names; what is not there is said, and the others are taken."""
+    """Finds the entries of a list; missing entries are skipped with a reason."""
     storage = ListedStorage(str(path))
     videos: list[ArchivedVideo] = []
     skipped: list[tuple[str, str]] = []
@@ -149,7 +149,7 @@ def _list_named(path: Path, wanted: VideoFilter) -> Archive:
             counts["unwanted"] += 1
     for uri, entry in look_up(named, storage):
         if entry is None:
-            skipped.append((shown_name(uri), "is not there, or no regular file"))
+            skipped.append((shown_name(uri), "does not exist, or is no regular file"))
         elif not wanted.wants(entry.size, entry.modified_s):
             counts["unwanted"] += 1
         elif entry.etag:
@@ -165,7 +165,7 @@ def _local_video(key: str, path: Path, size: int) -> ArchivedVideo:
 
 
 def _version(path: Path, size: int) -> str:
-    """Names the content of a local file by its size and ends; no clock is asked."""
+    """Returns a digest of the size and ends of a local file; independent of its date."""
     digest = hashlib.blake2b(str(size).encode(), digest_size=16)
     with path.open("rb") as file:
         digest.update(file.read(FINGERPRINT_BYTES))

@@ -1,6 +1,6 @@
-"""Archives that are written down: a text, CSV or Parquet file of paths and s3:// uris.
+"""Archives given as a list: a text, CSV or Parquet file of paths and s3:// uris.
 
-A text file has one a line; a name that holds a line feed needs CSV or Parquet, in a column ``uri``.
+A text file has one entry per line. A name with a line feed needs CSV or Parquet, column ``uri``.
 """
 
 import csv
@@ -18,41 +18,41 @@ from vis_core.errors import ConfigError, shown_name
 
 LIST_SUFFIXES = (".txt", ".csv", ".parquet")
 _COLUMN = "uri"
-_LOOK_UPS = 16  # at the same time: each is one round trip
+_LOOK_UPS = 16  # concurrent look-ups: each is one round trip
 
 
 @dataclass(frozen=True)
 class ListedStorage:
-    """Lends the videos of a list, wherever they are; their keys are their uris.
+    """The videos of a list, in any storage; their keys are their uris.
 
     Attributes:
-        uri: The list.
+        uri: Path of the list.
     """
 
     uri: str
 
     def as_file(self, key: str, etag: str = "") -> AbstractContextManager[Path]:
-        """Lends a video as a local file."""
+        """Provides a video as a local file."""
         storage, name = _place(key)
         return storage.as_file(name, etag)
 
     def stat(self, key: str) -> StoredObject | None:
-        """Looks a video up; None if there is none."""
+        """Returns size and date of a video; None if it does not exist."""
         storage, name = _place(key)
         return storage.stat(name)
 
 
 def is_list(uri: Path | str) -> bool:
-    """Whether an archive is named by a list."""
+    """Returns whether the path of an archive is that of a list."""
     path = Path(uri)
     return "://" not in str(uri) and path.suffix.lower() in LIST_SUFFIXES and path.is_file()
 
 
 def read_uris(path: Path) -> list[str]:
-    """Reads a list; paths that are not absolute are below its folder, doubles count once.
+    """Reads a list; relative paths are below its folder, duplicates count once.
 
     Raises:
-        ConfigError: The list cannot be read, or a row holds no uri; the message names the row.
+        ConfigError: The list cannot be read, or a row has no uri; the message names the row.
     """
     uris = []
     try:
@@ -66,7 +66,7 @@ def read_uris(path: Path) -> list[str]:
 
 
 def look_up(uris: list[str], storage: ListedStorage) -> Iterator[tuple[str, StoredObject | None]]:
-    """Yields each uri with what is there, several looked up at a time."""
+    """Yields each uri with its object or None; several are looked up at a time."""
     with ThreadPoolExecutor(_LOOK_UPS) as threads:
         yield from zip(uris, threads.map(storage.stat, uris), strict=True)
 
@@ -107,7 +107,7 @@ def _absolute(text: str, folder: Path) -> str:
 
 
 def _place(uri: str) -> tuple[Storage, str]:
-    """Says in which storage a uri is, and under which key."""
+    """Returns the storage of a uri and the key in it."""
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return LocalStorage(Path("/")), uri.lstrip("/")

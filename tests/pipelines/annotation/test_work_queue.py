@@ -32,7 +32,7 @@ def test_names_are_given_once_all_segments_are_seen_and_before_all_else():
     assert again == first
     queue.done(again)
     naming = queue.take()
-    assert naming == Work(LARGE, None, 2) and naming.shown == "large.mp4 (naming)"
+    assert naming == Work(LARGE, None, 2) and naming.shown == "large.mp4 (association)"
     queue.again(naming)
     assert taken(queue) == [("large.mp4", 0), ("large.mp4", 1), ("small.mp4", None)]
 
@@ -44,7 +44,7 @@ def test_stitched_segments_are_seen_then_named_then_joined():
         queue.done(work)
     first, second = queue.take(), queue.take()
     assert (first.segment, second.segment) == (0, 1) and first.named and second.named
-    assert second.shown == "large.mp4 (naming of segment 2 of 2)" and second.size == 0
+    assert second.shown == "large.mp4 (association of segment 2 of 2)" and second.size == 0
     queue.again(second)
     queue.done(first)
     assert queue.take() == second and queue.take() is None
