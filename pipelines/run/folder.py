@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from pipelines.config.loading import digest, to_yaml
 from pipelines.config.run import RunConfig
 from pipelines.config.strict_yaml import read_yaml_mapping
@@ -51,7 +53,9 @@ def open_run(run: Run) -> None:
     }
     path = run.folder / "run.json"
     if path.is_file():
-        difference = _first_difference(json.loads(path.read_text()), lock, "")
+        before = json.loads(path.read_text())
+        before["config"] = _with_defaults(before["config"])
+        difference = _first_difference(before, lock, "")
         if difference:
             raise ConfigError(
                 f"{run.folder}: contains a run of other settings ({difference}); choose another "
@@ -65,6 +69,15 @@ def open_run(run: Run) -> None:
     hold_folder(run.folder)
     write_text(run.folder / "config.yaml", to_yaml(run.config))
     write_json(path, lock, indent=2)
+
+
+def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """Adds the defaults of settings that the release that wrote the folder did not have."""
+    try:
+        known = RunConfig.model_validate_json(json.dumps(config), strict=True)
+    except ValidationError:
+        return config  # the difference is reported
+    return dict(json.loads(known.model_dump_json(by_alias=True)))
 
 
 def read_run(folder: Path) -> Run:
