@@ -36,23 +36,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image with its instances, without crowd regions.
-
-    Attributes:
-        image_id: Id in the file.
-        path: Path of the image.
-        height: Stored pixels.
-        width: Stored pixels.
-        labels: N class indices.
-        segmentations: N compressed RLEs ``{"size": [H, W], "counts": str}``.
-    """
+    """One image, its stored size and its N instances, without crowd regions."""
 
     image_id: int
     path: str
     height: int
     width: int
-    labels: tuple[int, ...]
-    segmentations: tuple[Rle, ...]
+    labels: tuple[int, ...]  # N class indices
+    segmentations: tuple[Rle, ...]  # N, compressed: {"size": [H, W], "counts": str}
 
 
 @dataclass
@@ -72,7 +63,7 @@ def read_coco(
     *,
     check_images: bool = True,
 ) -> tuple[list[ImageRecord], Categories]:
-    """Reads a COCO instance file.
+    """Reads a COCO instance file: one record per image, in order, and the classes of the labels.
 
     Args:
         path: The JSON file.
@@ -80,9 +71,6 @@ def read_coco(
         categories: The wanted classes, matched by name; annotations of others are dropped. None
             takes the classes of the file.
         check_images: Whether every image in ``image_folder`` must exist with the stated size.
-
-    Returns:
-        One record per image, in the order of the file, and the classes of the labels.
 
     Raises:
         AnnotationError: If anything in the file is wrong; the message lists the defects.

@@ -19,9 +19,7 @@ Images = Mapping[int, dict[str, Any]]
 def read_coco_truth(path: Path) -> tuple[Images, Categories, list[dict[str, Any]]]:
     """Reads a COCO instance file for evaluation, including crowd regions.
 
-    Returns:
-        The entries of images by id, the classes, and the annotations completed by
-        ``with_area_and_box``.
+    Returns the entries of images by id, the classes, and the completed annotations.
 
     Raises:
         AnnotationError: If anything in the file is wrong; the message lists the defects.
@@ -36,15 +34,9 @@ def read_coco_truth(path: Path) -> tuple[Images, Categories, list[dict[str, Any]
 
 
 def check_coco_results(path: Path, images: Images, categories: Categories) -> list[dict[str, Any]]:
-    """Reads a COCO results file.
+    """Reads a COCO results file, ``[{image_id, category_id, score, segmentation, bbox}, ...]``.
 
-    Args:
-        path: ``[{image_id, category_id, score, segmentation, bbox}, ...]``; ``bbox`` is optional.
-        images: The entries of the ground truth by id.
-        categories: The classes of the ground truth.
-
-    Returns:
-        The entries completed by ``with_area_and_box``; the area is that of the mask.
+    ``bbox`` is optional. Returns the completed entries; the area is that of the mask.
 
     Raises:
         AnnotationError: If anything in the file is wrong; the message lists the defects.

@@ -18,19 +18,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Defect:
-    """One defect.
+    """One defect."""
 
-    Attributes:
-        where: JSON path with the id of the entry, ``annotations[2] (id 12) "bbox"``.
-        expected: Description of valid content.
-        found: The actual content.
-        mend: An instruction for the user.
-    """
-
-    where: str
+    where: str  # JSON path with the id of the entry: annotations[2] (id 12) "bbox"
     expected: str
     found: str
-    mend: str
+    mend: str  # an instruction for the user
 
     def __str__(self) -> str:
         return f"{self.where}: expected {self.expected}, found {self.found}; {self.mend}"
@@ -47,19 +40,11 @@ class Defect:
 
 @dataclass
 class Defects:
-    """The defects of one file.
+    """The defects of one file, in its order; the counts include those beyond the kept ones."""
 
-    Attributes:
-        file: The file; every message names it.
-        errors: Defects that make the file unusable, in the order of the file.
-        warnings: Dropped or doubtful content of a usable file.
-        error_count: Number of errors, including those beyond the kept ones.
-        warning_count: Number of warnings, including those beyond the kept ones.
-    """
-
-    file: Path
-    errors: list[Defect] = field(default_factory=list)
-    warnings: list[Defect] = field(default_factory=list)
+    file: Path  # every message names it
+    errors: list[Defect] = field(default_factory=list)  # make the file unusable
+    warnings: list[Defect] = field(default_factory=list)  # dropped or doubtful content
     error_count: int = 0
     warning_count: int = 0
 

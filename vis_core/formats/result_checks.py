@@ -23,12 +23,7 @@ def check_results(
 ) -> list[dict[str, Any]]:
     """Reads a results file and adds its defects to ``defects``.
 
-    Args:
-        path: The JSON file.
-        videos: Size and frames of each video, by id.
-        categories: The classes of the ground truth.
-        defects: Collects the defects.
-        runs_read_later: Whether the caller reads the runs of every mask, see ``video_checks.py``.
+    With ``runs_read_later``, the caller reads the runs of every mask, see ``video_checks.py``.
     """
     document = parse_json(path)
     root = document.root

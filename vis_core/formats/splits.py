@@ -21,7 +21,6 @@ def split_videos(
     Args:
         videos: The data set.
         holdout: Share of the videos to hold out, in (0, 1).
-        seed: Determines the order of the groups.
         group: Regular expression; its match in a folder name (or its first group, if it has one)
             is the group of the video. None takes the whole folder name.
 
@@ -55,11 +54,7 @@ def leaks(
 ) -> list[str]:
     """Lists the pairs of videos that share frame folders, frame files, masks or frame contents.
 
-    Args:
-        train: One side.
-        holdout: The other side.
-        image_folder: Folder of the frames; if given, the contents of first, middle and last frames
-            are compared.
+    Contents are compared of first, middle and last frames, if ``image_folder`` is given.
     """
     shared: dict[tuple[int, int], list[str]] = defaultdict(list)
     for kind, keys_of in (

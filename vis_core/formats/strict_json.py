@@ -27,15 +27,10 @@ _OTHER_ENCODINGS = (
 
 @dataclass(frozen=True)
 class JsonDocument:
-    """A parsed file.
-
-    Attributes:
-        root: The value of the document.
-        has_constants: Whether it contains NaN or Infinity. The checks of the fields report the
-            place, otherwise ``report_constants`` does.
-    """
+    """A parsed file."""
 
     root: Any
+    # NaN or Infinity: the checks of the fields report the place, otherwise report_constants does
     has_constants: bool
 
 

@@ -25,17 +25,11 @@ from vis_core.rle.segmentation import Rle, checked_to_rle, segmentation_fault
 
 @dataclass(frozen=True)
 class VideoEntry:
-    """The properties of a video that its tracks must agree with.
-
-    Attributes:
-        height: Pixels of every frame.
-        width: Pixels of every frame.
-        file_names: T frame files.
-    """
+    """The properties of a video that its tracks must agree with."""
 
     height: int
     width: int
-    file_names: tuple[str, ...]
+    file_names: tuple[str, ...]  # T frame files
 
 
 def check_video(
@@ -118,7 +112,6 @@ def frame_segmentations(
 def _check_masks(
     place: str, masks: list[Any], video: VideoEntry | None, defects: Defects
 ) -> list[Rle | None] | None:
-    """Checks masks one by one and returns them as compressed RLEs, None if one is faulty."""
     rles: list[Rle | None] = []
     good = True
     for index, mask in enumerate(masks):

@@ -41,39 +41,23 @@ _FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # makes the zip of equal results byte-ident
 
 @dataclass(frozen=True)
 class TrackRecord:
-    """One track of a video in a file.
-
-    Attributes:
-        annotation_id: Id in the file.
-        label: Class index.
-        segmentations: T entries, a compressed RLE ``{"size": [H, W], "counts": str}`` or None.
-        iscrowd: Whether it is a group of indistinguishable objects.
-        areas: T stated areas in pixels or None; empty if the file states none.
-    """
+    """One track of a video in a file, with T masks."""
 
     annotation_id: int
-    label: int
-    segmentations: tuple[Rle | None, ...]
-    iscrowd: bool
-    areas: tuple[float | None, ...] = ()
+    label: int  # class index
+    segmentations: tuple[Rle | None, ...]  # compressed: {"size": [H, W], "counts": str}
+    iscrowd: bool  # a group of indistinguishable objects
+    areas: tuple[float | None, ...] = ()  # T stated areas in pixels; empty if the file states none
 
 
 @dataclass(frozen=True)
 class VideoRecord:
-    """One video with its tracks.
-
-    Attributes:
-        video_id: Id in the file.
-        height: Pixels of every frame.
-        width: Pixels of every frame.
-        file_names: T frame files, relative to the image folder.
-        tracks: The tracks, in the order of the file.
-    """
+    """One video with its tracks, in the order of the file."""
 
     video_id: int
     height: int
     width: int
-    file_names: tuple[str, ...]
+    file_names: tuple[str, ...]  # T frame files, relative to the image folder
     tracks: tuple[TrackRecord, ...]
 
 
@@ -102,7 +86,6 @@ def check_youtube_vis(
     Args:
         path: The JSON file.
         frame_folder: Folder in which every frame must exist; None skips this check.
-        defects: Collects the defects.
         keep_empty: Whether tracks without any mask are kept (the metric counts them as missed).
         runs_read_later: Whether the caller reads the runs of every mask, see ``video_checks.py``.
     """
@@ -221,11 +204,11 @@ def write_results(path: Path, entries: Iterable[dict[str, Any]]) -> None:
 def read_results(
     path: Path, videos: Sequence[VideoRecord], categories: Categories
 ) -> list[dict[str, Any]]:
-    """Reads a results file for known videos and classes.
+    """Reads a results file for known videos and classes, in the order of the file.
 
     Returns:
         Entries ``{"video_id", "score", "category_id", "segmentations"}``, each segmentation a
-        compressed RLE with text counts or None, in the order of the file.
+        compressed RLE with text counts or None.
 
     Raises:
         AnnotationError: If anything in the file is wrong; the message lists the defects.
@@ -269,15 +252,10 @@ def _warn_empty(where: str, defects: Defects, *, kept: bool) -> None:
 
 
 def pack_results(results: Path, target: Path, ground_truth: Path | None) -> int:
-    """Checks results and writes them to a zip, whole or not at all.
+    """Checks results and writes them to the zip ``target``, whole or not at all.
 
-    Args:
-        results: The results file; uncompressed runs are written as compressed text.
-        target: The zip.
-        ground_truth: Videos and classes to check against; None checks only the entries.
-
-    Returns:
-        Number of packed tracks.
+    Uncompressed runs are written as compressed text. Without ``ground_truth``, which states videos
+    and classes, only the entries are checked. Returns the number of packed tracks.
 
     Raises:
         AnnotationError: If the results are wrong or empty.

@@ -32,9 +32,7 @@ _PIECES_LOST = "freeing incomplete packet"
 def open_container(path: Path) -> tuple[InputContainer, int]:
     """Opens a regular file whose container is allowed.
 
-    Returns:
-        The container, and the number of complaints of its demuxer: it reads ahead and reports
-        damage only once.
+    Also returns the number of complaints of the demuxer: it reads ahead and reports damage once.
 
     Raises:
         VideoDecodeError: If it is not a regular file, is empty, or its container is not allowed.
@@ -62,13 +60,10 @@ def open_container(path: Path) -> tuple[InputContainer, int]:
 
 
 def num_complaints(lines: Iterable[tuple[int, str, str]]) -> int:
-    """Counts the log lines of libav that report damage.
+    """Counts the log lines of libav (level, source, message) that report damage.
 
     These are errors, and one line of lower level: the ASF demuxer reports a frame with lost pieces
     as debug information.
-
-    Args:
-        lines: Level, source and message of each.
     """
     return sum(
         level <= av.logging.ERROR or (source == "asf" and message.startswith(_PIECES_LOST))
@@ -79,8 +74,7 @@ def num_complaints(lines: Iterable[tuple[int, str, str]]) -> int:
 def choose_stream(container: InputContainer, path: Path) -> VideoStream:
     """Selects the first video stream that is marked as default, otherwise the first one.
 
-    Raises:
-        VideoDecodeError: If there is no readable video stream; a cover picture does not count.
+    Raises a VideoDecodeError if none is readable; a cover picture does not count.
     """
     streams = moving_streams(container)
     if not streams:
@@ -135,7 +129,6 @@ def _check_regular_file(path: Path) -> None:
 
 
 def _open_failure(error: FFmpegError) -> tuple[DecodeFailure, str]:
-    """Returns the kind of failure and the reason why libav did not open a file."""
     log: Any = error.log  # av's annotation differs from the actual (level, source, line)
     _, source, line = log or (0, "", "")
     if "whitelist" in line.lower():

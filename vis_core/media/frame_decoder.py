@@ -33,7 +33,6 @@ class FrameDecoder:
     """The decoder of one video file.
 
     Attributes:
-        path: The file.
         report: Complete once the frames are exhausted and ``check_end`` was called.
         frames: The frames as they are stored, in the order of presentation.
     """
@@ -62,11 +61,7 @@ class FrameDecoder:
         self._container.close()
 
     def start(self) -> tuple[VideoFrame, VideoInfo]:
-        """Decodes the first frame and describes the video.
-
-        Raises:
-            VideoDecodeError: If there is no first frame.
-        """
+        """Decodes the first frame and describes the video; raises if there is no frame."""
         first = next(self.frames, None)
         if first is None:
             raise VideoDecodeError(
@@ -97,7 +92,6 @@ class FrameDecoder:
             report.gaps += not report.truncated and clock.may_end_before(info.duration_s)
 
     def _limit_decoder(self, max_pixels: int) -> None:
-        """Sets the limits of the decoder before it decodes a frame."""
         codec = self._stream.codec_context
         if codec.width * codec.height > max_pixels:
             raise VideoDecodeError(

@@ -27,10 +27,8 @@ _ROUNDING_S = 1e-6  # times are fractions of the stream's clock
 class VideoReader(Iterator[Frame]):
     """The frames of one video file, in order, once.
 
-    Attributes:
-        info: Available as soon as the reader exists.
-        report: Complete as soon as the last frame is returned.
-        number: Index of the last returned frame among all frames of the file, from 0.
+    ``report`` is complete as soon as the last frame is returned; ``number`` is the index of the
+    last returned frame among all frames of the file, from 0.
 
     ``on_decoded`` is called whenever a frame was decoded, returned or not. ``new_image`` returns
     the (H, W, 3) uint8 array that a frame is written to; without it no frame is copied.
@@ -159,18 +157,16 @@ def read_frames(
 ) -> VideoReader:
     """Opens a video file and decodes its first frame.
 
+    Close or exhaust the reader.
+
     Args:
         path: A regular file; a link is followed.
         max_frames: Frames after which the reader stops, at least 1, skipped ones included; None
             reads all.
-        limits: Limits on the resources that the video may take.
         sample_fps: Maximum number of frames per second: the first frame, then the first one at or
             after each further multiple of the period. None returns all frames.
         skip: Frames that are decoded and counted, but not returned; the index of the first
             returned frame is ``skip``.
-
-    Returns:
-        An iterator of frames with ``info`` and, when exhausted, ``report``. Close it or exhaust it.
 
     Raises:
         VideoDecodeError: If the file cannot be trusted or opened, or yields no frame.

@@ -33,11 +33,9 @@ class SandboxedReader(Iterator[Frame]):
     """The frames of one video file, in order, once, decoded in another process.
 
     Attributes:
-        info: Available as soon as the reader exists.
         report: As of the last returned frame; complete with the last one.
         number: Index of the last returned frame among all frames of the file, from 0.
-        num_frames: Number of frames that were returned or skipped; None until the reader is
-            exhausted.
+        num_frames: Frames that were returned or skipped; None until the reader is exhausted.
     """
 
     def __init__(
@@ -131,11 +129,7 @@ class SandboxedReader(Iterator[Frame]):
             self._decoder.channel.send_request(**request)
 
     def _receive(self, decoder: Decoder) -> Reply:
-        """Waits for the next reply about the video.
-
-        Raises:
-            VideoDecodeError: If none arrives in time, or the decoder has died.
-        """
+        """Waits for the next reply; raises if none arrives in time or the decoder has died."""
         name, timeout_s = shown_name(self._path), self._limits.frame_timeout_s
         try:
             while isinstance(reply := decoder.channel.receive(timeout_s), Alive):
@@ -206,8 +200,7 @@ def read_frames_sandboxed(
     most ``max_memory_mib`` of memory, and cannot write files; if the kernel permits, it has no
     network either (``media/sandbox/confinement.py``). Each open reader has its own process.
 
-    Returns:
-        An iterator of frames with ``info`` and, when exhausted, ``report``. Close it or exhaust it.
+    Close or exhaust the reader.
 
     Raises:
         VideoDecodeError: If the file cannot be trusted or opened, or yields no frame; also while

@@ -28,14 +28,7 @@ ALIVE_PERIOD_S = 1.0
 
 
 def main(channel_file: int, ring_file: int, parent: int, limits: str) -> int:
-    """Serves requests until the owner ends.
-
-    Args:
-        channel_file: Descriptor of the socket to the owner.
-        ring_file: Descriptor of the memory that frames are written to.
-        parent: Process id of the owner.
-        limits: ``DecodeLimits`` as JSON.
-    """
+    """Serves requests of the process ``parent`` until it ends; ``limits`` are JSON."""
     end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # is meant for the owner, which ends this process
     cv2.setNumThreads(1)
