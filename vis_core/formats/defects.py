@@ -5,11 +5,12 @@ user can correct a file in one go. No file is opened here.
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from vis_core.errors import AnnotationError, shown
+from vis_core.errors import AnnotationError, Found, shown
 
+NONE = Found("none")
 SHOWN_IN_MESSAGE = 20
 KEPT = 10_000  # with more, a file is of another kind; the rest is only counted
 
@@ -30,12 +31,7 @@ class Defect:
 
     def to_json(self) -> dict[str, str]:
         """Returns the defect as a JSON object."""
-        return {
-            "where": self.where,
-            "expected": self.expected,
-            "found": self.found,
-            "mend": self.mend,
-        }
+        return asdict(self)
 
 
 @dataclass
@@ -48,13 +44,14 @@ class Defects:
     error_count: int = 0
     warning_count: int = 0
 
-    def error(self, where: str, *, expected: str, found: object, mend: str) -> None:
-        """Adds a defect that makes the file unusable."""
+    def error(self, where: str, *, expected: str, found: object, mend: str) -> bool:
+        """Adds a defect that makes the file unusable; returns False, as a failed check does."""
         self.error_count += 1
         if len(self.errors) < KEPT:
             self.errors.append(Defect(where, expected, shown(found), mend))
+        return False
 
-    def warn(self, where: str, *, expected: str, found: object, mend: str) -> None:
+    def warn(self, where: str, *, expected: str, found: object = NONE, mend: str) -> None:
         """Adds a defect of a usable file."""
         self.warning_count += 1
         if len(self.warnings) < KEPT:

@@ -216,5 +216,4 @@ def _finished_rows(part: pa.Table, owners: Mapping[int, Track], header: TableHea
         pa.array([column] * len(tracks), pa.string()) if isinstance(column, str) else column
         for column in columns.values()
     ]
-    table = pa.table(dict(zip(columns, arrays, strict=True)))
-    return table.cast(MASK_TABLE)
+    return pa.table(dict(zip(columns, arrays, strict=True))).cast(MASK_TABLE)

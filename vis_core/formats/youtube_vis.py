@@ -11,16 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vis_core.errors import AnnotationError, Found
+from vis_core.errors import AnnotationError
 from vis_core.files import whole_file, write_json
 from vis_core.formats.categories import Categories
 from vis_core.formats.defects import Defects
-from vis_core.formats.field_checks import (
-    check_reference,
-    entries_of,
-    ids_of,
-    table_of,
-)
+from vis_core.formats.field_checks import check_reference, entries_of, ids_of, table_of
 from vis_core.formats.result_checks import check_results, entries_alone
 from vis_core.formats.strict_json import parse_json, report_constants
 from vis_core.formats.video_checks import (
@@ -29,6 +24,7 @@ from vis_core.formats.video_checks import (
     check_video,
     frame_segmentations,
     report_duplicates,
+    warn_empty,
 )
 from vis_core.rle.segmentation import Rle, areas_and_boxes
 
@@ -91,7 +87,11 @@ def check_youtube_vis(
     """
     document = parse_json(path)
     root = document.root
-    videos = _videos_of(root, frame_folder, defects)
+    checked = {
+        entry["id"]: check_video(where, entry, frame_folder, defects)
+        for where, entry in entries_of(root, "videos", defects)
+    }
+    videos = {video_id: video for video_id, video in checked.items() if video is not None}
     if not isinstance(root, dict):
         return [], Categories((), ())
     categories = Categories.from_json(table_of(root, "categories", defects), defects)
@@ -103,12 +103,13 @@ def check_youtube_vis(
         if rles is None:
             continue
         if not any(rles):
-            _warn_empty(where, defects, kept=keep_empty)
+            mend = "the track counts as missed" if keep_empty else "the track is dropped"
+            warn_empty(where, defects, mend=mend)
         if (any(rles) or keep_empty) and entry["category_id"] in categories.ids:
             tracks[entry["video_id"]].append(_track(entry, categories, rles))
     if not annotations and not defects.error_count:
         mend = "the file cannot be used for training or evaluation"
-        defects.warn('"annotations"', expected="annotations", found=Found("none"), mend=mend)
+        defects.warn('"annotations"', expected="annotations", mend=mend)
     report_duplicates(annotations, defects)
     report_constants(document, defects)
     records = [
@@ -226,14 +227,6 @@ def video_entries(videos: Sequence[VideoRecord]) -> dict[int, VideoEntry]:
     }
 
 
-def _videos_of(root: Any, frame_folder: Path | None, defects: Defects) -> dict[int, VideoEntry]:
-    checked = {
-        entry["id"]: check_video(where, entry, frame_folder, defects)
-        for where, entry in entries_of(root, "videos", defects)
-    }
-    return {video_id: video for video_id, video in checked.items() if video is not None}
-
-
 def _track(entry: dict[str, Any], categories: Categories, rles: list[Rle | None]) -> TrackRecord:
     return TrackRecord(
         annotation_id=entry["id"],
@@ -241,13 +234,6 @@ def _track(entry: dict[str, Any], categories: Categories, rles: list[Rle | None]
         segmentations=tuple(rles),
         iscrowd=bool(entry.get("iscrowd", 0)),
         areas=tuple(entry.get("areas") or ()),
-    )
-
-
-def _warn_empty(where: str, defects: Defects, *, kept: bool) -> None:
-    mend = "the track counts as missed" if kept else "the track is dropped"
-    defects.warn(
-        f'{where} "segmentations"', expected="a mask in some frame", found=Found("none"), mend=mend
     )
 
 
