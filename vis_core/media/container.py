@@ -54,9 +54,7 @@ def open_container(path: Path) -> tuple[InputContainer, int]:
         return container, num_complaints(demuxer_lines)
     except FFmpegError as error:  # may also be a MemoryError, EOFError or OSError
         kind, why = _open_failure(error)
-        raise VideoDecodeError(
-            f"{shown_name(path)}: {why}; expected one whole video file", kind
-        ) from error
+        raise failure(path, f"{why}; expected one whole video file", kind) from error
 
 
 def num_complaints(lines: Iterable[tuple[int, str, str]]) -> int:
@@ -79,16 +77,12 @@ def choose_stream(container: InputContainer, path: Path) -> VideoStream:
     streams = moving_streams(container)
     if not streams:
         kinds = ", ".join(sorted({str(stream.type) for stream in container.streams})) or "none"
-        raise VideoDecodeError(
-            f"{shown_name(path)}: no video stream (streams: {kinds}); expected one",
-            "no video stream",
-        )
+        why = f"no video stream (streams: {kinds}); expected one"
+        raise failure(path, why, "no video stream")
     readable = [stream for stream in streams if stream.codec_context is not None]
     if not readable:
-        raise VideoDecodeError(
-            f"{shown_name(path)}: no decoder for its video stream; convert it to h264, VP9 or AV1",
-            "no decoder",
-        )
+        why = "no decoder for its video stream; convert it to h264, VP9 or AV1"
+        raise failure(path, why, "no decoder")
     default = [stream for stream in readable if stream.disposition & Disposition.default]
     return (default or readable)[0]
 
@@ -107,25 +101,24 @@ def moving_streams(container: InputContainer) -> list[VideoStream]:
     return [stream for stream in container.streams.video if not stream.disposition & cover]
 
 
+def failure(path: Path, why: str, kind: DecodeFailure) -> VideoDecodeError:
+    """Returns the error of a video file."""
+    return VideoDecodeError(f"{shown_name(path)}: {why}", kind)
+
+
 def _check_regular_file(path: Path) -> None:
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise VideoDecodeError(
-            f"{shown_name(path)}: cannot be read ({reason})", "unreadable"
-        ) from error
+        raise failure(path, f"cannot be read ({reason})", "unreadable") from error
     if not stat.S_ISREG(status.st_mode):
-        raise VideoDecodeError(
-            f"{shown_name(path)}: not a regular file but a folder, pipe or device; name a video",
-            "unreadable",
-        )
+        why = "not a regular file but a folder, pipe or device; name a video"
+        raise failure(path, why, "unreadable")
     if status.st_size == 0:
-        raise VideoDecodeError(
-            f"{shown_name(path)}: file is empty (0 bytes); copy it again", "not a video"
-        )
+        raise failure(path, "file is empty (0 bytes); copy it again", "not a video")
     if not os.access(path, os.R_OK):
-        raise VideoDecodeError(f"{shown_name(path)}: no permission to read it", "unreadable")
+        raise failure(path, "no permission to read it", "unreadable")
 
 
 def _open_failure(error: FFmpegError) -> tuple[DecodeFailure, str]:

@@ -14,11 +14,12 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
-from vis_core.errors import VideoDecodeError, shown_name
+from vis_core.errors import shown_name
 from vis_core.media.container import (
     CONTAINERS_WITHOUT_LENGTH,
     choose_stream,
     ends_within_packet,
+    failure,
     moving_streams,
     num_complaints,
     open_container,
@@ -64,9 +65,7 @@ class FrameDecoder:
         """Decodes the first frame and describes the video; raises if there is no frame."""
         first = next(self.frames, None)
         if first is None:
-            raise VideoDecodeError(
-                f"{shown_name(self.path)}: {self._no_frame_reason()}", "no frames"
-            )
+            raise failure(self.path, self._no_frame_reason(), "no frames")
         info = self._describe(first)
         if info.container == "flv" and info.num_video_streams > 1:
             # FLV holds one stream; a second one appears where the type of a tag is damaged.
@@ -94,11 +93,9 @@ class FrameDecoder:
     def _limit_decoder(self, max_pixels: int) -> None:
         codec = self._stream.codec_context
         if codec.width * codec.height > max_pixels:
-            raise VideoDecodeError(
-                f"{shown_name(self.path)}: frames of {codec.width} x {codec.height} pixels exceed"
-                f" max_pixels {max_pixels}; raise inference.decoding.max_pixels to read it",
-                "too large",
-            )
+            why = f"frames of {codec.width} x {codec.height} pixels exceed max_pixels {max_pixels}"
+            why += "; raise inference.decoding.max_pixels to read it"
+            raise failure(self.path, why, "too large")
         codec.options = {"max_pixels": str(max_pixels)}  # for later frames that are larger
         # One thread: with several, libav ends a truncated file silently and some frames early, and
         # a pool with one actor on each core has no idle core to use.
@@ -116,11 +113,8 @@ class FrameDecoder:
                 try:
                     frames = self._stream.decode(packet)
                 except av.error.MemoryError as error:
-                    raise VideoDecodeError(
-                        f"{shown_name(self.path)}: frame {self.report.decoded_frames} needs more"
-                        " memory to decode than there is",
-                        "too large",
-                    ) from error
+                    why = f"frame {self.report.decoded_frames} needs more memory to decode"
+                    raise failure(self.path, f"{why} than there is", "too large") from error
                 except FFmpegError:
                     self.report.bad_packets += 1
             if frames and self._on_decoded is not None:

@@ -16,8 +16,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from vis_core.config.decoding import DecodeLimits
-from vis_core.errors import VideoDecodeError, shown_name
 from vis_core.frame import Frame
+from vis_core.media.container import failure
 from vis_core.media.frame_decoder import FrameDecoder, quarter_turns, shown_size
 from vis_core.media.timestamps import VideoClock
 
@@ -128,18 +128,15 @@ class VideoReader(Iterator[Frame]):
         try:
             image = self._reformatter.reformat(stored, format="rgb24").to_ndarray()
         except FFmpegError as error:
-            raise VideoDecodeError(
-                f"{shown_name(self._decoder.path)}: frame {self.report.decoded_frames} of format"
-                f" {stored.format.name} cannot be converted to RGB ({error.strerror})",
-                "decode error",
-            ) from error
+            why = f"frame {self.report.decoded_frames} of format {stored.format.name}"
+            why += f" cannot be converted to RGB ({error.strerror})"
+            raise failure(self._decoder.path, why, "decode error") from error
         # Counter-clockwise, like av's rotation: equal to the output of OpenCV, byte for byte.
         image = np.rot90(image, quarter_turns(stored.rotation))
         height, width = self.info.height, self.info.width
         if image.shape[:2] != (height, width):
-            image = cv2.resize(
-                np.ascontiguousarray(image), (width, height), interpolation=cv2.INTER_AREA
-            )
+            whole = np.ascontiguousarray(image)
+            image = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
         if self._new_image is None:
             return np.ascontiguousarray(image)
         written = self._new_image((height, width, 3))

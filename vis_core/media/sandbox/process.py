@@ -84,24 +84,21 @@ class Decoder:
         return False, f"signal {-code}"
 
     def _wait_until_ready(self) -> None:
+        stderr = self._process.stderr
+        assert stderr is not None, "a pipe until it has started"
         try:
             reply = self.channel.receive(START_TIMEOUT_S)
             if not isinstance(reply, Ready):
                 raise ProtocolError(reply.type)
         except (EOFError, TimeoutError, ProtocolError) as error:
             self._process.kill()
-            complaint = self._last_error_line()
+            complaint = last_line(stderr.read().decode(errors="replace"))
             _, exit_reason = self.exit_reason()
             raise DecoderError(
                 f"the process that decodes videos did not start ({type(error).__name__},"
                 f" {exit_reason}): {complaint or 'it reported no error'}"
             ) from error
-        assert self._process.stderr is not None, "a pipe until it has started"
-        self._process.stderr.close()
-
-    def _last_error_line(self) -> str:
-        assert self._process.stderr is not None, "a pipe until it has started"
-        return last_line(self._process.stderr.read().decode(errors="replace"))
+        stderr.close()
 
 
 class DecoderPool:
