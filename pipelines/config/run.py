@@ -163,9 +163,7 @@ class CheckpointConfig(Section):
         description="Folder or s3://bucket/prefix shared by all workers; null: the run folder.",
     )
     keep: int = Field(
-        2,
-        ge=2,
-        description="Number of newest checkpoints kept; one is spare in case of damage.",
+        2, ge=2, description="Number of newest checkpoints kept; one is spare in case of damage."
     )
 
 

@@ -79,11 +79,7 @@ for _tag, (_pattern, _first) in _WORDS.items():
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Parses one YAML document.
-
-    Args:
-        text: The document.
-        source: Its name in errors: a file or an option.
+    """Parses one YAML document; ``source``, a file or an option, names it in errors.
 
     Raises:
         ConfigError: With the line of the fault.

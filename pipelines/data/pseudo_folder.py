@@ -23,7 +23,6 @@ class PseudoVideos:
 
     Attributes:
         folder: Holds the shards (``vis_core/clips/sources.py::ParquetClips`` reads them).
-        num_clips: Clips in it.
         failed: Clip id and reason of every clip that could not be made.
         made: Whether this call made it; False if it was finished before.
     """

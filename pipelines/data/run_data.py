@@ -35,7 +35,6 @@ class RunData:
 
     Attributes:
         images: Still images for stage 1 and for pseudo-videos.
-        videos: Labelled videos.
         archive: Folder of video files to annotate.
         categories: The classes of the run; files of other classes are mapped by name.
         notes: Replacements of data that was not given.
@@ -58,9 +57,6 @@ def prepare_data(
     """Finds the data of a run, or makes it below ``folder``.
 
     Args:
-        given: Paths of the user's own data.
-        config: Of the run.
-        folder: For data that has to be made.
         on_item: Receives 1 for every scene or clip that is made.
         max_frames: Frames of each labelled video that are annotated and scored; None means all.
     """

@@ -25,13 +25,9 @@ OnScene = Callable[[int], None]
 
 
 def write_synthetic(folder: Path, config: SyntheticConfig, seed: int, on_scene: OnScene) -> None:
-    """Writes ``coco/``, ``vis/`` and ``videos/`` below ``folder``, whole or not at all.
+    """Writes ``coco/``, ``vis/`` and ``videos/`` below a new ``folder``, whole or not at all.
 
-    Args:
-        folder: Must not exist.
-        config: Number and size of the scenes.
-        seed: The files are a function of it and the config.
-        on_scene: Receives 1 for every scene that is written.
+    The files are a function of config and seed. ``on_scene`` receives 1 for every scene.
     """
     temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     try:

@@ -36,9 +36,7 @@ class BatchPlan:
     Attributes:
         make_source: Opens the clips; called once in each process that needs them.
         key: Identifies the source; equal keys mean equal clips.
-        seed: Of the order and of everything random in clips.
         num_steps: Batches per worker.
-        batch_size: Clips per batch.
         world_size: Workers; each gets different clips.
     """
 
@@ -74,16 +72,8 @@ def stream_batches(
 ) -> Iterator[tuple[int, ClipBatch]]:
     """Builds the batches of one worker with Ray Data, ahead of it, in the order of steps.
 
-    The worker calls this itself, so the stream ends with it.
-
-    Args:
-        plan: The batches of the stage.
-        rank: Of the worker.
-        first_step: First step to build; a resumed stage skips the earlier ones.
-        tasks: Processes that build batches at the same time, half a logical CPU each.
-
-    Yields:
-        The step and its batch.
+    The worker calls this itself, so the stream ends with it. A resumed stage skips the steps before
+    ``first_step``. As many processes as ``tasks`` build batches at once, half a logical CPU each.
     """
     import ray.data
 

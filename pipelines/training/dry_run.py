@@ -27,11 +27,6 @@ _NEEDS = {
 def training_plan(config: "RunConfig", given: "GivenData", out: Path) -> list[str]:
     """Describes the system, the start, each stage and the output; starts and writes nothing.
 
-    Args:
-        config: Resolved.
-        given: The user's own data, already checked.
-        out: Folder of the run.
-
     Raises:
         CheckpointError: The start weights cannot be trusted or do not fit.
     """
@@ -73,9 +68,7 @@ def _system(config: "RunConfig") -> list[str]:
     ]
 
 
-def _queries(
-    segmentor: "Mask2FormerSettings | DeformableDetrSettings | CondInstSettings",
-) -> str:
+def _queries(segmentor: "Mask2FormerSettings | DeformableDetrSettings | CondInstSettings") -> str:
     number = getattr(segmentor, "num_queries", None)
     return "" if number is None else f", {number} queries"
 

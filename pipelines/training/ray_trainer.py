@@ -44,12 +44,7 @@ def run_stage(
     """Trains one stage and writes its model folder; a killed stage resumes from its checkpoint.
 
     Deaths of workers and nodes do no harm as long as there is a new checkpoint in between.
-
-    Args:
-        job: The stage.
-        plan: Its batches.
-        model_folder: Folder of the finished model.
-        on_losses: Receives every line of losses once, in order.
+    ``on_losses`` receives every line of losses once, in order.
 
     Raises:
         TrainingDivergedError: Losses or gradients of several steps in a row were not finite.
@@ -116,12 +111,7 @@ def data_tasks(config: RunConfig) -> int:
 
 
 def _fit(job: StageJob, plan: BatchPlan) -> None:
-    """Runs the workers to the end of the stage.
-
-    Raises:
-        VisError: A worker failed for a reason that a restart would not mend.
-        ClusterError: Workers died several times.
-    """
+    """Runs the workers to the end of the stage; a restart may help after a ClusterError only."""
     from ray.train import TrainingFailedError
 
     # checkpoints are ours (``checkpoints.py``); Ray's files belong to this attempt alone

@@ -35,13 +35,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingPlace:
-    """The files of a training.
-
-    Attributes:
-        folder: Of the run.
-        data: Data to train and score on.
-        pseudo: Folder of the pseudo-videos.
-    """
+    """The files of a training in the folder of a run; ``pseudo`` holds the pseudo-videos."""
 
     folder: Path
     data: RunData
@@ -77,8 +71,6 @@ def run_stages(
     """Trains and scores every stage that is not finished yet.
 
     Args:
-        config: Of the run.
-        place: Where to read and write.
         listener: Receives losses, scores and finished stages, also those finished before.
         only: Name of the one stage to train, those before it being finished; None for all.
 
@@ -115,11 +107,7 @@ def run_stages(
 
 
 def check_losses(config: RunConfig, num_classes: int) -> None:
-    """Raises if a stage weighs losses that the system does not have.
-
-    Raises:
-        ConfigError: With the key and the existing losses.
-    """
+    """Raises a ConfigError if a stage weighs losses that the system does not have."""
     if not any(stage.loss_weights for stage in config.stages):
         return
     with torch.device("meta"):

@@ -22,19 +22,10 @@ from vis_core.models.systems.base import System
 from vis_core.structures import Instances
 
 
-def cache_instances(
-    model_folder: Path,
-    videos: LabelledVideos,
-    out: Path,
-    floor: float,
-) -> None:
-    """Runs the network once over a split and stores the instances above a score.
+def cache_instances(model_folder: Path, videos: LabelledVideos, out: Path, floor: float) -> None:
+    """Runs the network once over a split and stores the instances above a score, by video.
 
-    Args:
-        model_folder: The model.
-        videos: The split.
-        out: Folder of one file per video; existing files are not written again.
-        floor: Minimum score; a sweep cannot go below it.
+    Existing files are not written again. A sweep cannot go below the score ``floor``.
     """
     out.mkdir(parents=True, exist_ok=True)
     records = [
@@ -94,11 +85,7 @@ def load_cached(path: Path) -> tuple[list[Instances], InputSize]:
 
 
 def _cache_video(
-    model_folder: Path,
-    record: VideoRecord,
-    frames: Path,
-    out: Path,
-    floor: float,
+    model_folder: Path, record: VideoRecord, frames: Path, out: Path, floor: float
 ) -> None:
     system = loaded_system(model_folder)
     kept = list(_instances_above(system, record, frames, floor))

@@ -20,13 +20,9 @@ NOT_LOSSES = ("total", "gradient_norm", "rate")
 
 
 class LossLog:
-    """A writer of the lines of one stage; it drops existing lines of steps after the checkpoint.
+    """A writer of the lines of one stage into the file of all stages.
 
-    Args:
-        path: The file, of all stages.
-        stage: Name of the stage.
-        first_step: Steps in the checkpoint.
-        state: ``state`` of the checkpoint.
+    ``first_step`` and ``state`` are those of the checkpoint; lines of later steps are dropped.
     """
 
     def __init__(
@@ -63,15 +59,9 @@ class LossLog:
         last: bool,
         use: MachineUse | None = None,
     ) -> None:
-        """Adds a step.
+        """Adds a step, numbered from 1; a skipped one is only counted.
 
-        Args:
-            step: Its number, from 1.
-            outcome: Its losses; a skipped step is only counted.
-            rate: Maximum learning rate.
-            wait_s: Seconds that the step has waited for its batch.
-            last: Whether it is the last step of the stage.
-            use: Meter of the machine.
+        ``rate`` is the maximum learning rate, ``wait_s`` the seconds spent waiting for the batch.
         """
         self._waited += wait_s
         if outcome.reason:

@@ -59,11 +59,8 @@ def train_step(
     the same step.
 
     Args:
-        system: In training mode, possibly wrapped for several ranks.
-        batch: On the device of the system.
-        optimizer: With its rates set.
+        system: In training mode, possibly wrapped for several ranks; ``batch`` is on its device.
         weights: Of the named losses; a loss without a weight is an error of the programmer.
-        settings: Clipping, precision, parts.
         generator: Of everything random in the losses.
     """
     statistics = _copied_statistics(system)
