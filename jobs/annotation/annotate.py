@@ -14,7 +14,7 @@ from vis_core.errors import ConfigError
 if TYPE_CHECKING:
     from pipelines.annotation.archive.listing import Archive
     from pipelines.annotation.options import Segments
-    from pipelines.annotation.plan.request import PlanRequest
+    from pipelines.annotation.plan.plan import PlanRequest
     from pipelines.registry.mlflow_registry import ModelReference
 
 TOO_MANY_FAILED, INTERRUPTED = 3, 130
@@ -155,7 +155,7 @@ def run(
         address=address,
     )
     if dry_run:
-        from pipelines.annotation.plan.request import PlanRequest
+        from pipelines.annotation.plan.plan import PlanRequest
 
         samples = PlanRequest.num_samples if plan_samples is None else plan_samples
         request = PlanRequest(config, job_options, samples, gpu_hour_cost)
@@ -178,6 +178,6 @@ def _print_plan(
     from pipelines.annotation.plan.plan import plan_archive
     from pipelines.annotation.plan.text import plan_json, plan_lines
 
-    plan = plan_archive(archive, out, model, request)
-    options.report(plan_json(plan), list(plan_lines(plan)), as_json=as_json)
+    document = plan_json(plan_archive(archive, out, model, request))
+    options.report(document, plan_lines(document), as_json=as_json)
     return 0

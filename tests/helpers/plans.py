@@ -4,13 +4,12 @@ from typing import Any
 
 from pipelines.annotation.options import AnnotateOptions
 from pipelines.annotation.plan.measure import Measured
-from pipelines.annotation.plan.plan import AnnotatePlan, Estimate, Totals
-from pipelines.annotation.plan.request import PlanRequest
+from pipelines.annotation.plan.plan import AnnotatePlan, Estimate, PlanRequest, Totals
 
 
 def gpu_plan(**asked: Any) -> AnnotatePlan:
     hour = Estimate(3600.0, 1800.0, 7200.0)
-    totals = Totals(hour, hour, hour, hour, hour, 0.0, 1.0, 1)
+    totals = Totals(hour, hour, hour, hour, hour, 0.0)
     return AnnotatePlan(
         "out", "m", request_of(**asked), 0, 0, [], [], 4, Measured("cuda", 0.0), totals
     )

@@ -28,7 +28,7 @@ def test_a_plan_with_real_weights_reads_well_and_writes_nothing(
         "0 done, 0 failed, 4 to do",
         "opened    4 of 4 videos, 100% of the bytes; 1 cannot be read",
         "broken\\n.mp4: not a video",
-        "21 frames to annotate, 2s of video, 48 x 32 pixels",
+        "21 frames to annotate, 2s of video",
         "network   on the CPU",
         "--set inference.chunk_frames=",
         "extrapolated to all videos to do (every video was opened)",
@@ -69,10 +69,10 @@ def test_a_wrong_option_is_one_line_and_exit_2(
 
 def test_an_archive_that_is_done_says_so() -> None:
     plan = gpu_plan()
-    done = type(plan)(**{**vars(plan), "num_done": 3, "measured": None, "totals": None})
+    done = plan_json(type(plan)(**{**vars(plan), "num_done": 3, "measured": None, "totals": None}))
     assert "3 done, 0 failed, 0 to do" in plan_lines(done)[2]
     assert plan_lines(done)[-1] == "nothing to do; nothing was started or written"
-    assert plan_json(done)["extrapolated"] is None
+    assert done["extrapolated"] is None
 
 
 def test_a_program_reads_hours_and_cost_with_their_intervals() -> None:

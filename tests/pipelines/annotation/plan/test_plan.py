@@ -1,5 +1,6 @@
 """What a job would take, estimated from a sample: exact where all is opened, nothing is written."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,12 @@ from pipelines.annotation.plan.measure import Measured, SampledVideo, choose_sam
 from pipelines.annotation.plan.plan import (
     AnnotatePlan,
     Estimate,
+    PlanRequest,
     Totals,
     _totals,
     plan_archive,
     time_of_schedule,
 )
-from pipelines.annotation.plan.request import PlanRequest
-from pipelines.annotation.plan.text import plan_lines
 from pipelines.storage.open import open_storage
 from tests.helpers.plans import gpu_plan, request_of
 from tests.helpers.toy_archive import toy_archive, toy_model, tree, write_clip
@@ -38,6 +38,7 @@ class FullSystem(ToySystem):
     def segment(self, images: list[Any]) -> list[Any]:
         if len(images) > self.most:
             raise torch.OutOfMemoryError("out of memory")
+        time.sleep(0.02)  # a call costs more than a frame, so larger batches are tried
         return super().segment(images)
 
 
@@ -141,10 +142,9 @@ def test_videos_that_cannot_be_read_leave_their_share_out() -> None:
 
 def test_workers_share_the_videos_and_segments_share_the_time_of_one() -> None:
     alone, two = totals_of(SAMPLED, []), totals_of(SAMPLED, [], workers=2)
-    assert alone.longest_s == pytest.approx(6.9)
+    assert alone.wall_s.value == pytest.approx(0.5 + 6.9 + 3.4)
     assert two.wall_s.value == pytest.approx(0.5 + 6.9)
     cut = totals_of(SAMPLED[:1], [], workers=3, **{"0": 3})
-    assert cut.longest_cut == 3
     assert cut.wall_s.value == pytest.approx(0.5 + 6.9 / 3)
 
 
@@ -169,8 +169,6 @@ def test_segments_are_counted_for_all_workers(tmp_path: Path) -> None:
     whole = plan_of(folder, tmp_path, workers=3)
     cut = plan_of(folder, tmp_path, workers=3, segments=3)
     assert (whole.num_workers, cut.num_workers) == (1, 3)
-    assert "; it is cut into 3 segments" in "\n".join(plan_lines(cut))
-    assert "cut into" not in "\n".join(plan_lines(whole))
 
 
 def test_memory_that_runs_out_limits_the_probes_too(videos: Path, tmp_path: Path) -> None:
