@@ -91,14 +91,10 @@ class MemoryBank:
         boxes: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> None:
-        """Stores the tracks of one frame and ages the others.
+        """Stores the N tracks of one frame and ages the others; unknown ids open new rows.
 
-        Args:
-            track_ids: (N,) int64, no id twice; unknown ids open new rows.
-            embeddings: (N, C).
-            scores: (N,).
-            boxes: (N, 4) xyxy; required by the similarity "cues", else not kept.
-            labels: (N,) classes; the same.
+        No id occurs twice. The similarity "cues" requires ``boxes`` (N, 4) xyxy and ``labels``
+        (N,); the others do not keep them.
         """
         self._open_rows(track_ids, embeddings)
         rows = torch.searchsorted(self.ids, track_ids)
@@ -131,13 +127,7 @@ class MemoryBank:
         self.labels = self.labels.index_put((rows,), labels)
 
     def _fuse(self, rows: Tensor, new: Tensor, past: Tensor, norms: Tensor) -> None:
-        """Averages the new embeddings into ``fused`` (CTVIS Eq. 1-2) and ``momentum``.
-
-        Args:
-            rows: (N,) rows to update.
-            new: (N, C) their new embeddings, of lengths ``norms`` (N,).
-            past: (N, L, C) their history.
-        """
+        """Averages embeddings ``new`` (N, C) into ``fused`` (CTVIS Eq. 1-2) and ``momentum``."""
         stored = self.stored[rows]
         dots = (past @ new[:, :, None]).squeeze(2)
         lengths = (self.history_norms[rows] * norms[:, None]).clamp(min=_EPSILON)
@@ -207,10 +197,7 @@ def similarity_guided(memory: MemoryBank) -> Tensor:
 
 
 def momentum(memory: MemoryBank) -> Tensor:
-    """Returns the exponential average (M, C) (an option of released CTVIS and IDOL).
-
-    The newest embedding weighs ``newest_share``; the average starts from the first embedding.
-    """
+    """Returns the exponential average (M, C), from the first embedding on (released CTVIS)."""
     return memory.momentum
 
 
