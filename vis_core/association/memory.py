@@ -159,18 +159,16 @@ class MemoryBank:
     def _start_empty(self, embeddings: Tensor) -> None:
         device, width = embeddings.device, embeddings.shape[1]
         length = self.config.history_length
-        self.ids = torch.zeros(0, dtype=torch.int64, device=device)
+        none = torch.zeros(0, dtype=torch.int64, device=device)
+        self.ids, self.stored, self.seen, self.unseen = none, none, none, none
         self.history = embeddings.new_zeros(0, length, width)
         self.history_norms = embeddings.new_zeros(0, length)
         self.history_scores = embeddings.new_zeros(0, length)
-        self.stored = torch.zeros(0, dtype=torch.int64, device=device)
         self.fused = embeddings.new_zeros(0, width)
         self.momentum = embeddings.new_zeros(0, width)
-        self.seen = torch.zeros(0, dtype=torch.int64, device=device)
-        self.unseen = torch.zeros(0, dtype=torch.int64, device=device)
         if self.config.similarity == "cues":
             self.boxes = embeddings.new_zeros(0, 4)
-            self.labels = torch.zeros(0, dtype=torch.int64, device=device)
+            self.labels = none
 
     def _forget(self) -> None:
         """Drops the tracks that were missed for more than ``max_unseen_frames`` frames."""

@@ -60,7 +60,7 @@ class AssociationConfig(Section):
     )
     newest_share: PositiveShare = Field(
         0.75,
-        description="Weight of the newest embedding, for momentum (released CTVIS; IDOL: 0.8).",
+        description="Share of the newest embedding: momentum (released CTVIS; released IDOL: 0.8).",
     )
     max_unseen_frames: Count | None = Field(
         None,

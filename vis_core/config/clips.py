@@ -125,8 +125,7 @@ class PairConfig(AugmentConfig):
     )
     drawn_per_frame: Literal["nothing", "crop", "everything"] = Field(
         "everything",
-        description="everything: independent views (2.2); nothing: equal (IDOL, "
-        "PRETRAIN_SAME_CROP).",
+        description="everything: independent views (2.2); nothing: equal ones (released IDOL).",
     )
     min_visible_pixels: PositiveInt = Field(
         1, description="Pixels below which an instance is absent from a view (released IDOL)."

@@ -148,7 +148,7 @@ def _joined_boxes(boxes: list[ResizedBox], threshold: float) -> BoxMask:
 
 
 def _blend(cells: np.ndarray, axis: _Axis, begin: int, end: int, first: int) -> np.ndarray:
-    """Interpolates pixels ``begin`` to ``end`` (exclusive) of ``cells``, the rows from ``first`` on."""
+    """Interpolates pixels ``begin`` to ``end`` (exclusive); row 0 of ``cells`` is row ``first``."""
     weight = axis.weight[begin:end, None]
     values = cells[axis.before[begin:end] - first]
     values *= 1 - weight
