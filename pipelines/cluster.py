@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pipelines.config.libraries import configure_libraries
 from pipelines.config.run import RayConfig
 from pipelines.progress import Progress
-from vis_core.errors import ClusterError, ConfigError
+from vis_core.errors import ClusterError, ConfigError, last_line
 
 # With the default poll every 2 s each report() waits 1.7 s; on one machine 0.2 s costs nothing.
 _LOCAL_ENVIRONMENT = {
@@ -108,7 +108,7 @@ def _connect(address: str) -> None:
     try:
         ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[-1]
+        reason = last_line(error.__cause__ or error)
         raise ClusterError(
             f"--address {address}: the Ray cluster does not answer ({reason:.200}); is it running, "
             "and is its token in RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token?"
@@ -118,8 +118,8 @@ def _connect(address: str) -> None:
 def _check_host(address: str) -> None:
     """Raises at once if nothing listens at an address; Ray itself would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        return  # "auto" and the like
+    if not host or not port.isdigit():  # "auto" and the like
+        return
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
@@ -205,9 +205,8 @@ def run_tasks(
     import ray
 
     remote = ray.remote(num_cpus=1)(function)
-    tasks = [remote.remote(*each) for each in arguments]
+    pending = tasks = [remote.remote(*each) for each in arguments]
     results: dict[ray.ObjectRef, Result] = {}
-    pending = tasks
     with Progress(len(tasks), "videos", label) as progress:
         while pending:
             (done,), pending = ray.wait(pending, num_returns=1)

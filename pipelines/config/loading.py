@@ -18,17 +18,12 @@ from vis_core.config.systems import CtvisConfig, IdolConfig, MinvisConfig, StcCo
 from vis_core.errors import ConfigError
 
 SectionT = TypeVar("SectionT", bound=Section)
-
 _SYSTEM_KEYS = {
     key
     for system in (CtvisConfig, MinvisConfig, IdolConfig, StcConfig)
     for key in system.model_fields
 }
-
-
 _UNION_MEMBERS = {"size": ("short_side", "fixed"), "crop_size": ("fraction", "pixels")}
-
-
 _PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 

@@ -48,14 +48,12 @@ def convert_classes(source: Path, out: Path, class_map: str) -> ConvertedFile:
     if kind == "coco":
         images, categories = coco.read_coco(source, None)
         records, left_out = class_maps.map_records(images, categories, classes)
-        out.parent.mkdir(parents=True, exist_ok=True)
         coco.write_coco(out, records, classes.target)
         instances = sum(len(record.labels) for record in records)
         counts = f"{len(records)} images, {instances} instances"
     elif kind == "youtube_vis":
         videos, categories = youtube_vis.read_youtube_vis(source)
         records, left_out = class_maps.map_videos(videos, categories, classes)
-        out.parent.mkdir(parents=True, exist_ok=True)
         youtube_vis.write_youtube_vis(out, records, classes.target)
         tracks = sum(len(record.tracks) for record in records)
         counts = f"{len(records)} videos, {tracks} tracks"

@@ -124,11 +124,8 @@ def _images_below(folder: Path) -> Path | None:
 def _validation_file(train: Path) -> Path | None:
     if "train" not in train.name:
         return None
-    for word in ("val", "valid"):
-        val = train.with_name(train.name.replace("train", word))
-        if val.is_file():
-            return val
-    return None
+    others = (train.with_name(train.name.replace("train", word)) for word in ("val", "valid"))
+    return next((other for other in others if other.is_file()), None)
 
 
 def _class_overlap(annotations: Path, names: frozenset[str] | None) -> tuple[float, int]:

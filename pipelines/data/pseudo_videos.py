@@ -112,12 +112,11 @@ def generate_pseudo_videos(
     on_progress(shards[-1].stop - sum(shard.stop - shard.start for shard in pending))
     for clips in _make_shards(usable, recipe, pending):
         on_progress(clips)
-    names = [shard.name for shard in shards]
-    return publish_folder(partial, out, names, shards[-1].stop, settings)
+    return publish_folder(partial, out, [s.name for s in shards], shards[-1].stop, settings)
 
 
 def make_shard(source: PseudoClips, recipe: _Recipe, shard: _Shard) -> None:
-    """Writes a range of clips as one file; one that cannot be made becomes a row with the reason."""
+    """Writes a range of clips as one file; a clip that fails becomes a row with the reason."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

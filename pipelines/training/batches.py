@@ -51,8 +51,7 @@ class BatchPlan:
         """Builds one batch."""
         source = self._source()
         first = (step * self.world_size + rank) * self.batch_size
-        clips = [self._clip(source, first + offset) for offset in range(self.batch_size)]
-        return collate_clips(clips)
+        return collate_clips([self._clip(source, first + n) for n in range(self.batch_size)])
 
     def _clip(self, source: ClipSource, draw: int) -> Any:
         """Returns the clip of one draw: epochs are permutations, every draw has its own seed."""
@@ -120,18 +119,14 @@ class ThrottledExecutor:
     whose module is not public.
     """
 
-    def before_execution_starts(self, executor: Any) -> None:
-        """Does nothing."""
-
     def on_execution_step(self, executor: Any) -> None:  # noqa: ARG002
         """Pauses."""
         time.sleep(_PAUSE_S)
 
-    def after_execution_succeeds(self, executor: Any) -> None:
+    def before_execution_starts(self, *_: object) -> None:
         """Does nothing."""
 
-    def after_execution_fails(self, executor: Any, error: Exception) -> None:
-        """Does nothing."""
+    after_execution_succeeds = after_execution_fails = before_execution_starts
 
 
 def prefetch(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
@@ -175,11 +170,10 @@ def prefetch(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
 
 def batch_to_row(batch: ClipBatch) -> dict[str, Any]:
     """Packs a batch into plain bytes and lists, masks as bits."""
-    masks = [mask.numpy() for mask in batch.masks]
     return {
         "images": batch.images.numpy().tobytes(),
         "shape": list(batch.images.shape),
-        "masks": [np.packbits(mask).tobytes() for mask in masks],
+        "masks": [np.packbits(mask.numpy()).tobytes() for mask in batch.masks],
         "labels": [label.tolist() for label in batch.labels],
         "sizes": batch.sizes.flatten().tolist(),
         "clip_ids": list(batch.clip_ids),

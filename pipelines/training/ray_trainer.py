@@ -15,7 +15,13 @@ from pipelines.training.monitor import OnLosses, StageWatch
 from pipelines.training.worker.job import StageJob
 from pipelines.training.worker.loop import StageLoop, trained_system
 from pipelines.training.worker.notes import add_note
-from vis_core.errors import CheckpointError, ClusterError, TrainingDivergedError, VisError
+from vis_core.errors import (
+    CheckpointError,
+    ClusterError,
+    TrainingDivergedError,
+    VisError,
+    last_line,
+)
 from vis_core.models.systems.build import save_system
 
 if TYPE_CHECKING:
@@ -86,7 +92,7 @@ def train_worker(arguments: dict[str, Any]) -> _Outcome:
         cause = _vis_error(error)
         if cause and context.get_world_size() == 1:
             return _Outcome(cause)
-        add_note(job.notes_path, f"worker {rank}: {_last_line(cause or error)}")
+        add_note(job.notes_path, f"worker {rank}: {last_line(cause or error):.300}")
         raise  # other ranks wait for this one; they end only if its process ends
     return _Outcome()
 
@@ -125,7 +131,7 @@ def _fit(job: StageJob, plan: BatchPlan) -> None:
             cause = _vis_error(failure)
             if cause:
                 raise cause from error
-        reason = _last_line(failures[0] if failures else error)
+        reason = last_line(failures[0] if failures else error)[:300]
         raise ClusterError(
             f"stage {job.stage.name}: its workers died {_MAX_DEATHS} times in a row without a new "
             f"checkpoint, last with: {reason}; the same command resumes from the last checkpoint"
@@ -137,21 +143,18 @@ def _fit(job: StageJob, plan: BatchPlan) -> None:
 
 
 def _trainer(job: StageJob, plan: BatchPlan, storage: Path) -> "TorchTrainer":
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    ray_config = job.config.ray
+    sizes = job.config.ray
     return TorchTrainer(
         train_worker,
         train_loop_config={"job": job, "plan": plan, "tasks": data_tasks(job.config)},
-        scaling_config=ScalingConfig(
-            num_workers=ray_config.num_workers, use_gpu=ray_config.use_gpu
-        ),
+        scaling_config=ScalingConfig(num_workers=sizes.num_workers, use_gpu=sizes.use_gpu),
         run_config=RunConfig(
             name=job.stage.name,
             storage_path=str(storage),
             failure_config=FailureConfig(max_failures=_MAX_DEATHS - 1),
-            checkpoint_config=CheckpointConfig(),
         ),
     )
 
@@ -167,11 +170,6 @@ def _vis_error(error: BaseException | None) -> VisError | None:
         visited.add(id(current))
         inner = getattr(current, "cause", None)  # an error of Ray may be a VisError as well
         if isinstance(current, VisError) and not isinstance(inner, VisError):
-            return type(current)(str(current).strip().splitlines()[-1])
+            return type(current)(last_line(current))
         queue += [current.__context__, current.__cause__, inner]
     return None
-
-
-def _last_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return f"{lines[-1]:.300}"

@@ -63,9 +63,8 @@ class CheckpointStore:
         """Removes all but the newest complete checkpoints, and older incomplete ones."""
         files = self._files()
         complete = [step for step, names in files.items() if MANIFEST in names]
-        kept = set(complete[-self.keep :])
         for step, names in files.items():
-            if step not in kept and complete and step < complete[-1]:
+            if complete and step < complete[-1] and step not in complete[-self.keep :]:
                 self._remove(step, names)
 
     def remove(self) -> None:

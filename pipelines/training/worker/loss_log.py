@@ -35,8 +35,9 @@ class LossLog:
         self._skipped: int = state["skipped"] if state else 0
         self._seconds: float = state["seconds"] if state else 0.0
         self._waited: float = state["waited"] if state else 0.0
-        rows = [row for row in read_losses(path) if _precedes(row, stage, first_step)]
-        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+        rows = read_losses(path)
+        kept = [row for row in rows if row["stage"] != stage or row["step"] <= first_step]
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
 
     @property
     def state(self) -> dict[str, Any]:
@@ -103,7 +104,3 @@ def loss_note(row: dict[str, Any]) -> str:
     skipped = row.get("train/skipped_steps")
     note = f"loss {parts.get('total', float('nan')):.2f} ({terms})"
     return f"{note}, {skipped} steps skipped" if skipped else note
-
-
-def _precedes(row: dict[str, Any], stage: str, first_step: int) -> bool:
-    return bool(row["stage"] != stage or row["step"] <= first_step)
