@@ -69,17 +69,15 @@ def tracking_losses(
 ) -> Tensor:
     """Computes the loss of the queries of B frames against B reference frames: STC Eq. 4.
 
-    Returns:
-        Scalar, the mean over all queries with something to compare; 0 without any.
+    Returns the mean over all queries with something to compare; 0 without any.
     """
     losses = []
     for frame, reference in zip(frames, references, strict=True):
-        queries = embeddings_at(frame.embeddings, frame.boxes)
+        compared = embeddings_at(frame.embeddings, frame.boxes), frame.identity, reference
         if config.loss == "contrastive":
-            loss = _contrastive_losses(queries, frame.identity, reference, config, generator)
+            losses.append(_contrastive_losses(*compared, config, generator))
         else:
-            loss = _classification_losses(queries, frame.identity, reference)
-        losses.append(loss)
+            losses.append(_classification_losses(*compared))
     joined = torch.cat(losses)
     return joined.sum() / max(1, len(joined))
 
@@ -88,9 +86,7 @@ def consistency_loss(kernels: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Averages the squared distance of the kernels of each instance in two frames: STC Eq. 6.
 
     The mean over the parameters of a kernel; a sum with weight 10 would dominate the other losses.
-
-    Args:
-        kernels: Pairs of (N, P) kernels of both frames; equal rows are of one instance.
+    Rows of the (N, P) kernels of both frames belong together.
     """
     errors = torch.cat([(one - other).square() for one, other in kernels])
     return errors.sum() / max(1, errors.numel())
@@ -101,19 +97,14 @@ def paired_places(
     truths: tuple[FrameTargets, FrameTargets],
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor]:
-    """Draws one place in each frame for every instance with places in both.
-
-    Returns:
-        (N,) int64 places of the first and of the second frame.
-    """
+    """Draws one place in each frame for every instance with places in both: twice (N,) int64."""
     chosen: tuple[list[Tensor], list[Tensor]] = ([], [])
     first, second = (set(truth.instance_index.tolist()) for truth in truths)
     for identity in sorted(first & second):
+        rows = [int((truth.instance_index == identity).nonzero()) for truth in truths]
         places = [
-            (matching.instance == int((truth.instance_index == identity).nonzero()))
-            .nonzero()
-            .flatten()
-            for matching, truth in zip(matchings, truths, strict=True)
+            (matching.instance == row).nonzero().flatten()
+            for matching, row in zip(matchings, rows, strict=True)
         ]
         if all(map(len, places)):
             for candidates, kept in zip(places, chosen, strict=True):
@@ -140,9 +131,8 @@ def _contrastive_losses(
         is_negative &= owner != BACKGROUND
     positives = _sample(is_positive, config.max_positives, generator)
     negatives = _sample(is_negative, config.num_negatives, generator)
-    losses = per_positive_loss(
-        queries @ keys.T, positives, negatives, mean=config.over_positives == "mean"
-    )
+    mean = config.over_positives == "mean"
+    losses = per_positive_loss(queries @ keys.T, positives, negatives, mean=mean)
     return losses[is_positive.any(dim=1)]
 
 
@@ -158,8 +148,7 @@ def _classification_losses(queries: Tensor, identity: Tensor, reference: Trackin
 
 def _owners(frame: TrackingFrame) -> Tensor:
     """Returns the (h * w,) identity of the instance around each place of the map, by its box."""
-    height, width = frame.embeddings.shape[1:]
-    points = pixel_centers(height, width, _STRIDE, frame.embeddings).T
+    points = pixel_centers(*frame.embeddings.shape[1:], _STRIDE, frame.embeddings).T
     rows = in_box_instances(points, mask_boxes(frame.truth.masks))
     identities = torch.cat([frame.truth.instance_index, rows.new_tensor([BACKGROUND])])
     return identities[rows]
