@@ -116,11 +116,7 @@ class _Reader(pickle.Unpickler):
     """An unpickler with a closed list of constructors."""
 
     def __init__(
-        self,
-        file: Any,
-        path: Path,
-        archive: zipfile.ZipFile | None = None,
-        folder: str = "",
+        self, file: Any, path: Path, archive: zipfile.ZipFile | None = None, folder: str = ""
     ) -> None:
         super().__init__(file, encoding="latin1")
         self._path, self._archive, self._folder = path, archive, folder
