@@ -1,5 +1,6 @@
 """The comparisons of STC between two frames: embeddings (3.3) and kernels (3.4)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -93,11 +94,14 @@ def consistency_loss(kernels: list[tuple[Tensor, Tensor]]) -> Tensor:
 
 
 def paired_places(
-    matchings: tuple[LocationMatching, LocationMatching],
-    truths: tuple[FrameTargets, FrameTargets],
+    matchings: Sequence[LocationMatching],
+    truths: Sequence[FrameTargets],
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor]:
-    """Draws one place in each frame for every instance with places in both: twice (N,) int64."""
+    """Draws one place in each of two frames for every instance with places in both.
+
+    Returns (N,) int64 of the first and of the second frame.
+    """
     chosen: tuple[list[Tensor], list[Tensor]] = ([], [])
     first, second = (set(truth.instance_index.tolist()) for truth in truths)
     for identity in sorted(first & second):
@@ -148,7 +152,8 @@ def _classification_losses(queries: Tensor, identity: Tensor, reference: Trackin
 
 def _owners(frame: TrackingFrame) -> Tensor:
     """Returns the (h * w,) identity of the instance around each place of the map, by its box."""
-    points = pixel_centers(*frame.embeddings.shape[1:], _STRIDE, frame.embeddings).T
+    height, width = frame.embeddings.shape[1:]
+    points = pixel_centers(height, width, _STRIDE, frame.embeddings).T
     rows = in_box_instances(points, mask_boxes(frame.truth.masks))
     identities = torch.cat([frame.truth.instance_index, rows.new_tensor([BACKGROUND])])
     return identities[rows]

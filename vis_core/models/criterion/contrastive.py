@@ -67,7 +67,8 @@ def cosine_auxiliary_loss(
     """Computes the mean squared error of cosines: 1 for positives, 0 for negatives.
 
     Released IDOL and CTVIS (loss_reid_aux, loss_aux_reid, weight 3); it is not in the papers. The
-    mean over the keys of each item, then over items. Arguments as of ``contrastive_loss``.
+    arguments are those of ``contrastive_loss``. Returns the mean over the keys of each item, then
+    over items.
     """
     if positive_mask is None:
         positive_mask = torch.ones_like(positives[:, :, 0], dtype=torch.bool)

@@ -19,7 +19,7 @@ def mask_iou(predicted: Tensor, truth: Tensor) -> Tensor:
 def quality_loss(qualities: Tensor, mask_logits: Tensor, truth: Tensor) -> Tensor:
     """Computes the error of predicted qualities against the IoU of the masks: 1st place Eq. 4.
 
-    Returns the squares of (N,) ``qualities`` in [0, 1] minus the IoU of (N, h, w) ``mask_logits``
-    with (N, h, w) bool ``truth``. The masks receive no gradient.
+    Returns the (N,) squared differences of ``qualities`` in [0, 1] from the IoU of (N, h, w)
+    ``mask_logits`` with (N, h, w) bool ``truth``. The masks receive no gradient.
     """
     return (qualities - mask_iou(mask_logits > 0, truth)).square()

@@ -18,6 +18,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 _PREDICTOR = "sem_seg_head.predictor."
 _PIXELS = "sem_seg_head.pixel_decoder."
+_FIRST_LAYER = _PIXELS + "transformer.encoder.layers.0."
+_IDOL_CONTROLLER = "detr.controller.layers.2.weight"
 
 
 def mask2former_settings_of(shapes: Shapes) -> Mask2FormerSettings:
@@ -31,13 +33,12 @@ def mask2former_settings_of(shapes: Shapes) -> Mask2FormerSettings:
     # the queries were called static_query before version 2 of the release
     old, new = _PREDICTOR + "static_query.weight", _PREDICTOR + "query_feat.weight"
     queries, width = _shape(shapes, old if old in shapes else new)
-    first = "transformer.encoder.layers.0.linear1.weight"
     return Mask2FormerSettings(
         backbone=_backbone_of(shapes),
         num_queries=queries,
         hidden_width=width,
         encoder_layers=_count(shapes, _PIXELS + r"transformer\.encoder\.layers\.(\d+)\."),
-        encoder_ffn_width=_shape(shapes, _PIXELS + first)[0],
+        encoder_ffn_width=_shape(shapes, _FIRST_LAYER + "linear1.weight")[0],
         decoder_layers=_count(shapes, _PREDICTOR + r"transformer_ffn_layers\.(\d+)\."),
         decoder_ffn_width=_shape(shapes, _PREDICTOR + "transformer_ffn_layers.0.linear1.weight")[0],
     )
@@ -58,9 +59,7 @@ def idol_settings_of(shapes: Shapes) -> DeformableDetrSettings:
         decoder_layers=_count(shapes, layers.format("de")),
         decoder_ffn_width=_shape(shapes, widths.format("de"))[0],
         mask_channels=mask_channels,
-        dynamic_channels=_dynamic_channels(
-            shapes, "detr.controller.layers.2.weight", mask_channels
-        ),
+        dynamic_channels=_dynamic_channels(shapes, _IDOL_CONTROLLER, mask_channels),
     )
 
 
@@ -71,10 +70,8 @@ def idol_num_classes_of(shapes: Shapes) -> int:
 
 def condinst_settings_of(shapes: Shapes) -> CondInstSettings:
     """Derives the settings of a CondInst; three dynamic layers with relative coordinates."""
-    sizes = _resnet_sizes(_under("backbone.bottom_up.", shapes)) | {
-        "downsample_in_bottleneck": True
-    }
-    own = OwnBackbone(family="resnet", sizes=sizes)
+    sizes = _resnet_sizes(_under("backbone.bottom_up.", shapes))
+    own = OwnBackbone(family="resnet", sizes=sizes | {"downsample_in_bottleneck": True})
     convs = _count(shapes, r"mask_branch\.tower\.(\d+)\.") - 1
     mask_channels = _shape(shapes, f"mask_branch.tower.{convs}.weight")[0]
     return CondInstSettings(

@@ -39,9 +39,6 @@ _STORAGES = {
 def read_pickled_tensors(path: Path) -> dict[str, Tensor]:
     """Reads the dense tensors under ``model`` or ``state_dict`` of a checkpoint, or at its top.
 
-    Args:
-        path: A ``.pth`` or ``.pt`` of ``torch.save``, or a ``.pkl`` of NumPy arrays.
-
     Raises:
         CheckpointError: The file is missing or truncated, holds anything but tensors and plain
             containers, or declares more data than it has.

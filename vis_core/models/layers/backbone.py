@@ -60,7 +60,7 @@ _FAMILIES: dict[str, type[PreTrainedConfig]] = {
 def backbone_config(
     backbone: BackboneName | OwnBackbone, stages: Sequence[str] = _STAGES
 ) -> PreTrainedConfig:
-    """Builds transformers' config of a backbone whose stages at strides 4 to 32 are returned."""
+    """Builds transformers' config of a backbone with outputs at ``stages``, strides 4 to 32."""
     if isinstance(backbone, OwnBackbone):
         kind, sizes = _FAMILIES[backbone.family], backbone.sizes
     else:

@@ -75,10 +75,9 @@ class DynamicMaskHead(nn.Module):
         """Splits (N, P) into weights (N, out, in) and biases (N, out)."""
         sizes = [out * inside for out, inside in self.shapes] + [out for out, _ in self.shapes]
         parts = parameters.split(sizes, dim=1)
-        weights = zip(parts, self.shapes, strict=False)
-        return [part.reshape(-1, *shape) for part, shape in weights], list(
-            parts[len(self.shapes) :]
-        )
+        count = len(self.shapes)
+        weights = zip(parts[:count], self.shapes, strict=True)
+        return [part.reshape(-1, *shape) for part, shape in weights], list(parts[count:])
 
 
 def pixel_centers(height: int, width: int, stride: int, like: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 from transformers import DeformableDetrConfig, DeformableDetrModel
-from transformers.models.deformable_detr.modeling_deformable_detr import DeformableDetrDecoderOutput
 
 from vis_core.config.segmentors import DeformableDetrSettings
 from vis_core.models.criterion.idol_criterion import BoxPredictions
@@ -151,13 +150,11 @@ class DeformableDetr(nn.Module):
         resized = functional.interpolate(masks[0][None].float(), size=sources[-1].shape[2:])
         return sources, [*masks, resized[0].bool()]
 
-    def _transform(
-        self, sources: list[Tensor], masks: list[Tensor]
-    ) -> tuple[Tensor, Tensor, DeformableDetrDecoderOutput]:
+    def _transform(self, sources: list[Tensor], masks: list[Tensor]) -> tuple[Tensor, Tensor, Any]:
         """Runs encoder and decoder over the concatenated levels.
 
-        Returns the memory, the first (F, Q, 2) reference points, and the decoder's (F, L, Q, D)
-        states and (F, L, Q, 4) reference points after each layer, detached.
+        Returns the memory, the first (F, Q, 2) reference points, and transformers' output of the
+        decoder: (F, L, Q, D) states and (F, L, Q, 4) points after each layer, these detached.
         """
         network = self.network
         positions = [
