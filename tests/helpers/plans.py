@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from pipelines.annotation.options import AnnotateOptions
+from pipelines.annotation.options import AnnotateOptions, PlanRequest
 from pipelines.annotation.plan.measure import Measured
-from pipelines.annotation.plan.plan import AnnotatePlan, Estimate, PlanRequest, Totals
+from pipelines.annotation.plan.plan import AnnotatePlan, Estimate, Totals
 
 
 def gpu_plan(**asked: Any) -> AnnotatePlan:

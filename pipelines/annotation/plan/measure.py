@@ -14,13 +14,13 @@ from av.error import FFmpegError
 
 from pipelines.annotation.archive.listing import ArchivedVideo, VideoStore
 from pipelines.annotation.ledger import Ledger
+from pipelines.annotation.options import PlanRequest
 from pipelines.annotation.plan.batch_speed import (
     BatchSpeeds,
     DeviceMemory,
     is_out_of_memory,
     measure_batches,
 )
-from pipelines.annotation.plan.plan import PlanRequest
 from pipelines.annotation.video.segments import frames_to_annotate
 from pipelines.annotation.worker import AnnotateJob, LoadSystem, VideoAnnotator
 from pipelines.progress import Progress

@@ -7,41 +7,20 @@ least and the most per byte; they are not confidence intervals.
 import heapq
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.annotation.archive.listing import Archive, ArchivedVideo
 from pipelines.annotation.ledger import Ledger, json_digest
-from pipelines.annotation.options import (
-    AnnotateOptions,
-    require_at_least_one,
-    require_not_negative,
-)
+from pipelines.annotation.options import PlanRequest
 from pipelines.annotation.work_queue import num_segments
 from pipelines.registry.mlflow_registry import ModelReference
 from pipelines.storage.open import open_storage
-from vis_core.config.inference import InferenceConfig
 
 if TYPE_CHECKING:  # these modules import torch
     from pipelines.annotation.plan.measure import Measured, SampledVideo
     from pipelines.annotation.worker import LoadSystem
-
-
-@dataclass(frozen=True)
-class PlanRequest:
-    """The settings of the planned job and of the plan itself."""
-
-    config: InferenceConfig = field(default_factory=InferenceConfig)
-    options: AnnotateOptions = AnnotateOptions()
-    num_samples: int = 16  # videos that the plan opens
-    gpu_hour_cost: float | None = None
-
-    def validate(self) -> None:
-        """Raises a ConfigError that names the first number out of range."""
-        self.options.validate(self.config)
-        require_at_least_one(num_samples=self.num_samples)
-        require_not_negative(gpu_hour_cost=self.gpu_hour_cost)
 
 
 @dataclass(frozen=True)

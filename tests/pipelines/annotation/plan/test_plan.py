@@ -10,12 +10,11 @@ import torch
 
 from pipelines.annotation.archive.listing import ArchivedVideo, list_archive
 from pipelines.annotation.ledger import Ledger, json_digest
-from pipelines.annotation.options import AnnotateOptions
+from pipelines.annotation.options import AnnotateOptions, PlanRequest
 from pipelines.annotation.plan.measure import Measured, SampledVideo, choose_sample
 from pipelines.annotation.plan.plan import (
     AnnotatePlan,
     Estimate,
-    PlanRequest,
     Totals,
     _totals,
     plan_archive,
