@@ -173,8 +173,8 @@ def _print_plan(
 ) -> int:
     """Plans the job and prints the plan; writes nothing."""
     from pipelines.annotation.plan.plan import plan_archive
-    from pipelines.annotation.plan.text import plan_json, plan_lines
+    from pipelines.annotation.plan.text import plan_lines
 
-    document = plan_json(plan_archive(archive, out, model, request))
+    document = asdict(plan_archive(archive, out, model, request))
     options.report(document, plan_lines(document), as_json=as_json)
     return 0
