@@ -65,7 +65,7 @@ class AnnotatePlan:
     cost: Estimate | None = None  # of them; None without a price
 
     def with_totals(self, totals: Totals) -> "AnnotatePlan":
-        """Adds what is extrapolated, and with a GPU its hours and their cost."""
+        """Adds the totals, and with a GPU its hours and their cost."""
         if self.measured is None or self.measured.device != "cuda":
             return replace(self, extrapolated=totals)
         hours = totals.wall_s.scaled(self.workers * self.gpus_per_worker / 3600)
