@@ -13,8 +13,7 @@ from vis_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipelines.annotation.archive.listing import Archive
-    from pipelines.annotation.options import Segments
-    from pipelines.annotation.plan.plan import PlanRequest
+    from pipelines.annotation.options import PlanRequest, Segments
     from pipelines.registry.mlflow_registry import ModelReference
 
 TOO_MANY_FAILED, INTERRUPTED = 3, 130
@@ -126,7 +125,7 @@ def run(
     """Annotates an archive and prints the outcome of each video that is not simply done."""
     from pipelines.annotation.archive.filters import parse_filter
     from pipelines.annotation.archive.listing import list_archive
-    from pipelines.annotation.options import AnnotateOptions
+    from pipelines.annotation.options import AnnotateOptions, PlanRequest
     from pipelines.registry.mlflow_registry import resolve_model
 
     if not dry_run and (plan_samples, gpu_hour_cost) != (None, None):
@@ -155,8 +154,6 @@ def run(
         address=address,
     )
     if dry_run:
-        from pipelines.annotation.plan.plan import PlanRequest
-
         samples = PlanRequest.num_samples if plan_samples is None else plan_samples
         request = PlanRequest(config, job_options, samples, gpu_hour_cost)
         return _print_plan(archive, out, resolved, request, as_json)
@@ -176,8 +173,8 @@ def _print_plan(
 ) -> int:
     """Plans the job and prints the plan; writes nothing."""
     from pipelines.annotation.plan.plan import plan_archive
-    from pipelines.annotation.plan.text import plan_json, plan_lines
+    from pipelines.annotation.plan.text import plan_lines
 
-    document = plan_json(plan_archive(archive, out, model, request))
+    document = asdict(plan_archive(archive, out, model, request))
     options.report(document, plan_lines(document), as_json=as_json)
     return 0

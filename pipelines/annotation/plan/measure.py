@@ -14,13 +14,13 @@ from av.error import FFmpegError
 
 from pipelines.annotation.archive.listing import ArchivedVideo, VideoStore
 from pipelines.annotation.ledger import Ledger
+from pipelines.annotation.options import PlanRequest
 from pipelines.annotation.plan.batch_speed import (
     BatchSpeeds,
     DeviceMemory,
     is_out_of_memory,
     measure_batches,
 )
-from pipelines.annotation.plan.plan import PlanRequest
 from pipelines.annotation.video.segments import frames_to_annotate
 from pipelines.annotation.worker import AnnotateJob, LoadSystem, VideoAnnotator
 from pipelines.progress import Progress
@@ -70,11 +70,7 @@ class Measured:
     videos: list[SampledVideo] = field(default_factory=list)  # largest first
     batches: BatchSpeeds | None = None  # None if no video could be read
     chunk_frames: int = 0  # frames at once in the probes
-
-    @property
-    def readable(self) -> list[SampledVideo]:
-        """The videos that can be read."""
-        return [row for row in self.videos if not row.problem]
+    advised_chunk_frames: int | None = None  # None if not even one frame fits
 
 
 def choose_sample(videos: Sequence[ArchivedVideo], count: int) -> list[ArchivedVideo]:
@@ -172,23 +168,19 @@ class Bench:
             if device.type == "cuda":
                 torch.cuda.synchronize()
 
-        batches = measure_batches(
-            run, DeviceMemory(device), time.monotonic, self.num_sharers, BATCHES_S
-        )
+        memory = DeviceMemory(device)
+        batches = measure_batches(run, memory, time.monotonic, self.num_sharers, BATCHES_S)
         if batches.runs[0].out_of_memory:
             raise ConfigError(
                 f"--model: one frame of {image.shape[1]} x {image.shape[0]} pixels does not fit in "
                 f"memory ({device.type}); give a smaller model or test size, or a larger machine"
             )
-        self.measured.batches = batches
+        self.measured.batches, best = batches, batches.best()
+        self.measured.advised_chunk_frames = None if best is None else best.frames
         self.measured.chunk_frames = batches.allowed(self.request.config.chunk_frames)
 
     def _probe(self, video: ArchivedVideo, path: Path, count: int) -> tuple[float, int]:
-        """Annotates frames into a scratch folder; returns the seconds and the bytes of it.
-
-        Raises:
-            VideoDecodeError: The video cannot be annotated.
-        """
+        """Annotates frames into a scratch folder; returns the seconds and the bytes of it."""
         config = self.request.config.model_copy(update={"chunk_frames": self.measured.chunk_frames})
         options = replace(self.request.options, max_frames=count)
         with tempfile.TemporaryDirectory(prefix="longtake-") as folder:

@@ -7,41 +7,20 @@ least and the most per byte; they are not confidence intervals.
 import heapq
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.annotation.archive.listing import Archive, ArchivedVideo
 from pipelines.annotation.ledger import Ledger, json_digest
-from pipelines.annotation.options import (
-    AnnotateOptions,
-    require_at_least_one,
-    require_not_negative,
-)
+from pipelines.annotation.options import PlanRequest, Redo
 from pipelines.annotation.work_queue import num_segments
 from pipelines.registry.mlflow_registry import ModelReference
 from pipelines.storage.open import open_storage
-from vis_core.config.inference import InferenceConfig
 
 if TYPE_CHECKING:  # these modules import torch
     from pipelines.annotation.plan.measure import Measured, SampledVideo
     from pipelines.annotation.worker import LoadSystem
-
-
-@dataclass(frozen=True)
-class PlanRequest:
-    """The settings of the planned job and of the plan itself."""
-
-    config: InferenceConfig = field(default_factory=InferenceConfig)
-    options: AnnotateOptions = AnnotateOptions()
-    num_samples: int = 16  # videos that the plan opens
-    gpu_hour_cost: float | None = None
-
-    def validate(self) -> None:
-        """Raises a ConfigError that names the first number out of range."""
-        self.options.validate(self.config)
-        require_at_least_one(num_samples=self.num_samples)
-        require_not_negative(gpu_hour_cost=self.gpu_hour_cost)
 
 
 @dataclass(frozen=True)
@@ -71,30 +50,27 @@ class Totals:
 
 @dataclass(frozen=True)
 class AnnotatePlan:
-    """A plan of an annotation job."""
+    """A plan of an annotation job; ``asdict`` makes it the document for programs."""
 
     out: str
     model: str
-    request: PlanRequest
-    num_done: int
-    num_failed: int
-    to_do: list[ArchivedVideo]
-    skipped: list[tuple[str, str]]  # names and reasons of entries that are left out
-    num_workers: int = 0
+    videos: dict[str, int]  # how many, by outcome
+    redo: Redo | None
+    gpus_per_worker: float
+    gpu_hour_cost: float | None
+    workers: int = 0
     measured: "Measured | None" = None  # None if there is nothing to do
-    totals: Totals | None = None  # None if no sampled video could be read
+    extrapolated: Totals | None = None  # None if no sampled video could be read
+    gpu_hours: Estimate | None = None  # that are reserved; None without a GPU
+    cost: Estimate | None = None  # of them; None without a price
 
-    def gpu_hours(self) -> Estimate | None:
-        """Returns the GPU hours that are reserved; None if the model did not run on a GPU."""
-        if self.totals is None or self.measured is None or self.measured.device != "cuda":
-            return None
-        num_gpus = self.num_workers * self.request.options.gpus_per_worker
-        return self.totals.wall_s.scaled(num_gpus / 3600)
-
-    def cost(self) -> Estimate | None:
-        """Returns the price of the GPU hours; None without a price or a GPU."""
-        hours, price = self.gpu_hours(), self.request.gpu_hour_cost
-        return None if hours is None or price is None else hours.scaled(price)
+    def with_totals(self, totals: Totals) -> "AnnotatePlan":
+        """Adds the totals, and with a GPU its hours and their cost."""
+        if self.measured is None or self.measured.device != "cuda":
+            return replace(self, extrapolated=totals)
+        hours = totals.wall_s.scaled(self.workers * self.gpus_per_worker / 3600)
+        cost = None if self.gpu_hour_cost is None else hours.scaled(self.gpu_hour_cost)
+        return replace(self, extrapolated=totals, gpu_hours=hours, cost=cost)
 
 
 def plan_archive(
@@ -117,8 +93,15 @@ def plan_archive(
     ledger = Ledger(open_storage(out), json_digest([model.digest, settings]))
     survey = ledger.survey(archive.videos)
     to_do = survey.pending + survey.to_redo(options.redo)
-    done, failed, uri = len(survey.done), len(survey.failed), ledger.storage.uri
-    plan = AnnotatePlan(uri, str(model), request, done, failed, to_do, archive.skipped)
+    counts = {
+        "done": len(survey.done),
+        "failed": len(survey.failed),
+        "to_do": len(to_do),
+        "to_do_bytes": sum(video.size for video in to_do),
+        "left_out": len(archive.skipped),
+    }
+    share, price = options.gpus_per_worker, request.gpu_hour_cost
+    plan = AnnotatePlan(ledger.storage.uri, str(model), counts, options.redo, share, price)
     if not to_do:
         return plan
     from pipelines.annotation.plan.measure import Bench, choose_sample
@@ -128,20 +111,25 @@ def plan_archive(
     workers = min(workers, sum(cuts.values()))
     sample = choose_sample(to_do, request.num_samples)
     measured = Bench(model, request, workers, load).measure(sample, archive.storage)
-    plan = replace(plan, num_workers=workers, measured=measured)
-    return replace(plan, totals=_totals(plan, measured, cuts)) if measured.readable else plan
+    plan = replace(plan, workers=workers, measured=measured)
+    if all(row.problem for row in measured.videos):
+        return plan
+    return plan.with_totals(_totals(plan, measured, to_do, cuts))
 
 
-def _totals(plan: AnnotatePlan, measured: "Measured", cuts: dict[str, int]) -> Totals:
+def _totals(
+    plan: AnnotatePlan, measured: "Measured", to_do: list[ArchivedVideo], cuts: dict[str, int]
+) -> Totals:
     """Extrapolates the measurements to all videos to do."""
-    rows, opened = measured.readable, {row.video.key for row in measured.videos}
-    others = [video for video in plan.to_do if video.size and video.key not in opened]
+    rows = [row for row in measured.videos if not row.problem]
+    opened = {row.video.key for row in measured.videos}
+    others = [video for video in to_do if video.size and video.key not in opened]
     good_bytes = sum(row.video.size for row in rows)
     readable = good_bytes / sum(row.video.size for row in measured.videos)
     num_bytes = readable * sum(video.size for video in others)
-    num_empty = len(plan.to_do) - len(opened) - len(others)
+    num_empty = len(to_do) - len(opened) - len(others)
     # workers that share a GPU take turns
-    gpu_share = plan.request.options.gpus_per_worker if measured.device == "cuda" else 1.0
+    gpu_share = plan.gpus_per_worker if measured.device == "cuda" else 1.0
     slower = 1 / min(1.0, gpu_share)
 
     def per_byte(amounts: list[float]) -> tuple[float, float, float]:
@@ -156,7 +144,7 @@ def _totals(plan: AnnotatePlan, measured: "Measured", cuts: dict[str, int]) -> T
         pieces = [
             slower * each / cuts[key] for key, each in seconds.items() for _ in range(cuts[key])
         ]
-        return measured.load_s + time_of_schedule(pieces, plan.num_workers)
+        return measured.load_s + time_of_schedule(pieces, plan.workers)
 
     start_s = sum(row.start_s for row in rows) / len(rows)
     cases = [  # the seconds of every video by key: the estimate, the least and the most

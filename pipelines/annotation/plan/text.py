@@ -1,42 +1,12 @@
-"""The JSON document of a plan, and its text for people, which is rendered from the document."""
+"""The text of a plan for people, rendered from its document."""
 
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipelines.progress import in_words
 from vis_core.errors import shown_name
 
-if TYPE_CHECKING:
-    from pipelines.annotation.plan.plan import AnnotatePlan
-
 Document = dict[str, Any]
-
-
-def plan_json(plan: "AnnotatePlan") -> Document:
-    """Returns a plan for programs; sizes are bytes, durations seconds."""
-    hours, cost, measured = plan.gpu_hours(), plan.cost(), plan.measured
-    best = measured.batches.best() if measured and measured.batches else None
-    return {
-        "out": plan.out,
-        "model": plan.model,
-        "videos": {
-            "done": plan.num_done,
-            "failed": plan.num_failed,
-            "to_do": len(plan.to_do),
-            "to_do_bytes": sum(video.size for video in plan.to_do),
-            "left_out": len(plan.skipped),
-        },
-        "redo": plan.request.options.redo,
-        "workers": plan.num_workers,
-        "gpus_per_worker": plan.request.options.gpus_per_worker,
-        "gpu_hour_cost": plan.request.gpu_hour_cost,
-        "measured": measured
-        and asdict(measured) | {"advised_chunk_frames": None if best is None else best.frames},
-        "extrapolated": plan.totals and asdict(plan.totals),
-        "gpu_hours": hours and asdict(hours),
-        "cost": cost and asdict(cost),
-    }
 
 
 def plan_lines(document: Document) -> list[str]:
