@@ -28,11 +28,7 @@ class VerbEntry(NamedTuple):
 
 
 class LazyGroup(TyperGroup):
-    """The verbs; they are listed from a table, and a verb's module is imported when it is called.
-
-    Attributes:
-        verbs: The table, in the order of the help.
-    """
+    """The verbs of a table in the order of the help; a verb is imported when it is called."""
 
     verbs: Mapping[str, VerbEntry] = {}
 
@@ -85,7 +81,7 @@ class Verb(TyperCommand):
         sigterm = _SigtermAsInterrupt()
         try:
             with sigterm:
-                code = int(super().invoke(ctx))
+                code = int(super().invoke(ctx) or 0)
             return TERMINATED if sigterm.received and code == INTERRUPTED else code
         except VisError as error:
             if debug:
@@ -93,10 +89,8 @@ class Verb(TyperCommand):
             print(f"{ctx.command_path}: {error}", file=sys.stderr)
             return error.exit_code
         except KeyboardInterrupt:
-            print(
-                f"\n{ctx.command_path}: stopped; the same command resumes from here",
-                file=sys.stderr,
-            )
+            stopped = "stopped; the same command resumes from here"
+            print(f"\n{ctx.command_path}: {stopped}", file=sys.stderr)
             return TERMINATED if sigterm.received else INTERRUPTED
 
 
@@ -155,11 +149,7 @@ def _shared_params() -> list[Any]:
 
 
 class _SigtermAsInterrupt:
-    """Turns SIGTERM, which clusters send before they take a machine away, into Ctrl-C.
-
-    Attributes:
-        received: Whether it came.
-    """
+    """Turns SIGTERM, which clusters send before they take a machine away, into Ctrl-C."""
 
     def __init__(self) -> None:
         self.received = False

@@ -22,15 +22,14 @@ def run(
     overrides: options.Set,
     from_scratch: options.FromScratch = False,
     as_json: options.Json = False,
-) -> int:
+) -> None:
     """Prints YAML or JSON."""
     from pipelines.config.loading import to_yaml
     from pipelines.config.run import RunConfig
 
     if what == "schema":
         print(json.dumps(RunConfig.model_json_schema(), indent=2))
-        return 0
+        return
     resolved = options.read_config(config, overrides, from_scratch=from_scratch)
     document = resolved.model_dump(mode="json", by_alias=True)
     options.report(document, to_yaml(resolved).splitlines(), as_json=as_json)
-    return 0

@@ -33,7 +33,7 @@ def run(
     config: options.Config = options.PRESET,
     overrides: options.Set,
     from_scratch: options.FromScratch = False,
-) -> int:
+) -> None:
     """Runs the steps that are not finished."""
     from pipelines.run.folder import Run, check_run, open_run
 
@@ -52,13 +52,12 @@ def run(
         from pipelines.training.dry_run import training_plan
 
         print("\n".join(training_plan(whole.config, whole.given, folder)))
-        return 0
+        return
     print(f"start: {check_start(resolved)}")
     open_run(whole)
     started = time.monotonic()
     page = _all_steps(whole, address)
     print(f"\ndone in {(time.monotonic() - started) / 60:.1f} minutes; the report is {page}")
-    return 0
 
 
 def _all_steps(run: "Run", address: str | None) -> Path:
@@ -67,37 +66,33 @@ def _all_steps(run: "Run", address: str | None) -> Path:
     from pipelines.reports.page import write_report
     from pipelines.run import steps
 
-    print(_heading(1, "data"))
+    print("[1/8] data")
     data = steps.prepare(run)
     for note in data.notes:
         print(f"  note: {note}")
     with ray_session(run.config.ray, address):
-        print(_heading(2, "pseudo-videos"))
+        print("[2/8] pseudo-videos")
         pseudo = steps.make_pseudo_videos(run, data)
-        print(_heading(3, "staged training"))
+        print("[3/8] staged training")
         stages = steps.train(run, data, pseudo)
         for stage in stages:
             print(f"  {stage.name:<10} {_scores(stage.metrics)}")
-        print(_heading(4, "sweep of thresholds"))
+        print("[4/8] sweep of thresholds")
         summary = steps.sweep(run, data, stages[-1].model)
         print(f"  AP on validation {summary['start_ap']:.3f} -> {summary['best_ap']:.3f}")
-        print(_heading(5, "scores on held-out videos"))
+        print("[5/8] scores on held-out videos")
         metrics = steps.score(run, data)
         print(f"  {'final':<10} {_scores(metrics)}")
-        print(_heading(6, "registry"))
+        print("[6/8] registry")
         model_uri = steps.register(run, metrics)
-        print(_heading(7, "archive"))
+        print("[7/8] archive")
         archive = steps.annotate(run, data, model_uri)
         print("\n".join(f"  {line}" for line in archive.describe()))
         steps.draw(run, data, archive)
-    print(_heading(8, "report"))
+    print("[8/8] report")
     page = run.folder / "report.html"
     write_report(page, collect_report(run.folder))
     return page
-
-
-def _heading(number: int, title: str) -> str:
-    return f"[{number}/8] {title}"
 
 
 def _scores(metrics: dict[str, float]) -> str:

@@ -37,13 +37,7 @@ def presets() -> list[str]:
 
 
 def option(words: str, text: str, **attributes: Any) -> Any:
-    """Declares an option.
-
-    Args:
-        words: Its name and the placeholder of its value, ``--seed N``; a flag has a name alone.
-        text: Its help.
-        attributes: Of ``typer.Option``.
-    """
+    """Declares an option by its name and placeholder (``--seed N``), or a flag, and its help."""
     name, _, metavar = words.partition(" ")
     return typer.Option(name, metavar=metavar or None, help=text, **attributes)
 
@@ -119,11 +113,7 @@ def report(document: Any, lines: Sequence[str], *, as_json: bool) -> None:
 
 
 def local_path(text: str) -> Path:
-    """Reads ``--out`` where the output cannot go to a bucket.
-
-    Raises:
-        ConfigError: It is a URL.
-    """
+    """Reads ``--out`` where the output cannot go to a bucket."""
     if "://" in text:
         raise ConfigError(f"--out {text}: expected a path on this machine, found a URL")
     return Path(text)
@@ -132,11 +122,7 @@ def local_path(text: str) -> Path:
 def read_config(
     config: str, overrides: Sequence[str] = (), *, from_scratch: bool = False
 ) -> "RunConfig":
-    """Reads a run file or preset and applies the overrides.
-
-    Raises:
-        ConfigError: There is no such file, or it does not fit the schema.
-    """
+    """Reads a run file or preset and applies the overrides."""
     from pipelines.config.loading import load_run_config
 
     preset = CONFIGS / f"{config}.yaml"
@@ -156,11 +142,7 @@ def given_data(coco: Path | None, vis: Path | None, videos: Path | None) -> "Giv
 
 
 def inference_config(overrides: Sequence[str]) -> "InferenceConfig":
-    """Applies overrides of the section ``inference``; a model brings the other sections along.
-
-    Raises:
-        ConfigError: If an override names another section or does not fit the schema.
-    """
+    """Applies overrides of the section ``inference``; a model brings the other sections along."""
     from pipelines.config.loading import parse_overrides
     from vis_core.config.inference import InferenceConfig
 

@@ -17,7 +17,7 @@ def run(
     embed_mb: Annotated[
         float, option("--embed-mb MB", "Pictures and videos inside the page; the rest is linked.")
     ] = 48.0,
-) -> int:
+) -> None:
     """Writes the page and prints its path."""
     from pipelines.reports.collect import collect_report
     from pipelines.reports.page import write_report
@@ -25,4 +25,3 @@ def run(
     page = run_dir / "report.html" if out is None else options.local_path(out)
     write_report(page, collect_report(run_dir), total_bytes=int(embed_mb * 2**20))
     print(page)
-    return 0

@@ -52,12 +52,9 @@ class Instances:
         _check_shape("class_scores", self.class_scores, (count, "K"))
         _check_shape("mask_logits", self.mask_logits, (count, "h", "w"))
         _check_shape("embeddings", self.embeddings, (count, "C"))
-        if self.boxes is not None:
-            _check_shape("boxes", self.boxes, (count, 4))
-        if self.class_logits is not None:
-            _check_shape("class_logits", self.class_logits, (count, self.class_scores.shape[1] + 1))
-        if self.qualities is not None:
-            _check_shape("qualities", self.qualities, (count,))
+        _check_shape("boxes", self.boxes, (count, 4))
+        _check_shape("class_logits", self.class_logits, (count, self.class_scores.shape[1] + 1))
+        _check_shape("qualities", self.qualities, (count,))
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -255,14 +252,7 @@ class Track:
 
 @dataclass(frozen=True)
 class VideoResult:
-    """The annotation of one video.
-
-    Attributes:
-        height: Pixels of the displayed frame.
-        width: Pixels of the displayed frame.
-        num_frames: T, the annotated frames.
-        tracks: Best score first.
-    """
+    """The annotation of one video: size of the displayed frame, T, tracks (best score first)."""
 
     height: int
     width: int
@@ -275,8 +265,10 @@ class VideoResult:
         return self.height, self.width
 
 
-def _check_shape(name: str, tensor: Tensor, expected: tuple[int | str, ...]) -> None:
-    """Raises ValueError unless ``tensor`` has the stated sizes; letters match any size."""
+def _check_shape(name: str, tensor: Tensor | None, expected: tuple[int | str, ...]) -> None:
+    """Raises ValueError unless a tensor has the stated sizes; letters match any size."""
+    if tensor is None:
+        return
     sizes_match = tensor.ndim == len(expected) and all(
         isinstance(want, str) or want == have
         for want, have in zip(expected, tensor.shape, strict=True)

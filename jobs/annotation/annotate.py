@@ -4,17 +4,16 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from jobs import options
 from jobs.options import argument, option
 from vis_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipelines.annotation.archive.listing import Archive
-    from pipelines.annotation.options import PlanRequest, Segments
-    from pipelines.registry.mlflow_registry import ModelReference
+    from pipelines.annotation.options import Segments
 
 TOO_MANY_FAILED, INTERRUPTED = 3, 130
 
@@ -31,12 +30,8 @@ EXAMPLES = (
 )
 
 
-def _filter(words: str, text: str) -> Any:
-    return option(words, text, rich_help_panel="Which videos")
-
-
-def _planned(words: str, text: str) -> Any:
-    return option(words, text, rich_help_panel="Plan")
+_filter = partial(option, rich_help_panel="Which videos")
+_planned = partial(option, rich_help_panel="Plan")
 
 
 def _parse_segments(text: str) -> "Segments":
@@ -154,9 +149,15 @@ def run(
         address=address,
     )
     if dry_run:
+        from pipelines.annotation.options import PlanRequest
+        from pipelines.annotation.plan.plan import plan_archive
+        from pipelines.annotation.plan.text import plan_lines
+
         samples = PlanRequest.num_samples if plan_samples is None else plan_samples
         request = PlanRequest(config, job_options, samples, gpu_hour_cost)
-        return _print_plan(archive, out, resolved, request, as_json)
+        document = asdict(plan_archive(archive, out, resolved, request))
+        options.report(document, plan_lines(document), as_json=as_json)
+        return 0
     from pipelines.annotation.job import annotate_archive
 
     summary = annotate_archive(archive, out, resolved, config, job_options)
@@ -166,15 +167,3 @@ def run(
         return INTERRUPTED
     num_failed = len(summary.rows) - len(summary.having("done"))
     return TOO_MANY_FAILED if max_failed is not None and num_failed > max_failed else 0
-
-
-def _print_plan(
-    archive: "Archive", out: str, model: "ModelReference", request: "PlanRequest", as_json: bool
-) -> int:
-    """Plans the job and prints the plan; writes nothing."""
-    from pipelines.annotation.plan.plan import plan_archive
-    from pipelines.annotation.plan.text import plan_lines
-
-    document = asdict(plan_archive(archive, out, model, request))
-    options.report(document, plan_lines(document), as_json=as_json)
-    return 0

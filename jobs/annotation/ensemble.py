@@ -21,10 +21,9 @@ def run(
     out: options.RequiredOut,
     overrides: options.Set,
     as_json: options.Json = False,
-) -> int:
+) -> None:
     """Fuses video by video; memory holds one video."""
     from pipelines.results.ensemble import fuse
 
     fused = fuse(inputs, out, options.inference_config(overrides).fusion)
     options.report(fused.to_json(), fused.describe(), as_json=as_json)
-    return 0

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from jobs import options
 from jobs.options import option
+from vis_core.errors import ConfigError
 
 DETAILS = (
     "YouTube-VIS ground truth gives AP of tracks, COCO ground truth (of images) AP of masks and "
@@ -54,11 +55,10 @@ def run(
     model: options.Model = None,
     images: options.Images = None,
     as_json: options.Json = False,
-) -> int:
+) -> None:
     """Prints the scores, and writes them if asked."""
     from pipelines.data.check_files import holds_images
     from pipelines.results.score_files import ScoreOptions, score_files
-    from vis_core.errors import ConfigError
     from vis_core.files import write_json
 
     path = None if out is None else options.local_path(out)
@@ -89,14 +89,12 @@ def run(
     options.report(document, lines, as_json=as_json)
     if path is not None:
         write_json(path, document)
-    return 0
 
 
 def _score_images(
     ground_truth: Path, results: Path, model: str | None, images: Path | None
 ) -> tuple[dict[str, float], list[str]]:
     from pipelines.results.coco_scores import SCORES, detect_images, score_coco
-    from vis_core.errors import ConfigError
     from vis_core.evaluation.score_table import shown_score
 
     if (model is None) != (images is None):
@@ -109,8 +107,7 @@ def _score_images(
         detect_images(resolved.path, ground_truth, images, results)
     scores = score_coco(ground_truth, results)
     lines = [
-        f"{kind}  "
-        + "  ".join(f"{name} {shown_score(scores[f'{kind}_{name}'])}" for name in SCORES)
+        "  ".join([kind, *(f"{name} {shown_score(scores[f'{kind}_{name}'])}" for name in SCORES)])
         for kind in ("segm", "bbox")
     ]
     return scores, lines

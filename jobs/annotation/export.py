@@ -17,7 +17,7 @@ def run(
     out: options.RequiredOut,
     globs: options.Globs,
     as_json: options.Json = False,
-) -> int:
+) -> None:
     """Writes the missing files and prints how many there are."""
     from pipelines.results.export import export_results
     from pipelines.storage.open import open_storage
@@ -29,4 +29,3 @@ def run(
         "found": exported.num_there,
     }
     options.report(document, exported.describe(), as_json=as_json)
-    return 0

@@ -11,7 +11,7 @@ EXAMPLES = ("longtake pack --results results.json --gt valid.json --out submissi
 
 def run(
     *, results: options.Results, out: options.RequiredOut, ground_truth: options.GroundTruth = None
-) -> int:
+) -> None:
     """Writes the submission, or lists the defects of the results."""
     from vis_core.errors import ConfigError
     from vis_core.formats.youtube_vis import pack_results
@@ -21,4 +21,3 @@ def run(
         raise ConfigError(f"--out: expected a folder {path.parent}, found none; make it first")
     count = pack_results(results, path, ground_truth)
     print(f"{path}: {count} tracks; send this file to the server")
-    return 0

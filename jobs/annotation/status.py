@@ -16,10 +16,9 @@ def run(
         str, argument("OUT", "Folder or s3://BUCKET/PREFIX, the --out of longtake annotate.")
     ],
     as_json: options.Json = False,
-) -> int:
+) -> None:
     """Prints the counts, the speed, the time left and the workers."""
     from pipelines.annotation.status import describe, read_status
 
     document = read_status(out)
     options.report(document, describe(document, time.time()), as_json=as_json)
-    return 0

@@ -28,10 +28,9 @@ def run(
             "with target, classes and unmapped.",
         ),
     ],
-) -> int:
+) -> None:
     """Writes the file and prints the classes that were left out."""
     from pipelines.data.convert_classes import convert_classes
 
     converted = convert_classes(Path(source), options.local_path(out), class_map)
     print("\n".join(converted.describe()))
-    return 0

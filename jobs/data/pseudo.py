@@ -1,17 +1,10 @@
 """``longtake pseudo``: pseudo-videos of COCO images."""
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from jobs import options
 from jobs.options import option
-
-if TYPE_CHECKING:
-    from pipelines.config.run import RunConfig
-    from pipelines.data.pseudo_folder import PseudoVideos
-    from vis_core.formats.categories import Categories
-    from vis_core.formats.coco import ImageRecord
 
 DETAILS = (
     "--frames, --clips-per-image and --seed are short for --set pseudo.num_frames, "
@@ -40,7 +33,7 @@ def run(
     config: options.Config = options.PRESET,
     overrides: options.Set,
     from_scratch: options.FromScratch = False,
-) -> int:
+) -> None:
     """Makes the clips, or finds them finished."""
     from pipelines.data.find_data import AnnotatedFiles, find_coco
     from vis_core.errors import ConfigError
@@ -58,23 +51,7 @@ def run(
         from pipelines.data.pseudo_preview import write_preview
 
         print(write_preview(folder, preview, resolved, records, categories.names))
-        return 0
-    made = _make_clips(resolved, records, categories, folder, address)
-    state = "made" if made.made else "was finished before, nothing to do:"
-    print(f"{folder}: {state} {made.num_clips} clips of {resolved.pseudo.num_frames} frames")
-    for clip_id, reason in made.failed:
-        print(f"longtake pseudo: no clip {clip_id}: {reason}", file=sys.stderr)
-    return 0
-
-
-def _make_clips(
-    config: "RunConfig",
-    records: "list[ImageRecord]",
-    categories: "Categories",
-    folder: Path,
-    address: str | None,
-) -> "PseudoVideos":
-    """Makes the clips unless they are finished; starting Ray takes seconds, so it comes second."""
+        return
     from pipelines.cluster import ray_session
     from pipelines.data.pseudo_videos import (
         find_pseudo_videos,
@@ -83,10 +60,13 @@ def _make_clips(
     )
     from pipelines.progress import Progress
 
-    recipe = (records, categories, config.pseudo, folder, config.seed, config.clips_per_image)
-    finished = find_pseudo_videos(*recipe)
-    if finished is not None:
-        return finished
-    total = num_pseudo_clips(records, config.clips_per_image)
-    with ray_session(config.ray, address), Progress(total, "clips", "pseudo-videos") as progress:
-        return generate_pseudo_videos(*recipe, progress.update)
+    recipe = (records, categories, resolved.pseudo, folder, resolved.seed, resolved.clips_per_image)
+    made = find_pseudo_videos(*recipe)
+    if made is None:  # starting Ray takes seconds, so it comes second
+        total = num_pseudo_clips(records, resolved.clips_per_image)
+        with ray_session(resolved.ray, address), Progress(total, "clips", "pseudo-videos") as shown:
+            made = generate_pseudo_videos(*recipe, shown.update)
+    state = "made" if made.made else "was finished before, nothing to do:"
+    print(f"{folder}: {state} {made.num_clips} clips of {resolved.pseudo.num_frames} frames")
+    for clip_id, reason in made.failed:
+        print(f"longtake pseudo: no clip {clip_id}: {reason}", file=sys.stderr)

@@ -15,7 +15,7 @@ def run(
     seed: options.Seed = 0,
     num_images: Annotated[int | None, option("--num-images N", "Number of still images.")] = None,
     frames: options.Frames = None,
-) -> int:
+) -> None:
     """Writes ``coco/``, ``vis/`` and ``videos/``."""
     from pipelines.config.loading import parse_overrides
     from pipelines.config.run import SyntheticConfig
@@ -33,4 +33,3 @@ def run(
     with Progress(num_scenes(config), "scenes", "render") as progress:
         write_synthetic(folder, config, seed, progress.update)
     print(folder)
-    return 0

@@ -34,7 +34,7 @@ def run(
     ] = None,
     images: options.Images = None,
     as_json: options.Json = False,
-) -> int:
+) -> None:
     """Writes the two files, or checks two files for leakage."""
     from vis_core.errors import AnnotationError, ConfigError
     from vis_core.formats.splits import leaks, split_videos
@@ -61,7 +61,7 @@ def run(
         document = {"leaks": 0, "videos": len(train), "other_videos": len(held_out)}
         line = f"no leak between {len(train)} and {len(held_out)} videos"
         options.report(document, [line], as_json=as_json)
-        return 0
+        return
     folder = options.local_path(out)
     folder.mkdir(parents=True, exist_ok=True)
     sides: dict[str, Any] = {}
@@ -75,4 +75,3 @@ def run(
         for side in sides.values()
     ]
     options.report(sides, lines, as_json=as_json)
-    return 0

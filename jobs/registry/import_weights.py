@@ -27,9 +27,8 @@ def run(
             "file with one name per line.",
         ),
     ] = None,
-) -> int:
+) -> None:
     """Writes the model folder and prints its contents."""
     from pipelines.registry.foreign_models import import_weights
 
     print("\n".join(import_weights(source, options.local_path(out), classes)))
-    return 0

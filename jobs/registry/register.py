@@ -30,7 +30,7 @@ def run(
         Path | None, option("--metrics FILE", "JSON file of scores to keep with it.")
     ] = None,
     as_json: options.Json = False,
-) -> int:
+) -> None:
     """Registers the model and prints its version."""
     from dataclasses import asdict
 
@@ -44,11 +44,9 @@ def run(
     if done.alias:
         lines.append(f"{done.alias}: {done.previous or 'none'} -> {done.version}")
     options.report(asdict(done), lines, as_json=as_json)
-    return 0
 
 
 def _read_metrics(path: Path) -> dict[str, float]:
-    """Reads a flat JSON object of numbers."""
     import json
 
     from vis_core.errors import ConfigError

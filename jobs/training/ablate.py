@@ -36,7 +36,7 @@ def run(
     vis: options.Vis = None,
     videos: options.Videos = None,
     as_json: options.Json = False,
-) -> int:
+) -> None:
     """Trains, annotates and scores the rows that are not finished, then prints the table."""
     from pipelines.cluster import ray_session
     from pipelines.data.given_data import check_given
@@ -59,10 +59,9 @@ def run(
         rows = {row.name: (*row.training, *row.inference, *row.fused) for row in job.table.rows}
         lines = [f"{name}: {'  '.join(changes) or 'unchanged'}" for name, changes in rows.items()]
         options.report({"rows": rows, "seeds": job.seeds}, lines, as_json=as_json)
-        return 0
+        return
     first = job.config(job.table.rows[0], job.seeds[0], inference=False)
     with ray_session(first.ray, address):
         scores = run_ablation(job)
     lines = [markdown(job.table, scores, job.seeds), str(job.out / "table.md")]
     options.report(to_json(job, scores), lines, as_json=as_json)
-    return 0

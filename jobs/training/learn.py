@@ -35,7 +35,7 @@ def run(
     vis: options.Vis = None,
     videos: options.Videos = None,
     as_json: options.Json = False,
-) -> int:
+) -> None:
     """Trains, sweeps and scores the systems that are not finished, and prints their table."""
     from pipelines.data.given_data import check_given
     from pipelines.experiments.comparison import markdown
@@ -59,9 +59,8 @@ def run(
         steps = {n: sum(stage.steps for stage in run.config.stages) for n, run in job.runs()}
         lines = [f"{name}: {count} steps" for name, count in steps.items()]
         options.report({"out": job.out, "steps": steps}, lines, as_json=as_json)
-        return 0
+        return
     rows = learn(job, address)
     lines = ["", markdown(rows), str(job.out / "table.md"), str(job.out / "curves.html")]
     document = {"out": job.out, "rows": [asdict(row) for row in rows]}
     options.report(document, lines, as_json=as_json)
-    return 0

@@ -19,11 +19,10 @@ def run(
     save_every: Annotated[
         int, option("--save-every N", "Steps between two snapshots.", min=1)
     ] = 1000,
-) -> int:
+) -> None:
     """Trains the weights and prints the losses."""
     from pipelines.experiments.tiny_weights import TinyTraining, train_tiny_weights
 
     training = TinyTraining(options.local_path(out), steps, batch, seed, backbone_steps, save_every)
     for line in train_tiny_weights(training):
         print(line, flush=True)
-    return 0

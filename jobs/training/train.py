@@ -42,15 +42,20 @@ def run(
     overrides: options.Set,
     from_scratch: options.FromScratch = False,
     as_json: options.Json = False,
-) -> int:
+) -> None:
     """Trains the stages that are not finished and prints their scores."""
     from pipelines.run.folder import Run, check_run, open_run, read_run
 
-    name, folder = _recipe_and_folder(recipe, config, out)
+    if recipe is not None and config != options.PRESET:
+        raise ConfigError(f"{recipe} and --config {config}: give one run file")
+    if out is None and recipe is None:
+        raise ConfigError("expected a recipe or --out; longtake train --help explains them")
+    folder = Path("runs", Path(recipe or "").stem) if out is None else options.local_path(out)
+    folder = folder.absolute()
     if resume:
         whole = read_run(folder)
     else:
-        resolved = options.read_config(name, overrides, from_scratch=from_scratch)
+        resolved = options.read_config(recipe or config, overrides, from_scratch=from_scratch)
         whole = Run(folder, resolved, options.given_data(coco, vis, videos), max_frames)
     check_run(whole)
     if dry_run:
@@ -59,7 +64,7 @@ def run(
         plan = training_plan(whole.config, whole.given, folder)
         settings = whole.config.model_dump(mode="json", by_alias=True)
         options.report({"config": settings, "plan": plan}, plan, as_json=as_json)
-        return 0
+        return
     from pipelines.cluster import ray_session
     from pipelines.registry.start_weights import check_start
     from pipelines.run import steps
@@ -82,18 +87,3 @@ def run(
         "stages": [{"name": s.name, "model": s.model, "metrics": s.metrics} for s in stages],
     }
     options.report(document, [*lines, f"next: longtake tune --run {folder}"], as_json=as_json)
-    return 0
-
-
-def _recipe_and_folder(recipe: str | None, config: str, out: str | None) -> tuple[str, Path]:
-    """Returns the run file and the folder of the run; a recipe is short for both.
-
-    Raises:
-        ConfigError: There are two run files, or no folder.
-    """
-    if recipe is not None and config != options.PRESET:
-        raise ConfigError(f"{recipe} and --config {config}: give one run file")
-    if out is None and recipe is None:
-        raise ConfigError("expected a recipe or --out; longtake train --help explains them")
-    folder = Path("runs", Path(recipe or "").stem) if out is None else options.local_path(out)
-    return recipe or config, folder.absolute()

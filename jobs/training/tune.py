@@ -15,7 +15,7 @@ def run(
     run: Annotated[Path, option("--run DIR", "Folder of a run that is trained.")],
     address: options.Address = None,
     as_json: options.Json = False,
-) -> int:
+) -> None:
     """Sweeps the thresholds and prints the best ones."""
     from pipelines.cluster import ray_session
     from pipelines.run.folder import read_trained_run
@@ -32,4 +32,3 @@ def run(
     lines = [f"AP on validation {summary['start_ap']:.3f} -> {summary['best_ap']:.3f}"]
     lines += [f"  {key} {value:.3f}" for key, value in summary["best"].items()]
     options.report({**summary, "model": str(model)}, [*lines, str(model)], as_json=as_json)
-    return 0

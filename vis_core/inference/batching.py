@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,20 +13,11 @@ from vis_core.structures import Instances
 
 @dataclass(eq=False)
 class _Request:
-    """The images of one ``segment`` call.
-
-    Attributes:
-        images: Frames of one size.
-        results: Instances of each; None for a frame that was not processed yet.
-        error: Reason of a failure.
-    """
+    """The images of one ``segment`` call; a result is None until its image is processed."""
 
     images: list[np.ndarray]
-    results: list[Instances | None] = field(init=False)
+    results: list[Instances | None]
     error: Exception | None = None
-
-    def __post_init__(self) -> None:
-        self.results = [None] * len(self.images)
 
     @property
     def is_done(self) -> bool:
@@ -45,12 +36,6 @@ class SharedNetwork:
     """
 
     def __init__(self, system: FrameSystem, batch_images: int) -> None:
-        """Shares a system.
-
-        Args:
-            system: Segments frames and associates instances.
-            batch_images: Images that go through the network at once.
-        """
         self._system = system
         self._batch_images = batch_images
         self._changed = threading.Condition()
@@ -67,7 +52,7 @@ class SharedNetwork:
 
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
         """Predicts the instances of each image (H, W, 3), all of one size."""
-        request = _Request(images)
+        request = _Request(images, [None] * len(images))
         with self._changed:
             self._waiting.extend((request, place) for place in range(len(images)))
             self._changed.wait_for(lambda: request.is_done or not self._is_running)
@@ -104,7 +89,9 @@ class SharedNetwork:
     def _process(self, batch: list[_Entry]) -> None:
         """Processes a batch; after an error, each request apart, so that only one fails."""
         try:
-            self._forward(batch)
+            results = self._system.segment([request.images[place] for request, place in batch])
+            for (request, place), instances in zip(batch, results, strict=True):
+                request.results[place] = instances
         except Exception as error:
             requests = {id(request): request for request, _ in batch}
             if len(requests) == 1:
@@ -112,11 +99,6 @@ class SharedNetwork:
                 return
             for request in requests.values():
                 self._process([entry for entry in batch if entry[0] is request])
-
-    def _forward(self, batch: list[_Entry]) -> None:
-        results = self._system.segment([request.images[place] for request, place in batch])
-        for (request, place), instances in zip(batch, results, strict=True):
-            request.results[place] = instances
 
     def _fail(self, request: _Request, error: Exception) -> None:
         with self._changed:

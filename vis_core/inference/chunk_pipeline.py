@@ -34,8 +34,6 @@ def run_chunked(
 
     Args:
         frames: Remaining frames of the video; read in a separate thread.
-        chunk_frames: Frames that go through the network at once.
-        stages: Get all frames.
         after: Called with the last frame of each chunk after ``associate`` of all stages.
     """
     stream = SecondStream()

@@ -21,13 +21,7 @@ _MASKS_AT_ONCE = 32  # of which a GPU holds 64 MiB at 1080p
 
 @dataclass(frozen=True)
 class FramePredictor:
-    """A system that processes each frame alone, without a past.
-
-    Attributes:
-        system: Segments frames.
-        config: How masks are resized to the size of the video, and whether they are scored.
-        mirrored: Whether the system gets mirrored frames.
-    """
+    """A system that processes each frame alone, without a past, mirrored where wanted."""
 
     system: FrameSystem
     config: TrackConfig
@@ -41,17 +35,12 @@ class FramePredictor:
         return self.system.segment(images)
 
     def masks(self, mask_logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
-        """Resizes the masks of one frame to the size of the video.
-
-        Args:
-            mask_logits: (N, h, w) of ``predict``.
-            size: Height and width of the video.
+        """Resizes the masks (N, h, w) of one frame to the (height, width) of the video.
 
         Returns:
             (N, H, W) bool and, where tracks are scored by their masks, (N,) confidence in them.
         """
-        input_size = self.system.input_size(*size)
-        resize = (mask_logits, input_size, size, self.config.last_mask_resize)
+        resize = (mask_logits, self.system.input_size(*size), size, self.config.last_mask_resize)
         confidences = None
         if self.config.mask_quality:
             masks, confidences = masks_with_confidence(*resize)
@@ -60,13 +49,9 @@ class FramePredictor:
         return masks.flip(2) if self.mirrored else masks, confidences
 
     def encoded(self, mask_logits: Sequence[Tensor], size: tuple[int, int]) -> list[EncodedMasks]:
-        """Encodes the masks of ``masks`` as run lengths, without full-size pixels where possible.
+        """Encodes the masks (N, h, w) of each frame, without full-size pixels where possible.
 
         A few masks of several frames are encoded at once, since each call waits for the GPU.
-
-        Args:
-            mask_logits: (N, h, w) of ``predict``, for each frame.
-            size: Height and width of the video.
         """
         encoded: list[EncodedMasks] = []
         for group in _groups(mask_logits):
@@ -99,17 +84,9 @@ def _groups(frames: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         yield group
 
 
-_FLIP = "flip"
-
-
 @dataclass(frozen=True)
 class View:
-    """The size and direction in which a system gets a video.
-
-    Attributes:
-        short_side: Pixels at test, or None for the size of the system's config.
-        flip: Whether frames are mirrored.
-    """
+    """The short side (None: that of the system's config) and direction of a video at test."""
 
     short_side: int | None = None
     flip: bool = False
@@ -118,7 +95,7 @@ class View:
     def parse(cls, text: str) -> "View":
         """Parses ``640``, ``640+flip`` or ``flip``, checked by the schema."""
         parts = text.split("+")
-        return cls(int(parts[0]) if parts[0].isdigit() else None, _FLIP in parts)
+        return cls(int(parts[0]) if parts[0].isdigit() else None, "flip" in parts)
 
     @classmethod
     def of(cls, names: Sequence[str]) -> "list[View]":

@@ -7,10 +7,11 @@ The masks stay run lengths throughout; a long video is processed in windows of f
 
 import hashlib
 from array import array
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, count
 
 import numpy as np
 
@@ -25,22 +26,13 @@ _FRAMES_AT_ONCE = 256
 
 
 def fuse_tracks(
-    results: Sequence[Sequence[Track]],
-    size: tuple[int, int],
-    num_frames: int,
-    config: FusionConfig,
+    results: Sequence[Sequence[Track]], size: tuple[int, int], num_frames: int, config: FusionConfig
 ) -> list[Track]:
     """Fuses the tracks of R results of one video (2nd place 3.3), best score first.
 
     Greedily: the best remaining track leads a group; the track of each other result that overlaps
     it most joins, if their IoU over space and time reaches the threshold. An id is kept if all
-    results agree on it; all other tracks get new ids.
-
-    Args:
-        results: R results.
-        size: Height and width of every frame.
-        num_frames: T.
-        config: The choices.
+    results agree on it; all other tracks get new ids. ``size`` is height and width.
     """
     if len(results) == 1:
         return sorted(results[0], key=lambda track: -track.score)
@@ -52,7 +44,7 @@ def fuse_tracks(
     overlap = _overlaps(tracks, sources, size, num_frames)
     groups = _groups(tracks, sources, overlap, config)
     fused = [_fuse_group([tracks[row] for row in g], len(results), size, config) for g in groups]
-    fused.sort(key=lambda track: (-track.score, _id_or_inf(track.track_id), *_order(track)[1:]))
+    fused.sort(key=lambda t: (-t.score, t.track_id is None, t.track_id or 0, *_order(t)[1:]))
     return _with_new_ids(fused)
 
 
@@ -135,12 +127,7 @@ def _preference(
 ) -> tuple[float, bool, float, int]:
     """Orders candidates: by overlap, then class, then score, then their order among all."""
     one, other = tracks[leader], tracks[row]
-    return (
-        -overlap[leader, row],
-        one.label != other.label,
-        abs(one.score - other.score),
-        row,
-    )
+    return -overlap[leader, row], one.label != other.label, abs(one.score - other.score), row
 
 
 def _fuse_group(
@@ -148,7 +135,7 @@ def _fuse_group(
 ) -> Track:
     """Fuses the tracks of a group; the id is None unless all results agree on it."""
     scores = [track.score for track in tracks]
-    count = num_results if config.score == "mean" else len(scores)
+    divisor = num_results if config.score == "mean" else len(scores)
     if config.mask == "best" or len(tracks) == 1:
         masks = tracks[0].masks
     else:
@@ -158,23 +145,23 @@ def _fuse_group(
     return Track(
         track_id=ids.pop() if len(ids) == 1 and len(tracks) == num_results else None,
         label=_voted_label(tracks),
-        score=max(scores) if config.score == "max" else _mean(scores, count),
+        score=max(scores) if config.score == "max" else _mean(scores, divisor),
         masks=masks,
         frame_scores=_frame_scores(tracks, masks),
         predicted_quality=_mean(qualities, len(qualities)) if qualities else None,
     )
 
 
-def _mean(values: Sequence[float], count: int) -> float:
-    """Divides a sum by ``count``, exactly: independent of order and rounding."""
-    return float(sum(map(Fraction, values), Fraction(0)) / count)
+def _mean(values: Sequence[float], divisor: int) -> float:
+    """Divides a sum by ``divisor``, exactly: independent of order and rounding."""
+    return float(sum(map(Fraction, values), Fraction(0)) / divisor)
 
 
 def _voted_label(tracks: Sequence[Track]) -> int:
     """Returns the class with the highest sum of scores, the first in a tie."""
-    votes: dict[int, Fraction] = {}
+    votes: dict[int, Fraction] = defaultdict(Fraction)
     for track in tracks:
-        votes[track.label] = votes.get(track.label, Fraction(0)) + Fraction(track.score)
+        votes[track.label] += Fraction(track.score)
     return min(votes, key=lambda label: (-votes[label], label))
 
 
@@ -192,15 +179,5 @@ def _frame_scores(tracks: Sequence[Track], masks: PackedMasks) -> "array[float] 
 
 def _with_new_ids(tracks: Sequence[Track]) -> list[Track]:
     """Numbers the tracks without an id from the highest id on."""
-    next_id = 1 + max((t.track_id for t in tracks if t.track_id is not None), default=-1)
-    numbered = []
-    for track in tracks:
-        if track.track_id is None:
-            track = replace(track, track_id=next_id)
-            next_id += 1
-        numbered.append(track)
-    return numbered
-
-
-def _id_or_inf(track_id: int | None) -> float:
-    return float("inf") if track_id is None else track_id
+    ids = count(1 + max((t.track_id for t in tracks if t.track_id is not None), default=-1))
+    return [replace(t, track_id=next(ids)) if t.track_id is None else t for t in tracks]

@@ -11,12 +11,9 @@ from vis_core.structures import Instances, without_masks
 
 
 def cpu_copies(frames: Sequence[Instances]) -> list[Instances]:
-    """Copies the instances of some frames to the CPU without their masks, bit by bit.
+    """Copies the instances of frames of one device to the CPU without their masks, bit by bit.
 
     All tensors of one type are one copy, since each copy waits for the GPU.
-
-    Args:
-        frames: Instances of each frame, all on one device.
     """
     small = [without_masks(instances) for instances in frames]
     if all(instances.scores.device.type == "cpu" for instances in small):
@@ -44,9 +41,6 @@ def in_one_piece(tensors: Sequence[Tensor]) -> list[Tensor]:
     return copies
 
 
-_HIGH_PRIORITY = -1  # small kernels of this stream run before the large ones of the network
-
-
 class SecondStream:
     """A high-priority CUDA stream for a second thread; without effect on a CPU."""
 
@@ -55,14 +49,7 @@ class SecondStream:
 
     @staticmethod
     def record(predicted: Sequence[Sequence[Instances]]) -> torch.cuda.Event | None:
-        """Records an event in the thread of the network, after its predictions.
-
-        Args:
-            predicted: Instances of some frames, for each stage.
-
-        Returns:
-            The event to wait for; None if no tensor is on a GPU.
-        """
+        """Records an event after the predictions of each stage; None if none is on a GPU."""
         device = next((each.scores.device for frames in predicted for each in frames), None)
         if device is None or device.type != "cuda":
             return None
@@ -72,17 +59,15 @@ class SecondStream:
 
     @contextmanager
     def after(self, event: torch.cuda.Event | None) -> Iterator[None]:
-        """Uses this stream once the event has passed, and waits for it at the end.
+        """Uses this stream once an event of ``record`` has passed, and waits for it at the end.
 
         After that, the network may overwrite its predictions.
-
-        Args:
-            event: Returned by ``record``.
         """
         if event is None:
             yield
             return
-        self._stream = self._stream or torch.cuda.Stream(event.device, _HIGH_PRIORITY)
+        # -1 is high: small kernels of this stream run before the large ones of the network
+        self._stream = self._stream or torch.cuda.Stream(event.device, priority=-1)
         self._stream.wait_event(event)
         with torch.cuda.stream(self._stream):
             yield

@@ -27,10 +27,7 @@ def annotate_video(
     """Annotates a video in one pass; memory holds ``chunk_frames`` frames and no past pixels.
 
     Args:
-        system: Segments frames and associates instances.
         frames: Frames of one size, in order, indices from 0.
-        chunk_frames: Frames that go through the network at once.
-        tracks: Which tracks are kept, how they are scored and labelled.
 
     Raises:
         VideoDecodeError: If there is no frame, or the frames cannot be read.
@@ -46,14 +43,7 @@ def annotate_views(
     """Annotates a video in the views of a config and fuses their results.
 
     The video is read once; each view has its own identities (2nd place 3.1, multi-scale testing).
-
-    Args:
-        system: As in ``annotate_video``; views of other sizes need a ``System``.
-        frames: As in ``annotate_video``.
-        config: Views, their fusion, tracks, frames at once.
-
-    Raises:
-        VideoDecodeError: If there is no frame, or the frames cannot be read.
+    Views of other sizes need a ``System``; all else is as in ``annotate_video``.
     """
     trackers = view_trackers(system, config)
     run_chunked(frames, config.chunk_frames, trackers)
@@ -83,11 +73,7 @@ def fused_result(trackers: "list[OnlineTracker]", config: InferenceConfig) -> Vi
 class OnlineTracker:
     """One pass of a system over a video: its associator and its open tracks.
 
-    Args:
-        system: Segments frames and associates instances.
-        tracks: Which tracks are kept, how they are scored and labelled.
-        mirrored: Whether the system gets mirrored frames.
-        sink: Receives the masks; None keeps them in memory.
+    Without a ``sink``, the masks stay in memory.
     """
 
     def __init__(
@@ -126,12 +112,9 @@ class OnlineTracker:
     def associate_predictions(
         self, first: int, frames: Iterable[FramePrediction], size: tuple[int, int]
     ) -> None:
-        """Associates the predictions of another process, as ``associate`` would.
+        """Associates another process's predictions of the frames from ``first`` on.
 
-        Args:
-            first: Index of the first frame.
-            frames: Predictions of consecutive frames.
-            size: Height and width of the video.
+        ``size`` is height and width of the video.
         """
         self._builder = self._builder or self._new_builder(*size)
         for index, frame in enumerate(frames, first):
@@ -139,11 +122,7 @@ class OnlineTracker:
 
     @property
     def tracks(self) -> TrackBuilder:
-        """The tracks of the frames so far.
-
-        Raises:
-            VideoDecodeError: There was no frame.
-        """
+        """The tracks of the frames so far, of which there must be at least one."""
         if self._builder is None:
             raise VideoDecodeError("the video has no frame; expected at least one", "no frames")
         return self._builder
@@ -154,12 +133,7 @@ class OnlineTracker:
         return {name: tensor.contiguous() for name, tensor in join_parts(parts).items()}
 
     def restore(self, state: Mapping[str, Tensor], size: tuple[int, int]) -> None:
-        """Continues from the ``state`` of the same system in the same video.
-
-        Args:
-            state: The tensors.
-            size: Height and width of the video.
-        """
+        """Continues from the ``state`` of the same system in the same video of that size."""
         parts = split_parts(state)
         self._associator.restore(parts["associator"])
         self._builder = self._new_builder(*size)

@@ -24,12 +24,7 @@ _FIELDS = ("scores", "class_scores", "embeddings", "boxes", "class_logits", "qua
 
 @dataclass(frozen=True)
 class FramePrediction:
-    """The prediction of one frame.
-
-    Attributes:
-        instances: N instances on the CPU, with masks (N, 0, 0).
-        masks: Their masks, at the size of the video.
-    """
+    """N instances of one frame on the CPU, their masks apart: ``mask_logits`` is (N, 0, 0)."""
 
     instances: Instances
     masks: EncodedMasks
@@ -38,15 +33,7 @@ class FramePrediction:
 def associate_frame(
     frame: FramePrediction, associator: FrameAssociator
 ) -> tuple[Instances, Tensor, EncodedMasks]:
-    """Associates the prediction of the next frame of a video.
-
-    Args:
-        frame: The prediction.
-        associator: Holds the past of the video.
-
-    Returns:
-        The N instances with a track, their (N,) track ids, and their masks.
-    """
+    """Returns the instances of the next frame with a track, their (N,) track ids and masks."""
     track_ids = associator.associate(frame.instances)
     kept = track_ids >= 0
     masks = frame.masks.rows(kept.nonzero().flatten().tolist())

@@ -15,12 +15,7 @@ from vis_core.config.inference import TrackConfig
 from vis_core.errors import ConfigError
 from vis_core.inference.mask_sink import MaskSink, MasksInMemory
 from vis_core.inference.track_scores import finished_tracks
-from vis_core.inference.track_state import (
-    COMBINE_EVIDENCE,
-    TrackState,
-    pack_states,
-    unpack_states,
-)
+from vis_core.inference.track_state import COMBINE_EVIDENCE, TrackState, pack_states, unpack_states
 from vis_core.rle.frame_masks import EncodedMasks
 from vis_core.structures import Instances, Track, VideoResult
 
@@ -28,14 +23,7 @@ from vis_core.structures import Instances, Track, VideoResult
 class TrackBuilder:
     """The tracks of a video up to the present frame.
 
-    Attributes:
-        size: Height and width of the video.
-        num_frames: Frames so far.
-
     Args:
-        height: Pixels of the video.
-        width: Pixels of the video.
-        config: Which tracks are kept, how they are scored and labelled.
         sink: Receives the masks; None keeps them in memory.
         first_frame: Index of the first frame that is added.
     """
@@ -61,8 +49,6 @@ class TrackBuilder:
         """Adds one frame; call it for every frame in order, also for one without instances.
 
         Args:
-            frame_index: Position in the video, one more than in the call before.
-            instances: N associated instances.
             track_ids: (N,) int64, all different.
             masks: N at the size of the video, with confidences if tracks are scored by them.
 
@@ -130,9 +116,8 @@ class TrackBuilder:
 
     def _evidence(self, instances: Instances) -> np.ndarray:
         """(N, K) class scores or (N, K + 1) class logits, float64."""
-        evidence: Tensor | None = instances.class_scores
-        if self._config.evidence == "logits":
-            evidence = instances.class_logits
+        use_logits = self._config.evidence == "logits"
+        evidence = instances.class_logits if use_logits else instances.class_scores
         if evidence is None:
             raise ConfigError(
                 "inference.tracks.evidence is logits, but this system has no logits with a class "

@@ -15,17 +15,9 @@ def finished_tracks(states: Mapping[int, TrackState], config: TrackConfig) -> li
 
     With the defaults, the score of a track is the highest of its mean class scores over the frames
     with an instance of it, its label the class of that score (IDOL, CTVIS). The predicted quality
-    of its masks multiplies it.
-
-    Args:
-        states: By track id.
-        config: Which tracks are kept, how they are scored and labelled.
+    of its masks multiplies it. ``states`` are by track id.
     """
-    kept = {
-        track_id: state
-        for track_id, state in states.items()
-        if state.num_shown >= config.min_frames
-    }
+    kept = {key: state for key, state in states.items() if state.num_shown >= config.min_frames}
     if not kept:
         return []
     table = np.stack([_class_scores(state, config) for state in kept.values()])  # (M, K)
@@ -48,28 +40,21 @@ def finished_tracks(states: Mapping[int, TrackState], config: TrackConfig) -> li
             stored_frames=(state.num_shown, state.first_shown, state.last_shown),
         )
         tracks.append(track)
-    tracks.sort(key=lambda track: -track.score)
-    return tracks
+    return sorted(tracks, key=lambda track: -track.score)
 
 
 def _class_scores(state: TrackState, config: TrackConfig) -> np.ndarray:
     """(K,) score of every class over the frames with an instance of the track."""
     if config.labels == "majority":
-        return _majority_scores(state)
+        scores = np.zeros(len(state.votes))
+        scores[state.votes.argmax()] = state.scores / state.num_named  # the first class in a tie
+        return scores
     evidence = state.evidence
     if config.over_time == "mean":
         evidence = evidence / state.num_named
     if config.evidence == "scores":
         return evidence
-    scores: np.ndarray = softmax(evidence)[:-1]
-    return scores
-
-
-def _majority_scores(state: TrackState) -> np.ndarray:
-    """(K,) mean score for the most frequent class, the first in a tie; 0 for all others."""
-    scores = np.zeros(len(state.votes))
-    scores[state.votes.argmax()] = state.scores / state.num_named
-    return scores
+    return np.asarray(softmax(evidence)[:-1])
 
 
 def _choose(

@@ -30,8 +30,7 @@ class TrackState:
         num_named: Frames with an instance of the track.
         last_named: The last of them.
         num_shown: Frames in which it has at least one pixel.
-        first_shown: The first of them; -1 if there is none.
-        last_shown: The last of them; -1 if there is none.
+        first_shown, last_shown: The first and last of them; -1 if there is none.
         area: Pixels of all its masks.
         confidence: Sum of the sigmoid of these pixels.
         quality: Sum of the predicted qualities of its masks; None if the system predicts none.

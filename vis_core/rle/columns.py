@@ -17,6 +17,7 @@ from vis_core.rle.decode import RunLengths, runs_of_strings
 
 _CHUNK = 1 << 18  # characters of RLE text decoded at once: the size of a processor cache
 _MASKS_AT_ONCE = 600  # of neighbouring videos: enough that a call of numpy is worth its start
+_BY_TRACK = ("first_column", "columns", "left", "right", "areas")  # arrays of N rows
 
 Tracks = Sequence[Sequence[dict[str, Any] | None]]  # N tracks of T compressed RLEs or None
 
@@ -30,8 +31,6 @@ class ColumnMasks:
     """The masks of N tracks over T frames of one video of H x W pixels.
 
     Attributes:
-        height: H.
-        width: W.
         first_column: (N, T) leftmost column with a pixel; 0 where absent.
         columns: (N, T) columns from the leftmost to the rightmost; 0 where absent.
         left: (N,) leftmost column with a pixel in any frame; W for a track without any.
@@ -104,32 +103,22 @@ def _split(masks: ColumnMasks, counts: Sequence[int]) -> list[ColumnMasks]:
         tracks = slice(start, stop)
         first_run, first_more = int(run_bounds[start]), int(masks.more_offset[start])
         more = slice(first_more, int(masks.more_offset[stop]))
-        part = ColumnMasks(
-            height=masks.height,
-            width=masks.width,
-            first_column=masks.first_column[tracks],
-            columns=masks.columns[tracks],
-            left=masks.left[tracks],
-            right=masks.right[tracks],
+        by_track: dict[str, Any] = {name: getattr(masks, name)[tracks] for name in _BY_TRACK}
+        part = replace(
+            masks,
+            **by_track,
             offset=masks.offset[tracks] - first_run,
             runs=masks.runs[first_run : int(run_bounds[stop])],
             more_offset=masks.more_offset[start : stop + 1] - first_more,
             more_column=masks.more_column[more],
             more_runs=masks.more_runs[:, more],
-            areas=masks.areas[tracks],
         )
         parts.append(part)
     return parts
 
 
 def column_masks(tracks: Tracks, height: int, width: int, num_frames: int) -> ColumnMasks:
-    """Converts tracks of compressed RLEs (text counts) or None.
-
-    Args:
-        tracks: N tracks of ``num_frames`` entries.
-        height: H of every mask.
-        width: W of every mask.
-        num_frames: T.
+    """Converts N tracks of T compressed RLEs (text counts) or None, all of H x W pixels.
 
     Raises:
         FaultyRunsError: If an RLE is not sound.
@@ -265,17 +254,14 @@ def joined_masks(parts: Sequence[ColumnMasks]) -> ColumnMasks:
     further = np.cumsum([0] + [len(part.more_column) for part in parts])
     offsets = [part.offset + start for part, start in zip(parts, lengths, strict=False)]
     bounds = [part.more_offset[1:] + start for part, start in zip(parts, further, strict=False)]
-    return ColumnMasks(
-        height=parts[0].height,
-        width=parts[0].width,
-        first_column=np.concatenate([part.first_column for part in parts]),
-        columns=np.concatenate([part.columns for part in parts]),
-        left=np.concatenate([part.left for part in parts]),
-        right=np.concatenate([part.right for part in parts]),
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in (*_BY_TRACK, "runs", "more_column")
+    }
+    return replace(
+        parts[0],
+        **joined,
         offset=np.concatenate(offsets),
-        runs=np.concatenate([part.runs for part in parts]),
         more_offset=np.concatenate([np.zeros(1, np.int64), *bounds]),
-        more_column=np.concatenate([part.more_column for part in parts]),
         more_runs=np.concatenate([part.more_runs for part in parts], axis=1),
-        areas=np.concatenate([part.areas for part in parts]),
     )

@@ -42,11 +42,7 @@ class RunLengths:
         return np.add.reduceat(self.lengths, self.first[:-1]).astype(np.int64)
 
     def boxes_xywh(self, size: tuple[int, int]) -> np.ndarray:
-        """(N, 4) int64 smallest box around each mask, in pixels; zeros if it is empty.
-
-        Args:
-            size: Height and width of every mask.
-        """
+        """(N, 4) int64 smallest box around each mask of (H, W) pixels; zeros if it is empty."""
         height, width = size
         if len(self) == 0:
             return np.zeros((0, 4), np.int64)
@@ -106,10 +102,9 @@ def runs_of_strings(strings: Sequence[str], pixels: int) -> RunLengths | None:
     except UnicodeEncodeError:
         return None
     sizes = np.fromiter(map(len, strings), np.int64, len(strings))
-    if not sizes.all():
-        return None
     characters = np.frombuffer(text, np.uint8) - np.uint8(_FIRST_CHARACTER)
-    if characters.max() >= 2 * _CONTINUES:  # bytes below "0" wrap round to above
+    # bytes below "0" wrap round to above
+    if not sizes.all() or characters.max() >= 2 * _CONTINUES:
         return None
     string_ends = np.cumsum(sizes + 1)
     if (characters[string_ends - 2] >= _CONTINUES).any():
@@ -136,9 +131,7 @@ def string_fault(counts: object, pixels: int) -> str | None:
     if ord(counts[-1]) - _FIRST_CHARACTER >= _CONTINUES:
         return "counts that end inside a number"
     runs = _decoded_slowly(counts)
-    if runs is None:
-        return "a run too large for any image"
-    return _runs_fault(runs, pixels)
+    return "a run too large for any image" if runs is None else _runs_fault(runs, pixels)
 
 
 def counts_fault(counts: object, pixels: int) -> str | None:

@@ -5,6 +5,7 @@ transposed and searched. ``decode.py`` describes and reads the text.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -28,15 +29,9 @@ def strings_of_runs(counts: Sequence[np.ndarray]) -> list[str]:
     """
     numbers = np.concatenate([_differences(runs) for runs in counts]) if counts else np.zeros(0)
     text, lengths = _digits(numbers.astype(np.int64))
-    ends = np.cumsum(lengths)
-    first, strings = 0, []
-    place = 0
-    for runs in counts:
-        place += len(runs)
-        end = int(ends[place - 1])
-        strings.append(text[first:end].decode("ascii"))
-        first = end
-    return strings
+    last_numbers = np.cumsum([len(runs) for runs in counts], dtype=np.int64) - 1
+    ends = np.cumsum(lengths)[last_numbers].tolist()
+    return [text[first:end].decode("ascii") for first, end in pairwise([0, *ends])]
 
 
 def _run_lengths(mask: np.ndarray) -> np.ndarray:
@@ -58,11 +53,7 @@ def _run_lengths(mask: np.ndarray) -> np.ndarray:
 def runs_of_box(box: np.ndarray, top: int, left: int, size: tuple[int, int]) -> np.ndarray:
     """(R,) lengths of the runs of a mask that is background outside a box.
 
-    Args:
-        box: (h, w) bool, at least one pixel wide and high.
-        top: Its first row in the mask.
-        left: Its first column in the mask.
-        size: Height and width of the mask.
+    The box is (h, w) bool, at least one pixel wide and high; ``size`` is that of the mask.
     """
     (height, width), (box_height, box_width) = size, box.shape
     # each column of the box with a background pixel after it, which ends its last run
@@ -81,8 +72,7 @@ def runs_of_box(box: np.ndarray, top: int, left: int, size: tuple[int, int]) -> 
         same = np.flatnonzero(changes[1:] == changes[:-1])
         changes = np.delete(changes, np.concatenate([same, same + 1]))
     pixels = height * width
-    ends = changes if changes[-1] == pixels else np.append(changes, pixels)
-    return np.diff(ends, prepend=0)
+    return np.diff(changes if changes[-1] == pixels else np.append(changes, pixels), prepend=0)
 
 
 def _differences(runs: np.ndarray) -> np.ndarray:
@@ -95,8 +85,7 @@ def _differences(runs: np.ndarray) -> np.ndarray:
 def _digits(numbers: np.ndarray) -> tuple[bytes, np.ndarray]:
     """Writes numbers in base 32, the lowest digit first, the sign in the last one.
 
-    Rechanges:
-        The characters of all numbers, and the count of characters of each.
+    Returns the characters of all numbers, and the count of characters of each.
     """
     columns: list[np.ndarray] = []
     lengths = np.zeros(len(numbers), np.int64)

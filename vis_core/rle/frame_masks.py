@@ -18,8 +18,6 @@ class EncodedMasks:
     """N masks of one frame.
 
     Attributes:
-        counts: Compressed run lengths of each.
-        areas: Pixels of each.
         confidences: Sum of the sigmoid of the pixels of each; None unless tracks are scored by it.
     """
 
@@ -29,16 +27,10 @@ class EncodedMasks:
 
     @classmethod
     def of(cls, masks: Tensor, confidences: Tensor | None = None) -> Self:
-        """Encodes masks.
-
-        Args:
-            masks: (N, H, W) bool.
-            confidences: (N,) sum of the sigmoid of each mask's pixels, or None.
-        """
+        """Encodes masks (N, H, W) of bool with their (N,) confidences."""
         sums = None if confidences is None else tuple(confidences.tolist())
         if masks.device.type != "cpu":
-            counts, areas = strings_on_device(masks), areas_on_device(masks)
-            return cls(tuple(counts), tuple(areas), sums)
+            return cls(tuple(strings_on_device(masks)), tuple(areas_on_device(masks)), sums)
         pixels = masks.numpy()
         # mask by mask: numpy counts bytes ten times as fast as torch
         return cls(
@@ -49,12 +41,7 @@ class EncodedMasks:
 
     @classmethod
     def of_boxes(cls, boxes: Sequence[BoxMask | None], size: tuple[int, int]) -> Self:
-        """Encodes masks (H, W) that are background outside a box; None is an empty one.
-
-        Args:
-            boxes: Their boxes.
-            size: H and W.
-        """
+        """Encodes masks (H, W) that are background outside a box; None is an empty one."""
         empty = BoxMask(0, 0, np.zeros((1, 1), bool))
         full = [box or empty for box in boxes]
         runs = [runs_of_box(box.inside, box.top, box.left, size) for box in full]

@@ -21,10 +21,8 @@ def intersections(
     Equals ``sum_t (mask_d[t] & mask_g[t]).sum()`` for each pair.
 
     Args:
-        tracks: One set of tracks.
         rows: (D,) indices into ``tracks``.
-        others: Another set over the same frames.
-        other_rows: (G,) indices into ``others``.
+        other_rows: (G,) indices into ``others``, which are over the same frames.
 
     Returns:
         (D, G) int64 pixels.
@@ -51,8 +49,6 @@ class _Side:
     """Some tracks, prepared for the intersection with others.
 
     Attributes:
-        height: Rows of a column.
-        width: Columns of a frame.
         low: First column of ``dense``.
         dense: (D, T, w) first run of every column; an empty one has H rows above it.
         more: Further runs, None if there are none.
@@ -125,8 +121,7 @@ class _FurtherRuns:
             last = np.searchsorted(starts, position, side="right") - 1
             safe = np.maximum(last, 0)
             inside = np.minimum(position - starts[safe], lengths[safe])
-            covered_pixels: np.ndarray = np.where(last < 0, 0, before[safe] + inside)
-            return covered_pixels
+            return np.where(last < 0, 0, before[safe] + inside)
 
         line = self.column * height
         common = covered(line + self.runs[1]) - covered(line + self.runs[0])
@@ -134,13 +129,10 @@ class _FurtherRuns:
 
 
 def _sum_by_owner(owner: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-    sums: np.ndarray = np.bincount(owner, weights=values, minlength=count).astype(np.int64)
-    return sums
+    return np.asarray(np.bincount(owner, weights=values, minlength=count).astype(np.int64))
 
 
 def _further_runs(masks: ColumnMasks, rows: np.ndarray) -> _FurtherRuns | None:
-    if not len(masks.more_column):
-        return None
     bounds = masks.more_offset
     counts = bounds[rows + 1] - bounds[rows]
     if not counts.any():
@@ -176,8 +168,7 @@ def _common_pixels(tracks: np.ndarray, other: np.ndarray, height: int) -> np.nda
     np.minimum(outside, height, out=outside)
     cells = outside.shape[1] * outside.shape[2]
     by_column = outside.sum(axis=1, dtype=outside.dtype)
-    common: np.ndarray = cells * height - by_column.sum(axis=1, dtype=np.int64)
-    return common
+    return np.asarray(cells * height - by_column.sum(axis=1, dtype=np.int64))
 
 
 def _unpacked(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

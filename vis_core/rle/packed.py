@@ -60,7 +60,4 @@ class PackedMasks:
 
     def segmentations(self, size: tuple[int, int], num_frames: int) -> list[Rle | None]:
         """Returns one RLE of (H, W) pixels for each frame of the video, None where absent."""
-        rles: list[Rle | None] = [None] * num_frames
-        for frame_index, counts in self.between(0, num_frames):
-            rles[frame_index] = {"size": list(size), "counts": counts}
-        return rles
+        return [rle and {"size": list(size), **rle} for rle in self.window(0, num_frames)]

@@ -14,13 +14,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from vis_core.errors import AnnotationError, shown
-from vis_core.rle.decode import (
-    MAX_PIXELS,
-    RunLengths,
-    counts_fault,
-    runs_of_strings,
-    string_fault,
-)
+from vis_core.rle.decode import MAX_PIXELS, RunLengths, counts_fault, runs_of_strings, string_fault
 from vis_core.rle.encode import strings_of_masks
 
 Rle = dict[str, Any]
@@ -42,18 +36,12 @@ def encode_masks(masks: np.ndarray) -> list[Rle]:
         raise ValueError(f"masks must be (N, H, W) of bool, but got {masks.shape} of {masks.dtype}")
     if masks.size == 0 and len(masks):
         raise ValueError(f"masks must have pixels, but got {masks.shape}")
-    if not len(masks):
-        return []
-    size = [int(masks.shape[1]), int(masks.shape[2])]
+    size = masks.shape[1:]
     return [{"size": list(size), "counts": counts} for counts in strings_of_masks(masks)]
 
 
 def decode_rle(rle: Rle) -> np.ndarray:
-    """Decodes an RLE to a mask (H, W) of bool.
-
-    Raises:
-        AnnotationError: If the RLE is not sound.
-    """
+    """Decodes an RLE to a mask (H, W) of bool, as ``decode_rles``."""
     mask: np.ndarray = decode_rles([rle], *_size_of(rle, "rle"))[0]
     return mask
 
@@ -67,8 +55,7 @@ def decode_rles(rles: Sequence[Rle | None], height: int, width: int) -> np.ndarr
     present = [row for row, rle in enumerate(rles) if rle is not None]
     given = [rle for rle in rles if rle is not None]
     for rle in given:
-        fault = size_fault(rle, height, width)
-        if fault is not None:
+        if (fault := size_fault(rle, height, width)) is not None:
             _refuse("rle", fault)
     runs = _runs_of(given, height, width)
     masks = np.zeros((len(rles), height, width), dtype=bool)  # after the check of the size
@@ -100,11 +87,7 @@ def rle_boxes_xywh(rles: Sequence[Rle]) -> np.ndarray:
 def areas_and_boxes(
     rles: Sequence[Rle | None],
 ) -> tuple[list[int | None], list[list[float] | None]]:
-    """Computes areas and boxes xywh of RLEs of one size, as results files state them.
-
-    Args:
-        rles: One a frame; None where there is no mask, and so no area and box.
-    """
+    """Computes areas and boxes xywh of RLEs of one size, as results files state them."""
     present = [rle for rle in rles if rle is not None]
     areas = iter(rle_areas(present).tolist())
     boxes = iter(rle_boxes_xywh(present).astype(float).tolist())
@@ -124,16 +107,12 @@ def segmentation_to_rle(segmentation: object, height: int, width: int, where: st
     """Converts a segmentation of a file (polygons or RLE of either form) to a compressed RLE.
 
     Args:
-        segmentation: The value in the file.
-        height: Height of the image in pixels.
-        width: Width of the image in pixels.
         where: Place in the file, for the message.
 
     Raises:
         AnnotationError: If the segmentation is not sound or not of that size.
     """
-    fault = segmentation_fault(segmentation, height, width)
-    if fault is not None:
+    if (fault := segmentation_fault(segmentation, height, width)) is not None:
         _refuse(where, fault)
     return checked_to_rle(segmentation, height, width)
 
@@ -156,7 +135,6 @@ def counts_of_runs(starts: np.ndarray, stops: np.ndarray, size: tuple[int, int])
     Args:
         starts: (R,) ascending positions, down the columns, of the first pixels of runs; R >= 1.
         stops: (R,) their ends (exclusive), before the next start.
-        size: Height and width.
     """
     pixels = size[0] * size[1]
     places = np.concatenate([[0], np.stack([starts, stops], axis=1).ravel(), [pixels]])
@@ -176,8 +154,7 @@ def segmentation_fault(segmentation: object, height: int, width: int) -> str | N
 
 def rle_fault(rle: dict[str, Any], height: int, width: int) -> str | None:
     """Describes the fault of an RLE for an image of that size; None if it is sound."""
-    fault = size_fault(rle, height, width)
-    if fault is not None:
+    if (fault := size_fault(rle, height, width)) is not None:
         return fault
     counts = rle.get("counts")
     if isinstance(counts, list):
@@ -208,8 +185,7 @@ def polygons_fault(polygons: list[Any], height: int, width: int) -> str | None:
         return "an empty list of polygons"
     reach = max(_SMALLEST_REACH, _REACH * max(height, width))
     for index, polygon in enumerate(polygons):
-        fault = _polygon_fault(polygon, reach)
-        if fault is not None:
+        if (fault := _polygon_fault(polygon, reach)) is not None:
             return f"polygon {index} with {fault}"
     return None
 

@@ -24,9 +24,7 @@ def voted_masks(
     Equals, for each frame, ``2 * sum(w * mask) >= sum(w)``, an absent track having no pixel.
 
     Args:
-        tracks: N tracks of one video.
         weights: (N,) in [0, 1].
-        size: Height and width of every frame.
     """
     units = [1 + round(_UNITS * weight) for weight in weights]
     total = sum(units)

@@ -102,7 +102,6 @@ class SegmentBoundary:
 
 
 def _concatenated(parts: "list[array[int]] | list[np.ndarray]") -> np.ndarray:
-    """Concatenates numbers as int64."""
     return np.concatenate([np.zeros(0, np.int64), *(np.array(part, np.int64) for part in parts)])
 
 

@@ -26,8 +26,6 @@ class Join:
     """Two tracks of different segments that are one.
 
     Attributes:
-        before: Segment and id of the earlier track.
-        after: Segment and id of the later track.
         confidence: In [0, 1], see ``join_tracks``.
         mask_iou: IoU of their masks over the frames of the overlap; 0 if one has none there.
         similarity: Cosine of their embeddings.
@@ -76,7 +74,6 @@ def join_tracks(
     Args:
         before: The end of the earlier segment; its tracks may come from segments before it.
         after: The start of the later segment.
-        config: Weights and limits.
 
     Returns:
         The joins, sorted by the earlier track. The order of the tracks does not matter.
@@ -118,7 +115,6 @@ def stitch_segments(
 
     Args:
         boundaries: In order of time, the end of each segment and the start of the next one.
-        config: Weights and limits.
     """
     joins: list[Join] = []
     waiting: tuple[BoundaryTrack, ...] = ()
@@ -171,10 +167,8 @@ def _evidence(
     config: StitchConfig,
 ) -> _Evidence:
     mask_iou, coexist = _overlaps(rows, columns, boundary)
-    similarity = _cosine(
-        np.stack([track.embedding for track in rows]),
-        np.stack([track.embedding for track in columns]),
-    )
+    embeddings = [np.stack([track.embedding for track in side]) for side in (rows, columns)]
+    similarity = _cosine(*embeddings)
     label = np.array([track.label for track in rows])[:, None] == [t.label for t in columns]
     weights = config.mask_weight, config.similarity_weight, config.label_weight
     parts = mask_iou, similarity.clip(min=0), label

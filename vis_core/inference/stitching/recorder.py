@@ -27,9 +27,6 @@ class BoundaryRecorder:
         """Starts before the first frame.
 
         Args:
-            number: Of the segment, from 0.
-            segment: The segment.
-            memory: Of its associator.
             overlap: Frames at its end that the next segment processes too.
             reach: Frames after the start of its output within which a new track may continue one
                 of an earlier segment; None: all.
@@ -51,13 +48,9 @@ class BoundaryRecorder:
     def add(
         self, size: tuple[int, int], instances: Instances, track_ids: Tensor, masks: EncodedMasks
     ) -> None:
-        """Records one frame after its association; call it for every frame in order.
+        """Records one frame of N associated instances; call it for every frame in order.
 
-        Args:
-            size: Height and width of the frame.
-            instances: N associated instances.
-            track_ids: (N,) int64.
-            masks: N of that size.
+        ``size`` is height and width of the frame and its masks.
         """
         self._size = size
         ids = track_ids.tolist()
@@ -65,7 +58,9 @@ class BoundaryRecorder:
             self._votes[track_id][label] += 1
         for side, (start, stop) in (("head", self._start), ("tail", self._end)):
             if start <= self._frame < stop:
-                self._add_masks(self._masks[side], ids, masks)
+                for track_id, area, counts in zip(ids, masks.areas, masks.counts, strict=True):
+                    if area:
+                        self._masks[side][track_id].add(self._frame, counts)
         if self._frame == self._segment.start - 1:
             self._head = {track.track_id: track for track in self._in_memory("head")}
         elif self._segment.start <= self._frame < self._last_start:
@@ -83,14 +78,7 @@ class BoundaryRecorder:
         assert self._frame == self._segment.stop, f"{self._segment} at frame {self._frame}"
         return SegmentBoundary(self._size, self._end, tuple(self._in_memory("tail")))
 
-    def _add_masks(self, side: dict[int, PackedMasks], ids: list[int], masks: EncodedMasks) -> None:
-        """Keeps the run lengths of the tracks with a pixel in the present frame."""
-        for track_id, area, counts in zip(ids, masks.areas, masks.counts, strict=True):
-            if area:
-                side[track_id].add(self._frame, counts)
-
     def _in_memory(self, side: str) -> list[BoundaryTrack]:
-        """Returns all tracks in the memory."""
         if not len(self._memory):
             return []
         unseen = self._memory.unseen.tolist() if side == "tail" else [0] * len(self._memory)

@@ -37,10 +37,8 @@ from vis_core.structures import Track
 class TrackedSegment:
     """A segment whose instances have identities of their own.
 
-    Attributes:
-        head: Its boundary with the segment before.
-        tail: Its boundary with the segment after.
-        states: Of its tracks over the frames of its output, by track id.
+    The head is its boundary with the segment before, the tail that with the segment after. The
+    states are those of its tracks over the frames of its output, by track id.
     """
 
     head: SegmentBoundary
@@ -65,9 +63,7 @@ class TrackedSegment:
         """
         parts = split_parts(packed)
         head, tail = (
-            SegmentBoundary.from_arrays(
-                {name: tensor.numpy() for name, tensor in parts[side].items()}
-            )
+            SegmentBoundary.from_arrays({name: t.numpy() for name, t in parts[side].items()})
             for side in ("head", "tail")
         )
         return cls(head, tail, unpack_states(parts["sums"]))
@@ -79,11 +75,7 @@ class SegmentTracker:
     Args:
         associator: Without a past.
         number: Of the segment, from 0.
-        segment: The segment.
         overlap: Frames at its end that the next segment processes too.
-        size: Height and width of the video.
-        tracks: Which tracks are kept, how they are scored and labelled.
-        stitch: How far apart two tracks may be to be joined.
         sink: Receives the masks of the frames of its output.
     """
 
@@ -106,12 +98,7 @@ class SegmentTracker:
         self._builder = TrackBuilder(*size, tracks, sink, first_frame=segment.start)
 
     def associate(self, first: int, frames: Iterable[FramePrediction]) -> None:
-        """Associates the next frames.
-
-        Args:
-            first: Index of the first of them in the video.
-            frames: Their predictions.
-        """
+        """Associates the next frames, from the index ``first`` in the video on."""
         for index, frame in enumerate(frames, first):
             instances, track_ids, masks = associate_frame(frame, self._associator)
             self._recorder.add(self._size, instances, track_ids, masks)
@@ -142,12 +129,10 @@ class StitchedVideo:
 def stitch_tracked(
     segments: Sequence[TrackedSegment], tracks: TrackConfig, stitch: StitchConfig
 ) -> StitchedVideo:
-    """Joins the tracks of associated segments.
+    """Joins the tracks of all segments of one video, given in order of time.
 
     Args:
-        segments: Of one video, in order of time.
-        tracks: Which tracks are kept, how they are scored and labelled.
-        stitch: How they are joined, see ``StitchConfig.following``.
+        stitch: Of ``StitchConfig.following``.
     """
     boundaries = [(a.tail, b.head) for a, b in zip(segments, segments[1:], strict=False)]
     joins = stitch_segments(boundaries, stitch)
@@ -168,7 +153,6 @@ def stitch_tracked(
 
 
 def _first_frames(states: Mapping[int, TrackState]) -> dict[int, int]:
-    """Returns the first frame of each track in the output of its segment."""
     return {
         track_id: state.first_shown if state.num_shown else state.last_named
         for track_id, state in states.items()

@@ -31,10 +31,8 @@ class Segment:
 def cut_at(bounds: Sequence[int], overlap: int) -> list[Segment]:
     """Returns the segments between bounds, each with frames before its own as warm-up.
 
-    The warm-up may reach over several segments.
-
     Args:
         bounds: Ascending: 0, the start of each further segment, and the end of the video.
-        overlap: Frames of warm-up; fewer if there are fewer.
+        overlap: Frames of warm-up, also over several segments; fewer if there are fewer.
     """
     return [Segment(first, last, min(overlap, first)) for first, last in pairwise(bounds)]
