@@ -149,7 +149,6 @@ def run(
         address=address,
     )
     if dry_run:
-        from pipelines.annotation.options import PlanRequest
         from pipelines.annotation.plan.plan import plan_archive
         from pipelines.annotation.plan.text import plan_lines
 
