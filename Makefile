@@ -33,6 +33,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	# a test oracle; its requirements would bring opencv-python beside the headless wheel
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps trackeval
 	touch $@
 
 tiny-weights: install

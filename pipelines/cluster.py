@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pipelines.config.libraries import configure_libraries
 from pipelines.config.run import RayConfig
 from pipelines.progress import Progress
-from vis_core.errors import ClusterError, ConfigError
+from vis_core.errors import ClusterError, ConfigError, last_line
 
 # With the default poll every 2 s each report() waits 1.7 s; on one machine 0.2 s costs nothing.
 _LOCAL_ENVIRONMENT = {
@@ -36,9 +36,7 @@ _TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
 def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]:
     """Connects to Ray for a block of work; an open session of the caller is reused.
 
-    Args:
-        config: Sizes of a local cluster.
-        address: Of a running cluster; None starts one in this process.
+    Without the ``address`` of a running cluster, one is started in this process.
     """
     configure_libraries()
     if address:
@@ -67,11 +65,7 @@ def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]
 
 
 def _start_local(config: RayConfig) -> None:
-    """Starts a cluster of this process, with several attempts of Ray's 30 seconds each.
-
-    Raises:
-        ClusterError: It did not start in any of them.
-    """
+    """Starts a cluster of this process, with several attempts of Ray's 30 seconds each."""
     import ray
 
     for attempt in range(1, _STARTS + 1):
@@ -101,28 +95,20 @@ def _start_local(config: RayConfig) -> None:
 
 
 def _present_token() -> None:
-    """Turns on token authentication, the default of ``ray start``, if there is a token.
-
-    Ray reads the mode when it is imported, and by default sends no token.
-    """
+    """Turns on token authentication if there is a token; Ray reads the mode when imported."""
     token_file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
     if "RAY_AUTH_TOKEN" in os.environ or token_file.is_file():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def _connect(address: str) -> None:
-    """Joins a running cluster.
-
-    Raises:
-        ClusterError: It does not answer, or refuses the token.
-    """
     import ray
 
     _check_host(address)
     try:
         ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[-1]
+        reason = last_line(error.__cause__ or error)
         raise ClusterError(
             f"--address {address}: the Ray cluster does not answer ({reason:.200}); is it running, "
             "and is its token in RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token?"
@@ -132,8 +118,8 @@ def _connect(address: str) -> None:
 def _check_host(address: str) -> None:
     """Raises at once if nothing listens at an address; Ray itself would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        return  # "auto" and the like
+    if not host or not port.isdigit():  # "auto" and the like
+        return
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
@@ -189,10 +175,6 @@ def quiet_ray() -> None:
 def require_resources(num_workers: int, *, gpus: bool = False) -> None:
     """Raises if a training would wait for ever: workers must leave one CPU for data tasks.
 
-    Args:
-        num_workers: Of the training.
-        gpus: Whether each needs a GPU.
-
     Raises:
         ConfigError: The cluster has too few CPUs or GPUs.
     """
@@ -218,20 +200,13 @@ def run_tasks(
 ) -> list[Result]:
     """Calls a function once for each video, in Ray tasks of one CPU, and shows the progress.
 
-    Args:
-        function: Runs in a worker; an error of one call is raised here.
-        arguments: Of each call.
-        label: Names the progress.
-
-    Returns:
-        The results in the order of ``arguments``.
+    Results are in the order of ``arguments``; an error of one call is raised here.
     """
     import ray
 
     remote = ray.remote(num_cpus=1)(function)
-    tasks = [remote.remote(*each) for each in arguments]
+    pending = tasks = [remote.remote(*each) for each in arguments]
     results: dict[ray.ObjectRef, Result] = {}
-    pending = tasks
     with Progress(len(tasks), "videos", label) as progress:
         while pending:
             (done,), pending = ray.wait(pending, num_returns=1)

@@ -12,12 +12,11 @@ class Progress:
     """A counter of finished items that shows rate and time left.
 
     Args:
-        total: Number of items, or None if unknown.
+        total: None if unknown.
         unit: The items, in the plural ("videos").
         label: The step ("annotate").
         stream: Where progress is shown; a terminal gets a bar, anything else lines.
         clock: Returns seconds since any fixed moment.
-        line_every_s: Seconds between two lines.
     """
 
     def __init__(
@@ -74,11 +73,8 @@ class Progress:
         """Returns one line: label, done of total, rate, time left or taken, note."""
         elapsed_s = self._clock() - self._start_s
         rate = self.done / elapsed_s if elapsed_s > 0 else 0.0
-        parts = [f"{self._label} {self.done}"]
-        if self._total is not None:
-            parts[0] += f"/{self._total}"
-        parts[0] += f" {self._unit}"
-        parts.append(f"{rate:.2f} {self._unit}/s")
+        done = str(self.done) if self._total is None else f"{self.done}/{self._total}"
+        parts = [f"{self._label} {done} {self._unit}", f"{rate:.2f} {self._unit}/s"]
         if self._total is None or self.done >= self._total:
             parts.append(f"took {in_words(elapsed_s)}")
         elif rate > 0:

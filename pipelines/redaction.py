@@ -11,10 +11,7 @@ _PATTERNS = (
     # user:password@ of a URL: https://me:secret@host
     (re.compile(r"(?<=://)[^/\s'\"@]+(?=@)"), _MASK),
     # password=..., token: ..., X-Amz-Signature=... in queries, options and messages
-    (
-        re.compile(rf"(?i)\b([\w.-]*{_SECRET}[\"']?\s*[=:]\s*[\"']?)([^\s\"'&,;]+)"),
-        rf"\1{_MASK}",
-    ),
+    (re.compile(rf"(?i)\b([\w.-]*{_SECRET}[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,;]+"), rf"\1{_MASK}"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9+/=._~-]{8,}"), rf"\1 {_MASK}"),
     # AWS key ids: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), _MASK),

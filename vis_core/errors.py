@@ -39,9 +39,7 @@ DecodeFailure = Literal[
 class VisError(Exception):
     """The base class of all errors that a user can cause.
 
-    Attributes:
-        exit_code: The exit code of the command line: 2 for invalid input, 1 for a failed run, 4 for
-            an unavailable service.
+    ``exit_code`` of the command line: 2 invalid input, 1 a failed run, 4 an unavailable service.
     """
 
     exit_code = 2
@@ -60,11 +58,7 @@ class ImageError(AnnotationError):
 
 
 class VideoDecodeError(VisError):
-    """A video file that cannot be read; in batch work a row of the manifest.
-
-    Attributes:
-        kind: The reason in words that fit a table; the message has the details.
-    """
+    """A video file that cannot be read, and the kind of reason for a row of a manifest."""
 
     def __init__(self, message: str, kind: DecodeFailure = "unreadable") -> None:
         super().__init__(message)

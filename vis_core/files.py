@@ -15,13 +15,8 @@ from vis_core.errors import StorageError
 def whole_file(path: Path) -> Iterator[Path]:
     """Yields a temporary path; on success it is renamed to ``path``, otherwise removed.
 
-    Readers never find a partly written file, and two writers never share a temporary one.
-
-    Args:
-        path: The final name; missing parent folders are created.
-
-    Raises:
-        StorageError: The file cannot be written.
+    Readers never find a partly written file, and two writers never share a temporary one. Creates
+    missing parent folders. Raises StorageError if the file cannot be written.
     """
     partial = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
@@ -43,12 +38,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any, indent: int | None = None) -> None:
-    """Writes a value as JSON, whole or not at all; see ``whole_file``.
+    """Writes a value of finite numbers as JSON, whole or not at all, in pieces; see ``whole_file``.
 
-    Args:
-        path: The final name.
-        value: Finite numbers only. A large value is written in pieces, not as one string.
-        indent: Columns per level for files that people read, which also end with a newline.
+    Files that people read have an ``indent`` and also end with a newline.
     """
     with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
         json.dump(value, file, allow_nan=False, indent=indent)

@@ -7,13 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame of a video.
-
-    Attributes:
-        image: (H, W, 3) uint8, RGB, as shown (rotation applied).
-        index: Position in the video, from 0.
-        time_s: Presentation time in seconds.
-    """
+    """One frame of a video: (H, W, 3) uint8 RGB as shown, index from 0, presentation time."""
 
     image: np.ndarray
     index: int

@@ -120,7 +120,7 @@ def run(
     """Annotates an archive and prints the outcome of each video that is not simply done."""
     from pipelines.annotation.archive.filters import parse_filter
     from pipelines.annotation.archive.listing import list_archive
-    from pipelines.annotation.options import AnnotateOptions
+    from pipelines.annotation.options import AnnotateOptions, PlanRequest
     from pipelines.registry.mlflow_registry import resolve_model
 
     if not dry_run and (plan_samples, gpu_hour_cost) != (None, None):
@@ -150,13 +150,12 @@ def run(
     )
     if dry_run:
         from pipelines.annotation.plan.plan import plan_archive
-        from pipelines.annotation.plan.request import PlanRequest
-        from pipelines.annotation.plan.text import plan_json, plan_lines
+        from pipelines.annotation.plan.text import plan_lines
 
         samples = PlanRequest.num_samples if plan_samples is None else plan_samples
         request = PlanRequest(config, job_options, samples, gpu_hour_cost)
-        plan = plan_archive(archive, out, resolved, request)
-        options.report(plan_json(plan), list(plan_lines(plan)), as_json=as_json)
+        document = asdict(plan_archive(archive, out, resolved, request))
+        options.report(document, plan_lines(document), as_json=as_json)
         return 0
     from pipelines.annotation.job import annotate_archive
 

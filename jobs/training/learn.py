@@ -1,5 +1,6 @@
 """``longtake learn``: the tiny presets of several systems, trained on the same data."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 from jobs import options
@@ -37,7 +38,7 @@ def run(
 ) -> None:
     """Trains, sweeps and scores the systems that are not finished, and prints their table."""
     from pipelines.data.given_data import check_given
-    from pipelines.experiments.comparison import markdown, to_json
+    from pipelines.experiments.comparison import markdown
     from pipelines.experiments.learning import LearningJob, learn
 
     given = options.given_data(coco, vis, videos)
@@ -61,5 +62,5 @@ def run(
         return
     rows = learn(job, address)
     lines = ["", markdown(rows), str(job.out / "table.md"), str(job.out / "curves.html")]
-    document = {"out": job.out, "rows": [to_json(row) for row in rows]}
+    document = {"out": job.out, "rows": [asdict(row) for row in rows]}
     options.report(document, lines, as_json=as_json)

@@ -27,21 +27,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Worker:
-    """An actor and its pending calls.
-
-    Attributes:
-        actor: The handle.
-        works: The work of each pending call; None while the model is loading.
-        num_frames: Frames that it had annotated at its last answer.
-        frames_before: Frames that it had annotated when its newest work began.
-        count_call: Pending call for the number of frames, or None.
-    """
+    """An actor and its pending calls."""
 
     actor: Any
-    works: dict[Any, Work | None]
-    num_frames: int = 0
-    frames_before: int = 0
-    count_call: Any = None
+    works: dict[Any, Work | None]  # the work of each pending call; None while the model is loading
+    num_frames: int = 0  # frames that it had annotated at its last answer
+    frames_before: int = 0  # frames that it had annotated when its newest work began
+    count_call: Any = None  # pending call for the number of frames, or None
 
     @property
     def current(self) -> list[Work]:
@@ -61,16 +53,11 @@ class AnnotatorPool:
     A call of an actor ends in one of three ways: with an answer, with an error of the work (the
     actor lives), or with the loss of the actor. Work that failed is repeated; a video that has
     failed ``MAX_DEATHS`` times is put aside.
-
-    Attributes:
-        job: What every worker receives.
-        num_workers: Number of actors, each with one CPU.
-        works_at_once: Works of one actor at a time, which share the batches of its network.
     """
 
     job: AnnotateJob
-    num_workers: int
-    works_at_once: int = 1
+    num_workers: int  # number of actors, each with one CPU
+    works_at_once: int = 1  # works of one actor at a time, which share the batches of its network
     _calls: dict[Any, _Worker] = field(default_factory=dict)
     _deaths: Counter[str] = field(default_factory=Counter)
     _frames_of_former: int = 0
@@ -78,10 +65,7 @@ class AnnotatorPool:
     def run(self, queue: WorkQueue, on_wait: OnWait) -> Generator[VideoRow, None, None]:
         """Yields the outcome of each video as soon as it is known.
 
-        Args:
-            queue: The work.
-            on_wait: Called about once a second with the number of annotated frames and the
-                activity of each worker.
+        Calls ``on_wait`` about once a second with the annotated frames and the workers' activity.
 
         Raises:
             VisError: The model cannot be loaded or a storage cannot be reached.
@@ -184,11 +168,7 @@ class AnnotatorPool:
         return None
 
     def _after_failure(self, work: Work | None, reason: str, queue: WorkQueue) -> VideoRow | None:
-        """Repeats work that failed, or puts its video aside.
-
-        Raises:
-            CheckpointError: The model could not be loaded several times.
-        """
+        """Repeats work that failed, or puts its video aside; raises if the model cannot load."""
         name = "loading the model" if work is None else work.video.shown
         self._deaths[name] += 1
         is_last = self._deaths[name] >= MAX_DEATHS

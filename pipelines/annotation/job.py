@@ -44,11 +44,8 @@ def annotate_archive(
     Args:
         archive: Folder, video file or s3:// prefix of videos, or its listing.
         out: Folder or s3:// prefix of the results.
-        model: One exact model version, see ``resolve_model``.
         config: Inference settings; None means the defaults.
-        options: Everything else, see ``AnnotateOptions``.
         load: Loads a system from a model folder, in the workers; None means ``load_system``.
-        clock: Seconds since an arbitrary start.
 
     Raises:
         ConfigError: There is no video, or an option is out of range.

@@ -28,41 +28,25 @@ Status = Literal["done", "failed", "quarantined"]
 
 @dataclass(frozen=True)
 class VideoRow:
-    """The outcome of one video.
+    """The outcome of one video."""
 
-    Attributes:
-        video: Key in the archive; not safe to print, see ``shown_name``.
-        status: Annotated, unreadable, or put aside after it ended several workers.
-        reason: Why it is not done; empty if it is.
-        result: Key of its result or failure.
-        num_frames: Frames that this run has annotated.
-        completeness: "complete", or the kind of loss (see ``DecodeReport``); empty if unknown.
-        kind: Kind of the reason, short enough for a table; empty if the video is done.
-        video_s: Seconds that the frames annotated by this run play.
-    """
-
-    video: str
-    status: Status
-    reason: str = ""
-    result: str = ""
-    num_frames: int = 0
+    video: str  # key in the archive; not safe to print, see ``shown_name``
+    status: Status  # annotated, unreadable, or put aside after it ended several workers
+    reason: str = ""  # why it is not done; empty if it is
+    result: str = ""  # key of its result or failure
+    num_frames: int = 0  # frames that this run has annotated
+    # "complete", or the kind of loss (see ``DecodeReport``); empty if unknown
     completeness: str = ""
-    kind: str = ""
-    video_s: float = 0.0
+    kind: str = ""  # kind of the reason, short enough for a table; empty if the video is done
+    video_s: float = 0.0  # seconds that the frames annotated by this run play
 
 
 @dataclass(frozen=True)
 class Survey:
-    """The videos of an archive by outcome.
-
-    Attributes:
-        done: Videos with a result.
-        failed: Videos with a failure and no result.
-        pending: The rest.
-    """
+    """The videos of an archive by outcome."""
 
     done: list[ArchivedVideo]
-    failed: list[ArchivedVideo]
+    failed: list[ArchivedVideo]  # videos with a failure and no result
     pending: list[ArchivedVideo]
 
     def to_redo(self, redo: Redo | None) -> list[ArchivedVideo]:
@@ -74,15 +58,10 @@ class Survey:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The outcomes of one model with one set of settings.
-
-    Attributes:
-        storage: Store of the results.
-        run_digest: Digest of the model and the settings.
-    """
+    """The outcomes of one model with one set of settings."""
 
     storage: Storage
-    run_digest: str
+    run_digest: str  # digest of the model and the settings
 
     def survey(self, videos: Sequence[ArchivedVideo]) -> Survey:
         """Sorts videos by their outcome in a listing."""

@@ -1,6 +1,6 @@
 """Options of an annotation job: frames, workers, segments, and outcomes to redo."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from vis_core.config.inference import InferenceConfig
@@ -15,31 +15,23 @@ Segments = int | Literal["auto"]
 
 @dataclass(frozen=True)
 class AnnotateOptions:
-    """The options of an annotation job beside the model and its inference settings.
+    """The options of an annotation job beside the model and its inference settings."""
 
-    Attributes:
-        max_frames: Frames annotated of each video; None means all.
-        workers: Number of actors; None means one per core.
-        gpus_per_worker: Share of a GPU that each actor reserves.
-        redo: "failed" or "all": removes these outcomes first and annotates the videos again.
-            "changed-model": removes results of other model versions or settings after this job
-            has annotated the same videos. None keeps every outcome.
-        segments: Segments per video, predicted by several workers at once; "auto" cuts only
-            videos that would keep one worker busy alone. Exact results do not depend on it.
-        join: "exact" associates all segments in one pass, which equals an uncut run; "stitched"
-            associates them in parallel and joins their tracks, with a confidence per join.
-        save_every: Frames of a video between two saved states.
-        address: Address of a running Ray cluster; None starts a local one.
-    """
-
-    max_frames: int | None = None
-    workers: int | None = None
-    gpus_per_worker: float = 0.0
+    max_frames: int | None = None  # frames annotated of each video; None means all
+    workers: int | None = None  # number of actors; None means one per core
+    gpus_per_worker: float = 0.0  # share of a GPU that each actor reserves
+    # "failed" or "all": removes these outcomes first and annotates the videos again.
+    # "changed-model": removes results of other model versions or settings after this job has
+    # annotated the same videos. None keeps every outcome
     redo: Redo | None = None
+    # segments per video, predicted by several workers at once; "auto" cuts only videos that
+    # would keep one worker busy alone. Exact results do not depend on it
     segments: Segments = "auto"
+    # "exact" associates all segments in one pass, which equals an uncut run; "stitched"
+    # associates them in parallel and joins their tracks, with a confidence per join
     join: Join = "exact"
-    save_every: int = SAVE_EVERY
-    address: str | None = None
+    save_every: int = SAVE_EVERY  # frames of a video between two saved states
+    address: str | None = None  # address of a running Ray cluster; None starts a local one
 
     @property
     def is_stitched(self) -> bool:
@@ -92,6 +84,22 @@ class AnnotateOptions:
                 f"segments: found {self.segments}, but the results of {len(config.views)} views "
                 "are fused at the end of an uncut video; omit --segments, or give one view"
             )
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """The settings of a planned job and of the plan itself."""
+
+    config: InferenceConfig = field(default_factory=InferenceConfig)
+    options: AnnotateOptions = AnnotateOptions()
+    num_samples: int = 16  # videos that the plan opens
+    gpu_hour_cost: float | None = None
+
+    def validate(self) -> None:
+        """Raises a ConfigError that names the first number out of range."""
+        self.options.validate(self.config)
+        require_at_least_one(num_samples=self.num_samples)
+        require_not_negative(gpu_hour_cost=self.gpu_hour_cost)
 
 
 def require_at_least_one(**numbers: int | None) -> None:

@@ -33,31 +33,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class JobCounts:
-    """The progress of a job; only the first four numbers include earlier runs.
-
-    Attributes:
-        done: Videos with a result.
-        failed: Videos that cannot be annotated.
-        quarantined: Videos set aside after they ended several workers or decoders.
-        pending: Videos without an outcome.
-        num_frames: Frames annotated by this run.
-        num_videos: Videos that got an outcome in this run.
-        video_s: Seconds that the frames of this run play; None if unknown.
-        bytes_done: Bytes of the videos that got an outcome in this run.
-        bytes_left: Bytes of the pending videos.
-        frames_left: Frames of the pending videos; None if unknown.
-    """
+    """The progress of a job; only the first four numbers include earlier runs."""
 
     done: int = 0
-    failed: int = 0
-    quarantined: int = 0
+    failed: int = 0  # videos that cannot be annotated
+    quarantined: int = 0  # videos set aside after they ended several workers or decoders
     pending: int = 0
-    num_frames: int = 0
-    num_videos: int = 0
-    video_s: float | None = None
-    bytes_done: int = 0
-    bytes_left: int = 0
-    frames_left: int | None = None
+    num_frames: int = 0  # frames annotated by this run
+    num_videos: int = 0  # videos that got an outcome in this run
+    video_s: float | None = None  # seconds that the frames of this run play; None if unknown
+    bytes_done: int = 0  # bytes of the videos that got an outcome in this run
+    bytes_left: int = 0  # bytes of the pending videos
+    frames_left: int | None = None  # frames of the pending videos; None if unknown
 
     def left_s(self, elapsed_s: float) -> float | None:
         """Returns the seconds left at the speed so far, by frames or else by bytes, or None."""
@@ -70,15 +57,10 @@ class JobCounts:
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """The activity of one worker.
+    """The activity of one worker."""
 
-    Attributes:
-        video: Key of its video, on one line; empty while it loads the model.
-        frame: Annotated frames of this video.
-    """
-
-    video: str = ""
-    frame: int = 0
+    video: str = ""  # key of its video, on one line; empty while it loads the model
+    frame: int = 0  # annotated frames of this video
 
 
 @dataclass
@@ -86,18 +68,13 @@ class JobStatus:
     """The writer of a job's status: at most one write every few seconds, and always the last.
 
     As a context manager it records how its block ended: finished, stopped by Ctrl-C, or failed.
-
-    Attributes:
-        storage: Store of the results.
-        about: Further plain values to write, none of them secret, such as the model's name.
-        clock: Seconds since 1970.
-        every_s: Seconds between two writes.
     """
 
     storage: Storage
+    # further plain values to write, none of them secret, such as the model's name
     about: Mapping[str, Any] = field(default_factory=dict)
-    clock: Callable[[], float] = time.time
-    every_s: float = EVERY_S
+    clock: Callable[[], float] = time.time  # seconds since 1970
+    every_s: float = EVERY_S  # seconds between two writes
 
     def __post_init__(self) -> None:
         self._start_s = self.clock()
@@ -105,16 +82,10 @@ class JobStatus:
         self._workers: Sequence[WorkerStatus] = ()
         self._next_s = self._start_s
         self._wait_s = self.every_s
-        self._has_warned = False
-        self._has_begun = self._has_ended = False
+        self._has_warned = self._has_begun = self._has_ended = False
 
     def update(self, counts: JobCounts, workers: Sequence[WorkerStatus] = ()) -> None:
-        """Records the progress and writes it if the last write is old enough.
-
-        Args:
-            counts: Progress so far.
-            workers: Activity of each worker, in a stable order.
-        """
+        """Records the progress and writes it if the last write is old enough."""
         self._counts, self._workers, self._has_begun = counts, workers, True
         now_s = self.clock()
         # a clock that was set back must not keep the status silent
@@ -122,10 +93,7 @@ class JobStatus:
             self._write("running", "", now_s)
 
     def end(self, state: State, reason: str = "") -> None:
-        """Writes the last state at once, without workers.
-
-        A job that failed before it began writes nothing.
-        """
+        """Writes the last state at once, without workers, unless the job failed at its start."""
         if state == "failed" and not self._has_begun:
             return
         self._workers, self._has_ended = (), True
@@ -151,13 +119,7 @@ class JobStatus:
             self.end("failed", f"{kind.__name__}: {lines[0][:300]}")
 
     def document(self, state: State, reason: str, now_s: float) -> dict[str, Any]:
-        """Returns the content of ``status.json``.
-
-        Args:
-            state: State of the job.
-            reason: Why the job failed; empty otherwise.
-            now_s: Seconds since 1970.
-        """
+        """Returns the content of ``status.json``; ``reason`` is that of a failure."""
         counts, elapsed_s = self._counts, max(0.0, now_s - self._start_s)
         per_s = 1 / elapsed_s if elapsed_s > 0 else 0.0
         left_s = counts.left_s(elapsed_s) if state == "running" else None
@@ -197,9 +159,6 @@ class JobStatus:
 def read_status(out: Path | str) -> dict[str, Any]:
     """Reads the status of a job.
 
-    Args:
-        out: Folder or s3:// prefix of the results.
-
     Raises:
         ConfigError: There is no status, or the file is not one.
         StorageError: The storage cannot be reached.
@@ -220,12 +179,7 @@ def read_status(out: Path | str) -> dict[str, Any]:
 
 
 def describe(document: Mapping[str, Any], now_s: float) -> list[str]:
-    """Returns the lines of a status for people.
-
-    Args:
-        document: Content of ``status.json``.
-        now_s: Seconds since 1970, to find a job that runs no longer.
-    """
+    """Returns the lines of a status for people; ``now_s`` reveals a job that runs no longer."""
     counts = JobCounts(**{each.name: document[each.name] for each in fields(JobCounts)})
     ended = counts.done + counts.failed + counts.quarantined
     speed = f"{document['frames_per_s']:.2f} frames/s"
@@ -242,12 +196,8 @@ def describe(document: Mapping[str, Any], now_s: float) -> list[str]:
     if document["left_s"] is not None:
         lines.append(f"time left: {in_words(document['left_s'])}")
     for number, worker in enumerate(document["workers"], start=1):
-        activity = (
-            f"{worker['video']}, frame {worker['frame']}"
-            if worker["video"]
-            else "loading the model"
-        )
-        lines.append(f"worker {number}: {activity}")
+        place = f"{worker['video']}, frame {worker['frame']}"
+        lines.append(f"worker {number}: {place if worker['video'] else 'loading the model'}")
     silent_s = now_s - datetime.fromisoformat(document["updated"]).timestamp()
     if document["state"] == "running" and silent_s > _SILENT_S:
         lines.append(

@@ -11,29 +11,18 @@ from vis_core.errors import shown_name
 
 @dataclass
 class AnnotateSummary:
-    """The end of a job.
-
-    Attributes:
-        out: Address of the results.
-        rows: The outcome of every video that has one.
-        num_skipped: Rows of earlier runs.
-        num_pending: Videos without an outcome after an interrupted job.
-        skipped_entries: Names and reasons of entries of the archive that were left out.
-        num_frames: Frames that this run has annotated.
-        seconds: Duration of this run.
-        interrupted: Whether Ctrl-C stopped the job.
-        num_superseded: Results of other versions of the model that were removed.
-    """
+    """The end of a job."""
 
     out: str
-    rows: list[VideoRow] = field(default_factory=list)
-    num_skipped: int = 0
-    num_pending: int = 0
+    rows: list[VideoRow] = field(default_factory=list)  # the outcome of every video that has one
+    num_skipped: int = 0  # rows of earlier runs
+    num_pending: int = 0  # videos without an outcome after an interrupted job
+    # names and reasons of entries of the archive that were left out
     skipped_entries: list[tuple[str, str]] = field(default_factory=list)
-    num_frames: int = 0
-    seconds: float = 0.0
-    interrupted: bool = False
-    num_superseded: int = 0
+    num_frames: int = 0  # frames that this run has annotated
+    seconds: float = 0.0  # duration of this run
+    interrupted: bool = False  # whether Ctrl-C stopped the job
+    num_superseded: int = 0  # results of other versions of the model that were removed
 
     def having(self, status: str) -> list[VideoRow]:
         """Returns the rows with a status, sorted by video."""
@@ -93,15 +82,10 @@ def _outcome(row: VideoRow) -> str:
 
 @dataclass
 class PendingCounts:
-    """The outcomes of a run so far, for its progress and its status.
-
-    Attributes:
-        summary: Receives the rows.
-        sizes: Bytes of the videos that were pending at the start, by key.
-    """
+    """The outcomes of a run so far, for its progress and its status."""
 
     summary: AnnotateSummary
-    sizes: dict[str, int]
+    sizes: dict[str, int]  # bytes of the videos that were pending at the start, by key
     _ended: list[VideoRow] = field(default_factory=list)
 
     def add(self, row: VideoRow) -> None:
@@ -111,11 +95,7 @@ class PendingCounts:
         self.summary.num_frames += row.num_frames
 
     def counts(self, num_frames: int) -> JobCounts:
-        """Returns the progress of the job.
-
-        Args:
-            num_frames: Frames annotated so far, as the workers report.
-        """
+        """Returns the progress of the job; the workers report ``num_frames``."""
         statuses = Counter(row.status for row in self.summary.rows)
         bytes_done = sum(self.sizes[row.video] for row in self._ended)
         return JobCounts(

@@ -14,13 +14,7 @@ _log = logging.getLogger(__name__)
 def remove_superseded(ledger: Ledger, done: list[ArchivedVideo], model: ModelReference) -> int:
     """Removes results of other model versions or settings, for videos that are done.
 
-    Args:
-        ledger: Ledger of the current model and settings.
-        done: Videos with a result in this ledger.
-        model: The current model; results of models with another name stay.
-
-    Returns:
-        The number of removed results.
+    Results of models with another name than ``model`` stay. Returns the number of removed results.
     """
     current = {ledger.result_key(video) for video in done}
     keys = {video.key for video in done}

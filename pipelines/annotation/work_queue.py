@@ -17,19 +17,14 @@ MIN_SEGMENT_BYTES = 4 * 2**20
 
 @dataclass(frozen=True)
 class Work:
-    """One unit of work of an actor.
-
-    Attributes:
-        video: The video.
-        segment: The segment to predict or to associate; None annotates an uncut video, or
-            associates or joins the segments of a cut one.
-        num_segments: Segments of the video.
-        named: Whether the segment is associated by itself, after all segments were predicted.
-    """
+    """One unit of work of an actor."""
 
     video: ArchivedVideo
+    # the segment to predict or to associate; None annotates an uncut video, or associates or
+    # joins the segments of a cut one
     segment: int | None = None
     num_segments: int = 1
+    # whether the segment is associated by itself, after all segments were predicted
     named: bool = False
 
     @property
@@ -52,13 +47,7 @@ class Work:
 
 
 class WorkQueue:
-    """The work that is left, longest first; a video advances when all its segments are done.
-
-    Args:
-        videos: Videos to annotate.
-        num_segments: Segments of each video, by key.
-        stitched: Whether segments are associated by themselves and then joined.
-    """
+    """The work that is left, longest first; a video advances when all its segments are done."""
 
     def __init__(
         self,
@@ -79,11 +68,7 @@ class WorkQueue:
         return len(self._works) + len(self._suspects)
 
     def take(self, beside: Sequence[Work] = ()) -> Work | None:
-        """Returns the next work, or None if the worker should take no more for now.
-
-        Args:
-            beside: Works that the worker is doing.
-        """
+        """Returns the next work, or None if a worker that does ``beside`` should take no more."""
         if self._suspects:
             if beside:
                 return None
@@ -144,11 +129,8 @@ class WorkQueue:
 def num_segments(videos: Sequence[ArchivedVideo], wanted: Segments, workers: int) -> dict[str, int]:
     """Returns the number of segments of each video by key.
 
-    Args:
-        videos: Videos to annotate.
-        wanted: Segments per video; "auto" cuts videos that would keep one worker busy when all
-            others are idle, into segments of at least ``MIN_SEGMENT_BYTES``.
-        workers: Number of workers.
+    "auto" cuts videos that would keep one worker busy when all others are idle, into segments of
+    at least ``MIN_SEGMENT_BYTES``.
     """
     if wanted != "auto":
         return {video.key: wanted for video in videos}

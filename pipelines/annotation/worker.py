@@ -37,23 +37,14 @@ LoadSystem = Callable[[str], FrameSystem]
 
 @dataclass(frozen=True)
 class AnnotateJob:
-    """The description of a job that every worker receives.
-
-    Attributes:
-        videos: Store of the videos.
-        ledger: Where outcomes are written.
-        model: One exact model version.
-        config: Inference settings.
-        options: The other options.
-        load: Loads a system from a model folder; None means ``load_system``.
-    """
+    """The description of a job that every worker receives."""
 
     videos: VideoStore
     ledger: Ledger
     model: ModelReference
     config: InferenceConfig
     options: AnnotateOptions = AnnotateOptions()
-    load: LoadSystem | None = None
+    load: LoadSystem | None = None  # loads a system from a model folder; None means ``load_system``
 
 
 class VideoAnnotator:
@@ -65,21 +56,15 @@ class VideoAnnotator:
         self._count_lock = threading.Lock()  # several videos may be annotated at once
 
     def load(self) -> None:
-        """Loads the model.
-
-        Raises:
-            CheckpointError: The model cannot be loaded.
-        """
+        """Loads the model; raises a CheckpointError if that cannot be done."""
         from vis_core.models.systems.build import read_categories
 
         torch.set_num_threads(1)  # there is one actor per core
         folder = self._job.model.path
         self._categories = read_categories(folder)
-        system = (self._job.load or _load_on_best_device)(str(folder))
-        config = self._job.config
-        if config.videos_at_once > 1:
-            system = SharedNetwork(system, config.chunk_frames)
-        self._system = system
+        self._system = (self._job.load or _load_on_best_device)(str(folder))
+        if self._job.config.videos_at_once > 1:
+            self._system = SharedNetwork(self._system, self._job.config.chunk_frames)
 
     def num_frames(self) -> int:
         """Returns the frames annotated so far; safe while ``annotate`` runs in another thread."""
@@ -100,13 +85,7 @@ class VideoAnnotator:
         return self.predict(work.video, work.segment, work.num_segments)
 
     def annotate(self, video: ArchivedVideo) -> VideoRow:
-        """Annotates a video and commits its result, or the reason of its failure.
-
-        Continues from the state that an earlier attempt has saved.
-
-        Raises:
-            StorageError: The archive or the results cannot be reached.
-        """
+        """Annotates a video from its last saved state; commits its result or its failure."""
         if (done := self._done_elsewhere(video)) is not None:
             return done
         path = Path(video.key)
@@ -119,13 +98,7 @@ class VideoAnnotator:
         return self._commit(video, video_sha256, processed)
 
     def predict(self, video: ArchivedVideo, segment: int, num_segments: int) -> VideoRow | None:
-        """Predicts one segment of a video and stores its predictions; returns a row on failure.
-
-        Predictions that are stored already are not made again.
-
-        Raises:
-            StorageError: The archive or the results cannot be reached.
-        """
+        """Predicts the missing blocks of a segment and stores them; returns a row on failure."""
         job = self._job
         if (done := self._done_elsewhere(video)) is not None:
             return done
@@ -141,28 +114,16 @@ class VideoAnnotator:
     def track_segment(
         self, video: ArchivedVideo, segment: int, num_segments: int
     ) -> VideoRow | None:
-        """Associates one segment of a video by itself; ``associate`` joins it with the others.
-
-        Raises:
-            StorageError: The results cannot be reached.
-        """
-        if (done := self._done_elsewhere(video)) is None:
-            self._stitched().associate(self._blocks(video), segment, num_segments)
-            done = self._done_elsewhere(video)
-        return done
+        """Associates one segment of a video by itself; ``associate`` joins it with the others."""
+        if (done := self._done_elsewhere(video)) is not None:
+            return done
+        self._stitched().associate(self._blocks(video), segment, num_segments)
+        return self._done_elsewhere(video)
 
     def associate(self, video: ArchivedVideo, num_segments: int) -> VideoRow | None:
         """Associates the predictions of all segments, or joins the segments; commits the result.
 
-        Args:
-            video: The video.
-            num_segments: Number of its segments.
-
-        Returns:
-            The outcome, or None if predictions are missing.
-
-        Raises:
-            StorageError: The results cannot be reached.
+        Returns None if predictions are missing.
         """
         job, storage, name = self._job, self._job.ledger.storage, self._job.ledger.name(video)
         if (done := self._done_elsewhere(video)) is not None:
@@ -178,10 +139,7 @@ class VideoAnnotator:
         return self._commit(video, end.video_sha256, processed)
 
     def _done_elsewhere(self, video: ArchivedVideo) -> VideoRow | None:
-        """Returns the row of a video that a concurrent job has finished, or None.
-
-        Removes the intermediate state that was stored since then.
-        """
+        """Returns the row of a video that a concurrent job has finished, and removes its rest."""
         ledger = self._job.ledger
         if not ledger.is_done(video):
             return None
@@ -208,32 +166,22 @@ class VideoAnnotator:
 
     def _failed(self, video: ArchivedVideo, path: Path, error: VideoDecodeError) -> VideoRow:
         """Records a failure; its reason omits the path, which may be that of a temporary copy."""
-        ledger = self._job.ledger
-        reason = str(error).removeprefix(f"{shown_name(path)}: ")
+        ledger, reason = self._job.ledger, str(error).removeprefix(f"{shown_name(path)}: ")
         status: Status = "quarantined" if error.kind == "decoder died" else "failed"
         row = ledger.fail(video, status, reason, error.kind)
         clear_unfinished(ledger.storage, ledger.name(video))
         return row
 
     def _blocks(self, video: ArchivedVideo) -> PredictionStore:
-        job = self._job
-        chunk = job.config.chunk_frames
-        return PredictionStore(
-            job.ledger.storage, job.ledger.name(video), -(-job.options.save_every // chunk) * chunk
-        )
+        ledger, chunk = self._job.ledger, self._job.config.chunk_frames
+        block_frames = -(-self._job.options.save_every // chunk) * chunk
+        return PredictionStore(ledger.storage, ledger.name(video), block_frames)
 
     def _stitched(self) -> StitchedSegments:
-        job = self._job
-        return StitchedSegments(
-            self._system, job.config, job.options.max_frames, job.config.stitching
-        )
+        return StitchedSegments(self._system, self._job.config, self._job.options.max_frames)
 
     def _with_decoders(self, read: Callable[[], Result]) -> Result:
-        """Reads a video; replaces a decoder that dies and resumes from the last saved state.
-
-        Raises:
-            VideoDecodeError: The file cannot be read, or has ended ``MAX_DEATHS`` decoders.
-        """
+        """Reads a video; replaces a decoder that dies, fewer than ``MAX_DEATHS`` times."""
         for attempt in range(1, MAX_DEATHS + 1):
             try:
                 return read()

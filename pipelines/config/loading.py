@@ -18,17 +18,12 @@ from vis_core.config.systems import CtvisConfig, IdolConfig, MinvisConfig, StcCo
 from vis_core.errors import ConfigError
 
 SectionT = TypeVar("SectionT", bound=Section)
-
 _SYSTEM_KEYS = {
     key
     for system in (CtvisConfig, MinvisConfig, IdolConfig, StcConfig)
     for key in system.model_fields
 }
-
-
 _UNION_MEMBERS = {"size": ("short_side", "fixed"), "crop_size": ("fraction", "pixels")}
-
-
 _PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
@@ -45,20 +40,12 @@ def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def parse_run_config(values: Mapping[str, Any], source: str) -> RunConfig:
-    """Validates plain values against the schema.
-
-    Strictly: a number in quotes is text, ``true`` is not a number, and nothing is converted.
-    """
+    """Validates plain values against the schema, strictly: nothing is converted."""
     return _parse_section(RunConfig, values, source)
 
 
 def parse_overrides(model: type[SectionT], section: str, overrides: Sequence[str]) -> SectionT:
     """Builds one section from its defaults and ``section.key=value`` overrides, without a run file.
-
-    Args:
-        model: Schema of the section.
-        section: Its key in a run file.
-        overrides: Texts of ``--set``.
 
     Raises:
         ConfigError: If an override names another section or does not fit the schema.
@@ -139,10 +126,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _refuse_secrets(values: Mapping[str, Any], source: str, parents: tuple[str, ...]) -> None:
-    """Raises if a value is a URL with a password, without repeating it.
-
-    A config is logged, stored with the model and sent to the cluster, so it must hold no secrets.
-    """
+    """Raises if a URL has a password: configs are logged, stored and sent to the cluster."""
     for key, value in _leaves(values, parents):
         if isinstance(value, str) and _PASSWORD_IN_URL.search(value):
             raise ConfigError(

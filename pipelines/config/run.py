@@ -163,9 +163,7 @@ class CheckpointConfig(Section):
         description="Folder or s3://bucket/prefix shared by all workers; null: the run folder.",
     )
     keep: int = Field(
-        2,
-        ge=2,
-        description="Number of newest checkpoints kept; one is spare in case of damage.",
+        2, ge=2, description="Number of newest checkpoints kept; one is spare in case of damage."
     )
 
 
@@ -222,18 +220,13 @@ class RunConfig(Section):
         return {stage.name: start for stage, start in zip(self.stages, starts, strict=False)}
 
     @model_validator(mode="after")
-    def _no_videos_with_few_frames(self) -> Self:
+    def _clips_that_fit(self) -> Self:
         for stage in self.stages:
             if self.supervision and stage.clips in ("videos", "mixed"):
                 raise ValueError(
                     f"stage {stage.name} trains on whole videos (clips: {stage.clips}), but "
                     "supervision keeps a share of their frames; use images, pairs or pseudo"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _frames_of_mixed(self) -> Self:
-        for stage in self.stages:
             if stage.clips == "mixed" and stage.clip_frames != self.pseudo.num_frames:
                 raise ValueError(
                     f"stage {stage.name} mixes clips of {stage.clip_frames} frames (clip_frames) "

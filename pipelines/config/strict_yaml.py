@@ -11,10 +11,14 @@ from typing import Any
 
 import yaml
 
-from vis_core.errors import ConfigError
+from vis_core.errors import ConfigError, first_line
 
 _MAX_BYTES = 1 << 20
 _MAX_DEPTH = 32
+
+
+def _fault(problem: str, at: Any) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, at.start_mark)
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -25,14 +29,10 @@ class _StrictLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
-            event = self.peek_event()
-            raise yaml.constructor.ConstructorError(
-                None, None, "aliases are not allowed; write the value out", event.start_mark
-            )
+            raise _fault("aliases are not allowed; write the value out", self.peek_event())
         self.depth += 1
         if self.depth > _MAX_DEPTH:
-            mark = self.peek_event().start_mark
-            raise yaml.constructor.ConstructorError(None, None, "nested too deep", mark)
+            raise _fault("nested too deep", self.peek_event())
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -40,50 +40,38 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
         value = super().construct_yaml_float(node)
         if not math.isfinite(value):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"{node.value} is too large for a number", node.start_mark
-            )
+            raise _fault(f"{node.value} is too large for a number", node)
         return value
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a key must be a word", key.start_mark
-                )
+                raise _fault("a key must be a word", key)
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} appears twice", key.start_mark
-                )
+                raise _fault(f"the key {key.value!r} appears twice", key)
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:float", _StrictLoader.construct_yaml_float)
 
-_WORDS = {
-    "tag:yaml.org,2002:null": (r"^(?:null|~|)$", "n~"),
-    "tag:yaml.org,2002:bool": (r"^(?:true|false)$", "tf"),
-    "tag:yaml.org,2002:int": (r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
-    "tag:yaml.org,2002:float": (
+# The pattern of each kind of scalar, and its first characters.
+_WORDS: dict[str, tuple[str, list[str | None]]] = {
+    "null": (r"^(?:null|~|)$", ["n", "~", ""]),
+    "bool": (r"^(?:true|false)$", ["t", "f"]),
+    "int": (r"^[-+]?(?:0|[1-9][0-9]*)$", [*"-+0123456789"]),
+    "float": (
         r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)(?:[eE][-+]?[0-9]+)?$",
-        "-+.0123456789",
+        [*"-+.0123456789"],
     ),
 }
-for _tag, (_pattern, _first) in _WORDS.items():
-    characters: list[str | None] = [*_first]
-    if _tag.endswith("null"):
-        characters.append("")
-    _StrictLoader.add_implicit_resolver(_tag, re.compile(_pattern), characters)
+for _kind, (_pattern, _first) in _WORDS.items():
+    _StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern), _first)
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Parses one YAML document.
-
-    Args:
-        text: The document.
-        source: Its name in errors: a file or an option.
+    """Parses one YAML document; ``source``, a file or an option, names it in errors.
 
     Raises:
         ConfigError: With the line of the fault.
@@ -94,7 +82,7 @@ def parse_yaml(text: str, source: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         where = f"{source}, line {mark.line + 1}" if mark else source
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        problem = getattr(error, "problem", None) or first_line(error)
         raise ConfigError(f"{where}: {problem}") from error
     except ValueError as error:  # an integer with more digits than Python reads
         raise ConfigError(f"{source}: {error}") from error

@@ -90,10 +90,9 @@ def check_file(
     images: Path | None = None,
     ground_truth: Path | None = None,
 ) -> FileReport:
-    """Checks one file.
+    """Checks one file, JSON or an image.
 
     Args:
-        file: JSON or an image.
         kind: Its kind; None finds it out.
         images: Folder in which every image is looked up; None checks the JSON alone.
         ground_truth: Videos and classes that a results file must fit.

@@ -16,9 +16,7 @@ class ConvertedFile:
     """A file in other classes.
 
     Attributes:
-        path: The file.
         counts: Its images or videos and its instances or tracks, in words.
-        num_classes: Length of the new list.
         left_out: Annotations that have no class in the list, by their former class.
     """
 
@@ -36,12 +34,7 @@ class ConvertedFile:
 
 
 def convert_classes(source: Path, out: Path, class_map: str) -> ConvertedFile:
-    """Writes a ground truth in the classes of a public list or of a user's map.
-
-    Args:
-        source: COCO or YouTube-VIS ground truth.
-        out: The file to write.
-        class_map: A public list (from COCO's classes), or a YAML file.
+    """Writes a ground truth in the classes of a public list (from COCO's) or of a user's YAML map.
 
     Raises:
         ConfigError: The map is faulty, or the source is no ground truth.
@@ -55,14 +48,12 @@ def convert_classes(source: Path, out: Path, class_map: str) -> ConvertedFile:
     if kind == "coco":
         images, categories = coco.read_coco(source, None)
         records, left_out = class_maps.map_records(images, categories, classes)
-        out.parent.mkdir(parents=True, exist_ok=True)
         coco.write_coco(out, records, classes.target)
         instances = sum(len(record.labels) for record in records)
         counts = f"{len(records)} images, {instances} instances"
     elif kind == "youtube_vis":
         videos, categories = youtube_vis.read_youtube_vis(source)
         records, left_out = class_maps.map_videos(videos, categories, classes)
-        out.parent.mkdir(parents=True, exist_ok=True)
         youtube_vis.write_youtube_vis(out, records, classes.target)
         tracks = sum(len(record.tracks) for record in records)
         counts = f"{len(records)} videos, {tracks} tracks"
@@ -74,11 +65,7 @@ def convert_classes(source: Path, out: Path, class_map: str) -> ConvertedFile:
 
 
 def read_class_map(value: str) -> class_maps.ClassMap:
-    """Finds a public map by its name, or reads a user's.
-
-    Raises:
-        ConfigError: There is no such map, or the file is faulty.
-    """
+    """Finds a public map by its name, or reads a user's; raises a ConfigError if it is faulty."""
     if value in class_maps.FROM_COCO or Path(value).suffix not in (".yaml", ".yml"):
         return class_maps.map_from_coco(value)
     return class_maps.parse_class_map(read_yaml_mapping(Path(value)), value)

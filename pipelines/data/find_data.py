@@ -22,7 +22,6 @@ class VideoFiles:
     """The files of a YouTube-VIS style data set.
 
     Attributes:
-        train: Training annotations.
         val: Validation annotations, for the choice of thresholds.
         test: Test annotations, for the scores; the same as ``val`` if there is no third file.
         frames: Folder that file names are relative to.
@@ -93,11 +92,7 @@ def find_vis(path: Path, category_names: frozenset[str] | None) -> VideoFiles:
 
 
 def find_archive(path: Path) -> Path:
-    """Returns a folder of videos after a check that it holds at least one.
-
-    Raises:
-        ConfigError: It is missing or empty.
-    """
+    """Returns a folder of videos; raises a ConfigError if it is missing or has none."""
     from vis_core.media.video_files import find_videos
 
     _must_exist(path, "--videos")
@@ -129,11 +124,8 @@ def _images_below(folder: Path) -> Path | None:
 def _validation_file(train: Path) -> Path | None:
     if "train" not in train.name:
         return None
-    for word in ("val", "valid"):
-        val = train.with_name(train.name.replace("train", word))
-        if val.is_file():
-            return val
-    return None
+    others = (train.with_name(train.name.replace("train", word)) for word in ("val", "valid"))
+    return next((other for other in others if other.is_file()), None)
 
 
 def _class_overlap(annotations: Path, names: frozenset[str] | None) -> tuple[float, int]:

@@ -23,7 +23,6 @@ class PseudoVideos:
 
     Attributes:
         folder: Holds the shards (``vis_core/clips/sources.py::ParquetClips`` reads them).
-        num_clips: Clips in it.
         failed: Clip id and reason of every clip that could not be made.
         made: Whether this call made it; False if it was finished before.
     """
@@ -76,21 +75,17 @@ def finished_folder(out: Path, settings: dict[str, Any]) -> PseudoVideos | None:
             f"{out}: expected an empty or new folder, found other files; choose another folder"
         ) from None
     plain = json.loads(json.dumps(settings))
-    differs = [key for key in sorted({*plain, *found}) if plain.get(key) != found.get(key)]
-    if differs:
-        changes = [
-            f"{key} is {_shown_setting(found, key)} there, now {_shown_setting(plain, key)}"
-            for key in differs
-        ]
+    changes = [
+        f"{key} is {found.get(key)!s:.60} there, now {plain.get(key)!s:.60}"
+        for key in sorted({*plain, *found})
+        if plain.get(key) != found.get(key)
+    ]
+    if changes:
         raise ConfigError(
             f"{out}: holds other pseudo-videos: {'; '.join(changes)}; choose another folder or "
             "delete it"
         )
     return PseudoVideos(out, clips, tuple((row[0], row[1]) for row in failed), made=False)
-
-
-def _shown_setting(settings: dict[str, Any], key: str) -> str:
-    return f"{settings.get(key)!s:.60}"
 
 
 def errors_of(path: Path) -> list[tuple[str, str]]:

@@ -13,17 +13,9 @@ from vis_core.visualization.overlay import write_picture
 def write_preview(
     out: Path, count: int, config: RunConfig, records: list[ImageRecord], names: Sequence[str]
 ) -> Path:
-    """Draws clips from all over the set; each equals the one that the folder would hold.
+    """Draws clips from all over the set, as the folder ``out`` would hold them.
 
-    Args:
-        out: The folder of the clips; the picture lies beside it.
-        count: Clips to draw.
-        config: How clips are made.
-        records: Images with their instances.
-        names: Of the classes.
-
-    Returns:
-        The picture.
+    Returns the picture, a file beside that folder.
     """
     source = PseudoClips(records, config.pseudo, config.clips_per_image)
     count = min(count, len(source))

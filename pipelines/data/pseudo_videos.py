@@ -89,11 +89,7 @@ def generate_pseudo_videos(
 
     Args:
         records: Images; those without instances are left out.
-        categories: The classes of the records' labels.
-        config: Settings of the clips.
         out: The final folder. A finished one of the same settings is left unchanged.
-        seed: Every clip is a function of it, the image and the number among its clips.
-        clips_per_image: Clips of each image.
         on_progress: Receives the number of further stored clips, first those of an earlier run.
 
     Raises:
@@ -116,15 +112,11 @@ def generate_pseudo_videos(
     on_progress(shards[-1].stop - sum(shard.stop - shard.start for shard in pending))
     for clips in _make_shards(usable, recipe, pending):
         on_progress(clips)
-    names = [shard.name for shard in shards]
-    return publish_folder(partial, out, names, shards[-1].stop, settings)
+    return publish_folder(partial, out, [s.name for s in shards], shards[-1].stop, settings)
 
 
 def make_shard(source: PseudoClips, recipe: _Recipe, shard: _Shard) -> None:
-    """Writes the clips of one range as one file, whole or not at all.
-
-    A clip that cannot be made becomes a row with the reason.
-    """
+    """Writes a range of clips as one file; a clip that fails becomes a row with the reason."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -35,7 +35,6 @@ class RunData:
 
     Attributes:
         images: Still images for stage 1 and for pseudo-videos.
-        videos: Labelled videos.
         archive: Folder of video files to annotate.
         categories: The classes of the run; files of other classes are mapped by name.
         notes: Replacements of data that was not given.
@@ -58,9 +57,6 @@ def prepare_data(
     """Finds the data of a run, or makes it below ``folder``.
 
     Args:
-        given: Paths of the user's own data.
-        config: Of the run.
-        folder: For data that has to be made.
         on_item: Receives 1 for every scene or clip that is made.
         max_frames: Frames of each labelled video that are annotated and scored; None means all.
     """
@@ -74,7 +70,9 @@ def prepare_data(
         data = _few_frames(data, config.supervision.share, config.seed, folder / "few_frames")
     if max_frames is not None:
         data = _first_frames(data, folder / f"first_{max_frames}", max_frames)
-    _save(folder / "data.json", data)
+    # for people and for the report
+    values = asdict(data) | {"categories": data.categories.to_json()}
+    write_text(folder / "data.json", json.dumps(values, indent=2, default=str) + "\n")
     return data
 
 
@@ -84,7 +82,6 @@ def _first_frames(data: RunData, folder: Path, count: int) -> RunData:
     for path in dict.fromkeys((data.videos.val, data.videos.test)):
         records, categories = read_youtube_vis(path)
         shortened[path] = folder / path.name
-        folder.mkdir(parents=True, exist_ok=True)
         short_records = [_shortened_record(record, count) for record in records]
         write_youtube_vis(shortened[path], short_records, categories)
     videos = replace(data.videos, val=shortened[data.videos.val], test=shortened[data.videos.test])
@@ -122,19 +119,17 @@ def _user_data(
     notes = []
     images = find_coco(given.coco) if given.coco else None
     if given.vis:
-        names = None
-        if images:
-            names = frozenset(read_coco(images.annotations, None, check_images=False)[1].names)
+        names = frozenset(read_coco(images.annotations, None)[1].names) if images else None
         videos = find_vis(given.vis, names)
         categories = read_youtube_vis(videos.train)[1]
         if videos.test == videos.val:
             notes.append("thresholds are chosen and scores measured on the same videos (val)")
         if images is None:
-            images = _stills(videos, folder / "stills", _every_fifth)
+            images = _stills(videos, folder / "stills", lambda _, t: t % _STILL_EVERY == 0)
             notes.append(f"still images are every {_STILL_EVERY}th frame of the training videos")
     else:
         assert images is not None
-        categories = read_coco(images.annotations, None, check_images=False)[1]
+        categories = read_coco(images.annotations, None)[1]
         images, videos = _pseudo_data(images, categories, config, folder, on_item)
         notes.append("labelled videos are pseudo-videos; the scores are of held-out images")
     if given.videos:
@@ -155,10 +150,6 @@ def _few_frames(data: RunData, share: float, seed: int, folder: Path) -> RunData
     images = _stills(data.videos, folder, lambda video_id, t: (video_id, t) in chosen)
     note = f"still images are {count} of the {len(places)} frames of the training videos"
     return replace(data, images=images, notes=(*data.notes, note))
-
-
-def _every_fifth(video_id: int, t: int) -> bool:  # noqa: ARG001
-    return t % _STILL_EVERY == 0
 
 
 def _stills(
@@ -184,7 +175,6 @@ def _stills(
                     segmentations=tuple(s for track in visible if (s := track.segmentations[t])),
                 )
             )
-    folder.mkdir(parents=True, exist_ok=True)
     write_coco(folder / "instances.json", stills, categories)
     return AnnotatedFiles(folder / "instances.json", videos.frames)
 
@@ -211,14 +201,10 @@ def _pseudo_data(
         source = PseudoClips(chosen, settings)
         clips = (source.clip(index, config.seed) for index in range(len(source)))
         write_clips_as_videos(vis, part, clips, categories, on_item)
-    kept = [_with_relative_path(record, images.folder) for record in rest]
+    kept = [replace(r, path=str(Path(r.path).relative_to(images.folder))) for r in rest]
     write_coco(vis / "instances_rest.json", kept, categories)
     files = VideoFiles(vis / "train.json", vis / "val.json", vis / "val.json", vis / "JPEGImages")
     return AnnotatedFiles(vis / "instances_rest.json", images.folder), files
-
-
-def _with_relative_path(record: ImageRecord, folder: Path) -> ImageRecord:
-    return replace(record, path=str(Path(record.path).relative_to(folder)))
 
 
 def _encode_archive(videos: VideoFiles, folder: Path) -> Path:
@@ -231,9 +217,3 @@ def _encode_archive(videos: VideoFiles, folder: Path) -> Path:
         with whole_file(path) as partial:
             write_video(partial, images, FPS)
     return folder
-
-
-def _save(path: Path, data: RunData) -> None:
-    """Writes a record of the data of the run, for people and for the report."""
-    values = asdict(data) | {"categories": data.categories.to_json()}
-    write_text(path, json.dumps(values, indent=2, default=str) + "\n")

@@ -25,13 +25,9 @@ OnScene = Callable[[int], None]
 
 
 def write_synthetic(folder: Path, config: SyntheticConfig, seed: int, on_scene: OnScene) -> None:
-    """Writes ``coco/``, ``vis/`` and ``videos/`` below ``folder``, whole or not at all.
+    """Writes ``coco/``, ``vis/`` and ``videos/`` below a new ``folder``, whole or not at all.
 
-    Args:
-        folder: Must not exist.
-        config: Number and size of the scenes.
-        seed: The files are a function of it and the config.
-        on_scene: Receives 1 for every scene that is written.
+    The files are a function of config and seed. ``on_scene`` receives 1 for every scene.
     """
     temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     try:
@@ -71,17 +67,12 @@ def write_clips_as_videos(
     write_youtube_vis(folder / f"{part}.json", videos, categories)
 
 
-def scene_seed(part: str, index: int, seed: int) -> int:
-    """Returns the scene seed of one item; below the seeds of the shipped start weights."""
-    run = seed % 1000
-    return (run * len(_PARTS) + _PARTS.index(part)) * _SEEDS_PER_PART + index
-
-
 def _scenes(
     part: str, count: int, num_frames: int, config: SyntheticConfig, seed: int
 ) -> Iterator[Clip]:
-    for index in range(count):
-        yield render_scene(config.scene, num_frames, scene_seed(part, index, seed))
+    first = (seed % 1000 * len(_PARTS) + _PARTS.index(part)) * _SEEDS_PER_PART
+    for scene_seed in range(first, first + count):
+        yield render_scene(config.scene, num_frames, scene_seed)
 
 
 def _write_images(folder: Path, config: SyntheticConfig, seed: int, on_scene: OnScene) -> None:

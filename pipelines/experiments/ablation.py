@@ -21,31 +21,20 @@ from pipelines.progress import Progress
 from pipelines.results.ensemble_files import fuse_files
 from pipelines.results.score import LabelledVideos, evaluate_file, score_model
 from pipelines.run.folder import Run, open_run
-from pipelines.run.steps import make_pseudo_videos, prepare, train
-from vis_core.config.systems import AnySystemConfig
+from pipelines.run.steps import make_pseudo_videos, prepare, save_changed, train
 from vis_core.files import write_json
-from vis_core.models.systems.build import load_system, read_categories, save_system
 
 COLUMNS = ("ap", "ap50", "ap75", "ar1", "ar10")
 
 
 @dataclass(frozen=True)
 class AblationJob:
-    """A table with its run file, seeds and data.
-
-    Attributes:
-        table: The rows.
-        source: The run file that the rows change.
-        overrides: Changes of the run file that all rows share.
-        seeds: Seeds of data, weights and order; every row is repeated with each.
-        given: The user's own data instead of synthetic scenes.
-        out: Folder of all files.
-    """
+    """A table with its run file, seeds and data."""
 
     table: AblationTable
-    source: Path
-    overrides: tuple[str, ...]
-    seeds: tuple[int, ...]
+    source: Path  # the run file that the rows change
+    overrides: tuple[str, ...]  # changes that all rows share
+    seeds: tuple[int, ...]  # of data, weights and order; every row is repeated with each
     given: GivenData
     out: Path
 
@@ -73,21 +62,13 @@ class RowScores:
 
 
 def check(job: AblationJob) -> None:
-    """Checks that every row resolves.
-
-    Raises:
-        ConfigError: A row does not fit the run file.
-    """
+    """Checks that every row resolves; raises ConfigError if one does not fit the run file."""
     for row in job.table.rows:
         job.config(row, job.seeds[0], inference=True)
 
 
 def run_ablation(job: AblationJob) -> list[RowScores]:
-    """Trains, annotates and scores all unfinished rows, and writes the table; needs Ray.
-
-    Returns:
-        The rows in the order of the table.
-    """
+    """Trains, annotates and scores all unfinished rows, and writes the table; needs Ray."""
     trainings = {row.training for row in job.table.rows if not row.fused}
     scores: dict[str, list[dict[str, float]]] = {row.name: [] for row in job.table.rows}
     with Progress(len(job.seeds) * len(trainings), "trainings", "ablation") as progress:
@@ -103,7 +84,8 @@ def run_ablation(job: AblationJob) -> list[RowScores]:
                 test = model.data.videos.test
                 scores[row.name].append(evaluate_file(test, results[row.name]))
     rows = [RowScores(name, tuple(of_seeds)) for name, of_seeds in scores.items()]
-    _write(job, rows)
+    write_json(job.out / "table.json", to_json(job, rows))
+    (job.out / "table.md").write_text(markdown(job.table, rows, job.seeds))
     return rows
 
 
@@ -149,12 +131,12 @@ def _result(
         fused = job.out / f"seed_{seed}" / f"fused-{digest(row.fused)}.json"
         fuse_files([earlier[name] for name in row.fused], fused, config.inference.fusion)
         return fused
-    name = digest(config.system, config.inference)
-    out = trained.run.folder / "evaluation" / name
+    name, folder = digest(config.system, config.inference), trained.run.folder
+    out = folder / "evaluation" / name
     finished = out / "row.json"
     if not finished.is_file():
-        changed = trained.run.folder / "models" / name
-        _save_changed(trained.model, changed, config.system)
+        changed = folder / "models" / name
+        save_changed(trained.model, changed, config.system)
         videos = LabelledVideos(trained.data.videos.test, trained.data.videos.frames)
         write_json(finished, score_model(changed, videos, out, config.inference, row.name))
     return out / "results.json"
@@ -162,20 +144,11 @@ def _result(
 
 def _folder_name(training: tuple[str, ...]) -> str:
     """Returns a readable folder name from the last words of the changed keys, or a digest."""
-    words = [change.partition("=")[0].rpartition(".")[2] for change in training]
-    values = [change.partition("=")[2] for change in training]
-    pairs = [f"{word}-{value}" for word, value in zip(words, values, strict=True)]
+    changes = [change.partition("=") for change in training]
+    pairs = [f"{key.rpartition('.')[2]}-{value}" for key, _, value in changes]
     readable = "_".join(pairs) or "unchanged"
-    if len(readable) > 60 or not readable.replace("-", "").replace("_", "").isalnum():
-        return digest(training)
-    return readable
-
-
-def _save_changed(model: Path, out: Path, config: AnySystemConfig) -> None:
-    """Writes a model folder with the same weights and other settings."""
-    system: Any = load_system(model)
-    system.config = config.for_inference()
-    save_system(out, system, read_categories(model))
+    is_plain = readable.replace("-", "").replace("_", "").isalnum()
+    return readable if is_plain and len(readable) <= 60 else digest(training)
 
 
 def to_json(job: AblationJob, rows: Sequence[RowScores]) -> dict[str, Any]:
@@ -185,8 +158,3 @@ def to_json(job: AblationJob, rows: Sequence[RowScores]) -> dict[str, Any]:
         "seeds": list(job.seeds),
         "rows": [{"name": row.name, "scores": list(row.scores)} for row in rows],
     }
-
-
-def _write(job: AblationJob, rows: Sequence[RowScores]) -> None:
-    write_json(job.out / "table.json", to_json(job, rows))
-    (job.out / "table.md").write_text(markdown(job.table, rows, job.seeds))

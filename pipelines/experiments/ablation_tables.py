@@ -8,39 +8,23 @@ Overrides = tuple[str, ...]
 
 @dataclass(frozen=True)
 class AblationRow:
-    """One row: the changes for training, and those for inference with the trained model.
+    """One row of a table, as ``dotted.key=value`` changes of the run file."""
 
-    Attributes:
-        name: Name of the row in the paper.
-        training: ``dotted.key=value`` changes of the run file; rows with equal changes share a
-            model.
-        inference: Changes of ``system`` or ``inference`` with the same weights.
-        fused: Names of earlier rows whose results are fused; such a row trains nothing.
-    """
-
-    name: str
-    training: Overrides = ()
-    inference: Overrides = ()
-    fused: tuple[str, ...] = ()
+    name: str  # in the paper
+    training: Overrides = ()  # rows with equal changes share a model
+    inference: Overrides = ()  # of ``system`` or ``inference``, with the same weights
+    fused: tuple[str, ...] = ()  # earlier rows whose results are fused; such a row trains nothing
 
 
 @dataclass(frozen=True)
 class AblationTable:
-    """A table of a paper.
+    """A table of a paper, its rows in the order of the paper."""
 
-    Attributes:
-        title: Paper, number and subject of the table.
-        preset: The run file that the rows change.
-        rows: Rows in the order of the paper.
-        scenes: Changes that all rows share, for scenes like those of the paper's data set.
-        note: Differences from the paper's table.
-    """
-
-    title: str
-    preset: str
+    title: str  # paper, number and subject
+    preset: str  # the run file that the rows change
     rows: tuple[AblationRow, ...]
-    scenes: Overrides = ()
-    note: str = ""
+    scenes: Overrides = ()  # changes of all rows, for scenes like those of the paper's data set
+    note: str = ""  # differences from the paper's table
 
 
 _IOU = ("system.matching.selection=iou",)

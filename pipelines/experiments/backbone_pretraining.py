@@ -28,28 +28,19 @@ _BACKGROUND_WEIGHT = 0.2
 
 
 def write_backbone(folder: Path, num_steps: int, seed: int) -> None:
-    """Trains the tiny backbone from random weights and writes it unless the folder exists.
+    """Trains the tiny backbone in steps of 16 images and writes it unless the folder exists.
 
     No demonstration, training or test uses the seeds of its scenes.
-
-    Args:
-        folder: Model folder; only its backbone is trained.
-        num_steps: Steps of 16 images.
-        seed: Seed of weights and scenes.
     """
-    if folder.is_dir():
-        return
-    system = pretrained_segmentor(num_steps, _BATCH, seed)
-    write_model_folder(folder, system, numbered(CLASS_NAMES))
+    if not folder.is_dir():
+        system = pretrained_segmentor(num_steps, _BATCH, seed)
+        write_model_folder(folder, system, numbered(CLASS_NAMES))
 
 
 def pretrained_segmentor(num_steps: int, batch: int, seed: int) -> Minvis:
     """Builds the tiny system with random weights and pretrains its backbone.
 
-    Args:
-        num_steps: Training steps of the backbone; 0 leaves it random.
-        batch: Images per step.
-        seed: Seed of weights and scenes.
+    ``batch`` is the number of images per step; 0 steps leave the backbone random.
     """
     torch.manual_seed(seed)
     system = Minvis(tiny_minvis(), len(CLASS_NAMES)).train()

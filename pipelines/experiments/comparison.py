@@ -3,9 +3,8 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipelines.config.run import RunConfig
 from pipelines.data.run_data import RunData
@@ -27,59 +26,32 @@ _COLUMNS = ("AP", "AP50", "AR10", "HOTA", "IDF1")
 
 @dataclass(frozen=True)
 class LearntRow:
-    """The scores of one system on the held-out videos.
-
-    Attributes:
-        system: Name of the system.
-        scores: AP, AP50, AR10, HOTA and IDF1 by name, with swept thresholds.
-        unswept_ap: AP of the last stage, with the thresholds of the run file.
-        steps: Optimizer steps of all stages.
-        minutes: Duration of training and of validation during it.
-        seed: Seed of the run.
-    """
+    """The scores of one system on the held-out videos."""
 
     system: str
-    scores: dict[str, float]
-    unswept_ap: float
-    steps: int
-    minutes: float
+    scores: dict[str, float]  # AP, AP50, AR10, HOTA and IDF1, with swept thresholds
+    unswept_ap: float  # AP of the last stage, with the thresholds of the run file
+    steps: int  # of all stages
+    minutes: float  # of training and of validation during it
     seed: int
 
 
 def learnt_row(
     system: str, run: Run, data: RunData, stages: Sequence[StageResult], metrics: dict[str, float]
 ) -> LearntRow:
-    """Collects the row of a finished run.
-
-    Args:
-        system: Name of the row.
-        run: A run that is scored.
-        data: The data of the run.
-        stages: The stages of the run.
-        metrics: Scores of the finished model on the test videos.
-    """
+    """Collects the row of a finished run; ``metrics`` are its scores on the test videos."""
     truth = load_ground_truth(data.videos.test)
     results = load_results(run.folder / "evaluation" / "final" / "results.json", truth)
     identity = evaluate_identity(truth, results, MIN_SCORE)
+    scores = {name: metrics[name.lower()] for name in ("AP", "AP50", "AR10")}
     return LearntRow(
         system=system,
-        scores={
-            "AP": metrics["ap"],
-            "AP50": metrics["ap50"],
-            "AR10": metrics["ar10"],
-            "HOTA": identity.hota,
-            "IDF1": identity.idf1,
-        },
+        scores={**scores, "HOTA": identity.hota, "IDF1": identity.idf1},
         unswept_ap=stages[-1].metrics["ap"],
         steps=sum(stage.steps for stage in stages),
         minutes=sum(stage.seconds for stage in stages) / 60,
         seed=run.config.seed,
     )
-
-
-def to_json(row: LearntRow) -> dict[str, Any]:
-    """Returns the row for programs."""
-    return asdict(row)
 
 
 def markdown(rows: Sequence[LearntRow]) -> str:
@@ -94,12 +66,7 @@ def markdown(rows: Sequence[LearntRow]) -> str:
 
 
 def write_learning_curves(path: Path, runs: Sequence[tuple[str, Run]]) -> None:
-    """Draws the training loss and the AP on validation videos over the steps of all stages.
-
-    Args:
-        path: The HTML page.
-        runs: Names of the lines with their runs.
-    """
+    """Draws the training loss and the AP on validation videos over the steps of all stages."""
     losses = tuple(_loss_series(name, run) for name, run in runs)
     scores = tuple(_validation_series(name, run) for name, run in runs)
     curves = (("Training loss, weighted sum", losses), ("AP on validation videos", scores))
@@ -120,8 +87,8 @@ def _validation_series(name: str, run: Run) -> Series:
         if path.is_file():
             scores = json.loads(path.read_text())
             points += [(start + int(step), score["ap"]) for step, score in scores.items()]
-    points.sort()
-    return Series(name, tuple(x for x, _ in points), tuple(y for _, y in points), smooth=False)
+    steps, values = zip(*sorted(points), strict=True) if points else ((), ())
+    return Series(name, steps, values, smooth=False)
 
 
 # The preset of each system and the steps of its stages, for at most an hour of training.
@@ -152,8 +119,6 @@ _SCENES = (
     "synthetic.test_videos=60",
 )
 
-_SCRATCH_SCENES = "synthetic.images=9600"
-
 _SCORE_EVERY = 500  # steps, for the learning curve
 
 
@@ -170,34 +135,23 @@ def learning_changes(name: str) -> list[str]:
 
 
 def scratch_changes(name: str, backbone: Path) -> list[str]:
-    """Returns the further changes for a system that starts from random weights.
-
-    Args:
-        name: The system.
-        backbone: Folder of a backbone that ``learn`` has trained.
-    """
+    """Returns the further changes for a system that starts from a backbone of ``learn``."""
     changes = [f"stages.{k}.steps={steps}" for k, steps in enumerate(FROM_SCRATCH[name])]
     changes += [f"start_from={json.dumps(str(backbone))}", "stages.0.evaluate_every=1000"]
-    changes.append(_SCRATCH_SCENES)
+    changes.append("synthetic.images=9600")
     if name != "stc":
         changes.append("stages.0.optimizer.backbone_factor=1.0")
     if name in ("ctvis", "minvis"):
-        changes.append("stages.0.optimizer.name=muon")
-        changes.append("stages.0.optimizer.learning_rate=2.0e-3")
-        changes.append("stages.0.optimizer.warmup_steps=300")
+        optimizer = {"name": "muon", "learning_rate": "2.0e-3", "warmup_steps": 300}
+        changes += [f"stages.0.optimizer.{key}={value}" for key, value in optimizer.items()]
         changes.append("system.segmentor.train_batch_norm=true")
         # queries learn classes slowly, and more slowly from crops
-        changes.append("stages.0.loss_weights={class: 4.0}")
-        changes.append("augment.crop_probability=0.0")
+        changes += ["stages.0.loss_weights={class: 4.0}", "augment.crop_probability=0.0"]
     return changes
 
 
 def shared_batches(config: RunConfig, workers: int) -> list[str]:
     """Returns the changes that divide each batch among data-parallel workers.
-
-    Args:
-        config: Settings for one worker.
-        workers: Number of workers.
 
     Raises:
         ConfigError: A batch does not divide into equal shares.

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipelines.cluster import ray_session
@@ -17,7 +17,6 @@ from pipelines.experiments.comparison import (
     markdown,
     scratch_changes,
     shared_batches,
-    to_json,
     write_learning_curves,
 )
 from pipelines.registry.start_weights import check_start
@@ -31,31 +30,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LearningJob:
-    """The systems to compare and how they are trained.
+    """The systems to compare and how they are trained."""
 
-    Attributes:
-        systems: Names of ``SYSTEMS``; empty means all.
-        presets: Folder of the run files.
-        out: Folder of the runs, the table and the curves.
-        given: The user's own data instead of synthetic scenes.
-        seed: Of scenes, weights and order.
-        workers: Data-parallel workers that share each batch.
-        from_scratch: Whether training starts from random weights.
-        backbone_steps: From scratch: pretraining steps of the backbone that all systems start from.
-        max_frames: Frames of each scored video; None means all.
-        overrides: Changes of all run files.
-    """
-
-    systems: Sequence[str]
-    presets: Path
-    out: Path
+    systems: Sequence[str]  # of ``SYSTEMS``; empty means all
+    presets: Path  # folder of the run files
+    out: Path  # folder of the runs, the table and the curves
     given: GivenData
-    seed: int = 0
-    workers: int = 1
+    seed: int = 0  # of scenes, weights and order
+    workers: int = 1  # data-parallel; they share each batch
     from_scratch: bool = False
-    backbone_steps: int = 1500
-    max_frames: int | None = None
-    overrides: Sequence[str] = ()
+    backbone_steps: int = 1500  # from scratch: pretraining of the backbone that all start from
+    max_frames: int | None = None  # of each scored video; None means all
+    overrides: Sequence[str] = ()  # changes of all run files
 
     @property
     def backbone(self) -> Path:
@@ -90,7 +76,7 @@ def learn(job: LearningJob, address: str | None = None) -> list[LearntRow]:
     if job.from_scratch:
         write_backbone(job.backbone, job.backbone_steps, job.seed)
     rows = [_learn_one(name, run, address) for name, run in runs]
-    write_json(job.out / "table.json", [to_json(row) for row in rows])
+    write_json(job.out / "table.json", [asdict(row) for row in rows])
     write_learning_curves(job.out / "curves.html", runs)
     write_text(job.out / "table.md", markdown(rows))
     return rows

@@ -28,7 +28,6 @@ _DEFAULTS = {
 _TRANSFER_TIMEOUT_S = "300"  # a server may take minutes to pass large weights on to its own store
 _transfers: list[str] = []  # the usual timeout, then one entry for each transfer under way
 _transfer_lock = threading.Lock()
-_SCHEMES = ("sqlite", "http", "https")
 
 
 def tracking_uri(uri: str | None, run_folder: Path) -> str:
@@ -40,7 +39,7 @@ def tracking_uri(uri: str | None, run_folder: Path) -> str:
     if uri is None:
         return f"sqlite:///{run_folder.absolute() / 'mlflow' / 'mlflow.db'}"
     scheme, _, rest = uri.partition("://")
-    if scheme not in _SCHEMES or not rest.strip("/"):
+    if scheme not in ("sqlite", "http", "https") or not rest.strip("/"):
         raise ConfigError(
             f"tracking.uri: expected sqlite:///FILE.db, http://… or https://…, but got "
             f"{mask_secrets(uri)!r}; MLflow no longer keeps plain folders"
@@ -58,12 +57,8 @@ def artifact_location(uri: str) -> str | None:
 def connect(uri: str, *, must_exist: bool = False) -> "MlflowClient":
     """Creates a quiet client with bounded waits; a server is not contacted yet.
 
-    Args:
-        uri: See ``tracking_uri``.
-        must_exist: Whether a missing sqlite file is an error instead of a new store.
-
     Raises:
-        RegistryError: If a sqlite store cannot be opened.
+        RegistryError: If a sqlite store cannot be opened, or is missing although it ``must_exist``.
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)

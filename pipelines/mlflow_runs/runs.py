@@ -40,7 +40,7 @@ class Tracking:
 
     Args:
         uri: ``sqlite:///FILE.db`` or ``http(s)://…``; None means a sqlite file in the run folder.
-        experiment: Name of the experiment; created if absent.
+        experiment: Created if absent.
         run_folder: Holds the default store and the unsent writes.
         required: Whether a store that does not answer at the start is an error. Otherwise the runs
             keep their writes until it answers.
@@ -93,8 +93,7 @@ class Tracking:
         found = self.client.get_experiment_by_name(self.experiment)
         if found is None:
             try:
-                location = artifact_location(self.uri)
-                return self.client.create_experiment(self.experiment, artifact_location=location)
+                return self.client.create_experiment(self.experiment, artifact_location(self.uri))
             except transport_errors() as error:
                 found = self.client.get_experiment_by_name(self.experiment)
                 if found is None:
@@ -153,21 +152,14 @@ class MlflowRun:
                 self.spool.add({"kind": "text", "text": text, "file": file})
                 text = f"{text[:40]}… ({len(text)} characters: artifact {file})"
             short[name] = text
-        names = sorted(short)
-        for start in range(0, len(names), _BATCH):
-            batch = {name: short[name] for name in names[start : start + _BATCH]}
-            self.spool.add({"kind": "params", "values": batch})
+        items = sorted(short.items())
+        for start in range(0, len(items), _BATCH):
+            self.spool.add({"kind": "params", "values": dict(items[start : start + _BATCH])})
 
     def log_metrics(
         self, metrics: Mapping[str, float], step: int, time_s: float | None = None
     ) -> None:
-        """Logs numbers at a step; returns at once.
-
-        Args:
-            metrics: Values by name.
-            step: The step of the values.
-            time_s: Their time in seconds since 1970; None means now.
-        """
+        """Logs numbers at a step without waiting; ``time_s``: since 1970, None means now."""
         values = {name: float(value) for name, value in metrics.items()}
         time_ms = int((self.tracking.clock() if time_s is None else time_s) * 1000)
         self.spool.add({"kind": "metrics", "values": values, "step": int(step), "time_ms": time_ms})
@@ -182,10 +174,9 @@ class MlflowRun:
         self.spool.add({"kind": "tags", "values": texts})
 
     def finish(self, status: str = "FINISHED", wait_s: float = 30.0) -> bool:
-        """Ends the run with ``FINISHED``, ``FAILED`` or ``KILLED`` and waits for unsent writes.
+        """Ends the run with ``FINISHED``, ``FAILED`` or ``KILLED``; returns whether all was sent.
 
-        Returns:
-            Whether the store has everything; if not, a warning names the file with the rest.
+        If the rest is not sent in time, a warning names the file that keeps it.
         """
         self.spool.add({"kind": "status", "status": status})
         num_unsent = self.spool.close(wait_s)
@@ -207,7 +198,7 @@ class MlflowRun:
         trace: TracebackType | None,
     ) -> None:
         if kind is None:
-            self.finish("FINISHED")
+            self.finish()
         else:
             self.finish("FAILED" if issubclass(kind, Exception) else "KILLED", wait_s=5.0)
 

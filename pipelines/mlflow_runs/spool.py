@@ -5,6 +5,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,7 @@ class WriteSpool:
         wait_s = _FIRST_WAIT_S
         while True:
             with self._changed:
-                while not self._waiting and not self._closing:
-                    self._changed.wait()
+                self._changed.wait_for(lambda: self._waiting or self._closing)
                 if not self._waiting:
                     return
                 batch, last_chance = self._first_batch(), self._closing
@@ -73,8 +73,7 @@ class WriteSpool:
                 if last_chance:
                     return
                 with self._changed:
-                    if not self._closing:
-                        self._changed.wait_for(lambda: self._closing, wait_s)
+                    self._changed.wait_for(lambda: self._closing, wait_s)
                 wait_s = min(wait_s * 2, _MAX_WAIT_S)
                 continue
             wait_s = _FIRST_WAIT_S
@@ -116,12 +115,10 @@ def _entries_of(path: Path) -> list[Entry]:
         return []
     entries = []
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-        try:
+        with suppress(json.JSONDecodeError):
             entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(entry, dict) and "kind" in entry:
-            entries.append(entry)
+            if isinstance(entry, dict) and "kind" in entry:
+                entries.append(entry)
     with path.open("a", encoding="utf-8") as file:
         file.write("\n")  # separates a truncated last line from the next one
     return entries

@@ -7,7 +7,6 @@ that it was trained as. A converted model is cached under the digest of its sour
 import json
 import shutil
 import uuid
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +38,7 @@ def as_model_folder(uri: str, cache: Path) -> Path:
 
     Args:
         uri: ``hf:<id or folder>``, a folder of transformers, or a checkpoint of detectron2.
-        cache: Folder of the converted models.
+        cache: Holds a folder for each converted model.
 
     Raises:
         RegistryError: If the hub does not answer or has no such model.
@@ -58,15 +57,11 @@ def as_model_folder(uri: str, cache: Path) -> Path:
 
 
 def import_weights(source: str, out: Path, classes: str | None) -> list[str]:
-    """Converts published weights into a model folder.
+    """Converts published weights into a model folder; returns lines that describe the model.
 
     Args:
         source: See ``as_model_folder``.
-        out: The new folder.
         classes: Class names of a checkpoint of detectron2, see ``official_categories``.
-
-    Returns:
-        Lines that describe the model to the user.
 
     Raises:
         ConfigError: If the folder exists, or the source is of an unknown kind.
@@ -88,10 +83,9 @@ def import_weights(source: str, out: Path, classes: str | None) -> list[str]:
     system, unused = import_official(Path(source))
     categories = official_categories(system.num_classes, classes, source)
     write_model_folder(out, system, categories)
-    unused_names = ", ".join(unused) or "nothing"
     return [
         f"{out}: {type(system).__name__}, {len(categories)} classes",
-        f"unused tensors: {unused_names}"[:400],
+        f"unused tensors: {', '.join(unused) or 'nothing'}"[:400],
     ]
 
 
@@ -147,7 +141,7 @@ def _read_class_list(path: Path) -> "Categories":
         raise ConfigError(
             f"--classes {path}: expected {', '.join(CLASS_LISTS)} or a file of names, found neither"
         )
-    names: Sequence[str] = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    names = map(str.strip, path.read_text("utf-8").splitlines())
     return numbered([name for name in names if name])
 
 
@@ -159,12 +153,11 @@ def _import_model(source: Path) -> tuple["System", "Categories"]:
     if not source.is_file():
         return import_transformers(source)
     system, _ = import_official(source)
-    count = system.num_classes
     try:
-        return system, official_categories(count, None, str(source))
+        return system, official_categories(system.num_classes, None, str(source))
     except ConfigError:
         # enough to start training from; import-weights --classes names them
-        return system, numbered([f"class {index + 1}" for index in range(count)])
+        return system, numbered([f"class {index + 1}" for index in range(system.num_classes)])
 
 
 def _download(name: str) -> Path:
@@ -202,7 +195,6 @@ def _reason(error: Exception) -> str:
 
 
 def _is_transformers_folder(folder: Path) -> bool:
-    """Returns whether a folder holds a model of transformers rather than of this project."""
     try:
         return "model_type" in json.loads((folder / CONFIG_FILE).read_bytes())
     except (OSError, ValueError, TypeError):

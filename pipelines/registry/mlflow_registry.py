@@ -49,38 +49,23 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """The outcome of ``register_model``.
-
-    Attributes:
-        name: Registered name.
-        version: Registered version, from 1.
-        digest: SHA-256 of the whole model.
-        alias: The alias that now points at the version, or None.
-        previous: The version that had the alias before, or None.
-    """
+    """The outcome of ``register_model``; ``previous`` is the version that had the alias before."""
 
     name: str
-    version: int
-    digest: str
+    version: int  # from 1
+    digest: str  # SHA-256 of the whole model
     alias: str | None
     previous: int | None
 
 
 @dataclass(frozen=True)
 class ModelReference:
-    """One exact model on this machine; unlike an alias, it cannot move to another version.
-
-    Attributes:
-        path: Folder with verified files.
-        name: Registered name, or the folder's name.
-        version: Registered version, or None for a plain folder.
-        digest: SHA-256 of the whole model.
-    """
+    """A folder with one verified model; unlike an alias, it cannot move to another version."""
 
     path: Path
-    name: str
-    version: int | None
-    digest: str
+    name: str  # registered, or that of the folder
+    version: int | None  # None for a plain folder
+    digest: str  # SHA-256 of the whole model
 
     def __str__(self) -> str:
         version = "" if self.version is None else f" version {self.version}"
@@ -97,12 +82,8 @@ def register_model(
 ) -> RegisteredModel:
     """Registers a model folder and moves the alias to it once it has passed its check.
 
-    The same files under the same name stay one version, so registering twice is safe.
-
     Args:
-        tracking: The store and the experiment.
-        model_folder: See ``pipelines/registry/model_folder.py``.
-        name: Registered name.
+        name: The same files under the same name stay one version, so registering twice is safe.
         metrics: Scores of the model, kept as tags of the version and metrics of its run.
         alias: The alias to move to the version; None moves none.
         check: A command that runs in a fresh process with the folder of the downloaded files as
@@ -138,7 +119,6 @@ def resolve_model(uri: str, tracking_uri: str | None, cache: Path) -> ModelRefer
         uri: ``models:/name@alias``, ``models:/name/3``, a model folder, or a model that
             ``pipelines/registry/foreign_models.py`` converts: ``hf:<id>``, a checkpoint of the
             authors.
-        tracking_uri: The store of registered models; not used for a folder.
         cache: Keeps downloaded models, one folder per digest.
 
     Raises:
@@ -158,9 +138,8 @@ def resolve_model(uri: str, tracking_uri: str | None, cache: Path) -> ModelRefer
         )
     client = connect(tracking_uri, must_exist=True)
     with service_errors(f"cannot read {uri} from", tracking_uri):
-        name = parts["name"]
-        version = _resolve_version(client, name, parts["alias"], parts["version"])
-        return _cached_version(client, tracking_uri, name, version, cache)
+        version = _resolve_version(client, parts["name"], parts["alias"], parts["version"])
+        return _cached_version(client, tracking_uri, parts["name"], version, cache)
 
 
 def _cached_version(
@@ -185,7 +164,6 @@ def _cached_version(
 
 
 def _version_of_digest(client: "MlflowClient", name: str, digest: str) -> int | None:
-    """Finds the newest version with these files."""
     versions = client.search_model_versions(f"name = '{name}'")
     same = [int(v.version) for v in versions if v.tags.get(_DIGEST_TAG) == digest]
     return max(same, default=None)
@@ -255,7 +233,6 @@ def _move_alias(client: "MlflowClient", name: str, alias: str, version: int) -> 
 def _resolve_version(
     client: "MlflowClient", name: str, alias: str | None, version: str | None
 ) -> int:
-    """Resolves an alias or a number to an existing version."""
     try:
         if alias is not None:
             return int(client.get_model_version_by_alias(name, alias).version)
@@ -302,7 +279,6 @@ def _download(client: "MlflowClient", uri: str, name: str, version: int, target:
 
 
 def _is_intact(target: Path, expected: dict[str, str]) -> bool:
-    """Returns whether a cached model still equals the registered one."""
     try:
         verify_model_folder(target, expected, str(target))
     except CheckpointError:

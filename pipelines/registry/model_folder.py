@@ -25,15 +25,10 @@ _MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format itself
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A checked model folder.
-
-    Attributes:
-        path: The folder.
-        sha256: Digest of each file by its name.
-    """
+    """A checked model folder."""
 
     path: Path
-    sha256: dict[str, str]
+    sha256: dict[str, str]  # of each file by its name
 
     @property
     def digest(self) -> str:
@@ -62,7 +57,10 @@ def read_model_folder(path: Path) -> ModelFolder:
     for name in names:
         _check_entry(path / name)
     _check_safetensors(path / WEIGHTS_FILE)
-    _check_json(path / CATEGORIES_FILE)
+    try:
+        json.loads((path / CATEGORIES_FILE).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path / CATEGORIES_FILE}: not JSON: {error}") from error
     return ModelFolder(path, {name: file_sha256(path / name) for name in names})
 
 
@@ -90,7 +88,6 @@ def verify_model_folder(path: Path, expected: dict[str, str], where: str) -> Mod
 
 
 def _check_entry(entry: Path) -> None:
-    """Refuses everything but plain files of a known, harmless kind."""
     known = entry.name in _TEXT_NAMES | {WEIGHTS_FILE} or entry.suffix in _TEXT_SUFFIXES
     if entry.is_symlink() or not entry.is_file() or not known:
         raise CheckpointError(
@@ -110,13 +107,6 @@ def _check_safetensors(path: Path) -> None:
             f"{path}: not a safetensors file ({size} bytes); save the weights with "
             "safetensors.torch.save_file"
         )
-
-
-def _check_json(path: Path) -> None:
-    try:
-        json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not JSON: {error}") from error
 
 
 def _abbreviated(digest: str | None) -> str:

@@ -17,11 +17,8 @@ _SIZE = (96, 160)  # pixels; the model resizes frames anyway
 _FRAMES = 2
 
 
-def check_model(folder: Path) -> int:
+def check_model(folder: Path) -> None:
     """Loads a model folder and annotates random frames with it.
-
-    Returns:
-        The number of tracks found, which may be 0 on noise.
 
     Raises:
         CheckpointError: If the model does not load or its result does not cover the frames.
@@ -35,7 +32,6 @@ def check_model(folder: Path) -> int:
             f"{folder}: expected a result of {_FRAMES} frames of {_SIZE[0]} x {_SIZE[1]}, got "
             f"{result.num_frames} of {result.height} x {result.width}"
         )
-    return len(result.tracks)
 
 
 def _random_frames() -> Iterator[Frame]:

@@ -22,9 +22,8 @@ def start_folder(
     """Finds the model folder that the first stage, or a given stage, starts from.
 
     Args:
-        config: Configuration of the run.
         cache: Folder of converted models; None leaves models of other formats unconverted.
-        stage: A stage with its own ``start_from``.
+        stage: A stage with its own ``start_from``; None means the run's.
 
     Raises:
         ConfigError: If there is no such model.
@@ -45,20 +44,15 @@ def start_folder(
 
 
 def check_start(config: RunConfig) -> str:
-    """Reads the start weights completely, so that faults are reported before any work is done.
-
-    Returns:
-        The start of the run and of its stages, for messages.
+    """Reads the start weights of a run and its stages completely, and describes them in words.
 
     Raises:
         ConfigError: If there are no such weights.
         CheckpointError: If they cannot be trusted, or no tensor fits the system.
     """
-    parts = [_check_one(config, None)]
-    for stage in config.stages:
-        if stage.start_from is not None:
-            parts.append(f"{stage.name}: {_check_one(config, stage)}")
-    return "; ".join(parts)
+    stages = [stage for stage in config.stages if stage.start_from is not None]
+    checked = (f"{stage.name}: {_check_one(config, stage)}" for stage in stages)
+    return "; ".join([_check_one(config, None), *checked])
 
 
 def _check_one(config: RunConfig, stage: StageConfig | None) -> str:

@@ -19,19 +19,12 @@ _Points = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart.
+    """One line of a chart."""
 
-    Attributes:
-        name: Text in the legend.
-        x: Positions in rising order.
-        y: One value for each position; values that are not finite are left out.
-        smooth: Whether the exponential mean is drawn over faint values, or the values alone.
-    """
-
-    name: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    smooth: bool = True
+    name: str  # in the legend
+    x: tuple[float, ...]  # in rising order
+    y: tuple[float, ...]  # values that are not finite are left out
+    smooth: bool = True  # draws the exponential mean over faint values
 
 
 @dataclass(frozen=True)
@@ -45,19 +38,14 @@ class Mark:
 def line_chart(
     series: Sequence[Series], *, label: str, x_label: str, marks: Sequence[Mark] = ()
 ) -> str:
-    """Draws lines.
+    """Draws lines as HTML; returns an empty text if no series has a finite value.
 
     An exponential mean restarts at every mark. The vertical axis runs from 0 to the highest strong
     value, so that a single spike does not flatten everything else; higher values are cut.
 
     Args:
-        series: The lines.
         label: Description of the chart for screen readers.
-        x_label: Name of the horizontal axis.
         marks: Vertical lines, in rising order.
-
-    Returns:
-        HTML; empty if no series has a finite value.
     """
     lines = [line for line in (_cut(each, marks) for each in series) if line.strong]
     if not lines:
@@ -81,8 +69,7 @@ def line_chart(
 
 def nice_ticks(low: float, high: float) -> list[float]:
     """Chooses about five round numbers (1, 2, 2.5 or 5 times a power of ten) around a range."""
-    span = max(high - low, 1e-12)
-    raw = span / _TICKS
+    raw = max(high - low, 1e-12) / _TICKS
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -91,9 +78,7 @@ def nice_ticks(low: float, high: float) -> list[float]:
 
 def short_number(value: float) -> str:
     """Formats a number for an axis: 1200 -> 1.2k, 0.250 -> 0.25."""
-    if abs(value) >= 1000:
-        return f"{value / 1000:.4g}k"
-    return f"{value:.4g}"
+    return f"{value / 1000:.4g}k" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,6 @@ def collect_report(run_dir: Path) -> ReportData:
         curves=curves,
         marks=marks,
         sweep=sweep,
-        sweep_metric="AP",
         videos=videos,
         failures=failures,
         archive=archive,
@@ -77,14 +76,13 @@ def collect_report(run_dir: Path) -> ReportData:
 def _read_json(run_dir: Path, name: str, absent: list[str], part: str) -> Any:
     """Reads a JSON file of the run; if that fails, adds the part to ``absent``."""
     path = run_dir / name
-    if not path.is_file():
-        absent.append(f"{part} (no {name})")
-        return None
     try:
-        return json.loads(path.read_bytes())
+        if path.is_file():
+            return json.loads(path.read_bytes())
+        absent.append(f"{part} (no {name})")
     except (ValueError, RecursionError) as error:
         absent.append(f"{part} ({name} is damaged: {mask_secrets(str(error))})")
-        return None
+    return None
 
 
 def _stages(run_dir: Path, absent: list[str]) -> tuple[StageRow, ...]:
@@ -146,14 +144,14 @@ def _loss_rows(path: Path) -> Iterator[tuple[str, float, dict[str, float]]]:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        step = _number(row.get("step")) if isinstance(row, dict) else None
-        if step is not None:
+        numbers = _numbers(row)
+        if "step" in numbers:
             losses = {
                 name.removeprefix(LOSS_PREFIX): value
-                for name, value in _numbers(row).items()
+                for name, value in numbers.items()
                 if name.startswith(LOSS_PREFIX)
             }
-            yield str(row.get("stage") or "training"), step, losses
+            yield str(row.get("stage") or "training"), numbers["step"], losses
 
 
 def _sweep(run_dir: Path, absent: list[str]) -> tuple[TrialRow, ...]:
@@ -205,20 +203,16 @@ def _card_facts(row: Mapping[str, Any], warning: object) -> tuple[Fact, ...]:
     ]
     if (seconds := _number(row.get("seconds"))) is not None:
         facts.append(Fact("", in_words(seconds)))
-    if warning:
-        facts.append(Fact("", mask_secrets(str(warning))))
-    return tuple(facts)
+    return (*facts, Fact("", mask_secrets(str(warning)))) if warning else tuple(facts)
 
 
 def _archive_facts(rows: list[dict[str, Any]], failed: int) -> tuple[Fact, ...]:
     if not rows:
         return ()
-    facts = [Fact("files", f"{len(rows):,}"), Fact("annotated", f"{len(rows) - failed:,}")]
-    facts.append(Fact("failed", f"{failed:,}"))
+    counts = {"files": len(rows), "annotated": len(rows) - failed, "failed": failed}
     for name in ("frames", "tracks"):
-        total = sum(row[name] for row in rows if isinstance(row.get(name), int))
-        facts.append(Fact(name, f"{total:,}"))
-    return tuple(facts)
+        counts[name] = sum(row[name] for row in rows if isinstance(row.get(name), int))
+    return tuple(Fact(name, f"{count:,}") for name, count in counts.items())
 
 
 def _config(run_dir: Path, absent: list[str]) -> dict[str, Any]:
@@ -233,12 +227,11 @@ def _facts(
     run_dir: Path, config: Mapping[str, Any], stages: tuple[StageRow, ...]
 ) -> tuple[Fact, ...]:
     facts = []
-    system = config.get("system")
+    system, inference = config.get("system"), config.get("inference")
     if isinstance(system, dict) and "name" in system:
         facts.append(Fact("system", str(system["name"])))
     if "seed" in config:
         facts.append(Fact("seed", mask_value("seed", config["seed"])))
-    inference = config.get("inference")
     views = inference.get("views") if isinstance(inference, dict) else None
     if isinstance(views, list) and views:
         facts.append(Fact("views", mask_secrets(", ".join(map(str, views)))))
@@ -259,11 +252,11 @@ def _headlines(
     failures: tuple[FailureRow, ...],
 ) -> tuple[Fact, ...]:
     metrics = final or (stages[-1].metrics if stages else {})
-    facts = []
-    for key, name in (("ap", "video AP"), ("ap50", "AP50")):
-        value = metrics.get(key, metrics.get(f"val/{key}", -1.0))
-        if value >= 0:
-            facts.append(Fact(name, f"{value:.3f}"))
+    facts = [
+        Fact(name, f"{value:.3f}")
+        for key, name in (("ap", "video AP"), ("ap50", "AP50"))
+        if (value := metrics.get(key, metrics.get(f"val/{key}", -1.0))) >= 0
+    ]
     times = [stage.seconds for stage in stages if stage.seconds is not None]
     if times:
         facts.append(Fact("training time", in_words(sum(times))))
@@ -279,13 +272,9 @@ def _dicts(rows: object) -> list[dict[str, Any]]:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _numbers(values: object) -> dict[str, float]:
-    if not isinstance(values, dict):
-        return {}
-    numbers = {str(key): _number(value) for key, value in values.items()}
-    return {key: value for key, value in numbers.items() if value is not None}
+    items = values.items() if isinstance(values, dict) else ()
+    return {str(key): value for key, found in items if (value := _number(found)) is not None}

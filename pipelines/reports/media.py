@@ -8,23 +8,15 @@ from urllib.parse import quote
 import av
 import cv2
 
-_TYPES = {
-    ".mp4": "video/mp4",
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-}
+_TYPES = {".mp4": "video/mp4", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 _POSTER_WIDTH = 640  # pixels
 _BASE64 = 4 / 3  # characters per byte
 
 
 class MediaBudget:
-    """The space for embedded files that is left in a page.
+    """The space for embedded files that is left in a page; the limits count base64.
 
-    Args:
-        page: The report file; links are relative to its folder.
-        total_bytes: Limit of all embedded files together, as base64.
-        file_bytes: Limit of one file, as base64.
+    Links are relative to the folder of the page.
     """
 
     def __init__(self, page: Path, total_bytes: int, file_bytes: int) -> None:

@@ -35,14 +35,9 @@ def write_report(
     """Writes a report page, whole or not at all.
 
     Args:
-        path: The HTML file.
-        report: Contents of the page.
         total_bytes: Limit of all embedded pictures and videos together, as base64. Files beyond it
             are linked by relative paths.
         file_bytes: Limit of one embedded file, as base64.
-
-    Raises:
-        StorageError: The file cannot be written.
     """
     rows = _accuracy_rows(report)
     page = _environment().get_template("page.html.j2")
@@ -123,9 +118,7 @@ def _score(row: StageRow, key: str) -> float | None:
 
 
 def _setting(value: object) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _clean(value: Any) -> Any:

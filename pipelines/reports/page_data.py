@@ -19,49 +19,30 @@ class Fact:
 
 @dataclass(frozen=True)
 class StageRow:
-    """One stage of training.
-
-    Attributes:
-        name: Such as ``image``, ``pseudo``, ``video``.
-        steps: Optimizer steps.
-        seconds: Duration, or None if unknown.
-        metrics: Scores after the stage: ``ap``, ``ap50``, …; -1 where there is no ground truth.
-    """
+    """One stage of training and the scores after it."""
 
     name: str
     steps: int
-    seconds: float | None
-    metrics: Mapping[str, float]
+    seconds: float | None  # None if unknown
+    metrics: Mapping[str, float]  # ``ap``, ``ap50``, …; -1 where there is no ground truth
 
 
 @dataclass(frozen=True)
 class TrialRow:
-    """One trial of a sweep.
+    """One trial of a sweep."""
 
-    Attributes:
-        values: Settings by dotted key.
-        score: The metric that the sweep maximises, or None if the trial failed.
-        note: Such as ``before the sweep`` or the reason of a failure.
-    """
-
-    values: Mapping[str, object]
-    score: float | None
-    note: str = ""
+    values: Mapping[str, object]  # settings by dotted key
+    score: float | None  # AP, or None if the trial failed
+    note: str = ""  # such as ``before the sweep``
 
 
 @dataclass(frozen=True)
 class VideoCard:
-    """One annotated video.
-
-    Attributes:
-        name: Name of the video file.
-        media: Its overlay: an mp4, or a strip of frames as PNG or JPEG; None if there is none.
-        facts: Such as its frames and tracks.
-    """
+    """One annotated video."""
 
     name: str
-    media: Path | None
-    facts: tuple[Fact, ...] = ()
+    media: Path | None  # its overlay: an mp4, or a strip of frames as PNG or JPEG
+    facts: tuple[Fact, ...] = ()  # such as its frames and tracks
 
 
 @dataclass(frozen=True)
@@ -74,36 +55,18 @@ class FailureRow:
 
 @dataclass(frozen=True)
 class ReportData:
-    """All contents of a report page; empty parts are left out.
-
-    Attributes:
-        title: Title of the page.
-        facts: Facts about the whole run.
-        headlines: A few large numbers for the top.
-        notes: Remarks on the data, one sentence each, without the full stop.
-        stages: Training stages in order.
-        final: Scores of the finished system, after the sweep; None if not measured.
-        curves: Groups of lines, over the steps of all stages.
-        marks: Start of each stage on the curves.
-        sweep: Trials, best first.
-        sweep_metric: Name of the metric that the sweep maximised.
-        videos: Annotated videos.
-        failures: Videos without a result.
-        archive: Facts about the annotation of the archive.
-        absent: Parts that the run folder does not hold, in words.
-    """
+    """All contents of a report page; empty parts are left out."""
 
     title: str
     facts: tuple[Fact, ...] = ()
-    headlines: tuple[Fact, ...] = ()
-    notes: tuple[str, ...] = ()
-    stages: tuple[StageRow, ...] = ()
-    final: Mapping[str, float] | None = None
-    curves: Curves = ()
-    marks: tuple[Mark, ...] = ()
-    sweep: tuple[TrialRow, ...] = ()
-    sweep_metric: str = "score"
+    headlines: tuple[Fact, ...] = ()  # a few large numbers for the top
+    notes: tuple[str, ...] = ()  # remarks on the data, one sentence each, without the full stop
+    stages: tuple[StageRow, ...] = ()  # in order
+    final: Mapping[str, float] | None = None  # scores after the sweep; None if not measured
+    curves: Curves = ()  # over the steps of all stages
+    marks: tuple[Mark, ...] = ()  # the start of each stage on the curves
+    sweep: tuple[TrialRow, ...] = ()  # best first
     videos: tuple[VideoCard, ...] = ()
     failures: tuple[FailureRow, ...] = ()
-    archive: tuple[Fact, ...] = ()
-    absent: tuple[str, ...] = ()
+    archive: tuple[Fact, ...] = ()  # about the annotation of the archive
+    absent: tuple[str, ...] = ()  # parts that the run folder does not hold, in words

@@ -36,18 +36,15 @@ def detect_images(
     short_side: int | None = None,
     last_mask_resize: Resize = "bilinear",
 ) -> int:
-    """Runs a model over the images of a COCO file, one at a time, and writes COCO results.
+    """Writes the detections of a model in the images of a COCO file; returns their number.
+
+    The output appears whole or not at all.
 
     Args:
         model_folder: Of any system; its classes are found in the ground truth by name.
         ground_truth: COCO file with the images and categories.
-        images: Folder of the images.
-        out: Results, JSON; appears whole or not at all.
         short_side: Pixels at test; None takes the model's.
         last_mask_resize: Released IDOL takes the nearest pixel.
-
-    Returns:
-        The number of detections.
 
     Raises:
         AnnotationError: The file or an image is faulty, or has none of the model's classes.
@@ -97,18 +94,15 @@ def _detections(
     boxes = torch.cat([found.boxes[:, :2], found.boxes[:, 2:] - found.boxes[:, :2]], dim=1)
     columns = found.labels.tolist(), boxes.tolist(), found.scores.tolist(), found.segmentations
     for label, box, score, rle in zip(*columns, strict=True):
-        own = {"image_id": record.image_id, "category_id": category_ids[classes[label]]}
-        yield {**own, "bbox": box, "score": score, "segmentation": rle}
+        place = {"image_id": record.image_id, "category_id": category_ids[classes[label]]}
+        yield {**place, "bbox": box, "score": score, "segmentation": rle}
 
 
 def score_coco(ground_truth: Path, results: Path) -> dict[str, float]:
     """Computes COCO's average precision of masks and boxes.
 
     Detections are sized by their masks for ``segm`` and by their boxes for ``bbox``.
-
-    Args:
-        ground_truth: COCO file; crowd regions neither gain nor cost.
-        results: COCO results with a mask each; a missing box is that of the mask.
+    Crowd regions neither gain nor cost; a missing box is that of the mask.
 
     Returns:
         ``segm_AP``, ``segm_AP50``, ... and ``bbox_AP``, ... in [0, 1], or -1 without ground truth.
@@ -128,8 +122,8 @@ def score_coco(ground_truth: Path, results: Path) -> dict[str, float]:
             evaluator.evaluate()
             evaluator.accumulate()
             evaluator.summarize()
-            for name, value in zip(SCORES, evaluator.stats, strict=False):
-                scores[f"{kind}_{name}"] = float(value)
+            named = zip(SCORES, evaluator.stats, strict=False)
+            scores |= {f"{kind}_{name}": float(value) for name, value in named}
     return scores
 
 

@@ -25,19 +25,12 @@ _MEND = "give a result that `longtake annotate` wrote"
 
 @dataclass(frozen=True)
 class ResultDocument:
-    """The result of one video.
+    """The result of one video."""
 
-    Attributes:
-        info: Video, model and settings.
-        video: The entry of ``videos``.
-        categories: Classes of the model.
-        tracks: Best score first; their labels are class indices.
-    """
-
-    info: dict[str, Any]
-    video: dict[str, Any]
-    categories: Categories
-    tracks: list[Track]
+    info: dict[str, Any]  # video, model and settings
+    video: dict[str, Any]  # the entry of ``videos``
+    categories: Categories  # of the model
+    tracks: list[Track]  # best score first; their labels are class indices
 
     @property
     def size(self) -> tuple[int, int]:
@@ -55,11 +48,7 @@ class ResultDocument:
 
 
 def read_result_document(path: Path, open_file: OpenFile | None = None) -> ResultDocument:
-    """Reads and checks a result.
-
-    Args:
-        path: Its JSON.
-        open_file: Opens its masks by their name; None reads them beside the folder of ``path``.
+    """Reads and checks a result; ``open_file`` as in ``read_result_json``.
 
     Raises:
         AnnotationError: Anything in it is wrong; the message lists what.
@@ -67,9 +56,8 @@ def read_result_document(path: Path, open_file: OpenFile | None = None) -> Resul
     defects = Defects(path)
     root = read_result_json(path, open_file)
     if not isinstance(root, dict) or not isinstance(root.get("info"), dict):
-        defects.error(
-            '"info"', expected="the origin of the result", found=Found("none"), mend=_MEND
-        )
+        origin = "the origin of the result"
+        defects.error('"info"', expected=origin, found=Found("none"), mend=_MEND)
         defects.finish()
     categories = Categories.from_json(table_of(root, "categories", defects), defects)
     videos = entries_of(root, "videos", defects)
@@ -90,12 +78,11 @@ def read_result_document(path: Path, open_file: OpenFile | None = None) -> Resul
 def stated_quality(where: str, entry: dict[str, Any], defects: Defects) -> float | None:
     """Reads the optional ``predicted_quality`` of a result."""
     quality: Any = entry.get("predicted_quality")
-    if quality is not None and not is_number(quality):
-        mend = "leave it out"
-        place = f'{where} "predicted_quality"'
-        defects.error(place, expected="a finite number", found=quality, mend=mend)
-        return None
-    return quality
+    if quality is None or is_number(quality):
+        return quality
+    place = f'{where} "predicted_quality"'
+    defects.error(place, expected="a finite number", found=quality, mend="leave it out")
+    return None
 
 
 def _track(
@@ -116,25 +103,16 @@ def _track(
         place = f'{where} "track_id"'
         defects.error(place, expected="an integer", found=track_id, mend=_MEND)
         good = False
-    if not good or rles is None:
+    scores = _frame_scores(where, entry, rles, defects) if good and rles is not None else None
+    if rles is None or scores is None:
         return None
-    scores = _frame_scores(where, entry, rles, defects)
-    if scores is None:
-        return None
-    return Track(
-        track_id,
-        categories.index_of_id(entry["category_id"]),
-        float(entry["score"]),
-        PackedMasks.of(rles),
-        scores,
-        quality,
-    )
+    label = categories.index_of_id(entry["category_id"])
+    return Track(track_id, label, float(entry["score"]), PackedMasks.of(rles), scores, quality)
 
 
 def _frame_scores(
     where: str, entry: dict[str, Any], rles: list[Any], defects: Defects
 ) -> "array[float] | None":
-    """Reads the scores of the frames with a mask."""
     stated: Any = entry.get("frame_scores")
     if isinstance(stated, list) and len(stated) == len(rles):
         scores = [score for score, rle in zip(stated, rles, strict=True) if rle is not None]

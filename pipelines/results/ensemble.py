@@ -20,7 +20,7 @@ class FusedFile:
     num_tracks: int
 
     def describe(self) -> list[str]:
-        """Returns the line that a person reads at the end."""
+        """Returns the lines for the user at the end."""
         return [f"{self.num_tracks} tracks in {self.out}"]
 
     def to_json(self) -> dict[str, Any]:

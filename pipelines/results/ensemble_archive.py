@@ -33,17 +33,11 @@ _OF_THE_VIDEO = ("video", "video_version", "video_bytes", "max_frames")
 
 @dataclass
 class FusedArchive:
-    """The outcome of a job.
-
-    Attributes:
-        out: Location of the results.
-        rows: Of every video of any input; ``failed`` if it could not be fused.
-        num_skipped: Videos that an earlier run had finished.
-    """
+    """The outcome of a job."""
 
     out: str
-    rows: list[VideoRow] = field(default_factory=list)
-    num_skipped: int = 0
+    rows: list[VideoRow] = field(default_factory=list)  # of every video of any input
+    num_skipped: int = 0  # videos that an earlier run had finished
 
     @property
     def failed(self) -> list[VideoRow]:
@@ -62,18 +56,12 @@ class FusedArchive:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the outcome for programs."""
-        return {
-            "out": self.out,
-            "skipped": self.num_skipped,
-            "videos": list(map(asdict, self.rows)),
-        }
+        videos = list(map(asdict, self.rows))
+        return {"out": self.out, "skipped": self.num_skipped, "videos": videos}
 
 
 def fuse_documents(inputs: Sequence[Path], out: Path, config: FusionConfig) -> int:
-    """Fuses results of one video; the output appears whole or not at all.
-
-    Returns:
-        The tracks written.
+    """Fuses results of one video, whole or not at all; returns the number of tracks.
 
     Raises:
         AnnotationError: An input is faulty, or they are not of the same video and classes.
@@ -89,7 +77,6 @@ def fuse_archives(inputs: Sequence[Storage], out: Storage, config: FusionConfig)
     Args:
         inputs: Results of ``annotate`` for one archive, one for each model.
         out: Receives results and a manifest of the same form.
-        config: How tracks are fused.
 
     Raises:
         ConfigError: An input has no readable manifest, or is the output.
@@ -106,17 +93,14 @@ def fuse_archives(inputs: Sequence[Storage], out: Storage, config: FusionConfig)
     names = sorted(set().union(*done))
     with Progress(len(names), "videos", "ensemble") as progress:
         for name in names:
-            missing = [
-                storage.uri for storage, keys in zip(inputs, done, strict=True) if name not in keys
-            ]
-            if missing:
-                reason = "has no result in " + ", ".join(missing)
-                summary.rows.append(VideoRow(name, "failed", reason))
+            pairs = zip(inputs, done, strict=True)
+            if missing := [storage.uri for storage, keys in pairs if name not in keys]:
+                row = VideoRow(name, "failed", "has no result in " + ", ".join(missing))
             else:
                 result_keys = [keys[name] for keys in done]
                 row = _fuse_video(name, result_keys, inputs, ledger, finished, config)
                 summary.num_skipped += row.result in finished
-                summary.rows.append(row)
+            summary.rows.append(row)
             progress.update(1)
     about = {"fused": sorted(storage.uri for storage in inputs), "fusion": settings}
     ledger.write_manifest(about, summary.rows)
@@ -154,11 +138,7 @@ def _fuse_video(
 def _fuse(
     documents: Sequence[ResultDocument], paths: Sequence[Path], config: FusionConfig
 ) -> dict[str, Any]:
-    """Fuses results of one video into one.
-
-    Raises:
-        AnnotationError: They are not of the same video and classes.
-    """
+    """Fuses results of one video; raises AnnotationError if their videos or classes differ."""
     first = min(documents, key=lambda document: json_digest(document.info))
     for path, other in zip(paths[1:], documents[1:], strict=True):
         _check_same_video(documents[0], other, paths[0], path)
@@ -187,8 +167,8 @@ def _check_same_video(
     }
     for name, (first, second) in values.items():
         if first != second:
-            found = "others" if name == "categories" else f"{second}"
-            expected = "the same classes" if name == "categories" else f"{first}"
+            are_classes = name == "categories"
+            expected, found = ("the same classes", "others") if are_classes else (first, second)
             raise AnnotationError(
                 f'{other_path} "{name}": expected {expected} as in {one_path}, found {found}; '
                 "give results of one video by models of the same classes"

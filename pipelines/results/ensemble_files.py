@@ -36,15 +36,9 @@ class _Video:
 
 
 def fuse_files(inputs: Sequence[Path], out: Path, config: FusionConfig) -> int:
-    """Fuses results files; the output appears whole or not at all.
+    """Fuses YouTube-VIS results of the same videos; returns the number of tracks.
 
-    Args:
-        inputs: YouTube-VIS results of the same videos and classes.
-        out: YouTube-VIS results, by video, best score first.
-        config: How tracks are fused.
-
-    Returns:
-        The tracks written.
+    The output appears whole or not at all, by video, best score first.
 
     Raises:
         AnnotationError: An input is faulty, or they differ in the size or length of a video.
@@ -150,5 +144,4 @@ def _read_spool(path: Path) -> Iterator[Track]:
                 bytearray(stored["counts"], "ascii"),
                 array("Q", stored["ends"]),
             )
-            quality = stored["quality"]
-            yield Track(None, stored["label"], stored["score"], masks, predicted_quality=quality)
+            yield Track(None, stored["label"], stored["score"], masks, None, stored["quality"])

@@ -15,17 +15,11 @@ from vis_core.files import write_json
 
 @dataclass(frozen=True)
 class ExportedResults:
-    """The outcome of an export.
-
-    Attributes:
-        folder: Of the files.
-        num_written: Files that this run wrote.
-        num_there: Files that existed already.
-    """
+    """The outcome of an export."""
 
     folder: Path
-    num_written: int
-    num_there: int
+    num_written: int  # files that this run wrote
+    num_there: int  # files that existed already
 
     def describe(self) -> list[str]:
         """Returns the lines for the user at the end."""
@@ -49,11 +43,8 @@ def export_results(results: Storage, folder: Path, globs: Sequence[str] = ()) ->
         AnnotationError: A result is damaged.
     """
     done = done_results(results)
-    wanted = {
-        key
-        for name, key in done.items()
-        if not globs or any(fnmatchcase(name, pattern) for pattern in globs)
-    }
+    patterns = globs or ("*",)
+    wanted = {key for name, key in done.items() if any(fnmatchcase(name, p) for p in patterns)}
     if not wanted:
         raise ConfigError(f"{results.uri}: {len(done)} results, none of them wanted; see --glob")
     folder.mkdir(parents=True, exist_ok=True)

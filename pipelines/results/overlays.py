@@ -18,13 +18,7 @@ SHOWN_SCORE = 0.3
 
 @dataclass(frozen=True)
 class OverlayJob:
-    """One video to draw.
-
-    Attributes:
-        result: Its annotation file.
-        video: The video file.
-        overlay: The mp4 to write.
-    """
+    """One video to draw, its annotation file and the mp4 to write."""
 
     result: Path
     video: Path

@@ -45,10 +45,7 @@ def score_model(
     """Annotates every video of a split and computes the YouTube-VIS metric.
 
     Args:
-        model_folder: The model.
-        videos: The split.
         out: Results go to ``<out>/results.json``, scores to ``<out>/stats.json``.
-        inference: Inference settings.
         label: Of the progress line.
         max_videos: Number of videos, the first ones; None means all.
 
@@ -57,15 +54,14 @@ def score_model(
     """
     records, categories = read_youtube_vis(videos.annotations)
     annotations = videos.annotations
+    out.mkdir(parents=True, exist_ok=True)
     if max_videos is not None and max_videos < len(records):
         records = records[:max_videos]
         annotations = out / "truth.json"
-        out.mkdir(parents=True, exist_ok=True)
         write_youtube_vis(annotations, records, categories)
     arguments = [(model_folder, record, videos.frames, categories, inference) for record in records]
     entries = [entry for found in run_tasks(_annotate, arguments, label) for entry in found]
     entries.sort(key=lambda entry: (entry["video_id"], -entry["score"]))
-    out.mkdir(parents=True, exist_ok=True)
     write_results(out / "results.json", entries)
     stats = evaluate_file(annotations, out / "results.json")
     (out / "stats.json").write_text(json.dumps(stats, indent=2) + "\n")
@@ -102,9 +98,7 @@ def _annotate(
     categories: Categories,
     inference: InferenceConfig,
 ) -> list[dict[str, Any]]:
-    """Annotates one video in a Ray worker."""
-    system = loaded_system(model_folder)
-    result = annotate_views(system, frames_of(record, frames), inference)
+    result = annotate_views(loaded_system(model_folder), frames_of(record, frames), inference)
     return result_entries(result, record.video_id, categories)
 
 

@@ -24,42 +24,25 @@ _DRAWS_TO_COMPARE = 1000
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """The scores to compute beside AP.
+    """The scores to compute beside AP."""
 
-    Attributes:
-        per_class: Whether the text has a row for each class.
-        identity: Whether HOTA, IDF1 and identity switches are computed.
-        min_score: Score below which a track does not count for identity.
-        split_by_length: Whether short and long videos are also scored apart.
-        long_from: Annotated frames from which a video is long.
-        bootstrap: Draws of videos for 95 % intervals; 0 for none, or 1,000 in a comparison.
-        seed: Of the draws.
-    """
-
-    per_class: bool = False
-    identity: bool = False
-    min_score: float = 0.5
-    split_by_length: bool = False
-    long_from: int = 40
-    bootstrap: int = 0
-    seed: int = 0
+    per_class: bool = False  # a row for each class in the text
+    identity: bool = False  # HOTA, IDF1 and identity switches
+    min_score: float = 0.5  # a track below it does not count for identity
+    split_by_length: bool = False  # short and long videos are also scored apart
+    long_from: int = 40  # annotated frames from which a video is long
+    bootstrap: int = 0  # draws of videos for 95 % intervals; 0: none, or 1,000 in a comparison
+    seed: int = 0  # of the draws
 
 
 @dataclass
 class ScoreReport:
-    """The scores of a results file.
+    """The scores of a results file."""
 
-    Attributes:
-        document: Every number, for programs.
-        columns: Columns of the table, by title.
-        class_rows: The table of classes; empty if it was not wanted.
-        notes: Lines below the tables.
-    """
-
-    document: dict[str, Any]
-    columns: dict[str, Any]
-    class_rows: str = ""
-    notes: list[str] = field(default_factory=list)
+    document: dict[str, Any]  # every number, for programs
+    columns: dict[str, Any]  # of the table, by title
+    class_rows: str = ""  # the table of classes, if it was wanted
+    notes: list[str] = field(default_factory=list)  # lines below the tables
 
     def describe(self) -> list[str]:
         """Returns the tables and notes for people."""

@@ -29,9 +29,8 @@ class _Table:
     numbers: list[int] = field(default_factory=list)
 
     def add(self, row: dict[str, Any]) -> None:
-        """Adds a row; the frames come in order."""
         frame, track_id = row["frame_index"], row["track_id"]
-        if frame == len(self.times_s):
+        if frame == len(self.times_s):  # the frames come in order
             self.times_s.append(row["pts_ms"] / 1000)
             self.numbers.append(row["frame_number"])
         if track_id is not None:
@@ -39,15 +38,9 @@ class _Table:
 
     def track(self, entry: dict[str, Any]) -> Track:
         """Returns the track of an entry of the result; its label is the category id."""
-        track_id = entry["track_id"]
-        return Track(
-            track_id,
-            entry["category_id"],
-            entry["score"],
-            self.masks.masks[track_id],
-            self.masks.frame_scores[track_id],
-            entry.get("predicted_quality"),
-        )
+        track_id, quality = entry["track_id"], entry.get("predicted_quality")
+        masks, scores = self.masks.masks[track_id], self.masks.frame_scores[track_id]
+        return Track(track_id, entry["category_id"], entry["score"], masks, scores, quality)
 
 
 def result_document(
@@ -55,11 +48,7 @@ def result_document(
 ) -> dict[str, Any]:
     """Builds the YouTube-VIS form of a result.
 
-    Args:
-        info: Origin of the result.
-        video: Facts of the video besides id, size and length.
-        categories: Classes of the model.
-        result: The tracks.
+    ``info`` is its origin; ``video`` holds facts besides id, size and length.
     """
     size = {"height": result.height, "width": result.width, "length": result.num_frames}
     return {
@@ -78,10 +67,6 @@ def youtube_vis_of(root: dict[str, Any], masks: Path) -> dict[str, Any]:
 
     ``file_names`` are those of a tool that extracts all frames; ``times_s`` are the presentation
     times.
-
-    Args:
-        root: The JSON of the result.
-        masks: Its masks.
 
     Raises:
         AnnotationError: The two do not belong together or are damaged.
@@ -103,16 +88,12 @@ def youtube_vis_of(root: dict[str, Any], masks: Path) -> dict[str, Any]:
     except OSError as error:
         raise AnnotationError(f"{masks}: cannot be read ({error.strerror}); {_MEND}") from error
     except (KeyError, TypeError, ValueError, IndexError, pa.ArrowInvalid) as error:
-        raise AnnotationError(
-            f"{masks}: its result does not fit it ({error!r}); {_MEND}"
-        ) from error
-    frames = {
-        "file_names": [f"{folder}/{number:06d}.jpg" for number in table.numbers],
-        "times_s": table.times_s,
-    }
+        problem = f"its result does not fit it ({error!r})"
+        raise AnnotationError(f"{masks}: {problem}; {_MEND}") from error
+    file_names = [f"{folder}/{number:06d}.jpg" for number in table.numbers]
     return {
         "info": root["info"],
-        "videos": [{**video, **frames}],
+        "videos": [{**video, "file_names": file_names, "times_s": table.times_s}],
         "categories": root["categories"],
         "annotations": annotations,
     }

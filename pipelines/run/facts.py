@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from pipelines.data.run_data import RunData
+from vis_core.files import file_sha256
 
 _SOURCE = Path(str(files("pipelines"))).resolve().parent
 
@@ -38,24 +39,16 @@ def git_commit(folder: Path) -> str:
 
 
 def data_fingerprint(data: RunData) -> str:
-    """Computes a digest of the annotation files and the classes.
-
-    The images are not read: that would take hours on a large data set.
-    """
+    """Computes a digest of annotations and classes; that of the images would take hours."""
     fingerprint = hashlib.sha256(json.dumps(data.categories.to_json()).encode())
     videos = data.videos
     for path in dict.fromkeys((data.images.annotations, videos.train, videos.val, videos.test)):
-        with path.open("rb") as file:
-            fingerprint.update(hashlib.file_digest(file, "sha256").digest())
+        fingerprint.update(bytes.fromhex(file_sha256(path)))
     return fingerprint.hexdigest()[:16]
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    answer = subprocess.run(
-        ["git", "-C", str(folder), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=10,
-        check=True,
-    )
-    return answer.stdout.strip()
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.check_output(
+        command, stderr=subprocess.DEVNULL, text=True, timeout=10
+    ).strip()

@@ -5,31 +5,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.config.loading import digest, to_yaml
+from pydantic import ValidationError
+
+from pipelines.config.loading import digest, parse_run_config, to_yaml
 from pipelines.config.run import RunConfig
 from pipelines.config.strict_yaml import read_yaml_mapping
 from pipelines.data.given_data import GivenData, check_given
 from pipelines.registry.start_weights import start_folder
 from pipelines.run.lock import hold_folder
+from vis_core.config.model_files import WEIGHTS_FILE
 from vis_core.errors import ConfigError
 from vis_core.files import write_json, write_text
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder with the settings and the data of the run.
-
-    Attributes:
-        folder: Folder of all files of the run.
-        config: The resolved settings.
-        given: The user's own data.
-        max_frames: Frames of each video that are annotated or scored; None means all.
-    """
+    """A run folder with the settings and the data of the run."""
 
     folder: Path
     config: RunConfig
     given: GivenData
-    max_frames: int | None = None
+    max_frames: int | None = None  # that are annotated or scored in each video; None means all
 
     @property
     def key(self) -> str:
@@ -51,7 +47,9 @@ def open_run(run: Run) -> None:
     }
     path = run.folder / "run.json"
     if path.is_file():
-        difference = _first_difference(json.loads(path.read_text()), lock, "")
+        before = json.loads(path.read_text())
+        before["config"] = _with_defaults(before["config"])
+        difference = _first_difference(before, lock, "")
         if difference:
             raise ConfigError(
                 f"{run.folder}: contains a run of other settings ({difference}); choose another "
@@ -67,35 +65,37 @@ def open_run(run: Run) -> None:
     write_json(path, lock, indent=2)
 
 
+def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """Adds the defaults of settings that the release that wrote the folder did not have."""
+    try:
+        known = RunConfig.model_validate_json(json.dumps(config), strict=True)
+    except ValidationError:
+        return config  # the difference is reported
+    return dict(json.loads(known.model_dump_json(by_alias=True)))
+
+
 def read_run(folder: Path) -> Run:
-    """Reads a run folder that ``train`` or ``demo`` created.
-
-    Raises:
-        ConfigError: The folder is not a run folder.
-    """
-    from pipelines.config.loading import parse_run_config
-
+    """Reads a run folder that ``train`` or ``demo`` created; raises ConfigError for others."""
     path = folder / "run.json"
     if not path.is_file():
         raise ConfigError(f"{folder}: not a run folder (no run.json); longtake train makes one")
     lock = json.loads(path.read_text())
-    config = parse_run_config(
-        read_yaml_mapping(folder / "config.yaml"), str(folder / "config.yaml")
-    )
+    settings = folder / "config.yaml"
+    config = parse_run_config(read_yaml_mapping(settings), str(settings))
     given = GivenData(**{name: value and Path(value) for name, value in lock["data"].items()})
     return Run(folder, config, given, lock["max_frames"])
 
 
 def read_trained_run(folder: Path) -> tuple[Run, Path]:
-    """Reads a run folder whose stages are finished, and returns it with its last model.
+    """Reads a run folder, and returns it with the model of its last stage.
 
     Raises:
-        ConfigError: It is not one, or the last stage is not trained.
+        ConfigError: It is not a run folder, or the last stage is not trained.
     """
     run = read_run(folder)
     last = run.config.stages[-1].name
     model = folder / "models" / last
-    if not (model / "weights.safetensors").is_file():
+    if not (model / WEIGHTS_FILE).is_file():
         raise ConfigError(
             f"{model}: stage {last} is not trained yet; finish it with longtake train"
         )
@@ -119,17 +119,12 @@ def check_run(run: Run) -> None:
 
 def _first_difference(before: Any, now: Any, path: str) -> str:
     """Returns the first difference of two nested values as ``key: old -> new``, or nothing."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in [*before, *(k for k in now if k not in before)]:
-            inner = f"{path}.{key}".removeprefix(".")
-            found = _first_difference(before.get(key), now.get(key), inner)
-            if found:
-                return found
-        return ""
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        for index, (a, b) in enumerate(zip(before, now, strict=True)):
-            found = _first_difference(a, b, f"{path}.{index}")
-            if found:
-                return found
-        return ""
+        before, now = dict(enumerate(before)), dict(enumerate(now))
+    if isinstance(before, dict) and isinstance(now, dict):
+        inner = (
+            _first_difference(before.get(key), now.get(key), f"{path}.{key}".removeprefix("."))
+            for key in before | now
+        )
+        return next(filter(None, inner), "")
     return "" if before == now else f"{path}: {before!r:.60} -> {now!r:.60}"

@@ -11,11 +11,7 @@ _held: dict[Path, int] = {}  # descriptors, open until this process ends
 
 
 def hold_folder(folder: Path) -> None:
-    """Locks a run folder for this process; the kernel unlocks it when the process ends.
-
-    Raises:
-        ConfigError: Another process holds the lock.
-    """
+    """Locks a run folder until this process ends; raises ConfigError if another one holds it."""
     resolved = folder.resolve()
     if resolved in _held:
         return

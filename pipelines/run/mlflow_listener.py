@@ -19,12 +19,7 @@ class MlflowListener:
     """A listener that logs losses, scores and a picture; steps count over all stages.
 
     A worker that restarts from a checkpoint writes the same lines of losses again. They are not
-    sent again: a file in the run folder records the last step that was sent.
-
-    Args:
-        record: The run in the store.
-        config: Settings of the run.
-        place: Folders of the training; the file and the pictures go to ``tracking/`` there.
+    sent again: a file in ``tracking/`` records the last step that was sent.
     """
 
     def __init__(self, record: MlflowRun, config: RunConfig, place: TrainingPlace) -> None:
@@ -52,14 +47,11 @@ class MlflowListener:
         numbers = {f"test/{name}": value for name, value in result.metrics.items()}
         numbers["time/stage_s"] = result.seconds
         if self._log_once(f"test/{result.name}", result.name, result.steps, numbers):
-            self._log_samples(result.name)
-
-    def _log_samples(self, stage: str) -> None:
-        samples = self._sent_file.parent / "pictures" / f"predictions_{stage}.jpg"
-        videos = self._place.data.videos
-        results = self._place.folder / "evaluation" / stage / "results.json"
-        write_samples(samples, LabelledVideos(videos.test, videos.frames), results)
-        self._record.log_artifact(samples, "pictures")
+            samples = self._sent_file.parent / "pictures" / f"predictions_{result.name}.jpg"
+            videos = self._place.data.videos
+            results = self._place.folder / "evaluation" / result.name / "results.json"
+            write_samples(samples, LabelledVideos(videos.test, videos.frames), results)
+            self._record.log_artifact(samples, "pictures")
 
     def _log_once(
         self,

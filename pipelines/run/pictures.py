@@ -18,14 +18,7 @@ _GAP = 8  # white pixels between videos
 
 
 def write_samples(path: Path, videos: LabelledVideos, results: Path, count: int = 3) -> None:
-    """Draws the predictions on the first videos of a split, one strip of frames per video.
-
-    Args:
-        path: The picture, ``.jpg`` or ``.png``.
-        videos: The split.
-        results: The results file of ``score_model``.
-        count: Number of videos.
-    """
+    """Draws the results of ``score_model`` on the first videos, one strip of frames each."""
     records, categories = read_youtube_vis(videos.annotations)
     entries = read_results(results, records, categories)
     strips = []
@@ -45,12 +38,8 @@ def _confident_tracks(
     entries: Sequence[dict[str, Any]], video_id: int, categories: Categories
 ) -> list[Track]:
     chosen = [e for e in entries if e["video_id"] == video_id and e["score"] >= SHOWN_SCORE]
+    labels = [categories.index_of_id(entry["category_id"]) for entry in chosen]
     return [
-        Track(
-            track_id=number,
-            label=categories.index_of_id(entry["category_id"]),
-            score=entry["score"],
-            masks=PackedMasks.of(entry["segmentations"]),
-        )
-        for number, entry in enumerate(chosen)
+        Track(number, label, entry["score"], PackedMasks.of(entry["segmentations"]))
+        for number, (label, entry) in enumerate(zip(labels, chosen, strict=True))
     ]

@@ -36,6 +36,7 @@ from pipelines.training.stages import TrainingPlace, run_stages
 from pipelines.tuning.instance_cache import cache_instances
 from pipelines.tuning.sweep import SweepJob, sweep_thresholds, with_thresholds
 from vis_core.config.model_files import CATEGORIES_FILE
+from vis_core.config.systems import AnySystemConfig
 from vis_core.files import write_json
 from vis_core.formats.coco import read_coco
 from vis_core.models.systems.build import load_system, read_categories, save_system
@@ -81,14 +82,7 @@ def make_pseudo_videos(run: Run, data: RunData) -> Path:
 
 
 def train(run: Run, data: RunData, pseudo: Path, only: str | None = None) -> list[StageResult]:
-    """Trains and scores the stages; parameters, losses and scores go to the tracking store.
-
-    Args:
-        run: The run.
-        data: Its data.
-        pseudo: Folder of its pseudo-videos.
-        only: Name of the only stage to train; None means all.
-    """
+    """Trains and scores the stages, or ``only`` one of them, and tracks it in the store."""
     place = TrainingPlace(run.folder, data, pseudo)
     with tracked(run) as record:
         record.log_params(flatten(run.config))
@@ -98,34 +92,33 @@ def train(run: Run, data: RunData, pseudo: Path, only: str | None = None) -> lis
 
 def sweep(run: Run, data: RunData, trained: Path) -> dict[str, Any]:
     """Sweeps the thresholds on the validation videos; ``models/final`` gets the best."""
-    final = run.folder / "models" / _FINAL
-    table = run.folder / "sweep" / "sweep.json"
+    final, folder = run.folder / "models" / _FINAL, run.folder / "sweep"
+    table = folder / "sweep.json"
     if not (table.is_file() and (final / CATEGORIES_FILE).is_file()):
         videos = LabelledVideos(data.videos.val, data.videos.frames)
-        cache = run.folder / "sweep" / "instances"
-        floor = run.config.sweep.score_threshold[0]
         start = run.config.system.selection.score_threshold
-        cache_instances(trained, videos, cache, min(floor, start))
-        job = SweepJob(run.config.system, run.config.inference, videos, cache)
-        summary = sweep_thresholds(job, run.config, run.folder / "sweep")
-        system: Any = load_system(trained)
-        system.config = with_thresholds(run.config.system, summary["best"]).for_inference()
-        save_system(final, system, read_categories(trained))
-    summary = json.loads(table.read_text())
-    return dict(summary)
+        floor = min(run.config.sweep.score_threshold[0], start)
+        cache_instances(trained, videos, folder / "instances", floor)
+        job = SweepJob(run.config.system, run.config.inference, videos, folder / "instances")
+        best = sweep_thresholds(job, run.config, folder)["best"]
+        save_changed(trained, final, with_thresholds(run.config.system, best))
+    return dict(json.loads(table.read_text()))
+
+
+def save_changed(model: Path, out: Path, config: AnySystemConfig) -> None:
+    """Writes a model folder with the same weights and other settings."""
+    system: Any = load_system(model)
+    system.config = config.for_inference()
+    save_system(out, system, read_categories(model))
 
 
 def score(run: Run, data: RunData) -> dict[str, float]:
     """Scores the finished model on the test videos."""
     path = run.folder / "evaluation.json"
     if not path.is_file():
-        stats = score_model(
-            run.folder / "models" / _FINAL,
-            LabelledVideos(data.videos.test, data.videos.frames),
-            run.folder / "evaluation" / _FINAL,
-            run.config.inference,
-            "score final",
-        )
+        videos = LabelledVideos(data.videos.test, data.videos.frames)
+        model, out = run.folder / "models" / _FINAL, run.folder / "evaluation" / _FINAL
+        stats = score_model(model, videos, out, run.config.inference, "score final")
         write_json(path, stats, indent=2)
     return dict(json.loads(path.read_text()))
 
@@ -145,16 +138,11 @@ def register(run: Run, metrics: dict[str, float]) -> str:
 def annotate(run: Run, data: RunData, model_uri: str) -> AnnotateSummary:
     """Annotates the archive with a registered model and writes a table for the report."""
     model = resolve_model(model_uri, tracking(run).uri, run.folder / "models" / "registry")
-    summary = annotate_archive(
-        data.archive,
-        run.folder / "annotations",
-        model,
-        run.config.inference,
-        AnnotateOptions(max_frames=run.max_frames, workers=os.cpu_count()),
-    )
+    folder = run.folder / "annotations"
+    options = AnnotateOptions(max_frames=run.max_frames, workers=os.cpu_count())
+    summary = annotate_archive(data.archive, folder, model, run.config.inference, options)
     if summary.interrupted:
         raise KeyboardInterrupt
-    folder = run.folder / "annotations"
     rows = sorted((_report_row(folder, row) for row in summary.rows), key=lambda row: row["name"])
     write_json(folder / "summary.json", {"videos": rows}, indent=2)
     return summary
@@ -208,13 +196,7 @@ def quick(config: RunConfig) -> RunConfig:
     stages = tuple(
         stage.model_copy(update={"steps": max(10, stage.steps // 10)}) for stage in config.stages
     )
-    few = config.synthetic.model_copy(
-        update={"images": 48, "train_videos": 6, "val_videos": 3, "test_videos": 3}
-    )
-    return config.model_copy(
-        update={
-            "stages": stages,
-            "synthetic": few,
-            "sweep": config.sweep.model_copy(update={"trials": 3}),
-        }
-    )
+    few = {"images": 48, "train_videos": 6, "val_videos": 3, "test_videos": 3}
+    synthetic = config.synthetic.model_copy(update=few)
+    trials = config.sweep.model_copy(update={"trials": 3})
+    return config.model_copy(update={"stages": stages, "synthetic": synthetic, "sweep": trials})

@@ -11,19 +11,12 @@ from vis_core.errors import MissingObjectError
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One entry of a listing.
+    """One entry of a listing."""
 
-    Attributes:
-        key: Name below the root, with "/".
-        size: Bytes.
-        etag: ETag of the content; empty in a local folder.
-        modified_s: Time of the last change, in seconds since 1970.
-    """
-
-    key: str
+    key: str  # name below the root, with "/"
     size: int
-    etag: str = ""
-    modified_s: float = 0.0
+    etag: str = ""  # ETag of the content; empty in a local folder
+    modified_s: float = 0.0  # time of the last change, in seconds since 1970
 
 
 class Storage(Protocol):

@@ -22,13 +22,9 @@ Put = TypeVar("Put")
 
 @dataclass(frozen=True)
 class LocalStorage:
-    """A folder as a store.
+    """A folder as a store."""
 
-    Attributes:
-        root: The folder; made at the first write.
-    """
-
-    root: Path
+    root: Path  # the folder; made at the first write
 
     @property
     def uri(self) -> str:
@@ -92,9 +88,7 @@ class LocalStorage:
 
     def write_once_file(self, key: str, path: Path) -> bool:
         """Copies and syncs a partial file, then links it, which fails if the name exists."""
-        return self._write_once(
-            key, _chunks(path), lambda final: filecmp.cmp(final, path, shallow=False)
-        )
+        return self._write_once(key, _chunks(path), lambda file: filecmp.cmp(file, path, False))
 
     def replace(self, key: str, body: bytes) -> None:
         """Writes and syncs a partial file, then renames it."""
@@ -120,12 +114,8 @@ class LocalStorage:
         folder = self.root / PARTIAL_FOLDER
         for path in folder.iterdir() if folder.is_dir() else ():
             host, _, rest = path.name.rpartition("@")
-            process_id = rest.partition("-")[0]
-            if (
-                host == socket.gethostname()
-                and process_id.isdigit()
-                and process_is_gone(int(process_id))
-            ):
+            process_id, is_ours = rest.partition("-")[0], host == socket.gethostname()
+            if is_ours and process_id.isdigit() and process_is_gone(int(process_id)):
                 path.unlink(missing_ok=True)
 
     def check_conditional_writes(self) -> None:
@@ -231,8 +221,6 @@ def process_is_gone(process_id: int) -> bool:
     """Returns whether no process of this machine has this id."""
     try:
         os.kill(process_id, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)  # another user's process may not be signalled
     return False

@@ -36,18 +36,11 @@ _CHUNK = 1 << 20  # bytes that are read at once
 
 @dataclass(frozen=True)
 class S3Storage:
-    """A bucket and a prefix.
-
-    Attributes:
-        bucket: Name of the bucket.
-        prefix: Prefix without slashes at its ends; may be empty.
-        endpoint: Address of a server other than AWS, or None.
-        retry: How requests are repeated.
-    """
+    """A bucket and a prefix."""
 
     bucket: str
-    prefix: str
-    endpoint: str | None
+    prefix: str  # prefix without slashes at its ends; may be empty
+    endpoint: str | None  # address of a server other than AWS, or None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     @property
@@ -229,11 +222,7 @@ class S3Storage:
         return head
 
     def _with_retries(self, verb: str, key: str, action: Callable[[], Answer]) -> Answer:
-        """Repeats an action after transient errors.
-
-        Raises:
-            StorageError: The error is permanent or did not pass; the message begins with ``verb``.
-        """
+        """Repeats an action after transient errors; raises a StorageError about ``verb``."""
         where = shown_name(f"s3://{self.bucket}/{self._full(key)}")
         try:
             return with_retries(action, f"{verb} {where}", self.retry)
@@ -247,15 +236,10 @@ class S3Storage:
 
 @dataclass(frozen=True)
 class _Digests:
-    """The digests of a content.
+    """The digests of a content."""
 
-    Attributes:
-        md5: Base64, as every server checks it.
-        sha256: Hexadecimal.
-    """
-
-    md5: str
-    sha256: str
+    md5: str  # base64, as every server checks it
+    sha256: str  # hexadecimal
 
 
 def _digests(file: io.BytesIO | io.BufferedReader) -> _Digests:

@@ -40,13 +40,7 @@ class TransientError(Exception):
 
 
 class PermanentError(Exception):
-    """A refusal of the server, or the last of too many transient errors.
-
-    Args:
-        reason: The reason; secrets are masked and line feeds removed.
-        mend: How a user can mend it.
-        is_missing: Whether the object does not exist.
-    """
+    """A refusal of the server, or the last of too many transient errors; secrets are masked."""
 
     def __init__(self, reason: str, mend: str, *, is_missing: bool = False) -> None:
         super().__init__(reason)
@@ -57,20 +51,14 @@ class PermanentError(Exception):
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """The attempts and pauses of a repeated request; over 80 s in all by default.
-
-    Attributes:
-        attempts: Attempts of one request.
-        first_pause_s: Seconds before the second attempt; doubles each time. Half of it is random,
-            so that many workers do not return at the same moment.
-        longest_pause_s: Upper limit of a pause.
-        read_timeout_s: Seconds of silence after which a connection counts as lost.
-    """
+    """The attempts and pauses of a repeated request; over 80 s in all by default."""
 
     attempts: int = 12
+    # seconds before the second attempt; doubles each time. Half of it is random, so that many
+    # workers do not return at the same moment
     first_pause_s: float = 0.2
     longest_pause_s: float = 20.0
-    read_timeout_s: float = 60.0
+    read_timeout_s: float = 60.0  # seconds of silence after which a connection counts as lost
 
     @classmethod
     def of_environment(cls) -> "RetryPolicy":
@@ -106,12 +94,7 @@ def connect(endpoint: str | None, read_timeout_s: float) -> Any:
 
 
 def with_retries(action: Callable[[], Answer], label: str, policy: RetryPolicy) -> Answer:
-    """Repeats an action after transient errors.
-
-    Args:
-        action: Sends a request.
-        label: Name of the action in the log.
-        policy: Attempts and pauses.
+    """Repeats an action after transient errors; ``label`` is its name in the log.
 
     Raises:
         PermanentError: The error is permanent, or every attempt failed.

@@ -17,11 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class ObjectChangedError(Exception):
-    """An object that has changed since it was listed.
-
-    Args:
-        now: Its present ETag, or "gone".
-    """
+    """An object that has changed since it was listed; ``now`` is its ETag, or "gone"."""
 
     def __init__(self, now: str) -> None:
         super().__init__(now)
@@ -29,14 +25,7 @@ class ObjectChangedError(Exception):
 
 
 class Download:
-    """A copy of an object into a file, in several attempts.
-
-    Args:
-        client: Client of boto3.
-        place: Bucket and Key.
-        file: Empty file that receives the content.
-        etag: ETag of the wanted content; empty means the present one.
-    """
+    """A copy of an object into an empty file, in several attempts; no ``etag`` means any."""
 
     def __init__(self, client: Any, place: dict[str, str], file: BinaryIO, etag: str = "") -> None:
         self._client = client

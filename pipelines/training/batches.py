@@ -36,9 +36,7 @@ class BatchPlan:
     Attributes:
         make_source: Opens the clips; called once in each process that needs them.
         key: Identifies the source; equal keys mean equal clips.
-        seed: Of the order and of everything random in clips.
         num_steps: Batches per worker.
-        batch_size: Clips per batch.
         world_size: Workers; each gets different clips.
     """
 
@@ -53,8 +51,7 @@ class BatchPlan:
         """Builds one batch."""
         source = self._source()
         first = (step * self.world_size + rank) * self.batch_size
-        clips = [self._clip(source, first + offset) for offset in range(self.batch_size)]
-        return collate_clips(clips)
+        return collate_clips([self._clip(source, first + n) for n in range(self.batch_size)])
 
     def _clip(self, source: ClipSource, draw: int) -> Any:
         """Returns the clip of one draw: epochs are permutations, every draw has its own seed."""
@@ -74,16 +71,8 @@ def stream_batches(
 ) -> Iterator[tuple[int, ClipBatch]]:
     """Builds the batches of one worker with Ray Data, ahead of it, in the order of steps.
 
-    The worker calls this itself, so the stream ends with it.
-
-    Args:
-        plan: The batches of the stage.
-        rank: Of the worker.
-        first_step: First step to build; a resumed stage skips the earlier ones.
-        tasks: Processes that build batches at the same time, half a logical CPU each.
-
-    Yields:
-        The step and its batch.
+    The worker calls this itself, so the stream ends with it. A resumed stage skips the steps before
+    ``first_step``. As many processes as ``tasks`` build batches at once, half a logical CPU each.
     """
     import ray.data
 
@@ -130,18 +119,14 @@ class ThrottledExecutor:
     whose module is not public.
     """
 
-    def before_execution_starts(self, executor: Any) -> None:
-        """Does nothing."""
-
     def on_execution_step(self, executor: Any) -> None:  # noqa: ARG002
         """Pauses."""
         time.sleep(_PAUSE_S)
 
-    def after_execution_succeeds(self, executor: Any) -> None:
+    def before_execution_starts(self, *_: object) -> None:
         """Does nothing."""
 
-    def after_execution_fails(self, executor: Any, error: Exception) -> None:
-        """Does nothing."""
+    after_execution_succeeds = after_execution_fails = before_execution_starts
 
 
 def prefetch(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
@@ -185,11 +170,10 @@ def prefetch(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
 
 def batch_to_row(batch: ClipBatch) -> dict[str, Any]:
     """Packs a batch into plain bytes and lists, masks as bits."""
-    masks = [mask.numpy() for mask in batch.masks]
     return {
         "images": batch.images.numpy().tobytes(),
         "shape": list(batch.images.shape),
-        "masks": [np.packbits(mask).tobytes() for mask in masks],
+        "masks": [np.packbits(mask.numpy()).tobytes() for mask in batch.masks],
         "labels": [label.tolist() for label in batch.labels],
         "sizes": batch.sizes.flatten().tolist(),
         "clip_ids": list(batch.clip_ids),

@@ -23,23 +23,21 @@ def clip_source(
     config: RunConfig, stage: StageConfig, data: RunData, pseudo: Path
 ) -> Callable[[], ClipSource]:
     """Returns a function that opens the clips of a stage in a worker."""
+    return partial(_open_clips, config, stage, data, pseudo)
+
+
+def _open_clips(config: RunConfig, stage: StageConfig, data: RunData, pseudo: Path) -> ClipSource:
     if stage.clips == "images":
-        return partial(_open_images, config, data)
+        return ImageClips(_image_records(data), config.augment)
     if stage.clips == "pairs":
-        return partial(_open_pairs, config, data)
+        return PairClips(_image_records(data), config.pairs)
     if stage.clips == "pseudo":
-        return partial(_open_pseudo, config, data, pseudo)
-    if stage.clips == "mixed":
-        return partial(_open_mixed, config, stage, data, pseudo)
-    return partial(_open_videos, config, stage, data)
-
-
-def _open_images(config: RunConfig, data: RunData) -> ClipSource:
-    return ImageClips(_image_records(data), config.augment)
-
-
-def _open_pairs(config: RunConfig, data: RunData) -> ClipSource:
-    return PairClips(_image_records(data), config.pairs)
+        return _open_pseudo(config, data, pseudo)
+    if stage.clips == "videos":
+        return _open_videos(config, stage, data)
+    assert stage.pseudo_share is not None, "the schema requires it"
+    videos = _open_videos(config, stage, data)
+    return MixedClips(_open_pseudo(config, data, pseudo), videos, stage.pseudo_share)
 
 
 def _image_records(data: RunData) -> list[ImageRecord]:
@@ -59,9 +57,3 @@ def _open_videos(config: RunConfig, stage: StageConfig, data: RunData) -> ClipSo
     return VideoClips(
         records, data.videos.frames, stage.clip_frames, stage.frame_range, config.augment
     )
-
-
-def _open_mixed(config: RunConfig, stage: StageConfig, data: RunData, pseudo: Path) -> ClipSource:
-    assert stage.pseudo_share is not None, "the schema requires it"
-    videos = _open_videos(config, stage, data)
-    return MixedClips(_open_pseudo(config, data, pseudo), videos, stage.pseudo_share)

@@ -8,11 +8,6 @@ if TYPE_CHECKING:
     from pipelines.config.run import RunConfig, StageConfig
     from pipelines.data.given_data import GivenData
     from vis_core.config.clips import FixedSize, ShortSide, ViewConfig
-    from vis_core.config.segmentors import (
-        CondInstSettings,
-        DeformableDetrSettings,
-        Mask2FormerSettings,
-    )
 
 # The data of each kind of clips; the last word is the option that names it.
 _NEEDS = {
@@ -26,11 +21,6 @@ _NEEDS = {
 
 def training_plan(config: "RunConfig", given: "GivenData", out: Path) -> list[str]:
     """Describes the system, the start, each stage and the output; starts and writes nothing.
-
-    Args:
-        config: Resolved.
-        given: The user's own data, already checked.
-        out: Folder of the run.
 
     Raises:
         CheckpointError: The start weights cannot be trusted or do not fit.
@@ -61,39 +51,30 @@ def _system(config: "RunConfig") -> list[str]:
     segmentor, association = config.system.segmentor, config.system.association
     backbone = segmentor.backbone
     name = backbone if isinstance(backbone, str) else f"a {backbone.family} of custom sizes"
+    number = getattr(segmentor, "num_queries", None)
+    queries = "" if number is None else f", {number} queries"
     threshold = association.match_threshold
+    losses = {name: weight for name, weight in system.loss_weights.items() if weight}
     return [
-        f"system      {config.system.name}, {name}{_queries(segmentor)}",
+        f"system      {config.system.name}, {name}{queries}",
         f"weights     {total / 1e6:.1f} million, {trained / 1e6:.1f} million trained (40 classes)",
         f"association {association.memory}, {association.similarity}, {association.assignment}, "
         f"threshold {'none' if threshold is None else threshold}",
-        f"losses      {_losses(system.loss_weights)}",
+        f"losses      {_losses(losses)}",
         f"test        short side {config.system.test_short_side}, "
         f"long side up to {config.system.test_max_long_side}",
     ]
 
 
-def _queries(
-    segmentor: "Mask2FormerSettings | DeformableDetrSettings | CondInstSettings",
-) -> str:
-    number = getattr(segmentor, "num_queries", None)
-    return "" if number is None else f", {number} queries"
-
-
 def _losses(weights: dict[str, float]) -> str:
-    return ", ".join(f"{name} {weight:g}" for name, weight in weights.items() if weight)
+    return ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
 
 
 def _data(config: "RunConfig", given: "GivenData") -> list[str]:
     needs = dict.fromkeys(need for stage in config.stages for need in _NEEDS[stage.clips])
     paths = {"--coco": given.coco, "--vis": given.vis}
-    lines = []
-    for need in needs:
-        path = paths[need.rsplit(" ", 1)[1]]
-        lines.append(
-            f"{need}: {path if path else 'not given, synthetic scenes would replace them'}"
-        )
-    return [f"data        {line}" for line in lines]
+    absent = "not given, synthetic scenes would replace them"
+    return [f"data        {need}: {paths[need.rsplit(' ', 1)[1]] or absent}" for need in needs]
 
 
 def _stage(config: "RunConfig", stage: "StageConfig", number: int) -> list[str]:
@@ -119,8 +100,7 @@ def _extras(stage: "StageConfig") -> list[str]:
     if stage.start_from is not None:
         lines.append(f"  start     {stage.start_from}")
     if stage.loss_weights:
-        changed = ", ".join(f"{name} {weight:g}" for name, weight in stage.loss_weights.items())
-        lines.append(f"  losses    {changed}, the others as above")
+        lines.append(f"  losses    {_losses(stage.loss_weights)}, the others as above")
     if stage.ema_decay is not None:
         lines.append(f"  keeps     the running mean of the weights, decay {stage.ema_decay:g}")
     if stage.evaluate_every is not None:

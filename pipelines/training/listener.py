@@ -10,11 +10,9 @@ class StageResult:
     """The result of a finished stage.
 
     Attributes:
-        name: Of the stage.
-        steps: Optimizer steps.
         seconds: Wall time of the training.
-        metrics: Of the model on the test videos.
-        model: Its folder.
+        metrics: Scores on the test videos.
+        model: Folder of the model.
     """
 
     name: str

@@ -15,7 +15,13 @@ from pipelines.training.monitor import OnLosses, StageWatch
 from pipelines.training.worker.job import StageJob
 from pipelines.training.worker.loop import StageLoop, trained_system
 from pipelines.training.worker.notes import add_note
-from vis_core.errors import CheckpointError, ClusterError, TrainingDivergedError, VisError
+from vis_core.errors import (
+    CheckpointError,
+    ClusterError,
+    TrainingDivergedError,
+    VisError,
+    last_line,
+)
 from vis_core.models.systems.build import save_system
 
 if TYPE_CHECKING:
@@ -44,12 +50,7 @@ def run_stage(
     """Trains one stage and writes its model folder; a killed stage resumes from its checkpoint.
 
     Deaths of workers and nodes do no harm as long as there is a new checkpoint in between.
-
-    Args:
-        job: The stage.
-        plan: Its batches.
-        model_folder: Folder of the finished model.
-        on_losses: Receives every line of losses once, in order.
+    ``on_losses`` receives every line of losses once, in order.
 
     Raises:
         TrainingDivergedError: Losses or gradients of several steps in a row were not finite.
@@ -91,7 +92,7 @@ def train_worker(arguments: dict[str, Any]) -> _Outcome:
         cause = _vis_error(error)
         if cause and context.get_world_size() == 1:
             return _Outcome(cause)
-        add_note(job.notes_path, f"worker {rank}: {_last_line(cause or error)}")
+        add_note(job.notes_path, f"worker {rank}: {last_line(cause or error):.300}")
         raise  # other ranks wait for this one; they end only if its process ends
     return _Outcome()
 
@@ -116,12 +117,7 @@ def data_tasks(config: RunConfig) -> int:
 
 
 def _fit(job: StageJob, plan: BatchPlan) -> None:
-    """Runs the workers to the end of the stage.
-
-    Raises:
-        VisError: A worker failed for a reason that a restart would not mend.
-        ClusterError: Workers died several times.
-    """
+    """Runs the workers to the end of the stage; a restart may help after a ClusterError only."""
     from ray.train import TrainingFailedError
 
     # checkpoints are ours (``checkpoints.py``); Ray's files belong to this attempt alone
@@ -135,7 +131,7 @@ def _fit(job: StageJob, plan: BatchPlan) -> None:
             cause = _vis_error(failure)
             if cause:
                 raise cause from error
-        reason = _last_line(failures[0] if failures else error)
+        reason = last_line(failures[0] if failures else error)[:300]
         raise ClusterError(
             f"stage {job.stage.name}: its workers died {_MAX_DEATHS} times in a row without a new "
             f"checkpoint, last with: {reason}; the same command resumes from the last checkpoint"
@@ -147,21 +143,18 @@ def _fit(job: StageJob, plan: BatchPlan) -> None:
 
 
 def _trainer(job: StageJob, plan: BatchPlan, storage: Path) -> "TorchTrainer":
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    ray_config = job.config.ray
+    sizes = job.config.ray
     return TorchTrainer(
         train_worker,
         train_loop_config={"job": job, "plan": plan, "tasks": data_tasks(job.config)},
-        scaling_config=ScalingConfig(
-            num_workers=ray_config.num_workers, use_gpu=ray_config.use_gpu
-        ),
+        scaling_config=ScalingConfig(num_workers=sizes.num_workers, use_gpu=sizes.use_gpu),
         run_config=RunConfig(
             name=job.stage.name,
             storage_path=str(storage),
             failure_config=FailureConfig(max_failures=_MAX_DEATHS - 1),
-            checkpoint_config=CheckpointConfig(),
         ),
     )
 
@@ -177,11 +170,6 @@ def _vis_error(error: BaseException | None) -> VisError | None:
         visited.add(id(current))
         inner = getattr(current, "cause", None)  # an error of Ray may be a VisError as well
         if isinstance(current, VisError) and not isinstance(inner, VisError):
-            return type(current)(str(current).strip().splitlines()[-1])
+            return type(current)(last_line(current))
         queue += [current.__context__, current.__cause__, inner]
     return None
-
-
-def _last_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return f"{lines[-1]:.300}"

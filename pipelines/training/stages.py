@@ -35,13 +35,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingPlace:
-    """The files of a training.
-
-    Attributes:
-        folder: Of the run.
-        data: Data to train and score on.
-        pseudo: Folder of the pseudo-videos.
-    """
+    """The files of a training in the folder of a run; ``pseudo`` holds the pseudo-videos."""
 
     folder: Path
     data: RunData
@@ -77,8 +71,6 @@ def run_stages(
     """Trains and scores every stage that is not finished yet.
 
     Args:
-        config: Of the run.
-        place: Where to read and write.
         listener: Receives losses, scores and finished stages, also those finished before.
         only: Name of the one stage to train, those before it being finished; None for all.
 
@@ -115,11 +107,7 @@ def run_stages(
 
 
 def check_losses(config: RunConfig, num_classes: int) -> None:
-    """Raises if a stage weighs losses that the system does not have.
-
-    Raises:
-        ConfigError: With the key and the existing losses.
-    """
+    """Raises a ConfigError if a stage weighs losses that the system does not have."""
     if not any(stage.loss_weights for stage in config.stages):
         return
     with torch.device("meta"):
@@ -154,23 +142,7 @@ def _train_and_score(
     listener: TrainingListener,
 ) -> StageResult:
     started = time.monotonic()
-    job = _stage_job(config, stage, place, start, key)
-    _train(job, batch_plan(config, stage, place, key), place, listener)
-    seconds = time.monotonic() - started
-    model, evaluation = place.model(stage.name), place.evaluation(stage.name)
-    metrics = score_model(
-        model, place.test_videos, evaluation, config.inference, f"score {stage.name}"
-    )
-    result = StageResult(stage.name, stage.steps, seconds, metrics, model)
-    _mark_finished(place, result, key)
-    _remove_work(job)
-    return result
-
-
-def _stage_job(
-    config: RunConfig, stage: StageConfig, place: TrainingPlace, start: Path | None, key: str
-) -> StageJob:
-    return StageJob(
+    job = StageJob(
         config,
         stage,
         place.data.categories,
@@ -180,6 +152,18 @@ def _stage_job(
         stage_threads(config),
         absolute_uri(config.checkpoints.storage),
     )
+    _train(job, batch_plan(config, stage, place, key), place, listener)
+    seconds = time.monotonic() - started
+    model, evaluation = place.model(stage.name), place.evaluation(stage.name)
+    metrics = score_model(
+        model, place.test_videos, evaluation, config.inference, f"score {stage.name}"
+    )
+    result = StageResult(stage.name, stage.steps, seconds, metrics, model)
+    write_json(_marker(place, stage.name), _row(result) | {"key": key}, indent=2)
+    # the model folder is complete, so checkpoints and candidates can go
+    job.checkpoints.remove()
+    shutil.rmtree(job.work, ignore_errors=True)
+    return result
 
 
 def _train(
@@ -188,8 +172,7 @@ def _train(
     """Trains a stage, scoring its models on the way, and leaves its model folder."""
     stage, model = job.stage, place.model(job.stage.name)
     on_scores = partial(listener.scored, stage.name)
-    scores = StageScores(job, place.validation_videos, on_scores)
-    with scores:
+    with StageScores(job, place.validation_videos, on_scores) as scores:
         run_stage(job, plan, model, listener.losses)
     best = scores.best()
     if best is None:
@@ -201,12 +184,6 @@ def _train(
     shutil.copyfile(scores_file(job.candidates), evaluation / ON_THE_WAY)
     if stage.keep == "best":
         shutil.copytree(folder, model, dirs_exist_ok=True)
-
-
-def _remove_work(job: StageJob) -> None:
-    """Removes checkpoints and models of a finished stage; its model folder is complete."""
-    job.checkpoints.remove()
-    shutil.rmtree(job.work, ignore_errors=True)
 
 
 def _start_key(config: RunConfig, start: Path | None, categories: Categories) -> str:
@@ -223,10 +200,6 @@ def _start_key(config: RunConfig, start: Path | None, categories: Categories) ->
         str(start),
         categories.names,
     )
-
-
-def _mark_finished(place: TrainingPlace, result: StageResult, key: str) -> None:
-    write_json(_marker(place, result.name), _row(result) | {"key": key}, indent=2)
 
 
 def _finished_result(place: TrainingPlace, stage: StageConfig, key: str) -> StageResult | None:

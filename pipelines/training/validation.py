@@ -28,7 +28,6 @@ class StageScores:
     The end of the block scores the remaining models and raises the errors of the thread.
 
     Args:
-        job: The stage.
         videos: Validation videos; the first ``stage.evaluate_videos`` of them are scored.
         on_scores: Receives the scores of every step, also those of an earlier process.
     """
@@ -90,8 +89,7 @@ class StageScores:
         )
         known = read_scores(self._job.candidates) | {step: scores}
         write_json(
-            scores_file(self._job.candidates),
-            {str(each): known[each] for each in sorted(known)},
+            scores_file(self._job.candidates), {str(each): known[each] for each in sorted(known)}
         )
         self._on_scores(step, scores)
         _log.info("stage %s, step %d: AP %.3f", stage.name, step, scores["ap"])

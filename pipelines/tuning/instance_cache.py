@@ -1,7 +1,6 @@
 """Cached instances of a split, so that thresholds can be swept without the network."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import get_args
 
@@ -18,31 +17,20 @@ from vis_core.files import whole_file
 from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis
 from vis_core.geometry.masks import InputSize, Upsampling
 from vis_core.models.segmentors.selection import select_instances
-from vis_core.models.systems.base import System
 from vis_core.structures import Instances
 
 
-def cache_instances(
-    model_folder: Path,
-    videos: LabelledVideos,
-    out: Path,
-    floor: float,
-) -> None:
-    """Runs the network once over a split and stores the instances above a score.
+def cache_instances(model_folder: Path, videos: LabelledVideos, out: Path, floor: float) -> None:
+    """Runs the network once over a split and stores the instances above a score, by video.
 
-    Args:
-        model_folder: The model.
-        videos: The split.
-        out: Folder of one file per video; existing files are not written again.
-        floor: Minimum score; a sweep cannot go below it.
+    Existing files are not written again. A sweep cannot go below the score ``floor``.
     """
     out.mkdir(parents=True, exist_ok=True)
-    records = [
-        record
+    arguments = [
+        (model_folder, record, videos.frames, out, floor)
         for record in read_youtube_vis(videos.annotations)[0]
         if not cache_file(out, record).is_file()
     ]
-    arguments = [(model_folder, record, videos.frames, out, floor) for record in records]
     run_tasks(_cache_video, arguments, "cache instances")
 
 
@@ -84,8 +72,7 @@ def load_cached(path: Path) -> tuple[list[Instances], InputSize]:
     tensors = load_file(path)
     counts = tensors.pop("counts").tolist()
     height, width, padded_height, padded_width, number = tensors.pop("geometry").tolist()
-    upsampling = get_args(Upsampling)[number]
-    geometry = InputSize(height, width, padded_height, padded_width, upsampling)
+    geometry = InputSize(height, width, padded_height, padded_width, get_args(Upsampling)[number])
     split = {name: tensor.float().split(counts) for name, tensor in tensors.items()}
     frames = [
         Instances(**{name: parts[t] for name, parts in split.items()}) for t in range(len(counts))
@@ -94,26 +81,17 @@ def load_cached(path: Path) -> tuple[list[Instances], InputSize]:
 
 
 def _cache_video(
-    model_folder: Path,
-    record: VideoRecord,
-    frames: Path,
-    out: Path,
-    floor: float,
+    model_folder: Path, record: VideoRecord, frames: Path, out: Path, floor: float
 ) -> None:
     system = loaded_system(model_folder)
-    kept = list(_instances_above(system, record, frames, floor))
-    size = system.input_size(record.height, record.width)
+    kept = []
+    for frame in frames_of(record, frames):
+        (instances,) = system.segment([frame.image])
+        kept.append(instances[instances.scores > floor])
+    *sides, upsampling = astuple(system.input_size(record.height, record.width))
     tensors = {
         "counts": torch.tensor([len(instances) for instances in kept]),
-        "geometry": torch.tensor(
-            [
-                size.resized_height,
-                size.resized_width,
-                size.padded_height,
-                size.padded_width,
-                get_args(Upsampling).index(size.upsampling),
-            ]
-        ),
+        "geometry": torch.tensor([*sides, get_args(Upsampling).index(upsampling)]),
     }
     for each in fields(Instances):
         values = [getattr(instances, each.name) for instances in kept]
@@ -123,11 +101,3 @@ def _cache_video(
     tensors["mask_logits"] = tensors["mask_logits"].half()
     with whole_file(cache_file(out, record)) as partial:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
-
-
-def _instances_above(
-    system: System, record: VideoRecord, frames: Path, floor: float
-) -> Iterator[Instances]:
-    for frame in frames_of(record, frames):
-        (instances,) = system.segment([frame.image])
-        yield instances[instances.scores > floor]

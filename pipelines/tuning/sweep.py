@@ -34,14 +34,7 @@ _STATE = "thresholds"
 
 @dataclass(frozen=True)
 class SweepJob:
-    """The input of every trial.
-
-    Attributes:
-        system: The config whose thresholds are varied.
-        inference: Settings of the annotation.
-        videos: The split that is scored.
-        cache: Folder of the cached instances.
-    """
+    """The input of every trial: a system to vary, videos to score, and their cached instances."""
 
     system: AnySystemConfig
     inference: InferenceConfig
@@ -55,8 +48,6 @@ def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, A
     The first trial has the present thresholds; others win only if they gain ``min_gain``.
 
     Args:
-        job: The system and the videos.
-        config: Of the run: ranges, number of trials, seed.
         out: Folder of Ray Tune's state; the table of trials is ``<out>/sweep.json``.
 
     Returns:
@@ -131,10 +122,7 @@ def score_cached(job: SweepJob, system: AnySystemConfig, results: Path) -> float
         frames, geometry = load_cached(cache_file(job.cache, record))
         cached = CachedSystem(frames, geometry, system.selection, system.association)
         result = annotate_video(
-            cached,
-            blank_frames(record),
-            job.inference.chunk_frames,
-            tracks=job.inference.tracks,
+            cached, blank_frames(record), job.inference.chunk_frames, tracks=job.inference.tracks
         )
         entries += result_entries(result, record.video_id, categories)
     write_results(results, entries)

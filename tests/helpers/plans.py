@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from pipelines.annotation.options import AnnotateOptions
+from pipelines.annotation.options import AnnotateOptions, PlanRequest
 from pipelines.annotation.plan.measure import Measured
 from pipelines.annotation.plan.plan import AnnotatePlan, Estimate, Totals
-from pipelines.annotation.plan.request import PlanRequest
 
 
 def gpu_plan(**asked: Any) -> AnnotatePlan:
     hour = Estimate(3600.0, 1800.0, 7200.0)
-    totals = Totals(hour, hour, hour, hour, hour, 0.0, 1.0, 1)
-    return AnnotatePlan(
-        "out", "m", request_of(**asked), 0, 0, [], [], 4, Measured("cuda", 0.0), totals
-    )
+    totals = Totals(hour, hour, hour, hour, hour, 0.0)
+    counts = dict.fromkeys(("done", "failed", "to_do", "to_do_bytes", "left_out"), 0)
+    share, price = asked.get("gpus_per_worker", 0.0), asked.get("gpu_hour_cost")
+    measured = Measured("cuda", 0.0)
+    return AnnotatePlan("out", "m", counts, None, share, price, 4, measured).with_totals(totals)
 
 
 def request_of(**asked: Any) -> PlanRequest:

@@ -43,14 +43,11 @@ def greedy(scores: Tensor, floor: Tensor, seen: Tensor | None = None) -> Assignm
 
     but runs in rounds over all instances: each requests its best track not held by an earlier
     instance, and each track goes to the earliest request. After round n the first n instances have
-    the tracks of the loop; the rounds end when one changes nothing. A few rounds suffice unless
-    many instances compete for the same tracks.
+    the tracks of the loop; the rounds end when one changes nothing. A few
+    rounds suffice unless many instances compete for the same tracks.
 
-    Args:
-        scores: (N, M) similarity.
-        floor: (N,) similarity to exceed.
-        seen: (M,) frames in which each track was seen. If several tracks are above the threshold,
-            their scores are weighted by it (the releases' frame weighting). None: no weighting.
+    ``scores`` (N, M) must exceed ``floor`` (N,). If several tracks do, their scores are weighted by
+    ``seen`` (M,), the frames in which each was seen (the releases' frame weighting).
     """
     count, tracks = scores.shape
     if count == 0 or tracks == 0:
@@ -83,12 +80,7 @@ def _best_track(
 
 
 def hungarian(scores: Tensor, floor: Tensor, _seen: Tensor | None = None) -> Assignment:
-    """Assigns tracks so that the sum of similarities is largest (MinVIS 3.3).
-
-    Args:
-        scores: (N, M) similarity.
-        floor: (N,) similarity to reach.
-    """
+    """Maximizes the sum of similarities (MinVIS 3.3); a match must reach ``floor`` (N,)."""
     row = torch.zeros(len(scores), dtype=torch.int64)
     matched = torch.zeros(len(scores), dtype=torch.bool)
     values = scores.detach().double().cpu().numpy()
@@ -112,10 +104,6 @@ def best_claim(scores: Tensor, floor: Tensor, _seen: Tensor | None = None) -> As
             m = argmax(scores[n])
             if scores[n, m] <= floor[n]: n may start
             elif scores[n, m] > score of the holder of m: m passes from its holder to n
-
-    Args:
-        scores: (N, M) similarity.
-        floor: (N,) similarity to exceed.
 
     Differs: released mmtracking also leaves a track with an earlier instance when a later one
     claims it with a higher score; here only the later one gets it.

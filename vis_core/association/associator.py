@@ -13,10 +13,7 @@ from vis_core.structures import Instances, without_masks
 
 
 class Associator:
-    """The tracker of one video: associates the instances of each frame with past tracks.
-
-    IDOL 3.3, CTVIS 3.2, STC 3.5.
-    """
+    """The tracker of one video: associates frames with the past (IDOL 3.3, CTVIS 3.2, STC 3.5)."""
 
     def __init__(self, config: AssociationConfig) -> None:
         self.config = config
@@ -35,27 +32,16 @@ class Associator:
         self.memory.restore(state)
 
     def step(self, instances: Instances) -> tuple[Instances, Tensor]:
-        """Associates the next frame and keeps the instances with a track.
-
-        Args:
-            instances: N instances, the best score first.
-
-        Returns:
-            The instances that have a track, and their track ids, int64.
-        """
+        """Associates the next frame; returns the instances with a track, and their int64 ids."""
         track_ids = self.associate(instances)
         kept = track_ids >= 0
         return instances[kept], track_ids[kept]
 
     @torch.no_grad()
     def associate(self, instances: Instances) -> Tensor:
-        """Associates the instances of the next frame; does not use their masks.
+        """Associates the instances of the next frame, best score first, without their masks.
 
-        Args:
-            instances: N instances, the best score first.
-
-        Returns:
-            (N,) int64 track ids, -1 for those without a track.
+        Returns (N,) int64 track ids, -1 for the instances without a track.
         """
         assignment = self._assign(instances)
         starts = assignment.may_start & (instances.scores > self._start_score())

@@ -91,14 +91,10 @@ class MemoryBank:
         boxes: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> None:
-        """Stores the tracks of one frame and ages the others.
+        """Stores the N tracks of one frame and ages the others; unknown ids open new rows.
 
-        Args:
-            track_ids: (N,) int64, no id twice; unknown ids open new rows.
-            embeddings: (N, C).
-            scores: (N,).
-            boxes: (N, 4) xyxy; required by the similarity "cues", else not kept.
-            labels: (N,) classes; the same.
+        No id occurs twice. The similarity "cues" requires ``boxes`` (N, 4) xyxy and ``labels``
+        (N,); the others do not keep them.
         """
         self._open_rows(track_ids, embeddings)
         rows = torch.searchsorted(self.ids, track_ids)
@@ -131,13 +127,7 @@ class MemoryBank:
         self.labels = self.labels.index_put((rows,), labels)
 
     def _fuse(self, rows: Tensor, new: Tensor, past: Tensor, norms: Tensor) -> None:
-        """Averages the new embeddings into ``fused`` (CTVIS Eq. 1-2) and ``momentum``.
-
-        Args:
-            rows: (N,) rows to update.
-            new: (N, C) their new embeddings, of lengths ``norms`` (N,).
-            past: (N, L, C) their history.
-        """
+        """Averages embeddings ``new`` (N, C) into ``fused`` (CTVIS Eq. 1-2) and ``momentum``."""
         stored = self.stored[rows]
         dots = (past @ new[:, :, None]).squeeze(2)
         lengths = (self.history_norms[rows] * norms[:, None]).clamp(min=_EPSILON)
@@ -169,18 +159,16 @@ class MemoryBank:
     def _start_empty(self, embeddings: Tensor) -> None:
         device, width = embeddings.device, embeddings.shape[1]
         length = self.config.history_length
-        self.ids = torch.zeros(0, dtype=torch.int64, device=device)
+        none = torch.zeros(0, dtype=torch.int64, device=device)
+        self.ids, self.stored, self.seen, self.unseen = none, none, none, none
         self.history = embeddings.new_zeros(0, length, width)
         self.history_norms = embeddings.new_zeros(0, length)
         self.history_scores = embeddings.new_zeros(0, length)
-        self.stored = torch.zeros(0, dtype=torch.int64, device=device)
         self.fused = embeddings.new_zeros(0, width)
         self.momentum = embeddings.new_zeros(0, width)
-        self.seen = torch.zeros(0, dtype=torch.int64, device=device)
-        self.unseen = torch.zeros(0, dtype=torch.int64, device=device)
         if self.config.similarity == "cues":
             self.boxes = embeddings.new_zeros(0, 4)
-            self.labels = torch.zeros(0, dtype=torch.int64, device=device)
+            self.labels = none
 
     def _forget(self) -> None:
         """Drops the tracks that were missed for more than ``max_unseen_frames`` frames."""
@@ -207,10 +195,7 @@ def similarity_guided(memory: MemoryBank) -> Tensor:
 
 
 def momentum(memory: MemoryBank) -> Tensor:
-    """Returns the exponential average (M, C) (an option of released CTVIS and IDOL).
-
-    The newest embedding weighs ``newest_share``; the average starts from the first embedding.
-    """
+    """Returns the exponential average (M, C), from the first embedding on (released CTVIS)."""
     return memory.momentum
 
 

@@ -16,24 +16,16 @@ from vis_core.structures import Instances
 
 
 def bisoftmax(embeddings: Tensor, memory: Tensor, age: Tensor | None = None) -> Tensor:
-    """Averages the softmax over tracks and the softmax over instances of the dot products.
+    """Averages the softmax over tracks and the softmax over instances of the dot products (N, M).
 
-    CTVIS Eq. 3; IDOL Eq. 6 with the age ``sigma`` of each track. As printed, ``sigma`` is added to
-    the exponential, not inside it, and to every term of the sum::
+    CTVIS Eq. 3; IDOL Eq. 6 with the age ``sigma`` of each track in frames. As printed, ``sigma`` is
+    added to the exponential, not inside it, and to every term of the sum::
 
         (exp(e_j d_i) + sigma_j) / sum_k (exp(e_k d_i) + sigma_k)
 
     It therefore decides between tracks that all have little in common with an instance and hardly
     changes a large dot product. The expression equals a softmax of
-    ``log(exp(e_j d_i) + sigma_j)``, which does not overflow.
-
-    Args:
-        embeddings: (N, C) of the instances.
-        memory: (M, C) of the tracks.
-        age: (M,) sigma, the existing time of each track in frames; None is 0.
-
-    Returns:
-        (N, M) in [0, 1].
+    ``log(exp(e_j d_i) + sigma_j)``, which does not overflow. Without ``age``, sigma is 0.
 
     Differs: released IDOL has no sigma here; it weights the tracks above the threshold by the same
     number of frames, see ``assignment.py::greedy``.
@@ -44,15 +36,7 @@ def bisoftmax(embeddings: Tensor, memory: Tensor, age: Tensor | None = None) -> 
 
 
 def cosine(embeddings: Tensor, memory: Tensor) -> Tensor:
-    """Computes the cosine of the angle between embeddings (MinVIS 3.3).
-
-    Args:
-        embeddings: (N, C) of the instances.
-        memory: (M, C) of the tracks.
-
-    Returns:
-        (N, M) in [-1, 1].
-    """
+    """Computes the (N, M) cosine of the angle between embeddings (N, C) and (M, C) (MinVIS 3.3)."""
     return functional.normalize(embeddings, dim=1) @ functional.normalize(memory, dim=1).T
 
 
@@ -63,17 +47,7 @@ def cues(
 
     ``log p_ij + a log s_i + b IoU(i, j) + c [label_i = label_j]``, p the softmax over the dot
     products with all tracks and a 0 for being new. A new track has no box and any class, so its
-    score is ``log p_i0 + a log s_i + c``.
-
-    Args:
-        instances: N, with boxes.
-        memory: (M, C) embeddings of the tracks.
-        boxes: (M, 4) xyxy, newest of the tracks.
-        labels: (M,) newest classes of the tracks.
-        weights: a, b and c.
-
-    Returns:
-        (N, M) similarity and (N,) score of being new.
+    score is ``log p_i0 + a log s_i + c``. Returns (N, M) similarity and (N,) score of being new.
     """
     if instances.boxes is None:
         raise ValueError('the similarity "cues" compares boxes, but the instances have none')

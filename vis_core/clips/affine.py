@@ -12,12 +12,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Affine:
-    """An affine map from the points of a source image to those of an output image.
+    """An affine map from the points of a source image to those of ``height`` x ``width`` pixels.
 
-    Attributes:
-        matrix: (2, 3) float64, ``output = matrix @ (x, y, 1)`` in continuous pixel coordinates.
-        height: Pixels of the output.
-        width: Pixels of the output.
+    ``matrix`` is (2, 3) float64: ``output = matrix @ (x, y, 1)`` in continuous pixel coordinates.
     """
 
     matrix: np.ndarray

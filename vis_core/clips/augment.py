@@ -14,16 +14,7 @@ _Window = tuple[int, int, int, int]  # x0, y0, height and width in pixels
 
 @dataclass(frozen=True)
 class _View:
-    """The view of one frame: crop, size and flip.
-
-    Attributes:
-        window: The crop.
-        height: Pixels to which the crop is resized.
-        width: Pixels.
-        frame_height: Pixels of the output frame; more than ``height`` leaves a border.
-        frame_width: Pixels.
-        flips: Whether the view is mirrored.
-    """
+    """The view of one frame: crop, resize to ``height`` x ``width``, padding to the frame, flip."""
 
     window: _Window
     height: int
@@ -41,14 +32,8 @@ class _View:
 def augment_clip(clip: Clip, config: AugmentConfig, generator: np.random.Generator) -> Clip:
     """Crops, resizes and flips a clip as the released CTVIS and IDOL do with real videos.
 
-    Args:
-        clip: T frames of one size.
-        config: Chances and sizes, and the draws that the frames share.
-        generator: Source of the random draws.
-
-    Returns:
-        A clip of the same frames and identities without the instances that are no longer visible.
-        Frames of different sizes are padded to the largest; ``sizes`` has their sizes before.
+    Removes the instances that are no longer visible. Frames of different sizes are padded to the
+    largest; ``sizes`` has their sizes before.
     """
     views = _draw_views(len(clip), clip.images.shape[1:3], config, generator)
     height = max(view.frame_height for view in views)

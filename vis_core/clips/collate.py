@@ -12,14 +12,9 @@ SIZE_DIVISOR = 32
 
 
 def collate_clips(clips: Sequence[Clip], size_divisor: int = SIZE_DIVISOR) -> ClipBatch:
-    """Pads clips right and bottom with 0 to one size.
+    """Pads clips of T frames right and bottom with 0 to one multiple of ``size_divisor``.
 
-    Args:
-        clips: B clips with the same number of frames T; the sizes of clips and frames may differ.
-        size_divisor: Height and width of the batch are multiples of it.
-
-    Returns:
-        A batch of padded images and masks; ``sizes`` has the sizes before.
+    The sizes of clips and frames may differ; ``sizes`` has those before.
     """
     frames = {len(clip) for clip in clips}
     if len(frames) != 1:

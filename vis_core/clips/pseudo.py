@@ -39,11 +39,7 @@ def make_pseudo_clip(
         still: The image as a clip of one frame. Masks that overlap in it overlap in the clip.
         config: Motions, their chances and the size of the frames.
         generator: The clip is a function of it and of the other arguments.
-        paste_from: Reads another image with its instances as a clip of one frame; called only if
-            the draw decides to paste. None: never pastes.
-
-    Returns:
-        A clip of ``config.num_frames`` frames.
+        paste_from: Reads another image as a clip of one frame, only if the draw decides to paste.
 
     Differs: the release crops the view before it rotates; here the corners show the image beyond
     the view, and 0 only beyond the image. The release neither zooms nor pastes.
@@ -63,14 +59,6 @@ def crop_pair(still: Clip, config: AugmentConfig, generator: np.random.Generator
     Each view draws its crop, size and flip. An instance has the same row in both views and is
     absent where it lies outside the crop. Views of different sizes are padded to the larger;
     ``sizes`` has both.
-
-    Args:
-        still: The image as a clip of one frame.
-        config: Chances and sizes.
-        generator: The pair is a function of it and of the other arguments.
-
-    Returns:
-        A clip of two frames, the key frame first.
 
     Differs: the release resizes, crops and resizes again; here the image is cropped and resized
     once. The release's boxes are those of the annotation clipped to the crop, which may exceed the
@@ -113,16 +101,7 @@ def rotate(
     """Draws T rotations of a frame about one centre (CTVIS 3.4, "Rotation").
 
     T angles are uniform in [-max_angle_deg, max_angle_deg] and sorted; half of the clips run
-    backwards. The centre is fixed for the clip.
-
-    Args:
-        height: Pixels of the frame.
-        width: Pixels of the frame.
-        config: ``max_angle_deg``, ``rotation_center_margin``, ``num_frames``.
-        generator: Source of the random draws.
-
-    Returns:
-        T maps from the frame to the frame.
+    backwards.
     """
     margin = config.rotation_center_margin
     share = generator.uniform(margin, 1 - margin, 2)
@@ -134,19 +113,10 @@ def rotate(
 def crop_shift(
     height: int, width: int, config: PseudoConfig, generator: np.random.Generator
 ) -> np.ndarray:
-    """Draws a view of constant size that shifts over the image (CTVIS 3.4, "Crop").
+    """Draws (T, 4) views xyxy of constant size that shift over the image (CTVIS 3.4, "Crop").
 
     The upper left corner moves along a line from a point uniform in its range to one to the right
     of and below it (released CTVIS); half of the clips run backwards.
-
-    Args:
-        height: Pixels of the image.
-        width: Pixels of the image.
-        config: ``crop_size``, ``num_frames``.
-        generator: Source of the random draws.
-
-    Returns:
-        (T, 4) views xyxy in pixels of the image, all inside it.
     """
     sides = crop_sides(height, width, config.crop_size, generator)[::-1]
     room = np.array([width, height]) - sides
@@ -160,19 +130,10 @@ def crop_shift(
 def crop_zoom(
     height: int, width: int, config: PseudoConfig, generator: np.random.Generator
 ) -> np.ndarray:
-    """Draws a view that zooms in or out (CTVIS 3.4, "Crop").
+    """Draws (T, 4) views xyxy that zoom in or out (CTVIS 3.4, "Crop"); not in the release.
 
     The view shrinks to a smaller one of the same aspect ratio at a uniform position inside it; half
-    of the clips run backwards and zoom out. Not in the release.
-
-    Args:
-        height: Pixels of the image.
-        width: Pixels of the image.
-        config: ``crop_size`` (of the large view), ``min_zoom``, ``num_frames``.
-        generator: Source of the random draws.
-
-    Returns:
-        (T, 4) views xyxy in pixels of the image, all inside it.
+    of the clips run backwards and zoom out.
     """
     sides = crop_sides(height, width, config.crop_size, generator)[::-1]
     start = generator.uniform(0, np.array([width, height]) - sides)
@@ -191,22 +152,12 @@ def copy_paste(
     *,
     in_place: bool = False,
 ) -> Clip:
-    """Pastes moving instances of another image into a clip (CTVIS 3.4).
+    """Pastes moving instances of ``source``, a clip of one frame, into a clip (CTVIS 3.4).
 
     An instance keeps its size and moves along a line between two points uniform in the frame. It
     may enter or leave, and it hides the pixels behind it. There is no blending (reference [7] of
-    the paper found none needed).
-
-    Args:
-        clip: T frames, G instances.
-        source: The other image as a clip of one frame.
-        config: ``max_pasted_instances``, ``min_paste_scale``, ``max_paste_scale``.
-        generator: Source of the random draws.
-        in_place: Whether the images may be overwritten instead of copied.
-
-    Returns:
-        The clip with the pasted instances after its own rows; a pixel of a pasted instance belongs
-        to no other.
+    the paper found none needed). The pasted instances come after the clip's own rows; ``in_place``
+    overwrites its images.
     """
     present = np.flatnonzero(source.masks[0].any(axis=(1, 2)))
     count = int(generator.integers(1, config.max_pasted_instances + 1))

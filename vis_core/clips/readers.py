@@ -14,11 +14,7 @@ from vis_core.structures import Clip
 
 
 def with_instances(records: Sequence[ImageRecord]) -> list[ImageRecord]:
-    """Returns the images with at least one instance, as the released CTVIS does.
-
-    Raises:
-        AnnotationError: No image has one.
-    """
+    """Returns the images with an instance, as the released CTVIS does; AnnotationError if none."""
     kept = [record for record in records if record.labels]
     if not kept:
         raise AnnotationError(
@@ -31,8 +27,7 @@ def with_instances(records: Sequence[ImageRecord]) -> list[ImageRecord]:
 def read_still(record: ImageRecord) -> Clip:
     """Reads an image with its instances as a clip of one frame, in stored pixels.
 
-    Raises:
-        ImageError: The image is damaged, or its size differs from the record.
+    Raises ImageError if the image is damaged, or its size differs from the record.
     """
     image = _read_sized(Path(record.path), record.height, record.width)
     masks = decode_rles(record.segmentations, record.height, record.width)
@@ -43,8 +38,7 @@ def read_still(record: ImageRecord) -> Clip:
 def read_video_frames(video: VideoRecord, folder: Path, frames: Sequence[int], name: str) -> Clip:
     """Reads some frames of a labelled video; each track except crowds becomes a row.
 
-    Raises:
-        ImageError: A frame is damaged, or its size differs from the video.
+    Raises ImageError if a frame is damaged, or its size differs from the video.
     """
     images = {
         index: _read_sized(folder / video.file_names[index], video.height, video.width)

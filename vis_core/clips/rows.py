@@ -44,11 +44,7 @@ def schema_with_classes(categories: Categories) -> pa.Schema:
 
 
 def classes_of_schema(schema: pa.Schema, where: str) -> Categories:
-    """Reads the classes from the schema of a file.
-
-    Raises:
-        AnnotationError: The file does not hold clips.
-    """
+    """Reads the classes of a file from its schema; raises AnnotationError if it holds no clips."""
     metadata = schema.metadata or {}
     if not schema.remove_metadata().equals(CLIP_SCHEMA) or b"categories" not in metadata:
         raise AnnotationError(
@@ -59,13 +55,7 @@ def classes_of_schema(schema: pa.Schema, where: str) -> Categories:
 
 
 def clip_to_row(clip: Clip, image_id: int, categories: Categories) -> dict[str, Any]:
-    """Packs a clip into a row of ``CLIP_SCHEMA``.
-
-    Args:
-        clip: T frames, G instances.
-        image_id: The image it was made from.
-        categories: The classes, which map labels to category ids.
-    """
+    """Packs a clip made from an image into a row of ``CLIP_SCHEMA``."""
     height, width = clip.images.shape[1:3]
     absent = encode_mask(np.zeros((height, width), bool))["counts"]
     encoded = encode_masks(clip.masks.reshape(-1, height, width))  # faster than one by one

@@ -10,19 +10,11 @@ from vis_core.config.clips import CropFraction, CropPixels, FixedSize, ShortSide
 def sample_frame_indices(
     num_frames_in_video: int, clip_frames: int, frame_range: int, generator: np.random.Generator
 ) -> list[int]:
-    """Draws the frames of a clip as the released CTVIS does.
+    """Draws the T frames of a clip as the released CTVIS does, in ascending order.
 
     One frame is drawn uniformly; the others, with replacement, from the frames at most
-    ``frame_range`` away from it, excluding itself. A video of one frame repeats it.
-
-    Args:
-        num_frames_in_video: At least 1.
-        clip_frames: T, at least 1.
-        frame_range: Frames on either side (released: 20 for YouTube-VIS, 15 for OVIS).
-        generator: Source of the random draws.
-
-    Returns:
-        T frame indices in ascending order.
+    ``frame_range`` away from it (released: 20 for YouTube-VIS, 15 for OVIS), excluding itself. A
+    video of one frame repeats it.
     """
     anchor = int(generator.integers(num_frames_in_video))
     first = max(0, anchor - frame_range)
@@ -33,12 +25,9 @@ def sample_frame_indices(
 
 
 def row_seed(seed: int, record_id: int | str, replica: int) -> int:
-    """Computes the seed of one clip, the same on any machine and at any parallelism.
+    """Computes the seed of a record's clip ``replica``, the same on any machine and parallelism.
 
-    Args:
-        seed: Seed of the run (and, in training, of the epoch).
-        record_id: Image or video id.
-        replica: Index among the clips of the same record.
+    ``seed`` is that of the run (and, in training, of the epoch).
     """
     text = f"{seed}/{record_id}/{replica}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
@@ -56,12 +45,10 @@ def path_fractions(num_frames: int, generator: np.random.Generator) -> np.ndarra
 def output_frame(
     height: float, width: float, size: ShortSide | FixedSize, generator: np.random.Generator
 ) -> tuple[float, int, int]:
-    """Draws the size of the output frame for an image of ``height`` x ``width`` pixels.
+    """Draws the output size for an image: the scale (output over source), height and width.
 
-    Returns:
-        The scale (output over source), and the height and width of the frame in pixels. With
-        ``FixedSize`` the image may not fill the frame; with ``ShortSide`` the sides are rounded as
-        in detectron2.
+    With ``FixedSize`` the image may not fill the frame; with ``ShortSide`` the sides are rounded as
+    in detectron2.
     """
     if isinstance(size, FixedSize):
         return min(size.height / height, size.width / width), size.height, size.width

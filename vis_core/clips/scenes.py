@@ -35,16 +35,10 @@ class _Actor:
 
 
 def render_scene(settings: SceneSettings, num_frames: int, seed: int) -> Clip:
-    """Renders one scene.
+    """Renders one scene; ``num_frames`` is 1 for a still image.
 
-    Args:
-        settings: Size and content.
-        num_frames: T; 1 for a still image.
-        seed: Seed of the scene.
-
-    Returns:
-        A clip whose masks hold visible pixels only: where objects overlap, the nearer one wins.
-        Instances that are never visible are left out.
+    The masks hold visible pixels only: where objects overlap, the nearer one wins. Instances that
+    are never visible are left out.
     """
     rng = np.random.default_rng(seed)
     actors = _draw_actors(settings, num_frames, rng)

@@ -40,11 +40,7 @@ class ClipSource(Protocol):
         ...
 
     def clip(self, index: int, seed: int) -> Clip:
-        """Makes clip ``index``, varied by ``seed``.
-
-        Raises:
-            ImageError: An image is damaged; the message names it.
-        """
+        """Makes clip ``index``, varied by ``seed``; raises ImageError if an image is damaged."""
         ...
 
 
@@ -59,7 +55,6 @@ class _StillClips:
         return len(self._records)
 
     def _read(self, index: int, seed: int, kind: str) -> tuple[Clip, np.random.Generator]:
-        """Reads image ``index`` as a clip of one frame, and seeds its generator."""
         record = self._records[index]
         still = replace(read_still(record), clip_id=f"{kind}:{record.image_id}:{seed}")
         return still, np.random.default_rng(row_seed(seed, record.image_id, 0))
@@ -84,10 +79,7 @@ class PairClips(_StillClips):
 
 
 class PseudoClips:
-    """Pseudo-videos made of the still images that have instances (CTVIS 3.4).
-
-    Clips ``n * clips_per_image`` to ``(n + 1) * clips_per_image - 1`` are made of image ``n``.
-    """
+    """Pseudo-videos of the images with instances (CTVIS 3.4), ``clips_per_image`` of each."""
 
     def __init__(
         self, records: Sequence[ImageRecord], config: PseudoConfig, clips_per_image: int = 1
@@ -160,13 +152,10 @@ class VideoClips:
 
 
 class ParquetClips:
-    """Clips stored in Parquet files; a clip is read with its row group only.
+    """Clips stored in the Parquet files of ``clips/rows.py``; reads only the row group of a clip.
 
-    Rows are ordered by file name and position. Rows with an error are skipped.
-
-    Args:
-        folder: The folder of ``*.parquet`` of ``clips/rows.py``, written with small row groups.
-        augment: Augmentation of the clips by their seed; None: as stored.
+    Rows are ordered by file name and position; rows with an error are skipped. Without ``augment``
+    the clips are as stored.
     """
 
     def __init__(self, folder: Path, augment: AugmentConfig | None = None) -> None:
@@ -235,12 +224,7 @@ class ParquetClips:
 class MixedClips:
     """Clips drawn at random from two sources, with replacement (released CTVIS).
 
-    The seed of a clip decides, so a batch is the same at any parallelism.
-
-    Args:
-        first: Source of a clip with probability ``share``.
-        second: Source of the others.
-        share: In (0, 1).
+    The seed decides, with probability ``share`` in (0, 1) for the first source.
     """
 
     def __init__(self, first: ClipSource, second: ClipSource, share: float) -> None:
@@ -258,10 +242,7 @@ class MixedClips:
 
 
 def _read_partner(record: ImageRecord) -> Clip:
-    """Reads an image to paste from; a damaged one pastes nothing.
-
-    The clips of that image report the fault; it must not spoil those of another.
-    """
+    """Reads an image to paste from; a damaged one, which its own clips report, pastes nothing."""
     try:
         return read_still(record)
     except ImageError as error:

@@ -66,13 +66,10 @@ def warp_image(image: np.ndarray, affine: Affine) -> np.ndarray:
 def warp_frames(
     image: np.ndarray, masks: np.ndarray, affines: Sequence[Affine]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Warps one image by T affine maps with one output size.
+    """Warps one image by T maps of one output size: (T, H, W, 3) uint8 and (T, G, H, W) bool.
 
     If all maps shrink, the source is shrunk first by averaging: bilinear interpolation of four
     pixels would alias.
-
-    Returns:
-        (T, H, W, 3) uint8 images and (T, G, H, W) bool masks.
     """
     image, masks, affines = shrink_source(image, masks, affines)
     size = (affines[0].height, affines[0].width)
@@ -106,16 +103,7 @@ def four_channels(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
 def warp_four_channels(
     four: np.ndarray, affine: Affine, into: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Warps the result of ``four_channels``.
-
-    Args:
-        four: (H, W, 4) uint8.
-        affine: The map.
-        into: (height, width, 3) uint8, the array for the image; None: a new one.
-
-    Returns:
-        The image, and the mask (height, width) bool.
-    """
+    """Warps the result of ``four_channels`` to an image, written ``into``, and a bool mask."""
     moved = warp_image(four, affine)
     image = cv2.cvtColor(moved, cv2.COLOR_RGBA2RGB, dst=into)
     return image, cv2.extractChannel(moved, 3) >= _HALF
@@ -126,8 +114,7 @@ def shrink_source(
 ) -> tuple[np.ndarray, np.ndarray, list[Affine]]:
     """Shrinks an image by averaging to the largest size that any of the maps needs.
 
-    Returns:
-        The image, the masks (as coverage in 0..255 if they were shrunk) and the adapted maps.
+    Returns the image, the masks (coverage in 0..255 if shrunk) and the adapted maps.
     """
     height, width = image.shape[:2]
     factor = min(1.0, max(affine.scale for affine in affines))
@@ -147,8 +134,7 @@ def reached_part(
 ) -> tuple[tuple[slice, slice], Affine] | None:
     """Computes the rows and columns of the output that a source of ``height`` x ``width`` reaches.
 
-    Returns:
-        The part, and the map whose output is that part; None if the source lies outside.
+    The second result is the map whose output is that part. None if the source lies outside.
     """
     # For four numbers numpy would be six times as slow. Bilinear interpolation reaches half a
     # pixel beyond the source; one pixel is on the safe side.
@@ -167,7 +153,7 @@ def reached_part(
 
 
 class _CutOut(NamedTuple):
-    """A mask in its box: coverage (h, w) in 0..255 and the position of its upper left corner."""
+    """The coverage (h, w) in 0..255 of a mask in its box, whose upper left corner is x0, y0."""
 
     coverage: np.ndarray
     x0: int
@@ -175,7 +161,6 @@ class _CutOut(NamedTuple):
 
 
 def _cut_outs(masks: np.ndarray) -> list[_CutOut]:
-    """Crops each mask to its box."""
     cut_outs = []
     for mask in masks:
         x0, y0, width, height = cv2.boundingRect(np.ascontiguousarray(mask.view(np.uint8)))
@@ -202,13 +187,7 @@ def _warp_into(out: np.ndarray, cut_out: _CutOut, affine: Affine) -> None:
 
 
 def visible_instances(clip: Clip, min_pixels: int, *, in_place: bool = False) -> Clip:
-    """Empties masks of fewer than ``min_pixels`` and removes instances without any mask.
-
-    Args:
-        clip: The clip.
-        min_pixels: Minimum pixels of an instance in a frame.
-        in_place: Whether the masks may be overwritten instead of copied.
-    """
+    """Empties masks of fewer than ``min_pixels`` and removes instances without any mask."""
     masks = clip.masks
     pixels = np.array([[np.count_nonzero(mask) for mask in frame] for frame in masks], dtype=int)
     pixels = pixels.reshape(masks.shape[:2])
@@ -225,10 +204,9 @@ def visible_instances(clip: Clip, min_pixels: int, *, in_place: bool = False) ->
 def pad_frames(
     frames: Sequence[np.ndarray], height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pads T images of any sizes right and bottom with 0 to one size.
+    """Pads T images right and bottom with 0 to (T, height, width, 3) uint8.
 
-    Returns:
-        (T, height, width, 3) uint8, and the (T, 2) sizes before, None if nothing was padded.
+    The second result is the (T, 2) sizes before, None if nothing was padded.
     """
     if all(frame.shape[:2] == (height, width) for frame in frames):
         return np.stack(frames), None

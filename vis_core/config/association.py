@@ -3,29 +3,25 @@
 from collections.abc import Callable
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 
-from vis_core.config.section import Section
+from vis_core.config.section import Count, PositiveShare, Section, Share
 
 MemoryName = Literal[
-    "latest",
-    "similarity_guided",
-    "temporally_weighted",
-    "temporally_weighted_released",
-    "momentum",
+    "latest", "similarity_guided", "temporally_weighted", "temporally_weighted_released", "momentum"
 ]
 
 
 class CueWeights(Section):
     """Weights of MaskTrack R-CNN's cues, added to the log probability of the embeddings."""
 
-    score: float = Field(
-        1.0, ge=0, description="Weight of the log of an instance's score (MaskTrack R-CNN)."
+    score: NonNegativeFloat = Field(
+        1.0, description="Weight of the log of an instance's score (MaskTrack R-CNN)."
     )
-    iou: float = Field(
-        2.0, ge=0, description="Weight of the IoU with the box of the track (MaskTrack R-CNN)."
+    iou: NonNegativeFloat = Field(
+        2.0, description="Weight of the IoU with the box of the track (MaskTrack R-CNN)."
     )
-    label: float = Field(10.0, ge=0, description="Weight of an equal class (MaskTrack R-CNN).")
+    label: NonNegativeFloat = Field(10.0, description="Weight of an equal class (MaskTrack R-CNN).")
 
 
 class AssociationConfig(Section):
@@ -37,57 +33,44 @@ class AssociationConfig(Section):
     )
     similarity: Literal["bisoftmax", "bisoftmax_with_age", "cosine", "cues"] = Field(
         "bisoftmax",
-        description="Similarity of instances and tracks (CTVIS Eq. 3: bisoftmax; IDOL Eq. 6: "
-        "bisoftmax_with_age; MinVIS: cosine; MaskTrack R-CNN, STC 3.5: cues).",
+        description="Similarity of instances and tracks: CTVIS Eq. 3 bisoftmax, IDOL Eq. 6 "
+        "bisoftmax_with_age, MinVIS cosine, MaskTrack R-CNN and STC 3.5 cues.",
     )
     assignment: Literal["greedy", "hungarian", "best_claim"] = Field(
         "greedy",
-        description="How instances are assigned to tracks (CTVIS Eq. 4: greedy, by score; MinVIS: "
-        "hungarian; MaskTrack R-CNN: best_claim).",
+        description="CTVIS Eq. 4: greedy, by score; MinVIS: hungarian; MaskTrack: best_claim.",
     )
     match_threshold: float | None = Field(
         0.5,
         ge=-1,
         le=1,
-        description="Similarity that an instance must exceed to continue a track. CTVIS Eq. 4 "
-        "and IDOL Eq. 7 print 0.5, released CTVIS has 0.3. null: no threshold (MinVIS). Unused by "
-        "cues, which have a threshold of their own.",
+        description="Similarity that continues a track if exceeded (CTVIS Eq. 4, IDOL Eq. 7: 0.5; "
+        "released CTVIS 0.3); not for cues. null: none (MinVIS).",
     )
-    new_track_score: float = Field(
+    new_track_score: Share = Field(
         0.01,
-        ge=0,
-        le=1,
         description="Score above which an unmatched instance starts a track (released CTVIS; "
         "released IDOL: 0.2, OVIS 0.3).",
     )
-    first_track_score: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="Replaces new_track_score while the memory is empty (released IDOL: 0.2 for "
-        "every data set). null: new_track_score.",
+    first_track_score: Share | None = Field(
+        None, description="Replaces new_track_score while the memory is empty (released IDOL: 0.2)."
     )
-    history_length: int = Field(
-        10, ge=1, description="Embeddings kept per track (released CTVIS; released IDOL: 3)."
+    history_length: Count = Field(
+        10, description="Embeddings kept per track (released CTVIS; released IDOL: 3)."
     )
-    newest_share: float = Field(
+    newest_share: PositiveShare = Field(
         0.75,
-        gt=0,
-        le=1,
-        description="Share of the newest embedding in the average of memory: momentum (released "
-        "CTVIS; released IDOL: 0.8).",
+        description="Share of the newest embedding: momentum (released CTVIS; released IDOL: 0.8).",
     )
-    max_unseen_frames: int | None = Field(
+    max_unseen_frames: Count | None = Field(
         None,
-        ge=1,
-        description="Consecutive frames that a track may miss; it is forgotten after the "
-        "association of the next frame it misses. null: never, as in the papers; released CTVIS "
-        "has 20, released IDOL 9 (it drops a track last seen 10 frames ago).",
+        description="Consecutive frames that a track may miss; after the next one it is forgotten "
+        "(released CTVIS 20, released IDOL 9). null: never, as in the papers.",
     )
     frame_weighting: bool = Field(
         False,
-        description="Weight tracks above the threshold by the number of frames they were seen in, "
-        "if there are several (released CTVIS and IDOL; not in the papers).",
+        description="Weight several tracks above the threshold by the frames they were seen in "
+        "(released CTVIS and IDOL; not in the papers).",
     )
     cue_weights: CueWeights = Field(
         default_factory=CueWeights, description="Weights of the cues, for similarity: cues."

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from vis_core.config.section import Section
+from vis_core.config.section import Count, PositiveShare, Section, Share
 
 
 def _check_order(section: Section, low: str, high: str) -> None:
@@ -19,12 +19,12 @@ class ShortSide(Section):
 
     name: Literal["short_side"] = "short_side"
     short_sides: tuple[PositiveInt, ...] = Field(
-        default=(320, 352, 392, 416, 448, 480, 512, 544, 576, 608, 640),
+        (320, 352, 392, 416, 448, 480, 512, 544, 576, 608, 640),
         min_length=1,
-        description="Pixels; one is drawn per clip (released CTVIS; CTVIS 4.1 prints 320 to 640).",
+        description="Pixels; one is drawn per clip (released CTVIS; CTVIS 4.1: 320 to 640).",
     )
     max_long_side: PositiveInt = Field(
-        default=768, description="Maximum of the long side in pixels (CTVIS 4.1)."
+        768, description="Maximum of the long side in pixels (CTVIS 4.1)."
     )
 
 
@@ -32,21 +32,18 @@ class FixedSize(Section):
     """One output size; keeps the aspect ratio and fills the rest with 0."""
 
     name: Literal["fixed"] = "fixed"
-    height: PositiveInt = Field(default=128, description="Pixels; our choice for CPU training.")
-    width: PositiveInt = Field(default=192, description="Pixels; our choice for CPU training.")
+    height: PositiveInt = Field(128, description="Pixels; our choice for CPU training.")
+    width: PositiveInt = Field(192, description="Pixels; our choice for CPU training.")
 
 
 class CropFraction(Section):
     """Crop sides as fractions of the image's sides."""
 
     name: Literal["fraction"] = "fraction"
-    min_fraction: float = Field(
-        default=0.64,
-        gt=0,
-        le=1,
-        description="Minimum; our choice, equal to 384 of 600 pixels in the release.",
+    min_fraction: PositiveShare = Field(
+        0.64, description="Minimum; our choice: 384 of 600 pixels in the release."
     )
-    max_fraction: float = Field(default=1.0, gt=0, le=1, description="Maximum; our choice.")
+    max_fraction: PositiveShare = Field(1.0, description="Maximum; our choice.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -59,19 +56,18 @@ class CropPixels(Section):
 
     name: Literal["pixels"] = "pixels"
     min_pixels: PositiveInt = Field(
-        default=384, description="Minimum of a side in pixels (released CTVIS, IDOL)."
+        384, description="Minimum of a side in pixels (released CTVIS, IDOL)."
     )
     max_pixels: PositiveInt = Field(
-        default=600, description="Maximum of a side in pixels (released CTVIS, IDOL)."
+        600, description="Maximum of a side in pixels (released CTVIS, IDOL)."
     )
     short_sides: tuple[PositiveInt, ...] = Field(
-        default=(),
-        description="Short sides in pixels; the crop is measured in an image resized to one of "
-        "them. Empty: not resized, as in the release for real videos; (400, 500, 600) for "
-        "pseudo-videos.",
+        (),
+        description="Short sides in pixels to one of which the image is resized for the crop. "
+        "Empty: not resized (release, real videos); (400, 500, 600) for pseudo-videos.",
     )
     max_long_side: PositiveInt = Field(
-        default=1333, description="Maximum of the long side in pixels, with short_sides (release)."
+        1333, description="Maximum long side in pixels, with short_sides (release)."
     )
 
     @model_validator(mode="after")
@@ -87,23 +83,16 @@ CropSize = Annotated[CropFraction | CropPixels, Field(discriminator="name")]
 class ViewConfig(Section):
     """Random view of an image: crop, size and flip."""
 
-    size: OutputSize = Field(default=ShortSide(), description="Size of the frames.")
-    flip_probability: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
-        description="Chance of a horizontal flip of the clip (released CTVIS).",
+    size: OutputSize = Field(ShortSide(), description="Size of the frames.")
+    flip_probability: Share = Field(
+        0.5, description="Chance that a clip is flipped horizontally (released CTVIS)."
     )
-    crop_probability: float = Field(
-        default=0.5, ge=0, le=1, description="Chance that a clip is cropped (released CTVIS)."
+    crop_probability: Share = Field(
+        0.5, description="Chance that a clip is cropped (released CTVIS)."
     )
-    crop_size: CropSize = Field(
-        default=CropPixels(), description="How the sides of a crop are drawn."
-    )
+    crop_size: CropSize = Field(CropPixels(), description="How the sides of a crop are drawn.")
     min_visible_pixels: PositiveInt = Field(
-        default=16,
-        description="Visible pixels below which an instance counts as absent from a frame; our "
-        "choice, one cell of the masks at stride 4.",
+        16, description="Pixels below which an instance is absent; our choice, one mask cell."
     )
 
 
@@ -111,10 +100,9 @@ class AugmentConfig(ViewConfig):
     """Augmentation of real clips and still images."""
 
     drawn_per_frame: Literal["nothing", "crop", "everything"] = Field(
-        default="nothing",
-        description="Draws made for each frame; the others are made once per clip. nothing: all "
-        "frames share one view (released CTVIS); crop: the sides and position of a crop, while one "
-        "draw decides whether to crop (released IDOL on videos); everything: crop, size and flip.",
+        "nothing",
+        description="Draws for each frame, the others once per clip. nothing (released CTVIS); "
+        "crop: its sides and position (released IDOL on videos); everything: crop, size and flip.",
     )
 
 
@@ -122,31 +110,25 @@ class PairConfig(AugmentConfig):
     """A key-reference pair as two views of a still image (2nd place 2022, 2.2)."""
 
     size: OutputSize = Field(
-        default=ShortSide(max_long_side=1333),
-        description="Size of a view; the long side is at most 1333 (released IDOL, COCO).",
+        ShortSide(max_long_side=1333),
+        description="Size of a view; long side at most 1333 (released IDOL, COCO).",
     )
-    flip_probability: float = Field(
-        default=0.5, ge=0, le=1, description="Chance that a view is flipped (released IDOL)."
+    flip_probability: Share = Field(
+        0.5, description="Chance that a view is flipped (released IDOL)."
     )
-    crop_probability: float = Field(
-        default=1.0,
-        ge=0,
-        le=1,
-        description="Chance that a view is cropped; 2.2 crops both views, released IDOL has 0.5.",
+    crop_probability: Share = Field(
+        1.0, description="Chance that a view is cropped (2.2: both are; released IDOL: 0.5)."
     )
     crop_size: CropSize = Field(
-        default=CropPixels(short_sides=(400, 500, 600)),
+        CropPixels(short_sides=(400, 500, 600)),
         description="How the sides of a crop are drawn (released IDOL).",
     )
     drawn_per_frame: Literal["nothing", "crop", "everything"] = Field(
-        default="everything",
-        description="Draws made for each view. everything: the views are independent (2.2); "
-        "nothing: they are equal (released IDOL, PRETRAIN_SAME_CROP).",
+        "everything",
+        description="everything: independent views (2.2); nothing: equal ones (released IDOL).",
     )
     min_visible_pixels: PositiveInt = Field(
-        default=1,
-        description="Visible pixels below which an instance counts as absent from a view (released "
-        "IDOL: any pixel counts).",
+        1, description="Pixels below which an instance is absent from a view (released IDOL)."
     )
 
 
@@ -154,63 +136,51 @@ class PseudoConfig(ViewConfig):
     """Pseudo-videos made of still images (CTVIS 3.4)."""
 
     num_frames: PositiveInt = Field(
-        default=8, description="T, frames of a clip (CTVIS 4.1: 8 for YouTube-VIS, 10 for OVIS)."
+        8, description="T, frames of a clip (CTVIS 4.1: 8 for YouTube-VIS, 10 for OVIS)."
     )
     crop_size: CropSize = Field(
-        default=CropFraction(),
-        description="How the sides of the view are drawn. CTVIS 3.4 does not say; the release has "
-        "{name: pixels, short_sides: [400, 500, 600]}.",
+        CropFraction(),
+        description="Sides of the view; not printed in CTVIS 3.4. The release has {name: pixels, "
+        "short_sides: [400, 500, 600]}.",
     )
-    zoom_share: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
+    zoom_share: Share = Field(
+        0.5,
         description="Share of the cropped clips that zoom; the others shift. Our choice: CTVIS 3.4 "
-        "has both and prints no share; the release only shifts (0).",
+        "prints none; the release only shifts (0).",
     )
-    min_zoom: float = Field(
-        default=0.5,
-        gt=0,
-        le=1,
-        description="Ratio of the smallest to the largest view of a zoom, in side length; our "
-        "choice.",
+    min_zoom: PositiveShare = Field(
+        0.5, description="Minimum ratio of smallest to largest view, in side length; our choice."
     )
-    rotation_probability: float = Field(
-        default=1.0, ge=0, le=1, description="Chance that a clip rotates (released CTVIS: always)."
+    rotation_probability: Share = Field(
+        1.0, description="Chance that a clip rotates (released CTVIS: always)."
     )
     max_angle_deg: float = Field(
-        default=15.0,
+        15.0,
         ge=0,
         le=180,
-        description="Maximum rotation in degrees, in either direction (CTVIS 3.4: [-15, 15]).",
+        description="Maximum rotation in degrees, either way (CTVIS 3.4: [-15, 15]).",
     )
     rotation_center_margin: float = Field(
-        default=0.4,
+        0.4,
         ge=0,
         le=0.5,
-        description="Fraction of a side; the centre of rotation lies in [margin, 1 - margin] "
-        "(released CTVIS: 0.4).",
+        description="Share of a side; the centre is in [margin, 1 - margin] (released CTVIS: 0.4).",
     )
-    paste_probability: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
+    paste_probability: Share = Field(
+        0.5,
         description="Chance that instances of another image are pasted. Our choice: CTVIS 3.4 "
         "prints none; the release does not paste (0).",
     )
     max_pasted_instances: PositiveInt = Field(
-        default=3, description="Maximum number of instances pasted into a clip; our choice."
+        3, description="Maximum number of instances pasted into a clip; our choice."
     )
-    min_paste_scale: float = Field(
-        default=0.5,
-        gt=0,
-        description="Minimum ratio of the size of a pasted instance to its size in the image it "
-        "comes from, both images fitted to the frame; our choice.",
+    min_paste_scale: PositiveFloat = Field(
+        0.5,
+        description="Minimum ratio of the size of a pasted instance to its size in its own image, "
+        "both images fitted to the frame; our choice.",
     )
-    max_paste_scale: float = Field(
-        default=1.0,
-        gt=0,
-        description="Maximum of the same ratio; our choice.",
+    max_paste_scale: PositiveFloat = Field(
+        1.0, description="Maximum of the same ratio; our choice."
     )
 
     @model_validator(mode="after")
@@ -224,8 +194,8 @@ class SceneSettings(Section):
 
     height: int = Field(128, ge=32, description="Pixels of a frame; our choice for CPU training.")
     width: int = Field(192, ge=32, description="Pixels of a frame; our choice for CPU training.")
-    min_objects: int = Field(2, ge=1, description="Minimum number of instances in a scene.")
-    max_objects: int = Field(5, ge=1, description="Maximum number of instances in a scene.")
-    lookalike_probability: float = Field(
-        0.5, ge=0, le=1, description="Chance that an instance looks like the one before."
+    min_objects: Count = Field(2, description="Minimum number of instances in a scene.")
+    max_objects: Count = Field(5, description="Maximum number of instances in a scene.")
+    lookalike_probability: Share = Field(
+        0.5, description="Chance that an instance looks like the one before."
     )

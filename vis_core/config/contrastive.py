@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
-from vis_core.config.section import Section
+from vis_core.config.section import Count, Section, Share
 
 
 class CtvisItemsConfig(Section):
@@ -12,39 +12,36 @@ class CtvisItemsConfig(Section):
 
     positives: Literal["memory", "memory_or_latest"] = Field(
         "memory",
-        description="Positive of an embedding. memory: the memory of its instance (CTVIS 3.3); "
-        "memory_or_latest: that or the latest stored embedding, with equal chance (released).",
+        description="Positive of an embedding. memory: that of its instance (CTVIS 3.3); "
+        "memory_or_latest: it or the latest embedding, with equal chance (released).",
     )
     future_positives: bool = Field(
         False,
-        description="Compare an instance that is new in a frame with its next later embedding "
-        "(released; the paper has items only for instances in memory).",
+        description="Compare an instance new in a frame with its next later embedding (released; "
+        "the paper compares only instances in memory).",
     )
     negatives: Literal["memory", "previous_frame"] = Field(
         "memory",
-        description="Negatives of an embedding. memory: the memories of the other instances and "
-        "background queries of the frame before (CTVIS 3.3); previous_frame: all other queries of "
-        "that frame (released).",
+        description="Negatives. memory: memories of other instances and background queries of the "
+        "frame before (CTVIS 3.3); previous_frame: all its other queries (released).",
     )
-    num_background: int = Field(
-        99, ge=0, description="Background queries of the frame before used as negatives."
+    num_background: NonNegativeInt = Field(
+        99, description="Background queries of the frame before used as negatives."
     )
     noise: Literal["instance", "query"] = Field(
         "instance",
-        description="Wrong embedding that an absent instance may receive: that of another instance "
-        "(CTVIS 3.3), or of any query, which then also becomes an anchor (released).",
+        description="Wrong embedding of an absent instance: another instance's (CTVIS 3.3), or any "
+        "query's, which then becomes an anchor too (released).",
     )
-    noise_probability: float = Field(
+    noise_probability: Share = Field(
         0.001,
-        ge=0,
-        le=1,
-        description="Chance that an absent instance receives a wrong embedding (CTVIS 3.3: 'a "
-        "little chance'; the release has 0.001, off by default).",
+        description="Chance of noise for an absent instance (CTVIS 3.3: 'a little chance'; the "
+        "release has 0.001, off by default).",
     )
     match_again: bool = Field(
         False,
-        description="Match queries again for the items, with absent instances as empty masks "
-        "without a class (released). By default the matching of the losses is used.",
+        description="Match queries again for the items, absent instances as empty masks without a "
+        "class (released). false: as for the losses.",
     )
 
     @classmethod
@@ -64,39 +61,34 @@ class StcTrackingConfig(Section):
     """Comparison of the embeddings and kernels of two frames (STC 3.3, 3.4)."""
 
     width: int = Field(256, ge=8, description="Width of the embeddings, C (STC Table 5).")
-    convs: int = Field(
-        2, ge=1, description="Shared convolutions of the tracking head (SipMask; not printed)."
+    convs: Count = Field(
+        2, description="Shared convolutions of the tracking head (SipMask; not printed)."
     )
     loss: Literal["contrastive", "classification"] = Field(
         "contrastive",
-        description="contrastive: STC Eq. 3; classification: cross entropy over the instances of "
-        "the reference frame and none (MaskTrack R-CNN; the baseline of STC Tables 4 and 5).",
+        description="contrastive: STC Eq. 3; classification: cross entropy over the reference "
+        "frame's instances and none (MaskTrack R-CNN; baseline of STC Tables 4 and 5).",
     )
     bidirectional: bool = Field(
         True, description="Also compare the frames with their roles swapped (STC Eq. 5)."
     )
-    num_negatives: int = Field(
-        128, ge=0, description="Locations of the reference frame drawn as negatives (STC Table 8)."
+    num_negatives: NonNegativeInt = Field(
+        128, description="Locations of the reference frame drawn as negatives (STC Table 8)."
     )
     negatives_in_boxes: bool = Field(
         False, description="Draw negatives in the boxes of other instances (STC Table 8: worse)."
     )
-    max_positives: int | None = Field(
+    max_positives: Count | None = Field(
         None,
-        ge=1,
-        description="Locations of an instance drawn as positives in the reference frame (not "
-        "printed). null: all.",
+        description="Positive locations drawn per reference instance (not printed). null: all.",
     )
     over_positives: Literal["sum", "mean"] = Field(
         "sum",
-        description="How the terms of a query's positives are combined. sum: as printed (STC Eq. "
-        "3), so that large instances weigh more; mean: averaged.",
+        description="sum: as printed (STC Eq. 3), large instances weigh more; mean: averaged.",
     )
     consistency: bool = Field(
         True, description="Penalize differences between the kernels of an instance (STC Eq. 6)."
     )
     both_frames: bool = Field(
-        False,
-        description="Apply the detection losses to the reference frame too (CrossVIS; not "
-        "printed).",
+        False, description="Detection losses on the reference frame too (CrossVIS; not printed)."
     )

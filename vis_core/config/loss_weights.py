@@ -1,6 +1,6 @@
 """Settings of the loss weights of the systems."""
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 
 from vis_core.config.section import Section
 
@@ -8,33 +8,35 @@ from vis_core.config.section import Section
 class QueryLossWeights(Section):
     """Loss weights of a Mask2Former."""
 
-    class_: float = Field(2.0, ge=0, alias="class", description="Cross entropy (Mask2Former).")
-    mask: float = Field(5.0, ge=0, description="Binary cross entropy of masks (Mask2Former).")
-    dice: float = Field(5.0, ge=0, description="Dice of masks (Mask2Former).")
+    class_: NonNegativeFloat = Field(2.0, alias="class", description="Cross entropy (Mask2Former).")
+    mask: NonNegativeFloat = Field(5.0, description="Binary cross entropy of masks (Mask2Former).")
+    dice: NonNegativeFloat = Field(5.0, description="Dice of masks (Mask2Former).")
 
 
 class CtvisLossWeights(QueryLossWeights):
     """Loss weights of CTVIS Eq. 6."""
 
-    embed: float = Field(2.0, ge=0, description="Contrastive loss (CTVIS 4.1: lambda_emb).")
-    embed_cosine: float = Field(
-        0.0, ge=0, description="Auxiliary cosine loss; the release has 3.0, the paper none."
+    embed: NonNegativeFloat = Field(2.0, description="Contrastive loss (CTVIS 4.1: lambda_emb).")
+    embed_cosine: NonNegativeFloat = Field(
+        0.0, description="Auxiliary cosine loss (release 3.0; not in the paper)."
     )
 
 
 class IdolLossWeights(Section):
     """Loss weights of IDOL Eq. 2."""
 
-    class_: float = Field(1.0, ge=0, alias="class", description="Focal loss (IDOL Eq. 2).")
-    box: float = Field(2.0, ge=0, description="L1 of boxes (IDOL 3.1: lambda_1; released 5).")
-    giou: float = Field(2.0, ge=0, description="GIoU of boxes (IDOL 3.1: lambda_1).")
-    mask: float = Field(2.0, ge=0, description="Focal loss of masks (IDOL 3.1: lambda_1).")
-    dice: float = Field(2.0, ge=0, description="Dice of masks (IDOL 3.1: lambda_1; released 5).")
-    embed: float = Field(
-        1.0, ge=0, description="Contrastive loss (IDOL 3.1: lambda_2; released 2)."
+    class_: NonNegativeFloat = Field(1.0, alias="class", description="Focal loss (IDOL Eq. 2).")
+    box: NonNegativeFloat = Field(2.0, description="L1 of boxes (IDOL 3.1: lambda_1; released 5).")
+    giou: NonNegativeFloat = Field(2.0, description="GIoU of boxes (IDOL 3.1: lambda_1).")
+    mask: NonNegativeFloat = Field(2.0, description="Focal loss of masks (IDOL 3.1: lambda_1).")
+    dice: NonNegativeFloat = Field(
+        2.0, description="Dice of masks (IDOL 3.1: lambda_1; released 5)."
     )
-    embed_cosine: float = Field(
-        0.0, ge=0, description="Auxiliary cosine loss; the release has 3, the paper none."
+    embed: NonNegativeFloat = Field(
+        1.0, description="Contrastive loss (IDOL 3.1: lambda_2; released 2)."
+    )
+    embed_cosine: NonNegativeFloat = Field(
+        0.0, description="Auxiliary cosine loss (release 3; not in the paper)."
     )
 
     @classmethod
@@ -48,12 +50,14 @@ class IdolLossWeights(Section):
 class StcLossWeights(Section):
     """Loss weights of STC Eq. 7; those of CondInst are 1 (AdelaiDet)."""
 
-    class_: float = Field(1.0, ge=0, alias="class", description="Focal loss of locations.")
-    box: float = Field(1.0, ge=0, description="GIoU of boxes.")
-    center: float = Field(1.0, ge=0, description="Binary cross entropy of centre-ness.")
-    mask: float = Field(1.0, ge=0, description="Dice of masks.")
-    semantic: float = Field(1.0, ge=0, description="Loss of pixel classes, with semantic_loss.")
-    track: float = Field(0.2, ge=0, description="Loss of embeddings (STC 4.3: lambda_b).")
-    consistency: float = Field(
-        10.0, ge=0, description="Consistency of kernels (STC 4.3: lambda_c)."
+    class_: NonNegativeFloat = Field(1.0, alias="class", description="Focal loss of locations.")
+    box: NonNegativeFloat = Field(1.0, description="GIoU of boxes.")
+    center: NonNegativeFloat = Field(1.0, description="Binary cross entropy of centre-ness.")
+    mask: NonNegativeFloat = Field(1.0, description="Dice of masks.")
+    semantic: NonNegativeFloat = Field(
+        1.0, description="Loss of pixel classes, with semantic_loss."
+    )
+    track: NonNegativeFloat = Field(0.2, description="Loss of embeddings (STC 4.3: lambda_b).")
+    consistency: NonNegativeFloat = Field(
+        10.0, description="Consistency of kernels (STC 4.3: lambda_c)."
     )

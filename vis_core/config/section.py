@@ -5,7 +5,13 @@ Each default lives here once, with its source. It is the paper's form; where the
 differs, ``released()`` or a named choice has its form.
 """
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):

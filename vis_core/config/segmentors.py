@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
-from vis_core.config.section import Section
+from vis_core.config.section import Count, PositiveShare, Section, Share
 
 BackboneName = Literal[
     "tiny",
@@ -33,19 +33,19 @@ class Mask2FormerSettings(Section):
     backbone: BackboneName | OwnBackbone = Field(
         "resnet50", description="Feature extractor: a published one, or a family and its sizes."
     )
-    num_queries: int = Field(
-        100, ge=1, description="Number of queries, Q (paper: 100 for R50, 200 for Swin-L)."
+    num_queries: Count = Field(
+        100, description="Number of queries, Q (paper: 100 for R50, 200 for Swin-L)."
     )
     hidden_width: int = Field(256, ge=8, description="Channels of queries and pixel features.")
-    num_heads: int = Field(8, ge=1, description="Attention heads.")
-    encoder_layers: int = Field(6, ge=1, description="Deformable encoder layers.")
+    num_heads: Count = Field(8, description="Attention heads.")
+    encoder_layers: Count = Field(6, description="Deformable encoder layers.")
     encoder_ffn_width: int = Field(1024, ge=8, description="Hidden channels of the encoder's FFN.")
-    decoder_layers: int = Field(9, ge=1, description="Masked-attention decoder layers.")
+    decoder_layers: Count = Field(9, description="Masked-attention decoder layers.")
     decoder_ffn_width: int = Field(2048, ge=8, description="Hidden channels of the decoder's FFN.")
     num_points: int = Field(
         12544, ge=16, description="Sampled points of the matching and the mask losses (paper)."
     )
-    no_object_weight: float = Field(0.1, gt=0, le=1, description="Class weight of no object.")
+    no_object_weight: PositiveShare = Field(0.1, description="Class weight of no object.")
     train_batch_norm: bool = Field(
         False, description="Learn batch-norm statistics; only for training from scratch."
     )
@@ -61,24 +61,19 @@ class DeformableDetrSettings(Section):
     hidden_width: int = Field(
         256, ge=32, multiple_of=32, description="Channels of queries and features."
     )
-    num_heads: int = Field(8, ge=1, description="Attention heads.")
-    encoder_layers: int = Field(6, ge=1, description="Deformable encoder layers.")
+    num_heads: Count = Field(8, description="Attention heads.")
+    encoder_layers: Count = Field(6, description="Deformable encoder layers.")
     encoder_ffn_width: int = Field(1024, ge=8, description="Hidden channels of the encoder's FFN.")
     # transformers cannot build a decoder of one layer
     decoder_layers: int = Field(6, ge=2, description="Deformable decoder layers.")
     decoder_ffn_width: int = Field(1024, ge=8, description="Hidden channels of the decoder's FFN.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout in training (Deformable DETR).")
-    mask_channels: int = Field(
-        8, ge=1, description="Channels of the mask features (released IDOL)."
-    )
-    dynamic_channels: int = Field(
-        8, ge=1, description="Channels inside the dynamic mask head (IDOL 3.1)."
+    mask_channels: Count = Field(8, description="Channels of the mask features (released IDOL).")
+    dynamic_channels: Count = Field(
+        8, description="Channels inside the dynamic mask head (IDOL 3.1)."
     )
     frozen_stages: int = Field(
-        2,
-        ge=0,
-        le=5,
-        description="Stages of a ResNet that are not trained, from the stem on (detectron2: 2).",
+        2, ge=0, le=5, description="Untrained stages of a ResNet, from the stem on (detectron2: 2)."
     )
 
 
@@ -89,25 +84,19 @@ class DecodingConfig(Section):
         0.03,
         ge=0,
         lt=1,
-        description="Threshold on class score times centre-ness, before the square root (STC 3.5: "
-        "0.03; CondInst: 0.05).",
+        description="Threshold on score times centre-ness (STC 3.5: 0.03; CondInst: 0.05).",
     )
     threshold_with_center: bool = Field(
-        True,
-        description="Multiply by centre-ness before the threshold (CondInst: yes).",
+        True, description="Multiply by centre-ness before the threshold (CondInst)."
     )
-    candidates: int = Field(
-        1000, ge=1, description="Best pairs of location and class of a level that enter NMS."
+    candidates: Count = Field(
+        1000, description="Best pairs of location and class per level before NMS."
     )
-    nms_iou: float = Field(
-        0.5,
-        gt=0,
-        le=1,
-        description="Box IoU above which the weaker detection of a class is removed (STC 3.5: 0.5; "
-        "CondInst: 0.6).",
+    nms_iou: PositiveShare = Field(
+        0.5, description="Box IoU of NMS within a class (STC 3.5: 0.5; CondInst: 0.6)."
     )
-    max_instances: int = Field(
-        10, ge=1, description="Instances kept per frame (STC 3.5: 10; CondInst: 100)."
+    max_instances: Count = Field(
+        10, description="Instances per frame (STC 3.5: 10; CondInst: 100)."
     )
 
 
@@ -121,26 +110,24 @@ class CondInstSettings(Section):
     width: int = Field(
         256, ge=32, multiple_of=32, description="Channels of the pyramid and of the towers."
     )
-    tower_convs: int = Field(4, ge=1, description="Convolutions of the class and the box tower.")
+    tower_convs: Count = Field(4, description="Convolutions of the class and the box tower.")
     mask_branch_width: int = Field(128, ge=8, description="Channels of the mask branch.")
-    mask_branch_convs: int = Field(4, ge=0, description="Convolutions after the levels are summed.")
-    mask_channels: int = Field(8, ge=1, description="Channels of the mask features (STC Table 7).")
+    mask_branch_convs: NonNegativeInt = Field(
+        4, description="Convolutions after the levels are summed."
+    )
+    mask_channels: Count = Field(8, description="Channels of the mask features (STC Table 7).")
     relative_coordinates: bool = Field(
-        True,
-        description="Add coordinates relative to the instance to the mask features (STC Table 7).",
+        True, description="Add coordinates relative to the instance (STC Table 7)."
     )
-    dynamic_layers: int = Field(
-        3, ge=1, description="Convolutions whose kernels are generated (STC Table 6)."
+    dynamic_layers: Count = Field(
+        3, description="Convolutions with generated kernels (STC Table 6)."
     )
-    dynamic_channels: int = Field(8, ge=1, description="Channels between these convolutions.")
+    dynamic_channels: Count = Field(8, description="Channels between these convolutions.")
     semantic_loss: bool = Field(
         False, description="Also train the mask branch to classify pixels (CondInst)."
     )
     frozen_stages: int = Field(
-        2,
-        ge=0,
-        le=5,
-        description="Stages of a ResNet that are not trained, from the stem on (detectron2: 2).",
+        2, ge=0, le=5, description="Untrained stages of a ResNet, from the stem on (detectron2: 2)."
     )
     decoding: DecodingConfig = Field(default_factory=DecodingConfig)
 
@@ -148,28 +135,22 @@ class CondInstSettings(Section):
 class SelectionConfig(Section):
     """Selection of the predictions of a frame."""
 
-    score_threshold: float = Field(
-        0.01, ge=0, le=1, description="Score that a prediction must exceed (released CTVIS: 0.01)."
+    score_threshold: Share = Field(
+        0.01, description="Score that a prediction must exceed (released CTVIS: 0.01)."
     )
-    nms_iou: float = Field(
+    nms_iou: PositiveShare = Field(
         0.6,
-        gt=0,
-        le=1,
-        description="Mask IoU above which the weaker prediction is removed (released CTVIS; IDOL "
-        "3.3: 0.5, released IDOL 0.3 for OVIS).",
+        description="Mask IoU of NMS (released CTVIS; IDOL 3.3: 0.5, released IDOL 0.3 for OVIS).",
     )
-    box_nms_iou: float | None = Field(
+    box_nms_iou: PositiveShare | None = Field(
         None,
-        gt=0,
-        le=1,
-        description="Box IoU above which the weaker prediction of a class is removed before masks "
-        "are computed (released IDOL: 0.9; not in the papers). null: no box NMS.",
+        description="Box IoU of NMS within a class before masks are computed (released IDOL: 0.9; "
+        "not in the papers). null: no box NMS.",
     )
-    iou_smoothing_pixels: float = Field(
+    iou_smoothing_pixels: NonNegativeFloat = Field(
         0.0,
-        ge=0,
-        description="Added to intersection and union of two masks. With released IDOL's 1e-6 the "
-        "weaker of two empty masks is removed; with 0 both stay.",
+        description="Added to intersection and union of two masks. 0 keeps two empty masks; with "
+        "released IDOL's 1e-6 the weaker one is removed.",
     )
 
     @classmethod

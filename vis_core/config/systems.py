@@ -76,7 +76,7 @@ class ExtraHeadsConfig(BaseSystemConfig):
         None, description="Boundary branch, only in training (1st place 2.2)."
     )
     quality: QualityConfig | None = Field(
-        None, description="Quality assessment module, by default only in training (1st place 2.3)."
+        None, description="Quality assessment, by default only in training (1st place 2.3)."
     )
 
     def for_inference(self) -> Self:

@@ -16,13 +16,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its bootstrap interval.
-
-    Attributes:
-        value: The score on all videos.
-        low: Lower bound.
-        high: Upper bound.
-    """
+    """A value with its bootstrap interval."""
 
     value: float
     low: float
@@ -43,16 +37,11 @@ def draw_videos(num_videos: int, num_draws: int, generator: np.random.Generator)
 def resampled_ap(
     matches: Matches, num_classes: int, recall_points: np.ndarray, draws: np.ndarray
 ) -> np.ndarray:
-    """Computes the (N,) AP of each draw, over all areas and all predictions kept.
+    """Computes the (N,) AP of each of the (N, V) draws, over all areas and all predictions kept.
 
     Equals the AP of a data set that holds each video as often as it was drawn: copies of a
-    prediction are then adjacent, and the best precision of such a group is at one of its ends.
-
-    Args:
-        matches: See ``video_ap.match_videos``; area range 0 must include all areas.
-        num_classes: K.
-        recall_points: (R,).
-        draws: (N, V) weight of each video.
+    prediction are then adjacent, and the best precision of such a group is at one of its ends. Area
+    range 0 of ``matches`` must include all areas.
     """
     ap = np.full((len(draws), num_classes), np.nan)
     bounds = np.searchsorted(matches.category, np.arange(num_classes + 1))

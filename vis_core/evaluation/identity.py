@@ -42,14 +42,10 @@ class _Counts:
 
 @dataclass(frozen=True)
 class IdentityResult:
-    """The identity metrics of a results file.
+    """The identity metrics of a results file, IDF1 and switches at IoU 0.5.
 
-    Attributes:
-        hota: Geometric mean of detection and association accuracy, averaged over the thresholds.
-        det_a: Detection accuracy, averaged over the thresholds.
-        ass_a: Association accuracy, averaged over the thresholds.
-        idf1: F1 of identities at IoU 0.5.
-        switches: Times a ground truth changed to another track, at IoU 0.5.
+    HOTA is the geometric mean of detection and association accuracy; all three are averaged over
+    the thresholds.
     """
 
     hota: float
@@ -74,10 +70,7 @@ def evaluate_identity(
 ) -> IdentityResult:
     """Scores the identities of tracks; ignores crowds.
 
-    Args:
-        ground_truth: See ``loading.load_ground_truth``.
-        results: See ``loading.load_results``.
-        min_score: Score below which a track is ignored: these metrics have no curve over scores.
+    Tracks below ``min_score`` are ignored: these metrics have no curve over scores.
     """
     return score_sequences(_sequences(ground_truth, results, min_score))
 

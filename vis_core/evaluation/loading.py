@@ -16,12 +16,7 @@ from vis_core.formats.result_checks import check_entries, check_results
 from vis_core.formats.strict_json import paused_collector
 from vis_core.formats.video_checks import VideoEntry
 from vis_core.formats.youtube_vis import VideoRecord, check_youtube_vis
-from vis_core.rle.columns import (
-    ColumnMasks,
-    FaultyRunsError,
-    joined_masks,
-    masks_of_videos,
-)
+from vis_core.rle.columns import ColumnMasks, FaultyRunsError, joined_masks, masks_of_videos
 
 
 @dataclass(frozen=True)
@@ -29,13 +24,8 @@ class TruthVideo:
     """The ground truth of one video: G tracks in the order of the file.
 
     Attributes:
-        category_ids: (G,) int64.
-        ids: (G,) int64 annotation ids.
-        crowd: (G,) bool.
         areas: (G,) pixels summed over the frames.
         mean_areas: (G,) mean of the stated areas above 0, as in the reference evaluator.
-        masks: The G tracks.
-        num_frames: T.
     """
 
     category_ids: np.ndarray
@@ -52,11 +42,8 @@ class ResultVideo:
     """The predictions for one video: D tracks in the order of the file.
 
     Attributes:
-        category_ids: (D,) int64.
-        scores: (D,) float64.
         areas: (D,) pixels summed over the frames.
         mean_areas: (D,) mean over the frames with any pixel.
-        masks: The D tracks.
     """
 
     category_ids: np.ndarray
@@ -68,13 +55,7 @@ class ResultVideo:
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """A ground-truth file.
-
-    Attributes:
-        categories: The classes of the file.
-        videos: By video id.
-        sizes: (H, W, T) by video id.
-    """
+    """A ground-truth file: its classes, and the videos and sizes (H, W, T) by video id."""
 
     categories: Categories
     videos: Mapping[int, TruthVideo]

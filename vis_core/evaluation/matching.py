@@ -19,17 +19,12 @@ _CERTAIN = 1 - 1e-10  # the highest IoU that the reference evaluator requires
 
 @dataclass(frozen=True)
 class Group:
-    """The tracks of one class in one video.
+    """The tracks of one class in one video, both given as positions.
 
     Attributes:
-        video: Position of the video.
-        category: Position of the class.
         iou: (D, G) IoU over space and time; D predictions by score, G in file order.
         scores: (D,) descending.
-        areas: (D,) mean area of each prediction.
-        truth_ids: (G,) annotation ids.
-        truth_areas: (G,) mean areas.
-        crowd: (G,) bool.
+        areas: (D,) mean area of each prediction; ``truth_areas`` (G,) those of the ground truth.
     """
 
     video: int
@@ -44,17 +39,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Matches:
-    """All predictions and ground truths of an evaluation, ordered by class, then video.
+    """All P predictions and Q ground truths of an evaluation, ordered by class, then video.
 
     Attributes:
-        category: (P,) class position of each prediction.
-        video: (P,) video position.
         rank: (P,) rank by score among the predictions of its video and class.
-        scores: (P,).
         matched: (P, A, T) bool, for each area range and IoU threshold.
         ignored: (P, A, T) bool: counts neither as right nor as wrong.
-        truth_category: (Q,) class position of each ground truth.
-        truth_video: (Q,) video position.
         truth_ignored: (Q, A) bool.
     """
 
@@ -103,10 +93,7 @@ def match_groups(
 ) -> Matches:
     """Matches predictions with ground truth, best score first, for every area and threshold.
 
-    Args:
-        groups: Ordered by class, then video.
-        area_ranges: (A, 2) smallest and largest mean area, both inclusive.
-        thresholds: (T,) IoU needed.
+    ``groups`` are ordered by class, then video; ``area_ranges`` (A, 2) are mean areas, inclusive.
     """
     counts = np.array([len(group.scores) for group in groups], np.int64)
     truth_counts = np.array([len(group.truth_ids) for group in groups], np.int64)

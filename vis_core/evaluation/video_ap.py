@@ -24,13 +24,11 @@ class ApSettings:
     """Settings of the metric; the defaults are those of YouTube-VIS.
 
     Attributes:
-        iou_thresholds: (T,) IoU required for a match.
         recall_points: (R,) at which precision is sampled.
         area_ranges: (A, 2) mean areas in pixels, inclusive: all, small, medium, large.
         max_detections: Limits of the predictions counted per video and class, ascending.
         use_categories: Whether a match requires the same class.
-        video_ids: The videos to score; None: all.
-        category_ids: The classes to score; None: all.
+        video_ids: The videos to score; None: all, as for ``category_ids``.
     """
 
     iou_thresholds: np.ndarray = field(default_factory=lambda: np.linspace(0.5, 0.95, 10))
@@ -48,16 +46,13 @@ class ApSettings:
 
 @dataclass(frozen=True)
 class VideoApResult:
-    """The scores of a results file.
+    """The scores of a results file; -1 without ground truth.
 
     Attributes:
-        stats: The 12 numbers by name; -1 without ground truth.
-        precision: (T, R, K, A, M) at each recall point; -1 without ground truth.
-        recall: (T, K, A, M); -1 without ground truth.
-        scores: (T, R, K, A, M) score at each recall point; -1 without ground truth.
+        precision: (T, R, K, A, M) at each recall point.
+        recall: (T, K, A, M).
+        scores: (T, R, K, A, M) score at each recall point.
         category_ids: K ids; -1 alone if classes were pooled.
-        category_names: K names.
-        iou_thresholds: (T,) of the first axis.
     """
 
     stats: Mapping[str, float]

@@ -13,15 +13,10 @@ from vis_core.formats.field_checks import entries_of
 
 @dataclass(frozen=True)
 class Categories:
-    """An ordered list of classes; label index ``i`` is category id ``ids[i]``.
+    """An ordered list of K classes; label index ``i`` is category id ``ids[i]``."""
 
-    Attributes:
-        ids: K ids as in the file, not necessarily contiguous.
-        names: K different names.
-    """
-
-    ids: tuple[int, ...]
-    names: tuple[str, ...]
+    ids: tuple[int, ...]  # as in the file, not necessarily contiguous
+    names: tuple[str, ...]  # all different
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.names) == len(set(self.ids)) == len(set(self.names)):
@@ -59,11 +54,7 @@ class Categories:
 
     @classmethod
     def from_json(cls, table: list[Any], defects: Defects | None = None) -> Self:
-        """Reads the ``categories`` table of a file.
-
-        Args:
-            table: Objects with ``id`` and ``name``.
-            defects: Collects the defects; None raises instead.
+        """Reads the ``categories`` table of a file: objects with ``id`` and ``name``.
 
         Raises:
             AnnotationError: If an id or a name is missing or duplicate, and ``defects`` is None.

@@ -23,17 +23,11 @@ UNMAPPED = ("drop", "refuse")
 
 @dataclass(frozen=True)
 class ClassMap:
-    """A map from the classes of a source to those of a target.
-
-    Attributes:
-        target: The classes after the map.
-        names: Source name to target name, or to None for a class that is dropped on purpose.
-        unmapped: ``drop`` drops the classes that ``names`` lacks, ``refuse`` raises.
-    """
+    """A map from the classes of a source to those of a target."""
 
     target: Categories
-    names: Mapping[str, str | None]
-    unmapped: str = "drop"
+    names: Mapping[str, str | None]  # to None: a class that is dropped on purpose
+    unmapped: str = "drop"  # drops the classes that names lacks; "refuse" raises
 
     def __post_init__(self) -> None:
         known = set(self.target.names)
@@ -75,14 +69,10 @@ def map_from_coco(target: str) -> ClassMap:
 
 
 def parse_class_map(document: Any, where: str) -> ClassMap:
-    """Reads a user's map from a parsed YAML document.
-
-    Args:
-        document: A mapping with ``target``, ``classes`` and optionally ``unmapped``.
-        where: The file, for messages.
+    """Reads a user's map from a parsed YAML document; ``where`` names the file in messages.
 
     Raises:
-        ConfigError: If the document is not such a map.
+        ConfigError: If the document is not a map as described above.
     """
     if not isinstance(document, dict) or set(document) - {"target", "unmapped", "classes"}:
         found = sorted(map(str, document)) if isinstance(document, dict) else document
@@ -109,11 +99,7 @@ def parse_class_map(document: Any, where: str) -> ClassMap:
 def map_records(
     records: Sequence[ImageRecord], source: Categories, class_map: ClassMap
 ) -> tuple[list[ImageRecord], dict[str, int]]:
-    """Maps the labels of the instances of images.
-
-    Returns:
-        The records of all images, and the number of dropped instances by source class.
-    """
+    """Maps the labels of images; also returns the number of dropped instances by source class."""
     targets = class_map.target_labels(source)
     mapped, dropped = [], dict.fromkeys(source.names, 0)
     for record in records:
@@ -129,11 +115,7 @@ def map_records(
 def map_videos(
     videos: Sequence[VideoRecord], source: Categories, class_map: ClassMap
 ) -> tuple[list[VideoRecord], dict[str, int]]:
-    """Maps the labels of the tracks of videos.
-
-    Returns:
-        The records of all videos, and the number of dropped tracks by source class.
-    """
+    """Maps the labels of videos; also returns the number of dropped tracks by source class."""
     targets = class_map.target_labels(source)
     mapped, dropped = [], dict.fromkeys(source.names, 0)
     for video in videos:

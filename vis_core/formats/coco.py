@@ -36,23 +36,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image with its instances, without crowd regions.
-
-    Attributes:
-        image_id: Id in the file.
-        path: Path of the image.
-        height: Stored pixels.
-        width: Stored pixels.
-        labels: N class indices.
-        segmentations: N compressed RLEs ``{"size": [H, W], "counts": str}``.
-    """
+    """One image, its stored size and its N instances, without crowd regions."""
 
     image_id: int
     path: str
     height: int
     width: int
-    labels: tuple[int, ...]
-    segmentations: tuple[Rle, ...]
+    labels: tuple[int, ...]  # N class indices
+    segmentations: tuple[Rle, ...]  # N, compressed: {"size": [H, W], "counts": str}
 
 
 @dataclass
@@ -72,7 +63,7 @@ def read_coco(
     *,
     check_images: bool = True,
 ) -> tuple[list[ImageRecord], Categories]:
-    """Reads a COCO instance file.
+    """Reads a COCO instance file: one record per image, in order, and the classes of the labels.
 
     Args:
         path: The JSON file.
@@ -80,9 +71,6 @@ def read_coco(
         categories: The wanted classes, matched by name; annotations of others are dropped. None
             takes the classes of the file.
         check_images: Whether every image in ``image_folder`` must exist with the stated size.
-
-    Returns:
-        One record per image, in the order of the file, and the classes of the labels.
 
     Raises:
         AnnotationError: If anything in the file is wrong; the message lists the defects.
@@ -109,14 +97,14 @@ def check_coco(
     root = document.root
     if isinstance(root, dict) and "videos" in root and "images" not in root:
         mend = "read it as YouTube-VIS, or give an image annotation file"
-        defects.error(
-            "the document", expected='"images"', found=Found('"videos" (YouTube-VIS)'), mend=mend
-        )
+        found = Found('"videos" (YouTube-VIS)')
+        defects.error("the document", expected='"images"', found=found, mend=mend)
         return [], Categories((), ())
-    images: dict[int, CheckedImage] = {}
-    for where, entry in entries_of(root, "images", defects):
-        if _check_image(where, entry, image_folder, defects):
-            images[entry["id"]] = CheckedImage(entry)
+    images = {
+        entry["id"]: CheckedImage(entry)
+        for where, entry in entries_of(root, "images", defects)
+        if _check_image(where, entry, image_folder, defects)
+    }
     if not isinstance(root, dict):
         return [], Categories((), ())
     known_images = ids_of(root, "images")
@@ -130,12 +118,8 @@ def check_coco(
         if _check_segmentation(where, entry, image, defects) and image is not None:
             checked.append((where, entry))
     if not annotations and not defects.error_count:
-        defects.warn(
-            '"annotations"',
-            expected="annotations",
-            found=Found("none"),
-            mend="the file cannot be used for training",
-        )
+        mend = "the file cannot be used for training"
+        defects.warn('"annotations"', expected="annotations", mend=mend)
     _attach(checked, images, defects)
     report_constants(document, defects)
     return list(images.values()), categories
@@ -212,17 +196,14 @@ def _check_image(where: str, entry: dict[str, Any], folder: Path | None, defects
         mend = "put the file there or remove the entry"
         place = f'{where} "file_name" {shown(name)}'
         found = Found(str(error).removeprefix(f"{folder / str(name)}: "))
-        defects.error(place, expected="an image file", found=found, mend=mend)
-        return False
-    stated = entry["height"], entry["width"]
-    if size != stated:
-        defects.error(
-            f'{where} "height", "width" of {shown(name)}',
-            expected=f"the stored size {size[0]} x {size[1]}",
-            found=Found(f"{stated[0]} x {stated[1]}"),
-            mend="correct the entry or replace the file",
-        )
-    return size == stated
+        return defects.error(place, expected="an image file", found=found, mend=mend)
+    if size == (entry["height"], entry["width"]):
+        return True
+    place = f'{where} "height", "width" of {shown(name)}'
+    expected = f"the stored size {size[0]} x {size[1]}"
+    found = Found(f"{entry['height']} x {entry['width']}")
+    mend = "correct the entry or replace the file"
+    return defects.error(place, expected=expected, found=found, mend=mend)
 
 
 def _check_segmentation(
@@ -239,8 +220,7 @@ def _check_segmentation(
     mend = "correct the mask or remove the annotation"
     expected = "polygons or an RLE of the image's size"
     place = f'{where} "segmentation"'
-    defects.error(place, expected=expected, found=Found(fault), mend=mend)
-    return False
+    return defects.error(place, expected=expected, found=Found(fault), mend=mend)
 
 
 def _attach(
@@ -253,12 +233,8 @@ def _attach(
         rles.append(checked_to_rle(entry["segmentation"], size["height"], size["width"]))
     for (where, entry), rle, area in zip(checked, rles, rle_areas(rles).tolist(), strict=True):
         if area == 0:
-            defects.warn(
-                f'{where} "segmentation"',
-                expected="a pixel inside the image",
-                found=Found("none"),
-                mend="the annotation is dropped",
-            )
+            place, expected = f'{where} "segmentation"', "a pixel inside the image"
+            defects.warn(place, expected=expected, mend="the annotation is dropped")
             continue
         image = images[entry["image_id"]]
         if entry.get("iscrowd", 0):

@@ -8,9 +8,9 @@ from vis_core.errors import Found
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import check_coco
 from vis_core.formats.defects import Defects
-from vis_core.formats.field_checks import check_box, check_reference
+from vis_core.formats.field_checks import check_box, check_reference, objects_of
 from vis_core.formats.result_checks import check_score
-from vis_core.formats.strict_json import entry_name, parse_json, report_constants
+from vis_core.formats.strict_json import parse_json, report_constants
 from vis_core.rle.segmentation import areas_and_boxes, checked_to_rle, segmentation_fault
 
 Images = Mapping[int, dict[str, Any]]
@@ -19,9 +19,7 @@ Images = Mapping[int, dict[str, Any]]
 def read_coco_truth(path: Path) -> tuple[Images, Categories, list[dict[str, Any]]]:
     """Reads a COCO instance file for evaluation, including crowd regions.
 
-    Returns:
-        The entries of images by id, the classes, and the annotations completed by
-        ``with_area_and_box``.
+    Returns the entries of images by id, the classes, and the completed annotations.
 
     Raises:
         AnnotationError: If anything in the file is wrong; the message lists the defects.
@@ -36,15 +34,9 @@ def read_coco_truth(path: Path) -> tuple[Images, Categories, list[dict[str, Any]
 
 
 def check_coco_results(path: Path, images: Images, categories: Categories) -> list[dict[str, Any]]:
-    """Reads a COCO results file.
+    """Reads a COCO results file, ``[{image_id, category_id, score, segmentation, bbox}, ...]``.
 
-    Args:
-        path: ``[{image_id, category_id, score, segmentation, bbox}, ...]``; ``bbox`` is optional.
-        images: The entries of the ground truth by id.
-        categories: The classes of the ground truth.
-
-    Returns:
-        The entries completed by ``with_area_and_box``; the area is that of the mask.
+    ``bbox`` is optional. Returns the completed entries; the area is that of the mask.
 
     Raises:
         AnnotationError: If anything in the file is wrong; the message lists the defects.
@@ -55,11 +47,8 @@ def check_coco_results(path: Path, images: Images, categories: Categories) -> li
         defects.error("the document", expected="a list of results", found=document.root, mend=mend)
         defects.finish()
     checked = []
-    for index, entry in enumerate(document.root):
-        where = entry_name("results", index, entry)
-        if not isinstance(entry, dict):
-            defects.error(where, expected="an object", found=entry, mend="remove this entry")
-        elif _check_result(where, entry, images, categories, defects):
+    for where, entry in objects_of(document.root, defects):
+        if _check_result(where, entry, images, categories, defects):
             fields = {key: value for key, value in entry.items() if key not in ("area", "iscrowd")}
             checked.append(with_area_and_box(fields, images[entry["image_id"]]))
     report_constants(document, defects)
@@ -86,8 +75,7 @@ def _check_result(
         return False
     image = images[entry["image_id"]]
     fault = segmentation_fault(entry.get("segmentation"), image["height"], image["width"])
-    if fault is not None:
-        mend = "write the RLE of the mask at the size of its image"
-        place = f'{where} "segmentation"'
-        defects.error(place, expected="a mask", found=Found(fault), mend=mend)
-    return fault is None
+    if fault is None:
+        return True
+    place, mend = f'{where} "segmentation"', "write the RLE of the mask at the size of its image"
+    return defects.error(place, expected="a mask", found=Found(fault), mend=mend)

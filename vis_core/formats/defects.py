@@ -5,11 +5,12 @@ user can correct a file in one go. No file is opened here.
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from vis_core.errors import AnnotationError, shown
+from vis_core.errors import AnnotationError, Found, shown
 
+NONE = Found("none")
 SHOWN_IN_MESSAGE = 20
 KEPT = 10_000  # with more, a file is of another kind; the rest is only counted
 
@@ -18,58 +19,39 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Defect:
-    """One defect.
+    """One defect."""
 
-    Attributes:
-        where: JSON path with the id of the entry, ``annotations[2] (id 12) "bbox"``.
-        expected: Description of valid content.
-        found: The actual content.
-        mend: An instruction for the user.
-    """
-
-    where: str
+    where: str  # JSON path with the id of the entry: annotations[2] (id 12) "bbox"
     expected: str
     found: str
-    mend: str
+    mend: str  # an instruction for the user
 
     def __str__(self) -> str:
         return f"{self.where}: expected {self.expected}, found {self.found}; {self.mend}"
 
     def to_json(self) -> dict[str, str]:
         """Returns the defect as a JSON object."""
-        return {
-            "where": self.where,
-            "expected": self.expected,
-            "found": self.found,
-            "mend": self.mend,
-        }
+        return asdict(self)
 
 
 @dataclass
 class Defects:
-    """The defects of one file.
+    """The defects of one file, in its order; the counts include those beyond the kept ones."""
 
-    Attributes:
-        file: The file; every message names it.
-        errors: Defects that make the file unusable, in the order of the file.
-        warnings: Dropped or doubtful content of a usable file.
-        error_count: Number of errors, including those beyond the kept ones.
-        warning_count: Number of warnings, including those beyond the kept ones.
-    """
-
-    file: Path
-    errors: list[Defect] = field(default_factory=list)
-    warnings: list[Defect] = field(default_factory=list)
+    file: Path  # every message names it
+    errors: list[Defect] = field(default_factory=list)  # make the file unusable
+    warnings: list[Defect] = field(default_factory=list)  # dropped or doubtful content
     error_count: int = 0
     warning_count: int = 0
 
-    def error(self, where: str, *, expected: str, found: object, mend: str) -> None:
-        """Adds a defect that makes the file unusable."""
+    def error(self, where: str, *, expected: str, found: object, mend: str) -> bool:
+        """Adds a defect that makes the file unusable; returns False, as a failed check does."""
         self.error_count += 1
         if len(self.errors) < KEPT:
             self.errors.append(Defect(where, expected, shown(found), mend))
+        return False
 
-    def warn(self, where: str, *, expected: str, found: object, mend: str) -> None:
+    def warn(self, where: str, *, expected: str, found: object = NONE, mend: str) -> None:
         """Adds a defect of a usable file."""
         self.warning_count += 1
         if len(self.warnings) < KEPT:

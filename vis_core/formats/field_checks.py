@@ -5,7 +5,7 @@ A check returns whether the field is valid and adds a defect if it is not.
 
 import re
 import sys
-from collections.abc import Container
+from collections.abc import Container, Iterable, Iterator
 from pathlib import PurePosixPath
 from types import NoneType
 from typing import Any
@@ -45,11 +45,11 @@ def table_of(root: Any, key: str, defects: Defects) -> list[Any]:
         mend = "add it, or give a file of the right kind"
         defects.error(f'"{key}"', expected="a list", found=keys, mend=mend)
         return []
-    value = root[key]
-    if not isinstance(value, list):
-        defects.error(f'"{key}"', expected="a list", found=value, mend="write a list of objects")
+    if not isinstance(root[key], list):
+        mend = "write a list of objects"
+        defects.error(f'"{key}"', expected="a list", found=root[key], mend=mend)
         return []
-    return value
+    return root[key]
 
 
 def entries_of(root: Any, key: str, defects: Defects) -> list[tuple[str, dict[str, Any]]]:
@@ -76,6 +76,16 @@ def entries_of(root: Any, key: str, defects: Defects) -> list[tuple[str, dict[st
     return entries
 
 
+def objects_of(table: Iterable[Any], defects: Defects) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the place in messages and the content of each object of a list of results."""
+    for index, entry in enumerate(table):
+        where = entry_name("results", index, entry)
+        if isinstance(entry, dict):
+            yield where, entry
+        else:
+            defects.error(where, expected="an object", found=entry, mend="remove this entry")
+
+
 def ids_of(root: dict[str, Any], key: str) -> set[Any]:
     """Returns the ids of a table, including faulty entries, so that a fault is reported once."""
     table = root.get(key)
@@ -90,16 +100,13 @@ def check_size(where: str, entry: dict[str, Any], defects: Defects) -> bool:
     for side in ("height", "width"):
         value = entry.get(side)
         if type(value) is not int or value < 1:
-            place = f'{where} "{side}"'
-            defects.error(place, expected="an integer of 1 or more", found=value, mend=mend)
-            good = False
-    if good and entry["height"] * entry["width"] > MAX_PIXELS:
-        found = Found(f"{shown(entry['height'], 30)} x {shown(entry['width'], 30)}")
-        expected = f"at most {MAX_PIXELS} pixels"
-        place = f'{where} "height" x "width"'
-        defects.error(place, expected=expected, found=found, mend=mend)
-        good = False
-    return good
+            place, expected = f'{where} "{side}"', "an integer of 1 or more"
+            good = defects.error(place, expected=expected, found=value, mend=mend)
+    if not good or entry["height"] * entry["width"] <= MAX_PIXELS:
+        return good
+    found = Found(f"{shown(entry['height'], 30)} x {shown(entry['width'], 30)}")
+    place, expected = f'{where} "height" x "width"', f"at most {MAX_PIXELS} pixels"
+    return defects.error(place, expected=expected, found=found, mend=mend)
 
 
 def check_file_name(where: str, name: object, defects: Defects) -> bool:
@@ -109,8 +116,7 @@ def check_file_name(where: str, name: object, defects: Defects) -> bool:
         return True
     found = Found(f"{shown(name, 60)} ({fault})")
     mend = "write the path relative to the image folder, with forward slashes"
-    defects.error(where, expected="a relative path of an image", found=found, mend=mend)
-    return False
+    return defects.error(where, expected="a relative path of an image", found=found, mend=mend)
 
 
 def file_name_fault(name: object) -> str | None:
@@ -169,21 +175,16 @@ def are_areas(areas: list[Any]) -> bool:
 
 def check_box(where: str, box: object, defects: Defects) -> bool:
     """Checks a box ``[x, y, width, height]`` in pixels."""
-    good = is_box(box)
-    if not good:
-        expected = "4 finite numbers [x, y, width, height], width and height 0 or more"
-        mend = "correct or remove the box"
-        defects.error(where, expected=expected, found=box, mend=mend)
-    return good
+    expected = "4 finite numbers [x, y, width, height], width and height 0 or more"
+    mend = "correct or remove the box"
+    return is_box(box) or defects.error(where, expected=expected, found=box, mend=mend)
 
 
 def check_area(where: str, area: object, defects: Defects) -> bool:
     """Checks an area in pixels."""
-    good = is_area(area)
-    if not good:
-        mend = "write the number of pixels of the mask or remove the field"
-        defects.error(where, expected="a finite area of 0 or more", found=area, mend=mend)
-    return good
+    expected = "a finite area of 0 or more"
+    mend = "write the number of pixels of the mask or remove the field"
+    return is_area(area) or defects.error(where, expected=expected, found=area, mend=mend)
 
 
 def check_crowd(where: str, entry: dict[str, Any], defects: Defects) -> bool:
@@ -191,9 +192,8 @@ def check_crowd(where: str, entry: dict[str, Any], defects: Defects) -> bool:
     value = entry.get("iscrowd", 0)
     if type(value) in (int, bool) and value in (0, 1):
         return True
-    place = f'{where} "iscrowd"'
-    defects.error(place, expected="0 or 1", found=value, mend="write 1 for a crowd region, else 0")
-    return False
+    place, mend = f'{where} "iscrowd"', "write 1 for a crowd region, else 0"
+    return defects.error(place, expected="0 or 1", found=value, mend=mend)
 
 
 def check_reference(
@@ -205,5 +205,4 @@ def check_reference(
         return True
     expected = f'an id of "{table}"'
     mend = f'correct it or add the entry to "{table}"'
-    defects.error(f'{where} "{key}"', expected=expected, found=value, mend=mend)
-    return False
+    return defects.error(f'{where} "{key}"', expected=expected, found=value, mend=mend)

@@ -39,7 +39,8 @@ def stream_objects(path: Path) -> Iterator[dict[str, Any]]:
             yield text.take_object(decoder)
             if text.expect(",]") == "]":
                 break
-        text.expect_end()
+        if text.peek():
+            raise NotStreamableError
 
 
 class _Text:
@@ -54,20 +55,15 @@ class _Text:
 
     def expect(self, wanted: str) -> str:
         """Reads one character out of ``wanted``, after optional white space."""
-        character = self._peek()
+        character = self.peek()
         if character not in wanted or not character:
             raise NotStreamableError
         self._position += 1
         return character
 
-    def expect_end(self) -> None:
-        """Reads white space up to the end of the file."""
-        if self._peek():
-            raise NotStreamableError
-
     def take_object(self, decoder: json.JSONDecoder) -> dict[str, Any]:
         """Reads one object."""
-        if self._peek() != "{":
+        if self.peek() != "{":
             raise NotStreamableError
         while True:
             try:
@@ -81,7 +77,7 @@ class _Text:
             else:
                 return value
 
-    def _peek(self) -> str:
+    def peek(self) -> str:
         """Returns the next character that is not white space; empty at the end of the file."""
         while True:
             space = _SPACE.match(self._text, self._position)

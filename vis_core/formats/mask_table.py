@@ -68,12 +68,9 @@ class MaskRows:
     """The rows of the frames since the last ``take``; a ``MaskSink``.
 
     Boxes are computed on the way, beside the network, since nothing runs beside them at the end.
-
-    Attributes:
-        size: Height and width of every frame.
     """
 
-    size: tuple[int, int]
+    size: tuple[int, int]  # height and width of every frame
     _rows: list[_PartRow] = field(default_factory=list)
     _boxes: list[list[float] | None] = field(default_factory=list)  # of the first rows
     _open_frames: dict[int, list[tuple[int, float, bytes]]] = field(default_factory=dict)
@@ -87,13 +84,7 @@ class MaskRows:
         """Keeps the rows of a dropped track: ``write_mask_table`` leaves them out."""
 
     def close_frame(self, frame_index: int, frame_number: int, time_s: float) -> None:
-        """Ends a frame after its last mask.
-
-        Args:
-            frame_index: Among the annotated frames.
-            frame_number: Among all frames of the file.
-            time_s: Presentation time.
-        """
+        """Ends a frame, the ``frame_index``-th annotated one, ``frame_number``-th of the file."""
         frame = (frame_index, frame_number, time_s * 1000)
         self._rows.append((*frame, _NO_TRACK, 0.0, None))
         self._rows += [(*frame, *row) for row in self._open_frames.pop(frame_index, [])]
@@ -125,34 +116,19 @@ class MaskRows:
 
 @dataclass(frozen=True)
 class TableHeader:
-    """The values that all rows of a file share.
-
-    Attributes:
-        video_uri: Location of the video.
-        video_sha256: Of its bytes.
-        size: Height and width of every frame.
-        model_name: Of the model.
-        model_version: Of the model; empty if it has none.
-        params_hash: Digest of model and settings.
-        categories: Classes of the model.
-    """
+    """The values that all rows of a file share."""
 
     video_uri: str
     video_sha256: str
-    size: tuple[int, int]
+    size: tuple[int, int]  # height and width of every frame
     model_name: str
-    model_version: str
-    params_hash: str
+    model_version: str  # empty if it has none
+    params_hash: str  # digest of model and settings
     categories: Categories
 
 
 def renumber_serials(part: pa.Table, serials: Mapping[int, int]) -> pa.Table:
-    """Replaces the serials of a part; removes the rows of those without a new one.
-
-    Args:
-        part: Of ``MaskRows.take``.
-        serials: The new serial of each old one.
-    """
+    """Replaces the serials of a part by ``serials[old]``; removes the rows of those without one."""
     new = {**serials, _NO_TRACK: _NO_TRACK}
     old = part["serial"].to_pylist()
     part = part.filter(pa.array([serial in new for serial in old], pa.bool_()))
@@ -163,17 +139,13 @@ def renumber_serials(part: pa.Table, serials: Mapping[int, int]) -> pa.Table:
 def write_mask_table(
     path: Path, parts: Iterable[pa.Table], tracks: Iterable[Track], header: TableHeader
 ) -> int:
-    """Writes the file of a video from its parts; memory holds one part and one row group.
+    """Writes the file of a video from its parts and returns the number of rows.
 
     Args:
         path: The file.
         parts: In the order of their frames, each of whole frames.
         tracks: Of the result, best score first; rows of other serials are left out. A track with
             several labels is written with the first.
-        header: The values that all rows share.
-
-    Returns:
-        The number of rows.
     """
     owners: dict[int, Track] = {}
     for track in tracks:
@@ -244,5 +216,4 @@ def _finished_rows(part: pa.Table, owners: Mapping[int, Track], header: TableHea
         pa.array([column] * len(tracks), pa.string()) if isinstance(column, str) else column
         for column in columns.values()
     ]
-    table = pa.table(dict(zip(columns, arrays, strict=True)))
-    return table.cast(MASK_TABLE)
+    return pa.table(dict(zip(columns, arrays, strict=True))).cast(MASK_TABLE)

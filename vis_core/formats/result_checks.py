@@ -4,43 +4,27 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vis_core.errors import Found
 from vis_core.formats.categories import Categories
 from vis_core.formats.defects import Defects
-from vis_core.formats.field_checks import check_reference, is_id, is_number, stated_size
-from vis_core.formats.strict_json import entry_name, parse_json, report_constants
-from vis_core.formats.video_checks import VideoEntry, frame_segmentations
+from vis_core.formats.field_checks import check_reference, is_id, is_number, objects_of, stated_size
+from vis_core.formats.strict_json import parse_json, report_constants
+from vis_core.formats.video_checks import VideoEntry, frame_segmentations, warn_empty
 from vis_core.rle.segmentation import size_fault
 
 
 def check_results(
-    path: Path,
-    videos: Mapping[int, VideoEntry],
-    categories: Categories,
-    defects: Defects,
-    *,
-    runs_read_later: bool = False,
+    path: Path, videos: Mapping[int, VideoEntry], categories: Categories, defects: Defects
 ) -> list[dict[str, Any]]:
-    """Reads a results file and adds its defects to ``defects``.
-
-    Args:
-        path: The JSON file.
-        videos: Size and frames of each video, by id.
-        categories: The classes of the ground truth.
-        defects: Collects the defects.
-        runs_read_later: Whether the caller reads the runs of every mask, see ``video_checks.py``.
-    """
+    """Reads a results file and adds its defects to ``defects``."""
     document = parse_json(path)
     root = document.root
     if not isinstance(root, list):
         mend = "give a results file: [{video_id, score, category_id, segmentations}, ...]"
         defects.error("the document", expected="a list of results", found=root, mend=mend)
         return []
-    entries = list(
-        check_entries(root, videos, categories, defects, runs_read_later=runs_read_later)
-    )
+    entries = list(check_entries(root, videos, categories, defects))
     if not root:
-        defects.warn("the document", expected="results", found=Found("none"), mend="AP will be 0")
+        defects.warn("the document", expected="results", mend="AP will be 0")
     report_constants(document, defects)
     return entries
 
@@ -53,23 +37,21 @@ def check_entries(
     *,
     runs_read_later: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Yields the valid entries and adds the defects of the others."""
+    """Yields the valid entries and adds the defects of the others.
+
+    With ``runs_read_later``, the caller reads the runs of every mask, see ``video_checks.py``.
+    """
     category_ids = set(categories.ids)
-    for index, entry in enumerate(root):
-        where = entry_name("results", index, entry)
-        if not isinstance(entry, dict):
-            defects.error(where, expected="an object", found=entry, mend="remove this entry")
-            continue
+    for where, entry in objects_of(root, defects):
         good = check_result(where, entry, videos, category_ids, defects)
         video = videos.get(entry["video_id"]) if good else None
         rles = frame_segmentations(where, entry, video, defects, runs_read_later=runs_read_later)
         if rles is None:
             continue
         if not any(rles):
-            mend = "the track counts as a false positive"
-            place = f'{where} "segmentations"'
-            defects.warn(place, expected="a mask in some frame", found=Found("none"), mend=mend)
-        yield {**_result_fields(entry), "segmentations": rles}
+            warn_empty(where, defects, mend="the track counts as a false positive")
+        fields = {key: entry[key] for key in ("video_id", "score", "category_id")}
+        yield {**fields, "segmentations": rles}
 
 
 def entries_alone(path: Path, defects: Defects) -> list[dict[str, Any]]:
@@ -86,13 +68,9 @@ def entries_alone(path: Path, defects: Defects) -> list[dict[str, Any]]:
         if is_id(video_id) and (video_id not in videos or not videos[video_id].height):
             height, width = first_size(masks) or (0, 0)
             videos[video_id] = VideoEntry(height, width, ("",) * len(masks))
-    classes = {
-        entry["category_id"]
-        for entry in root
-        if isinstance(entry, dict) and is_id(entry.get("category_id"))
-    }
-    names = tuple(str(category_id) for category_id in sorted(classes))
-    return check_results(path, videos, Categories(tuple(sorted(classes)), names), defects)
+    entries = [entry for entry in root if isinstance(entry, dict)]
+    ids = sorted({entry["category_id"] for entry in entries if is_id(entry.get("category_id"))})
+    return check_results(path, videos, Categories(tuple(ids), tuple(map(str, ids))), defects)
 
 
 def first_size(masks: list[Any]) -> tuple[int, int] | None:
@@ -122,13 +100,8 @@ def check_score(where: str, entry: dict[str, Any], defects: Defects) -> bool:
     score = entry.get("score")
     place, expected = f'{where} "score"', "a finite number in [0, 1]"
     if not is_number(score):
-        defects.error(place, expected=expected, found=score, mend="write the confidence")
-        return False
+        return defects.error(place, expected=expected, found=score, mend="write the confidence")
     if not 0 <= float(score) <= 1:  # type: ignore[arg-type]
         mend = "it is used unchanged, since only the order counts"
         defects.warn(place, expected=expected, found=score, mend=mend)
     return True
-
-
-def _result_fields(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: entry[key] for key in ("video_id", "score", "category_id")}

@@ -21,7 +21,6 @@ def split_videos(
     Args:
         videos: The data set.
         holdout: Share of the videos to hold out, in (0, 1).
-        seed: Determines the order of the groups.
         group: Regular expression; its match in a folder name (or its first group, if it has one)
             is the group of the video. None takes the whole folder name.
 
@@ -55,11 +54,7 @@ def leaks(
 ) -> list[str]:
     """Lists the pairs of videos that share frame folders, frame files, masks or frame contents.
 
-    Args:
-        train: One side.
-        holdout: The other side.
-        image_folder: Folder of the frames; if given, the contents of first, middle and last frames
-            are compared.
+    Contents are compared of first, middle and last frames, if ``image_folder`` is given.
     """
     shared: dict[tuple[int, int], list[str]] = defaultdict(list)
     for kind, keys_of in (
@@ -87,14 +82,11 @@ def _group_of(video: VideoRecord, group: str | None) -> str:
     folder = _folder(video)
     if folder == ".":
         folder = video.file_names[0]
-    if group is None:
-        return folder
     try:
-        match = re.search(group, folder)
+        match = None if group is None else re.search(group, folder)
     except re.error as error:
-        raise ConfigError(
-            f"--group: expected a regular expression, found {group!r}: {error}"
-        ) from None
+        message = f"--group: expected a regular expression, found {group!r}: {error}"
+        raise ConfigError(message) from None
     if match is None:
         return folder
     return match.group(1) if match.re.groups else match.group(0)
@@ -115,6 +107,6 @@ def _frame_keys(video: VideoRecord, image_folder: Path | None) -> list[str]:
     if image_folder is None:
         return []
     names = video.file_names
-    chosen = {names[0], names[len(names) // 2], names[-1]}
-    files = [image_folder / name for name in sorted(chosen)]
+    chosen = sorted({names[0], names[len(names) // 2], names[-1]})
+    files = [image_folder / name for name in chosen]
     return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]

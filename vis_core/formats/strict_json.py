@@ -27,15 +27,10 @@ _OTHER_ENCODINGS = (
 
 @dataclass(frozen=True)
 class JsonDocument:
-    """A parsed file.
-
-    Attributes:
-        root: The value of the document.
-        has_constants: Whether it contains NaN or Infinity. The checks of the fields report the
-            place, otherwise ``report_constants`` does.
-    """
+    """A parsed file."""
 
     root: Any
+    # NaN or Infinity: the checks of the fields report the place, otherwise report_constants does
     has_constants: bool
 
 
@@ -66,20 +61,18 @@ def parse_json(path: Path) -> JsonDocument:
         with paused_collector():
             root = json.loads(text, object_pairs_hook=unique_keys, parse_constant=constant)
     except json.JSONDecodeError as error:
-        message = (
+        raise AnnotationError(
             f"{path}: line {error.lineno} column {error.colno}: expected JSON, found "
             f"{_described(error, text)}; correct the file, or copy it again if it was truncated"
-        )
-        raise AnnotationError(message) from None
+        ) from None
     except RecursionError:
         message = f"{path}: expected an annotation file, found brackets nested too deeply to read"
         raise AnnotationError(message + "; write the file again") from None
     except DuplicateKeyError as error:
-        message = (
+        raise AnnotationError(
             f"{path}: expected each key once in an object, found the key {shown(str(error))} "
             "twice; remove one of them, since only one of the two would be read"
-        )
-        raise AnnotationError(message) from None
+        ) from None
     except ValueError as error:
         message = f"{path}: expected numbers of ordinary size, found one with thousands of digits"
         raise AnnotationError(f"{message} ({error}); correct the number") from None
@@ -90,10 +83,9 @@ def report_constants(document: JsonDocument, defects: Defects) -> None:
     """Adds an error for each NaN or Infinity, unless other errors were found."""
     if not document.has_constants or defects.error_count:
         return
+    mend = "write a number or remove it"
     for where, value in _not_finite(document.root, ""):
-        defects.error(
-            where, expected="a finite number", found=value, mend="write a number or remove it"
-        )
+        defects.error(where, expected="a finite number", found=value, mend=mend)
 
 
 def entry_name(table: str, index: int, entry: Any) -> str:

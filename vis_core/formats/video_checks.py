@@ -25,17 +25,11 @@ from vis_core.rle.segmentation import Rle, checked_to_rle, segmentation_fault
 
 @dataclass(frozen=True)
 class VideoEntry:
-    """The properties of a video that its tracks must agree with.
-
-    Attributes:
-        height: Pixels of every frame.
-        width: Pixels of every frame.
-        file_names: T frame files.
-    """
+    """The properties of a video that its tracks must agree with."""
 
     height: int
     width: int
-    file_names: tuple[str, ...]
+    file_names: tuple[str, ...]  # T frame files
 
 
 def check_video(
@@ -56,8 +50,7 @@ def check_video(
         found = Found(f"{shown(length, 40)} with {len(names)} file names")
         mend = "set length to the number of file_names, 1 or more"
         expected = "the number of frames"
-        defects.error(f'{where} "length"', expected=expected, found=found, mend=mend)
-        good = False
+        good = defects.error(f'{where} "length"', expected=expected, found=found, mend=mend)
     if not good or not _check_names(place, names, defects):
         return None
     if frame_folder is not None:
@@ -75,11 +68,8 @@ def check_track_fields(
         if values is None:
             continue
         place = f'{where} "{key}"'
-        if not isinstance(values, list) or (
-            video is not None and len(values) != len(video.file_names)
-        ):
+        if not _check_length(place, values, video, defects):
             good = False
-            _wrong_length(place, values, video, defects)
             continue
         if key == "areas" and are_areas(values):
             continue
@@ -103,10 +93,9 @@ def frame_segmentations(
     ``runs_read_later`` they are not decoded: the caller decodes all returned masks and, after a
     fault, calls again without the option to find the place.
     """
-    masks = entry.get("segmentations")
+    masks: Any = entry.get("segmentations")
     place = f'{where} "segmentations"'
-    if not isinstance(masks, list) or (video is not None and len(masks) != len(video.file_names)):
-        _wrong_length(place, masks, video, defects)
+    if not _check_length(place, masks, video, defects):
         return None
     if video is not None:
         strings = _strings_of(masks, [video.height, video.width])
@@ -118,7 +107,6 @@ def frame_segmentations(
 def _check_masks(
     place: str, masks: list[Any], video: VideoEntry | None, defects: Defects
 ) -> list[Rle | None] | None:
-    """Checks masks one by one and returns them as compressed RLEs, None if one is faulty."""
     rles: list[Rle | None] = []
     good = True
     for index, mask in enumerate(masks):
@@ -128,13 +116,17 @@ def _check_masks(
         height, width = (video.height, video.width) if video else stated_size(mask)
         fault = segmentation_fault(mask, height, width)
         if fault is not None:
-            good = False
             expected = "an RLE or polygons of the video's size"
-            mend = "correct the mask or write null"
-            defects.error(f"{place}[{index}]", expected=expected, found=Found(fault), mend=mend)
+            found, mend = Found(fault), "correct the mask or write null"
+            good = defects.error(f"{place}[{index}]", expected=expected, found=found, mend=mend)
         elif good and video is not None:
             rles.append(checked_to_rle(mask, height, width))
     return rles if good and video is not None else None
+
+
+def warn_empty(where: str, defects: Defects, *, mend: str) -> None:
+    """Warns of a track without any mask."""
+    defects.warn(f'{where} "segmentations"', expected="a mask in some frame", mend=mend)
 
 
 def report_duplicates(annotations: list[tuple[str, dict[str, Any]]], defects: Defects) -> None:
@@ -173,9 +165,8 @@ def _are_sound(strings: list[str], video: VideoEntry) -> bool:
 def _check_names(place: str, names: list[str], defects: Defects) -> bool:
     if len(set(names)) != len(names):
         duplicate = next(name for name in names if names.count(name) > 1)
-        found = Found(f"{duplicate} twice")
-        defects.error(place, expected="each file once", found=found, mend="name each frame once")
-        return False
+        found, mend = Found(f"{duplicate} twice"), "name each frame once"
+        return defects.error(place, expected="each file once", found=found, mend=mend)
     if names != sorted(names) and [_numbers(name) for name in names] != sorted(
         _numbers(name) for name in names
     ):
@@ -198,8 +189,10 @@ def _numbers(name: str) -> tuple[int, ...]:
     return tuple(int(part) for part in digits.split())
 
 
-def _wrong_length(place: str, values: object, video: VideoEntry | None, defects: Defects) -> None:
+def _check_length(place: str, values: object, video: VideoEntry | None, defects: Defects) -> bool:
+    if isinstance(values, list) and (video is None or len(values) == len(video.file_names)):
+        return True
     count = f"{len(video.file_names)} entries" if video else "entries"
     found = Found(f"a list of {len(values)}") if isinstance(values, list) else values
     mend = "write one entry or null for each frame of the video"
-    defects.error(place, expected=f"a list of {count}", found=found, mend=mend)
+    return defects.error(place, expected=f"a list of {count}", found=found, mend=mend)

@@ -11,16 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vis_core.errors import AnnotationError, Found
+from vis_core.errors import AnnotationError
 from vis_core.files import whole_file, write_json
 from vis_core.formats.categories import Categories
 from vis_core.formats.defects import Defects
-from vis_core.formats.field_checks import (
-    check_reference,
-    entries_of,
-    ids_of,
-    table_of,
-)
+from vis_core.formats.field_checks import check_reference, entries_of, ids_of, table_of
 from vis_core.formats.result_checks import check_results, entries_alone
 from vis_core.formats.strict_json import parse_json, report_constants
 from vis_core.formats.video_checks import (
@@ -29,6 +24,7 @@ from vis_core.formats.video_checks import (
     check_video,
     frame_segmentations,
     report_duplicates,
+    warn_empty,
 )
 from vis_core.rle.segmentation import Rle, areas_and_boxes
 
@@ -41,39 +37,23 @@ _FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # makes the zip of equal results byte-ident
 
 @dataclass(frozen=True)
 class TrackRecord:
-    """One track of a video in a file.
-
-    Attributes:
-        annotation_id: Id in the file.
-        label: Class index.
-        segmentations: T entries, a compressed RLE ``{"size": [H, W], "counts": str}`` or None.
-        iscrowd: Whether it is a group of indistinguishable objects.
-        areas: T stated areas in pixels or None; empty if the file states none.
-    """
+    """One track of a video in a file, with T masks."""
 
     annotation_id: int
-    label: int
-    segmentations: tuple[Rle | None, ...]
-    iscrowd: bool
-    areas: tuple[float | None, ...] = ()
+    label: int  # class index
+    segmentations: tuple[Rle | None, ...]  # compressed: {"size": [H, W], "counts": str}
+    iscrowd: bool  # a group of indistinguishable objects
+    areas: tuple[float | None, ...] = ()  # T stated areas in pixels; empty if the file states none
 
 
 @dataclass(frozen=True)
 class VideoRecord:
-    """One video with its tracks.
-
-    Attributes:
-        video_id: Id in the file.
-        height: Pixels of every frame.
-        width: Pixels of every frame.
-        file_names: T frame files, relative to the image folder.
-        tracks: The tracks, in the order of the file.
-    """
+    """One video with its tracks, in the order of the file."""
 
     video_id: int
     height: int
     width: int
-    file_names: tuple[str, ...]
+    file_names: tuple[str, ...]  # T frame files, relative to the image folder
     tracks: tuple[TrackRecord, ...]
 
 
@@ -102,13 +82,16 @@ def check_youtube_vis(
     Args:
         path: The JSON file.
         frame_folder: Folder in which every frame must exist; None skips this check.
-        defects: Collects the defects.
         keep_empty: Whether tracks without any mask are kept (the metric counts them as missed).
         runs_read_later: Whether the caller reads the runs of every mask, see ``video_checks.py``.
     """
     document = parse_json(path)
     root = document.root
-    videos = _videos_of(root, frame_folder, defects)
+    checked = {
+        entry["id"]: check_video(where, entry, frame_folder, defects)
+        for where, entry in entries_of(root, "videos", defects)
+    }
+    videos = {video_id: video for video_id, video in checked.items() if video is not None}
     if not isinstance(root, dict):
         return [], Categories((), ())
     categories = Categories.from_json(table_of(root, "categories", defects), defects)
@@ -120,12 +103,13 @@ def check_youtube_vis(
         if rles is None:
             continue
         if not any(rles):
-            _warn_empty(where, defects, kept=keep_empty)
+            mend = "the track counts as missed" if keep_empty else "the track is dropped"
+            warn_empty(where, defects, mend=mend)
         if (any(rles) or keep_empty) and entry["category_id"] in categories.ids:
             tracks[entry["video_id"]].append(_track(entry, categories, rles))
     if not annotations and not defects.error_count:
         mend = "the file cannot be used for training or evaluation"
-        defects.warn('"annotations"', expected="annotations", found=Found("none"), mend=mend)
+        defects.warn('"annotations"', expected="annotations", mend=mend)
     report_duplicates(annotations, defects)
     report_constants(document, defects)
     records = [
@@ -221,11 +205,11 @@ def write_results(path: Path, entries: Iterable[dict[str, Any]]) -> None:
 def read_results(
     path: Path, videos: Sequence[VideoRecord], categories: Categories
 ) -> list[dict[str, Any]]:
-    """Reads a results file for known videos and classes.
+    """Reads a results file for known videos and classes, in the order of the file.
 
     Returns:
         Entries ``{"video_id", "score", "category_id", "segmentations"}``, each segmentation a
-        compressed RLE with text counts or None, in the order of the file.
+        compressed RLE with text counts or None.
 
     Raises:
         AnnotationError: If anything in the file is wrong; the message lists the defects.
@@ -243,14 +227,6 @@ def video_entries(videos: Sequence[VideoRecord]) -> dict[int, VideoEntry]:
     }
 
 
-def _videos_of(root: Any, frame_folder: Path | None, defects: Defects) -> dict[int, VideoEntry]:
-    checked = {
-        entry["id"]: check_video(where, entry, frame_folder, defects)
-        for where, entry in entries_of(root, "videos", defects)
-    }
-    return {video_id: video for video_id, video in checked.items() if video is not None}
-
-
 def _track(entry: dict[str, Any], categories: Categories, rles: list[Rle | None]) -> TrackRecord:
     return TrackRecord(
         annotation_id=entry["id"],
@@ -261,23 +237,11 @@ def _track(entry: dict[str, Any], categories: Categories, rles: list[Rle | None]
     )
 
 
-def _warn_empty(where: str, defects: Defects, *, kept: bool) -> None:
-    mend = "the track counts as missed" if kept else "the track is dropped"
-    defects.warn(
-        f'{where} "segmentations"', expected="a mask in some frame", found=Found("none"), mend=mend
-    )
-
-
 def pack_results(results: Path, target: Path, ground_truth: Path | None) -> int:
-    """Checks results and writes them to a zip, whole or not at all.
+    """Checks results and writes them to the zip ``target``, whole or not at all.
 
-    Args:
-        results: The results file; uncompressed runs are written as compressed text.
-        target: The zip.
-        ground_truth: Videos and classes to check against; None checks only the entries.
-
-    Returns:
-        Number of packed tracks.
+    Uncompressed runs are written as compressed text. Without ``ground_truth``, which states videos
+    and classes, only the entries are checked. Returns the number of packed tracks.
 
     Raises:
         AnnotationError: If the results are wrong or empty.

@@ -31,15 +31,9 @@ def box_iou(first: Tensor, second: Tensor) -> Tensor:
 def generalized_iou(first: Tensor, second: Tensor, union_smoothing: float = 0.0) -> Tensor:
     """Computes the generalized IoU: the IoU minus the empty share of the enclosing box.
 
-    Args:
-        first: (..., 4) xyxy.
-        second: (..., 4) xyxy, broadcast against ``first``: ``first[:, None]`` and ``second[None]``
-            compare all pairs.
-        union_smoothing: Added to the union: 1e-7 in the loss of released IDOL (fvcore), 0 in its
-            matching cost.
-
-    Returns:
-        (...) in [-1, 1].
+    Boxes (..., 4) xyxy are broadcast: ``first[:, None]`` and ``second[None]`` compare all pairs.
+    The result is in [-1, 1]. ``union_smoothing`` is 1e-7 in the loss of released IDOL (fvcore), 0
+    in its matching cost.
     """
     overlap, union = _overlap_and_union(first, second)
     near = torch.minimum(first[..., :2], second[..., :2])

@@ -19,15 +19,10 @@ MASKS_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class InputSize:
-    """The size of an image as network input: resized, then padded right and bottom.
+    """The size of an image as network input in pixels: resized, then padded right and bottom.
 
-    Attributes:
-        resized_height: Pixels.
-        resized_width: Pixels.
-        padded_height: Pixels, at least ``resized_height``.
-        padded_width: Pixels, at least ``resized_width``.
-        upsampling: How masks are enlarged to the padded input: as logits, or as probabilities with
-            aligned corners (CondInst).
+    ``upsampling`` enlarges masks to the padded input as logits, or as probabilities with aligned
+    corners (CondInst).
     """
 
     resized_height: int
@@ -50,18 +45,10 @@ def full_size_masks(
 ) -> Tensor:
     """Returns masks at image size: enlarges to the padded input, crops, resizes, thresholds.
 
-    The resizes are bilinear without aligned corners, as in the training of the segmentors;
-    CondInst enlarges probabilities with aligned corners.
-
-    Args:
-        mask_logits: (N, h, w) logits that cover the padded input.
-        input_size: How the image was resized and padded.
-        image_size: Height and width of the image.
-        last_resize: Interpolation from the resized to the original image; released IDOL uses
-            nearest.
-
-    Returns:
-        (N, H, W) bool.
+    The masks are (N, H, W) bool. The resizes of the (N, h, w) logits, which cover the padded input,
+    are bilinear without aligned corners, as in the training of the segmentors; CondInst enlarges
+    probabilities with aligned corners. The last resize is from the resized to the original image;
+    released IDOL uses nearest.
     """
     groups = _image_masks(mask_logits, input_size, image_size, last_resize, with_sums=False)
     return _concatenated([masks for masks, _ in groups], mask_logits, image_size)
@@ -73,10 +60,9 @@ def masks_with_confidence(
     image_size: tuple[int, int],
     last_resize: Resize = "bilinear",
 ) -> tuple[Tensor, Tensor]:
-    """Returns the masks of ``full_size_masks`` and the confidence of their pixels.
+    """Returns the masks of ``full_size_masks`` and their (N,) float32 confidence.
 
-    Returns:
-        (N, H, W) bool, and (N,) float32: the sum over the pixels of each mask of sigmoid(logit).
+    It is the sum over the pixels of each mask of sigmoid(logit).
     """
     masks, confidences = [], [torch.zeros(0, device=mask_logits.device)]
     groups = _image_masks(mask_logits, input_size, image_size, last_resize, with_sums=True)
@@ -89,11 +75,10 @@ def masks_with_confidence(
 def boxed_masks(
     mask_logits: Tensor, input_size: InputSize, image_size: tuple[int, int]
 ) -> list[BoxMask | None] | None:
-    """Returns the bilinear masks of ``full_size_masks`` as boxes, without the pixels around them.
+    """Returns the bilinear masks of ``full_size_masks`` as boxes; None for an empty one.
 
-    Returns:
-        One per mask, None for an empty one; or None where boxes are not faster: for masks on
-        another device, or at image size before the last resize.
+    Returns None instead of a list where boxes are not faster: for masks on another device, or at
+    image size before the last resize.
     """
     if mask_logits.device.type != "cpu" or input_size.resized_size == image_size:
         return None
@@ -185,8 +170,7 @@ def _resize(maps: Tensor, size: tuple[int, int], mode: Resize = "bilinear") -> T
 def aligned_upsampling(maps: Tensor, factor: int = 2) -> Tensor:
     """Enlarges (N, h, w) maps so that pixel ``factor * i`` keeps the value of pixel i (CondInst).
 
-    Returns:
-        (N, factor * h, factor * w), shifted right and down by half a cell as in the releases.
+    The result is shifted right and down by half a cell as in the releases.
     """
     if factor == 1:
         return maps
@@ -199,19 +183,12 @@ def aligned_upsampling(maps: Tensor, factor: int = 2) -> Tensor:
 
 
 def mask_boundary(masks: Tensor, threshold: float = 0.1) -> Tensor:
-    """Finds the boundary pixels of masks (1st place 2.2).
+    """Finds the boundary pixels of masks (N, h, w) bool (1st place 2.2).
 
     Binarises the Laplacian of each mask. Pixels beyond the border of the image are 0, so a mask
     that reaches it has a boundary there. The threshold T_b is not printed; BMask R-CNN, which the
     report follows, has 0.1. Equals, for a pixel of the mask, whether any of its 8 neighbours is
     outside the mask.
-
-    Args:
-        masks: (N, h, w) bool.
-        threshold: T_b, above which the Laplacian counts as boundary.
-
-    Returns:
-        (N, h, w) bool.
     """
     kernel = masks.new_full((1, 1, 3, 3), -1, dtype=torch.float32)
     kernel[0, 0, 1, 1] = 8

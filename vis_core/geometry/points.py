@@ -6,14 +6,9 @@ from torch import Tensor
 
 
 def sample_at(maps: Tensor, points: Tensor) -> Tensor:
-    """Samples maps at points by bilinear interpolation; 0 outside a map.
+    """Samples maps (N, C, h, w) at points (N, P, 2) bilinearly: (N, C, P); 0 outside a map.
 
-    Args:
-        maps: (N, C, h, w) maps.
-        points: (N, P, 2) x and y in [0, 1]; 0 and 1 are the outer borders of the map.
-
-    Returns:
-        (N, C, P) values.
+    Points are x and y in [0, 1]; 0 and 1 are the outer borders of the map.
     """
     grid = 2.0 * points.unsqueeze(2) - 1.0
     return functional.grid_sample(maps, grid, align_corners=False).squeeze(3)
@@ -29,18 +24,10 @@ def random_points(
 def uncertain_points(
     mask_logits: Tensor, candidates: Tensor, extra: Tensor, num_uncertain: int
 ) -> Tensor:
-    """Selects the candidate points at which a mask is least certain and appends the extra ones.
+    """Selects the candidate points (N, R, 2) at which a mask is least certain, then the extra ones.
 
-    Mask2Former 3.3 (after PointRend): a point is uncertain where the logit is near 0.
-
-    Args:
-        mask_logits: (N, h, w).
-        candidates: (N, R, 2) random points to choose from.
-        extra: (N, S, 2) random points that are always used.
-        num_uncertain: Number of candidates to select.
-
-    Returns:
-        (N, num_uncertain + S, 2) points, the uncertain ones first.
+    Mask2Former 3.3 (after PointRend): a point is uncertain where the logit is near 0. Returns
+    (N, num_uncertain + S, 2).
     """
     uncertainty = -sample_at(mask_logits.unsqueeze(1), candidates).squeeze(1).abs()
     chosen = uncertainty.topk(num_uncertain, dim=1).indices

@@ -17,13 +17,7 @@ _DENSE_SHARE = 0.3  # of a box: above it, a search for parts costs as much as it
 
 @dataclass(frozen=True)
 class ResizedBox:
-    """A part of a resized map outside which nothing exceeds the threshold.
-
-    Attributes:
-        top: First row of the part.
-        left: First column of the part.
-        values: (h, w) float32.
-    """
+    """A part (h, w) float32 of a resized map outside which nothing exceeds the threshold."""
 
     top: int
     left: int
@@ -38,13 +32,7 @@ class ResizedBox:
 
 @dataclass(frozen=True)
 class BoxMask:
-    """A mask that is background outside a box.
-
-    Attributes:
-        top: First row of the box.
-        left: First column of the box.
-        inside: (h, w) bool, the pixels of the box.
-    """
+    """A mask that is background outside a box, whose pixels are ``inside`` (h, w) bool."""
 
     top: int
     left: int
@@ -57,13 +45,7 @@ class BoxMask:
 
 @dataclass(frozen=True)
 class _Axis:
-    """The positions of the pixels of one axis between the cells of a map.
-
-    Attributes:
-        before: (L,) cell before each pixel, ascending.
-        after: (L,) the next cell, or the same at the end.
-        weight: (L,) float32 weight of the cell after.
-    """
+    """The cells (L,) before and after the pixels of one axis, and the weights of those after."""
 
     before: np.ndarray
     after: np.ndarray
@@ -80,13 +62,8 @@ def resized_boxes(
 ) -> Iterator[ResizedBox | None]:
     """Resizes maps bilinearly without aligned corners, like torch except for the last bit.
 
-    Args:
-        maps: (N, h, w) float32.
-        size: H and W.
-        threshold: Value that the wanted pixels exceed.
-
-    Yields:
-        For each map, a part that holds all pixels above the threshold; None if there are none.
+    Yields for each of (N, h, w) float32 maps a part that holds all pixels above the threshold; None
+    if there are none.
     """
     axes = _axis(maps.shape[1], size[0]), _axis(maps.shape[2], size[1])
     for cells in maps:
@@ -171,15 +148,7 @@ def _joined_boxes(boxes: list[ResizedBox], threshold: float) -> BoxMask:
 
 
 def _blend(cells: np.ndarray, axis: _Axis, begin: int, end: int, first: int) -> np.ndarray:
-    """Interpolates the rows ``begin`` to ``end`` (exclusive) of the resized map.
-
-    Args:
-        cells: The rows of the map from ``first`` on.
-        axis: The positions of the pixels between the rows.
-        begin: The first pixel.
-        end: One past the last.
-        first: The index of the first row in ``cells``.
-    """
+    """Interpolates pixels ``begin`` to ``end`` (exclusive); row 0 of ``cells`` is row ``first``."""
     weight = axis.weight[begin:end, None]
     values = cells[axis.before[begin:end] - first]
     values *= 1 - weight

@@ -32,9 +32,7 @@ _PIECES_LOST = "freeing incomplete packet"
 def open_container(path: Path) -> tuple[InputContainer, int]:
     """Opens a regular file whose container is allowed.
 
-    Returns:
-        The container, and the number of complaints of its demuxer: it reads ahead and reports
-        damage only once.
+    Also returns the number of complaints of the demuxer: it reads ahead and reports damage once.
 
     Raises:
         VideoDecodeError: If it is not a regular file, is empty, or its container is not allowed.
@@ -56,19 +54,14 @@ def open_container(path: Path) -> tuple[InputContainer, int]:
         return container, num_complaints(demuxer_lines)
     except FFmpegError as error:  # may also be a MemoryError, EOFError or OSError
         kind, why = _open_failure(error)
-        raise VideoDecodeError(
-            f"{shown_name(path)}: {why}; expected one whole video file", kind
-        ) from error
+        raise failure(path, f"{why}; expected one whole video file", kind) from error
 
 
 def num_complaints(lines: Iterable[tuple[int, str, str]]) -> int:
-    """Counts the log lines of libav that report damage.
+    """Counts the log lines of libav (level, source, message) that report damage.
 
     These are errors, and one line of lower level: the ASF demuxer reports a frame with lost pieces
     as debug information.
-
-    Args:
-        lines: Level, source and message of each.
     """
     return sum(
         level <= av.logging.ERROR or (source == "asf" and message.startswith(_PIECES_LOST))
@@ -79,22 +72,17 @@ def num_complaints(lines: Iterable[tuple[int, str, str]]) -> int:
 def choose_stream(container: InputContainer, path: Path) -> VideoStream:
     """Selects the first video stream that is marked as default, otherwise the first one.
 
-    Raises:
-        VideoDecodeError: If there is no readable video stream; a cover picture does not count.
+    Raises a VideoDecodeError if none is readable; a cover picture does not count.
     """
     streams = moving_streams(container)
     if not streams:
         kinds = ", ".join(sorted({str(stream.type) for stream in container.streams})) or "none"
-        raise VideoDecodeError(
-            f"{shown_name(path)}: no video stream (streams: {kinds}); expected one",
-            "no video stream",
-        )
+        why = f"no video stream (streams: {kinds}); expected one"
+        raise failure(path, why, "no video stream")
     readable = [stream for stream in streams if stream.codec_context is not None]
     if not readable:
-        raise VideoDecodeError(
-            f"{shown_name(path)}: no decoder for its video stream; convert it to h264, VP9 or AV1",
-            "no decoder",
-        )
+        why = "no decoder for its video stream; convert it to h264, VP9 or AV1"
+        raise failure(path, why, "no decoder")
     default = [stream for stream in readable if stream.disposition & Disposition.default]
     return (default or readable)[0]
 
@@ -113,29 +101,27 @@ def moving_streams(container: InputContainer) -> list[VideoStream]:
     return [stream for stream in container.streams.video if not stream.disposition & cover]
 
 
+def failure(path: Path, why: str, kind: DecodeFailure) -> VideoDecodeError:
+    """Returns the error of a video file."""
+    return VideoDecodeError(f"{shown_name(path)}: {why}", kind)
+
+
 def _check_regular_file(path: Path) -> None:
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise VideoDecodeError(
-            f"{shown_name(path)}: cannot be read ({reason})", "unreadable"
-        ) from error
+        raise failure(path, f"cannot be read ({reason})", "unreadable") from error
     if not stat.S_ISREG(status.st_mode):
-        raise VideoDecodeError(
-            f"{shown_name(path)}: not a regular file but a folder, pipe or device; name a video",
-            "unreadable",
-        )
+        why = "not a regular file but a folder, pipe or device; name a video"
+        raise failure(path, why, "unreadable")
     if status.st_size == 0:
-        raise VideoDecodeError(
-            f"{shown_name(path)}: file is empty (0 bytes); copy it again", "not a video"
-        )
+        raise failure(path, "file is empty (0 bytes); copy it again", "not a video")
     if not os.access(path, os.R_OK):
-        raise VideoDecodeError(f"{shown_name(path)}: no permission to read it", "unreadable")
+        raise failure(path, "no permission to read it", "unreadable")
 
 
 def _open_failure(error: FFmpegError) -> tuple[DecodeFailure, str]:
-    """Returns the kind of failure and the reason why libav did not open a file."""
     log: Any = error.log  # av's annotation differs from the actual (level, source, line)
     _, source, line = log or (0, "", "")
     if "whitelist" in line.lower():

@@ -14,11 +14,12 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
-from vis_core.errors import VideoDecodeError, shown_name
+from vis_core.errors import shown_name
 from vis_core.media.container import (
     CONTAINERS_WITHOUT_LENGTH,
     choose_stream,
     ends_within_packet,
+    failure,
     moving_streams,
     num_complaints,
     open_container,
@@ -33,7 +34,6 @@ class FrameDecoder:
     """The decoder of one video file.
 
     Attributes:
-        path: The file.
         report: Complete once the frames are exhausted and ``check_end`` was called.
         frames: The frames as they are stored, in the order of presentation.
     """
@@ -62,16 +62,10 @@ class FrameDecoder:
         self._container.close()
 
     def start(self) -> tuple[VideoFrame, VideoInfo]:
-        """Decodes the first frame and describes the video.
-
-        Raises:
-            VideoDecodeError: If there is no first frame.
-        """
+        """Decodes the first frame and describes the video; raises if there is no frame."""
         first = next(self.frames, None)
         if first is None:
-            raise VideoDecodeError(
-                f"{shown_name(self.path)}: {self._no_frame_reason()}", "no frames"
-            )
+            raise failure(self.path, self._no_frame_reason(), "no frames")
         info = self._describe(first)
         if info.container == "flv" and info.num_video_streams > 1:
             # FLV holds one stream; a second one appears where the type of a tag is damaged.
@@ -97,14 +91,11 @@ class FrameDecoder:
             report.gaps += not report.truncated and clock.may_end_before(info.duration_s)
 
     def _limit_decoder(self, max_pixels: int) -> None:
-        """Sets the limits of the decoder before it decodes a frame."""
         codec = self._stream.codec_context
         if codec.width * codec.height > max_pixels:
-            raise VideoDecodeError(
-                f"{shown_name(self.path)}: frames of {codec.width} x {codec.height} pixels exceed"
-                f" max_pixels {max_pixels}; raise inference.decoding.max_pixels to read it",
-                "too large",
-            )
+            why = f"frames of {codec.width} x {codec.height} pixels exceed max_pixels {max_pixels}"
+            why += "; raise inference.decoding.max_pixels to read it"
+            raise failure(self.path, why, "too large")
         codec.options = {"max_pixels": str(max_pixels)}  # for later frames that are larger
         # One thread: with several, libav ends a truncated file silently and some frames early, and
         # a pool with one actor on each core has no idle core to use.
@@ -122,11 +113,8 @@ class FrameDecoder:
                 try:
                     frames = self._stream.decode(packet)
                 except av.error.MemoryError as error:
-                    raise VideoDecodeError(
-                        f"{shown_name(self.path)}: frame {self.report.decoded_frames} needs more"
-                        " memory to decode than there is",
-                        "too large",
-                    ) from error
+                    why = f"frame {self.report.decoded_frames} needs more memory to decode"
+                    raise failure(self.path, f"{why} than there is", "too large") from error
                 except FFmpegError:
                     self.report.bad_packets += 1
             if frames and self._on_decoded is not None:

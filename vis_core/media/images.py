@@ -19,18 +19,11 @@ _log = logging.getLogger(__name__)
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Reads a complete image.
+    """Reads a complete image of at most ``max_pixels`` as (H, W, 3) uint8 RGB.
 
     The pixels keep their stored orientation (EXIF is ignored, since COCO masks refer to stored
     pixels). Grey, palette, alpha, CMYK and 16-bit images are converted to 8-bit RGB. Of an
-    animation only the first frame is read.
-
-    Args:
-        path: The file; its content determines the format, not its name.
-        max_pixels: Largest height x width that is decoded.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
+    animation only the first frame is read. The content determines the format, not the file name.
 
     Raises:
         ImageError: If the file is missing, truncated, damaged, too large or not an image.
@@ -140,11 +133,7 @@ def encode_jpeg(image: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
 
 
 def decode_jpeg(data: bytes, where: str) -> np.ndarray:
-    """Decodes an RGB image (H, W, 3) of uint8.
-
-    Raises:
-        ImageError: If the bytes are no image.
-    """
+    """Decodes an RGB image (H, W, 3) of uint8; raises ImageError if the bytes are no image."""
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
         raise ImageError(f"{where}: expected a JPEG frame, found other data; make the clips again")

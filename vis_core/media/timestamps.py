@@ -21,21 +21,13 @@ LATE_START_S = 1.0
 
 @dataclass
 class VideoClock:
-    """The times of the frames decoded so far.
+    """The presentation times of the frames decoded so far."""
 
-    Attributes:
-        rate: Frames per second on average; 0 if unknown.
-        time_s: Presentation time of the last decoded frame.
-        begin_s: Presentation time of the first decoded frame.
-        end_s: Latest end of a frame.
-        gaps: Steps between two frames in which others may be missing.
-    """
-
-    rate: float
-    time_s: float = 0.0
-    begin_s: float = 0.0
-    end_s: float = 0.0
-    gaps: int = 0
+    rate: float  # frames per second on average; 0 if unknown
+    time_s: float = 0.0  # of the last frame
+    begin_s: float = 0.0  # of the first frame
+    end_s: float = 0.0  # latest end of a frame
+    gaps: int = 0  # steps between two frames in which others may be missing
     _num_frames: int = 0
     _shortest_s: float = math.inf
 
@@ -65,9 +57,7 @@ class VideoClock:
     def ends_before(self, duration_s: float | None, *, may_be_audio: bool) -> bool:
         """Returns whether frames are missing, since the last one ends before the stated duration.
 
-        Args:
-            duration_s: Duration stated by the container, or None.
-            may_be_audio: Whether it is that of the whole file, which has audio.
+        With ``may_be_audio`` that is the duration of the whole file, which has audio.
         """
         if duration_s is None or self.rate <= 0:
             return False

@@ -28,17 +28,11 @@ VIDEO_SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class FoundVideos:
-    """The files of a folder.
+    """The files of a folder, sorted."""
 
-    Attributes:
-        videos: Regular files with the suffix of a video, sorted.
-        skipped: Path and reason of each entry that may be a video but was skipped.
-        other_files: Regular files with another suffix.
-    """
-
-    videos: list[Path]
-    skipped: list[tuple[Path, str]]
-    other_files: list[Path]
+    videos: list[Path]  # regular files with the suffix of a video
+    skipped: list[tuple[Path, str]]  # what may be a video but was skipped, and the reason
+    other_files: list[Path]  # regular files with another suffix
 
 
 def find_videos(folder: Path) -> list[Path]:
@@ -53,14 +47,8 @@ def search_videos(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES) -> Fo
     """Sorts the entries under ``folder``, including sub-folders, into videos and others.
 
     Links to folders are not followed. Links to files are followed only if the target is inside
-    ``folder``, so that an archive cannot make a job read other files.
-
-    Args:
-        folder: The folder.
-        suffixes: Suffixes of videos, in lower case.
-
-    Raises:
-        ConfigError: If ``folder`` does not exist or is not a folder.
+    ``folder``, so that an archive cannot make a job read other files. ``suffixes`` are in lower
+    case. Raises ConfigError if ``folder`` is not a folder.
     """
     if not folder.is_dir():
         fault = "is not a folder" if folder.exists() else "does not exist"

@@ -16,8 +16,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from vis_core.config.decoding import DecodeLimits
-from vis_core.errors import VideoDecodeError, shown_name
 from vis_core.frame import Frame
+from vis_core.media.container import failure
 from vis_core.media.frame_decoder import FrameDecoder, quarter_turns, shown_size
 from vis_core.media.timestamps import VideoClock
 
@@ -27,10 +27,8 @@ _ROUNDING_S = 1e-6  # times are fractions of the stream's clock
 class VideoReader(Iterator[Frame]):
     """The frames of one video file, in order, once.
 
-    Attributes:
-        info: Available as soon as the reader exists.
-        report: Complete as soon as the last frame is returned.
-        number: Index of the last returned frame among all frames of the file, from 0.
+    ``report`` is complete as soon as the last frame is returned; ``number`` is the index of the
+    last returned frame among all frames of the file, from 0.
 
     ``on_decoded`` is called whenever a frame was decoded, returned or not. ``new_image`` returns
     the (H, W, 3) uint8 array that a frame is written to; without it no frame is copied.
@@ -130,18 +128,15 @@ class VideoReader(Iterator[Frame]):
         try:
             image = self._reformatter.reformat(stored, format="rgb24").to_ndarray()
         except FFmpegError as error:
-            raise VideoDecodeError(
-                f"{shown_name(self._decoder.path)}: frame {self.report.decoded_frames} of format"
-                f" {stored.format.name} cannot be converted to RGB ({error.strerror})",
-                "decode error",
-            ) from error
+            why = f"frame {self.report.decoded_frames} of format {stored.format.name}"
+            why += f" cannot be converted to RGB ({error.strerror})"
+            raise failure(self._decoder.path, why, "decode error") from error
         # Counter-clockwise, like av's rotation: equal to the output of OpenCV, byte for byte.
         image = np.rot90(image, quarter_turns(stored.rotation))
         height, width = self.info.height, self.info.width
         if image.shape[:2] != (height, width):
-            image = cv2.resize(
-                np.ascontiguousarray(image), (width, height), interpolation=cv2.INTER_AREA
-            )
+            whole = np.ascontiguousarray(image)
+            image = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
         if self._new_image is None:
             return np.ascontiguousarray(image)
         written = self._new_image((height, width, 3))
@@ -159,18 +154,16 @@ def read_frames(
 ) -> VideoReader:
     """Opens a video file and decodes its first frame.
 
+    Close or exhaust the reader.
+
     Args:
         path: A regular file; a link is followed.
         max_frames: Frames after which the reader stops, at least 1, skipped ones included; None
             reads all.
-        limits: Limits on the resources that the video may take.
         sample_fps: Maximum number of frames per second: the first frame, then the first one at or
             after each further multiple of the period. None returns all frames.
         skip: Frames that are decoded and counted, but not returned; the index of the first
             returned frame is ``skip``.
-
-    Returns:
-        An iterator of frames with ``info`` and, when exhausted, ``report``. Close it or exhaust it.
 
     Raises:
         VideoDecodeError: If the file cannot be trusted or opened, or yields no frame.

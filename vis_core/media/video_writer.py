@@ -15,13 +15,11 @@ _FALLBACK_FPS = 25.0
 def write_video(path: Path, images: Iterable[np.ndarray], fps: float) -> int:
     """Encodes images as H.264 in mp4; the caller makes the file appear whole.
 
+    Returns the number of images; without an image no file is written.
+
     Args:
-        path: The mp4 file.
         images: (H, W, 3) uint8 RGB, all of one size with even sides (a condition of yuv420p).
         fps: Frames per second, at most 240; 25 if it is not finite or not positive.
-
-    Returns:
-        The number of images; 0 writes no file.
     """
     rest = iter(images)
     first = next(rest, None)

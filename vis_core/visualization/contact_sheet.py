@@ -13,21 +13,12 @@ _GAP = 4  # white pixels between frames
 
 
 def contact_sheet(
-    clips: Sequence[Clip],
-    class_names: Sequence[str],
-    frame_height: int = 150,
-    max_frames: int = 8,
+    clips: Sequence[Clip], class_names: Sequence[str], frame_height: int = 150, max_frames: int = 8
 ) -> np.ndarray:
     """Draws clips with the outlines of their instances, one colour per identity in a clip.
 
-    Args:
-        clips: At least one.
-        class_names: K names; the classes of a clip are written below it in the outlines' colours.
-        frame_height: Pixels of every frame.
-        max_frames: Maximum number of frames per clip, evenly spaced.
-
-    Returns:
-        (H, W, 3) uint8, RGB.
+    The classes of a clip are written below it in the colours of the outlines. Returns (H, W, 3)
+    uint8, RGB, with at most ``max_frames`` evenly spaced frames per clip.
     """
     rows = [_row(clip, class_names, frame_height, max_frames) for clip in clips]
     width = max(row.shape[1] for row in rows)

@@ -15,15 +15,7 @@ _LONGEST_NAME = 24  # letters; a class name beyond it is cut with an ellipsis
 
 @dataclass(frozen=True)
 class Chip:
-    """A label with its position in an image.
-
-    Attributes:
-        text: The label.
-        box: The area of the chip, inside the image.
-        text_px: Height of the letters.
-        baseline: y coordinate of the text's baseline in the image.
-        colour: Background, RGB.
-    """
+    """A label with its position in an image; ``baseline`` is the y coordinate of its text."""
 
     text: str
     box: Box
@@ -49,20 +41,11 @@ def text_pixels(height: int, width: int) -> int:
 def place_chip(
     texts: Sequence[str], anchor: Box, taken: Sequence[Box], size: tuple[int, int], colour: Colour
 ) -> Chip | None:
-    """Finds a position near an instance, inside the image and clear of the other chips.
+    """Finds a position near an instance, inside the image and clear of the ``taken`` boxes.
 
     A chip is neither wider than its instance or 0.3 of the image, nor covers another chip, if a
-    shorter text avoids that. In a crowd half of the shortest one may lie on others.
-
-    Args:
-        texts: The possible texts, longest first.
-        anchor: Box of the instance's mask.
-        taken: Boxes of the chips placed before.
-        size: Height and width of the image.
-        colour: Background of the chip.
-
-    Returns:
-        The chip, or None if even the shortest text does not fit.
+    shorter text (``texts`` are longest first) avoids that. In a crowd half of the shortest one may
+    lie on others. Returns None if even the shortest text does not fit.
     """
     height, width = size
     text_px = text_pixels(height, width)
@@ -101,10 +84,7 @@ _WEIGHT = 500  # of the variable font, between regular and bold: thin strokes va
 
 
 def _measure(text: str, text_px: int) -> tuple[tuple[int, int, int, int], "cv2.FontFace"]:
-    """Measures a text: its box (left, top, width, height) relative to the origin, and its font.
-
-    The font is OpenCV's built-in Unicode font; creating a handle takes less than a microsecond.
-    """
+    """Measures a text: its box (left, top, width, height) relative to the origin, and its font."""
     face = cv2.FontFace("sans")
     rect = cv2.getTextSize((0, 0), text, (0, 0), face, text_px, _WEIGHT)
     return (rect[0], rect[1], rect[2], rect[3]), face

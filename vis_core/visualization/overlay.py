@@ -33,20 +33,10 @@ def draw_overlay(
     masks: np.ndarray,
     class_names: Sequence[str],
 ) -> np.ndarray:
-    """Draws the instances of one frame, each with translucent fill, outline and label chip.
+    """Draws the N instances of one frame, each with translucent fill, outline and label chip.
 
-    Large masks lie below small ones; chips with high scores are placed first.
-
-    Args:
-        image: (H, W, 3) uint8, RGB; not changed.
-        track_ids: N ids, which determine the colours.
-        labels: N class indices.
-        scores: N confidences in [0, 1].
-        masks: (N, H, W) bool.
-        class_names: K names; a label beyond them is drawn as its number.
-
-    Returns:
-        (H, W, 3) uint8, RGB, a new array.
+    Large masks lie below small ones; chips with high scores are placed first. The image (H, W, 3)
+    uint8 RGB is copied. A label beyond ``class_names`` is drawn as its number.
     """
     drawn = np.ascontiguousarray(image).copy()
     height, width = drawn.shape[:2]
@@ -72,18 +62,10 @@ def draw_overlay(
 def annotated_frame(
     frame: Frame, result: VideoResult, class_names: Sequence[str], size: tuple[int, int]
 ) -> np.ndarray:
-    """Draws the tracks of one frame at a given size.
+    """Draws the tracks of one frame at a given size (height, width), as uint8 RGB.
 
-    A chip has the score of the whole track: numbers that change in every frame are unreadable.
-
-    Args:
-        frame: The frame; one beyond the end of the result is returned without annotation.
-        result: The tracks of its video.
-        class_names: K names.
-        size: Height and width of the returned image.
-
-    Returns:
-        (size[0], size[1], 3) uint8, RGB.
+    A chip has the score of the whole track: numbers that change in every frame are unreadable. A
+    frame beyond the end of the result is returned without annotation.
     """
     image = _resized(frame.image, size)
     shown = [
@@ -105,26 +87,13 @@ def annotated_frame(
 
 
 def write_overlay_video(
-    path: Path,
-    frames: Iterable[Frame],
-    result: VideoResult,
-    class_names: Sequence[str],
-    fps: float,
+    path: Path, frames: Iterable[Frame], result: VideoResult, class_names: Sequence[str], fps: float
 ) -> int:
     """Writes a video with its annotations as H.264 mp4, which every browser plays.
 
     The file is written whole or not at all. Small videos are enlarged and large ones reduced (see
-    ``display_size``); both sides become even, as yuv420p requires.
-
-    Args:
-        path: The mp4 file.
-        frames: The video, one frame in memory at a time.
-        result: Its tracks.
-        class_names: K names.
-        fps: Frames per second, at most 240; 25 if not finite or not positive.
-
-    Returns:
-        The number of frames written.
+    ``display_size``); both sides become even, as yuv420p requires. The frame rate is at most 240,
+    and 25 if not finite or not positive. Returns the number of frames.
 
     Raises:
         VideoDecodeError: The video has no frames.
@@ -149,19 +118,8 @@ def contact_strip(
 ) -> np.ndarray:
     """Draws evenly spaced annotated frames side by side, including the first and the last.
 
-    Args:
-        frames: The video; only the frames of the strip are kept.
-        result: Its tracks and its number of frames T.
-        class_names: K names.
-        count: Frames in the strip; fewer if the video has fewer.
-        height: Pixels of the strip.
-        gap: White pixels between two frames.
-
-    Returns:
-        (height, width, 3) uint8, RGB; ``write_picture`` stores it.
-
-    Raises:
-        VideoDecodeError: The video has none of the frames.
+    Returns (height, width, 3) uint8, RGB, with ``count`` frames, or fewer if the video has fewer.
+    Raises VideoDecodeError if the video has none.
     """
     last = max(result.num_frames - 1, 0)
     chosen = set(np.rint(np.linspace(0, last, count)).astype(int).tolist())

@@ -14,24 +14,16 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 @dataclass(frozen=True)
 class VideoFilter:
-    """The conditions that an entry of an archive must meet.
+    """The conditions that an entry of an archive must meet."""
 
-    Attributes:
-        suffixes: Suffixes of videos, in lower case with their dot.
-        globs: Patterns of which the name below the root must match one (``*`` matches ``/`` too);
-            none means any name.
-        min_bytes: Least size.
-        max_bytes: Greatest size, or None.
-        after_s: Earliest time of change, in seconds since 1970, or None.
-        before_s: Time before which the entry was changed, or None.
-    """
-
-    suffixes: frozenset[str] = VIDEO_SUFFIXES
+    suffixes: frozenset[str] = VIDEO_SUFFIXES  # suffixes of videos, in lower case with their dot
+    # patterns of which the name below the root must match one (``*`` matches ``/`` too); none
+    # means any name
     globs: tuple[str, ...] = ()
     min_bytes: int = 0
     max_bytes: int | None = None
-    after_s: float | None = None
-    before_s: float | None = None
+    after_s: float | None = None  # earliest time of change, in seconds since 1970, or None
+    before_s: float | None = None  # time before which the entry was changed, or None
 
     def is_video(self, key: str) -> bool:
         """Returns whether the suffix is that of a video."""

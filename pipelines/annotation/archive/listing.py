@@ -24,19 +24,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ArchivedVideo:
-    """One video of an archive.
+    """One video of an archive."""
 
-    Attributes:
-        key: Name below the root of the archive.
-        size: Bytes.
-        version: Changes with the content: the ETag, or a digest of the size and ends of a file.
-        etag: The ETag, empty for a local file.
-    """
-
-    key: str
-    size: int
-    version: str
-    etag: str = ""
+    key: str  # name below the root of the archive
+    size: int  # bytes
+    version: str  # changes with the content: the ETag, or a digest of the size and ends of a file
+    etag: str = ""  # the ETag, empty for a local file
 
     @property
     def shown(self) -> str:
@@ -46,29 +39,20 @@ class ArchivedVideo:
 
 @dataclass(frozen=True)
 class Archive:
-    """A listing of an archive.
-
-    Attributes:
-        storage: Store of the videos.
-        videos: The videos, sorted by key.
-        skipped: Names and reasons of entries that were left out although they might be videos.
-        num_other: Entries without the suffix of a video.
-        num_unwanted: Videos that the filter left out.
-    """
+    """A listing of an archive."""
 
     storage: VideoStore
-    videos: list[ArchivedVideo]
+    videos: list[ArchivedVideo]  # the videos, sorted by key
+    # names and reasons of entries that were left out although they might be videos
     skipped: list[tuple[str, str]]
-    num_other: int
-    num_unwanted: int = 0
+    num_other: int  # entries without the suffix of a video
+    num_unwanted: int = 0  # videos that the filter left out
 
 
 def list_archive(uri: Path | str, wanted: VideoFilter | None = None) -> Archive:
     """Lists the videos of a folder, a single file, an s3:// prefix, or a list of uris.
 
-    Args:
-        uri: The archive; a .txt, .csv or .parquet file is a list (``uri_lists.py``).
-        wanted: Filter of the videos; None means all files with the suffix of a video.
+    A .txt, .csv or .parquet file is a list (``uri_lists.py``).
 
     Raises:
         ConfigError: The archive does not exist or holds no video that passes the filter.

@@ -23,13 +23,9 @@ _LOOK_UPS = 16  # concurrent look-ups: each is one round trip
 
 @dataclass(frozen=True)
 class ListedStorage:
-    """The videos of a list, in any storage; their keys are their uris.
+    """The videos of a list, in any storage; their keys are their uris."""
 
-    Attributes:
-        uri: Path of the list.
-    """
-
-    uri: str
+    uri: str  # path of the list
 
     def as_file(self, key: str, etag: str = "") -> AbstractContextManager[Path]:
         """Provides a video as a local file."""

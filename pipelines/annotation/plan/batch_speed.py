@@ -3,9 +3,10 @@
 ``chunk_frames`` does not change a result, only its time and memory.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -21,38 +22,23 @@ _OUT_OF_MEMORY_WORDS = ("can't allocate memory", "not enough memory")
 
 @dataclass(frozen=True)
 class BatchRun:
-    """Speed and memory of one number of frames at once.
-
-    Attributes:
-        frames: Frames at once.
-        frames_per_s: Speed of the network alone; 0 if memory ran out.
-        peak_bytes: Memory beside the loaded model; 0 if memory ran out.
-        fits: Whether every worker of the machine can have that much.
-        out_of_memory: Whether the device refused.
-    """
+    """The speed of the network alone and the memory of one number of frames at once."""
 
     frames: int
-    frames_per_s: float = 0.0
-    peak_bytes: int = 0
-    fits: bool = False
+    frames_per_s: float = 0.0  # 0 if memory ran out, as the peak
+    peak_bytes: int = 0  # beside the loaded model
+    fits: bool = False  # every worker of the machine can have that much
     out_of_memory: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class BatchSpeeds:
-    """Measurements of several numbers of frames at once.
+    """Measurements of growing numbers of frames at once."""
 
-    Attributes:
-        runs: In growing order of frames.
-        limit_bytes: Memory that each worker may use beside the loaded model.
-        held_bytes: Memory of a worker with the loaded model.
-        stopped: Why no larger number was measured.
-    """
-
-    runs: list[BatchRun] = field(default_factory=list)
-    limit_bytes: int = 0
-    held_bytes: int = 0
-    stopped: str = ""
+    runs: list[BatchRun]
+    limit_bytes: int = 0  # that each worker may use beside the loaded model
+    held_bytes: int = 0  # of a worker with the loaded model
+    stopped: str = ""  # why no larger number was measured
 
     def best(self) -> BatchRun | None:
         """Returns the smallest run nearly as fast as the fastest that fits; None if none fits."""
@@ -76,15 +62,10 @@ def measure_batches(
 ) -> BatchSpeeds:
     """Doubles the frames at once while speed rises and memory and time allow.
 
-    A size that would exceed the limit, judged by the one before, is not tried: the system may
-    end a process that asks for too much memory.
-
-    Args:
-        run: Processes a number of frames and waits for the result.
-        memory: Memory of the device.
-        clock: Seconds since an arbitrary start.
-        num_sharers: Workers that share the memory.
-        budget_s: Seconds; a size that would exceed them is not tried.
+    A size that would exceed the limit, judged by the one before, is not tried: the system may end
+    a process that asks for too much memory.
+    ``run`` processes a number of frames and waits for the result; ``num_sharers`` workers share
+    the memory; a size that would exceed ``budget_s`` seconds is not tried either.
     """
     start_s, held = clock(), memory.held_bytes()
     limit = int(MEMORY_SHARE * (memory.free_bytes() + held) / num_sharers) - held
@@ -118,13 +99,12 @@ def measure_batches(
 
 def _fastest(run: Callable[[int], None], frames: int, clock: Callable[[], float]) -> float:
     """Returns the best of some durations, after one run to warm up."""
-    run(frames)
-    durations = []
-    for _ in range(_REPEATS):
+    times_s = []
+    for _ in range(1 + _REPEATS):
         start_s = clock()
         run(frames)
-        durations.append(clock() - start_s)
-    return max(min(durations), 1e-9)  # a clock may be too coarse
+        times_s.append(clock() - start_s)
+    return max(min(times_s[1:]), 1e-9)  # a clock may be too coarse
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -135,19 +115,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class DeviceMemory:
-    """The memory of a GPU, or the main memory.
-
-    Args:
-        device: The device that the network runs on.
-    """
+    """The memory of a GPU, or the main memory."""
 
     def __init__(self, device: torch.device) -> None:
         self._gpu = device if device.type == "cuda" else None
 
     def free_bytes(self) -> int:
-        """Returns the bytes that no process holds."""
+        """Returns the bytes that no process holds, in the container if that has a limit."""
         if self._gpu is None:
-            return int(psutil.virtual_memory().available)
+            return int(min(psutil.virtual_memory().available, container_free_bytes()))
         return int(torch.cuda.mem_get_info(self._gpu)[0])
 
     def held_bytes(self) -> int:
@@ -171,3 +147,18 @@ class DeviceMemory:
             return int(torch.cuda.max_memory_reserved(self._gpu))
         rows = Path("/proc/self/status").read_text().splitlines()
         return 1024 * next(int(row.split()[1]) for row in rows if row.startswith("VmHWM:"))
+
+
+def container_free_bytes(root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Returns the bytes that the container may still take (cgroup v2, or v1); inf without limit."""
+    v1 = "memory/memory."
+    for limit, used, stat in (
+        ("memory.max", "memory.current", "memory.stat"),
+        (f"{v1}limit_in_bytes", f"{v1}usage_in_bytes", f"{v1}stat"),
+    ):
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            free = int((root / limit).read_text()) - int((root / used).read_text())
+            rows = (row.split() for row in (root / stat).read_text().splitlines())
+            # files in the cache count as used, and are dropped when memory is needed
+            return max(0, free + sum(int(size) for name, size in rows if name == "inactive_file"))
+    return math.inf

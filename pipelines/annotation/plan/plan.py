@@ -6,7 +6,6 @@ least and the most per byte; they are not confidence intervals.
 
 import heapq
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.annotation.archive.listing import Archive, ArchivedVideo
 from pipelines.annotation.ledger import Ledger, json_digest
-from pipelines.annotation.plan.request import PlanRequest
+from pipelines.annotation.options import PlanRequest, Redo
 from pipelines.annotation.work_queue import num_segments
 from pipelines.registry.mlflow_registry import ModelReference
 from pipelines.storage.open import open_storage
@@ -22,8 +21,6 @@ from pipelines.storage.open import open_storage
 if TYPE_CHECKING:  # these modules import torch
     from pipelines.annotation.plan.measure import Measured, SampledVideo
     from pipelines.annotation.worker import LoadSystem
-
-    Amount = Callable[[SampledVideo], float]
 
 
 @dataclass(frozen=True)
@@ -41,68 +38,39 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Totals:
-    """Content and cost of all videos to annotate.
-
-    Attributes:
-        frames: Frames to annotate.
-        video_s: Seconds that these frames play.
-        result_bytes: Bytes of all results.
-        work_s: Seconds of one worker alone.
-        wall_s: Seconds until the last worker ends, the model's loading included.
-        unreadable: Videos that cannot be read.
-        longest_s: Seconds of one worker for the longest video.
-        longest_cut: Segments of the longest video.
-    """
+    """Content and cost of all videos to annotate."""
 
     frames: Estimate
     video_s: Estimate
     result_bytes: Estimate
-    work_s: Estimate
-    wall_s: Estimate
-    unreadable: float
-    longest_s: float
-    longest_cut: int
+    work_s: Estimate  # of one worker alone
+    wall_s: Estimate  # until the last worker ends, with loading the model
+    unreadable: float  # videos
 
 
 @dataclass(frozen=True)
 class AnnotatePlan:
-    """A plan of an annotation job.
-
-    Attributes:
-        out: Where the results would go.
-        model: Name of the model.
-        request: Settings of the job and of the plan.
-        num_done: Videos with a result.
-        num_failed: Videos with a failure.
-        to_do: Videos that the job would annotate.
-        skipped: Names and reasons of entries of the archive that are left out.
-        num_workers: Workers of the job.
-        measured: Measurements of the sample; None if there is nothing to do.
-        totals: Estimates for all videos to do; None if no sampled video could be read.
-    """
+    """A plan of an annotation job; ``asdict`` makes it the document for programs."""
 
     out: str
     model: str
-    request: PlanRequest
-    num_done: int
-    num_failed: int
-    to_do: list[ArchivedVideo]
-    skipped: list[tuple[str, str]]
-    num_workers: int = 0
-    measured: "Measured | None" = None
-    totals: Totals | None = None
+    videos: dict[str, int]  # how many, by outcome
+    redo: Redo | None
+    gpus_per_worker: float
+    gpu_hour_cost: float | None
+    workers: int = 0
+    measured: "Measured | None" = None  # None if there is nothing to do
+    extrapolated: Totals | None = None  # None if no sampled video could be read
+    gpu_hours: Estimate | None = None  # that are reserved; None without a GPU
+    cost: Estimate | None = None  # of them; None without a price
 
-    def gpu_hours(self) -> Estimate | None:
-        """Returns the GPU hours that are reserved; None if the model did not run on a GPU."""
-        if self.totals is None or self.measured is None or self.measured.device != "cuda":
-            return None
-        num_gpus = self.num_workers * self.request.options.gpus_per_worker
-        return self.totals.wall_s.scaled(num_gpus / 3600)
-
-    def cost(self) -> Estimate | None:
-        """Returns the price of the GPU hours; None without a price or a GPU."""
-        hours, price = self.gpu_hours(), self.request.gpu_hour_cost
-        return None if hours is None or price is None else hours.scaled(price)
+    def with_totals(self, totals: Totals) -> "AnnotatePlan":
+        """Adds the totals, and with a GPU its hours and their cost."""
+        if self.measured is None or self.measured.device != "cuda":
+            return replace(self, extrapolated=totals)
+        hours = totals.wall_s.scaled(self.workers * self.gpus_per_worker / 3600)
+        cost = None if self.gpu_hour_cost is None else hours.scaled(self.gpu_hour_cost)
+        return replace(self, extrapolated=totals, gpu_hours=hours, cost=cost)
 
 
 def plan_archive(
@@ -110,19 +78,9 @@ def plan_archive(
     out: Path | str,
     model: ModelReference,
     request: PlanRequest,
-    *,
     load: "LoadSystem | None" = None,
-    clock: Callable[[], float] = time.monotonic,
 ) -> AnnotatePlan:
     """Estimates what ``annotate_archive`` would do; existing results are only listed.
-
-    Args:
-        archive: The videos.
-        out: Folder or s3:// prefix of the results.
-        model: One exact model version.
-        request: Settings of the job and of the plan.
-        load: Loads a system from a model folder; None means ``load_system``.
-        clock: Seconds since an arbitrary start.
 
     Raises:
         ConfigError: A number is out of range, or one frame does not fit in memory.
@@ -135,90 +93,77 @@ def plan_archive(
     ledger = Ledger(open_storage(out), json_digest([model.digest, settings]))
     survey = ledger.survey(archive.videos)
     to_do = survey.pending + survey.to_redo(options.redo)
-    num_done, num_failed = len(survey.done), len(survey.failed)
-    plan = AnnotatePlan(
-        ledger.storage.uri, str(model), request, num_done, num_failed, to_do, archive.skipped
-    )
+    counts = {
+        "done": len(survey.done),
+        "failed": len(survey.failed),
+        "to_do": len(to_do),
+        "to_do_bytes": sum(video.size for video in to_do),
+        "left_out": len(archive.skipped),
+    }
+    share, price = options.gpus_per_worker, request.gpu_hour_cost
+    plan = AnnotatePlan(ledger.storage.uri, str(model), counts, options.redo, share, price)
     if not to_do:
         return plan
-    from pipelines.annotation.plan.measure import choose_sample, measure_sample
+    from pipelines.annotation.plan.measure import Bench, choose_sample
 
     workers = options.workers or os.cpu_count() or 1
     cuts = num_segments(to_do, options.segments_with(request.config), workers)
     workers = min(workers, sum(cuts.values()))
     sample = choose_sample(to_do, request.num_samples)
-    measured = measure_sample(sample, archive.storage, model, request, workers, load, clock)
-    plan = replace(plan, num_workers=workers, measured=measured)
-    return replace(plan, totals=_totals(plan, measured, cuts)) if measured.readable else plan
+    measured = Bench(model, request, workers, load).measure(sample, archive.storage)
+    plan = replace(plan, workers=workers, measured=measured)
+    if all(row.problem for row in measured.videos):
+        return plan
+    return plan.with_totals(_totals(plan, measured, to_do, cuts))
 
 
-def _totals(plan: AnnotatePlan, measured: "Measured", cuts: dict[str, int]) -> Totals:
+def _totals(
+    plan: AnnotatePlan, measured: "Measured", to_do: list[ArchivedVideo], cuts: dict[str, int]
+) -> Totals:
     """Extrapolates the measurements to all videos to do."""
-    rows, opened = measured.readable, {row.video.key for row in measured.videos}
-    others = [video for video in plan.to_do if video.size and video.key not in opened]
-    readable = _bytes_of(rows) / _bytes_of(measured.videos)
+    rows = [row for row in measured.videos if not row.problem]
+    opened = {row.video.key for row in measured.videos}
+    others = [video for video in to_do if video.size and video.key not in opened]
+    good_bytes = sum(row.video.size for row in rows)
+    readable = good_bytes / sum(row.video.size for row in measured.videos)
     num_bytes = readable * sum(video.size for video in others)
-    num_bad = len(measured.videos) - len(rows)
-    num_empty = len(plan.to_do) - len(opened) - len(others)
+    num_empty = len(to_do) - len(opened) - len(others)
     # workers that share a GPU take turns
-    gpu_share = plan.request.options.gpus_per_worker if measured.device == "cuda" else 1.0
+    gpu_share = plan.gpus_per_worker if measured.device == "cuda" else 1.0
     slower = 1 / min(1.0, gpu_share)
+
+    def per_byte(amounts: list[float]) -> tuple[float, float, float]:
+        each = [amount / row.video.size for row, amount in zip(rows, amounts, strict=True)]
+        return sum(amounts) / good_bytes, min(each), max(each)
+
+    def total(amount: "Callable[[SampledVideo], float]") -> Estimate:
+        amounts = [amount(row) for row in rows]
+        return Estimate(*(sum(amounts) + rate * num_bytes for rate in per_byte(amounts)))
 
     def wall_s(seconds: dict[str, float]) -> float:
         pieces = [
             slower * each / cuts[key] for key, each in seconds.items() for _ in range(cuts[key])
         ]
-        return measured.load_s + time_of_schedule(pieces, plan.num_workers)
+        return measured.load_s + time_of_schedule(pieces, plan.workers)
 
-    cases = _seconds_of_each(rows, others, readable)
-    longest, longest_s = max(cases[0].items(), key=lambda item: item[1])
+    start_s = sum(row.start_s for row in rows) / len(rows)
+    cases = [  # the seconds of every video by key: the estimate, the least and the most
+        {row.video.key: row.start_s + row.seconds for row in rows}
+        | {video.key: readable * (start_s + rate * video.size) for video in others}
+        for rate in per_byte([row.seconds for row in rows])
+    ]
     return Totals(
-        frames=_total(rows, num_bytes, lambda row: row.frames_to_annotate),
-        video_s=_total(rows, num_bytes, lambda row: row.duration_s),
-        result_bytes=_total(rows, num_bytes, lambda row: row.frame_bytes * row.frames_to_annotate),
+        frames=total(lambda row: row.frames_to_annotate),
+        video_s=total(lambda row: row.duration_s),
+        result_bytes=total(lambda row: row.frame_bytes * row.frames_to_annotate),
         work_s=Estimate(*(sum(seconds.values()) for seconds in cases)),
         wall_s=Estimate(*map(wall_s, cases)),
-        unreadable=num_empty + num_bad * (1 + len(others) / len(measured.videos)),
-        longest_s=slower * longest_s,
-        longest_cut=cuts[longest],
+        unreadable=num_empty + (len(opened) - len(rows)) * (1 + len(others) / len(opened)),
     )
 
 
-def _seconds_of_each(
-    rows: "Sequence[SampledVideo]", others: Sequence[ArchivedVideo], readable: float
-) -> list[dict[str, float]]:
-    """Returns the seconds of every video by key: the estimate, the least and the most."""
-    opened = {row.video.key: row.start_s + row.seconds for row in rows}
-    start_s = sum(row.start_s for row in rows) / len(rows)
-    return [
-        opened | {video.key: readable * (start_s + rate * video.size) for video in others}
-        for rate in _per_byte(rows, lambda row: row.seconds)
-    ]
-
-
-def _total(rows: "Sequence[SampledVideo]", num_bytes: float, amount: "Amount") -> Estimate:
-    """Returns the amount of the opened videos and of so many bytes of others."""
-    opened = sum(map(amount, rows))
-    return Estimate(*(opened + rate * num_bytes for rate in _per_byte(rows, amount)))
-
-
-def _per_byte(rows: "Sequence[SampledVideo]", amount: "Amount") -> tuple[float, float, float]:
-    """Returns the amount per byte: of the whole sample, and the least and the most of a video."""
-    each = [amount(row) / row.video.size for row in rows]
-    return sum(map(amount, rows)) / _bytes_of(rows), min(each), max(each)
-
-
-def _bytes_of(rows: "Sequence[SampledVideo]") -> int:
-    return sum(row.video.size for row in rows)
-
-
 def time_of_schedule(seconds: Sequence[float], num_workers: int) -> float:
-    """Returns when the last worker ends if each takes the longest task left in turn.
-
-    Args:
-        seconds: (N,) duration of each task.
-        num_workers: Number of workers, at least 1.
-    """
+    """Returns when the last worker ends if each takes the longest task left in turn."""
     free_at = [0.0] * num_workers
     for task in sorted(seconds, reverse=True):
         heapq.heapreplace(free_at, free_at[0] + task)

@@ -1,142 +1,109 @@
-"""The text and the JSON of a plan."""
+"""The text of a plan for people, rendered from its document."""
 
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipelines.progress import in_words
+from vis_core.errors import shown_name
 
-if TYPE_CHECKING:
-    from pipelines.annotation.plan.batch_speed import BatchSpeeds
-    from pipelines.annotation.plan.measure import Measured, SampledVideo
-    from pipelines.annotation.plan.plan import AnnotatePlan, Estimate, Totals
+Document = dict[str, Any]
 
 
-def plan_lines(plan: "AnnotatePlan") -> list[str]:
+def plan_lines(document: Document) -> list[str]:
     """Returns the lines of a plan for people."""
-    options, size = plan.request.options, _bytes(sum(video.size for video in plan.to_do))
-    redo = f", --redo {options.redo}" if options.redo else ""
+    videos, measured = document["videos"], document["measured"]
+    redo = f", --redo {document['redo']}" if document["redo"] else ""
     lines = [
-        f"model       {plan.model}",
-        f"results     {plan.out}",
-        f"videos      {plan.num_done:,} done, {plan.num_failed:,} failed, "
-        f"{len(plan.to_do):,} to do ({size}{redo})",
+        f"model       {document['model']}",
+        f"results     {document['out']}",
+        f"videos      {videos['done']:,} done, {videos['failed']:,} failed, "
+        f"{videos['to_do']:,} to do ({_bytes(videos['to_do_bytes'])}{redo})",
     ]
-    if plan.skipped:
-        lines.append(f"left out    {len(plan.skipped):,} entries, named above")
-    if plan.measured is None:
+    if videos["left_out"]:
+        lines.append(f"left out    {videos['left_out']:,} entries, named above")
+    if measured is None:
         return [*lines, "nothing to do; nothing was started or written"]
-    lines += _sample_lines(plan, plan.measured)
-    if plan.measured.batches is not None:
-        lines += _batch_lines(plan, plan.measured, plan.measured.batches)
-    if plan.totals is not None:
-        lines += _totals_lines(plan, plan.measured, plan.totals)
+    lines += _sample_lines(videos, measured)
+    if document["extrapolated"] is not None:
+        lines += _batch_lines(measured) + _totals_lines(document, document["extrapolated"])
     return [*lines, "nothing was started or written"]
 
 
-def _sample_lines(plan: "AnnotatePlan", measured: "Measured") -> list[str]:
-    rows, good = measured.videos, measured.readable
-    bad = [row for row in rows if row.problem]
-    size, num_to_do = sum(row.video.size for row in rows), len(plan.to_do)
-    share = size / max(1, sum(video.size for video in plan.to_do))
+def _sample_lines(videos: Document, measured: Document) -> list[str]:
+    rows = measured["videos"]
+    good = [row for row in rows if not row["problem"]]
+    bad = [f"{shown_name(r['video']['key'])}: {r['problem']}" for r in rows if r["problem"]]
+    share = sum(row["video"]["size"] for row in rows) / max(1, videos["to_do_bytes"])
     lines = ["", "measured on this machine"]
     lines.append(
-        f"  opened    {len(rows):,} of {num_to_do:,} videos, {share:.0%} of the bytes; "
+        f"  opened    {len(rows):,} of {videos['to_do']:,} videos, {share:.0%} of the bytes; "
         f"{len(bad)} cannot be read"
     )
-    lines += [f"            {row.video.shown}: {row.problem}" for row in bad]
+    lines += [f"            {line}" for line in bad]
     if not good:
         return [*lines, "  no video could be read, so there is no estimate for the others"]
-    frames = sum(row.frames_to_annotate for row in good)
-    seconds = sum(row.duration_s for row in good)
-    lines.append(
-        f"  content   {frames:,} frames to annotate, {in_words(seconds)} of video, "
-        f"{_range(good, 'width')} x {_range(good, 'height')} pixels"
-    )
-    probed = sum(row.probed_frames for row in good)
-    per_s = frames / max(sum(row.frame_s * row.frames_to_annotate for row in good), 1e-9)
-    lines.append(
-        f"  speed     {per_s:.3g} frames/s per worker: decoding, network, association, writing"
-    )
-    lines.append(
-        f"            {probed} frames of {len(good)} videos, {measured.chunk_frames} at once"
-    )
-    return lines
+    frames = sum(row["frames_to_annotate"] for row in good)
+    per_s = frames / max(sum(row["frame_s"] * row["frames_to_annotate"] for row in good), 1e-9)
+    return [
+        *lines,
+        f"  content   {frames:,} frames to annotate, "
+        f"{in_words(sum(row['duration_s'] for row in good))} of video",
+        f"  speed     {per_s:.3g} frames/s per worker with decoding, association and writing; "
+        f"{sum(row['probed_frames'] for row in good)} frames, {measured['chunk_frames']} at once",
+    ]
 
 
-def _batch_lines(plan: "AnnotatePlan", measured: "Measured", batches: "BatchSpeeds") -> list[str]:
-    device = "a GPU" if measured.device == "cuda" else "the CPU, one thread"
+def _batch_lines(measured: Document) -> list[str]:
+    batches, best = measured["batches"], measured["advised_chunk_frames"]
+    device = "a GPU" if measured["device"] == "cuda" else "the CPU, one thread"
+    advice = "fewer workers: not even one frame at once fits for each"
+    if best is not None:
+        advice = f"--set inference.chunk_frames={best}"
     lines = [
-        f"  network   on {device}",
-        f"            a worker holds {_bytes(batches.held_bytes)} with the model, and may use "
-        f"{_bytes(batches.limit_bytes)} beside it",
+        f"  network   on {device}; a worker holds {_bytes(batches['held_bytes'])} with the model, "
+        f"and may use {_bytes(batches['limit_bytes'])} beside it",
         "            frames at once   frames/s   memory",
     ]
-    for run in batches.runs:
-        if run.out_of_memory:
-            lines.append(f"            {run.frames:>14}          -   out of memory")
-            continue
-        note = "" if run.fits else "  does not fit"
-        need = _bytes(run.peak_bytes)
-        lines.append(f"            {run.frames:>14}   {run.frames_per_s:>8.3g}   {need}{note}")
-    lines.append(f"            stopped there: {batches.stopped}")
-    best, now = batches.best(), plan.request.config.chunk_frames
-    if best is None:
-        return [*lines, "  advice    fewer workers: not even one frame at once fits for each"]
-    current = "as it is" if best.frames == now else f"it is {now}"
-    return [*lines, f"  advice    --set inference.chunk_frames={best.frames} ({current})"]
+    for run in batches["runs"]:
+        need = _bytes(run["peak_bytes"]) + ("" if run["fits"] else "  does not fit")
+        need = "out of memory" if run["out_of_memory"] else need
+        lines.append(f"            {run['frames']:>14}   {run['frames_per_s']:>8.3g}   {need}")
+    return [*lines, f"            stopped there: {batches['stopped']}", f"  advice    {advice}"]
 
 
-def _totals_lines(plan: "AnnotatePlan", measured: "Measured", totals: "Totals") -> list[str]:
-    options, wall_s = plan.request.options, totals.wall_s.value
-    opened_all = totals.frames.low == totals.frames.high
+def _totals_lines(document: Document, total: Document) -> list[str]:
+    workers, gpus, wall_s = document["workers"], document["gpus_per_worker"], total["wall_s"]
+    opened_all = total["frames"]["low"] == total["frames"]["high"]
     basis = "every video was opened" if opened_all else "range: least and most per byte"
-    times = totals.video_s.value / wall_s if wall_s else 0.0
-    gpus = f", {options.gpus_per_worker:g} GPUs each" if measured.device == "cuda" else ""
-    cut = f"; it is cut into {totals.longest_cut} segments" if totals.longest_cut > 1 else ""
-    return [
+    lines = [
         "",
         f"extrapolated to all videos to do ({basis})",
-        f"  frames    {_estimate(totals.frames, lambda count: f'{count:,.0f}')}",
-        f"  video     {_estimate(totals.video_s, in_words)}",
-        f"  unread    about {totals.unreadable:.0f} of {len(plan.to_do):,} videos",
-        f"  time      {_estimate(totals.wall_s, in_words)} with {plan.num_workers} "
-        f"worker{'s' * (plan.num_workers > 1)}{gpus}, {times:.2g} x real time; one worker alone: "
-        f"{in_words(totals.work_s.value)}",
-        f"            the longest video takes one worker {in_words(totals.longest_s)}{cut}",
-        f"  output    {_estimate(totals.result_bytes, _bytes)}",
-        *_cost_lines(plan, measured),
-        "  assumed   workers do not slow each other, and a video goes on as it begins;",
-        "            not counted: starting Ray",
+        f"  frames    {_estimate(total['frames'], '{:,.0f}'.format)}",
+        f"  video     {_estimate(total['video_s'], in_words)}",
+        f"  unread    about {total['unreadable']:.0f} of {document['videos']['to_do']:,} videos",
+        f"  time      {_estimate(wall_s, in_words)} with {workers} worker{'s' * (workers > 1)}; "
+        f"one alone: {in_words(total['work_s']['value'])}",
+        f"  output    {_estimate(total['result_bytes'], _bytes)}",
+    ]
+    hours, cost, price = document["gpu_hours"], document["cost"], document["gpu_hour_cost"]
+    if hours is not None:
+        lines.append(f"  GPU       {_estimate(hours, '{:.2f}'.format)} GPU hours, {gpus:g} each")
+    if cost is not None:
+        lines.append(f"  cost      {_estimate(cost, '{:,.2f}'.format)} at {price:g} a GPU hour")
+    elif price is not None:
+        why = "the model was measured without a GPU" if gpus else "--gpus-per-worker is 0"
+        lines.append(f"  cost      not known: {why}")
+    return [
+        *lines,
+        "  assumed   workers do not slow each other, each video continues as it begins, and Ray "
+        "starts at once",
     ]
 
 
-def _cost_lines(plan: "AnnotatePlan", measured: "Measured") -> list[str]:
-    hours, cost, price = plan.gpu_hours(), plan.cost(), plan.request.gpu_hour_cost
-    lines = []
-    if hours is not None:
-        lines.append(f"  GPU       {_estimate(hours, lambda count: f'{count:.2f}')} GPU hours")
-    if cost is not None:
-        amount = _estimate(cost, lambda count: f"{count:,.2f}")
-        lines.append(f"  cost      {amount} at {price:g} a GPU hour")
-    elif price is not None and plan.request.options.gpus_per_worker == 0:
-        lines.append("  cost      not known: --gpus-per-worker is 0, so no GPU would be used")
-    elif price is not None:
-        lines.append(f"  cost      not known: the model was measured on {measured.device}, no GPU")
-    return lines
-
-
-def _estimate(estimate: "Estimate", words: Callable[[float], str]) -> str:
+def _estimate(estimate: Document, words: Callable[[float], str]) -> str:
     """Writes an estimate with its range, if it has one."""
-    if estimate.low == estimate.high:
-        return words(estimate.value)
-    return f"{words(estimate.value)} ({words(estimate.low)} to {words(estimate.high)})"
-
-
-def _range(rows: "list[SampledVideo]", name: str) -> str:
-    values = [getattr(row, name) for row in rows]
-    low, high = min(values), max(values)
-    return str(low) if low == high else f"{low}-{high}"
+    value, low, high = (words(estimate[name]) for name in ("value", "low", "high"))
+    return value if estimate["low"] == estimate["high"] else f"{value} ({low} to {high})"
 
 
 def _bytes(count: float) -> str:
@@ -146,30 +113,3 @@ def _bytes(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
-
-
-def plan_json(plan: "AnnotatePlan") -> dict[str, Any]:
-    """Returns a plan for programs; sizes are bytes, durations seconds."""
-    hours, cost = plan.gpu_hours(), plan.cost()
-    return {
-        "out": plan.out,
-        "model": plan.model,
-        "videos": {
-            "done": plan.num_done,
-            "failed": plan.num_failed,
-            "to_do": len(plan.to_do),
-            "to_do_bytes": sum(video.size for video in plan.to_do),
-            "left_out": len(plan.skipped),
-        },
-        "workers": plan.num_workers,
-        "gpus_per_worker": plan.request.options.gpus_per_worker,
-        "measured": None if plan.measured is None else _measured_json(plan.measured),
-        "extrapolated": None if plan.totals is None else asdict(plan.totals),
-        "gpu_hours": None if hours is None else asdict(hours),
-        "cost": None if cost is None else asdict(cost),
-    }
-
-
-def _measured_json(measured: "Measured") -> dict[str, Any]:
-    best = None if measured.batches is None else measured.batches.best()
-    return asdict(measured) | {"advised_chunk_frames": None if best is None else best.frames}

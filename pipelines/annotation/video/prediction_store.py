@@ -29,18 +29,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PredictionBlock:
-    """The predictions of consecutive frames.
-
-    Attributes:
-        first: Index of the first frame.
-        numbers: Of each frame, among all frames of the file.
-        times_s: Presentation time of each frame.
-        frames: Prediction of each frame.
-    """
+    """The predictions of consecutive frames."""
 
     first: int
-    numbers: list[int]
-    times_s: list[float]
+    numbers: list[int]  # of each frame, among all frames of the file
+    times_s: list[float]  # presentation time of each frame
     frames: list[FramePrediction]
 
     @property
@@ -51,19 +44,12 @@ class PredictionBlock:
 
 @dataclass(frozen=True)
 class VideoEnd:
-    """Facts of a video that are known after its last frame was decoded.
+    """Facts of a video that are known after its last frame was decoded."""
 
-    Attributes:
-        num_frames: Annotated frames.
-        info: Facts of the container.
-        report: Events of decoding.
-        video_sha256: Of its bytes.
-    """
-
-    num_frames: int
+    num_frames: int  # annotated frames
     info: VideoInfo
     report: DecodeReport
-    video_sha256: str
+    video_sha256: str  # of its bytes
 
     @property
     def size(self) -> tuple[int, int]:
@@ -73,13 +59,7 @@ class VideoEnd:
 
 @dataclass(frozen=True)
 class PredictionStore:
-    """The blocks of one video.
-
-    Attributes:
-        storage: Of the results.
-        name: Of the result.
-        block_frames: Frames of a block.
-    """
+    """The blocks of one video."""
 
     storage: Storage
     name: str
@@ -126,13 +106,7 @@ class PredictionStore:
         return None
 
     def complete(self, first: int, last: int, num_frames: int) -> Iterator[PredictionBlock | None]:
-        """Yields the blocks of a range of frames; ends with None at an incomplete one.
-
-        Args:
-            first: The first frame.
-            last: The last frame plus one.
-            num_frames: Of the video.
-        """
+        """Yields the blocks of frames ``first`` to ``last`` (exclusive), then None at a gap."""
         held, step = self.held(), self.block_frames
         for begin in range(first // step * step, last, step):
             block = self.read(held[begin]) if begin in held else None

@@ -34,18 +34,11 @@ OpenFile = Callable[[str], AbstractContextManager[Path]]
 
 @dataclass(frozen=True)
 class ResultAbout:
-    """The common part of the results of a job.
-
-    Attributes:
-        model: The model.
-        config: Inference settings.
-        max_frames: Frames annotated of each video, or None for all.
-        categories: Classes of the model.
-    """
+    """The common part of the results of a job."""
 
     model: ModelReference
     config: InferenceConfig
-    max_frames: int | None
+    max_frames: int | None  # frames annotated of each video, or None for all
     categories: Categories
 
 
@@ -62,6 +55,7 @@ def commit_result(
     deleted.
     """
     masks = _write_masks(ledger, video, video_sha256, processed, about)
+    unused = {"stitching"} if processed.stitching is None else None
     info = {
         "video": video.key,
         "video_version": video.version,
@@ -70,7 +64,7 @@ def commit_result(
         "model": about.model.name,
         "model_version": about.model.version,
         "model_digest": about.model.digest,
-        "settings": about.config.model_dump(mode="json", exclude={"stitching"}),
+        "settings": about.config.model_dump(mode="json", exclude=unused),
         "max_frames": about.max_frames,
         "params_hash": ledger.run_digest,
         "software": f"longtake {version('longtake')}",

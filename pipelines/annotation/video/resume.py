@@ -34,18 +34,12 @@ class UnfinishedVideo:
 
     A temporary file of this process also holds the parts, since another job may finish the video
     first and delete the stored ones.
-
-    Attributes:
-        storage: Of the results.
-        name: Of the result.
-        num_frames: Frames that the parts hold.
-        state: Of the tracker after them; None at the start.
     """
 
     storage: Storage
     name: str
-    num_frames: int = 0
-    state: dict[str, Tensor] | None = None
+    num_frames: int = 0  # frames that the parts hold
+    state: dict[str, Tensor] | None = None  # of the tracker after them; None at the start
     _parts: list[str] = field(default_factory=list)
     _sizes: list[int] = field(default_factory=list)
     _spool: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
@@ -63,13 +57,7 @@ class UnfinishedVideo:
         return cls(storage, name)
 
     def save(self, num_frames: int, part: pa.Table, state: dict[str, Tensor]) -> None:
-        """Adds the rows since the last part, and the state after them.
-
-        Args:
-            num_frames: Finished frames.
-            part: Rows of the frames since the last part.
-            state: Of the tracker.
-        """
+        """Adds the rows since the last part, and the state of the tracker after ``num_frames``."""
         buffer = io.BytesIO()
         pq.write_table(part, buffer, compression="zstd")
         body = buffer.getvalue()

@@ -34,15 +34,7 @@ def frames_to_annotate(
     """Returns how many frames of a video will be annotated if its container tells the truth.
 
     The reader yields the first frame, then the first one in each further period of
-    ``1 / sample_fps``.
-
-    Args:
-        info: What the container states.
-        sample_fps: Frames per second that are annotated at most; None means all.
-        max_frames: Frames that are annotated at most; None means all.
-
-    Returns:
-        The number of frames, or None if the container states neither frames nor duration.
+    ``1 / sample_fps``. Returns None if the container states neither frames nor duration.
     """
     count = info.declared_frames
     if count is None and info.duration_s is not None:
@@ -60,15 +52,9 @@ def segment_range(
 ) -> tuple[int, int | None]:
     """Cuts a video at blocks into segments whose lengths differ by one block at most.
 
-    Args:
-        expected: Estimated frames; None gives all to the first segment.
-        number: Of the segment, from 0.
-        count: Of segments; those beyond the number of blocks are empty.
-        block_frames: Frames of a block.
-
-    Returns:
-        The first frame and the end of the segment (exclusive). The end of the last one is None: the
-        end of the file.
+    Returns the first frame and the end (exclusive) of segment ``number``, from 0; the end of the
+    last one is None: the end of the file. Segments beyond the number of blocks are empty. If
+    ``expected``, the estimated frames, is None, the first segment has all frames.
     """
     if expected is None:
         return (0, None) if number == 0 else (0, 0)
@@ -79,14 +65,7 @@ def segment_range(
 
 
 class SegmentJob:
-    """Predicts segments of video files.
-
-    Args:
-        system: Segments frames.
-        config: Inference settings, with one view at most.
-        max_frames: Frames that are annotated; None means all.
-        on_frame: Called after each frame that is read.
-    """
+    """Predicts segments of video files in one view; calls ``on_frame`` after each read frame."""
 
     def __init__(
         self,
@@ -102,13 +81,7 @@ class SegmentJob:
         self._on_frame = on_frame
 
     def run(self, path: Path, blocks: PredictionStore, number: int, count: int) -> None:
-        """Predicts the missing blocks of one segment.
-
-        Args:
-            path: The video file.
-            blocks: Of the video.
-            number: Of the segment, from 0.
-            count: Of segments of the video.
+        """Predicts the missing blocks of segment ``number``, from 0, of ``count``.
 
         Raises:
             VideoDecodeError: The file cannot be read.
@@ -154,20 +127,16 @@ class SegmentJob:
             if num_frames % blocks.block_frames and num_frames > first:
                 put(num_frames // blocks.block_frames * blocks.block_frames)
             if last is None or num_frames < last or num_frames == self._max_frames:
-                end = VideoEnd(num_frames, reader.info, reader.report, file_sha256(path))
-                blocks.put_end(end)
+                sha256 = file_sha256(path)
+                blocks.put_end(VideoEnd(num_frames, reader.info, reader.report, sha256))
 
 
 def missing_runs(
     held: set[int], first: int, last: int | None, blocks: PredictionStore
 ) -> Iterator[tuple[int, int | None]]:
-    """Yields the parts of a segment without blocks; an open end is one of them.
+    """Yields the parts of a segment without blocks (``held``: first frames of existing ones).
 
-    Args:
-        held: First frames of the existing blocks.
-        first: Of the segment.
-        last: Its end (exclusive); None if it is not known yet.
-        blocks: Of the video.
+    ``last`` is exclusive, and None if it is not known yet: the open end is one of the parts.
     """
     step = blocks.block_frames
     if last is None:
@@ -192,19 +161,9 @@ def associate_blocks(
     blocks: PredictionStore,
     unfinished: UnfinishedVideo,
 ) -> tuple[ProcessedVideo, VideoEnd] | None:
-    """Associates the predictions of all segments of a video.
+    """Associates the predictions of all segments of a video; returns None if a block is missing.
 
-    Args:
-        system: Associates instances.
-        config: Inference settings.
-        blocks: The predictions.
-        unfinished: Results of earlier attempts; saves the states of this one.
-
-    Returns:
-        The video after its last frame, and its end; None if a block is missing.
-
-    Raises:
-        StorageError: A state cannot be saved.
+    ``unfinished`` holds the results of earlier attempts and saves the states of this one.
     """
     end = blocks.end()
     if end is None:
@@ -225,15 +184,14 @@ def associate_blocks(
             for place in range(done, len(block.frames)):
                 rows.close_frame(first + place, block.numbers[place], block.times_s[place])
             unfinished.save(block.last, rows.take(), tracker.state())
-    return (
-        ProcessedVideo(
-            end.info,
-            end.report,
-            tracker.tracks.size,
-            tracker.tracks.num_frames,
-            played_s(begin_s, end_s, end.info),
-            tracker.tracks.finished(),
-            unfinished.parts,
-        ),
-        end,
+    tracks, video_s = tracker.tracks, played_s(begin_s, end_s, end.info)
+    processed = ProcessedVideo(
+        end.info,
+        end.report,
+        tracks.size,
+        tracks.num_frames,
+        video_s,
+        tracks.finished(),
+        unfinished.parts,
     )
+    return processed, end

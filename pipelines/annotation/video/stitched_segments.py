@@ -19,7 +19,6 @@ from pipelines.annotation.video.segments import frames_to_annotate, segment_rang
 from pipelines.annotation.video.whole_video import ProcessedVideo, played_s
 from vis_core.association.associator import Associator
 from vis_core.config.inference import InferenceConfig
-from vis_core.config.stitching import StitchConfig
 from vis_core.formats.mask_table import MaskRows, renumber_serials
 from vis_core.inference.frame_predictor import View
 from vis_core.inference.protocols import FrameSystem
@@ -42,16 +41,7 @@ def segment_cuts(
     config: InferenceConfig,
     max_frames: int | None,
 ) -> list[Segment]:
-    """Returns the segments of a video, fewer than ``count`` if it has fewer blocks.
-
-    Args:
-        end: Of the video, after its prediction.
-        count: Of segments.
-        block_frames: Frames of a block.
-        overlap: Frames of warm-up, at most.
-        config: Inference settings.
-        max_frames: Frames that are annotated; None means all.
-    """
+    """Returns the segments of a video, fewer than ``count`` if it has fewer blocks."""
     expected = frames_to_annotate(end.info, config.sample_fps, max_frames)
     starts = [segment_range(expected, number, count, block_frames)[0] for number in range(count)]
     bounds = sorted({start for start in starts if start < end.num_frames} | {end.num_frames})
@@ -59,40 +49,21 @@ def segment_cuts(
 
 
 class StitchedSegments:
-    """Associates segments and joins them.
-
-    Args:
-        system: Associates instances.
-        config: Inference settings, with one view at most.
-        max_frames: Frames that are annotated; None means all.
-        stitch: How segments are joined.
-    """
+    """Associates segments, predicted in one view, and joins them."""
 
     def __init__(
-        self,
-        system: FrameSystem,
-        config: InferenceConfig,
-        max_frames: int | None,
-        stitch: StitchConfig,
+        self, system: FrameSystem, config: InferenceConfig, max_frames: int | None
     ) -> None:
         (view,) = View.of(config.views)
         self._system = view.applied_to(system)
         self._config = config
         self._max_frames = max_frames
-        self._stitch = stitch
+        self._stitch = config.stitching
 
     def associate(self, blocks: PredictionStore, number: int, count: int) -> None:
         """Associates one segment and stores its tracks, unless they are stored already.
 
         Stores no tracks if a block is missing: ``join`` then finds the segment unfinished.
-
-        Args:
-            blocks: The predictions of all segments.
-            number: Of the segment, from 0.
-            count: Of segments of the video.
-
-        Raises:
-            StorageError: The results cannot be reached.
         """
         end = blocks.end()
         if end is None:
@@ -131,15 +102,7 @@ class StitchedSegments:
                 out.save(block.last, rows.take(), state)
 
     def join(self, blocks: PredictionStore, count: int) -> tuple[ProcessedVideo, VideoEnd] | None:
-        """Joins the segments of a video.
-
-        Args:
-            blocks: Of the video.
-            count: Of its segments.
-
-        Returns:
-            The video after its last frame, and its end; None if something is missing.
-        """
+        """Joins the segments of a video; returns None if something is missing."""
         end = blocks.end()
         if end is None:
             return None
@@ -174,10 +137,8 @@ class StitchedSegments:
         return processed, end
 
     def _cuts(self, end: VideoEnd, count: int, blocks: PredictionStore) -> list[Segment]:
-        overlap = self._stitch.overlap_frames
-        return segment_cuts(
-            end, count, blocks.block_frames, overlap, self._config, self._max_frames
-        )
+        block_frames, overlap = blocks.block_frames, self._stitch.overlap_frames
+        return segment_cuts(end, count, block_frames, overlap, self._config, self._max_frames)
 
     def _associator(self) -> Associator:
         associator = self._system.new_associator()
@@ -191,17 +152,11 @@ def _folder(blocks: PredictionStore, number: int) -> str:
 
 @dataclass(frozen=True)
 class _Finished:
-    """A segment after its association.
+    """A segment after its association."""
 
-    Attributes:
-        rows: Of the frames of its output.
-        tracked: Its tracks and boundaries.
-        times_s: Presentation time of its first frame and of its last.
-    """
-
-    rows: UnfinishedVideo
-    tracked: TrackedSegment
-    times_s: tuple[float, float]
+    rows: UnfinishedVideo  # of the frames of its output
+    tracked: TrackedSegment  # its tracks and boundaries
+    times_s: tuple[float, float]  # presentation time of its first frame and of its last
 
 
 def _finished(blocks: PredictionStore, number: int, segment: Segment) -> _Finished | None:

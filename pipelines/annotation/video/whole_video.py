@@ -15,7 +15,7 @@ from vis_core.config.inference import InferenceConfig
 from vis_core.formats.mask_table import MaskRows
 from vis_core.inference.chunk_pipeline import run_chunked
 from vis_core.inference.frame_predictor import View
-from vis_core.inference.online import OnlineTracker, fused_result, view_trackers
+from vis_core.inference.online import fused_result, view_trackers
 from vis_core.inference.protocols import FrameSystem
 from vis_core.media.decode_report import DecodeReport, VideoInfo
 from vis_core.media.sandbox.reader import SandboxedReader, read_frames_sandboxed
@@ -26,39 +26,25 @@ FrameTime = tuple[int, int, float]  # index among the annotated frames, number i
 
 @dataclass(frozen=True)
 class ProcessedVideo:
-    """A video file after its last frame.
-
-    Attributes:
-        info: Facts of the container.
-        report: Events of decoding.
-        size: Height and width.
-        num_frames: Annotated frames.
-        video_s: Duration of the frames of this run in seconds.
-        tracks: Best score first; their masks are in ``parts``, by serial.
-        parts: Yields the rows of all frames, in order, some at a time.
-        stitching: Cuts and confidence of each join, as written to the result; None if the video
-            was associated in one pass.
-    """
+    """A video file after its last frame."""
 
     info: VideoInfo
     report: DecodeReport
-    size: tuple[int, int]
-    num_frames: int
-    video_s: float
-    tracks: list[Track]
+    size: tuple[int, int]  # height and width
+    num_frames: int  # annotated frames
+    video_s: float  # duration of the frames of this run in seconds
+    tracks: list[Track]  # best score first; their masks are in ``parts``, by serial
+    # yields the rows of all frames, in order, some at a time
     parts: Callable[[], Iterator[pa.Table]]
+    # cuts and confidence of each join, as written to the result; None if the video was
+    # associated in one pass
     stitching: dict[str, Any] | None = None
 
 
 class VideoJob:
     """A system with the settings to process video files.
 
-    Args:
-        system: Segments frames and associates instances.
-        config: Inference settings.
-        max_frames: Frames that are annotated; None means all.
-        save_every: Frames between two saved states.
-        on_frame: Called after each frame that is read.
+    Saves a state every ``save_every`` frames, and calls ``on_frame`` after each read frame.
     """
 
     def __init__(
@@ -80,11 +66,8 @@ class VideoJob:
     def run(self, path: Path, unfinished: UnfinishedVideo) -> ProcessedVideo:
         """Processes the rest of a video.
 
+        ``unfinished`` holds the results of earlier attempts and saves the states of this one.
         Several views are kept in memory until they are fused, without saved states.
-
-        Args:
-            path: The video file.
-            unfinished: Results of earlier attempts; saves the states of this one.
 
         Raises:
             VideoDecodeError: The file cannot be read.
@@ -110,7 +93,7 @@ class VideoJob:
             if num_frames - unfinished.num_frames >= self._save_every:
                 unfinished.save(num_frames, rows.take(), tracker.state())
 
-        self._run_chunked(reader, [tracker], after)
+        run_chunked(self._frames(reader), self._config.chunk_frames, [tracker], after)
         rest = rows.take()
         return self._processed(
             reader,
@@ -122,18 +105,15 @@ class VideoJob:
     def _run_views(self, reader: SandboxedReader) -> ProcessedVideo:
         trackers = view_trackers(self._system, self._config)
         frames: list[FrameTime] = []
-        self._run_chunked(reader, trackers, lambda last: frames.extend(self._take_pending(last)))
+        run_chunked(
+            self._frames(reader),
+            self._config.chunk_frames,
+            trackers,
+            lambda last: frames.extend(self._take_pending(last)),
+        )
         result = fused_result(trackers, self._config)
         tracks, rows = rows_of_tracks(result.tracks, frames, result.size)
         return self._processed(reader, result.num_frames, tracks, lambda: iter([rows]))
-
-    def _run_chunked(
-        self,
-        reader: SandboxedReader,
-        trackers: list[OnlineTracker],
-        after: Callable[[Frame], None],
-    ) -> None:
-        run_chunked(self._frames(reader), self._config.chunk_frames, trackers, after)
 
     def _processed(
         self,
@@ -189,11 +169,7 @@ def played_s(begin_s: float, end_s: float, info: VideoInfo) -> float:
 def rows_of_tracks(
     tracks: Iterable[Track], frames: list[FrameTime], size: tuple[int, int]
 ) -> tuple[list[Track], pa.Table]:
-    """Writes the masks of tracks as rows, frame by frame.
-
-    Returns:
-        The tracks with the serials of their rows, 0 for the first, and the rows.
-    """
+    """Writes the masks of tracks as rows, frame by frame; returns the numbered tracks too."""
     numbered = [replace(track, serial=serial) for serial, track in enumerate(tracks)]
     rows = MaskRows(size)
     for track in numbered:

@@ -33,12 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CheckpointStore:
-    """The checkpoints of one stage.
-
-    Attributes:
-        storage: A folder or an s3:// prefix of this stage alone.
-        keep: Number of newest checkpoints to keep.
-    """
+    """The ``keep`` newest checkpoints of one stage, in a storage of this stage alone."""
 
     storage: Storage
     keep: int = 2
@@ -68,9 +63,8 @@ class CheckpointStore:
         """Removes all but the newest complete checkpoints, and older incomplete ones."""
         files = self._files()
         complete = [step for step, names in files.items() if MANIFEST in names]
-        kept = set(complete[-self.keep :])
         for step, names in files.items():
-            if step not in kept and complete and step < complete[-1]:
+            if complete and step < complete[-1] and step not in complete[-self.keep :]:
                 self._remove(step, names)
 
     def remove(self) -> None:
@@ -80,13 +74,9 @@ class CheckpointStore:
 
     @contextmanager
     def newest(self, warn: Callable[[str], object]) -> Iterator[tuple[int, Path] | None]:
-        """Provides the files of the newest undamaged checkpoint in a temporary local folder.
+        """Provides step and files of the newest undamaged checkpoint, in a temporary local folder.
 
-        Args:
-            warn: Receives a message for every checkpoint that is skipped.
-
-        Yields:
-            Its step and the folder; None if there is none.
+        Yields None if there is none. ``warn`` receives a message for each one that is skipped.
         """
         with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
             for step, names in reversed(self._files().items()):
@@ -147,11 +137,7 @@ class CheckpointWriter:
         store.prune()  # may be left over from a process that was killed
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
-        """Takes a snapshot now and stores it later; waits for the previous one.
-
-        Args:
-            step: Steps that are done.
-            write: Writes the files of the checkpoint into a folder.
+        """Takes a snapshot with ``write`` now and stores it later; waits for the previous one.
 
         Raises:
             StorageError: The previous one could not be stored.
@@ -163,11 +149,7 @@ class CheckpointWriter:
         self._pending = self._thread.submit(self._store_snapshot, step, folder)
 
     def wait(self) -> None:
-        """Waits until the last snapshot is stored.
-
-        Raises:
-            StorageError: It could not be.
-        """
+        """Waits until the last snapshot is stored; raises a StorageError if that failed."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()

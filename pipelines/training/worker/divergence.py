@@ -14,10 +14,7 @@ class BadSteps:
 
     Attributes:
         path: File with one JSON line per skipped step.
-        stage: Name of the stage.
-        rank: Of the worker.
         limit: Consecutive skipped steps after which the training fails.
-        in_a_row: Consecutive skipped steps so far.
     """
 
     path: Path

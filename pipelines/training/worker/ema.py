@@ -16,11 +16,7 @@ _FILE = "averaged.safetensors"
 class AveragedWeights:
     """The running mean of a system: ``mean = decay * mean + (1 - decay) * weights`` each step.
 
-    Buffers are those of the system. The first step sets the mean.
-
-    Args:
-        system: The system in training, on its device.
-        decay: In (0, 1).
+    Buffers are those of the system. The first step sets the mean. The decay is in (0, 1).
     """
 
     def __init__(self, system: System, decay: float) -> None:

@@ -15,13 +15,9 @@ class StageJob:
     """The input of a worker: its stage, and the files to read and write.
 
     Attributes:
-        config: The whole run.
-        stage: This stage.
-        categories: Classes to learn.
         start: Model folder to start from, or None for random weights.
         folder: Of the run, shared by all workers.
         key: Digest of the settings of the stage and of all stages before it.
-        threads: CPU threads of one worker.
         storage: Folder or s3:// prefix of the checkpoints of all stages, the same in every
             process; None means the run folder.
     """

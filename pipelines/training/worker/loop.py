@@ -37,9 +37,7 @@ class StageLoop:
     """The training of one stage in one worker.
 
     Args:
-        job: The stage.
         rank: Of this worker; rank 0 writes losses and checkpoints.
-        device: Device of the network.
         wrap: Makes the trained system data-parallel.
     """
 
@@ -73,10 +71,7 @@ class StageLoop:
         self._bad_steps = BadSteps(job.skipped_path, job.stage.name, rank, job.stage.max_bad_steps)
 
     def run(self, batches: Batches) -> None:
-        """Takes the remaining steps.
-
-        Args:
-            batches: From ``first_step`` on, each with its number.
+        """Takes the remaining steps, with numbered batches from ``first_step`` on.
 
         Raises:
             TrainingDivergedError: Losses or gradients of several steps in a row were not finite.
@@ -134,11 +129,7 @@ class StageLoop:
         torch.save(state, folder / _STATE_FILE)
 
     def _restore(self) -> tuple[int, dict[str, Any] | None]:
-        """Loads the newest undamaged checkpoint of this stage, if there is one.
-
-        Returns:
-            The next step, and the state of the log of losses.
-        """
+        """Loads the newest checkpoint, if any; returns the next step and the state of the log."""
         with self._job.checkpoints.newest(self._note) as found:
             if found is None:
                 return 0, None
@@ -165,11 +156,9 @@ def trained_system(folder: Path) -> System:
 
 
 def save_candidate(job: StageJob, done: int, system: System) -> None:
-    """Saves a model to be scored, unless it was saved before the worker was restarted.
-
-    It is complete when its last file, the classes, is there.
-    """
+    """Saves a model to be scored, unless it was saved before the worker was restarted."""
     folder = candidate_folder(job.candidates, done)
+    # a model is complete when its last file, the classes, is there
     if done not in read_scores(job.candidates) and not (folder / CATEGORIES_FILE).is_file():
         save_system(folder, system, job.categories)
 

@@ -20,13 +20,9 @@ NOT_LOSSES = ("total", "gradient_norm", "rate")
 
 
 class LossLog:
-    """A writer of the lines of one stage; it drops existing lines of steps after the checkpoint.
+    """A writer of the lines of one stage into the file of all stages.
 
-    Args:
-        path: The file, of all stages.
-        stage: Name of the stage.
-        first_step: Steps in the checkpoint.
-        state: ``state`` of the checkpoint.
+    ``first_step`` and ``state`` are those of the checkpoint; lines of later steps are dropped.
     """
 
     def __init__(
@@ -39,8 +35,9 @@ class LossLog:
         self._skipped: int = state["skipped"] if state else 0
         self._seconds: float = state["seconds"] if state else 0.0
         self._waited: float = state["waited"] if state else 0.0
-        rows = [row for row in read_losses(path) if _precedes(row, stage, first_step)]
-        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+        rows = read_losses(path)
+        kept = [row for row in rows if row["stage"] != stage or row["step"] <= first_step]
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
 
     @property
     def state(self) -> dict[str, Any]:
@@ -63,15 +60,9 @@ class LossLog:
         last: bool,
         use: MachineUse | None = None,
     ) -> None:
-        """Adds a step.
+        """Adds a step, numbered from 1; a skipped one is only counted.
 
-        Args:
-            step: Its number, from 1.
-            outcome: Its losses; a skipped step is only counted.
-            rate: Maximum learning rate.
-            wait_s: Seconds that the step has waited for its batch.
-            last: Whether it is the last step of the stage.
-            use: Meter of the machine.
+        ``rate`` is the maximum learning rate, ``wait_s`` the seconds spent waiting for the batch.
         """
         self._waited += wait_s
         if outcome.reason:
@@ -113,7 +104,3 @@ def loss_note(row: dict[str, Any]) -> str:
     skipped = row.get("train/skipped_steps")
     note = f"loss {parts.get('total', float('nan')):.2f} ({terms})"
     return f"{note}, {skipped} steps skipped" if skipped else note
-
-
-def _precedes(row: dict[str, Any], stage: str, first_step: int) -> bool:
-    return bool(row["stage"] != stage or row["step"] <= first_step)

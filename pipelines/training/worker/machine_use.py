@@ -7,11 +7,7 @@ _MIB = 1 << 20
 
 
 class MachineUse:
-    """A meter of this machine and process, cheap enough for every line of losses.
-
-    Args:
-        device: Of the network; the memory of a GPU is measured too.
-    """
+    """A meter of this machine, process and GPU, cheap enough for every line of losses."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

@@ -43,8 +43,7 @@ def _parameter_groups(system: System, settings: OptimizerSettings) -> tuple[_Gro
             decay = 0.0 if undecayed else settings.weight_decay
             by_muon = settings.name == "muon" and not plain and is_matrix(parameter)
             groups.setdefault((rate, decay, by_muon), []).append(parameter)
-    matrices: _Groups = []
-    others: _Groups = []
+    matrices, others = _Groups(), _Groups()
     for (rate, decay, by_muon), parameters in groups.items():
         group = {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
         (matrices if by_muon else others).append(group)

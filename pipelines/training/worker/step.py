@@ -1,7 +1,7 @@
 """One step of training: losses, backward, clip, step, or no change at all."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -59,11 +59,8 @@ def train_step(
     the same step.
 
     Args:
-        system: In training mode, possibly wrapped for several ranks.
-        batch: On the device of the system.
-        optimizer: With its rates set.
+        system: In training mode, possibly wrapped for several ranks; ``batch`` is on its device.
         weights: Of the named losses; a loss without a weight is an error of the programmer.
-        settings: Clipping, precision, parts.
         generator: Of everything random in the losses.
     """
     statistics = _copied_statistics(system)
@@ -88,29 +85,20 @@ def _backward(
     generator: torch.Generator | None,
 ) -> dict[str, float]:
     """Adds up the gradients of all parts and returns the mean losses and their ``total``."""
-    parts = list(_parts(batch, settings.parts))
+    size = -(-len(batch.images) // settings.parts)  # the last part may be smaller
+    parts = [batch[first : first + size] for first in range(0, len(batch.images), size)]
+    half = settings.precision == "bfloat16"
     values: dict[str, float] = {}
     for number, part in enumerate(parts):
         with _synchronized_at_last(system, last=number + 1 == len(parts)):
-            losses, total = _losses(system, part, weights, settings.precision, generator)
+            with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=half):
+                losses: dict[str, Tensor] = system(part, generator)
+            total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
             scale = 1.0 if math.isfinite(float(total.detach())) else math.nan
             (total * (scale / len(parts))).backward()
         for name, loss in (losses | {"total": total}).items():
             values[name] = values.get(name, 0.0) + float(loss.detach()) / len(parts)
     return values
-
-
-def _losses(
-    system: System,
-    batch: ClipBatch,
-    weights: Mapping[str, float],
-    precision: Precision,
-    generator: torch.Generator | None,
-) -> tuple[dict[str, Tensor], Tensor]:
-    half = precision == "bfloat16"
-    with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=half):
-        losses: dict[str, Tensor] = system(batch, generator)
-    return losses, torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
 
 
 def _fault(values: Mapping[str, float], norm: float) -> str:
@@ -131,16 +119,6 @@ def _copied_statistics(system: nn.Module) -> list[tuple[Tensor, Tensor]]:
     return [(buffer, buffer.clone()) for module in norms for buffer in module.buffers()]
 
 
-def _parts(batch: ClipBatch, count: int) -> Iterator[ClipBatch]:
-    """Cuts a batch into at most ``count`` parts of equal size, the last one smaller."""
-    size = -(-len(batch.images) // count)
-    for first in range(0, len(batch.images), size):
-        yield batch[first : first + size]
-
-
 def _synchronized_at_last(system: Any, *, last: bool) -> AbstractContextManager[None]:
     """Suspends the exchange of gradients between ranks in all parts but the last."""
-    if last or not hasattr(system, "no_sync"):
-        return nullcontext()
-    suspended: AbstractContextManager[None] = system.no_sync()
-    return suspended
+    return nullcontext() if last or not hasattr(system, "no_sync") else system.no_sync()

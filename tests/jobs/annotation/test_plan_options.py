@@ -1,13 +1,14 @@
 """``longtake annotate --plan``: what a person and a program read."""
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from jobs.cli import main
 from pipelines.annotation.plan import measure
-from pipelines.annotation.plan.text import plan_json, plan_lines
+from pipelines.annotation.plan.text import plan_lines
 from pipelines.registry.start_weights import TINY_WEIGHTS
 from tests.helpers.plans import gpu_plan
 from tests.helpers.toy_archive import toy_archive
@@ -28,7 +29,7 @@ def test_a_plan_with_real_weights_reads_well_and_writes_nothing(
         "0 done, 0 failed, 4 to do",
         "opened    4 of 4 videos, 100% of the bytes; 1 cannot be read",
         "broken\\n.mp4: not a video",
-        "21 frames to annotate, 2s of video, 48 x 32 pixels",
+        "21 frames to annotate, 2s of video",
         "network   on the CPU",
         "--set inference.chunk_frames=",
         "extrapolated to all videos to do (every video was opened)",
@@ -69,14 +70,15 @@ def test_a_wrong_option_is_one_line_and_exit_2(
 
 def test_an_archive_that_is_done_says_so() -> None:
     plan = gpu_plan()
-    done = type(plan)(**{**vars(plan), "num_done": 3, "measured": None, "totals": None})
+    counts = {**plan.videos, "done": 3}
+    done = asdict(replace(plan, videos=counts, measured=None, extrapolated=None))
     assert "3 done, 0 failed, 0 to do" in plan_lines(done)[2]
     assert plan_lines(done)[-1] == "nothing to do; nothing was started or written"
-    assert plan_json(done)["extrapolated"] is None
+    assert done["extrapolated"] is None
 
 
 def test_a_program_reads_hours_and_cost_with_their_intervals() -> None:
-    document = plan_json(gpu_plan(gpus_per_worker=0.5, gpu_hour_cost=2.5))
+    document = asdict(gpu_plan(gpus_per_worker=0.5, gpu_hour_cost=2.5))
     assert document["gpu_hours"] == {"value": 2.0, "low": 1.0, "high": 4.0}
     assert document["cost"] == {"value": 5.0, "low": 2.5, "high": 10.0}
     assert json.loads(json.dumps(document)) == document

@@ -72,7 +72,6 @@ def full_report(video, strip, name="video.mp4"):
         curves=((name, (Series(name, (1, 2, 3), (3, 2, 1)),)),),
         marks=(Mark(0, name),),
         sweep=tuple(TrialRow({name: 0.1 * i, "b.c": name}, 0.3 - i / 100, name) for i in range(12)),
-        sweep_metric=name,
         videos=(
             VideoCard(name, video, (Fact("frames", "6"),)),
             VideoCard(name, strip),

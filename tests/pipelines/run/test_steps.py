@@ -16,6 +16,7 @@ from pipelines.data.run_data import RunData, prepare_data
 from pipelines.reports.collect import collect_report
 from pipelines.run import steps
 from pipelines.run.folder import Run, open_run
+from vis_core.errors import ConfigError
 
 FEW = SyntheticConfig(
     images=4, train_videos=1, val_videos=1, test_videos=1, archive_videos=1, video_frames=3
@@ -74,3 +75,15 @@ def test_pseudo_videos_are_generated_once_with_the_seed_of_the_run(
     assert len(records) == 4 and categories == data.categories and callable(on_progress)
     assert (config, out) == (run.config.pseudo, run.folder / "pseudo")
     assert (seed, clips_per_image) == (run.config.seed, run.config.clips_per_image)
+
+
+def test_a_run_of_a_release_without_a_setting_resumes_with_its_default(run: Run) -> None:
+    path = run.folder / "run.json"
+    stored = json.loads(path.read_text())
+    del stored["config"]["inference"]["stitching"]
+    path.write_text(json.dumps(stored))
+    open_run(run)
+    stored["config"]["inference"]["chunk_frames"] += 1
+    path.write_text(json.dumps(stored))
+    with pytest.raises(ConfigError, match=r"other settings \(.*chunk_frames"):
+        open_run(run)

@@ -24,11 +24,7 @@ _CAP_DAC_READ_SEARCH = 2
 
 
 def confine(max_memory_mib: int) -> None:
-    """Confines this process.
-
-    Args:
-        max_memory_mib: Address space beyond the current one (Linux).
-    """
+    """Confines this process, on Linux to ``max_memory_mib`` beyond its current address space."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_OPEN_FILES, MAX_OPEN_FILES))
@@ -64,8 +60,7 @@ def drop_capabilities(libc: ctypes.CDLL) -> None:
 def end_with_parent(parent: int) -> None:
     """Makes the kernel end this process when the thread that started it ends (Linux).
 
-    Args:
-        parent: Process id of the parent; if it has already ended, this process ends now.
+    If the process ``parent`` has already ended, this process ends now.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

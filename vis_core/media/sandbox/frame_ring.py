@@ -13,13 +13,9 @@ RING_BYTES = 64 * 2**20  # exceeded only if MIN_SLOTS frames need more
 
 
 class FrameRing:
-    """Shared memory divided into slots of one frame size at a time.
-
-    Pages that no frame has touched take no memory.
-    """
+    """Shared memory in slots of one frame size at a time; untouched pages take no memory."""
 
     def __init__(self, descriptor: int) -> None:
-        """Maps the memory of an open file."""
         self._bytes = mmap.mmap(descriptor, os.fstat(descriptor).st_size)
 
     def num_slots(self, height: int, width: int) -> int:

@@ -35,23 +35,12 @@ _KEPT_VARIABLES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
 class Decoder:
-    """A running decoding process.
-
-    Attributes:
-        limits: Limits on the resources that a video may take.
-        channel: Carries requests and replies.
-        ring: Holds the decoded frames.
-        is_fresh: Whether it has not read a video yet.
-    """
+    """A running decoding process."""
 
     def __init__(self, limits: DecodeLimits) -> None:
-        """Starts the process and waits until it is confined.
-
-        Raises:
-            DecoderError: If the process does not start.
-        """
+        """Starts the process and waits until it is confined; raises DecoderError if it fails."""
         self.limits = limits
-        self.is_fresh = True
+        self.is_fresh = True  # it has not read a video yet
         ring_file = make_ring_file(limits.max_pixels)
         try:
             self.ring = FrameRing(ring_file)
@@ -79,11 +68,7 @@ class Decoder:
         self.exit_reason()
 
     def exit_reason(self) -> tuple[bool, str]:
-        """Waits for the end of the process.
-
-        Returns:
-            Whether it ran out of memory, and its exit code or signal as text.
-        """
+        """Waits for the end; returns whether memory ran out, and exit code or signal as text."""
         self.channel.socket.close()
         try:
             code = self._process.wait(END_TIMEOUT_S)
@@ -99,24 +84,21 @@ class Decoder:
         return False, f"signal {-code}"
 
     def _wait_until_ready(self) -> None:
+        stderr = self._process.stderr
+        assert stderr is not None, "a pipe until it has started"
         try:
             reply = self.channel.receive(START_TIMEOUT_S)
             if not isinstance(reply, Ready):
                 raise ProtocolError(reply.type)
         except (EOFError, TimeoutError, ProtocolError) as error:
             self._process.kill()
-            complaint = self._last_error_line()
+            complaint = last_line(stderr.read().decode(errors="replace"))
             _, exit_reason = self.exit_reason()
             raise DecoderError(
                 f"the process that decodes videos did not start ({type(error).__name__},"
                 f" {exit_reason}): {complaint or 'it reported no error'}"
             ) from error
-        assert self._process.stderr is not None, "a pipe until it has started"
-        self._process.stderr.close()
-
-    def _last_error_line(self) -> str:
-        assert self._process.stderr is not None, "a pipe until it has started"
-        return last_line(self._process.stderr.read().decode(errors="replace"))
+        stderr.close()
 
 
 class DecoderPool:
@@ -134,11 +116,7 @@ class DecoderPool:
         self.starter = ThreadPoolExecutor(1, "decoder-starter")
 
     def acquire(self, limits: DecodeLimits) -> Decoder:
-        """Returns the idle decoder, or a new one if there is none with these limits.
-
-        Raises:
-            DecoderError: If none can be started.
-        """
+        """Returns the idle decoder, or a new one if there is none with these limits."""
         with self._lock:
             idle, self._idle = self._idle, None
         if idle is not None and idle.limits == limits and idle.is_waiting:

@@ -46,35 +46,22 @@ class Opened:
 
 @dataclass(frozen=True)
 class Delivered:
-    """A reply: a frame is in the ring.
-
-    Attributes:
-        slot: Its slot, reserved until the owner releases it.
-        index: Position among the returned frames.
-        number: Position among all frames of the file.
-        time_s: Presentation time in seconds.
-        report: As of this frame.
-    """
+    """A reply: a frame is in the ring, in a slot reserved until the owner releases it."""
 
     slot: int
-    index: int
-    number: int
-    time_s: float
-    report: DecodeReport
+    index: int  # among the returned frames
+    number: int  # among all frames of the file
+    time_s: float  # presentation time
+    report: DecodeReport  # as of this frame
     type: Literal["delivered"] = "delivered"
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A reply: the video is over and the decoder is free.
-
-    Attributes:
-        report: The complete report.
-        num_frames: Number of frames that were returned or skipped.
-    """
+    """A reply: the video is over and the decoder is free."""
 
     report: DecodeReport
-    num_frames: int
+    num_frames: int  # returned or skipped
     type: Literal["ended"] = "ended"
 
 
@@ -97,11 +84,7 @@ class ProtocolError(Exception):
 
 @dataclass
 class Channel:
-    """Messages over a socket, each preceded by its length.
-
-    Attributes:
-        socket: A connected stream socket.
-    """
+    """Messages over a connected stream socket, each preceded by its length."""
 
     socket: socket.socket
     _received: bytearray = field(default_factory=bytearray)
@@ -136,11 +119,7 @@ class Channel:
         self._send(json.dumps(request).encode("ascii"))
 
     def receive_request(self) -> dict[str, Any]:
-        """Waits for a request of the owner.
-
-        Raises:
-            EOFError: If the owner has ended.
-        """
+        """Waits for a request of the owner; raises EOFError if the owner has ended."""
         request: dict[str, Any] = json.loads(self._receive(None))
         return request
 

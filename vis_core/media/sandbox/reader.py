@@ -13,6 +13,7 @@ from typing import Never, Self
 from vis_core.config.decoding import DecodeLimits
 from vis_core.errors import VideoDecodeError, shown_name
 from vis_core.frame import Frame
+from vis_core.media.container import failure
 from vis_core.media.sandbox.process import Decoder, decoders
 from vis_core.media.sandbox.protocol import (
     Alive,
@@ -27,17 +28,16 @@ from vis_core.media.video_reader import check_selection
 
 # Seconds that a decoder has to stop when a video is closed early; then it is ended.
 STOP_TIMEOUT_S = 2.0
+_HOSTILE = "the file is damaged or hostile"
 
 
 class SandboxedReader(Iterator[Frame]):
     """The frames of one video file, in order, once, decoded in another process.
 
     Attributes:
-        info: Available as soon as the reader exists.
         report: As of the last returned frame; complete with the last one.
         number: Index of the last returned frame among all frames of the file, from 0.
-        num_frames: Number of frames that were returned or skipped; None until the reader is
-            exhausted.
+        num_frames: Frames that were returned or skipped; None until the reader is exhausted.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class SandboxedReader(Iterator[Frame]):
             self.report, self.num_frames = reply.report, reply.num_frames
             self._release(decoder)
             raise StopIteration
-        if not isinstance(reply, Delivered):
+        size = self.info.height, self.info.width
+        num_slots = decoder.ring.num_slots(*size)
+        if not isinstance(reply, Delivered) or reply.slot not in range(num_slots):
             self._fail(decoder, reply)
-        if reply.slot not in range(decoder.ring.num_slots(self.info.height, self.info.width)):
-            self._fail(decoder, reply)
-        image = decoder.ring.slot(reply.slot, self.info.height, self.info.width).copy()
+        image = decoder.ring.slot(reply.slot, *size).copy()
         self._request(do="release", slot=reply.slot)
         self.number, self.report = reply.number, reply.report
         return Frame(image, reply.index, reply.time_s)
@@ -131,57 +131,41 @@ class SandboxedReader(Iterator[Frame]):
             self._decoder.channel.send_request(**request)
 
     def _receive(self, decoder: Decoder) -> Reply:
-        """Waits for the next reply about the video.
-
-        Raises:
-            VideoDecodeError: If none arrives in time, or the decoder has died.
-        """
-        name, timeout_s = shown_name(self._path), self._limits.frame_timeout_s
+        """Waits for the next reply; raises if none arrives in time or the decoder has died."""
+        timeout_s = self._limits.frame_timeout_s
         try:
             while isinstance(reply := decoder.channel.receive(timeout_s), Alive):
                 pass
             return reply
         except TimeoutError as error:
             self._end(decoder)
-            raise VideoDecodeError(
-                f"{name}: no frame for {timeout_s:g} s, the decoder was ended; raise"
-                " inference.decoding.frame_timeout_s if this machine is that slow",
-                "timed out",
-            ) from error
+            why = f"no frame for {timeout_s:g} s, the decoder was ended"
+            why += "; raise inference.decoding.frame_timeout_s if this machine is that slow"
+            raise failure(self._path, why, "timed out") from error
         except ProtocolError as error:
             self._end(decoder)
-            raise VideoDecodeError(
-                f"{name}: the decoder sent an invalid message; the file is damaged or hostile",
-                "decoder died",
-            ) from error
+            why = f"the decoder sent an invalid message; {_HOSTILE}"
+            raise failure(self._path, why, "decoder died") from error
         except EOFError as error:
             self._decoder = None
             out_of_memory, exit_reason = decoder.exit_reason()
             if out_of_memory:
-                raise VideoDecodeError(
-                    f"{name}: decoding takes more than {self._limits.max_memory_mib} MiB; raise"
-                    " inference.decoding.max_memory_mib to read it",
-                    "too large",
-                ) from error
-            raise VideoDecodeError(
-                f"{name}: the decoder died ({exit_reason}); the file is damaged or hostile",
-                "decoder died",
-            ) from error
+                why = f"decoding takes more than {self._limits.max_memory_mib} MiB"
+                why += "; raise inference.decoding.max_memory_mib to read it"
+                raise failure(self._path, why, "too large") from error
+            why = f"the decoder died ({exit_reason}); {_HOSTILE}"
+            raise failure(self._path, why, "decoder died") from error
 
     def _fail(self, decoder: Decoder, reply: Reply) -> Never:
         """Raises for a reply other than the expected one."""
-        name = shown_name(self._path)
         if not isinstance(reply, Refused):
             self._end(decoder)
-            raise VideoDecodeError(
-                f"{name}: the decoder sent an invalid message ({reply.type}); the file is damaged"
-                " or hostile",
-                "decoder died",
-            )
+            why = f"the decoder sent an invalid message ({reply.type}); {_HOSTILE}"
+            raise failure(self._path, why, "decoder died")
         self._release(decoder)
         message = reply.message.removeprefix(shown_name(self._path.absolute()))
         # Made printable again: the sender may have been taken over.
-        raise VideoDecodeError(f"{name}{shown_name(message)}", reply.kind)
+        raise VideoDecodeError(shown_name(self._path) + shown_name(message), reply.kind)
 
     def _release(self, decoder: Decoder) -> None:
         self._decoder = None
@@ -206,8 +190,7 @@ def read_frames_sandboxed(
     most ``max_memory_mib`` of memory, and cannot write files; if the kernel permits, it has no
     network either (``media/sandbox/confinement.py``). Each open reader has its own process.
 
-    Returns:
-        An iterator of frames with ``info`` and, when exhausted, ``report``. Close it or exhaust it.
+    Close or exhaust the reader.
 
     Raises:
         VideoDecodeError: If the file cannot be trusted or opened, or yields no frame; also while

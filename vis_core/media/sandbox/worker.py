@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 
 from vis_core.config.decoding import DecodeLimits
-from vis_core.errors import VideoDecodeError, shown_name
+from vis_core.errors import VideoDecodeError
+from vis_core.media.container import failure
 from vis_core.media.sandbox.confinement import close_standard_streams, confine, end_with_parent
 from vis_core.media.sandbox.frame_ring import FrameRing
 from vis_core.media.sandbox.protocol import Alive, Channel, Delivered, Ended, Opened, Ready, Refused
@@ -28,14 +29,7 @@ ALIVE_PERIOD_S = 1.0
 
 
 def main(channel_file: int, ring_file: int, parent: int, limits: str) -> int:
-    """Serves requests until the owner ends.
-
-    Args:
-        channel_file: Descriptor of the socket to the owner.
-        ring_file: Descriptor of the memory that frames are written to.
-        parent: Process id of the owner.
-        limits: ``DecodeLimits`` as JSON.
-    """
+    """Serves requests of the process ``parent`` until it ends; ``limits`` are JSON."""
     end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # is meant for the owner, which ends this process
     cv2.setNumThreads(1)
@@ -96,10 +90,8 @@ class Delivery:
         height, width = reader.info.height, reader.info.width
         num_slots = self._ring.num_slots(height, width)
         if num_slots == 0:
-            raise VideoDecodeError(
-                f"{shown_name(path)}: frames of {height} x {width} pixels exceed max_pixels",
-                "too large",
-            )
+            why = f"frames of {height} x {width} pixels exceed max_pixels"
+            raise failure(path, why, "too large")
         self._free.extend(range(num_slots))
         self._channel.send(Opened(reader.info, reader.report))
         for frame in reader:

@@ -38,8 +38,8 @@ class ItemDraws:
     ) -> "ItemDraws":
         """Draws the numbers for a clip of (T, G, Q) with a CPU generator."""
         num_frames, num_instances, num_queries = shape
-        drawn = torch.rand(num_frames, 3 * num_instances + num_queries, generator=generator)
         sizes = [num_instances] * 3 + [num_queries]
+        drawn = torch.rand(num_frames, sum(sizes), generator=generator)
         return cls(*drawn.to(device).split(sizes, dim=1))
 
 
@@ -139,10 +139,10 @@ def clip_memory(
         ids = is_stored[t].nonzero().flatten()
         if len(ids) or len(memory):
             memory.write(ids, stored[t, ids], stored.new_ones(len(ids)))
-        rows = (memory.ids,) if len(memory) else (ids,)
-        fused.append(empty.index_put(rows, memory.fused if len(memory) else empty[:0]))
-        newest = memory.history[:, 0] if len(memory) else empty[:0]
-        latest.append(empty.index_put(rows, newest))
+        fused.append(empty.index_put((memory.ids,), memory.fused) if len(memory) else empty)
+        latest.append(
+            empty.index_put((memory.ids,), memory.history[:, 0]) if len(memory) else empty
+        )
     known = is_stored.cumsum(dim=0) > 0
     return ClipMemory(stored, is_stored, torch.stack(fused), torch.stack(latest), known)
 
@@ -150,18 +150,13 @@ def clip_memory(
 def concat_items(parts: Sequence[ContrastiveItems]) -> ContrastiveItems:
     """Concatenates items; shorter lists of negatives are padded with masked ones."""
     most = max(part.negatives.shape[1] for part in parts)
-    negatives, masks = [], []
+    fields: list[list[Tensor]] = []
     for part in parts:
         missing = most - part.negatives.shape[1]
-        negatives.append(functional.pad(part.negatives, (0, 0, 0, missing)))
-        masks.append(functional.pad(part.negative_mask, (0, missing)))
-    return ContrastiveItems(
-        torch.cat([part.places for part in parts]),
-        torch.cat([part.anchors for part in parts]),
-        torch.cat([part.positives for part in parts]),
-        torch.cat(negatives),
-        torch.cat(masks),
-    )
+        negatives = functional.pad(part.negatives, (0, 0, 0, missing))
+        mask = functional.pad(part.negative_mask, (0, missing))
+        fields.append([part.places, part.anchors, part.positives, negatives, mask])
+    return ContrastiveItems(*map(torch.cat, zip(*fields, strict=True)))
 
 
 def _with_noise(
@@ -213,17 +208,16 @@ def _first_later(memory: ClipMemory) -> tuple[Tensor, Tensor]:
     As in the release, an instance that is absent from exactly t frames after frame t counts as one
     that never returns.
     """
-    num_frames = len(memory.is_stored)
-    index = torch.arange(num_frames, device=memory.stored.device)
-    never = num_frames
+    never, device = len(memory.is_stored), memory.stored.device
+    index = torch.arange(never, device=device)
     when = torch.where(memory.is_stored, index[:, None], never)
     # the first frame >= t, from the back; then the first frame > t
     first = when.flip(0).cummin(dim=0).values.flip(0)
     later = torch.cat([first[1:], torch.full_like(first[:1], never)])
     absences = (~memory.is_stored).flip(0).cumsum(dim=0).flip(0) - (~memory.is_stored).long()
     found = (later < never) & (absences != index[:, None])
-    instance = torch.arange(memory.stored.shape[1], device=memory.stored.device)
-    return memory.stored[later.clamp(max=num_frames - 1), instance], found
+    instance = torch.arange(memory.stored.shape[1], device=device)
+    return memory.stored[later.clamp(max=never - 1), instance], found
 
 
 def _memory_negatives(

@@ -57,13 +57,10 @@ class ContrastiveItems:
 def shared_truth(key: FrameTargets, reference: FrameTargets, size: Tensor) -> SharedTruth:
     """Finds the instances of a key frame on its reference frame, of (2,) height and width."""
     same = key.instance_index[:, None] == reference.instance_index[None]
-    key_rows, reference_rows = same.nonzero(as_tuple=True)
-    shared = FrameTargets(
-        reference.labels[reference_rows],
-        reference.masks[reference_rows],
-        reference.instance_index[reference_rows],
-    )
-    return SharedTruth(frame_truth(shared, size), key_rows)
+    key_rows, rows = same.nonzero(as_tuple=True)
+    truth = frame_truth(reference, size)
+    shared = FrameTruth(truth.labels[rows], truth.boxes_cxcywh_norm[rows])
+    return SharedTruth(shared, key_rows)
 
 
 def contrastive_items(
@@ -82,20 +79,17 @@ def contrastive_items(
         reference_embeddings: (B, Q, C) of all queries of the reference frames.
         guesses: Predictions of the last layer for the B reference frames.
         shared: Common instances of the B pairs.
-        config: Settings of the selection.
+        config: Of the selection.
     """
     select = SELECTIONS[config.selection]
     masks = [select(guess, part.truth, config) for guess, part in zip(guesses, shared, strict=True)]
-    counts = torch.tensor([len(part.key_rows) for part in shared])
-    device = key_embeddings.device
-    pair = torch.arange(len(shared)).repeat_interleave(counts).to(device)
-    rows = torch.cat([part.key_rows for part in shared])
-    queries = torch.cat(
-        [queries[part.key_rows] for queries, part in zip(key_queries, shared, strict=True)]
-    )
+    key_rows = [part.key_rows for part in shared]
+    counts = torch.tensor([len(rows) for rows in key_rows])
+    pair = torch.arange(len(shared)).repeat_interleave(counts).to(key_embeddings.device)
+    queries = [queries[rows] for queries, rows in zip(key_queries, key_rows, strict=True)]
     return ContrastiveItems(
-        torch.stack([pair, rows], dim=1),
-        key_embeddings[pair, queries],
+        torch.stack([pair, torch.cat(key_rows)], dim=1),
+        key_embeddings[pair, torch.cat(queries)],
         reference_embeddings[pair],
         torch.cat([positive for positive, _ in masks]),
         torch.cat([negative for _, negative in masks]),
@@ -103,14 +97,9 @@ def contrastive_items(
 
 
 def sample_negatives(items: ContrastiveItems, generator: torch.Generator | None) -> Tensor:
-    """Draws the negatives of the auxiliary loss: ten per positive, or all if there are fewer.
+    """Draws the (I, Q) bool negatives of the auxiliary loss with a CPU generator.
 
-    Args:
-        items: The I items; ten negatives are drawn for an item without a positive.
-        generator: CPU generator.
-
-    Returns:
-        (I, Q) bool, a subset of ``negative_mask``.
+    They are ten per positive, or all if there are fewer; ten for an item without a positive.
     """
     drawn = torch.rand(items.negative_mask.shape, generator=generator)
     drawn = drawn.to(items.negative_mask.device).masked_fill(~items.negative_mask, 2)

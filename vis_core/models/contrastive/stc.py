@@ -1,5 +1,6 @@
 """The comparisons of STC between two frames: embeddings (3.3) and kernels (3.4)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,17 +70,15 @@ def tracking_losses(
 ) -> Tensor:
     """Computes the loss of the queries of B frames against B reference frames: STC Eq. 4.
 
-    Returns:
-        Scalar, the mean over all queries with something to compare; 0 without any.
+    Returns the mean over all queries with something to compare; 0 without any.
     """
     losses = []
     for frame, reference in zip(frames, references, strict=True):
-        queries = embeddings_at(frame.embeddings, frame.boxes)
+        compared = embeddings_at(frame.embeddings, frame.boxes), frame.identity, reference
         if config.loss == "contrastive":
-            loss = _contrastive_losses(queries, frame.identity, reference, config, generator)
+            losses.append(_contrastive_losses(*compared, config, generator))
         else:
-            loss = _classification_losses(queries, frame.identity, reference)
-        losses.append(loss)
+            losses.append(_classification_losses(*compared))
     joined = torch.cat(losses)
     return joined.sum() / max(1, len(joined))
 
@@ -88,32 +87,28 @@ def consistency_loss(kernels: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Averages the squared distance of the kernels of each instance in two frames: STC Eq. 6.
 
     The mean over the parameters of a kernel; a sum with weight 10 would dominate the other losses.
-
-    Args:
-        kernels: Pairs of (N, P) kernels of both frames; equal rows are of one instance.
+    Rows of the (N, P) kernels of both frames belong together.
     """
     errors = torch.cat([(one - other).square() for one, other in kernels])
     return errors.sum() / max(1, errors.numel())
 
 
 def paired_places(
-    matchings: tuple[LocationMatching, LocationMatching],
-    truths: tuple[FrameTargets, FrameTargets],
+    matchings: Sequence[LocationMatching],
+    truths: Sequence[FrameTargets],
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor]:
-    """Draws one place in each frame for every instance with places in both.
+    """Draws one place in each of two frames for every instance with places in both.
 
-    Returns:
-        (N,) int64 places of the first and of the second frame.
+    Returns (N,) int64 of the first and of the second frame.
     """
     chosen: tuple[list[Tensor], list[Tensor]] = ([], [])
     first, second = (set(truth.instance_index.tolist()) for truth in truths)
     for identity in sorted(first & second):
+        rows = [int((truth.instance_index == identity).nonzero()) for truth in truths]
         places = [
-            (matching.instance == int((truth.instance_index == identity).nonzero()))
-            .nonzero()
-            .flatten()
-            for matching, truth in zip(matchings, truths, strict=True)
+            (matching.instance == row).nonzero().flatten()
+            for matching, row in zip(matchings, rows, strict=True)
         ]
         if all(map(len, places)):
             for candidates, kept in zip(places, chosen, strict=True):
@@ -140,9 +135,8 @@ def _contrastive_losses(
         is_negative &= owner != BACKGROUND
     positives = _sample(is_positive, config.max_positives, generator)
     negatives = _sample(is_negative, config.num_negatives, generator)
-    losses = per_positive_loss(
-        queries @ keys.T, positives, negatives, mean=config.over_positives == "mean"
-    )
+    mean = config.over_positives == "mean"
+    losses = per_positive_loss(queries @ keys.T, positives, negatives, mean=mean)
     return losses[is_positive.any(dim=1)]
 
 

@@ -16,13 +16,8 @@ DICE_FORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def boundary_loss(logits: Tensor, boundaries: Tensor, dice: str = "squared") -> Tensor:
     """Computes dice loss plus binary cross entropy of predicted boundaries: 1st place Eq. 1.
 
-    Args:
-        logits: (N, h, w).
-        boundaries: (N, h, w) bool of ``mask_boundary``, at the size of the prediction.
-        dice: A key of ``DICE_FORMS``.
-
-    Returns:
-        (N,) one loss an instance; BCE is the mean over its pixels.
+    ``logits`` and ``boundaries``, bool of ``mask_boundary``, are (N, h, w); ``dice`` is a key of
+    ``DICE_FORMS``. Returns (N,) one loss an instance; BCE is the mean over its pixels.
     """
     flat, targets = logits.flatten(1), boundaries.flatten(1).float()
     return DICE_FORMS[dice](flat, targets) + mask_bce_loss(flat, targets)

@@ -29,9 +29,6 @@ def focal_loss(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> T
         targets: (...) 0 or 1.
         alpha: Weight of targets that are 1; the others weigh ``1 - alpha``.
         gamma: Exponent of one minus the probability of the truth.
-
-    Returns:
-        (...) one loss an element.
     """
     probabilities = logits.sigmoid()
     wrong = targets * (1 - probabilities) + (1 - targets) * probabilities

@@ -62,12 +62,7 @@ class LocationCriterion(nn.Module):
     ) -> dict[str, Tensor]:
         """Computes the unweighted losses ``class``, ``box``, ``center`` and ``mask`` of F frames.
 
-        Args:
-            predictions: Predictions for F frames.
-            masks_of: Computes the masks of N >= 0 places of a frame.
-            targets: F frames.
-            matched: F matchings.
-            generator: CPU generator for the choice of masks.
+        A CPU generator draws the places whose masks are compared, if ``max_masks`` limits them.
         """
         positives = [matching.positives for matching in matched]
         count = max(1, sum(map(len, positives)))
@@ -84,15 +79,12 @@ class LocationCriterion(nn.Module):
         positives: list[Tensor],
         count: int,
     ) -> Tensor:
-        wanted = torch.zeros_like(predictions.class_logits)
-        for frame, (target, matching, rows) in enumerate(
-            zip(targets, matched, positives, strict=True)
-        ):
+        logits, config = predictions.class_logits, self.config
+        wanted = torch.zeros_like(logits)
+        frames = zip(targets, matched, positives, strict=True)
+        for frame, (target, matching, rows) in enumerate(frames):
             wanted[frame, rows, target.labels[matching.instance[rows]]] = 1
-        config = self.config
-        loss = focal_loss(
-            predictions.class_logits, wanted, config.focal_alpha, config.focal_gamma
-        ).sum()
+        loss = focal_loss(logits, wanted, config.focal_alpha, config.focal_gamma).sum()
         if config.class_normalizer == "places":
             return loss / predictions.center_logits.numel()
         if config.class_normalizer == "moving":
@@ -112,11 +104,10 @@ class LocationCriterion(nn.Module):
         center = torch.cat([predictions.center_logits[frame, rows] for frame, rows in pairs])
         wanted = torch.cat([matched[frame].distances[rows] for frame, rows in pairs])
         iou, generalized = distance_ious(predicted, wanted)
-        errors = {
-            "giou": lambda: 1 - generalized,
-            "iou": lambda: -iou.log(),
-            "linear_iou": lambda: 1 - iou,
-        }[self.config.box_loss]()
+        if self.config.box_loss == "iou":
+            errors = -iou.log()
+        else:
+            errors = 1 - (generalized if self.config.box_loss == "giou" else iou)
         if self.config.box_quality == "iou":
             quality = iou.detach()
             box = errors.sum() / count
@@ -134,13 +125,10 @@ class LocationCriterion(nn.Module):
         generator: torch.Generator | None,
     ) -> list[Tensor]:
         """Chooses the places of each frame whose masks are compared."""
-        if self.config.masks_per_image is not None:
-            return [
-                _best_of_each(predictions, frame, matching, self.config.masks_per_image)
-                for frame, matching in enumerate(matched)
-            ]
+        share, limit = self.config.masks_per_image, self.config.max_masks
+        if share is not None:
+            return [_best_of_each(predictions, *pair, share) for pair in enumerate(matched)]
         counts = [len(rows) for rows in positives]
-        limit = self.config.max_masks
         if limit is None or sum(counts) <= limit:
             return positives
         drawn = torch.zeros(sum(counts), dtype=torch.bool)
@@ -150,30 +138,19 @@ class LocationCriterion(nn.Module):
 
 
 def centerness(distances: Tensor) -> Tensor:
-    """Computes the centre-ness of places in their boxes: 1 in the middle, 0 at a side (FCOS Eq. 3).
+    """Computes the (N,) centre-ness of places: 1 in the middle of a box, 0 at a side (FCOS Eq. 3).
 
-    Args:
-        distances: (N, 4) to the left, top, right and bottom side.
-
-    Returns:
-        (N,) in [0, 1].
+    ``distances`` are (N, 4) to the left, top, right and bottom side.
     """
-    across, down = distances[:, [0, 2]], distances[:, [1, 3]]
-    ratios = [sides.amin(dim=1) / sides.amax(dim=1) for sides in (across, down)]
-    return (ratios[0] * ratios[1]).sqrt()
+    sides = distances[:, [0, 2]], distances[:, [1, 3]]
+    across, down = (pair.amin(dim=1) / pair.amax(dim=1) for pair in sides)
+    return (across * down).sqrt()
 
 
 def distance_ious(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Computes the IoU and generalized IoU of two boxes around one place.
+    """Computes the (N,) IoU and generalized IoU of boxes, (N, 4) distances from common places.
 
     Adds 1 square stride to overlap and union, as AdelaiDet.
-
-    Args:
-        found: (N, 4) predicted distances to the four sides.
-        wanted: (N, 4) true distances.
-
-    Returns:
-        (N,) IoU and (N,) generalized IoU.
     """
     overlap = _area(torch.minimum(found, wanted))
     union = _area(found) + _area(wanted) - overlap
@@ -187,13 +164,8 @@ def semantic_loss(
 ) -> Tensor:
     """Computes the focal loss of the classes of pixels; the smallest instance counts (CondInst).
 
-    Args:
-        logits: (F, K, h, w) at stride 8.
-        targets: F frames; masks at the size of the padded input.
-        config: Settings of the focal loss.
-
-    Returns:
-        Scalar, the sum divided by the pixels that have a class.
+    Returns the sum over (F, K, h, w) ``logits`` at stride 8, divided by the pixels that have a
+    class. The masks of the F ``targets`` are at the size of the padded input.
     """
     wanted = torch.zeros_like(logits)
     middle = slice(_SEMANTIC_STRIDE // 2, None, _SEMANTIC_STRIDE)
@@ -241,5 +213,4 @@ def _best_of_each(
 
 
 def _area(distances: Tensor) -> Tensor:
-    """Computes the (N,) areas of boxes given as distances (N, 4) to their sides."""
     return (distances[:, 0] + distances[:, 2]) * (distances[:, 1] + distances[:, 3])

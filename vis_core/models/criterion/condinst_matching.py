@@ -37,10 +37,8 @@ class Places:
         cls, shapes: Sequence[tuple[int, int]], strides: Sequence[int], like: Tensor
     ) -> "Places":
         """Builds the places of levels of (h, w) cells."""
-        points = [
-            pixel_centers(*shape, stride, like).T
-            for shape, stride in zip(shapes, strides, strict=True)
-        ]
+        levels = zip(shapes, strides, strict=True)
+        points = [pixel_centers(*shape, stride, like).T for shape, stride in levels]
         counts = torch.tensor([len(level) for level in points], device=like.device)
         level = torch.arange(len(points), device=like.device).repeat_interleave(counts)
         stride = torch.tensor(strides, dtype=torch.float32, device=like.device)[level]
@@ -49,8 +47,7 @@ class Places:
     @property
     def scale(self) -> Tensor:
         """(L,) pixels by which relative coordinates are divided: the level's reach (CondInst)."""
-        reaches = self.points.new_tensor([*_REACHES, 2 * _REACHES[-1]])
-        return reaches[self.level]
+        return self.points.new_tensor([*_REACHES, 2 * _REACHES[-1]])[self.level]
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,6 @@ class LocationPredictions:
     kernels: Tensor
 
     def __getitem__(self, frames: slice) -> "LocationPredictions":
-        """Returns the predictions for some frames."""
         return LocationPredictions(
             self.places,
             self.class_logits[frames],
@@ -107,21 +103,13 @@ class LocationMatching:
 
 
 def match_locations(
-    places: Places,
-    boxes: Tensor,
-    config: LocationMatchingConfig,
-    masks: Tensor | None = None,
+    places: Places, boxes: Tensor, config: LocationMatchingConfig, masks: Tensor | None = None
 ) -> LocationMatching:
     """Matches each place with the smallest instance around it whose size its level learns.
 
     With centre sampling, a place must lie near the centre of the instance and in its box; without,
     in its box (FCOS, STC 3.3). It must lie strictly inside. Of equal boxes, the first one counts.
-
-    Args:
-        places: The L places.
-        boxes: (G, 4) xyxy in pixels.
-        config: Rule of the matching.
-        masks: (G, H, W) bool; if given, the centre is the centre of mass (AdelaiDet).
+    ``boxes`` are (G, 4) xyxy in pixels, ``masks`` (G, H, W) bool for centres of mass (AdelaiDet).
     """
     if not len(boxes):
         background = torch.full_like(places.level, BACKGROUND)
@@ -138,15 +126,14 @@ def match_locations(
     nearest_reach = boxes.new_tensor([-1.0, *_REACHES])[places.level, None]
     reach = boxes.new_tensor([*_REACHES, float("inf")])[places.level, None]
     allowed = is_inside & (farthest >= nearest_reach) & (farthest <= reach)
-    return _match_smallest(places, boxes, to_sides, allowed)
+    instance = _smallest_box(boxes, allowed)
+    rows = torch.arange(len(instance), device=instance.device)
+    distances = to_sides[rows, instance.clamp(min=0)] / places.stride[:, None]
+    return LocationMatching(instance, distances)
 
 
 def in_box_instances(points: Tensor, boxes: Tensor) -> Tensor:
-    """Matches each of (L, 2) points with the smallest box (G, 4) around it: STC 3.3.
-
-    Returns:
-        (L,) int64, the row of the box, or ``BACKGROUND``.
-    """
+    """Returns (L,) the smallest of (G, 4) boxes around each point, or ``BACKGROUND``: STC 3.3."""
     if not len(boxes):
         return torch.full((len(points),), BACKGROUND, device=points.device)
     to_sides = _distances(points, boxes[None].expand(len(points), -1, -1))
@@ -174,15 +161,6 @@ def _near_center(places: Places, boxes: Tensor, centers: Tensor, radius: float) 
     near = torch.maximum(centers[None] - half, boxes[None, :, :2])
     far = torch.minimum(centers[None] + half, boxes[None, :, 2:])
     return _distances(places.points, torch.cat([near, far], dim=2)).amin(dim=2) > 0
-
-
-def _match_smallest(
-    places: Places, boxes: Tensor, to_sides: Tensor, allowed: Tensor
-) -> LocationMatching:
-    instance = _smallest_box(boxes, allowed)
-    rows = torch.arange(len(instance), device=instance.device)
-    distances = to_sides[rows, instance.clamp(min=0)] / places.stride[:, None]
-    return LocationMatching(instance, distances)
 
 
 def _smallest_box(boxes: Tensor, allowed: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ def contrastive_loss(
     """Computes ``log(1 + sum_+ sum_- exp(v.k- - v.k+))``, averaged over items.
 
     CTVIS Eq. 5 and IDOL Eq. 3 (one positive); IDOL Eq. 4 and the 2nd place's Eq. 1 (several).
-    ``per_positive_loss`` is the other reading, a sum of logs (STC Eq. 3).
 
     Args:
         anchors: (I, C) embeddings v.
@@ -41,8 +40,6 @@ def per_positive_loss(
     products: Tensor, positive_mask: Tensor, negative_mask: Tensor, *, mean: bool = False
 ) -> Tensor:
     """Computes ``sum_+ log(1 + sum_- exp(q.k- - q.k+))`` of each query: STC Eq. 3.
-
-    ``contrastive_loss`` is the other reading, the log of a double sum (IDOL Eq. 4).
 
     Args:
         products: (I, P) dot products of queries with their common keys.
@@ -69,31 +66,20 @@ def cosine_auxiliary_loss(
 ) -> Tensor:
     """Computes the mean squared error of cosines: 1 for positives, 0 for negatives.
 
-    Released IDOL and CTVIS (loss_reid_aux, loss_aux_reid, weight 3); it is not in the papers.
-
-    Args:
-        anchors: (I, C).
-        positives: (I, A, C).
-        negatives: (I, P, C).
-        negative_mask: (I, P) bool, the negatives that count.
-        positive_mask: (I, A) bool, the positives that count; None counts all.
-
-    Returns:
-        Scalar: the mean over the keys of each item, then over items.
+    Released IDOL and CTVIS (loss_reid_aux, loss_aux_reid, weight 3); it is not in the papers. The
+    arguments are those of ``contrastive_loss``. Returns the mean over the keys of each item, then
+    over items.
     """
     if positive_mask is None:
         positive_mask = torch.ones_like(positives[:, :, 0], dtype=torch.bool)
-    cosines = [
-        functional.cosine_similarity(anchors[:, None], keys, dim=2)
-        for keys in (positives, negatives)
-    ]
-    errors = torch.cat([cosines[0] - 1, cosines[1]], dim=1).square()
+    towards = functional.cosine_similarity(anchors[:, None], positives, dim=2)
+    away = functional.cosine_similarity(anchors[:, None], negatives, dim=2)
+    errors = torch.cat([towards - 1, away], dim=1).square()
     counted = torch.cat([positive_mask, negative_mask], dim=1)
     return ((errors * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)).mean()
 
 
 def _products(anchors: Tensor, keys: Tensor) -> Tensor:
-    """Computes the (I, P) dot products of anchors (I, C) with their keys (I, P, C)."""
     return (keys @ anchors[:, :, None]).squeeze(2)
 
 

@@ -33,16 +33,15 @@ def matching_cost(
         point_logits: (Q, P) mask logits at points.
         labels: (G,) int64.
         point_targets: (G, P) true masks at the same points.
-        weights: Weights of the class, mask and dice cost.
+        weights: Weights of the costs.
 
     Returns:
         (Q, G) cost; similar pairs have a low one.
     """
     class_cost = -class_logits.softmax(dim=1)[:, labels]
-    num_points = point_logits.shape[1]
-    positive = functional.softplus(-point_logits)
-    negative = functional.softplus(point_logits)
-    mask_cost = (positive @ point_targets.T + negative @ (1 - point_targets).T) / num_points
+    positive, negative = functional.softplus(-point_logits), functional.softplus(point_logits)
+    mask_cost = positive @ point_targets.T + negative @ (1 - point_targets).T
+    mask_cost = mask_cost / point_logits.shape[1]
     probabilities = point_logits.sigmoid()
     overlap = 2 * probabilities @ point_targets.T
     total = probabilities.sum(1)[:, None] + point_targets.sum(1)[None]
@@ -51,14 +50,10 @@ def matching_cost(
 
 
 def hungarian_matching(cost: Tensor) -> Tensor:
-    """Matches each true instance with one query, at minimal total cost.
+    """Matches each true instance with one query at minimal total (Q, G) cost; returns (G,) int64.
 
-    Args:
-        cost: (Q, G); values that are not finite count as very high.
-
-    Returns:
-        (G,) int64 query index of each true instance, on the device of ``cost``. If G exceeds Q, the
-        G - Q most expensive instances are ``UNMATCHED``.
+    Costs that are not finite count as very high. If G exceeds Q, the G - Q most expensive instances
+    are ``UNMATCHED``.
     """
     safe = torch.nan_to_num(cost.detach().float(), nan=1e10, posinf=1e10, neginf=-1e10)
     query, instance = linear_sum_assignment(safe.cpu().numpy())

@@ -34,8 +34,7 @@ class BoxPredictions:
     """The predictions for F frames after each decoder layer, without masks.
 
     Attributes:
-        class_logits: (L, F, Q, K), independent classes without "no object"; the last layer is the
-            answer.
+        class_logits: (L, F, Q, K), independent classes; the last layer is the answer.
         boxes_cxcywh_norm: (L, F, Q, 4) normalised by the unpadded image.
     """
 
@@ -63,12 +62,12 @@ def detection_losses(
     positives, the class loss is divided by 1 and the others are 0, attached to the graph.
 
     Args:
-        predictions: Predictions for F frames.
+        predictions: For F frames.
         mask_logits_of: Computes the (N, h, w) mask logits of N >= 0 queries, called with a layer, a
             frame and (N,) queries.
         targets: F frames; masks at the size of the padded input or less.
         sizes: (F, 2) height and width of each frame before padding.
-        config: Settings of the matching.
+        config: Of the matching and the focal losses.
 
     Returns:
         The unweighted losses ``class``, ``box``, ``giou``, ``mask``, ``dice``, and the matchings
@@ -81,9 +80,7 @@ def detection_losses(
             transport_matching(predictions.guess(layer, frame), truth, config)
             for frame, truth in enumerate(truths)
         ]
-        logits = [
-            mask_logits_of(layer, frame, matching.queries) for frame, matching in enumerate(matched)
-        ]
+        logits = [mask_logits_of(layer, frame, each.queries) for frame, each in enumerate(matched)]
         losses.append(
             _class_and_box_losses(predictions, layer, matched, truths, config)
             | _mask_losses(torch.cat(logits), matched, targets, config)
@@ -118,9 +115,9 @@ def _class_and_box_losses(
     wanted[frame, query, labels] = 1
     boxes = predictions.boxes_cxcywh_norm[layer, frame, query].float()
     num_positives = max(1, len(query))
+    focal = focal_loss(class_logits, wanted, config.focal_alpha, config.focal_gamma)
     return {
-        "class": focal_loss(class_logits, wanted, config.focal_alpha, config.focal_gamma).sum()
-        / num_positives,
+        "class": focal.sum() / num_positives,
         "box": l1_box_loss(boxes, true_boxes).sum() / num_positives,
         "giou": giou_box_loss(boxes, true_boxes).sum() / num_positives,
     }
@@ -133,14 +130,11 @@ def _mask_losses(
     config: TransportConfig,
 ) -> dict[str, Tensor]:
     """Compares (N, h, w) masks of matched queries with every fourth pixel of the truth."""
-    height, width = logits.shape[1:]
-    truth = torch.cat(
-        [
-            sampled_masks(target.masks, height, width)[matching.instances]
-            for matching, target in zip(matched, targets, strict=True)
-        ]
-    ).flatten(1)
-    logits = logits.float().flatten(1)
+    masks = [
+        sampled_masks(target.masks, *logits.shape[1:])[matching.instances]
+        for matching, target in zip(matched, targets, strict=True)
+    ]
+    logits, truth = logits.float().flatten(1), torch.cat(masks).flatten(1)
     num_positives = max(1, len(logits))
     focal = mask_focal_loss(logits, truth, config.focal_alpha, config.focal_gamma)
     return {
@@ -153,5 +147,4 @@ def sampled_masks(masks: Tensor, height: int, width: int) -> Tensor:
     """Samples the middle pixel of each cell of (G, H, W) masks, padded to (G, height, width)."""
     start = MASK_STRIDE // 2
     sampled = masks[:, start::MASK_STRIDE, start::MASK_STRIDE].float()
-    missing = (0, width - sampled.shape[2], 0, height - sampled.shape[1])
-    return functional.pad(sampled, missing)
+    return functional.pad(sampled, (0, width - sampled.shape[2], 0, height - sampled.shape[1]))

@@ -7,30 +7,12 @@ from vis_core.models.criterion.classification import focal_loss
 
 
 def mask_bce_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Averages the binary cross entropy over the points of each mask.
-
-    Args:
-        logits: (N, P).
-        targets: (N, P) in [0, 1].
-
-    Returns:
-        (N,) one loss a mask.
-    """
+    """Averages the (N, P) binary cross entropy over the points of each mask; targets in [0, 1]."""
     return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(1)
 
 
 def mask_focal_loss(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:
-    """Averages the focal loss over the pixels of each mask (IDOL 3.1).
-
-    Args:
-        logits: (N, P).
-        targets: (N, P) 0 or 1.
-        alpha: See ``focal_loss``.
-        gamma: See ``focal_loss``.
-
-    Returns:
-        (N,) one loss a mask.
-    """
+    """Averages the (N, P) ``focal_loss`` over the pixels of each mask (IDOL 3.1)."""
     return focal_loss(logits, targets, alpha, gamma).mean(1)
 
 
@@ -38,14 +20,7 @@ def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Computes one minus the smoothed dice overlap of each mask.
 
     Mask2Former 3.3 and IDOL 3.1, as released: plain sums in the denominator, 1 added to numerator
-    and denominator.
-
-    Args:
-        logits: (N, P).
-        targets: (N, P) in [0, 1].
-
-    Returns:
-        (N,) one loss a mask in [0, 1].
+    and denominator. Logits and targets in [0, 1] are (N, P), the losses (N,) in [0, 1].
     """
     probabilities = logits.sigmoid()
     overlap = 2 * (probabilities * targets).sum(1)
@@ -56,14 +31,7 @@ def squared_dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Computes one minus the dice overlap with squares in the denominator: 1st place Eq. 2.
 
     ``1 - 2 sum p q / (sum p^2 + sum q^2 + eps)``; eps is not printed and 1e-5 here, as in CondInst.
-    Two empty masks have a loss of 1.
-
-    Args:
-        logits: (N, P).
-        targets: (N, P) in [0, 1].
-
-    Returns:
-        (N,) one loss a mask in [0, 1].
+    Two empty masks have a loss of 1. Shapes and ranges are those of ``dice_loss``.
     """
     probabilities = logits.sigmoid()
     overlap = 2 * (probabilities * targets).sum(1)

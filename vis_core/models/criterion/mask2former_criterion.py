@@ -60,10 +60,10 @@ def query_losses(
     """Computes the class, mask and dice loss, summed over layers (deep supervision).
 
     Args:
-        predictions: Predictions for F frames.
+        predictions: For F frames.
         targets: F frames; masks at the size of the padded input.
         sampling: Points of matching and losses.
-        no_object_weight: Weight of the "no object" class.
+        no_object_weight: Weight of the last class; the others weigh 1.
         generator: CPU generator of the random points.
 
     Returns:
@@ -83,14 +83,11 @@ def query_losses(
     )
     truth = torch.cat([targets[f].masks[found[n][f]] for n, f in places])
     mask, dice = _mask_losses(logits, truth, sampling, generator)
-    losses = {
-        "class": torch.stack(class_losses).sum(),
-        "mask": mask / num_masks,
-        "dice": dice / num_masks,
-    }
-    return losses, matched[-1]
+    losses = {"class": torch.stack(class_losses).sum()}
+    return losses | {"mask": mask / num_masks, "dice": dice / num_masks}, matched[-1]
 
 
+@torch.no_grad()
 def match_layers(
     predictions: QueryPredictions,
     targets: list[FrameTargets],
@@ -101,23 +98,17 @@ def match_layers(
     num_layers, num_frames = predictions.class_logits.shape[:2]
     device = predictions.class_logits.device
     matched: list[list[Tensor]] = []
-    with torch.no_grad():
-        for layer in range(num_layers):
-            points = random_points(num_frames, sampling.num_points, device, generator)
-            point_logits = sample_at(predictions.mask_logits[layer].float(), points)
-            rows = []
-            for frame, target in enumerate(targets):
-                truth = target.masks.unsqueeze(0).float()
-                point_targets = sample_at(truth, points[frame : frame + 1]).squeeze(0)
-                cost = matching_cost(
-                    predictions.class_logits[layer, frame].float(),
-                    point_logits[frame],
-                    target.labels,
-                    point_targets,
-                    MatchingWeights(),
-                )
-                rows.append(hungarian_matching(cost))
-            matched.append(rows)
+    for layer in range(num_layers):
+        points = random_points(num_frames, sampling.num_points, device, generator)
+        point_logits = sample_at(predictions.mask_logits[layer].float(), points)
+        class_logits = predictions.class_logits[layer].float()
+        rows = []
+        for frame, target in enumerate(targets):
+            truth = target.masks.unsqueeze(0).float()
+            point_targets = sample_at(truth, points[frame : frame + 1]).squeeze(0)
+            pairs = (class_logits[frame], point_logits[frame], target.labels, point_targets)
+            rows.append(hungarian_matching(matching_cost(*pairs, MatchingWeights())))
+        matched.append(rows)
     return matched
 
 
@@ -128,8 +119,8 @@ def _class_loss(
     no_object_weight: float,
 ) -> Tensor:
     """Computes the class loss of one layer, (F, Q, K + 1) logits with F (G,) matched queries."""
-    no_object = class_logits.shape[2] - 1
-    wanted = torch.full(class_logits.shape[:2], no_object, device=class_logits.device)
+    *shape, num_labels = class_logits.shape
+    wanted = torch.full(shape, num_labels - 1, device=class_logits.device)
     for frame, (target, queries) in enumerate(zip(targets, matched, strict=True)):
         found = queries != UNMATCHED
         wanted[frame, queries[found]] = target.labels[found]
@@ -152,6 +143,5 @@ def _mask_losses(
         points = uncertain_points(logits.float(), candidates, extra, num_uncertain)
         point_targets = sample_at(masks.unsqueeze(1).float(), points).squeeze(1)
     point_logits = sample_at(logits.unsqueeze(1), points).squeeze(1)
-    return mask_bce_loss(point_logits, point_targets).sum(), dice_loss(
-        point_logits, point_targets
-    ).sum()
+    bce, dice = mask_bce_loss(point_logits, point_targets), dice_loss(point_logits, point_targets)
+    return bce.sum(), dice.sum()

@@ -8,12 +8,8 @@ from torch import Tensor
 def mask_iou(predicted: Tensor, truth: Tensor) -> Tensor:
     """Computes the IoU of predicted and true masks, the target of the module: 1st place Eq. 3.
 
-    Args:
-        predicted: (N, h, w) bool, the predictions binarised at one half.
-        truth: (N, h, w) bool.
-
-    Returns:
-        (N,) in [0, 1]; 0 where both are empty.
+    Both are (N, h, w) bool, the predictions binarised at one half. Returns (N,) in [0, 1]; 0 where
+    both are empty.
     """
     common = (predicted & truth).flatten(1).sum(dim=1)
     either = (predicted | truth).flatten(1).sum(dim=1)
@@ -23,14 +19,7 @@ def mask_iou(predicted: Tensor, truth: Tensor) -> Tensor:
 def quality_loss(qualities: Tensor, mask_logits: Tensor, truth: Tensor) -> Tensor:
     """Computes the error of predicted qualities against the IoU of the masks: 1st place Eq. 4.
 
-    The masks receive no gradient.
-
-    Args:
-        qualities: (N,) in [0, 1].
-        mask_logits: (N, h, w) of the same instances.
-        truth: (N, h, w) bool.
-
-    Returns:
-        (N,) squared differences.
+    Returns the (N,) squared differences of ``qualities`` in [0, 1] from the IoU of (N, h, w)
+    ``mask_logits`` with (N, h, w) bool ``truth``. The masks receive no gradient.
     """
     return (qualities - mask_iou(mask_logits > 0, truth)).square()

@@ -66,10 +66,7 @@ def transport_matching(
 ) -> TransportMatching:
     """Chooses the queries that learn each instance of one frame (IDOL 3.1)."""
     cost, chosen = dynamic_top_k(
-        transport_cost(guess, truth, config),
-        _pair_iou(guess, truth),
-        config.positive_ious,
-        config,
+        transport_cost(guess, truth, config), _pair_iou(guess, truth), config.positive_ious, config
     )
     queries = chosen.any(dim=1).nonzero().flatten()
     # argmax returns the first of equal values; a frame without instances has no queries
@@ -80,11 +77,10 @@ def transport_matching(
 
 @torch.no_grad()
 def transport_cost(guess: FrameGuess, truth: FrameTruth, config: TransportConfig) -> Tensor:
-    """Computes the cost of every pair of a query and an instance; similar pairs have a low one.
+    """Computes the (Q, G) costs of queries and instances; similar pairs have a low one.
 
-    Returns:
-        (Q, G): focal class cost - ``giou_weight`` * GIoU + ``outside_cost`` where the query's
-        centre is not in both box and centre area + ``background_cost`` where it is in none.
+    Focal class cost - ``giou_weight`` * GIoU + ``outside_cost`` where the query's centre is not in
+    both box and centre area + ``background_cost`` where it is in none.
     """
     boxes, true_boxes = guess.boxes_cxcywh_norm.float(), truth.boxes_cxcywh_norm
     class_cost = _focal_cost(guess.probabilities.float(), config)[:, truth.labels]
@@ -99,9 +95,8 @@ def foreground_and_central(
 ) -> tuple[Tensor, Tensor]:
     """Locates the centres of (Q, 4) boxes with respect to (G, 4) true boxes, both cxcywh.
 
-    Returns:
-        (Q,) bool, centres in any true box or centre area, and (Q, G) bool, centres in both the box
-        and the centre area of an instance.
+    Returns (Q,) bool, centres in any true box or centre area, and (Q, G) bool, centres in both the
+    box and the centre area of an instance.
     """
     center = boxes[:, None, :2]
     corners, true_center = to_xyxy(true_boxes), true_boxes[:, :2]
@@ -121,15 +116,8 @@ def dynamic_top_k(
     cheapest pair. Instances without a query search again among the unused ones. After that, only
     conflicts of the first round are resolved, so another query may keep two instances.
 
-    Args:
-        cost: (Q, G).
-        iou: (Q, G).
-        num_ious: Number of IoUs that are summed.
-        config: Settings of the search.
-
-    Returns:
-        (Q, G) cost, raised for queries in use during a repeated search (the release keeps using
-        it), and (Q, G) bool choice.
+    Takes (Q, G) costs and IoUs, of which ``num_ious`` are summed, and returns (Q, G) costs, raised
+    for queries in use during a repeated search (the release keeps using them), and (Q, G) bool.
     """
     chosen = cost.argsort(dim=0, stable=True).argsort(dim=0) < dynamic_k(iou, num_ious)
     if chosen.shape[1] == 0:
@@ -163,13 +151,9 @@ def select_pairs(
 
     The m1 cheapest queries are positives, where m1 is the sum of the best 10 IoUs. All but the m2
     cheapest are negatives, where m2 is the sum of the best 100. A query of another instance is a
-    negative.
-
-    Returns:
-        (G, Q) bool positives and (G, Q) bool negatives.
+    negative. Returns (G, Q) bool positives and (G, Q) bool negatives.
     """
-    iou = _pair_iou(guess, truth)
-    cost = transport_cost(guess, truth, config)
+    cost, iou = transport_cost(guess, truth, config), _pair_iou(guess, truth)
     cost, positive = dynamic_top_k(cost, iou, config.positive_ious, config)
     _, near = dynamic_top_k(cost, iou, config.negative_ious, config)
     return positive.T, ~near.T
@@ -181,8 +165,7 @@ def select_by_iou(
 ) -> tuple[Tensor, Tensor]:
     """Chooses positives above and negatives below a box IoU (IDOL Table 6, A.2: 0.7 and 0.3).
 
-    Returns:
-        As ``select_pairs``; an instance may have no positive.
+    Returns the same as ``select_pairs``, but an instance may have no positive.
     """
     iou = _pair_iou(guess, truth).T
     return iou > config.positive_iou, iou < config.negative_iou
@@ -202,7 +185,6 @@ def _focal_cost(probabilities: Tensor, config: TransportConfig) -> Tensor:
 
 
 def _pair_iou(guess: FrameGuess, truth: FrameTruth) -> Tensor:
-    """Computes the (Q, G) IoU of queries and instances."""
     return box_iou(to_xyxy(guess.boxes_cxcywh_norm.float()), to_xyxy(truth.boxes_cxcywh_norm))
 
 

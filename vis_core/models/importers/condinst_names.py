@@ -4,11 +4,16 @@ Rules as in ``mask2former_names``; the backbone has detectron2's names under a l
 """
 
 import re
-from re import Match
 
 from torch import Tensor
 
-from vis_core.models.importers.mask2former_names import Rules, Target, apply_rules, backbone_names
+from vis_core.models.importers.mask2former_names import (
+    Rules,
+    Target,
+    apply_rules,
+    backbone_names,
+    renamed,
+)
 from vis_core.models.segmentors.pixel_norm import STD
 
 HEAD = "proposal_generator.fcos_head."
@@ -17,12 +22,12 @@ TRACKING_HEAD = "tracking_head."  # which CondInst does not have
 _OURS = "segmentor."
 _STEM = BACKBONE + "stem.conv1.weight"
 # levels of interest and a counter, which inference does not need
-_UNUSED = re.compile(r"mask_head\.(sizes_of_interest|_iter)")
+_UNUSED = r"mask_head\.(sizes_of_interest|_iter)"
 
 
 def our_condinst_names(official: str) -> list[Target] | None:
     """Translates the name of a tensor of AdelaiDet's CondInst (see ``our_names``)."""
-    if _UNUSED.fullmatch(official):
+    if re.fullmatch(_UNUSED, official):
         return []
     if official.startswith(BACKBONE):
         return backbone_names(official, BACKBONE, _OURS + "backbone.")
@@ -40,10 +45,6 @@ def adapt_stem_to_pixels(found: dict[str, Tensor]) -> dict[str, Tensor]:
     return found | {_STEM: stem.flip(1) * stem.new_tensor(STD).view(1, 3, 1, 1)}
 
 
-def _pyramid(found: Match[str]) -> str:
-    return f"{_OURS}pyramid.{found[1]}.{int(found[2]) - 3}.{found[3]}"
-
-
 _HEADS = {
     "cls_tower": "class_tower",
     "bbox_tower": "box_tower",
@@ -51,22 +52,14 @@ _HEADS = {
     "bbox_pred": "box_head",
     "ctrness": "center_head",
 }
-
-
-def _head(found: Match[str]) -> str:
-    return f"{_OURS}head.{_HEADS[found[1]]}.{found[2]}"
-
-
+_LEVELS = {"3": "0", "4": "1", "5": "2"}
 _RULES: Rules = [
-    (re.compile(pattern), target)
-    for pattern, target in (
-        (r"backbone\.fpn_(lateral|output)([345])\.(\w+)", _pyramid),
-        (r"backbone\.top_block\.(p[67]\.\w+)", _OURS + r"pyramid.\1"),
-        (re.escape(HEAD) + r"scales\.(\d)\.scale", _OURS + r"head.scales.\1"),
-        (re.escape(HEAD) + rf"({'|'.join(_HEADS)})\.(.+)", _head),
-        (r"controller\.(\w+)", _OURS + r"head.controller.\1"),
-        (r"mask_branch\.((?:refine|tower)\..+)", _OURS + r"mask_branch.\1"),
-        (r"mask_branch\.seg_head\.(.+)", _OURS + r"mask_branch.semantic_tower.\1"),
-        (r"mask_branch\.logits\.(\w+)", _OURS + r"mask_branch.semantic_head.\1"),
-    )
+    (r"backbone\.fpn_(lateral|output)([345])\.(\w+)", renamed(_OURS + "pyramid.{}.{}.{}", _LEVELS)),
+    (r"backbone\.top_block\.(p[67]\.\w+)", _OURS + r"pyramid.\1"),
+    (re.escape(HEAD) + r"scales\.(\d)\.scale", _OURS + r"head.scales.\1"),
+    (re.escape(HEAD) + rf"({'|'.join(_HEADS)})\.(.+)", renamed(_OURS + "head.{}.{}", _HEADS)),
+    (r"controller\.(\w+)", _OURS + r"head.controller.\1"),
+    (r"mask_branch\.((?:refine|tower)\..+)", _OURS + r"mask_branch.\1"),
+    (r"mask_branch\.seg_head\.(.+)", _OURS + r"mask_branch.semantic_tower.\1"),
+    (r"mask_branch\.logits\.(\w+)", _OURS + r"mask_branch.semantic_head.\1"),
 ]  # fmt: skip

@@ -18,6 +18,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 _PREDICTOR = "sem_seg_head.predictor."
 _PIXELS = "sem_seg_head.pixel_decoder."
+_FIRST_LAYER = _PIXELS + "transformer.encoder.layers.0."
 _IDOL_CONTROLLER = "detr.controller.layers.2.weight"
 
 
@@ -26,21 +27,18 @@ def mask2former_settings_of(shapes: Shapes) -> Mask2FormerSettings:
 
     The number of attention heads does not show in the shapes; it is 8, as in every release.
 
-    Args:
-        shapes: By released name.
-
     Raises:
         CheckpointError: A tensor of every Mask2Former is missing.
     """
-    queries, width = _shape(shapes, _query_name(shapes))
+    # the queries were called static_query before version 2 of the release
+    old, new = _PREDICTOR + "static_query.weight", _PREDICTOR + "query_feat.weight"
+    queries, width = _shape(shapes, old if old in shapes else new)
     return Mask2FormerSettings(
         backbone=_backbone_of(shapes),
         num_queries=queries,
         hidden_width=width,
         encoder_layers=_count(shapes, _PIXELS + r"transformer\.encoder\.layers\.(\d+)\."),
-        encoder_ffn_width=_shape(shapes, _PIXELS + "transformer.encoder.layers.0.linear1.weight")[
-            0
-        ],
+        encoder_ffn_width=_shape(shapes, _FIRST_LAYER + "linear1.weight")[0],
         decoder_layers=_count(shapes, _PREDICTOR + r"transformer_ffn_layers\.(\d+)\."),
         decoder_ffn_width=_shape(shapes, _PREDICTOR + "transformer_ffn_layers.0.linear1.weight")[0],
     )
@@ -52,13 +50,8 @@ def idol_settings_of(shapes: Shapes) -> DeformableDetrSettings:
     mask_channels = _shape(shapes, "detr.mask_head.lay2.weight")[0]
     layers = r"detr\.detr\.transformer\.{}coder\.layers\.(\d+)\."
     widths = "detr.detr.transformer.{}coder.layers.0.linear1.weight"
-    backbone = {
-        name.removeprefix("detr.detr.backbone.0."): shape
-        for name, shape in shapes.items()
-        if name.startswith("detr.detr.backbone.0.")
-    }
     return DeformableDetrSettings(
-        backbone=_backbone_of(backbone),
+        backbone=_backbone_of(_under("detr.detr.backbone.0.backbone.", shapes)),
         num_queries=queries,
         hidden_width=double_width // 2,
         encoder_layers=_count(shapes, layers.format("en")),
@@ -66,9 +59,7 @@ def idol_settings_of(shapes: Shapes) -> DeformableDetrSettings:
         decoder_layers=_count(shapes, layers.format("de")),
         decoder_ffn_width=_shape(shapes, widths.format("de"))[0],
         mask_channels=mask_channels,
-        dynamic_channels=_dynamic_channels(
-            _shape(shapes, _IDOL_CONTROLLER)[0], mask_channels, _IDOL_CONTROLLER
-        ),
+        dynamic_channels=_dynamic_channels(shapes, _IDOL_CONTROLLER, mask_channels),
     )
 
 
@@ -79,13 +70,8 @@ def idol_num_classes_of(shapes: Shapes) -> int:
 
 def condinst_settings_of(shapes: Shapes) -> CondInstSettings:
     """Derives the settings of a CondInst; three dynamic layers with relative coordinates."""
-    backbone = {
-        name.replace("backbone.bottom_up.", "backbone."): shape
-        for name, shape in shapes.items()
-        if name.startswith("backbone.bottom_up.")
-    }
-    sizes = _resnet_sizes(backbone) | {"downsample_in_bottleneck": True}
-    own = OwnBackbone(family="resnet", sizes=sizes)
+    sizes = _resnet_sizes(_under("backbone.bottom_up.", shapes))
+    own = OwnBackbone(family="resnet", sizes=sizes | {"downsample_in_bottleneck": True})
     convs = _count(shapes, r"mask_branch\.tower\.(\d+)\.") - 1
     mask_channels = _shape(shapes, f"mask_branch.tower.{convs}.weight")[0]
     return CondInstSettings(
@@ -95,9 +81,7 @@ def condinst_settings_of(shapes: Shapes) -> CondInstSettings:
         mask_branch_width=_shape(shapes, "mask_branch.refine.0.0.weight")[0],
         mask_branch_convs=convs,
         mask_channels=mask_channels,
-        dynamic_channels=_dynamic_channels(
-            _shape(shapes, "controller.weight")[0], mask_channels, "controller.weight"
-        ),
+        dynamic_channels=_dynamic_channels(shapes, "controller.weight", mask_channels),
         semantic_loss="mask_branch.logits.weight" in shapes,
     )
 
@@ -107,8 +91,9 @@ def condinst_num_classes_of(shapes: Shapes) -> int:
     return _shape(shapes, "proposal_generator.fcos_head.cls_logits.weight")[0]
 
 
-def _dynamic_channels(num_parameters: int, mask_channels: int, name: str) -> int:
+def _dynamic_channels(shapes: Shapes, name: str, mask_channels: int) -> int:
     """Solves for d: (c + 2) d + d d + d weights and 2 d + 1 biases with c mask channels."""
+    num_parameters = _shape(shapes, name)[0]
     for channels in range(1, 257):
         if (mask_channels + 2) * channels + channels**2 + 3 * channels + 1 == num_parameters:
             return channels
@@ -129,10 +114,10 @@ def embedding_width_of(shapes: Shapes) -> int | None:
     return last[0] if last else None
 
 
-def _query_name(shapes: Shapes) -> str:
-    """Returns the name of the queries, which was static_query before version 2 of the release."""
-    old = _PREDICTOR + "static_query.weight"
-    return old if old in shapes else _PREDICTOR + "query_feat.weight"
+def _under(prefix: str, shapes: Shapes) -> Shapes:
+    """Returns the shapes under a prefix, which becomes ``backbone.``."""
+    names = [name for name in shapes if name.startswith(prefix)]
+    return {"backbone." + name.removeprefix(prefix): shapes[name] for name in names}
 
 
 def _backbone_of(shapes: Shapes) -> Any:
@@ -177,5 +162,5 @@ def _shape(shapes: Shapes, name: str) -> tuple[int, ...]:
 
 def _count(shapes: Shapes, pattern: str) -> int:
     """Counts the layers that are numbered from 0 in the names."""
-    found = [re.match(pattern, name) for name in shapes]
-    return 1 + max((int(match[1]) for match in found if match), default=-1)
+    matches = filter(None, (re.match(pattern, name) for name in shapes))
+    return 1 + max((int(match[1]) for match in matches), default=-1)

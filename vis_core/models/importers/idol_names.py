@@ -11,6 +11,7 @@ from vis_core.models.importers.mask2former_names import (
     Target,
     apply_rules,
     backbone_names,
+    renamed,
     split_in_thirds,
 )
 
@@ -18,20 +19,14 @@ PREFIX = "detr.detr."
 BACKBONE = PREFIX + "backbone.0.backbone."
 _NETWORK = "segmentor.network."
 # the norm of a Swin's first stage, whose output IDOL does not use
-_NEVER_USED = re.compile(re.escape(BACKBONE) + r"norm0\.\w+")
+_NEVER_USED = re.escape(BACKBONE) + r"norm0\.\w+"
 
-_ENCODER_PARTS = {
-    "norm1": "self_attn_layer_norm",
-    "norm2": "final_layer_norm",
-    "linear1": "mlp.fc1",
-    "linear2": "mlp.fc2",
-}
-_DECODER_PARTS = {
+_LINEAR = {"linear1": "mlp.fc1", "linear2": "mlp.fc2"}
+_ENCODER_PARTS = _LINEAR | {"norm1": "self_attn_layer_norm", "norm2": "final_layer_norm"}
+_DECODER_PARTS = _LINEAR | {
     "norm1": "encoder_attn_layer_norm",
     "norm2": "self_attn_layer_norm",
     "norm3": "final_layer_norm",
-    "linear1": "mlp.fc1",
-    "linear2": "mlp.fc2",
     "self_attn.out_proj": "self_attn.o_proj",
 }
 _MASK_LAYERS = {"3": "coarse", "4": "middle", "1": "narrow", "2": "last"}
@@ -39,52 +34,38 @@ _MASK_LAYERS = {"3": "coarse", "4": "middle", "1": "narrow", "2": "last"}
 
 def our_idol_names(official: str) -> list[Target] | None:
     """Translates the name of a tensor of released IDOL (see ``our_names``)."""
-    if _NEVER_USED.fullmatch(official):
+    if re.fullmatch(_NEVER_USED, official):
         return []
     if official.startswith(BACKBONE):
         return backbone_names(official, BACKBONE, _NETWORK + "backbone.model.")
     return apply_rules(official, _RULES)
 
 
-def _encoder_part(found: Match[str]) -> str:
-    return f"{_NETWORK}encoder.layers.{found[1]}.{_ENCODER_PARTS[found[2]]}.{found[3]}"
-
-
-def _decoder_part(found: Match[str]) -> str:
-    return f"{_NETWORK}decoder.layers.{found[1]}.{_DECODER_PARTS[found[2]]}.{found[3]}"
-
-
 def _self_attention(found: Match[str]) -> list[Target]:
     return split_in_thirds(f"{_NETWORK}decoder.layers.{found[1]}.self_attn.", found[2])
 
 
-def _mask_layer(found: Match[str]) -> str:
-    return f"segmentor.mask_branch.{_MASK_LAYERS[found[1]]}.{found[2]}"
-
-
 _TRANSFORMER = r"detr\.detr\.transformer\."
 _RULES: Rules = [
-    (re.compile(pattern), target)
-    for pattern, target in (
-        (r"detr\.detr\.input_proj\.(.+)", _NETWORK + r"input_proj.\1"),
-        (r"detr\.detr\.query_embed\.weight", _NETWORK + "query_position_embeddings.weight"),
-        (_TRANSFORMER + "level_embed", _NETWORK + "level_embed"),
-        (_TRANSFORMER + r"reference_points\.(\w+)", _NETWORK + r"reference_points.\1"),
-        (_TRANSFORMER + r"encoder\.layers\.(\d+)\.self_attn\.(.+)",
-         _NETWORK + r"encoder.layers.\1.self_attn.\2"),
-        (_TRANSFORMER + r"encoder\.layers\.(\d+)\.(norm[12]|linear[12])\.(\w+)", _encoder_part),
-        (_TRANSFORMER + r"decoder\.layers\.(\d+)\.cross_attn\.(.+)",
-         _NETWORK + r"decoder.layers.\1.encoder_attn.\2"),
-        (_TRANSFORMER + r"decoder\.layers\.(\d+)\.self_attn\.in_proj_(\w+)", _self_attention),
-        (_TRANSFORMER + r"decoder\.layers\.(\d+)\.(norm[123]|linear[12]|self_attn\.out_proj)\."
-         r"(\w+)", _decoder_part),
-        # the release stores the box heads twice; the decoder refines boxes with the same tensors
-        (r"detr\.detr\.(?:transformer\.decoder\.)?bbox_embed\.(.+)",
-         _NETWORK + r"decoder.bbox_embed.\1"),
-        (r"detr\.detr\.class_embed\.(.+)", r"segmentor.class_heads.\1"),
-        (r"detr\.controller\.(.+)", r"segmentor.controller.\1"),
-        (r"detr\.mask_head\.dcn\.(\w+)", r"segmentor.mask_branch.fine.\1"),
-        (r"detr\.mask_head\.lay(\d)\.(\w+)", _mask_layer),
-        (r"detr\.reid_embed_head\.(.+)", r"embedding_head.\1"),
-    )
+    (r"detr\.detr\.input_proj\.(.+)", _NETWORK + r"input_proj.\1"),
+    (r"detr\.detr\.query_embed\.weight", _NETWORK + "query_position_embeddings.weight"),
+    (_TRANSFORMER + "level_embed", _NETWORK + "level_embed"),
+    (_TRANSFORMER + r"reference_points\.(\w+)", _NETWORK + r"reference_points.\1"),
+    (_TRANSFORMER + r"encoder\.layers\.(\d+)\.self_attn\.(.+)",
+     _NETWORK + r"encoder.layers.\1.self_attn.\2"),
+    (_TRANSFORMER + r"encoder\.layers\.(\d+)\.(norm[12]|linear[12])\.(\w+)",
+     renamed(_NETWORK + "encoder.layers.{}.{}.{}", _ENCODER_PARTS)),
+    (_TRANSFORMER + r"decoder\.layers\.(\d+)\.cross_attn\.(.+)",
+     _NETWORK + r"decoder.layers.\1.encoder_attn.\2"),
+    (_TRANSFORMER + r"decoder\.layers\.(\d+)\.self_attn\.in_proj_(\w+)", _self_attention),
+    (_TRANSFORMER + r"decoder\.layers\.(\d+)\.(norm[123]|linear[12]|self_attn\.out_proj)\."
+     r"(\w+)", renamed(_NETWORK + "decoder.layers.{}.{}.{}", _DECODER_PARTS)),
+    # the release stores the box heads twice; the decoder refines boxes with the same tensors
+    (r"detr\.detr\.(?:transformer\.decoder\.)?bbox_embed\.(.+)",
+     _NETWORK + r"decoder.bbox_embed.\1"),
+    (r"detr\.detr\.class_embed\.(.+)", r"segmentor.class_heads.\1"),
+    (r"detr\.controller\.(.+)", r"segmentor.controller.\1"),
+    (r"detr\.mask_head\.dcn\.(\w+)", r"segmentor.mask_branch.fine.\1"),
+    (r"detr\.mask_head\.lay([1-4])\.(\w+)", renamed("segmentor.mask_branch.{}.{}", _MASK_LAYERS)),
+    (r"detr\.reid_embed_head\.(.+)", r"embedding_head.\1"),
 ]  # fmt: skip

@@ -10,12 +10,11 @@ from re import Match
 Target = tuple[str, int | None]
 """The name here, and the third of the rows that it takes (None: the whole tensor)."""
 
-Rules = list[tuple[re.Pattern[str], str | Callable[[Match[str]], str | list[Target]]]]
+Rules = list[tuple[str, str | Callable[[Match[str]], str | list[Target]]]]
+"""Patterns of whole names, and the names here."""
 
 # Buffers of the released code that inference does not need, and heads of other tasks.
-_UNUSED = re.compile(
-    r"(detr\.)?criterion\..*|.*relative_position_index|.*num_batches_tracked|pixel_(mean|std)"
-)
+_UNUSED = r"(detr\.)?criterion\..*|.*relative_position_index|.*num_batches_tracked|pixel_(mean|std)"
 
 _NETWORK = "segmentor.network."
 ENCODER = _NETWORK + "model.pixel_level_module.encoder."
@@ -24,36 +23,25 @@ _QUERIES = _NETWORK + "model.transformer_module."
 
 
 def our_names(official: str) -> list[Target] | None:
-    """Translates the name of a tensor of the release.
+    """Translates a name of the release, such as ``sem_seg_head.predictor.class_embed.weight``.
 
-    Args:
-        official: For example ``sem_seg_head.predictor.class_embed.weight``.
-
-    Returns:
-        One target, or three for a fused projection; none for an unused tensor; None if unknown.
+    Returns one target, or three for a fused projection; none for an unused tensor; None if unknown.
     """
     return apply_rules(official, _RULES)
 
 
 def backbone_names(official: str, theirs: str, ours: str) -> list[Target] | None:
-    """Translates the name of a tensor of a backbone under other prefixes.
-
-    Args:
-        official: Name that begins with ``theirs``.
-        theirs: Prefix in the file.
-        ours: Prefix here.
-    """
+    """Translates the name of a tensor of a backbone from their prefix to ours."""
     targets = our_names("backbone." + official.removeprefix(theirs))
     return targets and [(name.replace(ENCODER, ours), third) for name, third in targets]
 
 
 def apply_rules(official: str, rules: Rules) -> list[Target] | None:
     """Applies the first rule that matches a name and returns its targets."""
-    if _UNUSED.fullmatch(official):
+    if re.fullmatch(_UNUSED, official):
         return []
     for pattern, target in rules:
-        found = pattern.fullmatch(official)
-        if found:
+        if found := re.fullmatch(pattern, official):
             names = target(found) if callable(target) else found.expand(target)
             return [(names, None)] if isinstance(names, str) else names
     return None
@@ -64,6 +52,11 @@ def _resnet_part(found: Match[str]) -> str:
     where = f"{ENCODER}encoder.stages.{int(stage) - 2}.layers.{block}."
     layer = "shortcut" if part == "shortcut" else f"layer.{int(part[-1]) - 1}"
     return f"{where}{layer}.{'normalization' if norm else 'convolution'}.{rest}"
+
+
+def renamed(template: str, parts: dict[str, str]) -> Callable[[Match[str]], str]:
+    """Returns a rule that fills the groups of a match into a template, some under other names."""
+    return lambda found: template.format(*(parts.get(group, group) for group in found.groups()))
 
 
 def split_in_thirds(prefix: str, rest: str) -> list[Target]:
@@ -85,15 +78,7 @@ _SWIN_BLOCK = {
     "norm1": "layernorm_before",
     "norm2": "layernorm_after",
     "attn.proj": "attention.o_proj",
-    "mlp.fc1": "mlp.fc1",
-    "mlp.fc2": "mlp.fc2",
 }
-
-
-def _swin_block(found: Match[str]) -> str:
-    layer, block, part, rest = found.groups()
-    where = f"{ENCODER}swin.encoder.layers.{layer}.blocks.{block}."
-    return f"{where}{_SWIN_BLOCK[part]}.{rest}"
 
 
 def _swin_norm(found: Match[str]) -> str:
@@ -106,12 +91,6 @@ _ENCODER_LAYER = {
     "linear1": "fc1",
     "linear2": "fc2",
 }
-
-
-def _encoder_layer(found: Match[str]) -> str:
-    return f"{_PIXELS}encoder.layers.{found[1]}.{_ENCODER_LAYER[found[2]]}.{found[3]}"
-
-
 _DECODER_PARTS = {
     ("self_attention", "self_attn.out_proj"): "self_attn.out_proj",
     ("self_attention", "norm"): "self_attn_layer_norm",
@@ -131,46 +110,42 @@ _HEAD = r"sem_seg_head\."
 _LAYERS = _HEAD + r"predictor\.transformer_"
 _ENCODER_LAYERS = _HEAD + r"pixel_decoder\.transformer\.encoder\.layers\.(\d+)\."
 _RULES: Rules = [
-    (re.compile(pattern), target)
-    for pattern, target in (
-        (r"backbone\.stem\.conv1\.norm\.(\w+)", ENCODER + r"embedder.embedder.normalization.\1"),
-        (r"backbone\.stem\.conv1\.(\w+)", ENCODER + r"embedder.embedder.convolution.\1"),
-        (r"backbone\.res(\d)\.(\d+)\.(shortcut|conv[123])(\.norm)?\.(\w+)", _resnet_part),
-        (r"backbone\.patch_embed\.proj\.(\w+)",
-         ENCODER + r"swin.embeddings.patch_embeddings.projection.\1"),
-        (r"backbone\.patch_embed\.norm\.(\w+)", ENCODER + r"swin.embeddings.norm.\1"),
-        (r"backbone\.layers\.(\d)\.blocks\.(\d+)\.attn\.relative_position_bias_table",
-         ENCODER + r"swin.encoder.layers.\1.blocks.\2.attention.relative_position_bias."
-         "relative_position_bias_table"),
-        (r"backbone\.layers\.(\d)\.blocks\.(\d+)\.attn\.qkv\.(\w+)", _swin_qkv),
-        (r"backbone\.layers\.(\d)\.blocks\.(\d+)\.(norm[12]|attn\.proj|mlp\.fc[12])\.(\w+)",
-         _swin_block),
-        (r"backbone\.layers\.(\d)\.downsample\.(reduction|norm)\.(\w+)",
-         ENCODER + r"swin.encoder.layers.\1.downsample.\2.\3"),
-        (r"backbone\.norm(\d)\.(\w+)", _swin_norm),
-        (_HEAD + r"pixel_decoder\.input_proj\.(.+)", _PIXELS + r"input_projections.\1"),
-        (_HEAD + r"pixel_decoder\.transformer\.level_embed", _PIXELS + "level_embed"),
-        (_ENCODER_LAYERS + r"self_attn\.(.+)",
-         _PIXELS + r"encoder.layers.\1.self_attn.\2"),
-        (_ENCODER_LAYERS + r"(norm[12]|linear[12])\.(\w+)",
-         _encoder_layer),
-        (_HEAD + r"pixel_decoder\.mask_features\.(\w+)", _PIXELS + r"mask_projection.\1"),
-        (_HEAD + r"pixel_decoder\.(adapter|layer)_(\d)\.norm\.(\w+)", _PIXELS + r"\1_\2.1.\3"),
-        (_HEAD + r"pixel_decoder\.(adapter|layer)_(\d)\.(\w+)", _PIXELS + r"\1_\2.0.\3"),
-        (_LAYERS + r"self_attention_layers\.(\d+)\.self_attn\.in_proj_(\w+)", _self_attention),
-        (_LAYERS + r"cross_attention_layers\.(\d+)\.multihead_attn\.(.+)",
-         _QUERIES + r"decoder.layers.\1.cross_attn.\2"),
-        (_LAYERS + r"(self_attention|cross_attention|ffn)_layers\.(\d+)\."
-         r"(self_attn\.out_proj|norm|linear[12])\.(\w+)", _decoder_part),
-        (_HEAD + r"predictor\.decoder_norm\.(\w+)", _QUERIES + r"decoder.layernorm.\1"),
-        # called static_query before the authors' version 2
-        (_HEAD + r"predictor\.(?:query_feat|static_query)\.weight",
-         _QUERIES + "queries_features.weight"),
-        (_HEAD + r"predictor\.query_embed\.weight", _QUERIES + "queries_embedder.weight"),
-        (_HEAD + r"predictor\.level_embed\.weight", _QUERIES + "level_embed.weight"),
-        (_HEAD + r"predictor\.class_embed\.(\w+)", _NETWORK + r"class_predictor.\1"),
-        (_HEAD + r"predictor\.mask_embed\.layers\.(\d)\.(\w+)",
-         _QUERIES + r"decoder.mask_predictor.mask_embedder.\1.0.\2"),
-        (_HEAD + r"predictor\.reid_embed\.layers\.(.+)", r"embedding_head.layers.\1"),
-    )
+    (r"backbone\.stem\.conv1\.norm\.(\w+)", ENCODER + r"embedder.embedder.normalization.\1"),
+    (r"backbone\.stem\.conv1\.(\w+)", ENCODER + r"embedder.embedder.convolution.\1"),
+    (r"backbone\.res(\d)\.(\d+)\.(shortcut|conv[123])(\.norm)?\.(\w+)", _resnet_part),
+    (r"backbone\.patch_embed\.proj\.(\w+)",
+     ENCODER + r"swin.embeddings.patch_embeddings.projection.\1"),
+    (r"backbone\.patch_embed\.norm\.(\w+)", ENCODER + r"swin.embeddings.norm.\1"),
+    (r"backbone\.layers\.(\d)\.blocks\.(\d+)\.attn\.relative_position_bias_table",
+     ENCODER + r"swin.encoder.layers.\1.blocks.\2.attention.relative_position_bias."
+     "relative_position_bias_table"),
+    (r"backbone\.layers\.(\d)\.blocks\.(\d+)\.attn\.qkv\.(\w+)", _swin_qkv),
+    (r"backbone\.layers\.(\d)\.blocks\.(\d+)\.(norm[12]|attn\.proj|mlp\.fc[12])\.(\w+)",
+     renamed(ENCODER + "swin.encoder.layers.{}.blocks.{}.{}.{}", _SWIN_BLOCK)),
+    (r"backbone\.layers\.(\d)\.downsample\.(reduction|norm)\.(\w+)",
+     ENCODER + r"swin.encoder.layers.\1.downsample.\2.\3"),
+    (r"backbone\.norm(\d)\.(\w+)", _swin_norm),
+    (_HEAD + r"pixel_decoder\.input_proj\.(.+)", _PIXELS + r"input_projections.\1"),
+    (_HEAD + r"pixel_decoder\.transformer\.level_embed", _PIXELS + "level_embed"),
+    (_ENCODER_LAYERS + r"self_attn\.(.+)", _PIXELS + r"encoder.layers.\1.self_attn.\2"),
+    (_ENCODER_LAYERS + r"(norm[12]|linear[12])\.(\w+)",
+     renamed(_PIXELS + "encoder.layers.{}.{}.{}", _ENCODER_LAYER)),
+    (_HEAD + r"pixel_decoder\.mask_features\.(\w+)", _PIXELS + r"mask_projection.\1"),
+    (_HEAD + r"pixel_decoder\.(adapter|layer)_(\d)\.norm\.(\w+)", _PIXELS + r"\1_\2.1.\3"),
+    (_HEAD + r"pixel_decoder\.(adapter|layer)_(\d)\.(\w+)", _PIXELS + r"\1_\2.0.\3"),
+    (_LAYERS + r"self_attention_layers\.(\d+)\.self_attn\.in_proj_(\w+)", _self_attention),
+    (_LAYERS + r"cross_attention_layers\.(\d+)\.multihead_attn\.(.+)",
+     _QUERIES + r"decoder.layers.\1.cross_attn.\2"),
+    (_LAYERS + r"(self_attention|cross_attention|ffn)_layers\.(\d+)\."
+     r"(self_attn\.out_proj|norm|linear[12])\.(\w+)", _decoder_part),
+    (_HEAD + r"predictor\.decoder_norm\.(\w+)", _QUERIES + r"decoder.layernorm.\1"),
+    # called static_query before the authors' version 2
+    (_HEAD + r"predictor\.(?:query_feat|static_query)\.weight",
+     _QUERIES + "queries_features.weight"),
+    (_HEAD + r"predictor\.query_embed\.weight", _QUERIES + "queries_embedder.weight"),
+    (_HEAD + r"predictor\.level_embed\.weight", _QUERIES + "level_embed.weight"),
+    (_HEAD + r"predictor\.class_embed\.(\w+)", _NETWORK + r"class_predictor.\1"),
+    (_HEAD + r"predictor\.mask_embed\.layers\.(\d)\.(\w+)",
+     _QUERIES + r"decoder.mask_predictor.mask_embedder.\1.0.\2"),
+    (_HEAD + r"predictor\.reid_embed\.layers\.(.+)", r"embedding_head.layers.\1"),
 ]  # fmt: skip

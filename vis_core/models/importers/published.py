@@ -49,7 +49,7 @@ class RenamedTensors:
     Attributes:
         tensors: By translated name.
         unknown: Names of the file that no rule matches.
-        unused: Names of translate tensors that are not needed.
+        unused: Names of tensors that are not needed.
         contradicted: Names of tensors that the file holds twice with different values.
     """
 
@@ -62,13 +62,8 @@ class RenamedTensors:
 def import_official(path: Path) -> tuple[System, list[str]]:
     """Reads a checkpoint into a system of its size: IDOL, CTVIS, MinVIS or STC.
 
-    The tracking head of STC, which CondInst does not have, stays random.
-
-    Args:
-        path: ``.pth`` or ``.pkl`` of detectron2.
-
-    Returns:
-        The system in evaluation mode, and the unused names of the file.
+    The tracking head of STC, which CondInst does not have, stays random. The file is a ``.pth`` or
+    ``.pkl`` of detectron2. Returns the system in evaluation mode and the unused names of the file.
 
     Raises:
         CheckpointError: The file cannot be trusted, or a tensor is missing, unexpected, of another
@@ -112,18 +107,16 @@ def system_of(found: dict[str, Tensor], source: str) -> tuple[System, list[str]]
 def _config_of(shapes: Shapes) -> tuple[AnySystemConfig, int]:
     """Derives the config and the number of classes of a checkpoint from its shapes."""
     if any(name.startswith(PREFIX) for name in shapes):
-        embedding = shapes.get("detr.reid_embed_head.layers.2.weight", (0,))
-        config = IdolConfig(
-            segmentor=idol_settings_of(shapes), embedding_width=max(8, embedding[0])
-        )
-        return config, idol_num_classes_of(shapes)
+        width = max(8, shapes.get("detr.reid_embed_head.layers.2.weight", (0,))[0])
+        idol = IdolConfig(segmentor=idol_settings_of(shapes), embedding_width=width)
+        return idol, idol_num_classes_of(shapes)
     if any(name.startswith(HEAD) for name in shapes):
         return StcConfig(segmentor=condinst_settings_of(shapes)), condinst_num_classes_of(shapes)
     settings, num_classes = mask2former_settings_of(shapes), mask2former_num_classes_of(shapes)
-    width = embedding_width_of(shapes)
-    if width is None:
+    embedding = embedding_width_of(shapes)
+    if embedding is None:
         return MinvisConfig(segmentor=settings), num_classes
-    return CtvisConfig(segmentor=settings, embedding_width=width), num_classes
+    return CtvisConfig(segmentor=settings, embedding_width=embedding), num_classes
 
 
 def rename(found: dict[str, Tensor]) -> RenamedTensors:
@@ -132,10 +125,9 @@ def rename(found: dict[str, Tensor]) -> RenamedTensors:
     unknown, unused, contradicted = [], [], []
     is_condinst = any(name.startswith(HEAD) for name in found)
     for official, tensor in found.items():
-        if is_condinst:
-            targets = our_condinst_names(official)
-        else:
-            targets = (our_idol_names if official.startswith("detr.") else our_names)(official)
+        is_idol = official.startswith("detr.")
+        names_of = our_idol_names if is_idol else our_names
+        targets = (our_condinst_names if is_condinst else names_of)(official)
         if targets is None:
             unknown.append(official)
         elif not targets:
@@ -154,8 +146,5 @@ _WITHOUT_COUNTERPART = (".num_batches_tracked", "criterion.empty_weight", *NEVER
 
 def _without_counterpart(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> dict[str, Tensor]:
     """Returns the tensors that transformers keeps and no release has."""
-    return {
-        name: tensor
-        for name, tensor in wanted.items()
-        if name not in found and name.endswith(_WITHOUT_COUNTERPART)
-    }
+    names = [name for name in wanted if name.endswith(_WITHOUT_COUNTERPART) and name not in found]
+    return {name: wanted[name] for name in names}

@@ -39,9 +39,6 @@ _STORAGES = {
 def read_pickled_tensors(path: Path) -> dict[str, Tensor]:
     """Reads the dense tensors under ``model`` or ``state_dict`` of a checkpoint, or at its top.
 
-    Args:
-        path: A ``.pth`` or ``.pt`` of ``torch.save``, or a ``.pkl`` of NumPy arrays.
-
     Raises:
         CheckpointError: The file is missing or truncated, holds anything but tensors and plain
             containers, or declares more data than it has.
@@ -116,11 +113,7 @@ class _Reader(pickle.Unpickler):
     """An unpickler with a closed list of constructors."""
 
     def __init__(
-        self,
-        file: Any,
-        path: Path,
-        archive: zipfile.ZipFile | None = None,
-        folder: str = "",
+        self, file: Any, path: Path, archive: zipfile.ZipFile | None = None, folder: str = ""
     ) -> None:
         super().__init__(file, encoding="latin1")
         self._path, self._archive, self._folder = path, archive, folder

@@ -108,11 +108,8 @@ def _backbone(config: Any, folder: Path) -> Any:
             f"{folder / 'config.json'}: backbone_config: expected {', '.join(_SIZES)}, found "
             f"{family!r}"
         )
-    values = {key: getattr(config, key) for key in _SIZES[family] if hasattr(config, key)}
-    sizes = {
-        key: list(value) if isinstance(value, list | tuple) else value
-        for key, value in values.items()
-    }
+    sizes = {key: getattr(config, key) for key in _SIZES[family] if hasattr(config, key)}
+    sizes = {key: list(size) if isinstance(size, tuple) else size for key, size in sizes.items()}
     backbone = OwnBackbone(family=family, sizes=sizes)
     return named_backbone(backbone) or backbone
 

@@ -8,7 +8,7 @@ from transformers import ConvNextConfig, PreTrainedConfig, ResNetConfig, SwinCon
 
 from vis_core.config.segmentors import BackboneName, OwnBackbone
 
-_STAGES = ["stage1", "stage2", "stage3", "stage4"]
+_STAGES = ("stage1", "stage2", "stage3", "stage4")
 
 # Depths and widths as published (He 2016, Liu 2021, Liu 2022); "tiny" is ours, for CPU training.
 _BACKBONES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
@@ -47,7 +47,6 @@ _BACKBONES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
     ),
 }
 
-
 # Swin's last norm, which only classification uses: the features are taken before it.
 NEVER_USED_WEIGHTS = (".swin.layernorm.weight", ".swin.layernorm.bias")
 
@@ -61,15 +60,11 @@ _FAMILIES: dict[str, type[PreTrainedConfig]] = {
 def backbone_config(
     backbone: BackboneName | OwnBackbone, stages: Sequence[str] = _STAGES
 ) -> PreTrainedConfig:
-    """Builds transformers' config of a backbone with outputs at strides 4, 8, 16 and 32.
-
-    Args:
-        backbone: Its name or sizes.
-        stages: Those of ``stage1`` to ``stage4`` whose maps are returned.
-    """
+    """Builds transformers' config of a backbone with outputs at ``stages``, strides 4 to 32."""
     if isinstance(backbone, OwnBackbone):
-        return _FAMILIES[backbone.family](out_features=list(stages), **backbone.sizes)
-    kind, sizes = _BACKBONES[backbone]
+        kind, sizes = _FAMILIES[backbone.family], backbone.sizes
+    else:
+        kind, sizes = _BACKBONES[backbone]
     return kind(out_features=list(stages), **sizes)
 
 
@@ -90,18 +85,14 @@ def freeze_stages(backbone: nn.Module, count: int) -> None:
 
     Backbones of other families learn as a whole.
     """
-    stages = [f"encoder.stages.{stage}." for stage in range(4)]
-    frozen = tuple(["embedder.", *stages][:count])
+    parts = ("embedder.", *(f"encoder.stages.{stage}." for stage in range(4)))
     is_resnet = isinstance(backbone.config, ResNetConfig)
     for name, weight in backbone.named_parameters():
-        weight.requires_grad_(not (is_resnet and name.startswith(frozen)))
+        weight.requires_grad_(not (is_resnet and name.startswith(parts[:count])))
 
 
 def freeze_never_used(module: nn.Module) -> None:
-    """Freezes the weights whose output nothing reads.
-
-    Data-parallel workers would wait for their gradients.
-    """
+    """Freezes weights whose output nothing reads; data-parallel workers would wait for them."""
     for name, weight in module.named_parameters():
         if f".{name}".endswith(NEVER_USED_WEIGHTS):
             weight.requires_grad_(False)

@@ -31,12 +31,11 @@ class DynamicMaskHead(nn.Module):
         upsampling: int = 2,
     ) -> None:
         super().__init__()
-        widths = [in_channels + 2 * relative_coordinates]
-        widths += [hidden_channels] * (num_layers - 1) + [1]
+        hidden = [hidden_channels] * (num_layers - 1)
+        widths = [in_channels + 2 * relative_coordinates, *hidden, 1]
         self.shapes = list(zip(widths[1:], widths[:-1], strict=True))
-        self.stride = stride
+        self.stride, self.upsampling = stride, upsampling
         self.relative_coordinates = relative_coordinates
-        self.upsampling = upsampling
 
     @property
     def num_parameters(self) -> int:
@@ -58,8 +57,7 @@ class DynamicMaskHead(nn.Module):
         Returns:
             (N, 2 h, 2 w) mask logits at half the stride, for an upsampling of 2.
         """
-        count = len(parameters)
-        height, width = features.shape[1:]
+        count, (height, width) = len(parameters), features.shape[1:]
         x = features.flatten(1).expand(count, -1, -1)
         if self.relative_coordinates:
             offsets = points[:, :, None] - pixel_centers(height, width, self.stride, features)
@@ -78,15 +76,13 @@ class DynamicMaskHead(nn.Module):
         sizes = [out * inside for out, inside in self.shapes] + [out for out, _ in self.shapes]
         parts = parameters.split(sizes, dim=1)
         count = len(self.shapes)
-        weights = [
-            part.reshape(-1, *shape) for part, shape in zip(parts[:count], self.shapes, strict=True)
-        ]
-        return weights, list(parts[count:])
+        weights = zip(parts[:count], self.shapes, strict=True)
+        return [part.reshape(-1, *shape) for part, shape in weights], list(parts[count:])
 
 
 def pixel_centers(height: int, width: int, stride: int, like: Tensor) -> Tensor:
     """Returns the (2, h * w) x and y of the middle of each cell, in pixels of the padded input."""
     x = torch.arange(width, device=like.device, dtype=torch.float32) * stride + stride // 2
     y = torch.arange(height, device=like.device, dtype=torch.float32) * stride + stride // 2
-    grid = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack([grid[1].flatten(), grid[0].flatten()])
+    rows, columns = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([columns.flatten(), rows.flatten()])

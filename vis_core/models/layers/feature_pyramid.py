@@ -11,12 +11,7 @@ STRIDES = (8, 16, 32, 64, 128)
 
 
 class FeaturePyramid(nn.Module):
-    """Three maps, mixed from coarse to fine (Lin 2017), and two coarser ones (Tian 2019).
-
-    Args:
-        in_widths: Channels of the maps at strides 8, 16 and 32.
-        width: Channels of the pyramid.
-    """
+    """Three maps, mixed from coarse to fine (Lin 2017), and two coarser ones (Tian 2019)."""
 
     def __init__(self, in_widths: Sequence[int], width: int) -> None:
         super().__init__()

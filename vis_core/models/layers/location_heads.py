@@ -15,12 +15,7 @@ _GROUPS = 32  # of the group norm (FCOS)
 class LocationHead(nn.Module):
     """Class, box, centre-ness and mask kernels of every place; all levels share weights (FCOS).
 
-    Args:
-        width: Channels of the pyramid.
-        num_convs: Convolutions of each tower.
-        num_classes: K.
-        num_kernels: Parameters of one mask.
-        num_levels: Levels of the pyramid.
+    ``num_convs`` are those of each tower, and ``num_kernels`` are the parameters P of one mask.
     """
 
     def __init__(
@@ -46,27 +41,19 @@ class LocationHead(nn.Module):
         """
         predictions = []
         for level, scale in zip(levels, self.scales, strict=True):
-            box_features = self.box_tower(level)
-            predictions.append(
-                (
-                    self.class_head(self.class_tower(level)),
-                    (self.box_head(box_features) * scale).relu(),
-                    self.center_head(box_features),
-                    self.controller(box_features),
-                )
-            )
+            features = self.box_tower(level)
+            class_logits = self.class_head(self.class_tower(level))
+            distances = (self.box_head(features) * scale).relu()
+            others = (self.center_head(features), self.controller(features))
+            predictions.append((class_logits, distances, *others))
         return predictions
 
 
 class SummedMaskBranch(nn.Module):
     """The mask branch of CondInst: the three finest levels, resized to one size and summed.
 
-    Args:
-        in_width: Channels of the pyramid.
-        width: Channels inside.
-        num_convs: Convolutions after the sum.
-        out_width: Channels of the features.
-        num_classes: K of the auxiliary classification of pixels; None leaves its head out.
+    ``num_convs`` follow the sum. ``num_classes`` are those of the auxiliary classification of
+    pixels; None leaves its head out.
     """
 
     def __init__(
@@ -91,17 +78,14 @@ class SummedMaskBranch(nn.Module):
         for refine, level in zip(self.refine[1:], levels[1:3], strict=True):
             refined = refine(level)
             factor = total.shape[2] // refined.shape[2]
-            flat = aligned_upsampling(refined.flatten(0, 1), factor)
-            total = total + flat.view_as(total)
-        features: Tensor = self.tower(total)
-        return features
+            total = total + aligned_upsampling(refined.flatten(0, 1), factor).view_as(total)
+        return self.tower(total)
 
     def semantic_logits(self, levels: Sequence[Tensor]) -> Tensor | None:
         """Computes (F, K, h, w) class logits of pixels at stride 8; None without their head."""
         if self.semantic_tower is None or self.semantic_head is None:
             return None
-        logits: Tensor = self.semantic_head(self.semantic_tower(levels[0]))
-        return logits
+        return self.semantic_head(self.semantic_tower(levels[0]))
 
 
 def _tower(width: int, num_convs: int) -> nn.Sequential:

@@ -1,5 +1,7 @@
 """The multilayer perceptron of DETR-like heads."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 
@@ -12,13 +14,10 @@ class Mlp(nn.Module):
     def __init__(self, in_width: int, hidden_width: int, out_width: int, num_layers: int) -> None:
         super().__init__()
         widths = [in_width] + [hidden_width] * (num_layers - 1) + [out_width]
-        self.layers = nn.ModuleList(
-            nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (..., in_width) to (..., out_width)."""
         for layer in self.layers[:-1]:
             x = layer(x).relu()
-        out: Tensor = self.layers[-1](x)
-        return out
+        return self.layers[-1](x)

@@ -16,14 +16,11 @@ def recompute_layers(network: nn.Module) -> int:
 
     Layers with batch norms that learn statistics are skipped: they would count each batch twice.
     Evaluation does not change. Call it once, after the network is copied and before it is wrapped.
-
-    Returns:
-        The number of layers.
+    Returns the number of layers.
     """
     chosen = repeated_layers(network)
     for layer in chosen:
-        forward = partial(_recomputed, layer, layer.forward)
-        setattr(layer, "forward", forward)  # noqa: B010
+        setattr(layer, "forward", partial(_recomputed, layer, layer.forward))  # noqa: B010
     return len(chosen)
 
 
@@ -50,7 +47,6 @@ def _contains(layer: nn.Module, other: nn.Module) -> bool:
 
 
 def _updates_statistics(module: nn.Module) -> bool:
-    """Returns whether a call of the module changes its statistics."""
     return (
         isinstance(module, nn.modules.batchnorm._BatchNorm)
         and module.training

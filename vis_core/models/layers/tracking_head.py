@@ -13,12 +13,8 @@ class TrackingHead(nn.Module):
     """Shared convolutions over P3 to P5, joined at stride 8.
 
     The paper states only "several convolutional layers" and "fused". The two convolutions, the
-    bilinear upsampling and the 1x1 convolution over all three are those of SipMask.
-
-    Args:
-        in_width: Channels of the pyramid.
-        out_width: C of the embeddings (STC Table 5: 256).
-        num_convs: Convolutions, shared by the levels.
+    bilinear upsampling and the 1x1 convolution over all three are those of SipMask. The embeddings
+    have ``out_width`` channels (STC Table 5: 256).
     """
 
     def __init__(self, in_width: int, out_width: int, num_convs: int = 2) -> None:
@@ -38,5 +34,4 @@ class TrackingHead(nn.Module):
             functional.interpolate(self.shared(level), size=size, mode="bilinear")
             for level in levels[:3]
         ]
-        embeddings: Tensor = self.join(torch.cat(upsampled, dim=1))
-        return embeddings
+        return self.join(torch.cat(upsampled, dim=1))

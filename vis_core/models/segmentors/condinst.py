@@ -81,14 +81,11 @@ class CondInst(nn.Module):
         return self
 
     def forward(self, images: Tensor, sizes: Tensor) -> CondInstOutput:
-        """Segments frames.
+        """Segments (F, 3, H, W) uint8 RGB frames, padded right and bottom to multiples of 32.
 
-        Args:
-            images: (F, 3, H, W) uint8 RGB, H and W multiples of 32, padded right and bottom.
-            sizes: (F, 2) height and width before padding.
+        ``sizes`` are (F, 2) height and width before padding.
         """
-        maps = self.backbone(self.pixels(images, sizes)).feature_maps
-        levels = self.pyramid(maps)
+        levels = self.pyramid(self.backbone(self.pixels(images, sizes)).feature_maps)
         return CondInstOutput(
             self._predictions(levels),
             self.mask_branch(levels).float(),
@@ -97,19 +94,14 @@ class CondInst(nn.Module):
         )
 
     def mask_logits(self, output: CondInstOutput, frame: int, places: Tensor) -> Tensor:
-        """Computes the masks of (N,) places of a frame: STC Eq. 1.
-
-        Returns:
-            (N, h, w) logits at stride 4 of the padded input.
-        """
+        """Computes the (N, h, w) mask logits of (N,) places of a frame at stride 4: STC Eq. 1."""
         predictions = output.predictions
-        logits: Tensor = self.mask_head(
+        return self.mask_head(
             output.mask_features[frame],
             predictions.kernels[frame, places],
             predictions.places.points[places],
             predictions.places.scale[places],
         )
-        return logits
 
     def _predictions(self, levels: list[Tensor]) -> LocationPredictions:
         """Predicts at all levels and concatenates their places; in full precision."""

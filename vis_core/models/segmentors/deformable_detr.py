@@ -25,8 +25,7 @@ from vis_core.models.segmentors.pixel_norm import PixelNorm, inside_of
 _LEVELS, _POINTS = 4, 4  # Deformable DETR: four feature levels, four points each
 _MASK_LEVELS = 3  # IDOL's mask branch reads strides 8, 16 and 32
 _STRIDE = 8
-# Released IDOL and Deformable DETR: the first boxes are small.
-_FIRST_LOG_SIZE = -2.0
+_FIRST_LOG_SIZE = -2.0  # the first boxes are small (released IDOL and Deformable DETR)
 _EPSILON = 1e-5  # of the inverse sigmoid
 
 
@@ -49,7 +48,6 @@ class DeformableDetrOutput:
     sizes: Tensor
 
     def __getitem__(self, frames: slice) -> "DeformableDetrOutput":
-        """Returns the output of some frames."""
         return DeformableDetrOutput(
             BoxPredictions(
                 self.predictions.class_logits[:, frames],
@@ -68,14 +66,12 @@ class DeformableDetr(nn.Module):
     def __init__(self, settings: DeformableDetrSettings, num_classes: int) -> None:
         super().__init__()
         self.settings = settings
-        width, layers = settings.hidden_width, settings.decoder_layers
+        width, layers = settings.hidden_width, range(settings.decoder_layers)
         self.pixels = PixelNorm()
         self.network = DeformableDetrModel(_transformers_config(settings))
         # one head for each layer; transformers' own detection model ties its class heads to one
-        self.class_heads = nn.ModuleList(nn.Linear(width, num_classes) for _ in range(layers))
-        self.network.decoder.bbox_embed = nn.ModuleList(
-            Mlp(width, width, 4, 3) for _ in range(layers)
-        )
+        self.class_heads = nn.ModuleList(nn.Linear(width, num_classes) for _ in layers)
+        self.network.decoder.bbox_embed = nn.ModuleList(Mlp(width, width, 4, 3) for _ in layers)
         self.mask_branch = MaskBranch(width, settings.mask_channels)
         self.mask_head = DynamicMaskHead(
             settings.mask_channels, settings.dynamic_channels, stride=_STRIDE
@@ -85,29 +81,22 @@ class DeformableDetr(nn.Module):
         self._freeze()
 
     def forward(self, images: Tensor, sizes: Tensor) -> DeformableDetrOutput:
-        """Segments frames.
+        """Segments (F, 3, H, W) uint8 RGB frames, padded right and bottom to multiples of 32.
 
-        Args:
-            images: (F, 3, H, W) uint8 RGB, H and W multiples of 32, padded right and bottom.
-            sizes: (F, 2) height and width before padding.
+        ``sizes`` are (F, 2) height and width before padding.
         """
         sources, masks = self._sources(self.pixels(images, sizes), sizes)
-        memory, decoded = self._transform(sources, masks)
+        memory, first, decoded = self._transform(sources, masks)
         states = decoded.intermediate_hidden_states.transpose(0, 1)
         refined = decoded.intermediate_reference_points.transpose(0, 1)
-        first = decoded.first_reference_points
         references = torch.cat([first[None], refined[:-1, :, :, :2]])
-        boxes = torch.stack(
-            [
-                self._boxes(layer, state, first if layer == 0 else refined[layer - 1])
-                for layer, state in enumerate(states)
-            ]
-        )
-        logits = torch.stack(
-            [head(state) for head, state in zip(self.class_heads, states, strict=True)]
-        )
+        boxes = [
+            self._boxes(layer, state, first if layer == 0 else refined[layer - 1])
+            for layer, state in enumerate(states)
+        ]
+        logits = [head(state) for head, state in zip(self.class_heads, states, strict=True)]
         return DeformableDetrOutput(
-            BoxPredictions(logits.float(), boxes.float()),
+            BoxPredictions(torch.stack(logits).float(), torch.stack(boxes).float()),
             states.float(),
             references.float(),
             _split_levels(memory, sources)[:_MASK_LEVELS],
@@ -117,8 +106,7 @@ class DeformableDetr(nn.Module):
     def mask_features(self, output: DeformableDetrOutput) -> Tensor:
         """Computes the (F, c, h, w) features at stride 8, the input of the mask head."""
         # the losses run in full precision, even if the network does not
-        features: Tensor = self.mask_branch([level.float() for level in output.maps])
-        return features.float()
+        return self.mask_branch([level.float() for level in output.maps]).float()
 
     def mask_logits(
         self,
@@ -129,35 +117,24 @@ class DeformableDetr(nn.Module):
         queries: Tensor,
         controller: nn.Module | None = None,
     ) -> Tensor:
-        """Computes the masks of some queries of one frame (IDOL Eq. 1).
+        """Computes the (N, h, w) mask logits of (N,) queries of one frame at stride 4 (IDOL Eq. 1).
 
-        Args:
-            output: Result of ``forward``.
-            features: (F, c, h, w), the ``mask_features`` of the same frames.
-            layer: Index of the decoder layer.
-            frame: Index of the frame.
-            queries: (N,) int64.
-            controller: Predicts the weights of another kind of mask; None computes the usual masks.
-
-        Returns:
-            (N, h, w) logits at stride 4 of the padded input.
+        ``features`` are the ``mask_features`` of all frames. A ``controller`` predicts the weights
+        of another kind of mask; None computes the usual masks.
         """
         height, width = output.sizes[frame].tolist()
         points = output.references[layer, frame, queries]
-        logits: Tensor = self.mask_head(
+        return self.mask_head(
             features[frame],
             (controller or self.controller)(output.states[layer, frame, queries]).float(),
             points * points.new_tensor([width, height]),
         )
-        return logits
 
     def _boxes(self, layer: int, state: Tensor, reference: Tensor) -> Tensor:
         """Refines the reference (F, Q, 2 or 4) of a layer to its boxes (F, Q, 4)."""
-        start = inverse_sigmoid(reference)
-        change: Tensor = self.network.decoder.bbox_embed[layer](state)
-        if start.shape[-1] == 2:
-            start = functional.pad(start, (0, 2))
-        return (change + start).sigmoid()
+        # the first references are points without a size
+        start = functional.pad(_inverse_sigmoid(reference), (0, 4 - reference.shape[-1]))
+        return (self.network.decoder.bbox_embed[layer](state) + start).sigmoid()
 
     def _sources(self, pixels: Tensor, sizes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Computes features (F, D, h, w) of all levels, and (F, h, w) bool without padding.
@@ -166,21 +143,19 @@ class DeformableDetr(nn.Module):
         resizes the mask of the pixels.
         """
         levels = self.network.backbone(pixels, inside_of(sizes, *pixels.shape[2:]))
-        projections = self.network.input_proj
-        sources = [
-            project(level)
-            for project, (level, _) in zip(projections[: len(levels)], levels, strict=True)
-        ]
-        masks = [mask for _, mask in levels]
-        sources.append(projections[len(levels)](levels[-1][0]))
+        maps, masks = map(list, zip(*levels, strict=True))
+        # the projection of the last level reads the coarsest map again
+        inputs = zip(self.network.input_proj, [*maps, maps[-1]], strict=True)
+        sources = [project(level) for project, level in inputs]
         resized = functional.interpolate(masks[0][None].float(), size=sources[-1].shape[2:])
-        masks.append(resized[0].bool())
-        return sources, masks
+        return sources, [*masks, resized[0].bool()]
 
-    def _transform(
-        self, sources: list[Tensor], masks: list[Tensor]
-    ) -> tuple[Tensor, "_DecoderOutput"]:
-        """Runs encoder and decoder over the concatenated levels."""
+    def _transform(self, sources: list[Tensor], masks: list[Tensor]) -> tuple[Tensor, Tensor, Any]:
+        """Runs encoder and decoder over the concatenated levels.
+
+        Returns the memory, the first (F, Q, 2) reference points, and transformers' output of the
+        decoder: (F, L, Q, D) states and (F, L, Q, 4) points after each layer, these detached.
+        """
         network = self.network
         positions = [
             network.position_embedding(
@@ -208,9 +183,7 @@ class DeformableDetr(nn.Module):
             reference_points=first,
             **common,
         )
-        return memory, _DecoderOutput(
-            first, decoded.intermediate_hidden_states, decoded.intermediate_reference_points
-        )
+        return memory, first, decoded
 
     def _level_arguments(self, masks: list[Tensor]) -> dict[str, Any]:
         """Returns the sizes of levels for transformers' layers, given their masks (F, h, w)."""
@@ -235,9 +208,8 @@ class DeformableDetr(nn.Module):
                 uniform_bias(linear)
         for layer in network.decoder.layers:
             attention = layer.self_attn
-            stacked_xavier_uniform(
-                attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight
-            )
+            projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+            stacked_xavier_uniform(*(projection.weight for projection in projections))
             nn.init.xavier_uniform_(attention.o_proj.weight)
         xavier_uniform(self.controller)
         self._initialize_layer_heads()
@@ -264,28 +236,8 @@ class DeformableDetr(nn.Module):
         freeze_never_used(self)
 
 
-@dataclass(frozen=True)
-class _DecoderOutput:
-    """The output of the decoder.
-
-    Attributes:
-        first_reference_points: (F, Q, 2).
-        intermediate_hidden_states: (F, L, Q, D).
-        intermediate_reference_points: (F, L, Q, 4) after each layer, detached.
-    """
-
-    first_reference_points: Tensor
-    intermediate_hidden_states: Tensor
-    intermediate_reference_points: Tensor
-
-
 class MaskBranch(nn.Module):
-    """Convolutions that join the encoder's maps into mask features (IDOL 3.1, as released).
-
-    Args:
-        width: D, channels of the maps at strides 8, 16 and 32.
-        out_channels: c of the features.
-    """
+    """Convolutions that join the encoder's maps into mask features (IDOL 3.1, as released)."""
 
     def __init__(self, width: int, out_channels: int) -> None:
         super().__init__()
@@ -300,20 +252,14 @@ class MaskBranch(nn.Module):
         """Joins three maps (F, D, h, w), the finest first, to (F, c, h, w)."""
         fine, middle, coarse = maps
         x = self.coarse(coarse).relu()
-        x = self.middle(_upsampled(x, middle) + middle).relu()
-        x = self.fine(_upsampled(x, fine) + fine).relu()
-        features: Tensor = self.last(self.narrow(x).relu()).relu()
-        return features
+        x = self.middle(functional.interpolate(x, size=middle.shape[2:]) + middle).relu()
+        x = self.fine(functional.interpolate(x, size=fine.shape[2:]) + fine).relu()
+        return self.last(self.narrow(x).relu()).relu()
 
 
-def inverse_sigmoid(x: Tensor) -> Tensor:
-    """Inverts the sigmoid of values in [0, 1], clamped to 1e-5 from both ends."""
+def _inverse_sigmoid(x: Tensor) -> Tensor:
     x = x.clamp(min=0, max=1)
     return torch.log(x.clamp(min=_EPSILON) / (1 - x).clamp(min=_EPSILON))
-
-
-def _upsampled(x: Tensor, like: Tensor) -> Tensor:
-    return functional.interpolate(x, size=like.shape[2:], mode="nearest")
 
 
 def _concatenate_levels(maps: list[Tensor]) -> Tensor:
@@ -330,7 +276,6 @@ def _split_levels(levels: Tensor, like: list[Tensor]) -> list[Tensor]:
 
 
 def _transformers_config(settings: DeformableDetrSettings) -> DeformableDetrConfig:
-    """Translates the settings to transformers' config."""
     return DeformableDetrConfig(
         use_timm_backbone=False,
         backbone_config=backbone_config(settings.backbone, ["stage2", "stage3", "stage4"]),

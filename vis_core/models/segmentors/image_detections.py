@@ -44,14 +44,8 @@ def best_classes(
 ) -> tuple[Tensor, Tensor]:
     """Finds the best pairs of a prediction and a class, after box NMS within each best class.
 
-    Args:
-        class_scores: (Q, K).
-        boxes: (Q, 4) xyxy; None skips NMS.
-        box_nms_iou: IoU above which the weaker box of a class goes.
-        max_detections: Upper limit of D.
-
-    Returns:
-        (D,) predictions and (D,) classes, best score first.
+    Returns (D,) predictions and (D,) classes, best score first, for (Q, K) scores and (Q, 4) xyxy
+    boxes; None skips NMS.
     """
     best = class_scores.max(dim=1)
     order = best.values.argsort(descending=True, stable=True)
@@ -73,15 +67,13 @@ def detect_instances(
 
     Without predicted boxes, the tight box of each mask is taken, and the mean probability of the
     pixels of a mask multiplies its score (Mask2Former). A few masks are in memory at a time.
+    Detections without a score or whose box has no area inside the image are left out.
 
     Args:
         predictions: All Q of an image, none left out by a threshold.
         input_size: How the image was resized and padded.
-        image_size: Height and width of the image.
+        image_size: Height and width.
         last_resize: How masks reach the size of the image; released IDOL takes the nearest pixel.
-
-    Returns:
-        Detections with a score whose box has an area inside the image.
     """
     class_scores = predictions.class_scores
     if predictions.qualities is not None:

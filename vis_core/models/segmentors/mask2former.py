@@ -17,8 +17,7 @@ from vis_core.models.segmentors.pixel_norm import PixelNorm
 from vis_core.structures import FrameTargets
 
 
-def transformers_config(settings: Mask2FormerSettings, num_classes: int) -> Mask2FormerConfig:
-    """Translates the settings to transformers' config."""
+def _transformers_config(settings: Mask2FormerSettings, num_classes: int) -> Mask2FormerConfig:
     return Mask2FormerConfig(
         backbone_config=backbone_config(settings.backbone),
         feature_size=settings.hidden_width,
@@ -56,9 +55,8 @@ class Mask2Former(nn.Module):
     def __init__(self, settings: Mask2FormerSettings, num_classes: int) -> None:
         super().__init__()
         self.settings = settings
-        self.network = Mask2FormerForUniversalSegmentation(
-            transformers_config(settings, num_classes)
-        )
+        config = _transformers_config(settings, num_classes)
+        self.network = Mask2FormerForUniversalSegmentation(config)
         freeze_never_used(self)
         if not settings.train_batch_norm:
             freeze_batch_norm(self)
@@ -74,43 +72,30 @@ class Mask2Former(nn.Module):
     def forward(
         self, images: Tensor, sizes: Tensor | None = None, *, last_layer_only: bool = False
     ) -> SegmentorOutput:
-        """Segments frames.
+        """Segments (F, 3, H, W) uint8 RGB frames, padded right and bottom to multiples of 32.
 
-        Args:
-            images: (F, 3, H, W) uint8 RGB, H and W multiples of 32, padded right and bottom.
-            sizes: (F, 2) height and width before padding; None if nothing is padded.
-            last_layer_only: Whether to leave out the predictions of the other layers, which only
-                losses need and which take an eighth of the time.
-
-        Returns:
-            Logits at stride 4 of the padded input.
+        ``sizes`` are (F, 2) height and width before padding; None if nothing is padded. With
+        ``last_layer_only``, the predictions of the other layers are left out, which only losses
+        need and which take an eighth of the time. Masks are at stride 4.
         """
         pixels = self.normalize(images, sizes)
         output = self.network.model(pixel_values=pixels, output_hidden_states=True)
         kept = slice(-1, None) if last_layer_only else slice(None)
-        layers = output.transformer_decoder_intermediate_states[kept]
-        states = torch.stack(layers).transpose(1, 2)
+        states = torch.stack(output.transformer_decoder_intermediate_states[kept]).transpose(1, 2)
         predictions = QueryPredictions(
             # losses and association run in full precision, even if the network does not
             class_logits=self.network.class_predictor(states).float(),
             mask_logits=torch.stack(output.masks_queries_logits[kept]).float(),
         )
-        features = output.pixel_decoder_last_hidden_state
-        return SegmentorOutput(predictions, states[-1].float(), features.float())
+        features = output.pixel_decoder_last_hidden_state.float()
+        return SegmentorOutput(predictions, states[-1].float(), features)
 
     def mask_logits(
         self, output: SegmentorOutput, frame: int, queries: Tensor, head: nn.Module | None = None
     ) -> Tensor:
-        """Computes the masks of some queries of one frame, for the last layer.
+        """Computes the (N, h, w) mask logits of (N,) queries of one frame, for the last layer.
 
-        Args:
-            output: Result of ``forward``.
-            frame: Index of the frame.
-            queries: (N,) int64.
-            head: Maps queries to the factors of the features; None computes the usual masks.
-
-        Returns:
-            (N, h, w) logits at stride 4 of the padded input.
+        ``head`` maps queries to the factors of the features; None computes the usual masks.
         """
         if head is None:
             return output.predictions.mask_logits[-1, frame, queries]
@@ -119,8 +104,7 @@ class Mask2Former(nn.Module):
 
     def normalize(self, images: Tensor, sizes: Tensor | None) -> Tensor:
         """Returns the normalised pixels, the input of the network."""
-        pixels: Tensor = self.pixels(images, sizes)
-        return pixels
+        return self.pixels(images, sizes)
 
     def losses(
         self,

@@ -20,26 +20,13 @@ class PixelNorm(nn.Module):
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor, sizes: Tensor | None) -> Tensor:
-        """Returns (F, 3, H, W) float pixels.
-
-        Args:
-            images: (F, 3, H, W) uint8 RGB, padded right and bottom.
-            sizes: (F, 2) height and width before padding; None if nothing is padded.
-        """
+        """Standardises (F, 3, H, W) uint8 RGB frames of (F, 2) sizes; None if nothing is padded."""
         pixels = (images.float() - self.mean) / self.std
-        if sizes is None:
-            return pixels
-        return pixels * inside_of(sizes, images.shape[2], images.shape[3]).unsqueeze(1)
+        return pixels if sizes is None else pixels * inside_of(sizes, *images.shape[2:])[:, None]
 
 
 def inside_of(sizes: Tensor, height: int, width: int) -> Tensor:
-    """Returns (F, height, width) bool: the pixels of padded frames that are not padding.
-
-    Args:
-        sizes: (F, 2) height and width of each frame before padding.
-        height: Height of the padded frames.
-        width: Width of the padded frames.
-    """
+    """Returns (F, height, width) bool: the pixels inside of (F, 2) sizes, which are not padding."""
     rows = torch.arange(height, device=sizes.device) < sizes[:, :1]
     columns = torch.arange(width, device=sizes.device) < sizes[:, 1:]
     return rows[:, :, None] & columns[:, None, :]

@@ -12,14 +12,8 @@ def select_instances(instances: Instances, config: SelectionConfig) -> Instances
     """Selects instances by score, boxes and masks (IDOL 3.3, CTVIS 3.2).
 
     Runs ``select_by_score_and_box``, then class-agnostic NMS on the masks at stride 4, padding
-    included. The first step changes nothing if it was run before the masks were computed.
-
-    Args:
-        instances: All predictions of a frame.
-        config: Threshold and IoUs.
-
-    Returns:
-        The selected instances, best score first.
+    included. The first step changes nothing if it was run before the masks were computed. The best
+    score comes first.
     """
     ranked = instances[
         select_by_score_and_box(instances.scores, instances.class_scores, instances.boxes, config)
@@ -34,17 +28,8 @@ def select_by_score_and_box(
     """Selects the predictions above the threshold, or else the best one, after box NMS.
 
     It needs no masks, so a segmentor can compute masks for the selected predictions only. With
-    ``box_nms_iou``, NMS runs on the boxes of each class, for the best class of a prediction
-    (released IDOL).
-
-    Args:
-        scores: (Q,).
-        class_scores: (Q, K).
-        boxes: (Q, 4) xyxy; only used with ``box_nms_iou``.
-        config: Threshold and IoU.
-
-    Returns:
-        (N,) int64 indices, best score first.
+    ``box_nms_iou``, NMS runs on the (Q, 4) xyxy boxes of each class, for the best class of a
+    prediction (released IDOL). Returns (N,) int64 indices, best score first.
     """
     order = scores.argsort(descending=True, stable=True)
     kept = scores[order] > config.score_threshold

@@ -36,8 +36,7 @@ class System(nn.Module, ABC):
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
         """Finds and selects (threshold, NMS) the instances of frames of one size, best score first.
 
-        Args:
-            images: Frames (H, W, 3) uint8 RGB of one video.
+        The frames (H, W, 3) are uint8 RGB and of one video.
         """
 
     def new_associator(self) -> Associator:
@@ -58,10 +57,9 @@ class System(nn.Module, ABC):
         return InputSize(*resized, padded_height, padded_width)
 
     def input_frames(self, images: list[np.ndarray]) -> tuple[Tensor, Tensor]:
-        """Resizes and pads frames (H, W, 3) uint8 of one size.
+        """Resizes and pads frames (H, W, 3) uint8 of one size to (F, 3, H', W').
 
-        Returns:
-            (F, 3, H', W') uint8 and (F, 2) int64 height and width before padding.
+        Also returns (F, 2) int64 height and width before padding.
         """
         size = self.input_size(*images[0].shape[:2])
         shape = (size.resized_width, size.resized_height)

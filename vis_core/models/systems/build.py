@@ -48,10 +48,7 @@ def load_system(
 ) -> System:
     """Loads the system of a model folder, in evaluation mode.
 
-    Args:
-        folder: Model folder.
-        device: Device of the weights.
-        for_training: Whether to keep the parts that only training uses.
+    The parts that only training uses are left out unless ``for_training``.
 
     Raises:
         CheckpointError: A file is missing or a tensor does not fit; the message lists the names.
@@ -80,12 +77,11 @@ def read_system_config(folder: Path) -> AnySystemConfig:
     """Reads the config of a model folder."""
     text = _read_text(folder / CONFIG_FILE)
     try:
-        config: AnySystemConfig = TypeAdapter(SystemConfig).validate_json(text)
+        return TypeAdapter(SystemConfig).validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(f"{folder / CONFIG_FILE}: {where}: {first['msg']}") from error
-    return config
 
 
 def read_categories(folder: Path) -> Categories:
@@ -120,18 +116,14 @@ def fit_problems(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[st
     """Lists missing and unexpected tensors, and those of another shape or kind."""
     problems = [f"{name} is missing" for name in wanted.keys() - found.keys()]
     problems += [f"{name} is unexpected" for name in found.keys() - wanted.keys()]
-    for name in sorted(wanted.keys() & found.keys()):
-        if wanted[name].shape != found[name].shape:
-            problems.append(
-                f"{name} has shape {tuple(found[name].shape)}, expected {tuple(wanted[name].shape)}"
-            )
-        elif wanted[name].is_floating_point() != found[name].is_floating_point():
-            problems.append(f"{name} holds {_kind(found[name])}, expected {_kind(wanted[name])}")
+    for name in wanted.keys() & found.keys():
+        want, have = wanted[name], found[name]
+        if want.shape != have.shape:
+            problems.append(f"{name} has shape {tuple(have.shape)}, expected {tuple(want.shape)}")
+        elif want.is_floating_point() != have.is_floating_point():
+            kinds = [str(each.dtype).removeprefix("torch.") for each in (have, want)]
+            problems.append(f"{name} holds {kinds[0]}, expected {kinds[1]}")
     return sorted(problems)
-
-
-def _kind(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _read_text(path: Path) -> str:

@@ -66,27 +66,10 @@ class Ctvis(QuerySystem):
             # attached to the graph, so that every rank runs the same backward
             zero = embeddings.sum() * 0
             return losses | {"embed": zero, "embed_cosine": zero}
-        return losses | {
-            "embed": contrastive_loss(
-                items.anchors, items.positives.unsqueeze(1), items.negatives, items.negative_mask
-            ),
-            "embed_cosine": cosine_auxiliary_loss(
-                items.anchors, items.positives.unsqueeze(1), items.negatives, items.negative_mask
-            ),
-        }
-
-    @property
-    def loss_weights(self) -> dict[str, float]:
-        """The weights of CTVIS Eq. 6 and of the released auxiliary loss."""
-        weights = self.config.loss_weights
-        return {
-            "class": weights.class_,
-            "mask": weights.mask,
-            "dice": weights.dice,
-            "embed": weights.embed,
-            "embed_cosine": weights.embed_cosine,
-            **self.addons.loss_weights,
-        }
+        positives = items.positives.unsqueeze(1)
+        compared = items.anchors, positives, items.negatives, items.negative_mask
+        embed, cosine = contrastive_loss(*compared), cosine_auxiliary_loss(*compared)
+        return losses | {"embed": embed, "embed_cosine": cosine}
 
     def _items(
         self,
@@ -96,9 +79,8 @@ class Ctvis(QuerySystem):
     ) -> ContrastiveItems | None:
         """Pools the contrastive items of all clips of the batch; None without items."""
         pooled = []
-        for clip, (queries, present) in zip(
-            embeddings.split(len(embeddings) // len(places)), places, strict=True
-        ):
+        clips = embeddings.split(len(embeddings) // len(places))
+        for clip, (queries, present) in zip(clips, places, strict=True):
             shape = (*queries.shape, clip.shape[1])
             draws = ItemDraws.random(shape, clip.device, generator)
             pooled.append(contrastive_items(clip, queries, present, self.config.items, draws))

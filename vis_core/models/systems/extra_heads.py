@@ -41,13 +41,7 @@ class ExtraHeads(nn.Module):
     """
 
     def __init__(self, config: ExtraHeadsConfig, width: int, mask_width: int) -> None:
-        """Builds the heads.
-
-        Args:
-            config: Enables the heads.
-            width: C of the states.
-            mask_width: Outputs of the boundary head, which define the map of a state.
-        """
+        """Builds heads of (..., width) states; ``mask_width`` outputs define the map of a state."""
         super().__init__()
         self.boundary, self.quality = config.boundary, config.quality
         if self.boundary:
@@ -63,13 +57,9 @@ class ExtraHeads(nn.Module):
         return {name: section.weight for name, section in sections.items() if section}
 
     def qualities(self, states: Tensor) -> Tensor | None:
-        """Predicts the (...) IoU of the masks of (..., C) states with the truth, for inference.
-
-        Returns None unless the config has ``quality.rescore``.
-        """
-        if not (self.quality and self.quality.rescore):
-            return None
-        return self._predicted_qualities(states)
+        """Predicts the (...) IoU of the masks of (..., C) states; None without ``rescore``."""
+        rescore = self.quality and self.quality.rescore
+        return self._predicted_qualities(states) if rescore else None
 
     def losses(self, frames: Sequence[MatchedFrame]) -> dict[str, Tensor]:
         """Computes the mean losses over the matched queries of F frames; 0 without one."""
@@ -91,5 +81,4 @@ class ExtraHeads(nn.Module):
         return {name: loss.sum() / max(1, len(loss)) for name, loss in joined.items()}
 
     def _predicted_qualities(self, states: Tensor) -> Tensor:
-        predicted: Tensor = self.quality_head(states.float()).sigmoid()
-        return predicted.squeeze(-1)
+        return self.quality_head(states.float()).sigmoid().squeeze(-1)

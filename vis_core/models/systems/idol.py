@@ -45,9 +45,8 @@ class Idol(System):
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Computes the terms of IDOL Eq. 2.
 
-        The key frame is the first frame of a clip; the reference frame is the second, or a random
-        one of several others. Masks are compared on the key frame only. Still images have no
-        embedding loss.
+        ``FramePairs`` chooses the frames. Masks are compared on the key frame only. Still images
+        have no embedding loss.
         """
         pairs = FramePairs.of(batch, generator)
         output = self.segmentor(pairs.images, pairs.sizes)
@@ -71,9 +70,8 @@ class Idol(System):
         output = self.segmentor(*self.input_frames(images))
         features = self.segmentor.mask_features(output)
         embeddings = self.embedding_head(output.states[-1])
-        return [
-            self._frame_instances(output, features, embeddings, row) for row in range(len(images))
-        ]
+        outputs = output, features, embeddings
+        return [self._frame_instances(*outputs, row) for row in range(len(images))]
 
     def _frame_instances(
         self, output: DeformableDetrOutput, features: Tensor, embeddings: Tensor, row: int
@@ -114,12 +112,12 @@ class Idol(System):
             key_output.sizes,
             self.config.matching,
         )
-        losses |= self.addons.losses(
-            [
-                self._matched_frame(key_output, features, row, matching, frame.masks)
-                for row, (matching, frame) in enumerate(zip(matched[-1], frames[keys], strict=True))
-            ]
-        )
+        pairs = zip(matched[-1], frames[keys], strict=True)
+        matched_frames = [
+            self._matched_frame(key_output, features, row, matching, frame.masks)
+            for row, (matching, frame) in enumerate(pairs)
+        ]
+        losses |= self.addons.losses(matched_frames)
         if frames_a_clip == 1:
             zero = embeddings.sum() * 0  # attached to the graph
             return losses | {"embed": zero, "embed_cosine": zero}
@@ -173,12 +171,9 @@ class Idol(System):
         if not len(items):
             zero = embeddings.sum() * 0
             return {"embed": zero, "embed_cosine": zero}
+        compared = items.anchors, items.keys, items.keys
         sampled = sample_negatives(items, generator)
         return {
-            "embed": contrastive_loss(
-                items.anchors, items.keys, items.keys, items.negative_mask, items.positive_mask
-            ),
-            "embed_cosine": cosine_auxiliary_loss(
-                items.anchors, items.keys, items.keys, sampled, items.positive_mask
-            ),
+            "embed": contrastive_loss(*compared, items.negative_mask, items.positive_mask),
+            "embed_cosine": cosine_auxiliary_loss(*compared, sampled, items.positive_mask),
         }

@@ -21,10 +21,3 @@ class Minvis(QuerySystem):
         with torch.autocast(output.queries.device.type, enabled=False):
             losses, _ = self.segmentation_losses(output, batch.frame_targets(), generator)
         return losses
-
-    @property
-    def loss_weights(self) -> dict[str, float]:
-        """The weights of ``class``, ``mask``, ``dice`` and the extra heads."""
-        weights = self.config.loss_weights
-        query_weights = {"class": weights.class_, "mask": weights.mask, "dice": weights.dice}
-        return query_weights | self.addons.loss_weights

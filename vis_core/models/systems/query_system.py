@@ -33,6 +33,11 @@ class QuerySystem(System):
         width = self.config.segmentor.hidden_width
         return ExtraHeads(self.config, width, width)
 
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The weights of the config, for CTVIS those of Eq. 6, and of the extra heads."""
+        return self.config.loss_weights.model_dump(by_alias=True) | self.addons.loss_weights
+
     def embed(self, queries: Tensor) -> Tensor:
         """Returns the embeddings of (..., Q, C) queries; here the queries themselves."""
         return queries
@@ -47,10 +52,9 @@ class QuerySystem(System):
         targets: list[FrameTargets],
         generator: torch.Generator | None,
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Computes the losses of F frames, those of the extra heads included.
+        """Computes the losses of F frames, those of the extra heads included, by name.
 
-        Returns:
-            The losses by name, and for each frame the (G,) query matched with each instance.
+        Also returns for each frame the (G,) query matched with each instance.
         """
         losses, matched = self.segmentor.losses(output, targets, generator)
         frames = []

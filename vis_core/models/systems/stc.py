@@ -47,8 +47,7 @@ class Stc(System):
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Computes the terms of STC Eq. 7; that of tracking is STC Eq. 5.
 
-        The input frame is the first frame of a clip; the reference frame is the second, or a random
-        one of several others. Still images have no tracking or consistency loss.
+        ``FramePairs`` chooses the frames. Still images have no tracking or consistency loss.
         """
         pairs = FramePairs.of(batch, generator)
         output = self.segmentor(pairs.images, pairs.sizes)
@@ -83,14 +82,11 @@ class Stc(System):
             return []
         frames, sizes = self.input_frames(images)
         output = self.segmentor(frames, sizes)
-        embeddings = self.tracking_head(output.levels)
-        return [
-            self._frame_instances(output, embeddings[row], row, sizes[row])
-            for row in range(len(images))
-        ]
+        pairs = zip(self.tracking_head(output.levels), sizes, strict=True)
+        return [self._frame_instances(output, *pair, row) for row, pair in enumerate(pairs)]
 
     def _frame_instances(
-        self, output: CondInstOutput, embeddings: Tensor, row: int, size: Tensor
+        self, output: CondInstOutput, embeddings: Tensor, size: Tensor, row: int
     ) -> Instances:
         """Returns the instances of one frame, ``size`` being its height and width: STC 3.5."""
         found = detections(output.predictions, row, self.config.segmentor.decoding)
@@ -117,18 +113,17 @@ class Stc(System):
         """Computes the losses of predictions and embeddings (F, C, h, w) of all frames."""
         matched = self.criterion.match(output.predictions, frames)
         step = 1 if self.config.tracking.both_frames else frames_a_clip
-        compared = list(range(0, len(frames), step))
+        compared = slice(0, None, step)
         losses: dict[str, Tensor] = self.criterion(
-            output.predictions[slice(0, None, step)],
-            lambda row, places: self.segmentor.mask_logits(output, compared[row], places),
-            [frames[row] for row in compared],
-            [matched[row] for row in compared],
+            output.predictions[compared],
+            lambda row, places: self.segmentor.mask_logits(output, row * step, places),
+            frames[compared],
+            matched[compared],
             generator,
         )
         if output.semantic_logits is not None:
-            logits = output.semantic_logits[slice(0, None, step)].float()
-            truths = [frames[row] for row in compared]
-            losses["semantic"] = semantic_loss(logits, truths, self.config.criterion)
+            logits = output.semantic_logits[compared].float()
+            losses["semantic"] = semantic_loss(logits, frames[compared], self.config.criterion)
         if frames_a_clip == 1:
             zero = embeddings.sum() * 0  # attached to the graph
             return losses | {"track": zero, "consistency": zero}
@@ -167,11 +162,9 @@ class Stc(System):
             return kernels.sum() * 0
         pairs = []
         for key in range(0, len(frames), 2):
-            reference = key + 1
-            places = paired_places(
-                (matched[key], matched[reference]), (frames[key], frames[reference]), generator
-            )
-            pairs.append((kernels[key, places[0]], kernels[reference, places[1]]))
+            pair = slice(key, key + 2)
+            first, second = paired_places(matched[pair], frames[pair], generator)
+            pairs.append((kernels[key, first], kernels[key + 1, second]))
         return consistency_loss(pairs)
 
 

@@ -27,33 +27,31 @@ def count_fitting_weights(config: AnySystemConfig, folder: Path) -> tuple[int, i
     """
     with torch.device("meta"):
         system = build_system(config, len(read_categories(folder)))
-    found = _rename_backbone(read_weights(folder / WEIGHTS_FILE), system)
     wanted = system.state_dict()
-    fitting = [name for name, tensor in found.items() if _fits(wanted, name, tensor)]
+    _, fitting = _found_and_fitting(system, folder, wanted)
     if not fitting:
         raise _nothing_fits(folder)
     return len(fitting), len(wanted)
 
 
-def _rename_backbone(weights: dict[str, Tensor], system: System) -> dict[str, Tensor]:
-    """Renames the backbone of any system as this system names it."""
-    renamed = {}
-    for name, tensor in weights.items():
+def _found_and_fitting(
+    system: System, folder: Path, wanted: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Reads all weights, with the backbone as this system names it, and selects those that fit."""
+    found = {}
+    for name, tensor in read_weights(folder / WEIGHTS_FILE).items():
         for prefix in {kind.backbone_prefix for kind in SYSTEMS.values()}:
             if name.startswith(prefix):
                 name = system.backbone_prefix + name.removeprefix(prefix)
-        renamed[name] = tensor
-    return renamed
+        found[name] = tensor
+    shapes = {name: tensor.shape for name, tensor in wanted.items()}
+    return found, {name: t for name, t in found.items() if t.shape == shapes.get(name)}
 
 
 def _nothing_fits(folder: Path) -> CheckpointError:
     return CheckpointError(
         f"{folder / WEIGHTS_FILE}: no tensor fits this system; start from a model with its backbone"
     )
-
-
-def _fits(wanted: dict[str, Tensor], name: str, tensor: Tensor) -> bool:
-    return name in wanted and tensor.shape == wanted[name].shape
 
 
 def start_from(
@@ -75,15 +73,12 @@ def start_from(
     Raises:
         CheckpointError: Nothing fits at all.
     """
-    found = _rename_backbone(read_weights(folder / WEIGHTS_FILE), system)
     wanted = system.state_dict()
-    fitting = {name: tensor for name, tensor in found.items() if _fits(wanted, name, tensor)}
-    old_names = read_categories(folder).names
-    same_classes = categories is not None and categories.names == old_names
-    for name in [n for n in found if _CLASS_HEAD.search(n) and n in wanted]:
-        if same_classes:
-            continue
-        fitting[name] = _copy_class_rows(wanted[name], found[name], categories, old_names)
+    found, fitting = _found_and_fitting(system, folder, wanted)
+    old_names, names = read_categories(folder).names, categories.names if categories else ()
+    if names != old_names:
+        for name in [n for n in found if _CLASS_HEAD.search(n) and n in wanted]:
+            fitting[name] = _copy_class_rows(wanted[name], found[name], names, old_names)
     if not fitting:
         raise _nothing_fits(folder)
     system.load_state_dict(wanted | fitting)
@@ -91,13 +86,13 @@ def start_from(
 
 
 def _copy_class_rows(
-    fresh: Tensor, old: Tensor, categories: Categories | None, old_names: tuple[str, ...]
+    fresh: Tensor, old: Tensor, names: tuple[str, ...], old_names: tuple[str, ...]
 ) -> Tensor:
     """Copies the rows of classes with equal names, and the last row if it is "no object"."""
     result = fresh.clone()
     if len(old) > len(old_names):
         result[-1] = old[-1]
-    for index, name in enumerate(categories.names if categories else ()):
+    for index, name in enumerate(names):
         if name in old_names:
             result[index] = old[old_names.index(name)]
     return result

@@ -1,5 +1,8 @@
 """How many frames at once suit a machine: doubled until memory or time ends it."""
 
+import math
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from pipelines.annotation.plan.batch_speed import (
     BatchRun,
     BatchSpeeds,
     DeviceMemory,
+    container_free_bytes,
     measure_batches,
 )
 
@@ -138,3 +142,25 @@ def test_the_peak_of_a_process_counts_memory_that_was_freed() -> None:
     block = np.ones(100_000_000, np.uint8)
     del block
     assert memory.peak_bytes() - before > 80_000_000
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("memory.max", "memory.current", "memory.stat"),
+        (
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+            "memory/memory.stat",
+        ),
+    ],
+)
+def test_the_limit_of_a_container_counts(names: tuple[str, str, str], tmp_path: Path) -> None:
+    assert container_free_bytes(tmp_path) == math.inf
+    (tmp_path / "memory").mkdir()
+    for name, text in zip(names, ("1000\n", "700\n", "anon 50\ninactive_file 200\n"), strict=True):
+        (tmp_path / name).write_text(text)
+    assert container_free_bytes(tmp_path) == 500, "files in the cache can be dropped"
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / names[1]).write_text("1300\n")
+    assert container_free_bytes(tmp_path) == (0 if "/" in names[0] else math.inf)

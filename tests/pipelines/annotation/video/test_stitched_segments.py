@@ -93,14 +93,16 @@ def test_clear_videos_are_named_as_in_one_pass(count, options, clip, model, tmp_
 def test_every_join_states_how_sure_it_is(clip, model, tmp_path):
     job = Stitched(tmp_path / "out", clip, model)
     job.run(2)
-    stitching = result(tmp_path / "out")["stitching"]
+    document = result(tmp_path / "out")
+    assert document["info"]["settings"]["stitching"]["overlap_frames"] == 3
+    stitching = document["stitching"]
     assert stitching["segments"] == [
         {"first_frame": 0, "warmup_frames": 0},
         {"first_frame": 12, "warmup_frames": 3},
     ]
     joins = stitching["joins"]
     assert len(joins) == 3 and all(join["frame"] == 12 for join in joins)
-    ids = {track["track_id"] for track in result(tmp_path / "out")["tracks"]}
+    ids = {track["track_id"] for track in document["tracks"]}
     assert {join["track_id"] for join in joins} == ids
     confidences = {join["mask_iou"] > 0: join["confidence"] for join in joins}
     assert set(confidences) == {True, False}, "one was hidden in the overlap"
