@@ -1,12 +1,12 @@
-"""Containers that cross file boundaries, without computation beyond indexing.
+"""Data structures shared between modules, with no logic beyond indexing.
 
-Legend of dimensions, used in every docstring of the project:
-    B clips of a batch        T frames of a clip or video     Q predictions of a segmentor
-    N instances kept in a frame     G ground-truth instances of a clip     M tracks in memory
+Dimensions, as used in all docstrings:
+    B clips in a batch        T frames in a clip or video     Q segmentor predictions
+    N instances kept in a frame     G ground-truth instances in a clip     M tracks in memory
     K categories              C embedding width               P sampled points
-    H x W pixels of an image  h x w pixels of mask logits (stride 4)
-Boxes are xyxy in pixels of the unpadded input. Labels are contiguous indices 0..K-1 everywhere
-inside; category ids exist in files only (``formats/categories.py``).
+    H x W image pixels        h x w mask logits (stride 4)
+Boxes are xyxy in pixels of the unpadded input. Labels are always contiguous indices 0..K-1;
+category ids appear only in files (``formats/categories.py``).
 """
 
 from array import array
@@ -25,15 +25,15 @@ from vis_core.rle.segmentation import Rle
 
 @dataclass(frozen=True)
 class Instances:
-    """The N instances of one frame; indexes like a tensor.
+    """The N instances of one frame, indexed like a tensor.
 
     Attributes:
         scores: (N,) confidence in [0, 1].
-        class_scores: (N, K) score of every class; ``labels`` is its argmax.
+        class_scores: (N, K) score for every class; ``labels`` is its argmax.
         mask_logits: (N, h, w) raw masks; positive means inside.
-        embeddings: (N, C) compared by the associator.
-        boxes: (N, 4) xyxy, or None where the segmentor predicts none.
-        class_logits: (N, K + 1) raw scores of every class and, last, of no object; None where the
+        embeddings: (N, C) vectors that the associator compares.
+        boxes: (N, 4) xyxy, or None if the segmentor predicts no boxes.
+        class_logits: (N, K + 1) raw score for every class and, last, for no object; None if the
             segmentor has no such class.
         qualities: (N,) predicted IoU of each mask with the truth; None without ``rescore``.
     """
@@ -83,18 +83,18 @@ class Instances:
 
 
 def without_masks(instances: Instances) -> Instances:
-    """Replaces the masks by (N, 0, 0)."""
+    """Replaces the masks with empty ones, (N, 0, 0)."""
     return replace(instances, mask_logits=instances.mask_logits[:, :0, :0])
 
 
 @dataclass(frozen=True)
 class FrameTargets:
-    """The ground truth of one frame: the instances that are present in it.
+    """The ground truth of one frame: the instances present in it.
 
     Attributes:
         labels: (G,) int64 class indices.
         masks: (G, H, W) bool.
-        instance_index: (G,) int64, the row of each instance in its clip: its identity.
+        instance_index: (G,) int64, each instance's row in its clip, which identifies it.
     """
 
     labels: Tensor
@@ -104,15 +104,15 @@ class FrameTargets:
 
 @dataclass(frozen=True)
 class Clip:
-    """T frames for training with their ground truth; a still image is a clip of one frame.
+    """T training frames with their ground truth; a still image is a clip of one frame.
 
     Attributes:
         clip_id: Identifies the clip; equal ids mean equal content.
         images: (T, H, W, 3) uint8, RGB.
-        masks: (T, G, H, W) bool; all False where an instance is absent. The row g is the identity.
+        masks: (T, G, H, W) bool; all False where an instance is absent. Row g is one identity.
         labels: (G,) int64 class indices.
-        sizes: (T, 2) height and width of each frame where some are smaller and padded right and
-            bottom with 0 (views of different sizes); None if all fill H x W.
+        sizes: (T, 2) height and width of each frame before it was padded with 0 on the right and
+            bottom (views of different sizes); None if all fill H x W.
     """
 
     clip_id: str
@@ -146,20 +146,20 @@ class Clip:
 
     @property
     def present(self) -> np.ndarray:
-        """(T, G) bool: whether an instance has at least one pixel in a frame."""
+        """(T, G) bool: whether each instance has at least one pixel in each frame."""
         return np.asarray(self.masks.any(axis=(2, 3)))
 
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """B clips of T frames, padded right and bottom to one size.
+    """B clips of T frames, padded on the right and bottom to one size.
 
     Attributes:
         images: (B, T, 3, H, W) uint8; padding is 0.
         masks: B tensors (T, G_b, H, W) bool.
         labels: B tensors (G_b,) int64.
         sizes: (B, T, 2) int64, height and width of each frame before padding.
-        clip_ids: B ids of the clips; empty if they have none.
+        clip_ids: B clip ids; empty if the clips have none.
     """
 
     images: Tensor
@@ -176,7 +176,7 @@ class ClipBatch:
         _check_shape("sizes", self.sizes, (*self.images.shape[:2], 2))
 
     def __getitem__(self, clips: slice) -> Self:
-        """Selects some of the clips."""
+        """Selects a slice of the clips."""
         return replace(
             self,
             images=self.images[clips],
@@ -208,18 +208,18 @@ class ClipBatch:
 
 @dataclass(frozen=True)
 class Track:
-    """A finished track: one identity over a video with one of its labels.
+    """A finished track: one identity throughout a video, with one of its labels.
 
     Attributes:
-        track_id: The identity in its video; unique unless tracks may have several labels. None
-            where a file states none.
+        track_id: The identity in its video; unique unless tracks may have several labels. None if
+            read from a file without ids.
         label: Class index.
-        score: Confidence of the whole track in [0, 1].
-        masks: Its masks in the frames in which it has a pixel; empty if they are in a mask table.
-        frame_scores: Its confidence in each frame of ``masks``; None where a file states none.
-        predicted_quality: Predicted IoU of its masks with the truth; None if the model has none.
-        serial: Number of its rows in a mask table.
-        stored_frames: As ``shown_frames``, of the masks in a mask table.
+        score: Confidence in [0, 1] for the whole track.
+        masks: Its masks in the frames where it has pixels; empty if they are in a mask table.
+        frame_scores: Its confidence in each frame of ``masks``; None if read from a file without.
+        predicted_quality: Predicted IoU of its masks with the truth; None if not predicted.
+        serial: The number that marks its rows in a mask table.
+        stored_frames: ``shown_frames`` for masks in a mask table.
     """
 
     track_id: int | None
@@ -233,17 +233,17 @@ class Track:
 
     @property
     def shown_frames(self) -> tuple[int, int, int]:
-        """Number of the frames in which it has a pixel, the first and the last; -1 if none."""
+        """Count, first and last of the frames where it has pixels; 0, -1 and -1 without any."""
         frames = self.masks.frame_indices
         in_masks = (len(frames), frames[0], frames[-1]) if frames else (0, -1, -1)
         return self.stored_frames or in_masks
 
     def segmentations(self, size: tuple[int, int], num_frames: int) -> list[Rle | None]:
-        """Returns the RLE of (H, W) pixels of each frame, None where the track is absent."""
+        """Returns an RLE of (H, W) pixels for each frame, or None where the track is absent."""
         return self.masks.segmentations(size, num_frames)
 
     def scores_by_frame(self, num_frames: int) -> list[float | None]:
-        """Returns the confidence in each frame, None where the track is absent."""
+        """Returns the confidence in each frame, or None where the track is absent."""
         scores: list[float | None] = [None] * num_frames
         for frame, score in zip(self.masks.frame_indices, self.frame_scores or (), strict=True):
             scores[frame] = score
@@ -252,7 +252,7 @@ class Track:
 
 @dataclass(frozen=True)
 class VideoResult:
-    """The annotation of one video: size of the displayed frame, T, tracks (best score first)."""
+    """The annotation of one video: displayed frame size, T, and tracks (best score first)."""
 
     height: int
     width: int
@@ -266,7 +266,7 @@ class VideoResult:
 
 
 def _check_shape(name: str, tensor: Tensor | None, expected: tuple[int | str, ...]) -> None:
-    """Raises ValueError unless a tensor has the stated sizes; letters match any size."""
+    """Raises ValueError unless a tensor has the expected shape; letters match any size."""
     if tensor is None:
         return
     sizes_match = tensor.ndim == len(expected) and all(

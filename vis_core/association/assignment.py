@@ -1,6 +1,6 @@
 """Greedy, Hungarian and best-claim assignment of instances to tracks.
 
-Rows of a score matrix (N, M) are instances in descending order of their score, columns are tracks.
+In a score matrix (N, M), rows are instances in descending order of score and columns are tracks.
 """
 
 from collections.abc import Callable
@@ -27,13 +27,13 @@ class Assignment:
 
     @classmethod
     def empty(cls, count: int, device: torch.device) -> "Assignment":
-        """Returns the assignment of ``count`` instances where there are no tracks."""
+        """Returns the assignment of ``count`` instances when there are no tracks."""
         matched = torch.zeros(count, dtype=torch.bool, device=device)
         return cls(torch.zeros_like(matched, dtype=torch.int64), matched, ~matched)
 
 
 def greedy(scores: Tensor, floor: Tensor, seen: Tensor | None = None) -> Assignment:
-    """Assigns to each instance in order the best remaining track above its threshold.
+    """Assigns each instance, in order, the best remaining track above its threshold.
 
     CTVIS Eq. 4, IDOL Eq. 7. Equals the loop::
 
@@ -42,12 +42,13 @@ def greedy(scores: Tensor, floor: Tensor, seen: Tensor | None = None) -> Assignm
             if scores[n, m] > floor[n]: assign m to n
 
     but runs in rounds over all instances: each requests its best track not held by an earlier
-    instance, and each track goes to the earliest request. After round n the first n instances have
-    the tracks of the loop; the rounds end when one changes nothing. A few
-    rounds suffice unless many instances compete for the same tracks.
+    instance, and each track is given to the earliest request. After round n, the first n instances
+    have the loop's tracks; the rounds end when one changes nothing. A few rounds suffice unless
+    many instances compete for the same tracks.
 
-    ``scores`` (N, M) must exceed ``floor`` (N,). If several tracks do, their scores are weighted by
-    ``seen`` (M,), the frames in which each was seen (the releases' frame weighting).
+    ``scores`` (N, M) must exceed ``floor`` (N,). If several of an instance's scores do, they are
+    weighted by ``seen`` (M,), the number of frames in which each track was seen (the releases'
+    frame weighting).
     """
     count, tracks = scores.shape
     if count == 0 or tracks == 0:
@@ -96,17 +97,17 @@ def hungarian(scores: Tensor, floor: Tensor, _seen: Tensor | None = None) -> Ass
 def best_claim(scores: Tensor, floor: Tensor, _seen: Tensor | None = None) -> Assignment:
     """Assigns each track to the instance that claims it with the highest score.
 
-    MaskTrack R-CNN, IDOL's "multi-cues", STC 3.5. Each instance claims its best track. One whose
-    claim fails gets no track and may not start one; one not above its threshold claims none and
-    may start one. Equals the loop::
+    MaskTrack R-CNN, IDOL's "multi-cues", STC 3.5. Each instance claims its best track. An instance
+    whose claim fails gets no track and may not start one; an instance not above its threshold
+    claims no track and may start one. Equals the loop::
 
         for n in range(N):
             m = argmax(scores[n])
             if scores[n, m] <= floor[n]: n may start
             elif scores[n, m] > score of the holder of m: m passes from its holder to n
 
-    Differs: released mmtracking also leaves a track with an earlier instance when a later one
-    claims it with a higher score; here only the later one gets it.
+    Differs: in the mmtracking release, an earlier instance also keeps a track that a later one
+    claims with a higher score; here only the later one gets it.
     """
     count, tracks = scores.shape
     if count == 0 or tracks == 0:

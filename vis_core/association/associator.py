@@ -20,7 +20,7 @@ class Associator:
         self.memory = MemoryBank(config)
 
     def reset(self) -> None:
-        """Forgets all tracks: the next frame starts a video."""
+        """Forgets all tracks; the next frame starts a new video."""
         self.memory.reset()
 
     def state(self) -> dict[str, Tensor]:
@@ -32,16 +32,16 @@ class Associator:
         self.memory.restore(state)
 
     def step(self, instances: Instances) -> tuple[Instances, Tensor]:
-        """Associates the next frame; returns the instances with a track, and their int64 ids."""
+        """Associates the next frame; returns the instances with tracks and their int64 ids."""
         track_ids = self.associate(instances)
         kept = track_ids >= 0
         return instances[kept], track_ids[kept]
 
     @torch.no_grad()
     def associate(self, instances: Instances) -> Tensor:
-        """Associates the instances of the next frame, best score first, without their masks.
+        """Associates the next frame's instances, best score first, ignoring their masks.
 
-        Returns (N,) int64 track ids, -1 for the instances without a track.
+        Returns (N,) int64 track ids, -1 for instances without a track.
         """
         assignment = self._assign(instances)
         starts = assignment.may_start & (instances.scores > self._start_score())
@@ -62,7 +62,7 @@ class Associator:
         return self.config.new_track_score if len(self.memory) or first is None else first
 
     def _assign(self, instances: Instances) -> Assignment:
-        """Assigns the tracks in memory; without any, every instance may start one."""
+        """Assigns the tracks in memory; if there are none, every instance may start one."""
         if not len(self.memory):
             return Assignment.empty(len(instances), instances.scores.device)
         scores, floor = SIMILARITIES[self.config.similarity](instances, self.memory)

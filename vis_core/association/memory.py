@@ -1,7 +1,7 @@
-"""The memory of tracks, the same in training and in inference (CTVIS 3.2-3.3).
+"""The track memory, the same in training and inference (CTVIS 3.2-3.3).
 
 Nothing is detached: in training, gradients flow through the stored embeddings, their fusion and
-its weight beta. Updates then create new tensors instead of writing into old ones.
+its weight beta. Training updates therefore create new tensors instead of overwriting old ones.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from vis_core.config.association import AssociationConfig
 
-_TAU = 0.5  # floor of the weights of IDOL Eq. 5
-_EPSILON = 1e-8  # of torch's cosine similarity
+_TAU = 0.5  # floor of the weights in IDOL Eq. 5
+_EPSILON = 1e-8  # as in torch's cosine similarity
 _ROWS = (
     "history", "history_norms", "history_scores", "stored", "fused", "momentum", "seen", "unseen",
 )  # fmt: skip
@@ -30,11 +30,11 @@ class MemoryBank:
         stored: (M,) number of embeddings in the history, at most L.
         fused: (M, C) similarity-guided average (CTVIS Eq. 1).
         momentum: (M, C) exponential average.
-        seen: (M,) frames in which the track was written.
-        unseen: (M,) frames since then.
-        boxes: (M, 4) newest box xyxy; only with the similarity "cues".
+        seen: (M,) number of frames in which the track was written.
+        unseen: (M,) number of frames since the last of them.
+        boxes: (M, 4) newest xyxy box; only with the similarity "cues".
         labels: (M,) newest class; only with the similarity "cues".
-        next_id: The id of the next new track; ids are never reused.
+        next_id: Id of the next new track; ids are never reused.
     """
 
     history: Tensor
@@ -93,8 +93,8 @@ class MemoryBank:
     ) -> None:
         """Stores the N tracks of one frame and ages the others; unknown ids open new rows.
 
-        No id occurs twice. The similarity "cues" requires ``boxes`` (N, 4) xyxy and ``labels``
-        (N,); the others do not keep them.
+        Ids must be unique. The similarity "cues" requires ``boxes`` (N, 4) xyxy and ``labels``
+        (N,); other similarities do not store them.
         """
         self._open_rows(track_ids, embeddings)
         rows = torch.searchsorted(self.ids, track_ids)
@@ -107,7 +107,7 @@ class MemoryBank:
         ):
             shifted = torch.cat([new[:, None], old[:, :-1]], dim=1)
             whole = getattr(self, name)
-            # Gradients need the tensors of earlier frames unchanged; inference does not.
+            # Gradients need earlier frames' tensors unchanged; inference does not.
             put = whole.index_put if torch.is_grad_enabled() else whole.index_put_
             setattr(self, name, put((rows,), shifted))
         if self.config.similarity == "cues":
@@ -131,7 +131,7 @@ class MemoryBank:
         stored = self.stored[rows]
         dots = (past @ new[:, :, None]).squeeze(2)
         lengths = (self.history_norms[rows] * norms[:, None]).clamp(min=_EPSILON)
-        # Unused entries of the history are zeros and add nothing.
+        # Unused history entries are zeros and add nothing.
         beta = ((dots / lengths).sum(dim=1) / stored.clamp(min=1)).clamp(min=0)[:, None]
         known = (stored > 0)[:, None]
         old = self.fused[rows]
@@ -171,7 +171,7 @@ class MemoryBank:
             self.labels = none
 
     def _forget(self) -> None:
-        """Drops the tracks that were missed for more than ``max_unseen_frames`` frames."""
+        """Drops the tracks unseen for more than ``max_unseen_frames`` frames."""
         limit = self.config.max_unseen_frames
         if limit is None or not (self.unseen > limit).any():
             return
@@ -181,30 +181,30 @@ class MemoryBank:
 
 
 def latest(memory: MemoryBank) -> Tensor:
-    """Returns the newest embedding of each track (M, C) (MinVIS, STC 3.5)."""
+    """Returns each track's newest embedding (M, C) (MinVIS, STC 3.5)."""
     return memory.history[:, 0]
 
 
 def similarity_guided(memory: MemoryBank) -> Tensor:
-    """Returns the average in which embeddings similar to the past weigh more (M, C).
+    """Returns the (M, C) average in which embeddings similar to the past weigh more.
 
-    CTVIS Eq. 1-2: ``e = (1 - beta) e + beta e_t``, beta the mean cosine of ``e_t`` with the stored
-    embeddings, at least 0. It starts from the first embedding.
+    CTVIS Eq. 1-2: ``e = (1 - beta) e + beta e_t``, where beta is the mean cosine of ``e_t`` with
+    the stored embeddings, at least 0. The average starts from the first embedding.
     """
     return memory.fused
 
 
 def momentum(memory: MemoryBank) -> Tensor:
-    """Returns the exponential average (M, C), from the first embedding on (released CTVIS)."""
+    """Returns the (M, C) exponential average, starting from the first embedding (CTVIS release)."""
     return memory.momentum
 
 
 def temporally_weighted(memory: MemoryBank) -> Tensor:
-    """Averages the past embeddings of each track with more weight on recent ones (M, C).
+    """Averages each track's past embeddings with more weight on recent ones, to (M, C).
 
-    IDOL Eq. 5: ``e = sum_t e_t (tau + T/t) / sum_t (tau + T/t)``, t = 1 the newest, tau = 0.5.
+    IDOL Eq. 5: ``e = sum_t e_t (tau + T/t) / sum_t (tau + T/t)``; t = 1 is the newest, tau = 0.5.
 
-    Differs: the authors' release has other weights, see ``temporally_weighted_released``.
+    Differs: the authors' release uses other weights; see ``temporally_weighted_released``.
     """
     age = torch.arange(1, memory.history.shape[1] + 1, device=memory.ids.device)
     weights = _TAU + memory.stored[:, None] / age
@@ -212,9 +212,10 @@ def temporally_weighted(memory: MemoryBank) -> Tensor:
 
 
 def temporally_weighted_released(memory: MemoryBank) -> Tensor:
-    """Averages the past embeddings by score plus a linear ramp (M, C) (released IDOL and CTVIS).
+    """Averages past embeddings weighted by score plus a linear ramp, to (M, C).
 
-    Of n stored embeddings the oldest weighs ``score + 1/n``, the newest ``score + 1``.
+    This is the average in the IDOL and CTVIS releases. Of n stored embeddings, the oldest has
+    weight ``score + 1/n`` and the newest ``score + 1``.
     """
     place = torch.arange(memory.history.shape[1], device=memory.ids.device)
     count = memory.stored[:, None].clamp(min=1)
@@ -222,7 +223,7 @@ def temporally_weighted_released(memory: MemoryBank) -> Tensor:
 
 
 def _weighted_mean(memory: MemoryBank, weights: Tensor) -> Tensor:
-    """Averages the stored embeddings (M, L, C) by weights (M, L)."""
+    """Averages the stored embeddings (M, L, C) with weights (M, L)."""
     place = torch.arange(memory.history.shape[1], device=memory.ids.device)
     weights = weights * (place < memory.stored[:, None])
     total = (memory.history * weights[:, :, None]).sum(dim=1)

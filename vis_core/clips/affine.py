@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Affine:
-    """An affine map from the points of a source image to those of ``height`` x ``width`` pixels.
+    """An affine map from points of a source image to an output of ``height`` x ``width`` pixels.
 
     ``matrix`` is (2, 3) float64: ``output = matrix @ (x, y, 1)`` in continuous pixel coordinates.
     """
@@ -32,7 +32,7 @@ class Affine:
 
     @property
     def pixel_matrix(self) -> np.ndarray:
-        """The map (2, 3) of pixel indices, whose centres are at i + 0.5."""
+        """The (2, 3) map for pixel indices; the centre of pixel i is at i + 0.5."""
         matrix = self.matrix.copy()
         matrix[:, 2] += self.matrix[:, :2] @ (0.5, 0.5) - 0.5
         return matrix
@@ -53,7 +53,7 @@ def compose(steps: Sequence[Affine]) -> Affine:
 
 
 def window_affine(window: Sequence[float], height: int, width: int, scale: float) -> Affine:
-    """Returns the map that shows the source from ``window`` (x0, y0, ...) on, at ``scale``."""
+    """Returns the map that moves the corner of ``window`` (x0, y0, ...) to (0, 0) and scales."""
     shift = (-window[0] * scale, -window[1] * scale)
     return Affine(np.array([[scale, 0, shift[0]], [0, scale, shift[1]]]), height, width)
 
@@ -66,7 +66,7 @@ def flip_affine(height: int, width: int) -> Affine:
 def rotation_affine(
     height: int, width: int, angle_deg: float, center: tuple[float, float]
 ) -> Affine:
-    """Returns the map that rotates counter-clockwise about ``center`` (x, y); keeps the size."""
+    """Returns the map that rotates counter-clockwise about ``center`` (x, y), keeping the size."""
     cos, sin = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
     linear = np.array([[cos, sin], [-sin, cos]])
     shift = np.array(center) - linear @ center

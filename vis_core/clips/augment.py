@@ -24,16 +24,16 @@ class _View:
     flips: bool
 
     def of(self, image: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Applies the view to an image (H, W, 3) and its masks (G, H, W), without the border."""
+        """Applies the view to an image (H, W, 3) and its masks (G, H, W), without the padding."""
         resized = resize(*crop(image, masks, *self.window), self.height, self.width)
         return flip(*resized) if self.flips else resized
 
 
 def augment_clip(clip: Clip, config: AugmentConfig, generator: np.random.Generator) -> Clip:
-    """Crops, resizes and flips a clip as the released CTVIS and IDOL do with real videos.
+    """Crops, resizes and flips a clip as the CTVIS and IDOL releases do with real videos.
 
-    Removes the instances that are no longer visible. Frames of different sizes are padded to the
-    largest; ``sizes`` has their sizes before.
+    Removes instances that are no longer visible. Frames of different sizes are padded to the
+    largest; ``sizes`` has the sizes before padding.
     """
     views = _draw_views(len(clip), clip.images.shape[1:3], config, generator)
     height = max(view.frame_height for view in views)
@@ -45,7 +45,7 @@ def augment_clip(clip: Clip, config: AugmentConfig, generator: np.random.Generat
         images.append(image)
         masks[t, :, : view.height, : view.width] = frame_masks
     padded, sizes = pad_frames(images, height, width)
-    # With one view for all frames, the border of a fixed size counts as image.
+    # With one view for all frames, the padding to a fixed size counts as image.
     sizes = None if config.drawn_per_frame == "nothing" else sizes
     augmented = Clip(clip.clip_id, padded, masks, clip.labels, sizes)
     return visible_instances(augmented, config.min_visible_pixels)
@@ -54,13 +54,14 @@ def augment_clip(clip: Clip, config: AugmentConfig, generator: np.random.Generat
 def _draw_views(
     count: int, size: tuple[int, ...], config: AugmentConfig, generator: np.random.Generator
 ) -> list[_View]:
-    """Draws the views of ``count`` frames of ``size`` (height, width)."""
+    """Draws the views for ``count`` frames of ``size`` (height, width)."""
     height, width = size
     if config.drawn_per_frame == "everything":
         return [_draw_view(height, width, config, generator) for _ in range(count)]
     if config.drawn_per_frame == "nothing":
         return [_draw_view(height, width, config, generator)] * count
-    # One decision to crop, one size and one flip for all frames; one crop for each (released IDOL).
+    # Frames share the decision to crop, the size and the flip; each has its own crop window (IDOL
+    # release).
     always = generator.random() < config.crop_probability
     shared = config.model_copy(
         update={

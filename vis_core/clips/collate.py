@@ -1,4 +1,4 @@
-"""Collation of clips of several sizes into one batch."""
+"""Collation of clips with different sizes into one batch."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ SIZE_DIVISOR = 32
 
 
 def collate_clips(clips: Sequence[Clip], size_divisor: int = SIZE_DIVISOR) -> ClipBatch:
-    """Pads clips of T frames right and bottom with 0 to one multiple of ``size_divisor``.
+    """Pads clips of T frames with 0 on the right and bottom to one multiple of ``size_divisor``.
 
-    The sizes of clips and frames may differ; ``sizes`` has those before.
+    Clips and frames may differ in size; ``sizes`` has the sizes before padding.
     """
     frames = {len(clip) for clip in clips}
     if len(frames) != 1:

@@ -1,8 +1,8 @@
-"""Clips made of still images: pseudo-videos (CTVIS 3.4) and pairs of two views.
+"""Clips made from still images: pseudo-videos (CTVIS 3.4) and pairs of two views.
 
-Each motion draws its parameters once per clip and passes through them in order, so that the clip is
+Each motion draws its parameters once per clip and steps through them in order, so that the clip is
 smooth; half of the clips run backwards. Rotation, view, flip and output size are combined into one
-affine map per frame, so each pixel is interpolated once.
+affine map per frame, so each pixel is interpolated only once.
 """
 
 from collections.abc import Callable
@@ -30,19 +30,19 @@ def make_pseudo_clip(
     generator: np.random.Generator,
     paste_from: Callable[[], Clip] | None = None,
 ) -> Clip:
-    """Makes a clip of T frames from one image and keeps name and identities.
+    """Makes a clip of T frames from one image, keeping its name and identities.
 
-    An instance with fewer than ``min_visible_pixels`` in a frame is absent from it; one that is
-    absent from all frames is left out. Pasted instances come after those of the image.
+    An instance with fewer than ``min_visible_pixels`` in a frame is absent from it; an instance
+    absent from all frames is omitted. Pasted instances follow the image's own.
 
     Args:
-        still: The image as a clip of one frame. Masks that overlap in it overlap in the clip.
-        config: Motions, their chances and the size of the frames.
-        generator: The clip is a function of it and of the other arguments.
-        paste_from: Reads another image as a clip of one frame, only if the draw decides to paste.
+        still: The image as a clip of one frame. Masks that overlap here overlap in the clip.
+        config: Motions, their probabilities and the frame size.
+        generator: The clip depends only on this and the other arguments.
+        paste_from: Reads another image as a clip of one frame; called only if instances are pasted.
 
-    Differs: the release crops the view before it rotates; here the corners show the image beyond
-    the view, and 0 only beyond the image. The release neither zooms nor pastes.
+    Differs: the release crops the view before rotating; here the corners show the image beyond the
+    view, and 0 only beyond the image. The release neither zooms nor pastes.
     """
     height, width = still.images.shape[1:3]
     affines = draw_motion(height, width, config, generator)
@@ -56,13 +56,13 @@ def make_pseudo_clip(
 def crop_pair(still: Clip, config: AugmentConfig, generator: np.random.Generator) -> Clip:
     """Makes a key and a reference frame as two independent views of one image (2nd place 2.2).
 
-    Each view draws its crop, size and flip. An instance has the same row in both views and is
-    absent where it lies outside the crop. Views of different sizes are padded to the larger;
-    ``sizes`` has both.
+    Each view draws its own crop, size and flip. An instance has the same row in both views and is
+    absent from a view if it is outside its crop. Views of different sizes are padded to the larger;
+    ``sizes`` has the sizes before padding.
 
     Differs: the release resizes, crops and resizes again; here the image is cropped and resized
-    once. The release's boxes are those of the annotation clipped to the crop, which may exceed the
-    visible part of an instance; ours follow from the masks, like the release's on real videos.
+    once. The release clips the annotated boxes to the crop, so they may exceed an instance's
+    visible part; ours are computed from the masks, as the release does on real videos.
     """
     images, masks = (
         np.broadcast_to(values, (2, *values.shape[1:])) for values in (still.images, still.masks)
@@ -74,7 +74,7 @@ def crop_pair(still: Clip, config: AugmentConfig, generator: np.random.Generator
 def draw_motion(
     height: int, width: int, config: PseudoConfig, generator: np.random.Generator
 ) -> list[Affine]:
-    """Draws the map of an image of ``height`` x ``width`` pixels to each of the T frames."""
+    """Draws the maps from an image of ``height`` x ``width`` pixels to each of the T frames."""
     views = np.tile([0.0, 0.0, width, height], (config.num_frames, 1))
     if generator.random() < config.crop_probability:
         zooms = generator.random() < config.zoom_share
@@ -113,10 +113,10 @@ def rotate(
 def crop_shift(
     height: int, width: int, config: PseudoConfig, generator: np.random.Generator
 ) -> np.ndarray:
-    """Draws (T, 4) views xyxy of constant size that shift over the image (CTVIS 3.4, "Crop").
+    """Draws (T, 4) xyxy views of constant size that shift over the image (CTVIS 3.4, "Crop").
 
-    The upper left corner moves along a line from a point uniform in its range to one to the right
-    of and below it (released CTVIS); half of the clips run backwards.
+    The upper-left corner moves along a line from a uniformly drawn point to another one below and
+    to the right of it (CTVIS release); half of the clips run backwards.
     """
     sides = crop_sides(height, width, config.crop_size, generator)[::-1]
     room = np.array([width, height]) - sides
@@ -130,10 +130,10 @@ def crop_shift(
 def crop_zoom(
     height: int, width: int, config: PseudoConfig, generator: np.random.Generator
 ) -> np.ndarray:
-    """Draws (T, 4) views xyxy that zoom in or out (CTVIS 3.4, "Crop"); not in the release.
+    """Draws (T, 4) xyxy views that zoom in or out (CTVIS 3.4, "Crop"); not in the release.
 
-    The view shrinks to a smaller one of the same aspect ratio at a uniform position inside it; half
-    of the clips run backwards and zoom out.
+    The view shrinks to a smaller one with the same aspect ratio at a uniformly drawn position
+    inside it; half of the clips run backwards and zoom out.
     """
     sides = crop_sides(height, width, config.crop_size, generator)[::-1]
     start = generator.uniform(0, np.array([width, height]) - sides)
@@ -154,10 +154,10 @@ def copy_paste(
 ) -> Clip:
     """Pastes moving instances of ``source``, a clip of one frame, into a clip (CTVIS 3.4).
 
-    An instance keeps its size and moves along a line between two points uniform in the frame. It
-    may enter or leave, and it hides the pixels behind it. There is no blending (reference [7] of
-    the paper found none needed). The pasted instances come after the clip's own rows; ``in_place``
-    overwrites its images.
+    An instance keeps its size and moves along a line between two uniformly drawn points in the
+    frame. It may enter or leave the frame, and it hides the pixels behind it. There is no blending
+    (the paper's reference [7] found it unnecessary). Pasted instances follow the clip's own rows;
+    ``in_place`` overwrites the clip's images.
     """
     present = np.flatnonzero(source.masks[0].any(axis=(1, 2)))
     count = int(generator.integers(1, config.max_pasted_instances + 1))
@@ -180,7 +180,7 @@ def copy_paste(
 def _paste(
     image: np.ndarray, masks: np.ndarray, row: int, cut_out: np.ndarray, affine: Affine
 ) -> None:
-    """Pastes a cut-out into one frame in place, as mask ``row`` in front of the rows before."""
+    """Pastes a cut-out into one frame in place, as mask ``row`` in front of all earlier rows."""
     part = reached_part(affine, *cut_out.shape[:2])
     if part is None:
         return
@@ -210,7 +210,7 @@ def _draw_path(
 
 
 def _cut_out(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Crops an image and a mask to the mask's box plus two pixels, for the interpolation."""
+    """Crops an image and a mask to the mask's box plus two pixels, for interpolation."""
     ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     rows = slice(max(0, ys[0] - 2), ys[-1] + 3)
     columns = slice(max(0, xs[0] - 2), xs[-1] + 3)

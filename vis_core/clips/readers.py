@@ -1,4 +1,4 @@
-"""Readers of annotated images and video frames with their masks."""
+"""Readers for annotated images and video frames, with their masks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from vis_core.structures import Clip
 
 
 def with_instances(records: Sequence[ImageRecord]) -> list[ImageRecord]:
-    """Returns the images with an instance, as the released CTVIS does; AnnotationError if none."""
+    """Returns the images with instances, as in the CTVIS release; AnnotationError without any."""
     kept = [record for record in records if record.labels]
     if not kept:
         raise AnnotationError(
@@ -25,9 +25,9 @@ def with_instances(records: Sequence[ImageRecord]) -> list[ImageRecord]:
 
 
 def read_still(record: ImageRecord) -> Clip:
-    """Reads an image with its instances as a clip of one frame, in stored pixels.
+    """Reads an image with its instances as a clip of one frame, with its pixels as stored.
 
-    Raises ImageError if the image is damaged, or its size differs from the record.
+    Raises ImageError if the image is damaged or its size differs from the record's.
     """
     image = _read_sized(Path(record.path), record.height, record.width)
     masks = decode_rles(record.segmentations, record.height, record.width)
@@ -38,7 +38,7 @@ def read_still(record: ImageRecord) -> Clip:
 def read_video_frames(video: VideoRecord, folder: Path, frames: Sequence[int], name: str) -> Clip:
     """Reads some frames of a labelled video; each track except crowds becomes a row.
 
-    Raises ImageError if a frame is damaged, or its size differs from the video.
+    Raises ImageError if a frame is damaged or its size differs from the video's.
     """
     images = {
         index: _read_sized(folder / video.file_names[index], video.height, video.width)

@@ -1,7 +1,7 @@
 """Clips as rows of a table: JPEG frames and RLE masks in plain Arrow types.
 
-The columns hold no tensors or objects, so any Parquet reader can read the files. The classes are
-in the metadata of the schema, so the category ids of a file are defined by the file.
+The columns contain no tensors or objects, so any Parquet reader can read the files. The classes
+are in the schema's metadata, so each file defines its own category ids.
 """
 
 import json
@@ -39,12 +39,12 @@ CLIP_SCHEMA = pa.schema(
 
 
 def schema_with_classes(categories: Categories) -> pa.Schema:
-    """Returns the schema of a file of clips with its classes in the metadata."""
+    """Returns the schema of a clip file, with its classes in the metadata."""
     return CLIP_SCHEMA.with_metadata({"categories": json.dumps(categories.to_json())})
 
 
 def classes_of_schema(schema: pa.Schema, where: str) -> Categories:
-    """Reads the classes of a file from its schema; raises AnnotationError if it holds no clips."""
+    """Reads a file's classes from its schema; raises AnnotationError if it is not a clip file."""
     metadata = schema.metadata or {}
     if not schema.remove_metadata().equals(CLIP_SCHEMA) or b"categories" not in metadata:
         raise AnnotationError(
@@ -70,7 +70,7 @@ def clip_to_row(clip: Clip, image_id: int, categories: Categories) -> dict[str, 
         "image_id": image_id,
         "height": height,
         "width": width,
-        # A frame that is padded in the clip is stored without the padding.
+        # Frames that are padded in the clip are stored without their padding.
         "frames": [
             encode_jpeg(image[:high, :wide])
             for image, (high, wide) in zip(clip.images, clip.frame_sizes, strict=True)
@@ -87,7 +87,7 @@ def error_row(clip_id: str, image_id: int, error: str) -> dict[str, Any]:
 
 
 def row_to_clip(row: Mapping[str, Any], categories: Categories) -> Clip:
-    """Unpacks a row of ``CLIP_SCHEMA``; the images equal the clip's up to JPEG compression.
+    """Unpacks a row of ``CLIP_SCHEMA``; the images equal the clip's except for JPEG compression.
 
     Raises:
         ImageError: A frame is damaged.

@@ -10,11 +10,11 @@ from vis_core.config.clips import CropFraction, CropPixels, FixedSize, ShortSide
 def sample_frame_indices(
     num_frames_in_video: int, clip_frames: int, frame_range: int, generator: np.random.Generator
 ) -> list[int]:
-    """Draws the T frames of a clip as the released CTVIS does, in ascending order.
+    """Draws a clip's T frames as the CTVIS release does, in ascending order.
 
     One frame is drawn uniformly; the others, with replacement, from the frames at most
-    ``frame_range`` away from it (released: 20 for YouTube-VIS, 15 for OVIS), excluding itself. A
-    video of one frame repeats it.
+    ``frame_range`` away from it (release: 20 for YouTube-VIS, 15 for OVIS), excluding itself. A
+    video with one frame repeats it.
     """
     anchor = int(generator.integers(num_frames_in_video))
     first = max(0, anchor - frame_range)
@@ -25,9 +25,9 @@ def sample_frame_indices(
 
 
 def row_seed(seed: int, record_id: int | str, replica: int) -> int:
-    """Computes the seed of a record's clip ``replica``, the same on any machine and parallelism.
+    """Computes the seed for a record's clip ``replica``, regardless of machine and parallelism.
 
-    ``seed`` is that of the run (and, in training, of the epoch).
+    ``seed`` is the seed of the run (and, in training, of the epoch).
     """
     text = f"{seed}/{record_id}/{replica}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
@@ -36,7 +36,7 @@ def row_seed(seed: int, record_id: int | str, replica: int) -> int:
 def path_fractions(num_frames: int, generator: np.random.Generator) -> np.ndarray:
     """Draws the positions of T frames along a path: (T,) in [0, 1], ascending or descending.
 
-    Equals T independent uniform draws, sorted; reversed with probability 0.5 (released CTVIS).
+    Equals T independent uniform draws, sorted; reversed with probability 0.5 (CTVIS release).
     """
     fractions = np.sort(generator.uniform(0, 1, num_frames))
     return fractions[::-1] if generator.random() < 0.5 else fractions
@@ -47,8 +47,8 @@ def output_frame(
 ) -> tuple[float, int, int]:
     """Draws the output size for an image: the scale (output over source), height and width.
 
-    With ``FixedSize`` the image may not fill the frame; with ``ShortSide`` the sides are rounded as
-    in detectron2.
+    With ``FixedSize``, the image may not fill the frame. With ``ShortSide``, the sides are rounded
+    as in detectron2.
     """
     if isinstance(size, FixedSize):
         return min(size.height / height, size.width / width), size.height, size.width
@@ -58,7 +58,7 @@ def output_frame(
 
 
 def one_size(size: ShortSide | FixedSize, generator: np.random.Generator) -> ShortSide | FixedSize:
-    """Draws one short side, for frames that share it."""
+    """Draws one short side for several frames to share."""
     if isinstance(size, FixedSize):
         return size
     short = int(generator.choice(size.short_sides))
@@ -68,7 +68,7 @@ def one_size(size: ShortSide | FixedSize, generator: np.random.Generator) -> Sho
 def crop_sides(
     height: int, width: int, settings: CropFraction | CropPixels, generator: np.random.Generator
 ) -> np.ndarray:
-    """Draws the height and width (2,) of a crop independently, in pixels of the image."""
+    """Draws a crop's height and width (2,) independently, in image pixels."""
     sides = np.array([height, width], dtype=np.float64)
     if isinstance(settings, CropFraction):
         return sides * generator.uniform(settings.min_fraction, settings.max_fraction, 2)

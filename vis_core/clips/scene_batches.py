@@ -1,4 +1,4 @@
-"""Batches of synthetic still scenes, rendered in a worker process of a data loader."""
+"""Batches of synthetic still scenes, rendered in a data loader's worker process."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ _FIRST_SEED = 1_000_000_000  # demonstrations and tests use scene seeds below th
 
 
 class SceneBatches(Dataset[ClipBatch]):
-    """A data set of ``num_steps`` batches; batch i is a function of (first seed, i)."""
+    """A data set of ``num_steps`` batches; batch i depends only on (first seed, i)."""
 
     def __init__(self, num_steps: int, batch: int, first_seed: int) -> None:
         self.num_steps, self.batch, self.first_seed = num_steps, batch, first_seed
@@ -36,7 +36,7 @@ class SceneBatches(Dataset[ClipBatch]):
 
 
 def first_scene(seed: int) -> int:
-    """Returns the first scene seed of a pretraining, beyond all seeds used elsewhere."""
+    """Returns the first scene seed of a pretraining run, beyond all seeds used elsewhere."""
     return _FIRST_SEED + seed * 10_000_000
 
 

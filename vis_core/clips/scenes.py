@@ -1,8 +1,8 @@
 """Synthetic scenes: textured, deforming objects over a textured, moving background.
 
-They serve demonstrations, tests and start weights. A scene is a function of its settings and one
-seed, and has the difficulties of video instance segmentation: occlusion, entry and exit, look-alike
-instances, deformation and camera motion.
+They are used for demonstrations, tests and start weights. A scene depends only on its settings and
+a seed, and has the difficulties of video instance segmentation: occlusion, entry and exit,
+look-alike instances, deformation and camera motion.
 """
 
 from collections.abc import Callable
@@ -37,8 +37,8 @@ class _Actor:
 def render_scene(settings: SceneSettings, num_frames: int, seed: int) -> Clip:
     """Renders one scene; ``num_frames`` is 1 for a still image.
 
-    The masks hold visible pixels only: where objects overlap, the nearer one wins. Instances that
-    are never visible are left out.
+    The masks contain only visible pixels: where objects overlap, the nearer one wins. Instances
+    that are never visible are omitted.
     """
     rng = np.random.default_rng(seed)
     actors = _draw_actors(settings, num_frames, rng)
@@ -51,7 +51,7 @@ def render_scene(settings: SceneSettings, num_frames: int, seed: int) -> Clip:
         images.append(_sensor_noise(image, rng))
         masks.append(owner[None] == np.arange(len(actors))[:, None, None])
     all_masks = np.stack(masks)
-    # An instance of a few pixels cannot be recognised.
+    # An instance with only a few pixels cannot be recognised.
     all_masks &= (all_masks.sum(axis=(2, 3)) >= 12)[:, :, None, None]
     visible = all_masks.any(axis=(0, 2, 3))
     labels = np.array([actor.label for actor in actors], dtype=np.int64)
@@ -71,7 +71,7 @@ def _draw_actors(
             label=label,
             radius=float(rng.uniform(0.13, 0.27) * settings.height),
             colors=_two_colors(rng),
-            # Texture usually agrees with the class, shape always.
+            # The shape always matches the class, the texture usually does.
             pattern=label if rng.random() < 0.8 else int(rng.integers(len(_PATTERNS))),
             # The object is inside the frame at mid-video and may enter and leave.
             start=middle - velocity * num_frames / 2,
@@ -114,7 +114,7 @@ def _render_frame(
     offset: np.ndarray,
     t: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws the actors back to front; returns the image (H, W, 3) and the actor of each pixel."""
+    """Draws the actors back to front; returns the image (H, W, 3) and each pixel's actor."""
     center = ((settings.width - 1) / 2, (settings.height - 1) / 2)
     whole = np.array([background.shape[1] - 1, background.shape[0] - 1]) / 2
     window = whole + np.clip(offset, -whole / 2, whole / 2)
@@ -142,7 +142,7 @@ def _paint(actor: _Actor, dx: np.ndarray, dy: np.ndarray, t: int) -> tuple[np.nd
     u = (np.cos(angle) * dx + np.sin(angle) * dy) / (actor.radius * squeeze)
     v = (-np.sin(angle) * dx + np.cos(angle) * dy) * squeeze / actor.radius
     edge = _SHAPES[actor.label](u, v, t + actor.phase)
-    # ``edge`` is positive inside, in units of the radius; the border is one pixel soft.
+    # ``edge`` is positive inside, in units of the radius; the border is softened over one pixel.
     alpha = np.clip(edge * actor.radius + 0.5, 0, 1).astype(np.float32)
     value = _PATTERNS[actor.pattern](u, v).astype(np.float32)[..., None]
     shade = np.clip(1.0 - 0.25 * (u + v), 0.6, 1.3).astype(np.float32)[..., None]

@@ -1,4 +1,4 @@
-"""Sources of training clips: still images, pseudo-videos made on the fly or stored, real videos.
+"""Sources of training clips: still images, pseudo-videos (made on the fly or stored), real videos.
 
 Every clip is a pure function of (index, seed), the same in any worker.
 """
@@ -79,7 +79,7 @@ class PairClips(_StillClips):
 
 
 class PseudoClips:
-    """Pseudo-videos of the images with instances (CTVIS 3.4), ``clips_per_image`` of each."""
+    """Pseudo-videos from images with instances (CTVIS 3.4), ``clips_per_image`` from each."""
 
     def __init__(
         self, records: Sequence[ImageRecord], config: PseudoConfig, clips_per_image: int = 1
@@ -92,11 +92,11 @@ class PseudoClips:
         return len(self._records) * self._clips_per_image
 
     def record(self, index: int) -> ImageRecord:
-        """Returns the image that clip ``index`` is made of."""
+        """Returns the image that clip ``index`` is made from."""
         return self._records[index // self._clips_per_image]
 
     def clip_id(self, index: int, seed: int) -> str:
-        """Returns the name of clip ``index``: image, number among its clips, seed."""
+        """Returns the name of clip ``index``: image, number among the image's clips, seed."""
         replica = index % self._clips_per_image
         return f"pseudo:{self.record(index).image_id}:{replica}:{seed}"
 
@@ -116,7 +116,7 @@ class PseudoClips:
 
 
 class VideoClips:
-    """Clips of T frames sampled from the labelled videos that have tracks (released CTVIS)."""
+    """Clips of T frames from labelled videos with tracks, as in the CTVIS release."""
 
     def __init__(
         self,
@@ -152,10 +152,10 @@ class VideoClips:
 
 
 class ParquetClips:
-    """Clips stored in the Parquet files of ``clips/rows.py``; reads only the row group of a clip.
+    """Clips in Parquet files as written by ``clips/rows.py``; reads only a clip's row group.
 
-    Rows are ordered by file name and position; rows with an error are skipped. Without ``augment``
-    the clips are as stored.
+    Rows are ordered by file name and position; rows with an error are skipped. Without ``augment``,
+    the clips are returned as stored.
     """
 
     def __init__(self, folder: Path, augment: AugmentConfig | None = None) -> None:
@@ -192,7 +192,7 @@ class ParquetClips:
         return augment_clip(clip, self._augment, generator)
 
     def _sound_rows(self, path: Path) -> list[tuple[Path, int, int]]:
-        """Lists the file, row group and position in it of every row with a clip."""
+        """Lists the file, row group and position in the group of every row with a clip."""
         file = _open_parquet(path)
         classes = classes_of_schema(file.schema_arrow, str(path))
         if classes != self.categories:
@@ -222,9 +222,9 @@ class ParquetClips:
 
 
 class MixedClips:
-    """Clips drawn at random from two sources, with replacement (released CTVIS).
+    """Clips drawn at random from two sources, with replacement (CTVIS release).
 
-    The seed decides, with probability ``share`` in (0, 1) for the first source.
+    The seed selects the source; the first has probability ``share`` in (0, 1).
     """
 
     def __init__(self, first: ClipSource, second: ClipSource, share: float) -> None:
@@ -242,7 +242,7 @@ class MixedClips:
 
 
 def _read_partner(record: ImageRecord) -> Clip:
-    """Reads an image to paste from; a damaged one, which its own clips report, pastes nothing."""
+    """Reads an image to paste from; a damaged one pastes nothing, as its own clips report it."""
     try:
         return read_still(record)
     except ImageError as error:

@@ -1,4 +1,4 @@
-"""Transforms of the pixels of an image and its masks, step by step or by affine maps.
+"""Pixel transforms of an image and its masks, step by step or by affine maps.
 
 Every function is pure and takes explicit parameters; ``clips/sampling.py`` and its callers draw
 them. Images are (H, W, 3) uint8, masks (G, H, W) bool. Pixels from outside the image are 0.
@@ -22,7 +22,7 @@ _HALF = 128  # a pixel belongs to a mask if at least half of it is covered
 def resize(
     image: np.ndarray, masks: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Resizes an image and its masks, bilinear and without aliasing."""
+    """Resizes an image and its masks bilinearly, without aliasing."""
     if image.shape[:2] == (height, width):
         return image, masks
     resized = np.zeros((len(masks), height, width), dtype=bool)
@@ -32,7 +32,7 @@ def resize(
 
 
 def _resize_plane(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes uint8 pixels like detectron2: Pillow widens its filter to shrink."""
+    """Resizes uint8 pixels like detectron2; Pillow widens its filter when it shrinks."""
     resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(resized)
 
@@ -40,7 +40,7 @@ def _resize_plane(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 def crop(
     image: np.ndarray, masks: np.ndarray, x0: int, y0: int, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Crops ``height`` x ``width`` pixels with the upper left one at ``(x0, y0)``."""
+    """Crops ``height`` x ``width`` pixels with the upper-left pixel at ``(x0, y0)``."""
     rows, columns = slice(y0, y0 + height), slice(x0, x0 + width)
     return image[rows, columns], masks[:, rows, columns]
 
@@ -51,7 +51,7 @@ def flip(image: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def warp_image(image: np.ndarray, affine: Affine) -> np.ndarray:
-    """Warps an image or one plane (H, W) of uint8, bilinear."""
+    """Warps a uint8 image or plane (H, W) bilinearly."""
     moved: np.ndarray = cv2.warpAffine(
         np.ascontiguousarray(image),
         affine.pixel_matrix,
@@ -66,10 +66,10 @@ def warp_image(image: np.ndarray, affine: Affine) -> np.ndarray:
 def warp_frames(
     image: np.ndarray, masks: np.ndarray, affines: Sequence[Affine]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Warps one image by T maps of one output size: (T, H, W, 3) uint8 and (T, G, H, W) bool.
+    """Warps an image and its masks by T maps, to (T, H, W, 3) uint8 and (T, G, H, W) bool.
 
-    If all maps shrink, the source is shrunk first by averaging: bilinear interpolation of four
-    pixels would alias.
+    All maps have one output size. If all shrink, the source is first shrunk by averaging, since
+    bilinear interpolation of four pixels would alias.
     """
     image, masks, affines = shrink_source(image, masks, affines)
     size = (affines[0].height, affines[0].width)
@@ -103,7 +103,7 @@ def four_channels(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
 def warp_four_channels(
     four: np.ndarray, affine: Affine, into: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Warps the result of ``four_channels`` to an image, written ``into``, and a bool mask."""
+    """Warps the result of ``four_channels`` to an image, written to ``into``, and a bool mask."""
     moved = warp_image(four, affine)
     image = cv2.cvtColor(moved, cv2.COLOR_RGBA2RGB, dst=into)
     return image, cv2.extractChannel(moved, 3) >= _HALF
@@ -134,10 +134,10 @@ def reached_part(
 ) -> tuple[tuple[slice, slice], Affine] | None:
     """Computes the rows and columns of the output that a source of ``height`` x ``width`` reaches.
 
-    The second result is the map whose output is that part. None if the source lies outside.
+    The second result is the map whose output is that part. Returns None if the source is outside.
     """
-    # For four numbers numpy would be six times as slow. Bilinear interpolation reaches half a
-    # pixel beyond the source; one pixel is on the safe side.
+    # For four numbers, numpy would be six times as slow. Bilinear interpolation reaches half a
+    # pixel beyond the source; one pixel is safe.
     spans = []
     for (of_x, of_y, shift), end in zip(
         affine.matrix.tolist(), (affine.width, affine.height), strict=True
@@ -153,7 +153,7 @@ def reached_part(
 
 
 class _CutOut(NamedTuple):
-    """The coverage (h, w) in 0..255 of a mask in its box, whose upper left corner is x0, y0."""
+    """A mask's coverage (h, w) in 0..255 within its box, whose upper-left corner is (x0, y0)."""
 
     coverage: np.ndarray
     x0: int
@@ -174,7 +174,7 @@ def _coverage(mask: np.ndarray) -> np.ndarray:
 
 
 def _warp_into(out: np.ndarray, cut_out: _CutOut, affine: Affine) -> None:
-    """Warps a cut-out into ``out`` (height, width) bool, which is empty before."""
+    """Warps a cut-out into ``out`` (height, width) bool, which must be empty."""
     coverage, x0, y0 = cut_out
     if not coverage.size:
         return
@@ -187,7 +187,7 @@ def _warp_into(out: np.ndarray, cut_out: _CutOut, affine: Affine) -> None:
 
 
 def visible_instances(clip: Clip, min_pixels: int, *, in_place: bool = False) -> Clip:
-    """Empties masks of fewer than ``min_pixels`` and removes instances without any mask."""
+    """Empties masks with fewer than ``min_pixels`` and removes instances with no mask left."""
     masks = clip.masks
     pixels = np.array([[np.count_nonzero(mask) for mask in frame] for frame in masks], dtype=int)
     pixels = pixels.reshape(masks.shape[:2])
@@ -204,9 +204,9 @@ def visible_instances(clip: Clip, min_pixels: int, *, in_place: bool = False) ->
 def pad_frames(
     frames: Sequence[np.ndarray], height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pads T images right and bottom with 0 to (T, height, width, 3) uint8.
+    """Pads T images with 0 on the right and bottom to (T, height, width, 3) uint8.
 
-    The second result is the (T, 2) sizes before, None if nothing was padded.
+    The second result is the (T, 2) sizes before padding, or None if nothing was padded.
     """
     if all(frame.shape[:2] == (height, width) for frame in frames):
         return np.stack(frames), None

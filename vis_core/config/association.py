@@ -1,4 +1,4 @@
-"""Settings of the association of instances with tracks."""
+"""Settings for associating instances with tracks."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -13,67 +13,68 @@ MemoryName = Literal[
 
 
 class CueWeights(Section):
-    """Weights of MaskTrack R-CNN's cues, added to the log probability of the embeddings."""
+    """Weights of MaskTrack R-CNN's cues, added to the embeddings' log probability."""
 
     score: NonNegativeFloat = Field(
-        1.0, description="Weight of the log of an instance's score (MaskTrack R-CNN)."
+        1.0, description="Weight of the log instance score (MaskTrack R-CNN)."
     )
     iou: NonNegativeFloat = Field(
-        2.0, description="Weight of the IoU with the box of the track (MaskTrack R-CNN)."
+        2.0, description="Weight of the IoU with the track's box (MaskTrack R-CNN)."
     )
-    label: NonNegativeFloat = Field(10.0, description="Weight of an equal class (MaskTrack R-CNN).")
+    label: NonNegativeFloat = Field(10.0, description="Weight of class equality (MaskTrack R-CNN).")
 
 
 class AssociationConfig(Section):
-    """Association of the instances of a frame with the tracks of the past."""
+    """Association of a frame's instances with past tracks."""
 
     memory: MemoryName = Field(
         "similarity_guided",
-        description="How the past embeddings of a track are combined (CTVIS Eq. 1-2).",
+        description="How a track's past embeddings are combined (CTVIS Eq. 1-2).",
     )
     similarity: Literal["bisoftmax", "bisoftmax_with_age", "cosine", "cues"] = Field(
         "bisoftmax",
-        description="Similarity of instances and tracks: CTVIS Eq. 3 bisoftmax, IDOL Eq. 6 "
-        "bisoftmax_with_age, MinVIS cosine, MaskTrack R-CNN and STC 3.5 cues.",
+        description="Similarity between instances and tracks. bisoftmax: CTVIS Eq. 3; "
+        "bisoftmax_with_age: IDOL Eq. 6; cosine: MinVIS; cues: MaskTrack R-CNN, STC 3.5.",
     )
     assignment: Literal["greedy", "hungarian", "best_claim"] = Field(
         "greedy",
-        description="CTVIS Eq. 4: greedy, by score; MinVIS: hungarian; MaskTrack: best_claim.",
+        description="greedy: in order of score (CTVIS Eq. 4); hungarian: MinVIS; best_claim: "
+        "MaskTrack R-CNN.",
     )
     match_threshold: float | None = Field(
         0.5,
         ge=-1,
         le=1,
-        description="Similarity that continues a track if exceeded (CTVIS Eq. 4, IDOL Eq. 7: 0.5; "
-        "released CTVIS 0.3); not for cues. null: none (MinVIS).",
+        description="Similarity above which a track continues (CTVIS Eq. 4, IDOL Eq. 7: 0.5; "
+        "CTVIS release: 0.3); not for cues. null: none (MinVIS).",
     )
     new_track_score: Share = Field(
         0.01,
-        description="Score above which an unmatched instance starts a track (released CTVIS; "
-        "released IDOL: 0.2, OVIS 0.3).",
+        description="Score above which an unmatched instance starts a track (CTVIS release; "
+        "IDOL release: 0.2, OVIS 0.3).",
     )
     first_track_score: Share | None = Field(
-        None, description="Replaces new_track_score while the memory is empty (released IDOL: 0.2)."
+        None, description="Replaces new_track_score while the memory is empty (IDOL release: 0.2)."
     )
     history_length: Count = Field(
-        10, description="Embeddings kept per track (released CTVIS; released IDOL: 3)."
+        10, description="Embeddings kept per track (CTVIS release; IDOL release: 3)."
     )
     newest_share: PositiveShare = Field(
         0.75,
-        description="Share of the newest embedding: momentum (released CTVIS; released IDOL: 0.8).",
+        description="Share of the newest embedding in momentum (CTVIS release; IDOL release: 0.8).",
     )
     max_unseen_frames: Count | None = Field(
         None,
-        description="Consecutive frames that a track may miss; after the next one it is forgotten "
-        "(released CTVIS 20, released IDOL 9). null: never, as in the papers.",
+        description="Consecutive frames that a track may miss without being forgotten (CTVIS "
+        "release: 20, IDOL release: 9). null: never forgotten, as in the papers.",
     )
     frame_weighting: bool = Field(
         False,
-        description="Weight several tracks above the threshold by the frames they were seen in "
-        "(released CTVIS and IDOL; not in the papers).",
+        description="Weight tracks by the number of frames they were seen in, if several exceed "
+        "the threshold (CTVIS and IDOL releases; not in the papers).",
     )
     cue_weights: CueWeights = Field(
-        default_factory=CueWeights, description="Weights of the cues, for similarity: cues."
+        default_factory=CueWeights, description="Cue weights, for similarity: cues."
     )
 
     @classmethod
@@ -83,7 +84,7 @@ class AssociationConfig(Section):
 
     @classmethod
     def minvis(cls) -> "AssociationConfig":
-        """Returns MinVIS 3.3: every query continues one of the frame before, at no threshold."""
+        """Returns MinVIS 3.3: every query continues one from the previous frame; no threshold."""
         return cls(
             memory="latest",
             similarity="cosine",
@@ -94,7 +95,7 @@ class AssociationConfig(Section):
 
     @classmethod
     def idol(cls) -> "AssociationConfig":
-        """Returns IDOL 3.3 as printed; T and the score of a new track are those of the release."""
+        """Returns IDOL 3.3 as printed; T and the new-track score come from the release."""
         return cls(
             memory="temporally_weighted",
             similarity="bisoftmax_with_age",
@@ -122,7 +123,7 @@ class AssociationConfig(Section):
 
     @classmethod
     def multi_cues(cls) -> "AssociationConfig":
-        """Returns the association of MaskTrack R-CNN, "multi-cues" in IDOL's Tables 6 and 7."""
+        """Returns MaskTrack R-CNN's association, "multi-cues" in IDOL's Tables 6 and 7."""
         return cls(
             memory="latest",
             similarity="cues",
@@ -134,7 +135,7 @@ class AssociationConfig(Section):
 
     @classmethod
     def stc(cls) -> "AssociationConfig":
-        """Returns STC 3.5: MaskTrack R-CNN's cues; any instance starts a track, none is lost."""
+        """Returns STC 3.5: MaskTrack R-CNN's cues, no score limit for new tracks, no forgetting."""
         return cls(
             memory="latest",
             similarity="cues",

@@ -1,4 +1,4 @@
-"""Settings of training clips: augmentation, pairs of views, pseudo-videos, synthetic scenes."""
+"""Settings for training clips: augmentation, pairs of views, pseudo-videos, synthetic scenes."""
 
 from typing import Annotated, Literal, Self
 
@@ -15,35 +15,33 @@ def _check_order(section: Section, low: str, high: str) -> None:
 
 
 class ShortSide(Section):
-    """An output size with one of several short sides; keeps the aspect ratio."""
+    """An output size with one of several short sides, keeping the aspect ratio."""
 
     name: Literal["short_side"] = "short_side"
     short_sides: tuple[PositiveInt, ...] = Field(
         (320, 352, 392, 416, 448, 480, 512, 544, 576, 608, 640),
         min_length=1,
-        description="Pixels; one is drawn per clip (released CTVIS; CTVIS 4.1: 320 to 640).",
+        description="Short sides in pixels; one per clip (CTVIS release; CTVIS 4.1: 320 to 640).",
     )
-    max_long_side: PositiveInt = Field(
-        768, description="Maximum of the long side in pixels (CTVIS 4.1)."
-    )
+    max_long_side: PositiveInt = Field(768, description="Maximum long side in pixels (CTVIS 4.1).")
 
 
 class FixedSize(Section):
-    """One output size; keeps the aspect ratio and fills the rest with 0."""
+    """A fixed output size; the aspect ratio is kept and the rest filled with 0."""
 
     name: Literal["fixed"] = "fixed"
-    height: PositiveInt = Field(128, description="Pixels; our choice for CPU training.")
-    width: PositiveInt = Field(192, description="Pixels; our choice for CPU training.")
+    height: PositiveInt = Field(128, description="Height in pixels; our choice for CPU training.")
+    width: PositiveInt = Field(192, description="Width in pixels; our choice for CPU training.")
 
 
 class CropFraction(Section):
-    """Crop sides as fractions of the image's sides."""
+    """Crop sides as fractions of the image sides."""
 
     name: Literal["fraction"] = "fraction"
     min_fraction: PositiveShare = Field(
-        0.64, description="Minimum; our choice: 384 of 600 pixels in the release."
+        0.64, description="Minimum fraction; our choice, after the release's 384 of 600 pixels."
     )
-    max_fraction: PositiveShare = Field(1.0, description="Maximum; our choice.")
+    max_fraction: PositiveShare = Field(1.0, description="Maximum fraction; our choice.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -56,18 +54,18 @@ class CropPixels(Section):
 
     name: Literal["pixels"] = "pixels"
     min_pixels: PositiveInt = Field(
-        384, description="Minimum of a side in pixels (released CTVIS, IDOL)."
+        384, description="Minimum side in pixels (CTVIS and IDOL releases)."
     )
     max_pixels: PositiveInt = Field(
-        600, description="Maximum of a side in pixels (released CTVIS, IDOL)."
+        600, description="Maximum side in pixels (CTVIS and IDOL releases)."
     )
     short_sides: tuple[PositiveInt, ...] = Field(
         (),
-        description="Short sides in pixels to one of which the image is resized for the crop. "
-        "Empty: not resized (release, real videos); (400, 500, 600) for pseudo-videos.",
+        description="Short sides in pixels; the image is resized to one of them for the crop. "
+        "Empty: no resize (release on real videos; on pseudo-videos: (400, 500, 600)).",
     )
     max_long_side: PositiveInt = Field(
-        1333, description="Maximum long side in pixels, with short_sides (release)."
+        1333, description="Maximum long side in pixels, used with short_sides (release)."
     )
 
     @model_validator(mode="after")
@@ -81,16 +79,16 @@ CropSize = Annotated[CropFraction | CropPixels, Field(discriminator="name")]
 
 
 class ViewConfig(Section):
-    """Random view of an image: crop, size and flip."""
+    """A random view of an image: crop, size and flip."""
 
-    size: OutputSize = Field(ShortSide(), description="Size of the frames.")
+    size: OutputSize = Field(ShortSide(), description="Frame size.")
     flip_probability: Share = Field(
-        0.5, description="Chance that a clip is flipped horizontally (released CTVIS)."
+        0.5, description="Chance that a clip is flipped horizontally (CTVIS release)."
     )
     crop_probability: Share = Field(
-        0.5, description="Chance that a clip is cropped (released CTVIS)."
+        0.5, description="Chance that a clip is cropped (CTVIS release)."
     )
-    crop_size: CropSize = Field(CropPixels(), description="How the sides of a crop are drawn.")
+    crop_size: CropSize = Field(CropPixels(), description="How crop sides are drawn.")
     min_visible_pixels: PositiveInt = Field(
         16, description="Pixels below which an instance is absent; our choice, one mask cell."
     )
@@ -101,8 +99,8 @@ class AugmentConfig(ViewConfig):
 
     drawn_per_frame: Literal["nothing", "crop", "everything"] = Field(
         "nothing",
-        description="Draws for each frame, the others once per clip. nothing (released CTVIS); "
-        "crop: its sides and position (released IDOL on videos); everything: crop, size and flip.",
+        description="Choices drawn for each frame instead of once per clip. nothing: CTVIS "
+        "release; crop: sides and position (IDOL release on videos); everything: crop, size, flip.",
     )
 
 
@@ -111,48 +109,48 @@ class PairConfig(AugmentConfig):
 
     size: OutputSize = Field(
         ShortSide(max_long_side=1333),
-        description="Size of a view; long side at most 1333 (released IDOL, COCO).",
+        description="View size; the long side is at most 1333 (IDOL release, COCO).",
     )
     flip_probability: Share = Field(
-        0.5, description="Chance that a view is flipped (released IDOL)."
+        0.5, description="Chance that a view is flipped (IDOL release)."
     )
     crop_probability: Share = Field(
-        1.0, description="Chance that a view is cropped (2.2: both are; released IDOL: 0.5)."
+        1.0, description="Chance that a view is cropped (2.2: both; IDOL release: 0.5)."
     )
     crop_size: CropSize = Field(
         CropPixels(short_sides=(400, 500, 600)),
-        description="How the sides of a crop are drawn (released IDOL).",
+        description="How crop sides are drawn (IDOL release).",
     )
     drawn_per_frame: Literal["nothing", "crop", "everything"] = Field(
         "everything",
-        description="everything: independent views (2.2); nothing: equal ones (released IDOL).",
+        description="everything: independent views (2.2); nothing: equal views (IDOL release).",
     )
     min_visible_pixels: PositiveInt = Field(
-        1, description="Pixels below which an instance is absent from a view (released IDOL)."
+        1, description="Pixels below which an instance is absent from a view (IDOL release)."
     )
 
 
 class PseudoConfig(ViewConfig):
-    """Pseudo-videos made of still images (CTVIS 3.4)."""
+    """Pseudo-videos made from still images (CTVIS 3.4)."""
 
     num_frames: PositiveInt = Field(
-        8, description="T, frames of a clip (CTVIS 4.1: 8 for YouTube-VIS, 10 for OVIS)."
+        8, description="T, frames per clip (CTVIS 4.1: 8 for YouTube-VIS, 10 for OVIS)."
     )
     crop_size: CropSize = Field(
         CropFraction(),
-        description="Sides of the view; not printed in CTVIS 3.4. The release has {name: pixels, "
-        "short_sides: [400, 500, 600]}.",
+        description="How view sides are drawn; not printed in CTVIS 3.4. The release has {name: "
+        "pixels, short_sides: [400, 500, 600]}.",
     )
     zoom_share: Share = Field(
         0.5,
-        description="Share of the cropped clips that zoom; the others shift. Our choice: CTVIS 3.4 "
-        "prints none; the release only shifts (0).",
+        description="Share of cropped clips that zoom; the others shift. Our choice: CTVIS 3.4 "
+        "prints no value; the release only shifts (0).",
     )
     min_zoom: PositiveShare = Field(
-        0.5, description="Minimum ratio of smallest to largest view, in side length; our choice."
+        0.5, description="Minimum side ratio of the smallest to the largest view; our choice."
     )
     rotation_probability: Share = Field(
-        1.0, description="Chance that a clip rotates (released CTVIS: always)."
+        1.0, description="Chance that a clip rotates (CTVIS release: always)."
     )
     max_angle_deg: float = Field(
         15.0,
@@ -164,20 +162,21 @@ class PseudoConfig(ViewConfig):
         0.4,
         ge=0,
         le=0.5,
-        description="Share of a side; the centre is in [margin, 1 - margin] (released CTVIS: 0.4).",
+        description="Share of a side; the rotation centre is in [margin, 1 - margin] (CTVIS "
+        "release: 0.4).",
     )
     paste_probability: Share = Field(
         0.5,
-        description="Chance that instances of another image are pasted. Our choice: CTVIS 3.4 "
-        "prints none; the release does not paste (0).",
+        description="Chance that instances from another image are pasted. Our choice: CTVIS 3.4 "
+        "prints no value; the release does not paste (0).",
     )
     max_pasted_instances: PositiveInt = Field(
         3, description="Maximum number of instances pasted into a clip; our choice."
     )
     min_paste_scale: PositiveFloat = Field(
         0.5,
-        description="Minimum ratio of the size of a pasted instance to its size in its own image, "
-        "both images fitted to the frame; our choice.",
+        description="Minimum ratio of a pasted instance's size to its size in its own image, when "
+        "that image is fitted to the frame; our choice.",
     )
     max_paste_scale: PositiveFloat = Field(
         1.0, description="Maximum of the same ratio; our choice."
@@ -190,12 +189,12 @@ class PseudoConfig(ViewConfig):
 
 
 class SceneSettings(Section):
-    """Size and content of the synthetic scenes."""
+    """Size and content of synthetic scenes."""
 
-    height: int = Field(128, ge=32, description="Pixels of a frame; our choice for CPU training.")
-    width: int = Field(192, ge=32, description="Pixels of a frame; our choice for CPU training.")
+    height: int = Field(128, ge=32, description="Height in pixels; our choice for CPU training.")
+    width: int = Field(192, ge=32, description="Width in pixels; our choice for CPU training.")
     min_objects: Count = Field(2, description="Minimum number of instances in a scene.")
     max_objects: Count = Field(5, description="Maximum number of instances in a scene.")
     lookalike_probability: Share = Field(
-        0.5, description="Chance that an instance looks like the one before."
+        0.5, description="Chance that an instance looks like the previous one."
     )

@@ -1,4 +1,4 @@
-"""Settings of the contrastive learning of CTVIS and STC."""
+"""Settings for contrastive learning in CTVIS and STC."""
 
 from typing import Literal
 
@@ -8,40 +8,40 @@ from vis_core.config.section import Count, Section, Share
 
 
 class CtvisItemsConfig(Section):
-    """Construction of the contrastive items of CTVIS."""
+    """Construction of CTVIS's contrastive items."""
 
     positives: Literal["memory", "memory_or_latest"] = Field(
         "memory",
-        description="Positive of an embedding. memory: that of its instance (CTVIS 3.3); "
-        "memory_or_latest: it or the latest embedding, with equal chance (released).",
+        description="Positive for an embedding. memory: its instance's memory (CTVIS 3.3); "
+        "memory_or_latest: that or the latest embedding, with equal chance (release).",
     )
     future_positives: bool = Field(
         False,
-        description="Compare an instance new in a frame with its next later embedding (released; "
+        description="Compare an instance that is new in a frame with its next embedding (release; "
         "the paper compares only instances in memory).",
     )
     negatives: Literal["memory", "previous_frame"] = Field(
         "memory",
-        description="Negatives. memory: memories of other instances and background queries of the "
-        "frame before (CTVIS 3.3); previous_frame: all its other queries (released).",
+        description="Negatives. memory: other instances' memories and the previous frame's "
+        "background queries (CTVIS 3.3); previous_frame: all its other queries (release).",
     )
     num_background: NonNegativeInt = Field(
-        99, description="Background queries of the frame before used as negatives."
+        99, description="Background queries of the previous frame used as negatives."
     )
     noise: Literal["instance", "query"] = Field(
         "instance",
-        description="Wrong embedding of an absent instance: another instance's (CTVIS 3.3), or any "
-        "query's, which then becomes an anchor too (released).",
+        description="Wrong embedding for an absent instance. instance: another instance's (CTVIS "
+        "3.3); query: any query's, which then also becomes an anchor (release).",
     )
     noise_probability: Share = Field(
         0.001,
-        description="Chance of noise for an absent instance (CTVIS 3.3: 'a little chance'; the "
-        "release has 0.001, off by default).",
+        description="Chance of noise for an absent instance (CTVIS 3.3: 'a little chance'; "
+        "release: 0.001, off by default).",
     )
     match_again: bool = Field(
         False,
-        description="Match queries again for the items, absent instances as empty masks without a "
-        "class (released). false: as for the losses.",
+        description="Match queries again for the items, with absent instances as empty masks "
+        "without a class (release). false: matched as for the losses.",
     )
 
     @classmethod
@@ -67,7 +67,7 @@ class StcTrackingConfig(Section):
     loss: Literal["contrastive", "classification"] = Field(
         "contrastive",
         description="contrastive: STC Eq. 3; classification: cross entropy over the reference "
-        "frame's instances and none (MaskTrack R-CNN; baseline of STC Tables 4 and 5).",
+        "frame's instances and no instance (MaskTrack R-CNN; baseline of STC Tables 4 and 5).",
     )
     bidirectional: bool = Field(
         True, description="Also compare the frames with their roles swapped (STC Eq. 5)."
@@ -76,7 +76,7 @@ class StcTrackingConfig(Section):
         128, description="Locations of the reference frame drawn as negatives (STC Table 8)."
     )
     negatives_in_boxes: bool = Field(
-        False, description="Draw negatives in the boxes of other instances (STC Table 8: worse)."
+        False, description="Draw negatives in other instances' boxes (STC Table 8: worse)."
     )
     max_positives: Count | None = Field(
         None,
@@ -87,8 +87,8 @@ class StcTrackingConfig(Section):
         description="sum: as printed (STC Eq. 3), large instances weigh more; mean: averaged.",
     )
     consistency: bool = Field(
-        True, description="Penalize differences between the kernels of an instance (STC Eq. 6)."
+        True, description="Penalize differences between an instance's kernels (STC Eq. 6)."
     )
     both_frames: bool = Field(
-        False, description="Detection losses on the reference frame too (CrossVIS; not printed)."
+        False, description="Apply detection losses to both frames (CrossVIS; not printed)."
     )

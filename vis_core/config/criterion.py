@@ -1,4 +1,4 @@
-"""Settings of the criteria: matching with the ground truth, losses, extra heads."""
+"""Criterion settings: matching with the ground truth, losses, extra heads."""
 
 from typing import Literal
 
@@ -8,12 +8,12 @@ from vis_core.config.section import Count, PositiveShare, Section, Share
 
 
 class TransportConfig(Section):
-    """IDOL's matching of queries with true instances; released IDOL where no paper is named."""
+    """IDOL's matching of queries with true instances, from its release unless a paper is named."""
 
     selection: Literal["transport", "iou"] = Field(
         "transport",
         description="Choice of positives and negatives. transport: optimal transport (IDOL A.2); "
-        "iou: thresholds on box IoU (ablation of IDOL Table 6).",
+        "iou: thresholds on box IoU (ablation in IDOL Table 6).",
     )
     focal_alpha: Share = Field(0.25, description="Alpha of the focal cost and losses.")
     focal_gamma: NonNegativeFloat = Field(2.0, description="Gamma of the focal cost and losses.")
@@ -22,41 +22,41 @@ class TransportConfig(Section):
     )
     center_radius: PositiveFloat = Field(
         2.5 / 32,
-        description="Half side of the centre area, share of the image (simOTA: 2.5 of 32 cells).",
+        description="Half side of the centre area over the image side (simOTA: 2.5 of 32 cells).",
     )
     outside_cost: NonNegativeFloat = Field(
-        100.0, description="Cost of a query with its centre not in both box and centre area."
+        100.0, description="Cost of a query whose centre is not in both a box and its centre area."
     )
     background_cost: NonNegativeFloat = Field(
-        10000.0, description="Cost of a query with its centre in no box or centre area."
+        10000.0, description="Cost of a query whose centre is in no box or centre area."
     )
     positive_ious: Count = Field(
-        10, description="m1, best IoUs whose sum is an instance's number of positives (IDOL A.2)."
+        10, description="m1; an instance's m1 best IoUs sum to its number of positives (IDOL A.2)."
     )
     negative_ious: Count = Field(
-        100, description="m2, best IoUs whose sum is the number of non-negatives (IDOL A.2)."
+        100, description="m2; the m2 best IoUs sum to its number of non-negatives (IDOL A.2)."
     )
     repair_cost: PositiveFloat = Field(
         100000.0, description="Cost added to used queries while an unmatched instance is matched."
     )
     max_repairs: NonNegativeInt = Field(
         100,
-        description="Rounds until such an instance shares a query (our choice; release: no limit).",
+        description="Repair rounds before a query is shared (our choice; release: no limit).",
     )
     positive_iou: PositiveShare = Field(
-        0.7, description="Box IoU above which a query is positive, for iou (IDOL A.2)."
+        0.7, description="Box IoU above which a query is positive, with selection: iou (IDOL A.2)."
     )
     negative_iou: Share = Field(
-        0.3, description="Box IoU below which a query is negative, for iou (IDOL A.2)."
+        0.3, description="Box IoU below which a query is negative, with selection: iou (IDOL A.2)."
     )
 
 
 class BoundaryConfig(Section):
-    """The boundary branch of the 1st place of the long-video challenge (2.2)."""
+    """The boundary branch of the long-video challenge's 1st place (2.2)."""
 
     weight: NonNegativeFloat = Field(1.0, description="Loss weight (not printed; GSFM has 0.05).")
     threshold: float = Field(
-        0.1, ge=0, lt=8, description="T_b, on the Laplacian (not printed; BMask R-CNN: 0.1)."
+        0.1, ge=0, lt=8, description="T_b, for the Laplacian (not printed; BMask R-CNN: 0.1)."
     )
     dice: Literal["squared", "plain"] = Field(
         "squared",
@@ -77,12 +77,12 @@ class QualityConfig(Section):
 
 
 class LocationMatchingConfig(Section):
-    """Matching of locations with true instances; AdelaiDet's CondInst."""
+    """Matching of locations with true instances, as in AdelaiDet's CondInst."""
 
     center_sampling: bool = Field(
         True,
-        description="Match only locations near the centre of an instance (CondInst), not all in "
-        "its box (FCOS; STC 3.3, if meant for detection too).",
+        description="Match only locations near an instance's centre (CondInst), not all in its box "
+        "(FCOS; STC 3.3, if it also applies to detection).",
     )
     radius: PositiveFloat = Field(1.5, description="Half side of the centre area, in strides.")
     center: Literal["mass", "box"] = Field(
@@ -91,23 +91,24 @@ class LocationMatchingConfig(Section):
 
 
 class LocationLossConfig(Section):
-    """Losses of the locations; AdelaiDet's CondInst."""
+    """Losses at the locations, as in AdelaiDet's CondInst."""
 
     focal_alpha: Share = Field(0.25, description="Alpha of the focal loss.")
     focal_gamma: NonNegativeFloat = Field(2.0, description="Gamma of the focal loss.")
-    box_loss: Literal["giou", "iou", "linear_iou"] = Field("giou", description="Loss of boxes.")
+    box_loss: Literal["giou", "iou", "linear_iou"] = Field("giou", description="Box loss.")
     box_quality: Literal["centerness", "iou"] = Field(
-        "centerness", description="Target of the centre-ness."
+        "centerness", description="Centre-ness target."
     )
     class_normalizer: Literal["positives", "places", "moving"] = Field(
         "positives",
-        description="Divisor of the class loss: positives of the batch, all, or a moving mean.",
+        description="Divisor of the class loss. positives: those in the batch; places: all "
+        "locations; moving: a moving mean of positives.",
     )
     max_masks: Count | None = Field(
-        500, description="Positives of a batch in the mask loss (CondInst). null: all."
+        500, description="Positives per batch in the mask loss (CondInst). null: all."
     )
     masks_per_image: Count | None = Field(
         None,
-        description="Replaces max_masks by the best positives of each image, the same number for "
+        description="Replaces max_masks with the best positives of each image, the same number for "
         "every instance (CondInst).",
     )

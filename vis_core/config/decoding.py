@@ -1,4 +1,4 @@
-"""Limits on the videos that are decoded."""
+"""Limits on video decoding."""
 
 from pydantic import Field, PositiveFloat
 
@@ -11,12 +11,12 @@ class DecodeLimits(Section):
     max_pixels: int = Field(
         33_177_600,
         gt=0,
-        description="Maximum pixels of a frame: 8K. About 16 frames are held, 1.5 bytes a pixel.",
+        description="Maximum pixels per frame: 8K. About 16 frames are kept, 1.5 bytes per pixel.",
     )
     max_memory_mib: int = Field(
         4096,
         ge=64,
-        description="Address space in MiB that the decoder process may add to its size at start. "
+        description="Address space in MiB that the decoder process may add to its initial size. "
         "8-bit 8K uses about a third of the default. Linux only.",
     )
     frame_timeout_s: PositiveFloat = Field(

@@ -1,4 +1,4 @@
-"""Settings of the annotation of videos."""
+"""Settings for annotating videos."""
 
 from typing import Annotated, Literal
 
@@ -12,70 +12,70 @@ ViewName = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]{1,3}(\+flip)?
 
 
 class ShortTrackFilter(Section):
-    """Tracks that are removed from the result while the video runs (released IDOL and CTVIS).
+    """Removal of short tracks from the result during a video (IDOL and CTVIS releases).
 
-    They stay in the memory: one that is matched again restarts under its id, without its past.
+    They stay in the memory; one that is matched again restarts with its id but without its past.
     """
 
     after_frame: NonNegativeInt = Field(
-        8, description="Index of the last frame after which no track is removed (released: 8)."
+        8, description="Frame index up to which no track is removed (releases: 8)."
     )
     min_detections: Count = Field(
-        3, description="Detections since its start, or restart, that keep a track (released: 3)."
+        3, description="Minimum detections since a track's start or restart (releases: 3)."
     )
     missed_frames: Count = Field(
-        2, description="Consecutive missed frames that remove a short track (released: 2)."
+        2, description="Missed frames in a row after which a short track is removed (releases: 2)."
     )
 
 
 class TrackConfig(Section):
-    """Selection, scores and labels of the tracks of a video."""
+    """Selection, scores and labels of a video's tracks."""
 
     evidence: Literal["scores", "logits"] = Field(
         "scores",
-        description="Values combined over a track's frames: class scores (IDOL 3.3, CTVIS 3.2), or "
-        "class logits including no object, whose softmax is the scores (MinVIS, released CTVIS).",
+        description="Values combined over a track's frames. scores: class scores (IDOL 3.3, CTVIS "
+        "3.2); logits: class logits with no object, then softmax (MinVIS, CTVIS release).",
     )
     over_time: Literal["mean", "max"] = Field(
         "mean",
-        description="How frames are combined (papers: mean; max: option of released IDOL, CTVIS).",
+        description="Combination of frames. mean: papers; max: option in IDOL, CTVIS releases.",
     )
     labels: Literal["best", "every", "majority"] = Field(
         "best",
-        description="Classes of a track. best: the highest score; every: all, each a listing of "
-        "its own for max_tracks and min_score (MinVIS, released CTVIS and IDOL); majority: that "
-        "of most frames, with their mean score (STC 3.5).",
+        description="Classes of a track. best: the one with the highest score; every: all, each "
+        "counted separately in max_tracks and min_score (MinVIS; CTVIS and IDOL releases); "
+        "majority: the most frequent one, with the mean score of all frames (STC 3.5).",
     )
     mask_quality: bool = Field(
         False,
-        description="Multiply the score of a kept track by the mean sigmoid of its mask pixels "
-        "(released CTVIS; not in the papers).",
+        description="Multiply a kept track's score by the mean sigmoid of its mask pixels "
+        "(CTVIS release; not in the papers).",
     )
     last_mask_resize: Literal["bilinear", "nearest"] = Field(
         "bilinear",
-        description="Resize of masks to the video (Mask2Former: bilinear; released IDOL: nearest).",
+        description="Mask resizing to video size (Mask2Former: bilinear; IDOL release: nearest).",
     )
     short_tracks: ShortTrackFilter | None = Field(
         None,
-        description="Removal of short tracks (released IDOL, CTVIS; not in papers). null: none.",
+        description="Removal of short tracks (IDOL and CTVIS releases, not the papers). null: off.",
     )
     max_tracks: Count | None = Field(
         100,
         description="Tracks kept per video, best scores first; the YouTube-VIS evaluator reads 100 "
-        "(maxDets). Released CTVIS: number of classes; MinVIS: 10; released IDOL: null, all.",
+        "(maxDets). CTVIS release: the number of classes; MinVIS: 10; IDOL release: all (null).",
     )
     min_score: Share = Field(
         0.0,
-        description="Score below which a track is dropped; AP needs weak ones (released IDOL: "
-        "0.05).",
+        description="Score below which a track is dropped (IDOL release: 0.05); AP needs weak "
+        "tracks.",
     )
     min_frames: NonNegativeInt = Field(
-        1, description="Frames with a pixel that a track needs (released CTVIS, MinVIS, IDOL: 0)."
+        1, description="Minimum frames with a pixel (CTVIS, MinVIS and IDOL releases: 0)."
     )
 
     @classmethod
     def ctvis_released(cls, num_classes: int) -> "TrackConfig":
-        """Returns the settings of CTVIS's code, which lists as many tracks as classes."""
+        """Returns the settings of CTVIS's code, which keeps as many tracks as classes."""
         return cls(
             evidence="logits",
             labels="every",
@@ -108,7 +108,7 @@ class FusionConfig(Section):
 
     iou_threshold: PositiveShare = Field(
         0.5,
-        description="Spatio-temporal IoU from which tracks are fused (not printed; as IDOL Eq. 7).",
+        description="Minimum spatio-temporal IoU of fused tracks (not printed; as in IDOL Eq. 7).",
     )
     score: Literal["mean", "mean_of_found", "max"] = Field(
         "mean",
@@ -117,13 +117,13 @@ class FusionConfig(Section):
     )
     label: Literal["same", "vote"] = Field(
         "same",
-        description="same: only tracks of one class fuse; vote: all do, the highest score sum "
-        "wins.",
+        description="same: only tracks of one class are fused; vote: all are, and the class with "
+        "the highest score sum wins.",
     )
     mask: Literal["vote", "best"] = Field(
         "vote",
-        description="Masks of a fused track. vote: pixels whose members hold half of the score sum "
-        "(absent ones have no pixels); best: those of the best member.",
+        description="Masks of a fused track. vote: pixels in members with at least half of the "
+        "score sum (absent members have no pixels); best: the best member's masks.",
     )
 
 
@@ -135,28 +135,28 @@ class InferenceConfig(Section):
     )
     videos_at_once: Count = Field(
         1,
-        description="Videos per worker at a time, with shared batches: hides opening, downloading "
-        "and writing of many short videos. Above 1, results are equal up to rounding, which "
+        description="Videos per worker at a time, with shared batches; hides the time to open, "
+        "download and write many short videos. Above 1, results are equal up to rounding, which "
         "depends on the batch.",
     )
     sample_fps: PositiveFloat | None = Field(
         None,
-        description="Annotated frames per second at most; others are decoded, skipped. null: all.",
+        description="Maximum annotated frames per second; others are only decoded. null: all.",
     )
     views: tuple[ViewName, ...] = Field(
         (),
         description="Test-time augmentation: short sides whose results are fused, such as 480, "
-        "640+flip (mirrored), or flip for the model's size mirrored (2nd place 3.1: 480, 640, "
-        "800). Empty: only the model's size.",
+        "640+flip (mirrored), or flip (the model's size, mirrored). 2nd place 3.1: 480, 640, 800. "
+        "Empty: only the model's size.",
     )
     fusion: FusionConfig = Field(
-        default_factory=FusionConfig, description="Fusion of the results of several views."
+        default_factory=FusionConfig, description="Fusion of results from several views."
     )
     tracks: TrackConfig = Field(default_factory=TrackConfig)
     decoding: DecodeLimits = Field(default_factory=DecodeLimits)
     stitching: StitchConfig = Field(
         default_factory=StitchConfig,
-        description="Joining of segments with --join stitched; exact results ignore it.",
+        description="Joining of segments with --join stitched; not used for exact results.",
     )
 
     @model_validator(mode="after")

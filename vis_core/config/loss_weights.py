@@ -1,4 +1,4 @@
-"""Settings of the loss weights of the systems."""
+"""Loss weights of the systems."""
 
 from pydantic import Field, NonNegativeFloat
 
@@ -6,11 +6,11 @@ from vis_core.config.section import Section
 
 
 class QueryLossWeights(Section):
-    """Loss weights of a Mask2Former."""
+    """Loss weights of Mask2Former."""
 
     class_: NonNegativeFloat = Field(2.0, alias="class", description="Cross entropy (Mask2Former).")
     mask: NonNegativeFloat = Field(5.0, description="Binary cross entropy of masks (Mask2Former).")
-    dice: NonNegativeFloat = Field(5.0, description="Dice of masks (Mask2Former).")
+    dice: NonNegativeFloat = Field(5.0, description="Dice loss of masks (Mask2Former).")
 
 
 class CtvisLossWeights(QueryLossWeights):
@@ -18,7 +18,7 @@ class CtvisLossWeights(QueryLossWeights):
 
     embed: NonNegativeFloat = Field(2.0, description="Contrastive loss (CTVIS 4.1: lambda_emb).")
     embed_cosine: NonNegativeFloat = Field(
-        0.0, description="Auxiliary cosine loss (release 3.0; not in the paper)."
+        0.0, description="Auxiliary cosine loss (release: 3; not in the paper)."
     )
 
 
@@ -26,17 +26,17 @@ class IdolLossWeights(Section):
     """Loss weights of IDOL Eq. 2."""
 
     class_: NonNegativeFloat = Field(1.0, alias="class", description="Focal loss (IDOL Eq. 2).")
-    box: NonNegativeFloat = Field(2.0, description="L1 of boxes (IDOL 3.1: lambda_1; released 5).")
-    giou: NonNegativeFloat = Field(2.0, description="GIoU of boxes (IDOL 3.1: lambda_1).")
+    box: NonNegativeFloat = Field(2.0, description="Box L1 loss (IDOL 3.1: lambda_1; release: 5).")
+    giou: NonNegativeFloat = Field(2.0, description="Box GIoU loss (IDOL 3.1: lambda_1).")
     mask: NonNegativeFloat = Field(2.0, description="Focal loss of masks (IDOL 3.1: lambda_1).")
     dice: NonNegativeFloat = Field(
-        2.0, description="Dice of masks (IDOL 3.1: lambda_1; released 5)."
+        2.0, description="Dice loss of masks (IDOL 3.1: lambda_1; release: 5)."
     )
     embed: NonNegativeFloat = Field(
-        1.0, description="Contrastive loss (IDOL 3.1: lambda_2; released 2)."
+        1.0, description="Contrastive loss (IDOL 3.1: lambda_2; release: 2)."
     )
     embed_cosine: NonNegativeFloat = Field(
-        0.0, description="Auxiliary cosine loss (release 3; not in the paper)."
+        0.0, description="Auxiliary cosine loss (release: 3; not in the paper)."
     )
 
     @classmethod
@@ -48,16 +48,14 @@ class IdolLossWeights(Section):
 
 
 class StcLossWeights(Section):
-    """Loss weights of STC Eq. 7; those of CondInst are 1 (AdelaiDet)."""
+    """Loss weights of STC Eq. 7; CondInst's are 1 (AdelaiDet)."""
 
-    class_: NonNegativeFloat = Field(1.0, alias="class", description="Focal loss of locations.")
-    box: NonNegativeFloat = Field(1.0, description="GIoU of boxes.")
+    class_: NonNegativeFloat = Field(1.0, alias="class", description="Focal loss at locations.")
+    box: NonNegativeFloat = Field(1.0, description="Box GIoU loss.")
     center: NonNegativeFloat = Field(1.0, description="Binary cross entropy of centre-ness.")
-    mask: NonNegativeFloat = Field(1.0, description="Dice of masks.")
-    semantic: NonNegativeFloat = Field(
-        1.0, description="Loss of pixel classes, with semantic_loss."
-    )
-    track: NonNegativeFloat = Field(0.2, description="Loss of embeddings (STC 4.3: lambda_b).")
+    mask: NonNegativeFloat = Field(1.0, description="Dice loss of masks.")
+    semantic: NonNegativeFloat = Field(1.0, description="Pixel class loss, with semantic_loss.")
+    track: NonNegativeFloat = Field(0.2, description="Embedding loss (STC 4.3: lambda_b).")
     consistency: NonNegativeFloat = Field(
-        10.0, description="Consistency of kernels (STC 4.3: lambda_c)."
+        10.0, description="Kernel consistency (STC 4.3: lambda_c)."
     )

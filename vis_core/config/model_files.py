@@ -1,5 +1,5 @@
-"""The names of the files of a model folder."""
+"""Names of the files in a model folder."""
 
 WEIGHTS_FILE = "weights.safetensors"
-CONFIG_FILE = "config.json"  # of the system
+CONFIG_FILE = "config.json"  # the system's
 CATEGORIES_FILE = "categories.json"

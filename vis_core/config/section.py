@@ -1,8 +1,8 @@
-"""The base class of every section of settings.
+"""The base class of every settings section.
 
-Nothing in this folder imports torch or numpy: run files are parsed before heavy libraries load.
-Each default lives here once, with its source. It is the paper's form; where the authors' release
-differs, ``released()`` or a named choice has its form.
+Nothing in this folder imports torch or numpy, so that run files can be parsed before heavy
+libraries load. Each default is given once, with its source, and follows the paper; where the
+authors' release differs, ``released()`` or a named choice follows the release.
 """
 
 from typing import Annotated
@@ -15,6 +15,6 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
-    """A section of settings: frozen after loading, unknown keys refused."""
+    """A settings section that is frozen after loading and rejects unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

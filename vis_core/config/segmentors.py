@@ -1,4 +1,4 @@
-"""Settings of the segmentors: backbones, sizes, decoding, selection of instances."""
+"""Segmentor settings: backbones, sizes, decoding, instance selection."""
 
 from typing import Literal
 
@@ -23,12 +23,12 @@ class OwnBackbone(Section):
 
     family: Literal["resnet", "swin", "convnext"] = Field(description="Network family.")
     sizes: dict[str, int | float | str | list[int]] = Field(
-        description="Arguments of transformers' config of that family: depths, embed_dim, ..."
+        description="Arguments of that family's transformers config: depths, embed_dim, ..."
     )
 
 
 class Mask2FormerSettings(Section):
-    """Architecture of a Mask2Former; the defaults are those of the paper with ResNet-50."""
+    """Architecture of Mask2Former; the defaults are the paper's with ResNet-50."""
 
     backbone: BackboneName | OwnBackbone = Field(
         "resnet50", description="Feature extractor: a published one, or a family and its sizes."
@@ -43,9 +43,9 @@ class Mask2FormerSettings(Section):
     decoder_layers: Count = Field(9, description="Masked-attention decoder layers.")
     decoder_ffn_width: int = Field(2048, ge=8, description="Hidden channels of the decoder's FFN.")
     num_points: int = Field(
-        12544, ge=16, description="Sampled points of the matching and the mask losses (paper)."
+        12544, ge=16, description="Points sampled for matching and mask losses (paper)."
     )
-    no_object_weight: PositiveShare = Field(0.1, description="Class weight of no object.")
+    no_object_weight: PositiveShare = Field(0.1, description="Weight of the no-object class.")
     train_batch_norm: bool = Field(
         False, description="Learn batch-norm statistics; only for training from scratch."
     )
@@ -64,16 +64,16 @@ class DeformableDetrSettings(Section):
     num_heads: Count = Field(8, description="Attention heads.")
     encoder_layers: Count = Field(6, description="Deformable encoder layers.")
     encoder_ffn_width: int = Field(1024, ge=8, description="Hidden channels of the encoder's FFN.")
-    # transformers cannot build a decoder of one layer
+    # transformers cannot build a decoder with one layer
     decoder_layers: int = Field(6, ge=2, description="Deformable decoder layers.")
     decoder_ffn_width: int = Field(1024, ge=8, description="Hidden channels of the decoder's FFN.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout in training (Deformable DETR).")
-    mask_channels: Count = Field(8, description="Channels of the mask features (released IDOL).")
+    mask_channels: Count = Field(8, description="Channels of the mask features (IDOL release).")
     dynamic_channels: Count = Field(
         8, description="Channels inside the dynamic mask head (IDOL 3.1)."
     )
     frozen_stages: int = Field(
-        2, ge=0, le=5, description="Untrained stages of a ResNet, from the stem on (detectron2: 2)."
+        2, ge=0, le=5, description="Frozen ResNet stages, counted from the stem (detectron2: 2)."
     )
 
 
@@ -90,30 +90,30 @@ class DecodingConfig(Section):
         True, description="Multiply by centre-ness before the threshold (CondInst)."
     )
     candidates: Count = Field(
-        1000, description="Best pairs of location and class per level before NMS."
+        1000, description="Best location-class pairs kept per level before NMS."
     )
     nms_iou: PositiveShare = Field(
         0.5, description="Box IoU of NMS within a class (STC 3.5: 0.5; CondInst: 0.6)."
     )
     max_instances: Count = Field(
-        10, description="Instances per frame (STC 3.5: 10; CondInst: 100)."
+        10, description="Maximum instances per frame (STC 3.5: 10; CondInst: 100)."
     )
 
 
 class CondInstSettings(Section):
-    """Architecture of a CondInst; the defaults are AdelaiDet's with ResNet-50."""
+    """Architecture of CondInst; the defaults are AdelaiDet's with ResNet-50."""
 
     backbone: BackboneName | OwnBackbone = Field(
         "resnet50_msra",
         description="Feature extractor: a published one, or a family and its sizes.",
     )
     width: int = Field(
-        256, ge=32, multiple_of=32, description="Channels of the pyramid and of the towers."
+        256, ge=32, multiple_of=32, description="Channels of the pyramid and the towers."
     )
-    tower_convs: Count = Field(4, description="Convolutions of the class and the box tower.")
+    tower_convs: Count = Field(4, description="Convolutions per tower (class and box).")
     mask_branch_width: int = Field(128, ge=8, description="Channels of the mask branch.")
     mask_branch_convs: NonNegativeInt = Field(
-        4, description="Convolutions after the levels are summed."
+        4, description="Convolutions of the mask branch after the levels are summed."
     )
     mask_channels: Count = Field(8, description="Channels of the mask features (STC Table 7).")
     relative_coordinates: bool = Field(
@@ -122,40 +122,40 @@ class CondInstSettings(Section):
     dynamic_layers: Count = Field(
         3, description="Convolutions with generated kernels (STC Table 6)."
     )
-    dynamic_channels: Count = Field(8, description="Channels between these convolutions.")
+    dynamic_channels: Count = Field(8, description="Channels between the dynamic layers.")
     semantic_loss: bool = Field(
         False, description="Also train the mask branch to classify pixels (CondInst)."
     )
     frozen_stages: int = Field(
-        2, ge=0, le=5, description="Untrained stages of a ResNet, from the stem on (detectron2: 2)."
+        2, ge=0, le=5, description="Frozen ResNet stages, counted from the stem (detectron2: 2)."
     )
     decoding: DecodingConfig = Field(default_factory=DecodingConfig)
 
 
 class SelectionConfig(Section):
-    """Selection of the predictions of a frame."""
+    """Selection of a frame's predictions."""
 
     score_threshold: Share = Field(
-        0.01, description="Score that a prediction must exceed (released CTVIS: 0.01)."
+        0.01, description="Score that a prediction must exceed (CTVIS release: 0.01)."
     )
     nms_iou: PositiveShare = Field(
         0.6,
-        description="Mask IoU of NMS (released CTVIS; IDOL 3.3: 0.5, released IDOL 0.3 for OVIS).",
+        description="Mask IoU of NMS (CTVIS release; IDOL 3.3: 0.5; IDOL release on OVIS: 0.3).",
     )
     box_nms_iou: PositiveShare | None = Field(
         None,
-        description="Box IoU of NMS within a class before masks are computed (released IDOL: 0.9; "
+        description="Box IoU of NMS within a class before masks are computed (IDOL release: 0.9; "
         "not in the papers). null: no box NMS.",
     )
     iou_smoothing_pixels: NonNegativeFloat = Field(
         0.0,
-        description="Added to intersection and union of two masks. 0 keeps two empty masks; with "
-        "released IDOL's 1e-6 the weaker one is removed.",
+        description="Added to the intersection and union of two masks. Two empty masks are both "
+        "kept with 0; with the IDOL release's 1e-6, the weaker one is removed.",
     )
 
     @classmethod
     def idol(cls) -> "SelectionConfig":
-        """Returns IDOL 3.3 as printed; the score threshold is that of the release."""
+        """Returns IDOL 3.3 as printed; the score threshold comes from the release."""
         return cls(score_threshold=0.1, nms_iou=0.5)
 
     @classmethod

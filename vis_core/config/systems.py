@@ -1,4 +1,4 @@
-"""Settings of the systems: one class each. ``pipelines/config/loading.py`` reads the files."""
+"""System settings, one class per system; ``pipelines/config/loading.py`` reads the files."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -32,8 +32,8 @@ from vis_core.config.segmentors import (
 class BaseSystemConfig(Section):
     """The settings common to all systems.
 
-    A section that a run file gives in part is completed with the defaults of its system, not with
-    those of the section's class, which are CTVIS's. ``association`` may also be one of the names
+    A section that a run file gives only in part is completed with its system's defaults, not with
+    the section class's, which are CTVIS's. ``association`` may also be a name from
     ``NAMED_ASSOCIATIONS``.
     """
 
@@ -43,11 +43,11 @@ class BaseSystemConfig(Section):
         480, ge=32, description="Short side in pixels at inference (CTVIS 4: 480)."
     )
     test_max_long_side: int = Field(
-        1333, ge=32, description="Maximum long side in pixels at inference (released CTVIS)."
+        1333, ge=32, description="Maximum long side in pixels at inference (CTVIS release)."
     )
 
     def for_inference(self) -> Self:
-        """Returns the settings without the parts that only training uses; most have none."""
+        """Returns the settings without training-only parts; most systems have none."""
         return self
 
     @model_validator(mode="before")
@@ -70,17 +70,17 @@ class BaseSystemConfig(Section):
 
 
 class ExtraHeadsConfig(BaseSystemConfig):
-    """The heads that the 1st place of the long-video challenge adds to a system of queries."""
+    """The heads that the long-video challenge's 1st place adds to a query-based system."""
 
     boundary: BoundaryConfig | None = Field(
-        None, description="Boundary branch, only in training (1st place 2.2)."
+        None, description="Boundary branch, used only in training (1st place 2.2)."
     )
     quality: QualityConfig | None = Field(
-        None, description="Quality assessment, by default only in training (1st place 2.3)."
+        None, description="Quality assessment, by default used only in training (1st place 2.3)."
     )
 
     def for_inference(self) -> Self:
-        """Returns the settings without the parts that only training uses."""
+        """Returns the settings without training-only parts."""
         quality = self.quality if self.quality and self.quality.rescore else None
         return self.model_copy(update={"boundary": None, "quality": quality})
 
@@ -121,11 +121,11 @@ class IdolConfig(ExtraHeadsConfig):
     association: AssociationConfig = Field(default_factory=AssociationConfig.idol)
     loss_weights: IdolLossWeights = Field(default_factory=IdolLossWeights)
     matching: TransportConfig = Field(default_factory=TransportConfig)
-    embedding_width: int = Field(256, ge=8, description="Embedding width, C (released IDOL).")
+    embedding_width: int = Field(256, ge=8, description="Embedding width, C (IDOL release).")
     test_short_side: int = Field(
         360,
         ge=32,
-        description="Short side in pixels at inference (IDOL 4.1: 360; released 480, OVIS 720).",
+        description="Short side in pixels at inference (IDOL 4.1: 360; release: 480, OVIS 720).",
     )
 
 
@@ -136,7 +136,7 @@ class StcConfig(BaseSystemConfig):
     segmentor: CondInstSettings = Field(default_factory=CondInstSettings)
     selection: SelectionConfig = Field(
         default_factory=lambda: SelectionConfig(score_threshold=0.0, nms_iou=1.0),
-        description="Keeps all detections of segmentor.decoding, which is STC 3.5.",
+        description="Keeps all detections from segmentor.decoding, as in STC 3.5.",
     )
     association: AssociationConfig = Field(default_factory=AssociationConfig.stc)
     loss_weights: StcLossWeights = Field(default_factory=StcLossWeights)

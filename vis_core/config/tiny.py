@@ -1,11 +1,11 @@
-"""The system that the shipped start weights are trained with, small enough for a laptop's CPU."""
+"""The system of the shipped start weights, small enough for a laptop's CPU."""
 
 from vis_core.config.segmentors import Mask2FormerSettings
 from vis_core.config.systems import MinvisConfig
 
 
 def tiny_minvis() -> MinvisConfig:
-    """Returns a MinVIS of about one million weights that learns from scratch (our choice)."""
+    """Returns a MinVIS with about one million weights that learns from scratch (our choice)."""
     return MinvisConfig(
         segmentor=Mask2FormerSettings(
             backbone="tiny",

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-# Makes the IoU of boxes without an area 0. Normalised boxes are small: one pixel of a large image
+# Makes the IoU 0 for boxes without an area. Normalised boxes are small: one pixel of a large image
 # has an area of 1e-6.
 _MIN_UNION = 1e-12
-# Released IDOL (DETR's box operations) adds it to the area of the enclosing box.
+# The IDOL release (DETR's box operations) adds this to the area of the enclosing box.
 _GIOU_SMOOTHING = 1e-7
 
 
@@ -23,7 +23,7 @@ def to_cxcywh(boxes: Tensor) -> Tensor:
 
 
 def box_iou(first: Tensor, second: Tensor) -> Tensor:
-    """Computes the (N, M) IoU of boxes (N, 4) and (M, 4) xyxy; 0 for two without an area."""
+    """Computes the (N, M) IoU of xyxy boxes (N, 4) and (M, 4); 0 if neither has an area."""
     overlap, union = _overlap_and_union(first[:, None], second[None])
     return overlap / union.clamp(min=_MIN_UNION)
 
@@ -32,7 +32,7 @@ def generalized_iou(first: Tensor, second: Tensor, union_smoothing: float = 0.0)
     """Computes the generalized IoU: the IoU minus the empty share of the enclosing box.
 
     Boxes (..., 4) xyxy are broadcast: ``first[:, None]`` and ``second[None]`` compare all pairs.
-    The result is in [-1, 1]. ``union_smoothing`` is 1e-7 in the loss of released IDOL (fvcore), 0
+    The result is in [-1, 1]. ``union_smoothing`` is 1e-7 in the IDOL release's loss (fvcore) and 0
     in its matching cost.
     """
     overlap, union = _overlap_and_union(first, second)
@@ -50,7 +50,7 @@ def clipped(boxes: Tensor, height: int, width: int) -> Tensor:
 
 
 def mask_boxes(masks: Tensor) -> Tensor:
-    """Computes the (N, 4) tight xyxy boxes of masks (N, H, W) bool, end exclusive; 0 if empty."""
+    """Computes the (N, 4) tight xyxy boxes of bool masks (N, H, W), end exclusive; 0 if empty."""
     x_near, x_far = _extent(masks.any(dim=1))
     y_near, y_far = _extent(masks.any(dim=2))
     return torch.stack([x_near, y_near, x_far, y_far], dim=1).float()

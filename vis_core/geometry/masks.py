@@ -1,4 +1,4 @@
-"""Masks at the size of an image from the mask logits of a network; mask boundaries."""
+"""Masks at image size, computed from a network's mask logits; mask boundaries."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from vis_core.geometry.sparse_resize import BoxMask, boxes_above, resized_boxes
 Resize = Literal["bilinear", "nearest"]
 Upsampling = Literal["logits", "aligned_probabilities"]
 
-# Masks resized at once: limits the memory for the floats of a frame with many instances.
+# Masks resized at once; limits float memory for frames with many instances.
 MASKS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
 class InputSize:
-    """The size of an image as network input in pixels: resized, then padded right and bottom.
+    """An image's size in pixels as network input: resized, then padded on the right and bottom.
 
-    ``upsampling`` enlarges masks to the padded input as logits, or as probabilities with aligned
-    corners (CondInst).
+    ``upsampling``: masks are enlarged to the padded input as logits, or as probabilities with
+    aligned corners (CondInst).
     """
 
     resized_height: int
@@ -45,10 +45,10 @@ def full_size_masks(
 ) -> Tensor:
     """Returns masks at image size: enlarges to the padded input, crops, resizes, thresholds.
 
-    The masks are (N, H, W) bool. The resizes of the (N, h, w) logits, which cover the padded input,
-    are bilinear without aligned corners, as in the training of the segmentors; CondInst enlarges
-    probabilities with aligned corners. The last resize is from the resized to the original image;
-    released IDOL uses nearest.
+    The masks are (N, H, W) bool. The (N, h, w) logits cover the padded input and are resized
+    bilinearly without aligned corners, as in segmentor training; CondInst enlarges probabilities
+    with aligned corners. The last resize is from the resized to the original image; the IDOL
+    release uses nearest.
     """
     groups = _image_masks(mask_logits, input_size, image_size, last_resize, with_sums=False)
     return _concatenated([masks for masks, _ in groups], mask_logits, image_size)
@@ -60,9 +60,9 @@ def masks_with_confidence(
     image_size: tuple[int, int],
     last_resize: Resize = "bilinear",
 ) -> tuple[Tensor, Tensor]:
-    """Returns the masks of ``full_size_masks`` and their (N,) float32 confidence.
+    """Returns the masks of ``full_size_masks`` and their (N,) float32 confidences.
 
-    It is the sum over the pixels of each mask of sigmoid(logit).
+    A confidence is the sum of sigmoid(logit) over the mask's pixels.
     """
     masks, confidences = [], [torch.zeros(0, device=mask_logits.device)]
     groups = _image_masks(mask_logits, input_size, image_size, last_resize, with_sums=True)
@@ -75,9 +75,9 @@ def masks_with_confidence(
 def boxed_masks(
     mask_logits: Tensor, input_size: InputSize, image_size: tuple[int, int]
 ) -> list[BoxMask | None] | None:
-    """Returns the bilinear masks of ``full_size_masks`` as boxes; None for an empty one.
+    """Returns the bilinear masks of ``full_size_masks`` as boxes, with None for an empty mask.
 
-    Returns None instead of a list where boxes are not faster: for masks on another device, or at
+    Returns None instead of a list if boxes are not faster: for masks not on the CPU, or already at
     image size before the last resize.
     """
     if mask_logits.device.type != "cpu" or input_size.resized_size == image_size:
@@ -98,7 +98,7 @@ def _image_masks(
     *,
     with_sums: bool,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields (n, H, W) masks of a few instances and the (n,) sums of their probabilities, or 0."""
+    """Yields (n, H, W) masks of a few instances and their (n,) probability sums or zeros."""
     for group in torch.split(mask_logits, MASKS_AT_ONCE):
         if len(group) == 0:
             continue
@@ -120,7 +120,7 @@ def _image_masks(
 def _masks_in_boxes(
     maps: Tensor, size: tuple[int, int], threshold: float, *, with_sums: bool
 ) -> tuple[Tensor, Tensor]:
-    """Computes the result of ``_image_masks`` on the CPU, resizing (n, h, w) maps in boxes."""
+    """Computes ``_image_masks`` on the CPU, resizing (n, h, w) maps only within boxes."""
     inside = torch.zeros((len(maps), *size), dtype=torch.bool)
     sums = torch.zeros(len(maps))
     for row, box in enumerate(resized_boxes(maps.float().numpy(), size, threshold)):
@@ -170,7 +170,7 @@ def _resize(maps: Tensor, size: tuple[int, int], mode: Resize = "bilinear") -> T
 def aligned_upsampling(maps: Tensor, factor: int = 2) -> Tensor:
     """Enlarges (N, h, w) maps so that pixel ``factor * i`` keeps the value of pixel i (CondInst).
 
-    The result is shifted right and down by half a cell as in the releases.
+    The result is shifted right and down by half a cell, as in the releases.
     """
     if factor == 1:
         return maps
@@ -183,12 +183,12 @@ def aligned_upsampling(maps: Tensor, factor: int = 2) -> Tensor:
 
 
 def mask_boundary(masks: Tensor, threshold: float = 0.1) -> Tensor:
-    """Finds the boundary pixels of masks (N, h, w) bool (1st place 2.2).
+    """Finds the boundary pixels of bool masks (N, h, w) (1st place 2.2).
 
-    Binarises the Laplacian of each mask. Pixels beyond the border of the image are 0, so a mask
-    that reaches it has a boundary there. The threshold T_b is not printed; BMask R-CNN, which the
-    report follows, has 0.1. Equals, for a pixel of the mask, whether any of its 8 neighbours is
-    outside the mask.
+    Binarises each mask's Laplacian. Pixels beyond the image border are 0, so a mask that reaches
+    the border has a boundary there. The threshold T_b is not printed; BMask R-CNN, which the report
+    follows, uses 0.1. A mask pixel is on the boundary if any of its 8 neighbours is outside the
+    mask.
     """
     kernel = masks.new_full((1, 1, 3, 3), -1, dtype=torch.float32)
     kernel[0, 0, 1, 1] = 8

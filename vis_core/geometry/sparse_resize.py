@@ -1,7 +1,7 @@
-"""Bilinear resize of maps, computed only where they can exceed a threshold.
+"""Bilinear resizing of maps, computed only where they can exceed a threshold.
 
-An interpolated value lies between its neighbours, so a pixel can exceed the threshold only near a
-cell that does. Most masks fill a small part of a frame.
+An interpolated value is between its neighbours, so a pixel can exceed the threshold only near a
+cell that does. Most masks fill only a small part of a frame.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-_MAX_PARTS = 16  # of one map: each costs as much as a thousandth of a large frame
-_DENSE_SHARE = 0.3  # of a box: above it, a search for parts costs as much as it could save
+_MAX_PARTS = 16  # per map: each costs as much as a thousandth of a large frame
+_DENSE_SHARE = 0.3  # of a box: above it, searching for parts costs as much as it could save
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class BoxMask:
 
 @dataclass(frozen=True)
 class _Axis:
-    """The cells (L,) before and after the pixels of one axis, and the weights of those after."""
+    """The cells (L,) before and after each pixel of one axis, and the weight of the cell after."""
 
     before: np.ndarray
     after: np.ndarray
@@ -62,8 +62,8 @@ def resized_boxes(
 ) -> Iterator[ResizedBox | None]:
     """Resizes maps bilinearly without aligned corners, like torch except for the last bit.
 
-    Yields for each of (N, h, w) float32 maps a part that holds all pixels above the threshold; None
-    if there are none.
+    For each of the (N, h, w) float32 maps, yields a part that contains all pixels above the
+    threshold, or None if there are none.
     """
     axes = _axis(maps.shape[1], size[0]), _axis(maps.shape[2], size[1])
     for cells in maps:
@@ -76,7 +76,7 @@ def boxes_above(
 ) -> Iterator[BoxMask | None]:
     """Resizes maps like ``resized_boxes`` and yields the masks of pixels above the threshold.
 
-    Distant parts of a map are resized one by one, so specks cost little.
+    Distant parts of a map are resized separately, so specks cost little.
     """
     axes = _axis(maps.shape[1], size[0]), _axis(maps.shape[2], size[1])
     for cells in maps:
@@ -95,7 +95,7 @@ def _extent(above: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]] | None
 
 
 def _parts(above: np.ndarray) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Returns boxes that cover a mask (h, w): one in all, or one per part if that saves much."""
+    """Returns boxes that cover a mask (h, w): a single one, or one per part if that saves much."""
     whole = _extent(above)
     if whole is None:
         return []
@@ -119,14 +119,14 @@ def _resized(
     vertical: tuple[int, int],
     horizontal: tuple[int, int],
 ) -> ResizedBox | None:
-    """Resizes the surroundings of a range of cells (first and last, inclusive) of a map (h, w)."""
+    """Resizes the area around a range of cells (first and last, inclusive) in a map (h, w)."""
     rows, columns = axes
     top, bottom = rows.near(*vertical)
     left, right = columns.near(*horizontal)
     if top >= bottom or left >= right:  # strong shrinking: no pixel depends on these cells
         return None
     first, last = int(rows.before[top]), int(rows.after[bottom - 1]) + 1
-    # Rows are blended as wholes, so the map is transposed to blend its columns.
+    # Only whole rows are blended, so the map is transposed to blend its columns.
     transposed = cv2.transpose(np.ascontiguousarray(cells[first:last]))
     blended = _blend(transposed, columns, left, right, 0)
     return ResizedBox(top, left, _blend(cv2.transpose(blended), rows, top, bottom, first))

@@ -1,4 +1,4 @@
-"""One network for several videos at once: frames of all of them share its batches."""
+"""One network shared by several videos, whose frames are batched together."""
 
 import threading
 from collections import deque
@@ -28,11 +28,11 @@ _Entry = tuple[_Request, int]  # one image of a request
 
 
 class SharedNetwork:
-    """A system for several threads, one for each video.
+    """A system for several threads, one per video.
 
-    A thread that calls an idle network runs it for itself and all threads that call meanwhile:
-    images of one size, first come, first served. Batches are full as long as there are frames, also
-    at the ends of videos, and no thread waits for more frames to arrive.
+    A thread that calls an idle network runs it for itself and for all threads that call in the
+    meantime, on images of one size, first come, first served. Batches are full as long as there
+    are frames, even at the ends of videos, and no thread waits for more frames to arrive.
     """
 
     def __init__(self, system: FrameSystem, batch_images: int) -> None:
@@ -43,7 +43,7 @@ class SharedNetwork:
         self._is_running = False
 
     def new_associator(self) -> FrameAssociator:
-        """Starts a video."""
+        """Starts a video: returns an associator without a past."""
         return self._system.new_associator()
 
     def input_size(self, height: int, width: int) -> InputSize:
@@ -77,7 +77,7 @@ class SharedNetwork:
                 self._changed.notify_all()
 
     def _next_batch(self) -> list[_Entry]:
-        """Takes the images of one size that have waited longest."""
+        """Takes the longest-waiting images of one size."""
         with self._changed:
             first, place = self._waiting[0]
             shape = first.images[place].shape
@@ -87,7 +87,7 @@ class SharedNetwork:
         return batch
 
     def _process(self, batch: list[_Entry]) -> None:
-        """Processes a batch; after an error, each request apart, so that only one fails."""
+        """Processes a batch; after an error, retries each request alone so that only one fails."""
         try:
             results = self._system.segment([request.images[place] for request, place in batch])
             for (request, place), instances in zip(batch, results, strict=True):

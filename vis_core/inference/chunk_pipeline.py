@@ -1,4 +1,4 @@
-"""Runs reading, network and association of a video as a pipeline of chunks."""
+"""Runs a video's reading, network and association as a pipeline of chunks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,13 +12,13 @@ from vis_core.structures import Frame, Instances
 
 
 class ChunkStage(Protocol):
-    """Processes a video some frames at a time, in two steps that overlap."""
+    """A stage that processes a video a few frames at a time, in two overlapping steps."""
 
     def predict(self, chunk: list[Frame]) -> list[Instances]:
-        """Predicts the instances of some frames, which go through the network at once."""
+        """Predicts the instances of some frames, which pass through the network together."""
 
     def associate(self, chunk: list[Frame], predicted: list[Instances]) -> None:
-        """Processes the predictions of the next frames."""
+        """Processes the predictions for the next frames."""
 
 
 def run_chunked(
@@ -27,14 +27,14 @@ def run_chunked(
     stages: Sequence[ChunkStage],
     after: Callable[[Frame], None] | None = None,
 ) -> None:
-    """Runs stages over a video together, some frames at a time.
+    """Runs all stages over a video, a few frames at a time.
 
-    While the network processes one chunk, a second thread associates and encodes the chunk before,
-    and a third reads the next: memory holds at most three chunks.
+    While the network processes one chunk, a second thread associates and encodes the previous one,
+    and a third reads the next, so at most three chunks are in memory.
 
     Args:
         frames: Remaining frames of the video; read in a separate thread.
-        after: Called with the last frame of each chunk after ``associate`` of all stages.
+        after: Called with each chunk's last frame after all stages' ``associate``.
     """
     stream = SecondStream()
 

@@ -1,4 +1,4 @@
-"""Predicts instances and masks of frames, each alone, in one view of a video."""
+"""Predicts instances and masks frame by frame, in one view of a video."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -16,29 +16,29 @@ from vis_core.inference.protocols import FrameSystem
 from vis_core.rle.frame_masks import EncodedMasks
 from vis_core.structures import Frame, Instances
 
-_MASKS_AT_ONCE = 32  # of which a GPU holds 64 MiB at 1080p
+_MASKS_AT_ONCE = 32  # at 1080p, these take 64 MiB on a GPU
 
 
 @dataclass(frozen=True)
 class FramePredictor:
-    """A system that processes each frame alone, without a past, mirrored where wanted."""
+    """A system that processes each frame independently, mirrored if requested."""
 
     system: FrameSystem
     config: TrackConfig
     mirrored: bool = False
 
     def predict(self, chunk: list[Frame]) -> list[Instances]:
-        """Predicts the instances of some frames, which go through the network at once."""
+        """Predicts the instances of some frames, which pass through the network together."""
         images = [frame.image for frame in chunk]
         if self.mirrored:
             images = [np.ascontiguousarray(image[:, ::-1]) for image in images]
         return self.system.segment(images)
 
     def masks(self, mask_logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
-        """Resizes the masks (N, h, w) of one frame to the (height, width) of the video.
+        """Resizes one frame's masks (N, h, w) to the video's (height, width).
 
         Returns:
-            (N, H, W) bool and, where tracks are scored by their masks, (N,) confidence in them.
+            (N, H, W) bool masks and, with ``mask_quality``, their (N,) confidences.
         """
         resize = (mask_logits, self.system.input_size(*size), size, self.config.last_mask_resize)
         confidences = None
@@ -49,9 +49,9 @@ class FramePredictor:
         return masks.flip(2) if self.mirrored else masks, confidences
 
     def encoded(self, mask_logits: Sequence[Tensor], size: tuple[int, int]) -> list[EncodedMasks]:
-        """Encodes the masks (N, h, w) of each frame, without full-size pixels where possible.
+        """Encodes each frame's masks (N, h, w), without full-size pixels where possible.
 
-        A few masks of several frames are encoded at once, since each call waits for the GPU.
+        Frames with few masks are encoded together, since each call waits for the GPU.
         """
         encoded: list[EncodedMasks] = []
         for group in _groups(mask_logits):
@@ -72,7 +72,7 @@ class FramePredictor:
 
 
 def _groups(frames: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Groups consecutive frames with logits of one size: a few masks together, or one frame."""
+    """Groups consecutive frames with logits of one size: ``_MASKS_AT_ONCE`` masks or one frame."""
     group: list[Tensor] = []
     for logits in frames:
         is_full = sum(map(len, group)) + len(logits) > _MASKS_AT_ONCE
@@ -86,7 +86,7 @@ def _groups(frames: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 @dataclass(frozen=True)
 class View:
-    """The short side (None: that of the system's config) and direction of a video at test."""
+    """The size and flip with which a video is processed; the default size is the system's."""
 
     short_side: int | None = None
     flip: bool = False
@@ -99,11 +99,11 @@ class View:
 
     @classmethod
     def of(cls, names: Sequence[str]) -> "list[View]":
-        """Parses the views of a config; without any, returns that of the model."""
+        """Parses a config's views; without any, returns the model's own view."""
         return [cls.parse(name) for name in names] or [cls()]
 
     def applied_to(self, system: FrameSystem) -> FrameSystem:
-        """Returns the system with the test size of this view; it shares the weights.
+        """Returns the system with this view's test size and shared weights.
 
         Raises:
             ConfigError: The system has no test size.

@@ -1,8 +1,8 @@
-"""Fuses several results of one video: multi-scale testing and ensembles of models.
+"""Fuses several results for one video: multi-scale testing and model ensembles.
 
 2nd place 3.1 and 3.3, 1st place 3.3: "the IoU computation is carried out in both spatial domain and
-temporal domain"; no more is printed, so all other choices are settings (``FusionConfig``).
-The masks stay run lengths throughout; a long video is processed in windows of frames.
+temporal domain"; the papers print no more, so all other choices are settings (``FusionConfig``).
+Masks remain run lengths throughout, and a long video is processed in windows of frames.
 """
 
 import hashlib
@@ -28,16 +28,16 @@ _FRAMES_AT_ONCE = 256
 def fuse_tracks(
     results: Sequence[Sequence[Track]], size: tuple[int, int], num_frames: int, config: FusionConfig
 ) -> list[Track]:
-    """Fuses the tracks of R results of one video (2nd place 3.3), best score first.
+    """Fuses the tracks from R results for one video (2nd place 3.3), best score first.
 
-    Greedily: the best remaining track leads a group; the track of each other result that overlaps
-    it most joins, if their IoU over space and time reaches the threshold. An id is kept if all
-    results agree on it; all other tracks get new ids. ``size`` is height and width.
+    Grouping is greedy: the best remaining track leads a group; from each other result, the track
+    that overlaps it most joins if their IoU over space and time reaches the threshold. An id is
+    kept if all results agree on it; all other tracks get new ids. ``size`` is (height, width).
     """
     if len(results) == 1:
         return sorted(results[0], key=lambda track: -track.score)
     members = [(source, track) for source, tracks in enumerate(results) for track in tracks]
-    # the order of the members must not depend on the number of their result
+    # the order must not depend on which result a member comes from
     members.sort(key=lambda member: _order(member[1]))
     sources = np.array([source for source, _ in members], np.int64)
     tracks = [track for _, track in members]
@@ -49,9 +49,9 @@ def fuse_tracks(
 
 
 def space_time_iou(common: np.ndarray, areas: np.ndarray) -> np.ndarray:
-    """Computes the IoU (M, M) of tracks over all frames from their common pixels and (M,) areas.
+    """Computes the (M, M) IoU of tracks over all frames from their common pixels and (M,) areas.
 
-    The IoU of two tracks without a pixel is 1.
+    Two tracks without any pixels have an IoU of 1.
     """
     either = areas[:, None] + areas[None] - common
     iou: np.ndarray = np.where(either > 0, common / np.maximum(either, 1), 1.0)
@@ -59,7 +59,7 @@ def space_time_iou(common: np.ndarray, areas: np.ndarray) -> np.ndarray:
 
 
 def _order(track: Track) -> tuple[float, int, bytes]:
-    """Returns a sort key that depends on the content alone: better tracks come first."""
+    """Returns a sort key that depends only on the content and puts better tracks first."""
     digest = hashlib.blake2b(track.masks.frame_indices.tobytes(), digest_size=16)
     digest.update(track.masks.counts)
     return -track.score, track.label, digest.digest()
@@ -68,7 +68,7 @@ def _order(track: Track) -> tuple[float, int, bytes]:
 def _overlaps(
     tracks: Sequence[Track], sources: np.ndarray, size: tuple[int, int], num_frames: int
 ) -> np.ndarray:
-    """(M, M) IoU over space and time of tracks of different results; -1 within one result."""
+    """(M, M) IoU over space and time between tracks of different results; -1 within a result."""
     rows_of_results = [np.flatnonzero(sources == source) for source in np.unique(sources)]
     common = np.zeros((len(tracks), len(tracks)), np.int64)
     areas = np.zeros(len(tracks), np.int64)
@@ -91,7 +91,7 @@ def _overlaps(
 def _present(
     tracks: Sequence[Track], rows: np.ndarray, span: tuple[int, int], size: tuple[int, int]
 ) -> tuple[np.ndarray, ColumnMasks]:
-    """Returns the rows with a pixel in a range of frames, and their masks there."""
+    """Returns the rows of tracks with pixels in a range of frames, and their masks there."""
     rles = {int(row): tracks[row].masks.window(*span) for row in rows}
     kept = [row for row, window in rles.items() if any(rle is not None for rle in window)]
     masks = column_masks([rles[row] for row in kept], *size, span[1] - span[0])
@@ -101,7 +101,7 @@ def _present(
 def _groups(
     tracks: Sequence[Track], sources: np.ndarray, overlap: np.ndarray, config: FusionConfig
 ) -> list[list[int]]:
-    """Groups the tracks, at most one of each result, the leader first and the others by order."""
+    """Groups the tracks, at most one from each result: the leader, then the others in order."""
     free = set(range(len(tracks)))
     groups = []
     for leader in range(len(tracks)):
@@ -125,7 +125,7 @@ def _groups(
 def _preference(
     tracks: Sequence[Track], overlap: np.ndarray, leader: int, row: int
 ) -> tuple[float, bool, float, int]:
-    """Orders candidates: by overlap, then class, then score, then their order among all."""
+    """Returns a sort key for candidates: overlap, class, score, then overall order."""
     one, other = tracks[leader], tracks[row]
     return -overlap[leader, row], one.label != other.label, abs(one.score - other.score), row
 
@@ -153,12 +153,12 @@ def _fuse_group(
 
 
 def _mean(values: Sequence[float], divisor: int) -> float:
-    """Divides a sum by ``divisor``, exactly: independent of order and rounding."""
+    """Divides a sum by ``divisor`` exactly, independent of order and rounding."""
     return float(sum(map(Fraction, values), Fraction(0)) / divisor)
 
 
 def _voted_label(tracks: Sequence[Track]) -> int:
-    """Returns the class with the highest sum of scores, the first in a tie."""
+    """Returns the class with the highest score sum, or the first in a tie."""
     votes: dict[int, Fraction] = defaultdict(Fraction)
     for track in tracks:
         votes[track.label] += Fraction(track.score)
@@ -166,7 +166,7 @@ def _voted_label(tracks: Sequence[Track]) -> int:
 
 
 def _frame_scores(tracks: Sequence[Track], masks: PackedMasks) -> "array[float] | None":
-    """Averages in each frame the scores of the tracks that are present in it."""
+    """Averages, for each frame, the scores of the tracks present in it."""
     scores: dict[int, list[float]] = {}
     for track in tracks:
         if track.frame_scores is None:
@@ -178,6 +178,6 @@ def _frame_scores(tracks: Sequence[Track], masks: PackedMasks) -> "array[float] 
 
 
 def _with_new_ids(tracks: Sequence[Track]) -> list[Track]:
-    """Numbers the tracks without an id from the highest id on."""
+    """Numbers the tracks without an id, starting after the highest id."""
     ids = count(1 + max((t.track_id for t in tracks if t.track_id is not None), default=-1))
     return [replace(t, track_id=next(ids)) if t.track_id is None else t for t in tracks]

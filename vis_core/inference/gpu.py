@@ -1,4 +1,4 @@
-"""Copies from the GPU in one piece, and a second CUDA stream for the association thread."""
+"""Batched copies from the GPU, and a second CUDA stream for the association thread."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +11,9 @@ from vis_core.structures import Instances, without_masks
 
 
 def cpu_copies(frames: Sequence[Instances]) -> list[Instances]:
-    """Copies the instances of frames of one device to the CPU without their masks, bit by bit.
+    """Copies the instances of frames from one device to the CPU, bit for bit, without masks.
 
-    All tensors of one type are one copy, since each copy waits for the GPU.
+    All tensors of one dtype are copied together, since each copy waits for the GPU.
     """
     small = [without_masks(instances) for instances in frames]
     if all(instances.scores.device.type == "cpu" for instances in small):
@@ -27,7 +27,7 @@ def cpu_copies(frames: Sequence[Instances]) -> list[Instances]:
 
 
 def in_one_piece(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Copies tensors of one device to the CPU, all of one type at once."""
+    """Copies tensors from one device to the CPU, with one copy per dtype."""
     joined = {
         dtype: torch.cat([t.flatten() for t in tensors if t.dtype == dtype]).cpu()
         for dtype in {tensor.dtype for tensor in tensors}
@@ -42,14 +42,14 @@ def in_one_piece(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 class SecondStream:
-    """A high-priority CUDA stream for a second thread; without effect on a CPU."""
+    """A high-priority CUDA stream for a second thread; no effect on a CPU."""
 
     def __init__(self) -> None:
         self._stream: torch.cuda.Stream | None = None
 
     @staticmethod
     def record(predicted: Sequence[Sequence[Instances]]) -> torch.cuda.Event | None:
-        """Records an event after the predictions of each stage; None if none is on a GPU."""
+        """Records an event after all stages' predictions; returns None if they are on the CPU."""
         device = next((each.scores.device for frames in predicted for each in frames), None)
         if device is None or device.type != "cuda":
             return None
@@ -59,14 +59,14 @@ class SecondStream:
 
     @contextmanager
     def after(self, event: torch.cuda.Event | None) -> Iterator[None]:
-        """Uses this stream once an event of ``record`` has passed, and waits for it at the end.
+        """Runs on this stream after an event from ``record`` and waits for the stream at the end.
 
-        After that, the network may overwrite its predictions.
+        The network may then overwrite its predictions.
         """
         if event is None:
             yield
             return
-        # -1 is high: small kernels of this stream run before the large ones of the network
+        # -1 is high: this stream's small kernels run before the network's large ones
         self._stream = self._stream or torch.cuda.Stream(event.device, priority=-1)
         self._stream.wait_event(event)
         with torch.cuda.stream(self._stream):

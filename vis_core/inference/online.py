@@ -24,13 +24,13 @@ def annotate_video(
     chunk_frames: int = InferenceConfig().chunk_frames,
     tracks: TrackConfig | None = None,
 ) -> VideoResult:
-    """Annotates a video in one pass; memory holds ``chunk_frames`` frames and no past pixels.
+    """Annotates a video in one pass, keeping a few chunks of frames but no past pixels in memory.
 
     Args:
-        frames: Frames of one size, in order, indices from 0.
+        frames: Frames of one size, in order, with indices from 0.
 
     Raises:
-        VideoDecodeError: If there is no frame, or the frames cannot be read.
+        VideoDecodeError: There are no frames, or they cannot be read.
     """
     tracker = OnlineTracker(system, tracks or TrackConfig())
     run_chunked(frames, chunk_frames, [tracker])
@@ -40,10 +40,10 @@ def annotate_video(
 def annotate_views(
     system: FrameSystem, frames: Iterator[Frame], config: InferenceConfig
 ) -> VideoResult:
-    """Annotates a video in the views of a config and fuses their results.
+    """Annotates a video in each of a config's views and fuses the results.
 
     The video is read once; each view has its own identities (2nd place 3.1, multi-scale testing).
-    Views of other sizes need a ``System``; all else is as in ``annotate_video``.
+    Views with other sizes need a ``System``; everything else is as in ``annotate_video``.
     """
     trackers = view_trackers(system, config)
     run_chunked(frames, config.chunk_frames, trackers)
@@ -53,7 +53,7 @@ def annotate_views(
 def view_trackers(
     system: FrameSystem, config: InferenceConfig, sink: MaskSink | None = None
 ) -> "list[OnlineTracker]":
-    """Starts one tracker for each view of a config; only one view can have a sink."""
+    """Starts one tracker per view of a config; a sink requires a single view."""
     return [
         OnlineTracker(view.applied_to(system), config.tracks, mirrored=view.flip, sink=sink)
         for view in View.of(config.views)
@@ -61,7 +61,7 @@ def view_trackers(
 
 
 def fused_result(trackers: "list[OnlineTracker]", config: InferenceConfig) -> VideoResult:
-    """Fuses the results of all views after the last frame; that of one view stays as it is."""
+    """Fuses the results of all views after the last frame; a single view's is returned as is."""
     results = [tracker.tracks.result() for tracker in trackers]
     if len(results) == 1:
         return results[0]
@@ -91,15 +91,15 @@ class OnlineTracker:
         self._builder: TrackBuilder | None = None
 
     def predict(self, chunk: list[Frame]) -> list[Instances]:
-        """Predicts the instances of some frames, which go through the network at once."""
+        """Predicts the instances of some frames, which pass through the network together."""
         return self._predictor.predict(chunk)
 
     def associate(self, chunk: list[Frame], predicted: list[Instances]) -> None:
-        """Associates the instances of ``predict`` and encodes their masks."""
+        """Associates the instances from ``predict`` and encodes their masks."""
         height, width = chunk[0].image.shape[:2]
         self._builder = self._builder or self._new_builder(height, width)
         associated, mask_logits = [], []
-        # on the CPU, since a GPU is slower, one small step at a time
+        # on the CPU, since a GPU is slower at many small steps
         for instances, on_cpu in zip(predicted, cpu_copies(predicted), strict=True):
             track_ids = self._associator.associate(on_cpu)
             rows = (track_ids >= 0).nonzero().flatten()
@@ -112,9 +112,9 @@ class OnlineTracker:
     def associate_predictions(
         self, first: int, frames: Iterable[FramePrediction], size: tuple[int, int]
     ) -> None:
-        """Associates another process's predictions of the frames from ``first`` on.
+        """Associates another process's predictions for the frames from ``first`` on.
 
-        ``size`` is height and width of the video.
+        ``size`` is the video's height and width.
         """
         self._builder = self._builder or self._new_builder(*size)
         for index, frame in enumerate(frames, first):
@@ -122,18 +122,18 @@ class OnlineTracker:
 
     @property
     def tracks(self) -> TrackBuilder:
-        """The tracks of the frames so far, of which there must be at least one."""
+        """The tracks so far; at least one frame must have been processed."""
         if self._builder is None:
             raise VideoDecodeError("the video has no frame; expected at least one", "no frames")
         return self._builder
 
     def state(self) -> dict[str, Tensor]:
-        """Returns tensors from which ``restore`` continues after the frames so far."""
+        """Returns tensors from which ``restore`` continues with the next frame."""
         parts = {"associator": self._associator.state(), "tracks": self.tracks.state()}
         return {name: tensor.contiguous() for name, tensor in join_parts(parts).items()}
 
     def restore(self, state: Mapping[str, Tensor], size: tuple[int, int]) -> None:
-        """Continues from the ``state`` of the same system in the same video of that size."""
+        """Continues from a ``state`` of the same system and video, which has the given size."""
         parts = split_parts(state)
         self._associator.restore(parts["associator"])
         self._builder = self._new_builder(*size)

@@ -1,8 +1,8 @@
-"""Predictions of frames without pixels, as the association of a video needs them.
+"""Frame predictions without pixels, in the form needed to associate a video.
 
-Prediction treats every frame alone, so many workers can share a video; association needs the past
-but is cheap. A long video is therefore predicted in segments and associated in one pass by
-``OnlineTracker``. The result equals that of one worker bit by bit.
+Each frame is predicted independently, so many workers can share a video; association needs the
+past but is cheap. A long video is therefore predicted in segments and associated in one pass by
+``OnlineTracker``. The result equals a single worker's bit for bit.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ _FIELDS = ("scores", "class_scores", "embeddings", "boxes", "class_logits", "qua
 
 @dataclass(frozen=True)
 class FramePrediction:
-    """N instances of one frame on the CPU, their masks apart: ``mask_logits`` is (N, 0, 0)."""
+    """N instances of one frame on the CPU, with separate masks: ``mask_logits`` is (N, 0, 0)."""
 
     instances: Instances
     masks: EncodedMasks
@@ -33,7 +33,7 @@ class FramePrediction:
 def associate_frame(
     frame: FramePrediction, associator: FrameAssociator
 ) -> tuple[Instances, Tensor, EncodedMasks]:
-    """Returns the instances of the next frame with a track, their (N,) track ids and masks."""
+    """Associates the next frame; returns the instances with tracks, their (N,) ids and masks."""
     track_ids = associator.associate(frame.instances)
     kept = track_ids >= 0
     masks = frame.masks.rows(kept.nonzero().flatten().tolist())
@@ -41,30 +41,30 @@ def associate_frame(
 
 
 class PredictionCollector:
-    """Predictions of a part of a video without association; a stage of ``run_chunked``."""
+    """A ``run_chunked`` stage that collects predictions without associating them."""
 
     def __init__(self, predictor: FramePredictor) -> None:
         self._predictor = predictor
         self._frames: list[FramePrediction] = []
 
     def predict(self, chunk: list[Frame]) -> list[Instances]:
-        """Predicts the instances of some frames, which go through the network at once."""
+        """Predicts the instances of some frames, which pass through the network together."""
         return self._predictor.predict(chunk)
 
     def associate(self, chunk: list[Frame], predicted: list[Instances]) -> None:
-        """Keeps the instances of ``predict``, their masks as run lengths."""
+        """Keeps the instances from ``predict``, with their masks as run lengths."""
         logits = [instances.mask_logits for instances in predicted]
         encoded = self._predictor.encoded(logits, chunk[0].image.shape[:2])
         self._frames += map(FramePrediction, cpu_copies(predicted), encoded)
 
     def take(self) -> list[FramePrediction]:
-        """Returns the frames since the last call and removes them."""
+        """Returns the frames added since the last call and removes them."""
         taken, self._frames = self._frames, []
         return taken
 
 
 def pack_predictions(frames: Iterable[FramePrediction]) -> dict[str, Tensor]:
-    """Packs F frames as tensors, bit by bit."""
+    """Packs F frames as tensors, bit for bit."""
     frames = list(frames)
     counts = [text for frame in frames for text in frame.masks.counts]
     packed = {

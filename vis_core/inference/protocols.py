@@ -11,12 +11,12 @@ from vis_core.structures import Instances
 
 
 class FrameAssociator(Protocol):
-    """Associates the instances of one frame after the other with tracks."""
+    """An associator of instances with tracks, frame by frame."""
 
     def associate(self, instances: Instances) -> Tensor:
-        """Returns (N,) track ids of the instances of the next frame, -1 for those without a track.
+        """Returns (N,) track ids for the next frame's instances, -1 for those without a track.
 
-        Masks are not read: they may be missing.
+        Masks are not read and may be missing.
         """
 
     def state(self) -> dict[str, Tensor]:
@@ -27,7 +27,7 @@ class FrameAssociator(Protocol):
 
 
 class FrameSystem(Protocol):
-    """A system as inference uses it."""
+    """The part of a system that inference uses."""
 
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
         """Predicts the instances of each image (H, W, 3)."""

@@ -1,7 +1,7 @@
-"""Builds tracks from the associated instances of a video, frame by frame.
+"""Builds tracks from a video's associated instances, frame by frame.
 
-Masks become run lengths in the frame that has them (law 9): a track keeps running sums, and its run
-lengths go to a sink, in memory or on disk.
+Masks are encoded as run lengths frame by frame (law 9). A track keeps only running sums; its run
+lengths are sent to a sink, in memory or on disk.
 """
 
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ from vis_core.structures import Instances, Track, VideoResult
 
 
 class TrackBuilder:
-    """The tracks of a video up to the present frame.
+    """The tracks of a video up to the current frame.
 
     Args:
         sink: Receives the masks; None keeps them in memory.
-        first_frame: Index of the first frame that is added.
+        first_frame: Index of the first frame to be added.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class TrackBuilder:
     def add(
         self, frame_index: int, instances: Instances, track_ids: Tensor, masks: EncodedMasks
     ) -> None:
-        """Adds one frame; call it for every frame in order, also for one without instances.
+        """Adds one frame; call it for every frame in order, even one without instances.
 
         Args:
             track_ids: (N,) int64, all different.
-            masks: N at the size of the video, with confidences if tracks are scored by them.
+            masks: N masks at video size, with confidences if tracks are scored by them.
 
         Raises:
             ConfigError: Tracks are scored by logits, which the system does not have.
@@ -78,12 +78,12 @@ class TrackBuilder:
         self._drop_short_tracks()
 
     def result(self) -> VideoResult:
-        """Returns the result of the frames so far, of which all masks are in memory."""
+        """Returns the result so far; all masks must be in memory."""
         assert isinstance(self._sink, MasksInMemory), "the masks went elsewhere"
         return VideoResult(*self.size, self.num_frames, self.finished())
 
     def finished(self) -> list[Track]:
-        """Returns the tracks of the result, best score first, with the masks that are in memory."""
+        """Returns the result's tracks, best score first, with any masks that are in memory."""
         tracks = finished_tracks(self._tracks, self._config)
         if not isinstance(sink := self._sink, MasksInMemory):
             return tracks
@@ -93,7 +93,7 @@ class TrackBuilder:
         ]
 
     def state(self) -> dict[str, Tensor]:
-        """Returns tensors from which ``restore`` continues; the masks are with the sink."""
+        """Returns tensors from which ``restore`` continues; the masks remain in the sink."""
         counters = [*self.size, self.num_frames, self._num_started]
         return {
             **pack_states(self._tracks),
@@ -102,7 +102,7 @@ class TrackBuilder:
         }
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Continues from the ``state`` of a builder of the same video and config."""
+        """Continues from the ``state`` of a builder with the same video and config."""
         height, width, self.num_frames, self._num_started = state["counters"].tolist()
         assert (height, width) == self.size, f"state of {height} x {width}, video of {self.size}"
         self._tracks = unpack_states(state)
@@ -127,7 +127,7 @@ class TrackBuilder:
         return values
 
     def _add_instance(self, track_id: int, evidence: np.ndarray, num_classes: int) -> TrackState:
-        """Adds an instance of the present frame to its track, which it starts if it is new."""
+        """Adds an instance of the current frame to its track, starting the track if it is new."""
         over_time = self._config.over_time
         if track_id not in self._tracks:
             started = TrackState.start(self._num_started, len(evidence), num_classes, over_time)
@@ -140,7 +140,7 @@ class TrackBuilder:
         return track
 
     def _drop_short_tracks(self) -> None:
-        """Applies the filter of short tracks after the present frame."""
+        """Applies the short-track filter after the current frame."""
         limits = self._config.short_tracks
         if limits is None:
             self._short_tracks.clear()

@@ -1,4 +1,4 @@
-"""Scores, labels and choice of the finished tracks of a video, from their running sums."""
+"""Scores, labels and selection of a video's finished tracks, from their running sums."""
 
 from collections.abc import Mapping
 
@@ -11,11 +11,11 @@ from vis_core.structures import Track
 
 
 def finished_tracks(states: Mapping[int, TrackState], config: TrackConfig) -> list[Track]:
-    """Returns the tracks of a result, best score first, without their masks.
+    """Returns a result's tracks, best score first, without their masks.
 
-    With the defaults, the score of a track is the highest of its mean class scores over the frames
-    with an instance of it, its label the class of that score (IDOL, CTVIS). The predicted quality
-    of its masks multiplies it. ``states`` are by track id.
+    By default, a track's score is the highest of its mean class scores over the frames with an
+    instance of it, and its label is the class of that score (IDOL, CTVIS). The score is multiplied
+    by the predicted mask quality, if there is one. ``states`` are by track id.
     """
     kept = {key: state for key, state in states.items() if state.num_shown >= config.min_frames}
     if not kept:
@@ -44,7 +44,7 @@ def finished_tracks(states: Mapping[int, TrackState], config: TrackConfig) -> li
 
 
 def _class_scores(state: TrackState, config: TrackConfig) -> np.ndarray:
-    """(K,) score of every class over the frames with an instance of the track."""
+    """(K,) score for every class over the frames with an instance of the track."""
     if config.labels == "majority":
         scores = np.zeros(len(state.votes))
         scores[state.votes.argmax()] = state.scores / state.num_named  # the first class in a tie
@@ -60,7 +60,7 @@ def _class_scores(state: TrackState, config: TrackConfig) -> np.ndarray:
 def _choose(
     table: np.ndarray, ids: np.ndarray, config: TrackConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Chooses rows and labels of the (M, K) table for the result, best score first."""
+    """Chooses the result's rows and labels from the (M, K) table, best score first."""
     wanted = table >= config.min_score
     if config.labels != "every":
         wanted &= np.arange(table.shape[1]) == table.argmax(axis=1)[:, None]

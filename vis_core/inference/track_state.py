@@ -1,4 +1,4 @@
-"""Running sums of each track while a video is processed: no masks; small and storable."""
+"""Running sums of each track while a video is processed: small, storable, without masks."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,30 +10,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_SMALLEST_AREA = 1e-6  # pixels, beside the area of a mask (released CTVIS)
+_SMALLEST_AREA = 1e-6  # pixels, added to the mask area (CTVIS release)
 
-# how the evidence of two frames is combined, and the neutral element of each way
+# how the evidence from two frames is combined, and the neutral element of each method
 COMBINE_EVIDENCE = {"mean": np.add, "max": np.maximum}
 _NO_EVIDENCE = {"mean": 0.0, "max": -np.inf}
 
 
 @dataclass
 class TrackState:
-    """The sums over a track since its start or restart.
+    """A track's sums since its start or restart.
 
     Attributes:
-        serial: Number of this start in the video.
-        evidence: (K,) class scores or (K + 1,) class logits, float64: the sum or the maximum over
-            the frames with an instance of the track.
+        serial: Number of this start or restart in the video.
+        evidence: (K,) class scores or (K + 1,) class logits, float64: the sum or maximum over the
+            frames with an instance of the track.
         votes: (K,) number of instances of each class.
         scores: Sum of the scores of its instances.
-        num_named: Frames with an instance of the track.
-        last_named: The last of them.
-        num_shown: Frames in which it has at least one pixel.
-        first_shown, last_shown: The first and last of them; -1 if there is none.
-        area: Pixels of all its masks.
-        confidence: Sum of the sigmoid of these pixels.
-        quality: Sum of the predicted qualities of its masks; None if the system predicts none.
+        num_named: Number of frames with an instance of the track.
+        last_named: The last such frame.
+        num_shown: Number of frames in which the track has at least one pixel.
+        first_shown, last_shown: The first and last such frame; -1 if there is none.
+        area: Total pixels of its masks.
+        confidence: Sum of the sigmoid over these pixels.
+        quality: Sum of its masks' predicted qualities; None if the system predicts none.
     """
 
     serial: int
@@ -53,7 +53,7 @@ class TrackState:
     def start(
         cls, serial: int, width: int, num_classes: int, over_time: Literal["mean", "max"]
     ) -> "TrackState":
-        """Returns a track without an instance; ``width`` is that of its evidence."""
+        """Returns a track without instances; ``width`` is the length of its evidence."""
         evidence = np.full(width, _NO_EVIDENCE[over_time])
         return cls(serial, evidence, np.zeros(num_classes, np.int64))
 
@@ -68,7 +68,7 @@ class TrackState:
 
     @property
     def mask_quality(self) -> float:
-        """Mean sigmoid of the pixels of all its masks (released CTVIS)."""
+        """Mean sigmoid over all mask pixels (CTVIS release)."""
         return self.confidence / (self.area + _SMALLEST_AREA)
 
     @property
@@ -80,7 +80,7 @@ class TrackState:
 def merge_states(
     states: Sequence[TrackState], serial: int, over_time: Literal["mean", "max"]
 ) -> TrackState:
-    """Merges the states of one track in consecutive segments, one at least, in order of time."""
+    """Merges one track's states from one or more consecutive segments, in time order."""
     shown = [state for state in states if state.num_shown]
     qualities = [state.quality for state in states if state.quality is not None]
     return TrackState(
@@ -105,7 +105,7 @@ _INTEGERS = {"serial", "num_named", "last_named", "num_shown", "first_shown", "l
 
 
 def pack_states(tracks: Mapping[int, TrackState]) -> dict[str, Tensor]:
-    """Packs the sums of M tracks, by track id, as tensors of M rows, bit by bit."""
+    """Packs the sums of M tracks, by track id, as tensors with M rows, bit for bit."""
     packed = {"track_ids": torch.tensor(list(tracks), dtype=torch.int64)}
     rows = list(tracks.values())
     for name in _NUMBERS:
@@ -135,7 +135,7 @@ def unpack_states(packed: Mapping[str, Tensor]) -> dict[int, TrackState]:
 
 
 def join_parts(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Joins named tables of tensors into one, under ``<part>.<name>``; no part has a dot."""
+    """Joins named tables of tensors into one with keys ``<part>.<name>``; no part has a dot."""
     return {
         f"{part}.{name}": tensor
         for part, tensors in parts.items()
@@ -144,7 +144,7 @@ def join_parts(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def split_parts(table: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Reverses ``join_parts``; a part without tensors is there as an empty one."""
+    """Reverses ``join_parts``; a part without tensors reads as empty."""
     parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in table.items():
         part, _, rest = name.partition(".")

@@ -1,8 +1,8 @@
-"""Masks of tracks as runs by column, and their exact intersection over space and time.
+"""Track masks as runs by column, for exact intersection over space and time.
 
-An RLE goes down the columns, and of most masks a column holds one run. So the masks of a track are
-kept as the rows above and below the first run of each column (two numbers where a pixel mask has
-hundreds), plus a list of the further runs of a column. ``intersection.py`` computes with them.
+An RLE runs down the columns, and in most masks each column contains one run. A track's masks are
+therefore stored as the rows above and below each column's first run (two numbers where a pixel
+mask has hundreds), plus a list of the further runs. ``intersection.py`` computes with this form.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,32 +15,32 @@ import numpy as np
 from vis_core.errors import AnnotationError
 from vis_core.rle.decode import RunLengths, runs_of_strings
 
-_CHUNK = 1 << 18  # characters of RLE text decoded at once: the size of a processor cache
-_MASKS_AT_ONCE = 600  # of neighbouring videos: enough that a call of numpy is worth its start
+_CHUNK = 1 << 18  # characters of RLE text decoded at once, to fit a processor cache
+_MASKS_AT_ONCE = 600  # from neighbouring videos: enough to outweigh the overhead of a numpy call
 _BY_TRACK = ("first_column", "columns", "left", "right", "areas")  # arrays of N rows
 
 Tracks = Sequence[Sequence[dict[str, Any] | None]]  # N tracks of T compressed RLEs or None
 
 
 class FaultyRunsError(AnnotationError):
-    """One of many masks is faulty; a reader that checks each one finds its place."""
+    """A fault in one of many masks; a reader that checks each mask can locate it."""
 
 
 @dataclass(frozen=True)
 class ColumnMasks:
-    """The masks of N tracks over T frames of one video of H x W pixels.
+    """The masks of N tracks in one video with T frames of H x W pixels.
 
     Attributes:
         first_column: (N, T) leftmost column with a pixel; 0 where absent.
-        columns: (N, T) columns from the leftmost to the rightmost; 0 where absent.
-        left: (N,) leftmost column with a pixel in any frame; W for a track without any.
+        columns: (N, T) number of columns from leftmost to rightmost; 0 where absent.
+        left: (N,) leftmost column with a pixel in any frame; W for a track without pixels.
         right: (N,) rightmost such column, exclusive.
-        offset: (N, T) start of the columns of a mask in ``runs``; without meaning where absent.
-        runs: (S,) first run of each column: rows above it, and in the upper half of the word the
-            rows below it.
-        more_offset: (N + 1,) start of the further runs of a track.
+        offset: (N, T) start of a mask's columns in ``runs``; meaningless where absent.
+        runs: (S,) first run of each column: the rows above it and, in the upper half of the word,
+            the rows below it.
+        more_offset: (N + 1,) start of each track's further runs.
         more_column: (E,) ``t * W + column`` of each further run.
-        more_runs: (2, E) its top and bottom row.
+        more_runs: (2, E) top and bottom row of each further run.
         areas: (N, T) int64 pixels.
     """
 
@@ -62,20 +62,20 @@ class ColumnMasks:
 
     @property
     def num_frames(self) -> int:
-        """T."""
+        """The number of frames, T."""
         return self.areas.shape[1]
 
     def mean_areas(self) -> np.ndarray:
-        """(N,) mean area over the frames with a pixel; 0 for a track without any."""
+        """(N,) mean area over the frames with pixels; 0 for a track without any."""
         num_frames = (self.areas > 0).sum(axis=1)
         mean: np.ndarray = self.areas.sum(axis=1) / np.maximum(num_frames, 1)
         return mean
 
 
 def masks_of_videos(videos: Iterable[tuple[Tracks, tuple[int, int, int]]]) -> Iterator[ColumnMasks]:
-    """Converts the tracks of videos of (H, W, T), small neighbours of one size at once.
+    """Converts the tracks of (H, W, T) videos, small neighbours of one size together.
 
-    Equals ``column_masks(tracks, *size)`` of each.
+    Equals ``column_masks(tracks, *size)`` for each video.
     """
     for size, neighbours in groupby(videos, key=lambda video: video[1]):
         batch: list[Tracks] = []
@@ -121,7 +121,7 @@ def column_masks(tracks: Tracks, height: int, width: int, num_frames: int) -> Co
     """Converts N tracks of T compressed RLEs (text counts) or None, all of H x W pixels.
 
     Raises:
-        FaultyRunsError: If an RLE is not sound.
+        FaultyRunsError: An RLE is faulty.
     """
     parts: list[ColumnMasks] = []
     strings: list[str] = []
@@ -161,7 +161,7 @@ def at_frame(masks: ColumnMasks, frame: int) -> ColumnMasks:
 
 
 def half_of(word: np.dtype) -> tuple[np.dtype, int]:
-    """Returns the type of half a word of ``ColumnMasks.runs`` and its bits."""
+    """Returns the dtype of half a word of ``ColumnMasks.runs`` and its number of bits."""
     narrow = word == np.dtype(np.uint32)
     return (np.dtype(np.uint16), 16) if narrow else (np.dtype(np.uint32), 32)
 
@@ -179,7 +179,7 @@ def _convert(
 def _by_column(
     runs: RunLengths, cell_of_mask: np.ndarray, count: int, num_frames: int, size: tuple[int, int]
 ) -> ColumnMasks:
-    """Cuts runs into columns; ``cell_of_mask`` (M,) is the cell of each mask in (N, T)."""
+    """Cuts runs into columns; ``cell_of_mask`` (M,) is each mask's cell in (N, T)."""
     height, width = size
     column, top, bottom = _cut_runs(runs, height)
     mask_starts = np.arange(len(runs) + 1) * width
@@ -220,7 +220,7 @@ def _by_column(
 
 
 def _pack_words(top: np.ndarray, bottom: np.ndarray, height: int) -> np.ndarray:
-    """Packs the rows above a run, and in the upper half of the word those below it."""
+    """Packs the rows above each run and, in the upper half of the word, those below it."""
     narrow = height < 2**15
     word = np.int32 if narrow else np.int64
     packed: np.ndarray = (height - bottom).astype(word, copy=False)
@@ -230,7 +230,7 @@ def _pack_words(top: np.ndarray, bottom: np.ndarray, height: int) -> np.ndarray:
 
 
 def _cut_runs(runs: RunLengths, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns column on the line of all masks, top and bottom row of runs cut at column ends."""
+    """Cuts runs at column ends; returns column (on the line of all masks), top and bottom row."""
     filled = runs.lengths > 0
     ends, lengths = runs.ends[filled], runs.lengths[filled]
     top = ends - lengths

@@ -1,9 +1,9 @@
-"""Run lengths of many masks at once: the text of compressed RLE to numbers, and every check.
+"""Checked decoding of compressed RLE text to run lengths, for many masks at once.
 
-COCO's compressed RLE writes each run as a number of base 32 (characters ``0`` to ``o``; 5 bits
-and a continuation bit each, sign in the last), from the fourth run on as the difference to the run
-two before. Runs go down the columns and begin with background. pycocotools reads such text without
-any check (out-of-bounds reads, uninitialised pixels), so all text is checked here first.
+COCO's compressed RLE writes each run as a base-32 number (characters ``0`` to ``o``; 5 bits and a
+continuation bit each, with the sign in the last). The fourth and later runs are written as the
+difference from the run two before. Runs go down the columns and begin with background. pycocotools
+reads such text unchecked (out-of-bounds reads, uninitialised pixels), so it is checked here first.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-MAX_PIXELS = 100_000_000  # of one image; three times an 8K frame
+MAX_PIXELS = 100_000_000  # per image; three times an 8K frame
 _FIRST_CHARACTER = 48
 _CONTINUES = 32
 _LONGEST_NUMBER = 6  # characters: 30 bits with sign, more than MAX_PIXELS
@@ -20,12 +20,12 @@ _LONGEST_NUMBER = 6  # characters: 30 bits with sign, more than MAX_PIXELS
 
 @dataclass(frozen=True)
 class RunLengths:
-    """The foreground runs of N masks of P pixels, one after the other on one line of N * P.
+    """The foreground runs of N masks of P pixels each, laid end to end on a line of N * P.
 
     Attributes:
         ends: (R,) int32 or int64, end of each foreground run on the line (exclusive).
         lengths: (R,) int32, pixels of each run; some are 0.
-        first: (N + 1,) int64, first run of each mask; each has one or more.
+        first: (N + 1,) int64, first run of each mask; each mask has at least one.
     """
 
     ends: np.ndarray
@@ -50,7 +50,7 @@ class RunLengths:
         stop = self.ends.astype(np.int64) - owner * (height * width)
         start = stop - self.lengths
         (left, top), (right, bottom) = np.divmod(start, height), np.divmod(stop - 1, height)
-        several = left != right  # a run over the foot of a column reaches all rows
+        several = left != right  # a run past the bottom of a column spans all rows
         top[several], bottom[several] = 0, height - 1
         nothing = self.lengths == 0
         left[nothing], top[nothing] = width, height
@@ -63,7 +63,7 @@ class RunLengths:
         return boxes
 
     def paint(self, masks: Iterable[np.ndarray]) -> None:
-        """Sets the pixels of each mask, given as N empty planes (H, W) of bool of P pixels."""
+        """Sets each mask's pixels in one of N empty bool planes (H, W) of P pixels."""
         for number, mask in enumerate(masks):
             runs = slice(self.first[number], self.first[number + 1])
             lengths = self.lengths[runs]
@@ -74,7 +74,7 @@ class RunLengths:
 
 
 def _paint(mask: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
-    """Sets ascending runs, one or more, of a plane (H, W), touching only their columns."""
+    """Sets one or more ascending runs of a plane (H, W), touching only their columns."""
     height = len(mask)
     left, right = int(starts[0]) // height, (int(ends[-1]) - 1) // height + 1
     places = np.empty(2 * len(starts) + 2, starts.dtype)
@@ -88,12 +88,12 @@ def _paint(mask: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
 
 
 def runs_of_strings(strings: Sequence[str], pixels: int) -> RunLengths | None:
-    """Reads compressed RLE strings of masks that have ``pixels`` pixels each.
+    """Reads compressed RLE strings of masks with ``pixels`` pixels each.
 
-    Equals the loop of ``rleFrString`` (COCO API) over each string, with every step checked.
+    Equals the COCO API's ``rleFrString`` loop over each string, with every step checked.
 
     Returns:
-        The runs, or None if any of the strings is faulty (``string_fault`` describes the fault).
+        The runs, or None if any string is faulty (``string_fault`` describes the fault).
     """
     if not len(strings):
         return RunLengths(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(1, np.int64))
@@ -103,7 +103,7 @@ def runs_of_strings(strings: Sequence[str], pixels: int) -> RunLengths | None:
         return None
     sizes = np.fromiter(map(len, strings), np.int64, len(strings))
     characters = np.frombuffer(text, np.uint8) - np.uint8(_FIRST_CHARACTER)
-    # bytes below "0" wrap round to above
+    # bytes below "0" wrap around to high values
     if not sizes.all() or characters.max() >= 2 * _CONTINUES:
         return None
     string_ends = np.cumsum(sizes + 1)
@@ -120,7 +120,7 @@ def runs_of_strings(strings: Sequence[str], pixels: int) -> RunLengths | None:
 
 
 def string_fault(counts: object, pixels: int) -> str | None:
-    """Describes the fault of the ``counts`` of one compressed RLE; None if they are sound."""
+    """Describes the fault in a compressed RLE's ``counts``; None if they are sound."""
     if not isinstance(counts, str):
         return f"counts of type {type(counts).__name__}"
     if not counts:
@@ -135,7 +135,7 @@ def string_fault(counts: object, pixels: int) -> str | None:
 
 
 def counts_fault(counts: object, pixels: int) -> str | None:
-    """Describes the fault of the ``counts`` of one uncompressed RLE; None if they are sound."""
+    """Describes the fault in an uncompressed RLE's ``counts``; None if they are sound."""
     if not isinstance(counts, list):
         return f"counts of type {type(counts).__name__}"
     if not counts:
@@ -173,12 +173,12 @@ def _decoded_slowly(counts: str) -> list[int] | None:
 
 
 def _numbers(characters: np.ndarray, is_last: np.ndarray, carries: np.ndarray) -> np.ndarray | None:
-    """(V,) int32 numbers of a text; None if one is too long.
+    """(V,) int32 numbers in a text; None if one is too long.
 
     Args:
-        characters: (L,) codes 0..63; a code of 32 and more continues its number.
+        characters: (L,) codes 0..63; a code of 32 or more continues its number.
         is_last: (L,) whether a character ends its number.
-        carries: Where characters continue, ascending.
+        carries: Positions of the characters that do not end a number, ascending.
     """
     values = characters[is_last].view(np.int8)
     values = ((values ^ 16) - 16).astype(np.int32)  # the sign is the highest of 5 bits
@@ -187,23 +187,23 @@ def _numbers(characters: np.ndarray, is_last: np.ndarray, carries: np.ndarray) -
     for _ in range(_LONGEST_NUMBER):
         if not len(number):
             return values
-        values[number] = (values[number] << 5) | digits  # the last, highest digit stays
+        values[number] = (values[number] << 5) | digits  # the last, highest digit is kept
         lower = np.flatnonzero(number[1:] == number[:-1])
         number, digits = number[lower], digits[lower]
     return None
 
 
 def _checked_runs(values: np.ndarray, first_value: np.ndarray, pixels: int) -> RunLengths | None:
-    """Adds up the differences inside each mask and checks the runs; None if any is faulty.
+    """Adds up the differences within each mask and checks the runs; None if any is faulty.
 
-    Equals, for each mask, ``runs[k] = values[k] + (runs[k - 2] if k > 2 else 0)``. All masks go
-    through one running sum, from which each start subtracts the end of the mask before. No overflow
-    stays undetected: a step is below 2**30, so the sum would pass through negative numbers.
+    Equals, for each mask, ``runs[k] = values[k] + (runs[k - 2] if k > 2 else 0)``. All masks share
+    one running sum, from which the end of the previous mask is subtracted at each start. Every
+    overflow is detected: a step is below 2**30, so the sum would pass through negative numbers.
 
     Args:
         values: (V,) differences, each mask followed by an extra 0.
         first_value: (N + 1,) first value of each mask.
-        pixels: Sum of the runs of each mask.
+        pixels: Sum of each mask's runs.
     """
     counts = np.diff(first_value)
     unpaired = np.flatnonzero(counts & 1)  # masks that end with foreground
@@ -215,7 +215,7 @@ def _checked_runs(values: np.ndarray, first_value: np.ndarray, pixels: int) -> R
         return None
     starts, lasts = first[:-1], first[1:] - 1
     chains = values[0::2], values[1::2]
-    first_background = chains[0][starts]  # stands outside the sum of its chain
+    first_background = chains[0][starts]  # not part of its chain's sum
     chains[0][starts] = 0
     for chain in chains:
         chain[starts[1:]] -= np.add.reduceat(chain, starts)[:-1]
@@ -228,7 +228,7 @@ def _checked_runs(values: np.ndarray, first_value: np.ndarray, pixels: int) -> R
         return None
     if max(background.max(), foreground.max()) > pixels:
         return None
-    steps = np.add(background, foreground, out=chains[0])  # numpy sums faster over a stride
+    steps = np.add(background, foreground, out=chains[0])  # numpy sums a strided array faster
     line = np.int32 if len(starts) * pixels < 2**31 else np.int64
     ends = np.cumsum(steps, dtype=line)
     mask_ends = np.arange(1, len(starts) + 1, dtype=np.int64) * pixels

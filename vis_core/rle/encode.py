@@ -1,7 +1,7 @@
-"""Masks to compressed RLE, many at once and byte for byte as pycocotools writes them.
+"""Encodes many masks at once to compressed RLE, byte for byte like pycocotools.
 
-A run ends where a pixel differs from the one before it, down the columns. Only the box of a mask is
-transposed and searched. ``decode.py`` describes and reads the text.
+Going down the columns, a run ends where a pixel differs from the one before it. Only a mask's box
+is transposed and searched. ``decode.py`` describes and reads the text.
 """
 
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ _CONTINUES = 32
 
 
 def strings_of_masks(masks: np.ndarray) -> list[str]:
-    """Writes the ``counts`` of masks (N, H, W) of bool; equals ``pycocotools.mask.encode``."""
+    """Writes the ``counts`` of bool masks (N, H, W); equals ``pycocotools.mask.encode``."""
     return strings_of_runs([_run_lengths(mask) for mask in masks])
 
 
 def strings_of_runs(counts: Sequence[np.ndarray]) -> list[str]:
-    """Writes the ``counts`` of masks given as the lengths of their runs.
+    """Writes the ``counts`` of masks given by their run lengths.
 
     Args:
-        counts: (R,) int64 of each mask, background first, at least one; 0 comes first in a mask
-            that begins with foreground.
+        counts: (R,) int64 for each mask, at least one, background first (0 for a mask that begins
+            with foreground).
     """
     numbers = np.concatenate([_differences(runs) for runs in counts]) if counts else np.zeros(0)
     text, lengths = _digits(numbers.astype(np.int64))
@@ -35,9 +35,9 @@ def strings_of_runs(counts: Sequence[np.ndarray]) -> list[str]:
 
 
 def _run_lengths(mask: np.ndarray) -> np.ndarray:
-    """(R,) lengths of the runs of a mask (H, W), background first.
+    """(R,) run lengths of a mask (H, W), background first.
 
-    Equals ``[len(list(run)) for _, run in groupby(mask.T.ravel())]``, with a 0 in front if the mask
+    Equals ``[len(list(run)) for _, run in groupby(mask.T.ravel())]``, preceded by 0 if the mask
     begins with foreground.
     """
     height, width = mask.shape
@@ -51,12 +51,12 @@ def _run_lengths(mask: np.ndarray) -> np.ndarray:
 
 
 def runs_of_box(box: np.ndarray, top: int, left: int, size: tuple[int, int]) -> np.ndarray:
-    """(R,) lengths of the runs of a mask that is background outside a box.
+    """(R,) run lengths of a mask that is background outside a box.
 
-    The box is (h, w) bool, at least one pixel wide and high; ``size`` is that of the mask.
+    The box is (h, w) bool, at least one pixel wide and high; ``size`` is the mask's.
     """
     (height, width), (box_height, box_width) = size, box.shape
-    # each column of the box with a background pixel after it, which ends its last run
+    # a background pixel after each column of the box ends its last run
     columns = np.zeros((box_width, box_height + 1), np.uint8)
     # OpenCV transposes in blocks, ten times as fast as numpy
     columns[:, :-1] = cv2.transpose(np.ascontiguousarray(box).view(np.uint8))
@@ -68,7 +68,7 @@ def runs_of_box(box: np.ndarray, top: int, left: int, size: tuple[int, int]) -> 
         return np.array([height * width])
     column, row = np.divmod(changes, box_height + 1)
     changes = (left + column) * height + top + row
-    if box_height == height:  # a run at the foot of a column continues at the head of the next
+    if box_height == height:  # a run at the bottom of a column continues at the top of the next
         same = np.flatnonzero(changes[1:] == changes[:-1])
         changes = np.delete(changes, np.concatenate([same, same + 1]))
     pixels = height * width
@@ -76,16 +76,16 @@ def runs_of_box(box: np.ndarray, top: int, left: int, size: tuple[int, int]) -> 
 
 
 def _differences(runs: np.ndarray) -> np.ndarray:
-    """Replaces the runs from the fourth on by their difference to the run two before."""
+    """Replaces the fourth and later runs with their difference from the run two before."""
     differences = runs.copy()
     differences[3:] -= runs[1:-2]
     return differences
 
 
 def _digits(numbers: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """Writes numbers in base 32, the lowest digit first, the sign in the last one.
+    """Writes numbers in base 32, lowest digit first, with the sign in the last digit.
 
-    Returns the characters of all numbers, and the count of characters of each.
+    Returns the characters of all numbers and the number of characters in each.
     """
     columns: list[np.ndarray] = []
     lengths = np.zeros(len(numbers), np.int64)

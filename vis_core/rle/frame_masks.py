@@ -18,7 +18,7 @@ class EncodedMasks:
     """N masks of one frame.
 
     Attributes:
-        confidences: Sum of the sigmoid of the pixels of each; None unless tracks are scored by it.
+        confidences: Sum of the sigmoid over each mask's pixels; None if not used for scores.
     """
 
     counts: tuple[str, ...]
@@ -27,12 +27,12 @@ class EncodedMasks:
 
     @classmethod
     def of(cls, masks: Tensor, confidences: Tensor | None = None) -> Self:
-        """Encodes masks (N, H, W) of bool with their (N,) confidences."""
+        """Encodes bool masks (N, H, W) with their (N,) confidences."""
         sums = None if confidences is None else tuple(confidences.tolist())
         if masks.device.type != "cpu":
             return cls(tuple(strings_on_device(masks)), tuple(areas_on_device(masks)), sums)
         pixels = masks.numpy()
-        # mask by mask: numpy counts bytes ten times as fast as torch
+        # one by one in numpy, which counts bytes ten times as fast as torch
         return cls(
             tuple(rle["counts"] for rle in encode_masks(pixels)),
             tuple(int(np.count_nonzero(mask)) for mask in pixels),
@@ -41,7 +41,7 @@ class EncodedMasks:
 
     @classmethod
     def of_boxes(cls, boxes: Sequence[BoxMask | None], size: tuple[int, int]) -> Self:
-        """Encodes masks (H, W) that are background outside a box; None is an empty one."""
+        """Encodes masks (H, W) that are background outside a box; None is an empty mask."""
         empty = BoxMask(0, 0, np.zeros((1, 1), bool))
         full = [box or empty for box in boxes]
         runs = [runs_of_box(box.inside, box.top, box.left, size) for box in full]
@@ -64,7 +64,7 @@ class EncodedMasks:
 
 
 def strings_on_device(masks: Tensor) -> list[str]:
-    """Writes the ``counts`` of masks (N, H, W) of bool; equals ``pycocotools.mask.encode``."""
+    """Writes the ``counts`` of bool masks (N, H, W); equals ``pycocotools.mask.encode``."""
     count, height, width = masks.shape
     columns = masks.transpose(1, 2).reshape(count, height * width)
     # a run ends before each pixel that differs from the one before it
@@ -80,6 +80,6 @@ def strings_on_device(masks: Tensor) -> list[str]:
 
 
 def areas_on_device(masks: Tensor) -> list[int]:
-    """Counts the foreground pixels of masks (N, H, W) of bool."""
+    """Counts the foreground pixels of bool masks (N, H, W)."""
     areas: list[int] = masks.flatten(1).sum(dim=1).tolist()
     return areas

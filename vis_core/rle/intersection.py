@@ -1,8 +1,8 @@
 """The exact intersection of tracks over space and time, from runs by column.
 
-Two runs of a column of H rows share ``max(0, H - max(above) - max(below))`` pixels. Both numbers of
-a run are in one machine word, so a few vector operations compute it for all predictions of a video
-and class; the few runs beyond the first of their column are compared list by list.
+Two runs in a column of H rows share ``max(0, H - max(above) - max(below))`` pixels. A run's two
+numbers are in one machine word, so a few vector operations compute this for all predictions of a
+video and class. The few runs that are not the first in their column are compared as lists.
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from vis_core.rle.columns import ColumnMasks, half_of
 def intersections(
     tracks: ColumnMasks, rows: np.ndarray, others: ColumnMasks, other_rows: np.ndarray
 ) -> np.ndarray:
-    """Counts the common pixels of tracks of one video, summed over its frames.
+    """Counts the pixels shared by tracks of one video, summed over its frames.
 
     Equals ``sum_t (mask_d[t] & mask_g[t]).sum()`` for each pair.
 
     Args:
         rows: (D,) indices into ``tracks``.
-        other_rows: (G,) indices into ``others``, which are over the same frames.
+        other_rows: (G,) indices into ``others``, which has the same frames.
 
     Returns:
         (D, G) int64 pixels.
@@ -46,12 +46,12 @@ def intersections(
 
 @dataclass(frozen=True)
 class _Side:
-    """Some tracks, prepared for the intersection with others.
+    """Some tracks, prepared for intersection with others.
 
     Attributes:
         low: First column of ``dense``.
-        dense: (D, T, w) first run of every column; an empty one has H rows above it.
-        more: Further runs, None if there are none.
+        dense: (D, T, w) first run of every column; in an empty column, one with H rows above it.
+        more: Further runs, or None if there are none.
     """
 
     height: int
@@ -61,7 +61,7 @@ class _Side:
     more: "_FurtherRuns | None"
 
     def near(self, span: slice, place: int | None = None) -> np.ndarray:
-        """(D, T, w) first runs of a range of columns, of all tracks or (1, T, w) of one."""
+        """(D, T, w) first runs of all tracks in a range of columns, or (1, T, w) of one track."""
         rows = slice(None) if place is None else slice(place, place + 1)
         return self.dense[rows, :, span.start - self.low : span.stop - self.low]
 
@@ -73,7 +73,7 @@ def _side(masks: ColumnMasks, rows: np.ndarray) -> _Side:
 
 
 def _add_further_runs(result: np.ndarray, side: _Side, other: _Side, index: int) -> None:
-    """Adds to ``result`` (D,) the common pixels of further runs with one track of ``other``."""
+    """Adds to ``result`` (D,) the pixels that further runs share with one track of ``other``."""
     more = side.more
     other_more = None if other.more is None else other.more.of(index)
     if more is not None:
@@ -87,21 +87,21 @@ def _add_further_runs(result: np.ndarray, side: _Side, other: _Side, index: int)
 
 @dataclass(frozen=True)
 class _FurtherRuns:
-    """The runs of some tracks beyond the first of a column: owner (E,), column, runs (2, E)."""
+    """The tracks' runs after the first in each column: owner (E,), column (E,), runs (2, E)."""
 
     owner: np.ndarray
     column: np.ndarray
     runs: np.ndarray
 
     def of(self, owner: int) -> "_FurtherRuns | None":
-        """Returns those of one track; None if it has none."""
+        """Returns one track's further runs, or None if it has none."""
         rows = np.flatnonzero(self.owner == owner)
         if not len(rows):
             return None
         return _FurtherRuns(np.zeros_like(rows), self.column[rows], self.runs[:, rows])
 
     def common_with_first(self, side: _Side, place: int, count: int) -> np.ndarray:
-        """(count,) pixels common with the first runs of the track ``place`` of another side."""
+        """(count,) pixels shared with the first runs of track ``place`` on another side."""
         frame, column = np.divmod(self.column, side.width)
         column -= side.low
         inside = (column >= 0) & (column < side.dense.shape[2])
@@ -111,13 +111,13 @@ class _FurtherRuns:
         return _sum_by_owner(self.owner[inside], np.maximum(common, 0), count)
 
     def common_with(self, other: "_FurtherRuns", height: int, count: int) -> np.ndarray:
-        """(count,) pixels common with the further runs of one track."""
+        """(count,) pixels shared with one track's further runs."""
         starts = other.column * height + other.runs[0]
         lengths = (other.runs[1] - other.runs[0]).astype(np.int64)
         before = np.concatenate([[0], np.cumsum(lengths)])
 
         def covered(position: np.ndarray) -> np.ndarray:
-            """Counts the pixels of ``other`` before each position of the line of all columns."""
+            """Counts the pixels of ``other`` before each position on the line of all columns."""
             last = np.searchsorted(starts, position, side="right") - 1
             safe = np.maximum(last, 0)
             inside = np.minimum(position - starts[safe], lengths[safe])
@@ -143,10 +143,10 @@ def _further_runs(masks: ColumnMasks, rows: np.ndarray) -> _FurtherRuns | None:
 
 
 def _dense(masks: ColumnMasks, rows: np.ndarray, low: int, high: int) -> np.ndarray:
-    """(D, T, high - low) first runs of all columns, 0 rows between where there is none."""
+    """(D, T, high - low) first runs of all columns, with 0 rows where a column is empty."""
     width, runs = high - low, masks.runs
     dense = np.full((len(rows), masks.num_frames, width), masks.height, runs.dtype)
-    flat: Any = dense.reshape(-1).data  # slices of a memoryview cost half of those of an array
+    flat: Any = dense.reshape(-1).data  # memoryview slices cost half as much as array slices
     source_runs: Any = runs.data
     columns = masks.columns[rows].reshape(-1)
     filled = np.flatnonzero(columns)
@@ -160,10 +160,10 @@ def _dense(masks: ColumnMasks, rows: np.ndarray, low: int, high: int) -> np.ndar
 
 
 def _common_pixels(tracks: np.ndarray, other: np.ndarray, height: int) -> np.ndarray:
-    """(D,) pixels common to the first runs (D, T, w) of tracks and (1, T, w) of another track."""
+    """(D,) pixels shared by the first runs (D, T, w) of tracks and (1, T, w) of another track."""
     half, bits = half_of(tracks.dtype)
     most = np.maximum(tracks.view(half), other.view(half)).view(tracks.dtype)
-    outside = most * (1 + (1 << bits))  # rows above and rows below together, in the upper half
+    outside = most * (1 + (1 << bits))  # the sum of rows above and rows below, in the upper half
     outside >>= bits
     np.minimum(outside, height, out=outside)
     cells = outside.shape[1] * outside.shape[2]
@@ -172,6 +172,6 @@ def _common_pixels(tracks: np.ndarray, other: np.ndarray, height: int) -> np.nda
 
 
 def _unpacked(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unpacks rows above and rows below, int64."""
+    """Unpacks the rows above and the rows below as int64."""
     half, bits = half_of(runs.dtype)
     return runs.astype(half).astype(np.int64), (runs >> bits).astype(np.int64)

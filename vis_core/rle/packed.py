@@ -1,4 +1,4 @@
-"""The masks of one track in flat arrays: a tenth of the memory of a list of RLEs."""
+"""The masks of one track in flat arrays, which take a tenth of the memory of RLE objects."""
 
 from array import array
 from bisect import bisect_left
@@ -11,12 +11,12 @@ from vis_core.rle.segmentation import Rle
 
 @dataclass
 class PackedMasks:
-    """The run lengths of one track, frame after frame.
+    """The run lengths of one track, frame by frame.
 
     Attributes:
         frame_indices: Frames in which the track has at least one pixel, ascending.
-        counts: Its run lengths in each of these, one after the other (ASCII).
-        ends: Where each of these ends in ``counts``.
+        counts: The run lengths of these frames, concatenated (ASCII).
+        ends: End of each frame's run lengths in ``counts``.
     """
 
     frame_indices: "array[int]" = field(default_factory=lambda: array("L"))
@@ -25,7 +25,7 @@ class PackedMasks:
 
     @classmethod
     def of(cls, segmentations: Iterable[Rle | None]) -> "PackedMasks":
-        """Packs one compressed RLE or None a frame."""
+        """Packs one compressed RLE or None per frame."""
         packed = cls()
         for frame_index, rle in enumerate(segmentations):
             if rle is not None:
@@ -36,13 +36,13 @@ class PackedMasks:
         return len(self.frame_indices)
 
     def add(self, frame_index: int, counts: str) -> None:
-        """Adds a frame; ``frame_index`` is higher than all before."""
+        """Adds a frame; ``frame_index`` must be higher than all earlier ones."""
         self.frame_indices.append(frame_index)
         self.counts += counts.encode("ascii")
         self.ends.append(len(self.counts))
 
     def between(self, start: int, stop: int) -> Iterator[tuple[int, str]]:
-        """Yields index and run lengths of the frames of a range, ascending."""
+        """Yields the index and run lengths of each frame in a range, ascending."""
         first = bisect_left(self.frame_indices, start)
         last = bisect_left(self.frame_indices, stop, lo=first)
         begin = self.ends[first - 1] if first else 0
@@ -52,12 +52,12 @@ class PackedMasks:
             begin = end
 
     def window(self, start: int, stop: int) -> list[dict[str, Any] | None]:
-        """Returns the frames of a range as RLEs without a size, None where absent."""
+        """Returns the frames in a range as RLEs without a size, or None where absent."""
         rles: list[dict[str, Any] | None] = [None] * (stop - start)
         for frame_index, counts in self.between(start, stop):
             rles[frame_index - start] = {"counts": counts}
         return rles
 
     def segmentations(self, size: tuple[int, int], num_frames: int) -> list[Rle | None]:
-        """Returns one RLE of (H, W) pixels for each frame of the video, None where absent."""
+        """Returns one RLE of (H, W) pixels for each frame of the video, or None where absent."""
         return [rle and {"size": list(size), **rle} for rle in self.window(0, num_frames)]

@@ -1,7 +1,7 @@
 """Masks as run-length encodings: the only module that calls ``pycocotools.mask``.
 
 pycocotools crashes, hangs or returns uninitialised memory on malformed input, so every size, run
-and coordinate is checked in numpy first. An RLE here is the compressed COCO form with ``counts`` as
+and coordinate is checked in numpy first. RLEs here are in COCO's compressed form with ``counts`` as
 text: ``{"size": [H, W], "counts": "..."}``.
 """
 
@@ -19,19 +19,19 @@ from vis_core.rle.encode import strings_of_masks
 
 Rle = dict[str, Any]
 
-_REACH = 10  # polygons may leave the image by this many times its long side
+_REACH = 10  # polygons may extend beyond the image by this many times its long side
 _SMALLEST_REACH = 10_000  # pixels
-_AT_ONCE = 4096  # masks read at once: bounds the memory
+_AT_ONCE = 4096  # masks read at once, to limit memory
 _LONGEST_OUTLINE = 1_000_000  # pixels; pycocotools takes about 80 bytes for each
 
 
 def encode_mask(mask: np.ndarray) -> Rle:
-    """Encodes a mask (H, W) of bool."""
+    """Encodes a bool mask (H, W)."""
     return encode_masks(mask[None])[0]
 
 
 def encode_masks(masks: np.ndarray) -> list[Rle]:
-    """Encodes masks (N, H, W) of bool."""
+    """Encodes bool masks (N, H, W)."""
     if masks.ndim != 3 or masks.dtype != bool:
         raise ValueError(f"masks must be (N, H, W) of bool, but got {masks.shape} of {masks.dtype}")
     if masks.size == 0 and len(masks):
@@ -41,16 +41,16 @@ def encode_masks(masks: np.ndarray) -> list[Rle]:
 
 
 def decode_rle(rle: Rle) -> np.ndarray:
-    """Decodes an RLE to a mask (H, W) of bool, as ``decode_rles``."""
+    """Decodes an RLE to a bool mask (H, W), like ``decode_rles``."""
     mask: np.ndarray = decode_rles([rle], *_size_of(rle, "rle"))[0]
     return mask
 
 
 def decode_rles(rles: Sequence[Rle | None], height: int, width: int) -> np.ndarray:
-    """Decodes RLEs of one size to masks (N, H, W) of bool, an empty one for None.
+    """Decodes RLEs of one size to bool masks (N, H, W), with an empty mask for None.
 
     Raises:
-        AnnotationError: If one is not sound or of another size.
+        AnnotationError: An RLE is faulty or has a different size.
     """
     present = [row for row, rle in enumerate(rles) if rle is not None]
     given = [rle for rle in rles if rle is not None]
@@ -58,7 +58,7 @@ def decode_rles(rles: Sequence[Rle | None], height: int, width: int) -> np.ndarr
         if (fault := size_fault(rle, height, width)) is not None:
             _refuse("rle", fault)
     runs = _runs_of(given, height, width)
-    masks = np.zeros((len(rles), height, width), dtype=bool)  # after the check of the size
+    masks = np.zeros((len(rles), height, width), dtype=bool)  # only after the size check
     runs.paint(masks[row] for row in present)
     return masks
 
@@ -77,7 +77,7 @@ def rle_areas(rles: Sequence[Rle]) -> np.ndarray:
 
 
 def rle_boxes_xywh(rles: Sequence[Rle]) -> np.ndarray:
-    """(N, 4) int64 smallest box (x, y, width, height) round each RLE of one size, in pixels."""
+    """(N, 4) int64 smallest box (x, y, width, height) around each RLE of one size, in pixels."""
     if not rles:
         return np.zeros((0, 4), np.int64)
     size = _size_of(rles[0], "rle")
@@ -87,7 +87,7 @@ def rle_boxes_xywh(rles: Sequence[Rle]) -> np.ndarray:
 def areas_and_boxes(
     rles: Sequence[Rle | None],
 ) -> tuple[list[int | None], list[list[float] | None]]:
-    """Computes areas and boxes xywh of RLEs of one size, as results files state them."""
+    """Computes areas and xywh boxes of RLEs of one size, as written to results files."""
     present = [rle for rle in rles if rle is not None]
     areas = iter(rle_areas(present).tolist())
     boxes = iter(rle_boxes_xywh(present).astype(float).tolist())
@@ -98,19 +98,19 @@ def areas_and_boxes(
 
 
 def rasterised(polygons: Sequence[Sequence[float]], height: int, width: int) -> Rle:
-    """Rasterises polygons without a fault (``polygons_fault``) as COCO does."""
+    """Rasterises polygons that passed ``polygons_fault``, as COCO does."""
     parts = coco_mask.frPyObjects(list(polygons), height, width)
     return _as_text(coco_mask.merge(parts) if len(parts) > 1 else parts[0])
 
 
 def segmentation_to_rle(segmentation: object, height: int, width: int, where: str) -> Rle:
-    """Converts a segmentation of a file (polygons or RLE of either form) to a compressed RLE.
+    """Converts a segmentation from a file (polygons or either RLE form) to a compressed RLE.
 
     Args:
         where: Place in the file, for the message.
 
     Raises:
-        AnnotationError: If the segmentation is not sound or not of that size.
+        AnnotationError: The segmentation is faulty or has a different size.
     """
     if (fault := segmentation_fault(segmentation, height, width)) is not None:
         _refuse(where, fault)
@@ -118,7 +118,7 @@ def segmentation_to_rle(segmentation: object, height: int, width: int, where: st
 
 
 def checked_to_rle(segmentation: Any, height: int, width: int) -> Rle:
-    """Converts a segmentation without a fault (``segmentation_fault``) to a compressed RLE."""
+    """Converts a segmentation that passed ``segmentation_fault`` to a compressed RLE."""
     if isinstance(segmentation, list):
         return rasterised(segmentation, height, width)
     counts = segmentation["counts"]
@@ -130,11 +130,11 @@ def checked_to_rle(segmentation: Any, height: int, width: int) -> Rle:
 
 
 def counts_of_runs(starts: np.ndarray, stops: np.ndarray, size: tuple[int, int]) -> str:
-    """Writes foreground runs of one mask of (H, W) pixels as compressed counts.
+    """Writes the foreground runs of one (H, W) mask as compressed counts.
 
     Args:
-        starts: (R,) ascending positions, down the columns, of the first pixels of runs; R >= 1.
-        stops: (R,) their ends (exclusive), before the next start.
+        starts: (R,) ascending positions of the runs' first pixels, down the columns; R >= 1.
+        stops: (R,) ends of the runs (exclusive), each before the next start.
     """
     pixels = size[0] * size[1]
     places = np.concatenate([[0], np.stack([starts, stops], axis=1).ravel(), [pixels]])
@@ -144,7 +144,7 @@ def counts_of_runs(starts: np.ndarray, stops: np.ndarray, size: tuple[int, int])
 
 
 def segmentation_fault(segmentation: object, height: int, width: int) -> str | None:
-    """Describes the fault of a segmentation; None if it is sound."""
+    """Describes the fault in a segmentation; None if it is sound."""
     if isinstance(segmentation, list):
         return polygons_fault(segmentation, height, width)
     if isinstance(segmentation, dict):
@@ -153,7 +153,7 @@ def segmentation_fault(segmentation: object, height: int, width: int) -> str | N
 
 
 def rle_fault(rle: dict[str, Any], height: int, width: int) -> str | None:
-    """Describes the fault of an RLE for an image of that size; None if it is sound."""
+    """Describes the fault in an RLE for an image of that size; None if it is sound."""
     if (fault := size_fault(rle, height, width)) is not None:
         return fault
     counts = rle.get("counts")
@@ -165,7 +165,7 @@ def rle_fault(rle: dict[str, Any], height: int, width: int) -> str | None:
 
 
 def size_fault(rle: dict[str, Any], height: int, width: int) -> str | None:
-    """Describes the fault of the size of an RLE; None if it is sound."""
+    """Describes the fault in an RLE's size; None if it is sound."""
     size = rle.get("size")
     if not isinstance(size, list | tuple) or len(size) != 2:
         return f"size {shown(size, 40)} instead of [height, width]"
@@ -180,7 +180,7 @@ def size_fault(rle: dict[str, Any], height: int, width: int) -> str | None:
 
 
 def polygons_fault(polygons: list[Any], height: int, width: int) -> str | None:
-    """Describes the fault of polygons; None if they are sound."""
+    """Describes the fault in polygons; None if they are sound."""
     if not polygons:
         return "an empty list of polygons"
     reach = max(_SMALLEST_REACH, _REACH * max(height, width))
@@ -201,7 +201,7 @@ def _polygon_fault(polygon: object, reach: int) -> str | None:
     low, high = min(polygon), max(polygon)
     if not -reach <= low <= high <= reach or _has_nan(polygon):
         return f"a coordinate that is not finite or beyond {reach} pixels"
-    if len(polygon) * (high - low) > _LONGEST_OUTLINE:  # else it cannot be that long
+    if len(polygon) * (high - low) > _LONGEST_OUTLINE:  # otherwise the outline is shorter
         points = np.asarray(polygon, np.float64).reshape(-1, 2)
         outline = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
         if outline > _LONGEST_OUTLINE:
@@ -212,12 +212,12 @@ def _polygon_fault(polygon: object, reach: int) -> str | None:
 def _has_nan(values: Sequence[float]) -> bool:
     try:
         return math.isnan(sum(values))
-    except OverflowError:  # an integer too large for a float, which NaN hid from min and max
+    except OverflowError:  # a NaN hid an integer too large for a float from min and max
         return True
 
 
 def _runs_of(rles: Sequence[Rle], height: int, width: int) -> RunLengths:
-    """Reads the runs of RLEs of one size; checks each alone only if any is faulty."""
+    """Reads the runs of RLEs of one size; checks them one by one only if any is faulty."""
     runs = None
     if all(type(rle.get("counts")) is str for rle in rles):
         runs = runs_of_strings([rle["counts"] for rle in rles], height * width)

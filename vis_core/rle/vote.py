@@ -1,4 +1,4 @@
-"""A weighted vote of masks on run lengths, without pixels."""
+"""Weighted voting of masks on their run lengths, without pixels."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -11,17 +11,17 @@ from vis_core.rle.packed import PackedMasks
 from vis_core.rle.segmentation import counts_of_runs
 
 _FRAMES_AT_ONCE = 512
-_UNITS = 1 << 20  # weights are rounded to this fraction, so that sums do not depend on order
+_UNITS = 1 << 20  # weights are rounded to 1 / _UNITS, so that sums do not depend on order
 
-_Frame = list[tuple[int, str]]  # weight and run lengths of each mask of a frame
+_Frame = list[tuple[int, str]]  # weight and run lengths of each mask in a frame
 
 
 def voted_masks(
     tracks: Sequence[PackedMasks], weights: Sequence[float], size: tuple[int, int]
 ) -> PackedMasks:
-    """Returns the pixels of tracks with at least half of the total weight.
+    """Returns the pixels covered by tracks with at least half of the total weight.
 
-    Equals, for each frame, ``2 * sum(w * mask) >= sum(w)``, an absent track having no pixel.
+    Equals, for each frame, ``2 * sum(w * mask) >= sum(w)``, where an absent track has no pixels.
 
     Args:
         weights: (N,) in [0, 1].
@@ -43,7 +43,7 @@ def voted_masks(
 
 
 def _by_frame(tracks: Sequence[PackedMasks], units: Sequence[int]) -> Iterator[tuple[int, _Frame]]:
-    """Yields the frames with a mask of any track, and these masks."""
+    """Yields each frame in which any track has a mask, with these masks."""
     last = max((track.frame_indices[-1] for track in tracks if len(track)), default=-1)
     for start in range(0, last + 1, _FRAMES_AT_ONCE):
         frames: dict[int, _Frame] = {}
@@ -54,14 +54,14 @@ def _by_frame(tracks: Sequence[PackedMasks], units: Sequence[int]) -> Iterator[t
 
 
 def _unanimous(masks: _Frame, total: int) -> str | None:
-    """Returns the result of a frame that needs no count: "" for no pixel; None if it needs one."""
+    """Returns a frame's result if no count is needed ("" for no pixels), or None if it is."""
     if 2 * sum(weight for weight, _ in masks) < total:
         return ""
     return masks[0][1] if len({counts for _, counts in masks}) == 1 else None
 
 
 def _count_votes(frames: Sequence[_Frame], total: int, size: tuple[int, int]) -> list[str]:
-    """Counts the votes of frames, all on one line: each frame takes H * W places of it."""
+    """Counts the votes of all frames on one line, where each frame takes H * W places."""
     if not frames:
         return []
     pixels = size[0] * size[1]
@@ -77,9 +77,9 @@ def _count_votes(frames: Sequence[_Frame], total: int, size: tuple[int, int]) ->
     steps = np.concatenate([weight_of_mask[mask], -weight_of_mask[mask]])
     order = np.argsort(positions, kind="stable")
     positions, levels = positions[order], np.cumsum(steps[order])
-    last = np.append(positions[1:] != positions[:-1], True)  # after all steps of a position
+    last = np.append(positions[1:] != positions[:-1], True)  # after all steps at a position
     positions, inside = positions[last], 2 * levels[last] >= total
-    # every run ends at the end of its frame
+    # no run may cross the end of its frame
     borders = np.arange(1, len(frames)) * pixels
     before = np.searchsorted(positions, borders, side="right") - 1
     starts, stops = _stretches(positions, inside)
@@ -95,6 +95,6 @@ def _count_votes(frames: Sequence[_Frame], total: int, size: tuple[int, int]) ->
 
 
 def _stretches(positions: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(S,) starts and stops of the inner stretches; the line begins and ends outside."""
+    """(S,) starts and stops of the stretches inside; the line begins and ends outside."""
     change = np.diff(np.concatenate([[False], inside]).astype(np.int8))
     return positions[change == 1], positions[change == -1]

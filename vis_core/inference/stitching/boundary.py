@@ -15,12 +15,12 @@ class BoundaryTrack:
     """One track of a segment at a boundary.
 
     Attributes:
-        segment: Number of the segment, from 0.
+        segment: Segment number, from 0.
         track_id: Identity in the segment.
-        label: Most frequent class of its frames so far.
-        embedding: (C,) float32, as the memory of the association compares it.
-        away: Frames between the boundary and its nearest instance: on the side before, those since
-            its last instance; on the side after, those until its first, 0 if that is in the
+        label: Its most frequent class so far.
+        embedding: (C,) float32, as the association's memory compares it.
+        away: Frames between the boundary and the track's nearest instance: in the earlier segment,
+            since its last instance; in the later one, until its first, or 0 if that is in the
             overlap.
         masks: Its masks in the overlap; frames are counted from the start of the video.
     """
@@ -40,13 +40,13 @@ class BoundaryTrack:
 
 @dataclass(frozen=True)
 class SegmentBoundary:
-    """The tracks of one of two neighbouring segments at their boundary.
+    """One segment's tracks at its boundary with a neighbouring segment.
 
     Attributes:
         size: Height and width of every frame.
-        overlap: First frame that both process, and the start of the output of the later one.
-        tracks: Of the segment before: all in its memory at the end. Of the segment after: those in
-            its memory when its output begins, and those that start later.
+        overlap: The first frame that both segments process, and the later one's first output frame.
+        tracks: For the earlier segment, all tracks in its memory at the end; for the later one,
+            those in its memory when its output begins, and those that start after that.
     """
 
     size: tuple[int, int]
@@ -54,7 +54,7 @@ class SegmentBoundary:
     tracks: tuple[BoundaryTrack, ...]
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Packs the boundary as arrays of numbers, for a file of any format."""
+        """Packs the boundary as numeric arrays, for any file format."""
         tracks = self.tracks
         widths = {track.embedding.shape for track in tracks}
         assert len(widths) < 2, f"embeddings of shapes {widths}"
@@ -106,7 +106,7 @@ def _concatenated(parts: "list[array[int]] | list[np.ndarray]") -> np.ndarray:
 
 
 def _check(arrays: Mapping[str, np.ndarray]) -> None:
-    """Raises StorageError unless all arrays are there and their shapes agree."""
+    """Raises StorageError unless all arrays are present and their shapes agree."""
     names = ("size", "overlap", "names", "labels", "away", "embeddings", "num_masks")
     missing = sorted({*names, "mask_frames", "mask_lengths", "counts"} - arrays.keys())
     if missing:

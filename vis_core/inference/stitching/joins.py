@@ -1,8 +1,8 @@
-"""Joins the identities of segments of one long video that were processed apart.
+"""Joins identities across a long video's segments that were processed separately.
 
 Neighbouring segments both process the frames of their overlap. Two tracks with the same masks there
-are one; so are, with less confidence, a track that was hidden during the overlap and one that
-starts after it, if their embeddings are similar. Only the joins are decided here:
+are joined. With less confidence, so are a track that was hidden during the overlap and one that
+starts after it, if their embeddings are similar. This module only decides the joins;
 ``segment_tracker.py`` associates the segments.
 """
 
@@ -23,11 +23,11 @@ TrackKey = tuple[int, int]  # segment, id in the segment
 
 @dataclass(frozen=True)
 class Join:
-    """Two tracks of different segments that are one.
+    """Two tracks in different segments that belong to one identity.
 
     Attributes:
-        confidence: In [0, 1], see ``join_tracks``.
-        mask_iou: IoU of their masks over the frames of the overlap; 0 if one has none there.
+        confidence: In [0, 1]; see ``join_tracks``.
+        mask_iou: IoU of their masks over the overlap; 0 if either has no mask there.
         similarity: Cosine of their embeddings.
     """
 
@@ -40,14 +40,14 @@ class Join:
 
 @dataclass(frozen=True)
 class _Evidence:
-    """The evidence for each pair of a track before (rows) and a track after (columns).
+    """The evidence for each pair of an earlier track (rows) and a later track (columns).
 
     Attributes:
-        mask_iou: (M, N) over space and time, within the overlap.
+        mask_iou: (M, N) over space and time within the overlap.
         similarity: (M, N) cosine of embeddings.
         confidence: (M, N) in [0, 1].
-        coexist: (M, N) bool, whether a frame of the overlap shows both.
-        gap: (M, N) frames between the last instance of the one and the first of the other.
+        coexist: (M, N) bool, whether any frame of the overlap shows both.
+        gap: (M, N) frames between the earlier track's last instance and the later one's first.
     """
 
     mask_iou: np.ndarray
@@ -60,23 +60,23 @@ class _Evidence:
 def join_tracks(
     before: SegmentBoundary, after: SegmentBoundary, config: StitchConfig
 ) -> list[Join]:
-    """Pairs the tracks of two neighbouring segments, one with one, in two rounds.
+    """Pairs the tracks of two neighbouring segments one to one, in two rounds.
 
-    First by masks: of the pairs whose IoU over the overlap reaches ``min_mask_iou``, the choice
-    with the highest sum of confidence. Then by embedding alone, of the remaining tracks: pairs that
-    no frame of the overlap shows together, at most ``reach_frames`` apart, whose similarity reaches
-    ``min_similarity``.
+    Both rounds choose the pairs with the highest total confidence. The first considers pairs whose
+    mask IoU over the overlap reaches ``min_mask_iou``. The second compares the remaining tracks by
+    embedding alone: pairs that no frame of the overlap shows together, at most ``reach_frames``
+    apart, whose similarity reaches ``min_similarity``.
 
-    The confidence is the weighted mean of the mask IoU, the cosine (at least 0) and the equality of
-    the classes. A join of the second round has an IoU of 0, so it stays below 1 by the share of the
-    masks' weight.
+    The confidence is the weighted mean of mask IoU, cosine (at least 0) and class equality. A join
+    from the second round has an IoU of 0, so its confidence is at most 1 minus the masks' share of
+    the weights.
 
     Args:
-        before: The end of the earlier segment; its tracks may come from segments before it.
+        before: The end of the earlier segment; its tracks may come from even earlier segments.
         after: The start of the later segment.
 
     Returns:
-        The joins, sorted by the earlier track. The order of the tracks does not matter.
+        The joins, sorted by the earlier track; they do not depend on the order of the tracks.
     """
     assert before.overlap == after.overlap and before.size == after.size, "not of one boundary"
     rows = sorted(before.tracks, key=lambda track: track.key)
@@ -110,11 +110,11 @@ def stitch_segments(
 ) -> list[Join]:
     """Joins all segments of a video.
 
-    A track without a join at one boundary is a candidate at the later ones too, as one that was
-    hidden for as long.
+    A track that is not joined at one boundary remains a candidate at later ones, as a track hidden
+    in the meantime.
 
     Args:
-        boundaries: In order of time, the end of each segment and the start of the next one.
+        boundaries: In time order, the end of each segment and the start of the next one.
     """
     joins: list[Join] = []
     waiting: tuple[BoundaryTrack, ...] = ()
@@ -138,11 +138,11 @@ def stitched_ids(
     """Numbers the tracks of a whole video from 0, in order of first appearance.
 
     Args:
-        first_frames: For each segment, the first frame of each of its ids in its output.
-        joins: Of ``stitch_segments``; each track is ``before`` once at most, and ``after`` once.
+        first_frames: For each segment, the first output frame of each of its ids.
+        joins: From ``stitch_segments``; each track is at most once ``before`` and once ``after``.
 
     Returns:
-        The id in the whole video of every segment and id of ``first_frames``.
+        The id in the whole video for every segment and id in ``first_frames``.
     """
     earlier: dict[TrackKey, TrackKey] = {}
     for join in joins:
@@ -195,7 +195,7 @@ def _masks(tracks: Sequence[BoundaryTrack], boundary: SegmentBoundary) -> Column
 
 
 def _cosine(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """(M, N) float64 cosine: 0 for a vector without direction, -1 for one that is not finite."""
+    """(M, N) float64 cosine: 0 for a zero vector, -1 for one that is not finite."""
     with np.errstate(invalid="ignore", over="ignore"):
         units = [
             values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
@@ -206,9 +206,9 @@ def _cosine(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def _best_pairs(confidence: np.ndarray, allowed: np.ndarray) -> list[tuple[int, int]]:
-    """Chooses allowed pairs, one to one, with the highest sum of confidence.
+    """Chooses allowed pairs, one to one, with the highest total confidence.
 
-    An allowed pair of confidence 0 still counts for more than none.
+    An allowed pair with confidence 0 is still better than no pair.
     """
     values = np.where(allowed, confidence + 1e-9, 0.0)
     chosen = zip(*linear_sum_assignment(-values), strict=True)

@@ -1,4 +1,4 @@
-"""Records a segment's boundaries with the segments before and after while it is processed."""
+"""Records a segment's boundaries with its neighbours while it is processed."""
 
 from collections import Counter, defaultdict
 
@@ -14,7 +14,7 @@ from vis_core.structures import Instances
 
 
 class BoundaryRecorder:
-    """The boundaries of one segment; grows with the number of tracks, not with the frames."""
+    """The boundaries of one segment; their size depends on the number of tracks, not frames."""
 
     def __init__(
         self,
@@ -27,9 +27,9 @@ class BoundaryRecorder:
         """Starts before the first frame.
 
         Args:
-            overlap: Frames at its end that the next segment processes too.
-            reach: Frames after the start of its output within which a new track may continue one
-                of an earlier segment; None: all.
+            overlap: Frames at the segment's end that the next segment also processes.
+            reach: Frames after the start of the output within which a new track may continue one
+                from an earlier segment; None means all.
         """
         self._number = number
         self._segment = segment
@@ -48,9 +48,9 @@ class BoundaryRecorder:
     def add(
         self, size: tuple[int, int], instances: Instances, track_ids: Tensor, masks: EncodedMasks
     ) -> None:
-        """Records one frame of N associated instances; call it for every frame in order.
+        """Records one frame with N associated instances; call it for every frame in order.
 
-        ``size`` is height and width of the frame and its masks.
+        ``size`` is the height and width of the frame and its masks.
         """
         self._size = size
         ids = track_ids.tolist()
@@ -69,12 +69,12 @@ class BoundaryRecorder:
 
     @property
     def head(self) -> SegmentBoundary:
-        """The boundary with the segment before."""
+        """The boundary with the previous segment."""
         return SegmentBoundary(self._size, self._start, tuple(self._head.values()))
 
     @property
     def tail(self) -> SegmentBoundary:
-        """The boundary with the segment after, once all frames were added."""
+        """The boundary with the next segment, once all frames have been added."""
         assert self._frame == self._segment.stop, f"{self._segment} at frame {self._frame}"
         return SegmentBoundary(self._size, self._end, tuple(self._in_memory("tail")))
 
@@ -90,7 +90,7 @@ class BoundaryRecorder:
         ]
 
     def _add_new_tracks(self, ids: list[int]) -> None:
-        """Adds the tracks that start after the overlap to the head."""
+        """Adds tracks that start after the overlap to the head."""
         new = [track_id for track_id in ids if track_id not in self._head]
         if not new or not self._segment.warmup:
             return

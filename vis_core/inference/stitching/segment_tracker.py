@@ -1,8 +1,8 @@
-"""Associates segments of a long video apart, each with its own associator, and stitches them.
+"""Associates a long video's segments separately, each with its own associator, and stitches them.
 
-For clusters whose networks together process more frames a second than one associator. The single
-pass of ``OnlineTracker.associate_predictions`` is exact; stitching is not, so each join states its
-confidence.
+This is for clusters whose networks together process more frames per second than one associator.
+The single pass of ``OnlineTracker.associate_predictions`` is exact; stitching is not, so each join
+has a confidence.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,10 +35,10 @@ from vis_core.structures import Track
 
 @dataclass(frozen=True)
 class TrackedSegment:
-    """A segment whose instances have identities of their own.
+    """A segment whose track ids are independent of other segments.
 
-    The head is its boundary with the segment before, the tail that with the segment after. The
-    states are those of its tracks over the frames of its output, by track id.
+    The head is its boundary with the previous segment, the tail its boundary with the next. The
+    states are its tracks' sums over its output frames, by track id.
     """
 
     head: SegmentBoundary
@@ -46,7 +46,7 @@ class TrackedSegment:
     states: dict[int, TrackState]
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """Packs the segment as tensors, bit by bit."""
+        """Packs the segment as tensors, bit for bit."""
         sides = {"head": self.head.to_arrays(), "tail": self.tail.to_arrays()}
         parts = {
             side: {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
@@ -70,13 +70,13 @@ class TrackedSegment:
 
 
 class SegmentTracker:
-    """Associates the frames of one segment, those of its warm-up first.
+    """The association of one segment's frames, starting with its warm-up.
 
     Args:
-        associator: Without a past.
-        number: Of the segment, from 0.
-        overlap: Frames at its end that the next segment processes too.
-        sink: Receives the masks of the frames of its output.
+        associator: A new one, without a past.
+        number: Segment number, from 0.
+        overlap: Frames at the segment's end that the next segment also processes.
+        sink: Receives the masks of the output frames.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class SegmentTracker:
         self._builder = TrackBuilder(*size, tracks, sink, first_frame=segment.start)
 
     def associate(self, first: int, frames: Iterable[FramePrediction]) -> None:
-        """Associates the next frames, from the index ``first`` in the video on."""
+        """Associates the next frames, which start at index ``first`` in the video."""
         for index, frame in enumerate(frames, first):
             instances, track_ids, masks = associate_frame(frame, self._associator)
             self._recorder.add(self._size, instances, track_ids, masks)
@@ -112,13 +112,13 @@ class SegmentTracker:
 
 @dataclass(frozen=True)
 class StitchedVideo:
-    """The tracks of a video whose segments were associated apart.
+    """The tracks of a video whose segments were associated separately.
 
     Attributes:
         tracks: Best score first.
-        serials: For each segment, the serial in the video of each of its serials, without those of
+        serials: For each segment, the video's serial for each of the segment's serials, without
             dropped tracks.
-        joins: With the id in the video of the track that each made.
+        joins: Each join, with the video's id of the resulting track.
     """
 
     tracks: list[Track]
@@ -129,10 +129,10 @@ class StitchedVideo:
 def stitch_tracked(
     segments: Sequence[TrackedSegment], tracks: TrackConfig, stitch: StitchConfig
 ) -> StitchedVideo:
-    """Joins the tracks of all segments of one video, given in order of time.
+    """Joins the tracks of all segments of one video, given in time order.
 
     Args:
-        stitch: Of ``StitchConfig.following``.
+        stitch: From ``StitchConfig.following``.
     """
     boundaries = [(a.tail, b.head) for a, b in zip(segments, segments[1:], strict=False)]
     joins = stitch_segments(boundaries, stitch)
@@ -147,7 +147,7 @@ def stitch_tracked(
     serials: list[dict[int, int]] = [{} for _ in segments]
     for (segment, track_id), video_id in ids.items():
         serials[segment][segments[segment].states[track_id].serial] = states[video_id].serial
-    # a track without a frame in the output of the later segment has no id in the video
+    # a track without an output frame in the later segment has no id in the video
     in_output = [(ids[join.after], join) for join in joins if join.after in ids]
     return StitchedVideo(finished_tracks(states, tracks), serials, in_output)
 

@@ -10,9 +10,9 @@ class Segment:
     """A part of a video that is processed with its own associator.
 
     Attributes:
-        start: First frame of its output.
-        stop: Where its output ends (exclusive).
-        warmup: Frames before ``start`` that are processed too, for the memory and for the join.
+        start: First output frame.
+        stop: End of the output (exclusive).
+        warmup: Frames before ``start`` that are also processed, for the memory and the join.
     """
 
     start: int
@@ -24,15 +24,15 @@ class Segment:
 
     @property
     def first_frame(self) -> int:
-        """The first frame that is processed."""
+        """The first processed frame."""
         return self.start - self.warmup
 
 
 def cut_at(bounds: Sequence[int], overlap: int) -> list[Segment]:
-    """Returns the segments between bounds, each with frames before its own as warm-up.
+    """Returns the segments between bounds, each with the preceding frames as warm-up.
 
     Args:
         bounds: Ascending: 0, the start of each further segment, and the end of the video.
-        overlap: Frames of warm-up, also over several segments; fewer if there are fewer.
+        overlap: Warm-up frames, even across several segments; fewer near the video's start.
     """
     return [Segment(first, last, min(overlap, first)) for first, last in pairwise(bounds)]
