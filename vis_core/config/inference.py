@@ -34,7 +34,7 @@ class TrackConfig(Section):
     evidence: Literal["scores", "logits"] = Field(
         "scores",
         description="Values combined over a track's frames. scores: class scores (IDOL 3.3, CTVIS "
-        "3.2); logits: class logits with no object, then softmax (MinVIS, CTVIS release).",
+        "3.2); logits: logits of all classes and no-object, then softmax (MinVIS, CTVIS release).",
     )
     over_time: Literal["mean", "max"] = Field(
         "mean",
