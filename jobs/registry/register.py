@@ -1,4 +1,4 @@
-"""``longtake register``: a model put into the MLflow registry, and an alias pointed at it."""
+"""``longtake register``: a new model version in the MLflow registry, with an alias."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,18 +16,18 @@ EXAMPLES = (
 def run(
     *,
     model_dir: Annotated[Path, argument("MODEL_DIR", "Folder with weights.safetensors.")],
-    name: Annotated[str, option("--name NAME", "Name of the model.")],
+    name: Annotated[str, option("--name NAME", "Model name.")],
     alias: Annotated[
         str, option("--alias NAME", "Alias to point at the new version.")
     ] = "champion",
-    no_alias: Annotated[bool, option("--no-alias", "Leave all aliases alone.")] = False,
+    no_alias: Annotated[bool, option("--no-alias", "Leave all aliases unchanged.")] = False,
     tracking_uri: options.TrackingUri = None,
     run_dir: Annotated[
-        Path, option("--run-dir DIR", "Folder that holds the default store.")
+        Path, option("--run-dir DIR", "Folder that contains the default store.")
     ] = Path("runs"),
     experiment: Annotated[str, option("--experiment NAME", "MLflow experiment.")] = "longtake",
     metrics: Annotated[
-        Path | None, option("--metrics FILE", "JSON file of scores to keep with it.")
+        Path | None, option("--metrics FILE", "JSON file of scores to store with the version.")
     ] = None,
     as_json: options.Json = False,
 ) -> None:

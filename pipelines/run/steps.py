@@ -82,7 +82,7 @@ def make_pseudo_videos(run: Run, data: RunData) -> Path:
 
 
 def train(run: Run, data: RunData, pseudo: Path, only: str | None = None) -> list[StageResult]:
-    """Trains and scores the stages, or ``only`` one of them, and tracks it in the store."""
+    """Trains and scores the stages, or ``only`` one of them, and logs to the tracking store."""
     place = TrainingPlace(run.folder, data, pseudo)
     with tracked(run) as record:
         record.log_params(flatten(run.config))
@@ -91,7 +91,7 @@ def train(run: Run, data: RunData, pseudo: Path, only: str | None = None) -> lis
 
 
 def sweep(run: Run, data: RunData, trained: Path) -> dict[str, Any]:
-    """Sweeps the thresholds on the validation videos; ``models/final`` gets the best."""
+    """Sweeps the thresholds on the validation videos and writes ``models/final`` with the best."""
     final, folder = run.folder / "models" / _FINAL, run.folder / "sweep"
     table = folder / "sweep.json"
     if not (table.is_file() and (final / CATEGORIES_FILE).is_file()):
@@ -162,7 +162,7 @@ def _report_row(folder: Path, row: VideoRow) -> dict[str, Any]:
 
 
 def draw(run: Run, data: RunData, summary: AnnotateSummary) -> None:
-    """Draws an overlay of every annotated video."""
+    """Draws an overlay for every annotated video."""
     jobs = [
         OverlayJob(
             run.folder / "annotations" / row.result,
@@ -176,7 +176,7 @@ def draw(run: Run, data: RunData, summary: AnnotateSummary) -> None:
 
 
 def tracking(run: Run) -> Tracking:
-    """Opens the tracking store of the run."""
+    """Opens the run's tracking store."""
     return Tracking(os.environ.get("MLFLOW_TRACKING_URI"), "longtake", run.folder)
 
 
@@ -186,7 +186,7 @@ def tracked(run: Run) -> MlflowRun:
 
 
 def _overlay_name(video: str) -> str:
-    """Returns the file name of an overlay: readable, and unique to the video."""
+    """Returns an overlay's file name, readable and unique to the video."""
     readable = "".join(c if c.isascii() and c.isalnum() else "_" for c in Path(video).stem)[:40]
     return f"{readable}-{digest(video)[:8]}.mp4"
 
