@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from vis_core.config.decoding import DecodeLimits
+from vis_core.config.media import DecodeLimits
 from vis_core.frame import Frame
 from vis_core.media.container import failure
 from vis_core.media.frame_decoder import FrameDecoder, quarter_turns, shown_size

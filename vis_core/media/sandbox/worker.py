@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from vis_core.config.decoding import DecodeLimits
+from vis_core.config.media import DecodeLimits
 from vis_core.errors import VideoDecodeError
 from vis_core.media.container import failure
 from vis_core.media.sandbox.confinement import close_standard_streams, confine, end_with_parent

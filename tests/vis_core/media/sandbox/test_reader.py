@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.helpers.videos import grey_frames, write_video
 from tests.helpers.waiting import wait_until
-from vis_core.config.decoding import DecodeLimits
+from vis_core.config.media import DecodeLimits
 from vis_core.errors import DecoderError, VideoDecodeError
 from vis_core.media.sandbox import process as decoder_process
 from vis_core.media.sandbox.frame_ring import FrameRing, make_ring_file
