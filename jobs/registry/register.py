@@ -34,11 +34,11 @@ def run(
     """Registers the model and prints its version."""
     from dataclasses import asdict
 
-    from pipelines.mlflow_runs.runs import Tracking
+    from pipelines.mlflow_runs.runs import MlflowStore
     from pipelines.registry.mlflow_registry import register_model
 
     scores = _read_metrics(metrics) if metrics else {}
-    tracking = Tracking(tracking_uri, experiment, run_dir)
+    tracking = MlflowStore(tracking_uri, experiment, run_dir)
     done = register_model(tracking, model_dir, name, scores, None if no_alias else alias)
     lines = [f"{done.name} version {done.version} ({done.digest[:12]})"]
     if done.alias:

@@ -193,7 +193,7 @@ class AnnotatorPool:
         return row
 
     def _clear(self, work: Work) -> None:
-        clear_unfinished(self.job.ledger.storage, self.job.ledger.name(work.video))
+        clear_unfinished(self.job.ledger.storage, self.job.ledger.result_name(work.video))
 
     def _count_frames(self) -> int:
         """Returns the frame count so far, without waiting for any actor."""

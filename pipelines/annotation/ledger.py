@@ -79,13 +79,13 @@ class Ledger:
 
     def result_key(self, video: ArchivedVideo) -> str:
         """Returns the key of a video's result."""
-        return f"{RESULTS}{self.name(video)}.json"
+        return f"{RESULTS}{self.result_name(video)}.json"
 
     def failed_key(self, video: ArchivedVideo) -> str:
         """Returns the key of a video's failure record."""
-        return f"{FAILED}{self.name(video)}.json"
+        return f"{FAILED}{self.result_name(video)}.json"
 
-    def name(self, video: ArchivedVideo) -> str:
+    def result_name(self, video: ArchivedVideo) -> str:
         """Returns the sha256 of the video's key and version, the model and the settings."""
         return json_digest([video.key, video.version, self.run_digest])
 
@@ -108,14 +108,14 @@ class Ledger:
         """Removes a video's outcome, so that it is pending again; deletes the masks last."""
         self.storage.delete(self.failed_key(video))
         masks = self.masks_of(video)
-        clear_unfinished(self.storage, self.name(video))
+        clear_unfinished(self.storage, self.result_name(video))
         self.storage.delete(self.result_key(video))
         if masks is not None:
             self.storage.delete(str(masks["file"]))
 
     def clear_finished(self, survey: Survey) -> None:
         """Removes the intermediate state of every video that has an outcome."""
-        names = {self.name(video) for video in survey.done + survey.failed}
+        names = {self.result_name(video) for video in survey.done + survey.failed}
         begun = {entry.key.split("/")[1] for entry in self.storage.list(UNFINISHED)}
         for name in sorted(names & begun):
             clear_unfinished(self.storage, name)

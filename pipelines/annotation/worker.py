@@ -125,7 +125,11 @@ class VideoAnnotator:
 
         Returns None if predictions are missing.
         """
-        job, storage, name = self._job, self._job.ledger.storage, self._job.ledger.name(video)
+        job, storage, name = (
+            self._job,
+            self._job.ledger.storage,
+            self._job.ledger.result_name(video),
+        )
         if (done := self._done_elsewhere(video)) is not None:
             return done
         if not job.options.is_stitched:
@@ -143,7 +147,7 @@ class VideoAnnotator:
         ledger = self._job.ledger
         if not ledger.is_done(video):
             return None
-        clear_unfinished(ledger.storage, ledger.name(video))
+        clear_unfinished(ledger.storage, ledger.result_name(video))
         return self._done(video)
 
     def _done(self, video: ArchivedVideo) -> VideoRow:
@@ -156,7 +160,7 @@ class VideoAnnotator:
         job, ledger = self._job, self._job.ledger
         about = ResultAbout(job.model, job.config, job.options.max_frames, self._categories)
         commit_result(ledger, video, video_sha256, processed, about)
-        clear_unfinished(ledger.storage, ledger.name(video))
+        clear_unfinished(ledger.storage, ledger.result_name(video))
         return replace(
             self._done(video),
             num_frames=processed.num_frames,
@@ -169,13 +173,13 @@ class VideoAnnotator:
         ledger, reason = self._job.ledger, str(error).removeprefix(f"{shown_name(path)}: ")
         status: Status = "quarantined" if error.kind == "decoder died" else "failed"
         row = ledger.fail(video, status, reason, error.kind)
-        clear_unfinished(ledger.storage, ledger.name(video))
+        clear_unfinished(ledger.storage, ledger.result_name(video))
         return row
 
     def _blocks(self, video: ArchivedVideo) -> PredictionStore:
         ledger, chunk = self._job.ledger, self._job.config.chunk_frames
         block_frames = -(-self._job.options.save_every // chunk) * chunk
-        return PredictionStore(ledger.storage, ledger.name(video), block_frames)
+        return PredictionStore(ledger.storage, ledger.result_name(video), block_frames)
 
     def _stitched(self) -> StitchedSegments:
         return StitchedSegments(self._system, self._job.config, self._job.options.max_frames)
@@ -194,7 +198,7 @@ class VideoAnnotator:
 
     def _process(self, video: ArchivedVideo, path: Path) -> ProcessedVideo:
         job = self._job
-        unfinished = UnfinishedVideo.newest(job.ledger.storage, job.ledger.name(video))
+        unfinished = UnfinishedVideo.newest(job.ledger.storage, job.ledger.result_name(video))
         video_job = VideoJob(
             self._system, job.config, job.options.max_frames, job.options.save_every, self._count
         )

@@ -22,7 +22,7 @@ from pipelines.results.ensemble_files import fuse_files
 from pipelines.results.score import LabelledVideos, evaluate_file, score_model
 from pipelines.run.folder import Run, open_run
 from pipelines.run.steps import make_pseudo_videos, prepare, save_changed, train
-from vis_core.files import write_json
+from vis_core.files import write_json, write_text
 
 COLUMNS = ("ap", "ap50", "ap75", "ar1", "ar10")
 
@@ -85,7 +85,7 @@ def run_ablation(job: AblationJob) -> list[RowScores]:
                 scores[row.name].append(evaluate_file(test, results[row.name]))
     rows = [RowScores(name, tuple(of_seeds)) for name, of_seeds in scores.items()]
     write_json(job.out / "table.json", to_json(job, rows))
-    (job.out / "table.md").write_text(markdown(job.table, rows, job.seeds))
+    write_text(job.out / "table.md", markdown(job.table, rows, job.seeds))
     return rows
 
 

@@ -35,7 +35,7 @@ _BATCH = 100  # params per request, MLflow's limit
 _log = logging.getLogger(__name__)
 
 
-class Tracking:
+class MlflowStore:
     """One experiment in a tracking store.
 
     Args:
@@ -104,7 +104,9 @@ class Tracking:
 class MlflowRun:
     """One MLflow run, ended by ``finish`` or a ``with`` statement. Only ``finish`` may block."""
 
-    def __init__(self, tracking: Tracking, key: str, name: str, parent: "MlflowRun | None") -> None:
+    def __init__(
+        self, tracking: MlflowStore, key: str, name: str, parent: "MlflowRun | None"
+    ) -> None:
         self.tracking = tracking
         self.key = key
         self.name = name

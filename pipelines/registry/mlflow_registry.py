@@ -26,7 +26,7 @@ from pipelines.mlflow_runs.client import (
     service_errors,
     transport_errors,
 )
-from pipelines.mlflow_runs.runs import Tracking
+from pipelines.mlflow_runs.runs import MlflowStore
 from pipelines.redaction import mask_secrets
 from pipelines.registry.foreign_models import as_model_folder, is_foreign
 from pipelines.registry.model_folder import ModelFolder, read_model_folder, verify_model_folder
@@ -73,7 +73,7 @@ class ModelReference:
 
 
 def register_model(
-    tracking: Tracking,
+    tracking: MlflowStore,
     model_folder: Path,
     name: str,
     metrics: Mapping[str, float],
@@ -170,7 +170,7 @@ def _version_of_digest(client: "MlflowClient", name: str, digest: str) -> int | 
 
 
 def _create_version(
-    tracking: Tracking, folder: ModelFolder, name: str, metrics: Mapping[str, float]
+    tracking: MlflowStore, folder: ModelFolder, name: str, metrics: Mapping[str, float]
 ) -> int:
     """Uploads the files to a new run and creates a version from them."""
     client = tracking.client

@@ -1,6 +1,5 @@
 """Annotates the labelled videos of a split with Ray and scores the result."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pipelines.cluster import run_tasks
 from vis_core.config.inference import InferenceConfig
 from vis_core.evaluation.loading import load_ground_truth, load_results
 from vis_core.evaluation.video_ap import evaluate
+from vis_core.files import write_json
 from vis_core.formats.categories import Categories
 from vis_core.formats.youtube_vis import (
     VideoRecord,
@@ -64,7 +64,7 @@ def score_model(
     entries.sort(key=lambda entry: (entry["video_id"], -entry["score"]))
     write_results(out / "results.json", entries)
     stats = evaluate_file(annotations, out / "results.json")
-    (out / "stats.json").write_text(json.dumps(stats, indent=2) + "\n")
+    write_json(out / "stats.json", stats, indent=2)
     return stats
 
 

@@ -23,7 +23,7 @@ from pipelines.data.pseudo_videos import (
 )
 from pipelines.data.run_data import RunData, prepare_data
 from pipelines.data.synthetic import num_scenes
-from pipelines.mlflow_runs.runs import MlflowRun, Tracking
+from pipelines.mlflow_runs.runs import MlflowRun, MlflowStore
 from pipelines.progress import Progress
 from pipelines.registry.mlflow_registry import register_model, resolve_model
 from pipelines.results.overlays import OverlayJob, draw_overlays
@@ -84,7 +84,7 @@ def make_pseudo_videos(run: Run, data: RunData) -> Path:
 def train(run: Run, data: RunData, pseudo: Path, only: str | None = None) -> list[StageResult]:
     """Trains and scores the stages, or ``only`` one of them, and tracks it in the store."""
     place = TrainingPlace(run.folder, data, pseudo)
-    with tracked(run) as record:
+    with mlflow_run(run) as record:
         record.log_params(flatten(run.config))
         record.set_tags(run_facts(data))
         return run_stages(run.config, place, MlflowListener(record, run.config, place), only)
@@ -126,7 +126,7 @@ def score(run: Run, data: RunData) -> dict[str, float]:
 def register(run: Run, metrics: dict[str, float]) -> str:
     """Registers the finished model as ``champion`` and returns its URI."""
     registered = register_model(
-        tracking(run),
+        mlflow_store(run),
         run.folder / "models" / _FINAL,
         run.config.model_name,
         {f"test/{name}": value for name, value in metrics.items()},
@@ -137,7 +137,7 @@ def register(run: Run, metrics: dict[str, float]) -> str:
 
 def annotate(run: Run, data: RunData, model_uri: str) -> AnnotateSummary:
     """Annotates the archive with a registered model and writes a table for the report."""
-    model = resolve_model(model_uri, tracking(run).uri, run.folder / "models" / "registry")
+    model = resolve_model(model_uri, mlflow_store(run).uri, run.folder / "models" / "registry")
     folder = run.folder / "annotations"
     options = AnnotateOptions(max_frames=run.max_frames, workers=os.cpu_count())
     summary = annotate_archive(data.archive, folder, model, run.config.inference, options)
@@ -175,14 +175,14 @@ def draw(run: Run, data: RunData, summary: AnnotateSummary) -> None:
         _log.warning("no overlay: %s", problem)
 
 
-def tracking(run: Run) -> Tracking:
+def mlflow_store(run: Run) -> MlflowStore:
     """Opens the tracking store of the run."""
-    return Tracking(os.environ.get("MLFLOW_TRACKING_URI"), "longtake", run.folder)
+    return MlflowStore(os.environ.get("MLFLOW_TRACKING_URI"), "longtake", run.folder)
 
 
-def tracked(run: Run) -> MlflowRun:
+def mlflow_run(run: Run) -> MlflowRun:
     """Starts or resumes the run in the tracking store."""
-    return tracking(run).start_run(run.key, f"{run.config.model_name} {run.folder.name}")
+    return mlflow_store(run).start_run(run.key, f"{run.config.model_name} {run.folder.name}")
 
 
 def _overlay_name(video: str) -> str:

@@ -1,7 +1,9 @@
-"""Comparison with values that the authors' code computed in float32."""
+"""Values that the authors' code computed in float32, and comparison with them."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,3 +32,9 @@ def assert_near(found: Any, recorded: Any, share: float = SHARE) -> None:
 def in_double(values: dict[str, Tensor]) -> dict[str, Tensor]:
     """Converts the float32 tensors of a case to float64, in which our result has no noise."""
     return {name: t.double() if t.is_floating_point() else t for name, t in values.items()}
+
+
+def recorded_values(path: Path) -> dict[str, Tensor]:
+    """Reads the arrays of a reference file as tensors."""
+    with np.load(path) as file:
+        return {name: torch.from_numpy(np.asarray(file[name])) for name in file}

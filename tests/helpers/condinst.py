@@ -1,10 +1,8 @@
 """The recorded values of CondInst."""
 
 import json
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -18,11 +16,6 @@ LEVELS = range(len(STRIDES))
 def cases() -> dict[str, Any]:
     found: dict[str, Any] = json.loads((reference_dir() / "condinst" / "cases.json").read_text())
     return found
-
-
-def recorded(path: Path) -> dict[str, Tensor]:
-    with np.load(path) as file:
-        return {name: torch.from_numpy(np.asarray(file[name])) for name in file}
 
 
 def condinst(pattern: str) -> Any:

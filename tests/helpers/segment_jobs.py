@@ -45,7 +45,7 @@ class Apart:
         return self.annotator.do(Work(self.video, None, count))
 
     def blocks(self) -> PredictionStore:
-        return PredictionStore(self.ledger.storage, self.ledger.name(self.video), 4)
+        return PredictionStore(self.ledger.storage, self.ledger.result_name(self.video), 4)
 
 
 class Stitched(Apart):

@@ -5,16 +5,7 @@ import io
 import pytest
 
 from pipelines.progress import Progress, in_words
-
-
-class Clock:
-    """Moves only when told."""
-
-    def __init__(self):
-        self.now = 100.0
-
-    def __call__(self):
-        return self.now
+from tests.helpers.waiting import Clock
 
 
 class Terminal(io.StringIO):

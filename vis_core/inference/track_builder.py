@@ -1,6 +1,6 @@
 """Builds tracks from the associated instances of a video, frame by frame.
 
-Masks become run lengths in the frame that has them (law 9): a track keeps running sums, and its run
+Masks become run lengths in the frame that has them: a track keeps running sums, and its run
 lengths go to a sink, in memory or on disk.
 """
 

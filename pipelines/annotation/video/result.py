@@ -103,7 +103,7 @@ def _write_masks(
         path = Path(folder) / "masks.parquet"
         num_rows = write_mask_table(path, processed.parts(), processed.tracks, header)
         sha256 = file_sha256(path)
-        name = f"{MASKS}{ledger.name(video)}-{sha256[:32]}.parquet"
+        name = f"{MASKS}{ledger.result_name(video)}-{sha256[:32]}.parquet"
         masks = {"file": name, "sha256": sha256, "rows": num_rows, "bytes": path.stat().st_size}
         if not ledger.storage.write_once_file(name, path):
             raise StorageError(

@@ -33,11 +33,6 @@ from vis_core.rle.segmentation import decode_rle
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 
-@pytest.fixture
-def model(tmp_path):
-    return toy_model(tmp_path / "model")
-
-
 class Finished:
     """An archive that is annotated: three good videos and an empty one."""
 

@@ -19,19 +19,10 @@ from pipelines.annotation.status import (
 )
 from pipelines.storage.local import LocalStorage
 from pipelines.storage.open import open_storage
+from tests.helpers.waiting import Clock
 from vis_core.errors import ConfigError, StorageError
 
 START_S = 1_795_600_000.0  # 2026-11-25T09:46:40 UTC
-
-
-class Clock:
-    """Moves only when told."""
-
-    def __init__(self) -> None:
-        self.now = START_S
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Refusing(LocalStorage):
@@ -47,7 +38,7 @@ asked: list[str] = []
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(START_S)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.videos import grey_frames, write_video
-from vis_core.config.decoding import DecodeLimits
+from vis_core.config.media import DecodeLimits
 from vis_core.errors import VideoDecodeError
 from vis_core.media.video_reader import read_frames
 

@@ -17,7 +17,7 @@ from pipelines.registry.mlflow_registry import ModelReference
 from pipelines.registry.start_weights import TINY_WEIGHTS
 from pipelines.storage.local import LocalStorage
 from tests.helpers.segment_jobs import INFO, NUM_FRAMES, Apart
-from tests.helpers.toy_archive import toy_model, tree, write_clip
+from tests.helpers.toy_archive import tree, write_clip
 from tests.helpers.toy_loaders import load_toy
 from tests.helpers.toy_system import square_frames
 from tests.helpers.videos import write_video
@@ -33,11 +33,6 @@ def clip(tmp_path_factory):
     frames = square_frames(NUM_FRAMES, labels=(0, 1, 2))
     write_clip(folder / "clip.mp4", [frame.image for frame in frames])
     return folder
-
-
-@pytest.fixture
-def model(tmp_path):
-    return toy_model(tmp_path / "model")
 
 
 def whole(folder: Path, videos: Path, model: ModelReference, **options) -> dict[str, bytes]:
@@ -129,7 +124,7 @@ def test_nothing_is_named_until_all_is_whole(damage, clip, model, tmp_path):
     elif damage == "gone":
         job.ledger.storage.delete(key)
     else:
-        job.ledger.storage.delete(f"{UNFINISHED}{job.ledger.name(job.video)}/end.json")
+        job.ledger.storage.delete(f"{UNFINISHED}{job.ledger.result_name(job.video)}/end.json")
     assert job.associate(2) is None
     before = job.annotator.num_frames()
     for number in range(2):

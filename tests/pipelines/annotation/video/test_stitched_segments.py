@@ -14,7 +14,7 @@ from pipelines.annotation.video.prediction_store import VideoEnd
 from pipelines.annotation.video.stitched_segments import segment_cuts
 from pipelines.results.document import read_result_document
 from tests.helpers.segment_jobs import INFO, Apart, Stitched
-from tests.helpers.toy_archive import annotate, statuses, toy_model, tree, write_clip
+from tests.helpers.toy_archive import annotate, statuses, tree, write_clip
 from tests.helpers.toy_loaders import load_remembering
 from tests.helpers.toy_system import square_frames
 from vis_core.config.inference import InferenceConfig, ShortTrackFilter, TrackConfig
@@ -37,11 +37,6 @@ def clip(tmp_path_factory):
         images.append(shown)
     write_clip(folder / "clip.mp4", images)
     return folder
-
-
-@pytest.fixture
-def model(tmp_path):
-    return toy_model(tmp_path / "model")
 
 
 def result(folder: Path) -> dict:

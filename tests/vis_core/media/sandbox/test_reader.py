@@ -16,7 +16,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.helpers.videos import grey_frames, write_video
-from vis_core.config.decoding import DecodeLimits
+from tests.helpers.waiting import wait_until
+from vis_core.config.media import DecodeLimits
 from vis_core.errors import DecoderError, VideoDecodeError
 from vis_core.media.sandbox import process as decoder_process
 from vis_core.media.sandbox.frame_ring import FrameRing, make_ring_file
@@ -62,13 +63,6 @@ def process_is_gone(process_id):
         return "State:\tZ" in Path(f"/proc/{process_id}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return True
-
-
-def wait_until(holds, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return holds()
 
 
 @pytest.mark.parametrize(

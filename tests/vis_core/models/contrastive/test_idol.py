@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
-from tests.helpers.closeness import assert_near
+from tests.helpers.closeness import assert_near, recorded_values
 from vis_core.config.criterion import TransportConfig
 from vis_core.models.contrastive.idol import (
     ContrastiveItems,
@@ -24,11 +24,6 @@ CASES = [
     path for path in reference_cases("idol/contrastive_*.npz") if "ref_boxes" in np.load(path).files
 ]
 CONFIG = TransportConfig()
-
-
-def tensors(path: Path) -> dict[str, torch.Tensor]:
-    with np.load(path) as file:
-        return {name: torch.from_numpy(np.asarray(file[name])) for name in file}
 
 
 def squares(index: list[int]) -> FrameTargets:
@@ -96,7 +91,7 @@ def test_ten_negatives_a_positive_are_drawn_or_all() -> None:
 @pytest.mark.parity
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_items_losses_and_gradients_are_the_authors(path: Path) -> None:
-    values = tensors(path)
+    values = recorded_values(path)
     key, reference = values["key_embeds"], values["ref_embeds"]
     for embeddings in (key, reference):
         embeddings.requires_grad_()

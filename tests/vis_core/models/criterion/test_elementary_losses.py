@@ -4,12 +4,11 @@ import math
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from tests.conftest import reference_cases
-from tests.helpers.closeness import assert_near
+from tests.helpers.closeness import assert_near, recorded_values
 from vis_core.models.criterion.box import giou_box_loss, l1_box_loss
 from vis_core.models.criterion.classification import focal_loss
 from vis_core.models.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
@@ -17,11 +16,6 @@ from vis_core.models.criterion.mask import dice_loss, mask_focal_loss
 
 ELEMENTARY = reference_cases("idol/losses_elementary*.npz")
 CONTRASTIVE = reference_cases("idol/contrastive_loss_only*.npz")
-
-
-def tensors(path: Path) -> dict[str, torch.Tensor]:
-    with np.load(path) as file:
-        return {name: torch.from_numpy(np.asarray(file[name])) for name in file}
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -103,7 +97,7 @@ def test_items_without_positives_or_negatives_cost_nothing_and_keep_gradients_fi
 @pytest.mark.parity
 @pytest.mark.parametrize("path", ELEMENTARY, ids=lambda path: path.stem)
 def test_focal_and_dice_are_the_authors(path: Path) -> None:
-    values = tensors(path)
+    values = recorded_values(path)
     logits, truth = values["mask_logits"], values["mask_targets"]
     found = {
         "dice": dice_loss(logits, truth).mean(),
@@ -118,7 +112,7 @@ def test_focal_and_dice_are_the_authors(path: Path) -> None:
 @pytest.mark.parity
 @pytest.mark.parametrize("path", CONTRASTIVE, ids=lambda path: path.stem)
 def test_contrastive_losses_and_gradients_are_the_authors(path: Path) -> None:
-    values = tensors(path)
+    values = recorded_values(path)
     cases = [name.removesuffix("_key") for name in values if name.endswith("_key")]
     cases = [case for case in cases if f"{case}_positives" in values]
     assert cases

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.helpers.closeness import assert_near
-from tests.helpers.condinst import LEVELS, cases, condinst, maps, recorded
+from tests.helpers.closeness import assert_near, recorded_values
+from tests.helpers.condinst import LEVELS, cases, condinst, maps
 from vis_core.config.criterion import LocationLossConfig, LocationMatchingConfig
 from vis_core.geometry.masks import aligned_upsampling
 from vis_core.models.criterion.condinst_criterion import (
@@ -40,7 +40,7 @@ def by_level(values: dict[str, Tensor], name: str, num_images: int) -> Tensor:
 @pytest.mark.parity
 @condinst("aligned_bilinear_locations*.npz")
 def test_places_and_aligned_upsampling_are_those_of_the_release(path: Path) -> None:
-    values = recorded(path)
+    values = recorded_values(path)
     for name in (name for name in values if name.endswith("_in")):
         stem = name.removesuffix("_in")
         grown = aligned_upsampling(values[name].flatten(0, 1), int(values[f"{stem}_factor"]))
@@ -54,7 +54,7 @@ def test_places_and_aligned_upsampling_are_those_of_the_release(path: Path) -> N
 @pytest.mark.parity
 @condinst("mask_head_*.npz")
 def test_masks_are_those_of_condinst(path: Path) -> None:
-    values, case = recorded(path), cases()[path.stem]
+    values, case = recorded_values(path), cases()[path.stem]
     head = DynamicMaskHead(
         case["in_channels"],
         case["channels"],
@@ -76,7 +76,7 @@ def test_masks_are_those_of_condinst(path: Path) -> None:
 @pytest.mark.parity
 @condinst("assign_*.npz")
 def test_every_place_learns_what_it_learns_in_the_release(path: Path) -> None:
-    values, case = recorded(path), cases()[path.stem]
+    values, case = recorded_values(path), cases()[path.stem]
     num_images = case["num_images"]
     places = Places.of(case["level_sizes"], case["strides"], torch.zeros(1))
     config = LocationMatchingConfig(center_sampling=case["center_sample"], radius=case["radius"])
@@ -102,7 +102,7 @@ def test_every_place_learns_what_it_learns_in_the_release(path: Path) -> None:
 @pytest.mark.parity
 @condinst("dice_ctrness*.npz")
 def test_dice_and_centerness_are_those_of_the_release(path: Path) -> None:
-    values = recorded(path)
+    values = recorded_values(path)
     logits = torch.logit(values["scores"].double()).flatten(1)
     found = squared_dice_loss(logits, values["target"].double().flatten(1))
     assert_near(found.float(), values["dice_loss"])
@@ -113,7 +113,7 @@ class RecordedLosses:
     """A recorded batch: predictions that collect gradients, truth, matching, criterion."""
 
     def __init__(self, path: Path) -> None:
-        self.values, case = recorded(path), cases()[path.stem]
+        self.values, case = recorded_values(path), cases()[path.stem]
         self.maps = {
             f"{name}{n}": self.values[f"{name}{n}"].requires_grad_()
             for name in ("logits", "reg", "ctr")

@@ -3,12 +3,11 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from tests.conftest import reference_cases
-from tests.helpers.closeness import assert_near
+from tests.helpers.closeness import assert_near, recorded_values
 from vis_core.association.similarity import cosine
 from vis_core.geometry.points import sample_at, uncertain_points
 from vis_core.models.criterion.classification import query_class_loss
@@ -30,18 +29,14 @@ CRITERIA = reference_cases("ctvis/mask2former_criterion*.npz")
 LOSSES = reference_cases("ctvis/train_loss_function*.npz")
 
 
-def tensors(path: Path) -> dict[str, torch.Tensor]:
-    with np.load(path) as file:
-        return {name: torch.from_numpy(np.asarray(file[name])) for name in file}
-
-
 @pytest.mark.parity
 @pytest.mark.parametrize("path", CRITERIA, ids=lambda path: path.stem)
 def test_costs_matches_and_losses(path: Path) -> None:
     case = json.loads((path.parent / "criterion_cases.json").read_text())[path.stem]
-    last = sum(name.startswith("layer") and name.endswith("_logits") for name in tensors(path)) - 1
+    names = recorded_values(path)
+    last = sum(name.startswith("layer") and name.endswith("_logits") for name in names) - 1
     for index in range(last + 1):
-        check_layer(tensors(path), case, index, "main" if index == last else f"aux{index}")
+        check_layer(recorded_values(path), case, index, "main" if index == last else f"aux{index}")
 
 
 def check_layer(values: dict[str, torch.Tensor], case: dict, index: int, layer: str) -> None:
@@ -95,7 +90,7 @@ def test_the_whole_criterion_keeps_the_points_of_the_release(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = json.loads((path.parent / "criterion_cases.json").read_text())[path.stem]
-    values = tensors(path)
+    values = recorded_values(path)
     logits, masks = layers(values, "layer", "logits"), layers(values, "layer", "masks")
     targets = [
         FrameTargets(labels.long(), values[f"target{n}_masks"].bool(), torch.arange(len(labels)))
@@ -171,7 +166,7 @@ def by_instance(values: dict[str, torch.Tensor], names: list[str], part: str) ->
 @pytest.mark.parity
 @pytest.mark.parametrize("path", LOSSES, ids=lambda path: path.stem)
 def test_contrastive_losses(path: Path) -> None:
-    values = tensors(path)
+    values = recorded_values(path)
     cases = sorted({name.split("_")[0] for name in values} - {"all"})
     assert cases
     found: dict[str, list[torch.Tensor]] = {"reid": [], "aux": []}

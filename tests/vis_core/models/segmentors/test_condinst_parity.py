@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.conftest import reference_cases
-from tests.helpers.closeness import assert_near, in_double
-from tests.helpers.condinst import cases, condinst, maps, recorded
+from tests.helpers.closeness import assert_near, in_double, recorded_values
+from tests.helpers.condinst import cases, condinst, maps
 from vis_core.config.criterion import LocationLossConfig
 from vis_core.config.segmentors import DecodingConfig
 from vis_core.geometry.boxes import clipped
@@ -52,7 +52,7 @@ def decoding_of(case: dict[str, Any]) -> DecodingConfig:
 @pytest.mark.parity
 @condinst("decode_*.npz")
 def test_detections_are_those_of_the_release(path: Path) -> None:
-    values, case = recorded(path), cases()[path.stem]
+    values, case = recorded_values(path), cases()[path.stem]
     predictions = predictions_of(values)
     for image, kept in enumerate(case["kept"]):
         found = detections(predictions, image, decoding_of(case))
@@ -88,7 +88,7 @@ def test_nms_looks_at_as_many_candidates_as_it_takes() -> None:
 @pytest.mark.parity
 @condinst("postprocess*.npz")
 def test_masks_at_full_size_are_those_of_the_release(path: Path) -> None:
-    values, case = recorded(path), cases()[path.stem]
+    values, case = recorded_values(path), cases()[path.stem]
     size = InputSize(*case["image_hw"], *case["padded_hw"], "aligned_probabilities")
     height, width = case["out_hw"]
     boxes = values["in_boxes"] * torch.tensor(
@@ -144,7 +144,7 @@ def heads(path: Path, values: dict[str, Tensor]) -> tuple[LocationHead, SummedMa
 @pytest.mark.parity
 @condinst("heads_forward*.npz")
 def test_heads_and_mask_branch_are_those_of_the_release(path: Path) -> None:
-    values = in_double(recorded(path))
+    values = in_double(recorded_values(path))
     head, branch = heads(path, values)
     levels = [values[f"in_p{n}"] for n in range(3, 8)]
     with torch.no_grad():

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.conftest import reference_cases
-from tests.helpers.closeness import assert_near
+from tests.helpers.closeness import assert_near, recorded_values
 from tests.helpers.recorded_results import assert_same_listings, unpacked
 from vis_core.association.associator import Associator
 from vis_core.config.association import AssociationConfig
@@ -32,11 +32,6 @@ from vis_core.structures import ClipBatch, Frame, FrameTargets, Instances
 
 FORWARD = reference_cases("idol/forward_*.npz")
 VIDEOS = [path for path in reference_cases("idol/video_*.npz") if "pair" not in path.stem]
-
-
-def recorded(path: Path) -> dict[str, Tensor]:
-    with np.load(path) as file:
-        return {name: torch.from_numpy(np.asarray(file[name])) for name in file}
 
 
 def tiny(path: Path) -> Idol:
@@ -62,7 +57,7 @@ def padded(images: list[Tensor]) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("path", FORWARD, ids=lambda path: path.stem)
 @torch.no_grad()
 def test_every_part_gives_what_the_authors_network_gives(path: Path) -> None:
-    system, values = tiny(path), recorded(path)
+    system, values = tiny(path), recorded_values(path)
     count = sum(name.endswith("_uint8") for name in values)
     frames, sizes = padded([values[f"image{row}_uint8"] for row in range(count)])
     assert sizes.tolist() == values["image_sizes"].tolist()
@@ -99,7 +94,7 @@ def test_every_part_gives_what_the_authors_network_gives(path: Path) -> None:
 @pytest.mark.parametrize("path", VIDEOS, ids=lambda path: path.stem)
 def test_a_video_becomes_the_tracks_of_the_release(path: Path) -> None:
     """From pixels to run lengths by the calls of every annotation."""
-    values = recorded(path)
+    values = recorded_values(path)
     theirs = unpacked({name: value.numpy() for name, value in values.items()}, "out_masks")
     _, _, height, width = theirs.shape
     size = values["frames_uint8"].shape[2:]
@@ -156,7 +151,7 @@ def released(system: Idol, size: tuple[int, int]) -> Idol:
 @pytest.mark.parametrize("path", VIDEOS, ids=lambda path: path.stem)
 @torch.no_grad()
 def test_frames_become_the_identities_of_the_release(path: Path) -> None:
-    system, values = tiny(path), recorded(path)
+    system, values = tiny(path), recorded_values(path)
     frames, sizes = padded(list(values["frames_uint8"]))
     output = system.segmentor(frames, sizes)
     embeddings = system.embedding_head(output.states[-1])
@@ -319,7 +314,7 @@ def batch_of(values: dict[str, Tensor]) -> ClipBatch:
 def test_a_training_step_has_the_losses_and_gradients_of_the_release(
     path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    everything = recorded(path)
+    everything = recorded_values(path)
     values = {
         name.removeprefix(prefix): value
         for name, value in everything.items()

@@ -1,4 +1,4 @@
-"""The rooms of the house: imports go down only, heavy packages stay where they belong."""
+"""The code layout: import contracts, folder sizes, guarded calls, modules that stay light."""
 
 import ast
 import subprocess
@@ -143,7 +143,7 @@ def test_the_tree_lists_every_file() -> None:
     assert begin + listed == tree.tree(), "run python -m tests.tree"
 
 
-def test_imports_go_down_only_and_no_hall_has_a_circle() -> None:
+def test_imports_go_down_only_and_no_folder_has_a_cycle() -> None:
     """Checks the contracts of pyproject.toml: layers, circles, forbidden packages."""
     program = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run(
@@ -152,16 +152,16 @@ def test_imports_go_down_only_and_no_hall_has_a_circle() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_no_hall_has_more_than_fifteen_rooms() -> None:
-    halls = {path.parent for path in MODULES}
-    rooms = {
-        str(hall.relative_to(ROOT)): sum(
-            (child.suffix == ".py" and child.name != "__init__.py") or child in halls
-            for child in hall.iterdir()
+def test_no_folder_has_more_than_fifteen_modules_and_folders() -> None:
+    folders = {path.parent for path in MODULES}
+    sizes = {
+        str(folder.relative_to(ROOT)): sum(
+            (child.suffix == ".py" and child.name != "__init__.py") or child in folders
+            for child in folder.iterdir()
         )
-        for hall in halls
+        for folder in folders
     }
-    assert {hall: count for hall, count in rooms.items() if count > 15} == {}
+    assert {folder: count for folder, count in sizes.items() if count > 15} == {}
 
 
 def test_shipped_weights_are_small_and_load() -> None:
