@@ -23,11 +23,11 @@ def test_no_import_is_relative_or_of_tests(path: Path) -> None:
             assert (node.module or "").split(".")[0] != "tests"
 
 
-# call -> the modules that may make it, each with the guard that it needs
+# call -> the modules that may use it, each with the required guard
 GUARDED_CALLS = {
     "torch.load": {
         "pipelines/training/worker/loop.py"
-    },  # our own checkpoints, weights_only written out
+    },  # our own checkpoints, with an explicit weights_only
     "yaml.load": {"pipelines/config/strict_yaml.py"},  # with a loader that knows no tags
     "pickle.Unpickler": {
         "vis_core/models/importers/safe_pickle.py"
@@ -75,7 +75,7 @@ def test_the_guard_knows_its_spellings(program: str) -> None:
 
 
 def dangers(tree: ast.Module, here: str) -> list[str]:
-    """What in a module could run foreign code and may not stand there."""
+    """Lists the calls and imports in a module that could run foreign code and are not allowed."""
     aliases = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -105,7 +105,7 @@ def allowed(name: str, here: str) -> bool:
 
 
 def full_name(node: ast.expr, aliases: dict[str, str]) -> str:
-    """The dotted name of what is called, whatever it was imported as."""
+    """Returns the dotted name of a called function, whatever its import alias."""
     first, dot, rest = ast.unparse(node).partition(".")
     return aliases.get(first, first) + dot + rest
 

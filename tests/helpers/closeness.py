@@ -11,17 +11,17 @@ SHARE = 2e-5
 
 
 def assert_near(found: Any, recorded: Any, share: float = SHARE) -> None:
-    """Compares with recorded values; the tolerance is a share of the largest of them.
+    """Compares with recorded values; the tolerance is a share of the largest recorded value.
 
-    Float32 rounds to 6e-8 of a value, and sums of another order (processors, threads, instruction
-    sets) move a result by a share of the largest term, also where the result itself is small. So
-    an absolute number would hold for one scale of values only.
+    Float32 rounds to 6e-8 of a value, and sums in a different order (processors, threads,
+    instruction sets) move a result by a share of the largest term, even where the result is small.
+    So an absolute tolerance would suit only one scale of values.
 
     Args:
         found: Our values, of any floating type.
         recorded: Theirs, of the same shape.
-        share: By default seven times the largest share seen, 2.8e-6: whole networks, one and two
-            threads, oneDNN and PyTorch capped to AVX2, to SSE4.1 and to none.
+        share: By default seven times the largest share observed, 2.8e-6: whole networks, one and
+            two threads, oneDNN and PyTorch capped to AVX2, to SSE4.1 and to none.
     """
     ours = torch.as_tensor(found).detach().double()
     theirs = torch.as_tensor(recorded).detach().double()

@@ -24,5 +24,5 @@ def condinst(pattern: str) -> Any:
 
 
 def maps(values: dict[str, Tensor], name: str) -> Tensor:
-    """(F, L, C) of maps (F, C, h, w) of all levels."""
+    """Flattens the maps (F, C, h, w) of all levels to (F, L, C)."""
     return torch.cat([values[f"{name}{n}"].flatten(2) for n in LEVELS], dim=2).transpose(1, 2)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 class Clock:
-    """A clock that stands still until ``now`` is set.
+    """A clock that moves only when ``now`` is set.
 
     Args:
         start_s: The first reading.

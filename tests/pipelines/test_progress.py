@@ -1,4 +1,4 @@
-"""How far a long step is."""
+"""The progress of a long step."""
 
 import io
 

@@ -10,5 +10,5 @@ from tests.helpers.toy_archive import toy_model
 
 @pytest.fixture
 def model(tmp_path: Path) -> ModelReference:
-    """A model folder that the toy loaders read."""
+    """Writes a model folder that the toy loaders read."""
     return toy_model(tmp_path / "model")

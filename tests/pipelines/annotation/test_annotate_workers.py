@@ -1,4 +1,4 @@
-"""Workers of an archive job die, and jobs are stopped: the archive is annotated all the same."""
+"""Workers of an archive job die, and jobs are stopped: the whole archive is still annotated."""
 
 import os
 import signal

@@ -274,7 +274,7 @@ def test_tracking_and_registry_work_over_a_real_server(tmp_path, check, capfd):
 
 
 def start_server(port, folder):
-    """One worker on loopback with proxied artifacts; returns when it answers."""
+    """Starts one worker on loopback with proxied artifacts; returns when it answers."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
     command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{folder}/server.db"]
     command += ["--artifacts-destination", str(folder / "server-artifacts")]
@@ -295,7 +295,7 @@ def start_server(port, folder):
 
 
 def stop_server(server):
-    """Ends the server and its worker: they share the session that the test opened."""
+    """Ends the server and its worker, which share the session opened by the test."""
     if server.poll() is None:
         os.killpg(server.pid, 15)
         server.wait(timeout=30)

@@ -1,4 +1,4 @@
-"""The contrastive items of IDOL: their keys, and their losses as released."""
+"""The contrastive items of IDOL: their keys, and their losses as in the release."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def squares(index: list[int]) -> FrameTargets:
 
 
 def built(index_on_reference: list[list[int]], config: TransportConfig) -> ContrastiveItems:
-    """Items of pairs whose key frames show the instances 0, 1 and 3."""
+    """Builds items of pairs whose key frames contain the instances 0, 1 and 3."""
     key, draw = squares([0, 1, 3]), torch.Generator().manual_seed(0)
     size = torch.tensor([20, 40])
     shared = [shared_truth(key, squares(index), size) for index in index_on_reference]

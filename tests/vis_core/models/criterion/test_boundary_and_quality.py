@@ -1,4 +1,4 @@
-"""Boundaries and qualities: by hand, and as in the code that the report follows (ctvis/, 6)."""
+"""Boundaries and qualities: by hand, and as in the code of the report (ctvis/, 6)."""
 
 import math
 from pathlib import Path

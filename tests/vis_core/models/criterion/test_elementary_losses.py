@@ -23,12 +23,12 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def assert_gradients_close(found: torch.Tensor, expected: torch.Tensor) -> None:
-    """The recorded float32 gradients are themselves up to 3e-5 from those in float64."""
+    """Compares gradients; the recorded float32 ones are up to 3e-5 from those in float64."""
     assert_near(found, expected, share=1e-4)
 
 
 def items() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Three items over eight keys: anchors, keys, negatives that count, positives that count."""
+    """Builds three items over eight keys: anchors, keys, negatives in use, positives in use."""
     role = torch.tensor(
         [[0, 0, 1, 1, 1, 2, 2, 1], [0, 1, 1, 1, 1, 1, 1, 1], [0, 0, 2, 2, 2, 2, 2, 2]]
     )

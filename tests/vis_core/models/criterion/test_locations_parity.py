@@ -32,7 +32,7 @@ NORMALIZERS = {"fg": "positives", "all": "places", "moving_fg": "moving"}
 
 
 def by_level(values: dict[str, Tensor], name: str, num_images: int) -> Tensor:
-    """What the file has level by level, image by image: (F, L, ...)."""
+    """Reads a file's values level by level, image by image: (F, L, ...)."""
     levels = [values[f"level{n}_{name}"] for n in LEVELS]
     return torch.cat([own.unflatten(0, (num_images, -1)) for own in levels], dim=1)
 
@@ -200,7 +200,7 @@ def test_losses_and_gradients_are_those_of_the_release(path: Path) -> None:
 
 
 def assert_same_positives(batch: RecordedLosses) -> None:
-    """Indices in the order of the release: level, image, place."""
+    """Compares indices in the release's order: level, image, place."""
     places, values = batch.predictions.places, batch.values
     num_images = len(batch.matched)
     counts = places.level.bincount()
@@ -238,7 +238,7 @@ def test_no_instance_and_no_place_near_one() -> None:
     places = Places.of([(2, 2)], [8], torch.zeros(1))
     nothing = match_locations(places, torch.zeros(0, 4), LocationMatchingConfig())
     assert nothing.instance.tolist() == [BACKGROUND] * 4
-    # strictly inside: a box that ends at the place does not hold it
+    # strictly inside: a box that ends at the place does not contain it
     box = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
     rule = LocationMatchingConfig(center_sampling=False)
     assert match_locations(places, box, rule).instance.tolist() == [BACKGROUND] * 4
@@ -246,7 +246,7 @@ def test_no_instance_and_no_place_near_one() -> None:
 
 
 def test_drawn_masks_are_the_same_for_the_same_seed() -> None:
-    """Of two instances with 18 places, 5 are drawn."""
+    """Draws 5 of two instances' 18 places."""
     shapes = [(16, 16), (8, 8), (4, 4), (2, 2), (1, 1)]
     places = Places.of(shapes, STRIDES, torch.zeros(1))
     masks = torch.zeros(2, 128, 128, dtype=torch.bool)
@@ -260,15 +260,15 @@ def test_drawn_masks_are_the_same_for_the_same_seed() -> None:
     criterion = LocationCriterion(LocationMatchingConfig(), LocationLossConfig(max_masks=5))
     matched = criterion.match(predictions, [target])
     assert len(matched[0].positives) > 10
-    seen: list[list[int]] = []
+    drawn: list[list[int]] = []
 
     def masks_of(frame: int, own: Tensor) -> Tensor:
-        seen.append([frame, *own.tolist()])
+        drawn.append([frame, *own.tolist()])
         return torch.zeros(len(own), 32, 32)
 
     for seed in (1, 1, 2):
         draw = torch.Generator().manual_seed(seed)
         losses = criterion(predictions, masks_of, [target], matched, draw)
         assert 0 < float(losses["mask"]) < 1
-    assert len(seen[0]) == 6
-    assert seen[0] == seen[1] != seen[2]
+    assert len(drawn[0]) == 6
+    assert drawn[0] == drawn[1] != drawn[2]

@@ -112,7 +112,7 @@ def test_the_whole_criterion_keeps_the_points_of_the_release(
 
     def compared_points(*arguments: torch.Tensor) -> torch.Tensor:
         points = uncertain_points(*arguments)
-        # topk gives points in an order of its own
+        # topk returns points in its own order
         for ours, wanted in zip(points, wanted_points, strict=True):
             assert sorted(ours.tolist()) == sorted(wanted.tolist())
         return points
@@ -144,13 +144,13 @@ def test_the_whole_criterion_keeps_the_points_of_the_release(
 
 
 def layers(values: dict[str, torch.Tensor], prefix: str, kind: str) -> torch.Tensor:
-    """(L, F, ...) what is recorded of all decoder layers, the answer last."""
+    """Stacks a recorded value of all decoder layers (L, F, ...), the answer last."""
     count = sum(name.startswith(prefix) and name.endswith(kind) for name in values)
     return torch.stack([values[f"{prefix}{layer}_{kind}"] for layer in range(count)])
 
 
 def by_instance(values: dict[str, torch.Tensor], names: list[str], part: str) -> torch.Tensor:
-    """(N, P, 2) points of the masks of all layers, in the order of instances, not of queries."""
+    """Returns (N, P, 2) points of all layers' masks, in the order of instances, not of queries."""
     found = []
     for name in names:
         frames = sum(key.startswith(f"{name}_match") and "points" not in key for key in values)

@@ -28,7 +28,7 @@ CONFIG = TransportConfig()
 
 
 def assert_costs_close(found: torch.Tensor, expected: torch.Tensor) -> None:
-    """Compares by scale: a query outside every box costs about 1e4, in coarser floats."""
+    """Compares by scale: a query outside every box costs about 1e4, with coarser float spacing."""
     far = expected > 1000
     assert_near(found[~far], expected[~far])
     assert_near(found[far], expected[far])
@@ -60,7 +60,7 @@ def test_costs_numbers_and_matched_queries(path: Path) -> None:
         }
         guess = FrameGuess(recorded["pred_logits"].sigmoid(), recorded["pred_boxes"])
         truth = FrameTruth(recorded["gt_labels"], recorded["gt_boxes"])
-        if len(truth.labels):  # the authors price nothing on an empty frame
+        if len(truth.labels):  # the authors compute no costs on an empty frame
             assert_prices(guess, truth, recorded)
         matching = transport_matching(guess, truth, CONFIG)
         selected = recorded["selected_query"].nonzero().flatten()

@@ -28,7 +28,7 @@ def tiny_tensors() -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("path", TINY, ids=lambda path: path.stem)
 def test_every_layer_gives_what_the_authors_network_gives(path: Path) -> None:
     system, unused = system_of(load_file(path), path.name)
-    system = system.double()  # no noise of ours: what remains is that of the recorded float32
+    system = system.double()  # none of our own noise: only that of the recorded float32 remains
     assert isinstance(system, Ctvis)
     assert all("criterion" in name or "relative_position_index" in name for name in unused)
     values = recorded_values(path.with_suffix(".npz"))

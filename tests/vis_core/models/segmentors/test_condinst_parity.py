@@ -72,7 +72,7 @@ def test_detections_are_those_of_the_release(path: Path) -> None:
 
 
 def test_nms_looks_at_as_many_candidates_as_it_takes() -> None:
-    """Three hundred doubles stand before the second thing."""
+    """Places three hundred duplicates before the second object."""
     places = Places.of([(16, 19)], [8], torch.zeros(1))
     total = len(places.level)
     near = torch.zeros(total, 2)
@@ -102,14 +102,14 @@ def test_masks_at_full_size_are_those_of_the_release(path: Path) -> None:
     where = (size, (height, width))
     masks = full_size_masks(logits, *where)
     wrong = (masks != values["out_masks"]).float().mean().item()
-    assert wrong < 1e-5  # of all pixels: those that lie on the threshold
+    assert wrong < 1e-5  # of all pixels: those on the threshold
     same, confidences = masks_with_confidence(logits, *where)
     assert torch.equal(same, masks)
     assert ((confidences >= 0.5 * masks.sum(dim=(1, 2))) & (confidences > 0)).all()
 
 
 def heads(path: Path, values: dict[str, Tensor]) -> tuple[LocationHead, SummedMaskBranch]:
-    """The recorded heads with their weights, in float64."""
+    """Loads the recorded heads with their weights, in float64."""
     case = cases()[path.stem]
     head = LocationHead(
         case["channels"],
@@ -188,7 +188,7 @@ def test_a_full_size_checkpoint_becomes_an_stc(
     assert all(
         name.startswith("mask_head.") or name.endswith("num_batches_tracked") for name in unused
     )
-    # the first convolution sees the same thing: BGR in steps of 1, RGB in deviations
+    # the first convolution gets the same input: BGR in steps of 1, RGB in deviations
     image = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8, generator=draw)
     stem = system.segmentor.backbone.embedder.embedder.convolution
     ours = stem(system.segmentor.pixels(image, None))
