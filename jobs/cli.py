@@ -1,4 +1,4 @@
-"""The command line ``longtake``: the table of verbs, exit codes, usage errors in one line."""
+"""The ``longtake`` command line: the table of verbs, exit codes and one-line usage errors."""
 
 import os
 import re
@@ -20,28 +20,28 @@ VERBS: dict[str, VerbEntry] = {
     for name, module, group, summary in (
         ("scenes", "data.scenes", _DATA, "Write synthetic scenes as images, videos and labels"),
         ("validate", "data.validate", _DATA, "Check annotation files and list every defect"),
-        ("convert", "data.convert", _DATA, "Rename and drop the classes of a data set"),
+        ("convert", "data.convert", _DATA, "Rename or drop classes of a data set"),
         ("split", "data.split", _DATA, "Split a data set by video, reproducibly"),
         ("pseudo", "data.pseudo", _DATA, "Make pseudo-videos from COCO images"),
         ("train", "training.train", _TRAINING, "Train the stages of a run file"),
         ("tune", "training.tune", _TRAINING, "Tune the association thresholds of a trained run"),
-        ("learn", "training.learn", _TRAINING, "Train the tiny presets on equal data and compare"),
-        ("ablate", "training.ablate", _TRAINING, "Run an ablation table of a paper and print it"),
+        ("learn", "training.learn", _TRAINING, "Train and compare the tiny presets"),
+        ("ablate", "training.ablate", _TRAINING, "Run a paper's ablations and print the table"),
         ("tiny-weights", "training.tiny_weights", _TRAINING, "Train the shipped start weights"),
         ("import-weights", "registry.import_weights", _MODELS, "Convert published weights"),
-        ("register", "registry.register", _MODELS, "Put a model into the MLflow registry"),
+        ("register", "registry.register", _MODELS, "Add a model to the MLflow registry"),
         ("annotate", "annotation.annotate", _ANNOTATION, "Annotate an archive of videos"),
         ("status", "annotation.status", _ANNOTATION, "Print the progress of an annotation job"),
         ("export", "annotation.export", _ANNOTATION, "Write results as YouTube-VIS files"),
-        ("ensemble", "annotation.ensemble", _ANNOTATION, "Fuse several results of the same videos"),
+        ("ensemble", "annotation.ensemble", _ANNOTATION, "Fuse results for the same videos"),
         ("evaluate", "annotation.evaluate", _ANNOTATION, "Score results against ground truth"),
         ("pack", "annotation.pack", _ANNOTATION, "Pack results for a challenge server"),
         ("demo", "demo", _RUNS, "Run everything, from data to an annotated archive"),
-        ("report", "report", _RUNS, "Write the HTML page of a run"),
+        ("report", "report", _RUNS, "Write a run's HTML report"),
         ("config", "config", _RUNS, "Print a resolved run file or its JSON schema"),
     )
 }
-_COMPLETION = "_LONGTAKE_COMPLETE"  # set by the script that the shell has loaded
+_COMPLETION = "_LONGTAKE_COMPLETE"  # set by the completion script in the shell
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,16 +55,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _run(list(sys.argv[1:] if argv is None else argv))
         finally:
-            sys.stdout.flush()  # the interpreter would do it too late to report an error
+            sys.stdout.flush()  # at exit it would be too late to report an error
     except BrokenPipeError:
         if not _reader_left():
-            raise  # another pipe, which is a fault
+            raise  # a different pipe broke, which is an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
 def command_line() -> Any:
-    """Builds the group of all verbs; its help has colours on a terminal and is plain elsewhere."""
+    """Builds the group of all verbs, with coloured help on a terminal and plain help elsewhere."""
     LazyGroup.verbs = VERBS
     app = typer.Typer(
         name="longtake",
@@ -113,7 +113,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _usage_line(error: Any, arguments: Sequence[str]) -> str:
-    """Writes a usage error like any other message: the command, the option, expected, found."""
+    """Formats a usage error like any other message: the command, the option, expected, found."""
     known = " ".join(["longtake", *(word for word in arguments[:1] if word in VERBS)])
     command = error.ctx.command_path if getattr(error, "ctx", None) else known
     text = error.format_message()
@@ -130,7 +130,7 @@ def _usage_line(error: Any, arguments: Sequence[str]) -> str:
 
 
 def _reader_left() -> bool:
-    """Returns whether the reader of the output has left, as in ``longtake … | head``."""
+    """Returns whether the output's reader has closed the pipe, as in ``longtake … | head``."""
     watched = select.poll()
     watched.register(sys.stdout.fileno(), 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in watched.poll(0))

@@ -1,4 +1,4 @@
-"""The group of all verbs, which loads a verb when it is called, and the run of one verb."""
+"""The group of all verbs, which loads each verb when called, and the execution of one verb."""
 
 import importlib
 import logging
@@ -20,7 +20,7 @@ HELP_OPTIONS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class VerbEntry(NamedTuple):
-    """A row of the table of verbs: its module, its group in the help, and its summary."""
+    """A row of the verb table: the verb's module, its group in the help, and its summary."""
 
     module: str
     group: str
@@ -28,7 +28,7 @@ class VerbEntry(NamedTuple):
 
 
 class LazyGroup(TyperGroup):
-    """The verbs of a table in the order of the help; a verb is imported when it is called."""
+    """The verbs in the order of the help; each is imported when it is called."""
 
     verbs: Mapping[str, VerbEntry] = {}
 
@@ -40,7 +40,7 @@ class LazyGroup(TyperGroup):
         }
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Finds the verb that the arguments begin with and loads it."""
+        """Finds and loads the verb that the arguments begin with."""
         name, *rest = args
         if name in self.verbs:
             return name, load_verb(name, self.verbs[name], self.rich_markup_mode), rest
@@ -51,7 +51,7 @@ class LazyGroup(TyperGroup):
         return None, None, rest
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
-        """Writes the plain list of verbs, a section for each group."""
+        """Writes the plain list of verbs, with a section for each group."""
         for group in dict.fromkeys(verb.group for verb in self.verbs.values()):
             rows = [(n, verb.summary) for n, verb in self.verbs.items() if verb.group == group]
             with formatter.section(group):
@@ -59,7 +59,7 @@ class LazyGroup(TyperGroup):
 
 
 class Verb(TyperCommand):
-    """One verb: it accepts old spellings of options, and turns errors and signals into codes."""
+    """A verb that accepts old option spellings and turns errors and signals into exit codes."""
 
     def __init__(self, *args: Any, params: Sequence[Any] = (), **attributes: Any) -> None:
         super().__init__(*args, params=[*params, *_shared_params()], **attributes)
@@ -67,11 +67,11 @@ class Verb(TyperCommand):
             flag.metavar = ""  # rich would print <bool>
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parses the arguments in today's spelling."""
+        """Parses the arguments after updating old spellings."""
         return super().parse_args(ctx, list(spelled_out(args, self.params)))
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
-        """Writes the examples as they are, not wrapped."""
+        """Writes the examples without wrapping them."""
         formatter.write(f"\n{self.epilog}\n" if self.epilog else "")
 
     def invoke(self, ctx: Any) -> int:
@@ -95,7 +95,7 @@ class Verb(TyperCommand):
 
 
 def load_verb(name: str, verb: VerbEntry, markup: MarkupMode = None) -> Any:
-    """Imports the module of a verb and builds its command from the function ``run``."""
+    """Imports a verb's module and builds its command from the function ``run``."""
     module = importlib.import_module(verb.module)
     details = getattr(module, "DETAILS", "")
     examples = "\n".join(f"  {example}" for example in getattr(module, "EXAMPLES", ()))
@@ -111,7 +111,7 @@ def load_verb(name: str, verb: VerbEntry, markup: MarkupMode = None) -> Any:
 
 
 def spelled_out(args: Sequence[str], params: Sequence[Any]) -> Iterator[str]:
-    """Yields arguments with today's names of options, a name before each of several values.
+    """Yields arguments with current option names, repeating a name before each of its values.
 
     ``--seeds 0 1`` becomes ``--seeds 0 --seeds 1``, ``--zip FILE`` becomes ``--out FILE``.
     """
@@ -142,14 +142,14 @@ def _shared(
 
 
 def _shared_params() -> list[Any]:
-    """Makes the options that every verb has."""
+    """Returns the options that all verbs share."""
     app = typer.Typer(add_completion=False)
     app.command()(_shared)
     return list(typer.main.get_command(app).params)
 
 
 class _SigtermAsInterrupt:
-    """Turns SIGTERM, which clusters send before they take a machine away, into Ctrl-C."""
+    """A context that turns SIGTERM, which clusters send before removing a machine, into Ctrl-C."""
 
     def __init__(self) -> None:
         self.received = False
@@ -182,5 +182,5 @@ def _start_log(debug: bool) -> None:
     )
     for name in _NOISY_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # it warns of every backbone but Swin, all of which are tested
+    # it warns about every backbone except Swin, but all of them are tested
     logging.getLogger("transformers").setLevel(logging.ERROR)

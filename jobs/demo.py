@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from pipelines.run.folder import Run
 
 DETAILS = (
-    "Runs on synthetic scenes, or on --coco, --vis and --videos. Finished steps are left alone, "
-    "so the same command resumes a run that was stopped."
+    "Runs on synthetic scenes, or on --coco, --vis and --videos. Finished steps are skipped, so "
+    "the same command resumes a stopped run."
 )
 EXAMPLES = (
     "longtake demo --quick --out runs/quick",
@@ -23,7 +23,7 @@ EXAMPLES = (
 def run(
     *,
     out: options.Out = "runs/demo",
-    quick: Annotated[bool, option("--quick", "Train a tenth of the steps.")] = False,
+    quick: Annotated[bool, option("--quick", "Train for a tenth of the steps.")] = False,
     dry_run: options.DryRun = False,
     max_frames: options.MaxFrames = None,
     address: options.Address = None,
@@ -34,7 +34,7 @@ def run(
     overrides: options.Set,
     from_scratch: options.FromScratch = False,
 ) -> None:
-    """Runs the steps that are not finished."""
+    """Runs the unfinished steps."""
     from pipelines.run.folder import Run, check_run, open_run
 
     resolved = options.read_config(config, overrides, from_scratch=from_scratch)

@@ -1,4 +1,4 @@
-"""The options of the command line, each declared once, and what several verbs do with them.
+"""The command line's options, each declared once, and the handling that verbs share.
 
 An option has the same name, help and type in every verb; a default may differ.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CONFIGS = Path(__file__).with_name("configs")
 PRESET = "tiny"
 MODEL_CACHE = Path("~/.cache/longtake/models")
-# accepted where today's name is an option and the old one is not
+# accepted by a verb that has an option with the new name and none with the old one
 OLD_SPELLINGS = {
     "--to": "--out",
     "--zip": "--out",
@@ -37,7 +37,7 @@ def presets() -> list[str]:
 
 
 def option(words: str, text: str, **attributes: Any) -> Any:
-    """Declares an option by its name and placeholder (``--seed N``), or a flag, and its help."""
+    """Declares an option by its name, placeholder (``--seed N``; a flag has none) and help."""
     name, _, metavar = words.partition(" ")
     return typer.Option(name, metavar=metavar or None, help=text, **attributes)
 
@@ -48,42 +48,44 @@ def argument(metavar: str, text: str, **attributes: Any) -> Any:
 
 
 def repeated(words: str, text: str) -> Any:
-    """Declares an option that may be repeated; its values are a list."""
+    """Declares a repeatable option, whose values form a list."""
     text = f"{text}; may be repeated."
     return option(words, text, default_factory=list, show_default=False)
 
 
-_COCO = option("--coco PATH", "COCO folder, or its annotation file.")
-_GROUND_TRUTH = option("--gt FILE", "Ground truth, a JSON file.")
+_COCO = option("--coco PATH", "COCO folder or annotation file.")
+_GROUND_TRUTH = option("--gt FILE", "Ground-truth JSON file.")
 _MODEL = option("--model MODEL", "Model folder, models:/NAME@ALIAS, hf:ID or published checkpoint.")
 _OUT = option("--out PATH", "Where to write the output.")
-_SEED = option("--seed N", "Random seed; equal seeds give equal output.")
+_SEED = option("--seed N", "Random seed; the same seed gives the same output.")
 _WORKERS = option("--workers N", "Number of worker processes.", min=1)
 
 Address = Annotated[
     str | None, option("--address ADDRESS", "Running Ray cluster: HOST:PORT or auto.")
 ]
 BackboneSteps = Annotated[
-    int, option("--backbone-steps N", "Pretraining steps of the backbone; 0: none.", min=0)
+    int, option("--backbone-steps N", "Backbone pretraining steps; 0: none.", min=0)
 ]
 Coco = Annotated[Path | None, _COCO]
 RequiredCoco = Annotated[Path, _COCO]
 Config = Annotated[
     str, option("--config FILE|PRESET", "Run file or preset.", autocompletion=presets)
 ]
-DryRun = Annotated[bool, option("--dry-run", "Check the input, print the plan, start nothing.")]
+DryRun = Annotated[
+    bool, option("--dry-run", "Check the input and print the plan, but start nothing.")
+]
 Frames = Annotated[int | None, option("--frames N", "Frames per clip or video.", min=1)]
 FromScratch = Annotated[
     bool, option("--from-scratch", "Start from random weights instead of trained ones.")
 ]
 Globs = Annotated[
     list[str],
-    repeated("--glob PATTERN", "Only videos whose name matches, such as '2026/*/cam1-*'"),
+    repeated("--glob PATTERN", "Only videos whose names match, such as '2026/*/cam1-*'"),
 ]
 GroundTruth = Annotated[Path | None, _GROUND_TRUTH]
 RequiredGroundTruth = Annotated[Path, _GROUND_TRUTH]
 Images = Annotated[
-    Path | None, option("--images DIR", "Folder of the images that the JSON file names.")
+    Path | None, option("--images DIR", "Folder with the images listed in the JSON file.")
 ]
 Json = Annotated[bool, option("--json", "Print one JSON document instead of text.")]
 MaxFrames = Annotated[
@@ -93,7 +95,7 @@ Model = Annotated[str | None, _MODEL]
 RequiredModel = Annotated[str, _MODEL]
 Out = Annotated[str | None, _OUT]
 RequiredOut = Annotated[str, _OUT]
-Results = Annotated[Path, option("--results FILE", "Results, a JSON file.")]
+Results = Annotated[Path, option("--results FILE", "Results JSON file.")]
 Seed = Annotated[int, _SEED]
 OptionalSeed = Annotated[int | None, _SEED]
 Set = Annotated[list[str], repeated("--set KEY=VALUE", "Override a setting by its dotted key")]
@@ -102,7 +104,7 @@ TrackingUri = Annotated[
     str | None, option("--tracking-uri URI", "MLflow store: sqlite:///FILE.db or http(s)://HOST.")
 ]
 Videos = Annotated[Path | None, option("--videos DIR", "Folder of video files to annotate.")]
-Vis = Annotated[Path | None, option("--vis DIR", "YouTube-VIS folder: annotations and frames.")]
+Vis = Annotated[Path | None, option("--vis DIR", "YouTube-VIS folder with annotations and frames.")]
 Workers = Annotated[int | None, _WORKERS]
 RequiredWorkers = Annotated[int, _WORKERS]
 
@@ -113,7 +115,7 @@ def report(document: Any, lines: Sequence[str], *, as_json: bool) -> None:
 
 
 def local_path(text: str) -> Path:
-    """Reads ``--out`` where the output cannot go to a bucket."""
+    """Parses an ``--out`` that must be a local path."""
     if "://" in text:
         raise ConfigError(f"--out {text}: expected a path on this machine, found a URL")
     return Path(text)
@@ -135,14 +137,14 @@ def read_config(
 
 
 def given_data(coco: Path | None, vis: Path | None, videos: Path | None) -> "GivenData":
-    """Collects the user's own data; the workers of Ray Train run in folders of their own."""
+    """Collects the user's data as absolute paths, since Ray Train workers run in other folders."""
     from pipelines.data.given_data import GivenData
 
     return GivenData(*(path and path.absolute() for path in (coco, vis, videos)))
 
 
 def inference_config(overrides: Sequence[str]) -> "InferenceConfig":
-    """Applies overrides of the section ``inference``; a model brings the other sections along."""
+    """Applies overrides to the section ``inference``; a model provides the other sections."""
     from pipelines.config.loading import parse_overrides
     from vis_core.config.inference import InferenceConfig
 

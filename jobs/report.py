@@ -1,4 +1,4 @@
-"""``longtake report``: the HTML page of a run."""
+"""``longtake report``: a run's HTML report."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,10 +12,13 @@ EXAMPLES = ("longtake report runs/demo",)
 
 def run(
     *,
-    run_dir: Annotated[Path, argument("RUN_DIR", "Folder of a run.")],
+    run_dir: Annotated[Path, argument("RUN_DIR", "Run folder.")],
     out: options.Out = None,
     embed_mb: Annotated[
-        float, option("--embed-mb MB", "Pictures and videos inside the page; the rest is linked.")
+        float,
+        option(
+            "--embed-mb MB", "Maximum size of embedded pictures and videos; the rest are linked."
+        ),
     ] = 48.0,
 ) -> None:
     """Writes the page and prints its path."""

@@ -1,4 +1,4 @@
-"""Connection to Ray: a local cluster of this process, or a running one at an address."""
+"""Connection to Ray: a local cluster in this process, or a running one at an address."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ from pipelines.config.run import RayConfig
 from pipelines.progress import Progress
 from vis_core.errors import ClusterError, ConfigError, last_line
 
-# With the default poll every 2 s each report() waits 1.7 s; on one machine 0.2 s costs nothing.
+# With the default poll of 2 s, each report() waits 1.7 s; on one machine 0.2 s costs nothing.
 _LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -34,9 +34,9 @@ _TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
 
 @contextmanager
 def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]:
-    """Connects to Ray for a block of work; an open session of the caller is reused.
+    """Connects to Ray for a ``with`` block; reuses a session that the caller has open.
 
-    Without the ``address`` of a running cluster, one is started in this process.
+    Without the ``address`` of a running cluster, starts one in this process.
     """
     configure_libraries()
     if address:
@@ -65,14 +65,15 @@ def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]
 
 
 def _start_local(config: RayConfig) -> None:
-    """Starts a cluster of this process, with several attempts of Ray's 30 seconds each."""
+    """Starts a cluster in this process, with several attempts of 30 seconds (Ray's limit) each."""
     import ray
 
     for attempt in range(1, _STARTS + 1):
         try:
             ray.init(
                 address="local",
-                # Logical: two more than the workers, so that data tasks never wait for training.
+                # Logical CPUs: at least two more than workers, so that data tasks never wait for
+                # training.
                 num_cpus=max(os.cpu_count() or 1, config.num_workers) + 2,
                 object_store_memory=config.object_store_mb * 1_000_000,
                 include_dashboard=False,
@@ -116,9 +117,9 @@ def _connect(address: str) -> None:
 
 
 def _check_host(address: str) -> None:
-    """Raises at once if nothing listens at an address; Ray itself would retry for minutes."""
+    """Raises a ClusterError at once if nothing listens; Ray itself would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():  # "auto" and the like
+    if not host or not port.isdigit():  # such as "auto"
         return
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
@@ -133,9 +134,9 @@ def _check_host(address: str) -> None:
 def kept_interrupts() -> Iterator[None]:
     """Raises KeyboardInterrupt after Ctrl-C in a block, whatever handlers Ray installs meanwhile.
 
-    After Ctrl-C Ray Train and Ray Tune end their run in order and return as usual, or exit with 0;
-    Ray Train ignores a Ctrl-C at the end of its run. Here the signal itself is recorded, and raised
-    when the block ends without an error.
+    After Ctrl-C, Ray Train and Ray Tune end their run normally and return as usual, or exit with 0;
+    Ray Train ignores a Ctrl-C near the end of its run. So this block records the signal and, if it
+    ends without an error, raises KeyboardInterrupt for it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread receives signals
@@ -162,7 +163,7 @@ def kept_interrupts() -> Iterator[None]:
 
 
 def quiet_ray() -> None:
-    """Turns off Ray's progress bars and all of its messages but errors."""
+    """Turns off Ray's progress bars and all of its messages except errors."""
     from ray.data import DataContext
 
     context = DataContext.get_current()
@@ -173,7 +174,7 @@ def quiet_ray() -> None:
 
 
 def require_resources(num_workers: int, *, gpus: bool = False) -> None:
-    """Raises if a training would wait for ever: workers must leave one CPU for data tasks.
+    """Raises if training would wait forever: workers must leave one CPU for data tasks.
 
     Raises:
         ConfigError: The cluster has too few CPUs or GPUs.
@@ -198,9 +199,9 @@ def require_resources(num_workers: int, *, gpus: bool = False) -> None:
 def run_tasks(
     function: Callable[..., Result], arguments: Sequence[tuple[Any, ...]], label: str
 ) -> list[Result]:
-    """Calls a function once for each video, in Ray tasks of one CPU, and shows the progress.
+    """Calls a function once per video, in Ray tasks with one CPU each, and shows progress.
 
-    Results are in the order of ``arguments``; an error of one call is raised here.
+    Results are in the order of ``arguments``; an error in any call is raised here.
     """
     import ray
 

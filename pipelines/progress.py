@@ -1,21 +1,21 @@
-"""Progress of long steps: a bar on a terminal, plain lines in a log."""
+"""Progress display for long steps: a bar on a terminal, plain lines in a log."""
 
 import sys
 import time
 from collections.abc import Callable
 from typing import Any, Self, TextIO
 
-LINE_EVERY_S = 5.0  # often enough to show progress, seldom enough for a log file
+LINE_EVERY_S = 5.0  # often enough to show progress, rarely enough for a log file
 
 
 class Progress:
-    """A counter of finished items that shows rate and time left.
+    """A counter of finished items that shows the rate and the time left.
 
     Args:
-        total: None if unknown.
-        unit: The items, in the plural ("videos").
-        label: The step ("annotate").
-        stream: Where progress is shown; a terminal gets a bar, anything else lines.
+        total: Number of items; None if unknown.
+        unit: Plural name of the items ("videos").
+        label: Name of the step ("annotate").
+        stream: Output for progress: a bar on a terminal, lines on anything else.
         clock: Returns seconds since any fixed moment.
     """
 
@@ -45,7 +45,7 @@ class Progress:
 
         Args:
             amount: Items finished since the last call.
-            note: A short text shown beside the counts, such as a loss; None keeps the last one.
+            note: Short text to show next to the counts, such as a loss; None keeps the last one.
         """
         self.done += amount
         if note is not None:

@@ -8,7 +8,7 @@ _SECRET = (
     r"(?:[_-]?(?:key|id))*s?"
 )
 _PATTERNS = (
-    # user:password@ of a URL: https://me:secret@host
+    # user:password@ in a URL: https://me:secret@host
     (re.compile(r"(?<=://)[^/\s'\"@]+(?=@)"), _MASK),
     # password=..., token: ..., X-Amz-Signature=... in queries, options and messages
     (re.compile(rf"(?i)\b([\w.-]*{_SECRET}[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,;]+"), rf"\1{_MASK}"),
@@ -20,14 +20,14 @@ _SECRET_NAME = re.compile(rf"(?i){_SECRET}$")
 
 
 def mask_secrets(text: str) -> str:
-    """Replaces passwords, tokens and keys in ``text`` by ``***``."""
+    """Replaces passwords, tokens and keys in ``text`` with ``***``."""
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
 
 
 def mask_value(name: str, value: object) -> str:
-    """Formats a setting as text, fully masked if its (dotted) name is that of a secret."""
+    """Formats a setting as text, fully masked if its (dotted) name marks it as a secret."""
     if isinstance(value, str) and value and _SECRET_NAME.search(name):
         return _MASK
     return mask_secrets(str(value))

@@ -27,7 +27,7 @@ the same.
 
 
 def page() -> str:
-    """Returns the page: a section for each group, below it one for each verb."""
+    """Returns the page: a section for each group, with one for each verb below it."""
     parts = [HEAD]
     for group in dict.fromkeys(verb.group for verb in VERBS.values()):
         parts.append(f"## {group}\n")

@@ -1,4 +1,4 @@
-"""The index of equations in docs/equations.md: every address exists and names its equation."""
+"""The index of equations in docs/equations.md: every address exists and cites its equation."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ ROWS = [match.groups() for match in ROW.finditer((ROOT / "docs" / "equations.md"
 
 
 def docstring_of(file: str, name: str) -> str:
-    """The docstrings on the way to a name: of its module, its classes and itself."""
+    """Joins the docstrings along a dotted name: the module's, its classes' and its own."""
     node: ast.AST = ast.parse((ROOT / "vis_core" / file).read_text())
     found = [ast.get_docstring(node) or ""]
     for part in name.split("."):

@@ -1,6 +1,6 @@
 """Writes docs/tree.md: one line per file, the first line of its docstring.
 
-``python -m tests.tree`` writes it; ``test_house.py`` fails when it is out of date.
+``python -m tests.tree`` writes it; ``test_layout.py`` fails when it is out of date.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""The errors that users can cause, and how messages show values; bugs are asserts.
+"""Errors that users can cause, and formatting of values in messages; asserts catch bugs.
 
 VisError
 ├── ConfigError            a run file, a command line or a setting
@@ -6,23 +6,23 @@ VisError
 │   └── ImageError         an image file
 ├── VideoDecodeError       a video file
 ├── DecoderError           no decoder process can be started
-├── CheckpointError        weights that are missing, unsafe or do not fit
+├── CheckpointError        weights that are missing, unsafe or incompatible
 ├── TrainingDivergedError  a loss or a weight that is not finite
 ├── StorageError           a folder, a bucket or a disk
 │   └── MissingObjectError an object that does not exist
 ├── RegistryError          a tracking server or a registered model
 └── ClusterError           a Ray cluster
 
-A message states the problem, its location, the expected and the actual value, and the remedy. Only
+A message gives the problem, its location, the expected and the actual value, and the remedy. Only
 the command line turns a VisError into one line and an exit code (``jobs/cli.py``).
 """
 
 from pathlib import Path
 from typing import Literal
 
-# Reasons why a video could not be read, in words that fit a table.
+# Reasons why a video could not be read, short enough for a table.
 DecodeFailure = Literal[
-    "unreadable",  # the file, not its content: absent, no permission, a folder or a pipe
+    "unreadable",  # the file, not its content: missing, no permission, a folder or a pipe
     "not a video",
     "not allowed",  # a container that opens other files
     "no video stream",
@@ -37,9 +37,9 @@ DecodeFailure = Literal[
 
 
 class VisError(Exception):
-    """The base class of all errors that a user can cause.
+    """The base class for all errors that a user can cause.
 
-    ``exit_code`` of the command line: 2 invalid input, 1 a failed run, 4 an unavailable service.
+    ``exit_code`` is for the command line: 2 invalid input, 1 failed run, 4 unavailable service.
     """
 
     exit_code = 2
@@ -58,7 +58,7 @@ class ImageError(AnnotationError):
 
 
 class VideoDecodeError(VisError):
-    """A video file that cannot be read, and the kind of reason for a row of a manifest."""
+    """A video file that cannot be read, with the kind of failure for its manifest row."""
 
     def __init__(self, message: str, kind: DecodeFailure = "unreadable") -> None:
         super().__init__(message)
@@ -72,11 +72,11 @@ class DecoderError(VisError):
 
 
 class CheckpointError(VisError):
-    """Weights that are missing, unsafe to load or do not fit the model."""
+    """Weights that are missing, unsafe to load or incompatible with the model."""
 
 
 class TrainingDivergedError(VisError):
-    """A training whose loss or weights are no longer finite."""
+    """A training run whose loss or weights are no longer finite."""
 
     exit_code = 1
 
@@ -88,7 +88,7 @@ class StorageError(VisError):
 
 
 class MissingObjectError(StorageError):
-    """An object that does not exist, perhaps no longer."""
+    """An object that does not exist or no longer exists."""
 
 
 class RegistryError(VisError):
@@ -104,7 +104,7 @@ class ClusterError(VisError):
 
 
 def shown_name(path: Path | str) -> str:
-    """Returns a file name with unprintable characters escaped, for one line of a log."""
+    """Returns a file name with unprintable characters escaped, so that it fits on one log line."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in str(path)
@@ -112,12 +112,12 @@ def shown_name(path: Path | str) -> str:
 
 
 def first_line(error: BaseException | str) -> str:
-    """Returns the first line of a message, or the name of the error's class if it has none."""
+    """Returns the first line of a message, or the error's class name if the message is empty."""
     return _lines_of(error)[0]
 
 
 def last_line(error: BaseException | str) -> str:
-    """Returns the last line of a message, or the name of the error's class if it has none."""
+    """Returns the last line of a message, or the error's class name if the message is empty."""
     return _lines_of(error)[-1]
 
 
@@ -131,7 +131,7 @@ class Found(str):
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """Returns a file's value for a message: quoted, escaped, truncated to ``limit`` characters."""
+    """Formats a value for a message: quoted, escaped, truncated to ``limit`` characters."""
     if isinstance(value, Found):
         return str(value)
     text = _described(value)

@@ -1,4 +1,4 @@
-"""Atomic file writing, and digests of contents."""
+"""Atomic file writing and content digests."""
 
 import hashlib
 import json
@@ -32,15 +32,15 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file in UTF-8, whole or not at all; see ``whole_file``."""
+    """Writes a UTF-8 text file atomically; see ``whole_file``."""
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any, indent: int | None = None) -> None:
-    """Writes a value of finite numbers as JSON, whole or not at all, in pieces; see ``whole_file``.
+    """Writes a value as JSON, in chunks and atomically (``whole_file``); numbers must be finite.
 
-    Files that people read have an ``indent`` and also end with a newline.
+    ``indent`` is for files that people read; it also adds a final newline.
     """
     with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
         json.dump(value, file, allow_nan=False, indent=indent)
@@ -55,5 +55,5 @@ def file_sha256(path: Path) -> str:
 
 
 def short_sha256(body: bytes) -> str:
-    """Computes the first 32 hexadecimal digits of the SHA-256 of some bytes, for file names."""
+    """Computes the first 32 hexadecimal digits of the SHA-256 of ``body``, for file names."""
     return hashlib.sha256(body).hexdigest()[:32]

@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame of a video: (H, W, 3) uint8 RGB as shown, index from 0, presentation time."""
+    """One frame of a video: (H, W, 3) uint8 RGB as displayed, index from 0, presentation time."""
 
     image: np.ndarray
     index: int

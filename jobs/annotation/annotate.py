@@ -1,4 +1,4 @@
-"""``longtake annotate``: videos in, one annotation file for each out."""
+"""``longtake annotate``: an annotation file for each video."""
 
 import json
 import os
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 TOO_MANY_FAILED, INTERRUPTED = 3, 130
 
 DETAILS = (
-    "--out is a folder or s3://BUCKET/PREFIX. Finished videos are left alone, so the same command "
-    "resumes a job that was stopped. --dry-run opens a few videos, measures the model on them and "
-    "estimates the job. Without --tracking-uri, registered models come from MLFLOW_TRACKING_URI. "
-    "The default number of workers is one per core."
+    "--out is a folder or s3://BUCKET/PREFIX. Finished videos are skipped, so the same command "
+    "resumes a stopped job. --dry-run opens a few videos, times the model on them and estimates "
+    "the whole job. Without --tracking-uri, registered models come from MLFLOW_TRACKING_URI. By "
+    "default there is one worker per core."
 )
 EXAMPLES = (
     "longtake annotate videos --model models/ctvis --out annotations",
@@ -56,7 +56,9 @@ def run(
     views: Annotated[
         str | None,
         option(
-            "--views LIST", "Annotate each video at these short sides and fuse: 480,640,640+flip."
+            "--views LIST",
+            "Annotate each video at several short sides and fuse the results, "
+            "such as 480,640,640+flip.",
         ),
     ] = None,
     max_frames: options.MaxFrames = None,
@@ -65,21 +67,23 @@ def run(
     ] = None,
     workers: options.Workers = None,
     gpus_per_worker: Annotated[
-        float, option("--gpus-per-worker G", "GPUs of each worker, or a share.")
+        float, option("--gpus-per-worker G", "GPUs per worker; may be a fraction.")
     ] = 0.0,
     segments: Annotated[
         str,
         option(
             "--segments N|auto",
-            "Parts of each video that are predicted at once; auto cuts videos that would keep one "
-            "worker busy alone. Only stitched results depend on it.",
+            "Segments per video that are predicted in parallel; auto cuts videos that would keep "
+            "one worker busy while others are idle. Only stitched results depend on it.",
             parser=_parse_segments,
         ),
     ] = "auto",
     join: Annotated[
         Literal["exact", "stitched"],
         option(
-            "--join", "Associate segments in one pass, or in parallel with a confidence per join."
+            "--join",
+            "Associate segments in one pass (exact), or in parallel with a confidence "
+            "per join (stitched).",
         ),
     ] = "exact",
     max_failed: Annotated[
@@ -89,35 +93,39 @@ def run(
         Literal["failed", "all", "changed-model"] | None,
         option(
             "--redo",
-            "Annotate again: failed videos, or all; changed-model removes the results of other "
-            "versions of the model once there are new ones.",
+            "Annotate failed or all videos again; changed-model removes the results of other "
+            "model versions once new ones exist.",
         ),
     ] = None,
     tracking_uri: options.TrackingUri = None,
     model_cache: Annotated[
-        Path, option("--model-cache DIR", "Folder that keeps downloaded models.")
+        Path, option("--model-cache DIR", "Folder for downloaded models.")
     ] = options.MODEL_CACHE,
     address: options.Address = None,
     globs: options.Globs,
     suffix: Annotated[str | None, _filter("--suffix LIST", "Suffixes such as mp4,mkv.")] = None,
-    min_size: Annotated[str | None, _filter("--min-size BYTES", "Such as 500k, 20M or 3G.")] = None,
-    max_size: Annotated[str | None, _filter("--max-size BYTES", "See --min-size.")] = None,
+    min_size: Annotated[
+        str | None, _filter("--min-size BYTES", "Minimum file size, such as 500k, 20M or 3G.")
+    ] = None,
+    max_size: Annotated[
+        str | None, _filter("--max-size BYTES", "Maximum file size; see --min-size.")
+    ] = None,
     modified_after: Annotated[
-        str | None, _filter("--modified-after DATE", "This day or later, UTC.")
+        str | None, _filter("--modified-after DATE", "Modified on this day or later, UTC.")
     ] = None,
     modified_before: Annotated[
-        str | None, _filter("--modified-before DATE", "Before this day, UTC.")
+        str | None, _filter("--modified-before DATE", "Modified before this day, UTC.")
     ] = None,
     dry_run: options.DryRun = False,
     plan_samples: Annotated[
-        int | None, _planned("--plan-samples N", "Videos that a plan opens.")
+        int | None, _planned("--plan-samples N", "Number of videos that a plan opens.")
     ] = None,
     gpu_hour_cost: Annotated[
-        float | None, _planned("--gpu-hour-cost X", "Price of a GPU for an hour.")
+        float | None, _planned("--gpu-hour-cost X", "Price of one GPU hour.")
     ] = None,
     as_json: options.Json = False,
 ) -> int:
-    """Annotates an archive and prints the outcome of each video that is not simply done."""
+    """Annotates an archive and prints the outcome of each video that needs attention."""
     from pipelines.annotation.archive.filters import parse_filter
     from pipelines.annotation.archive.listing import list_archive
     from pipelines.annotation.options import AnnotateOptions, PlanRequest

@@ -1,4 +1,4 @@
-"""``longtake ensemble``: several results of the same videos fused into one."""
+"""``longtake ensemble``: fusion of several results for the same videos."""
 
 from typing import Annotated
 
@@ -6,8 +6,8 @@ from jobs import options
 from jobs.options import option
 
 DETAILS = (
-    "The inputs are YouTube-VIS results, results of one video, or whole folders (s3:// too) that "
-    "longtake annotate wrote. The output is of the same kind; the order of inputs does not matter."
+    "The inputs are YouTube-VIS results, or single-video results or whole folders (even on s3://) "
+    "that longtake annotate wrote. The output is of the same kind; the input order does not matter."
 )
 EXAMPLES = (
     "longtake ensemble --inputs a.json b.json --out c.json --set inference.fusion.score=max",
@@ -17,12 +17,14 @@ EXAMPLES = (
 
 def run(
     *,
-    inputs: Annotated[list[str], option("--inputs PATH...", "Results to fuse, one after another.")],
+    inputs: Annotated[
+        list[str], option("--inputs PATH...", "Results to fuse, separated by spaces.")
+    ],
     out: options.RequiredOut,
     overrides: options.Set,
     as_json: options.Json = False,
 ) -> None:
-    """Fuses video by video; memory holds one video."""
+    """Fuses the results, with one video in memory at a time."""
     from pipelines.results.ensemble import fuse
 
     fused = fuse(inputs, out, options.inference_config(overrides).fusion)

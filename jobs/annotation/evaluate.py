@@ -1,4 +1,4 @@
-"""``longtake evaluate``: a table of scores for people, JSON for programs."""
+"""``longtake evaluate``: scores as a table or as JSON."""
 
 import os
 from pathlib import Path
@@ -9,9 +9,9 @@ from jobs.options import option
 from vis_core.errors import ConfigError
 
 DETAILS = (
-    "YouTube-VIS ground truth gives AP of tracks, COCO ground truth (of images) AP of masks and "
-    "boxes. For images, --model and --images first write the detections to --results. --out keeps "
-    "every number as JSON, also those that are not printed."
+    "YouTube-VIS ground truth yields track AP; COCO ground truth, for images, yields mask and box "
+    "AP. For images, --model and --images first write the detections to --results. --out saves "
+    "every number as JSON, even those not printed."
 )
 EXAMPLES = (
     "longtake evaluate --gt truth.json --results results.json --per-class --identity",
@@ -32,31 +32,37 @@ def run(
         bool, option("--identity", "Also compute HOTA, IDF1 and identity switches.")
     ] = False,
     min_score: Annotated[
-        float, option("--min-score S", "Leave out tracks with a lower score in --identity.")
+        float, option("--min-score S", "Ignore tracks with a lower score in --identity.")
     ] = 0.5,
     split_by_length: Annotated[
-        bool, option("--split-by-length", "Also score short and long videos apart.")
+        bool, option("--split-by-length", "Also score short and long videos separately.")
     ] = False,
     long_from: Annotated[
         int,
         option(
             "--long-from N",
-            "Annotated frames of a long video; short videos of YouTube-VIS have at most 36.",
+            "Fewest annotated frames of a long video; short YouTube-VIS ones have up to 36.",
             min=1,
         ),
     ] = 40,
     bootstrap: Annotated[
-        int, option("--bootstrap N", "95 % interval from N draws of videos; 0: none.", min=0)
+        int,
+        option(
+            "--bootstrap N",
+            "Add a 95 % interval from N bootstrap samples of the videos; 0: none.",
+            min=0,
+        ),
     ] = 0,
     compare: Annotated[
-        Path | None, option("--compare FILE", "Other results; tests whether the AP differs.")
+        Path | None,
+        option("--compare FILE", "Other results to compare with; tests whether the AP differs."),
     ] = None,
     seed: options.Seed = 0,
     model: options.Model = None,
     images: options.Images = None,
     as_json: options.Json = False,
 ) -> None:
-    """Prints the scores, and writes them if asked."""
+    """Prints the scores, and writes them to ``--out``."""
     from pipelines.data.check_files import holds_images
     from pipelines.results.score_files import ScoreOptions, score_files
     from vis_core.files import write_json

@@ -5,7 +5,7 @@ from typing import Annotated
 from jobs import options
 from jobs.options import argument
 
-DETAILS = "Files that are there already are left alone."
+DETAILS = "Existing files are left unchanged."
 EXAMPLES = ("longtake export annotations --out youtube_vis --glob 'cam1-*'",)
 
 
@@ -18,7 +18,7 @@ def run(
     globs: options.Globs,
     as_json: options.Json = False,
 ) -> None:
-    """Writes the missing files and prints how many there are."""
+    """Writes the missing files and prints the numbers of files."""
     from pipelines.results.export import export_results
     from pipelines.storage.open import open_storage
 

@@ -3,8 +3,8 @@
 from jobs import options
 
 DETAILS = (
-    "Writes results.json, with text counts, into a zip. --gt holds the videos and classes of the "
-    "challenge; it needs no annotations."
+    "Writes results.json, with RLE counts as text, into a zip. --gt gives the challenge's videos "
+    "and classes; it needs no annotations."
 )
 EXAMPLES = ("longtake pack --results results.json --gt valid.json --out submission.zip",)
 
@@ -12,7 +12,7 @@ EXAMPLES = ("longtake pack --results results.json --gt valid.json --out submissi
 def run(
     *, results: options.Results, out: options.RequiredOut, ground_truth: options.GroundTruth = None
 ) -> None:
-    """Writes the submission, or lists the defects of the results."""
+    """Writes the submission, or lists the results' defects."""
     from vis_core.errors import ConfigError
     from vis_core.formats.youtube_vis import pack_results
 

@@ -6,14 +6,14 @@ from typing import Annotated
 from jobs import options
 from jobs.options import argument
 
-DETAILS = "The job may run on another machine; it keeps status.json beside its results."
+DETAILS = "The job may run on another machine; it keeps status.json next to its results."
 EXAMPLES = ("longtake status annotations", "longtake status s3://bucket/annotations --json")
 
 
 def run(
     *,
     out: Annotated[
-        str, argument("OUT", "Folder or s3://BUCKET/PREFIX, the --out of longtake annotate.")
+        str, argument("OUT", "Folder or s3://BUCKET/PREFIX given to longtake annotate as --out.")
     ],
     as_json: options.Json = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""``longtake convert``: a ground truth in the classes of another list."""
+"""``longtake convert``: conversion of a ground truth to another class list."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ from jobs.options import option
 
 DETAILS = (
     "--from is a COCO or YouTube-VIS ground truth. Annotations without a class in the new list "
-    "are left out and counted."
+    "are omitted and counted."
 )
 EXAMPLES = (
     "longtake convert --from instances_train2017.json --out ytvis21.json --class-map ytvis_2021",
@@ -24,12 +24,12 @@ def run(
         str,
         option(
             "--class-map LIST|FILE",
-            "ytvis_2019, ytvis_2021, ytvis_2022 or ovis (from the classes of COCO), or a YAML file "
-            "with target, classes and unmapped.",
+            "ytvis_2019, ytvis_2021, ytvis_2022 or ovis (from COCO's classes), or a YAML file "
+            "with the keys target, classes and unmapped.",
         ),
     ],
 ) -> None:
-    """Writes the file and prints the classes that were left out."""
+    """Writes the file and prints the omitted classes."""
     from pipelines.data.convert_classes import convert_classes
 
     converted = convert_classes(Path(source), options.local_path(out), class_map)

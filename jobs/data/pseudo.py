@@ -1,4 +1,4 @@
-"""``longtake pseudo``: pseudo-videos of COCO images."""
+"""``longtake pseudo``: pseudo-videos from COCO images."""
 
 import sys
 from typing import Annotated
@@ -23,18 +23,18 @@ def run(
     out: options.RequiredOut,
     frames: options.Frames = None,
     clips_per_image: Annotated[
-        int | None, option("--clips-per-image N", "Clips made of each image.", min=1)
+        int | None, option("--clips-per-image N", "Clips per image.", min=1)
     ] = None,
     seed: options.OptionalSeed = None,
     preview: Annotated[
-        int | None, option("--preview N", "Only draw N clips on a sheet beside --out.", min=1)
+        int | None, option("--preview N", "Only draw N clips on a sheet next to --out.", min=1)
     ] = None,
     address: options.Address = None,
     config: options.Config = options.PRESET,
     overrides: options.Set,
     from_scratch: options.FromScratch = False,
 ) -> None:
-    """Makes the clips, or finds them finished."""
+    """Generates the clips unless they are already finished."""
     from pipelines.data.find_data import AnnotatedFiles, find_coco
     from vis_core.errors import ConfigError
     from vis_core.formats.coco import read_coco
@@ -62,7 +62,7 @@ def run(
 
     recipe = (records, categories, resolved.pseudo, folder, resolved.seed, resolved.clips_per_image)
     made = find_pseudo_videos(*recipe)
-    if made is None:  # starting Ray takes seconds, so it comes second
+    if made is None:  # checked first, since starting Ray takes seconds
         total = num_pseudo_clips(records, resolved.clips_per_image)
         with ray_session(resolved.ray, address), Progress(total, "clips", "pseudo-videos") as shown:
             made = generate_pseudo_videos(*recipe, shown.update)

@@ -1,4 +1,4 @@
-"""``longtake scenes``: synthetic scenes in real formats."""
+"""``longtake scenes``: synthetic scenes in the formats of real data."""
 
 from typing import Annotated
 

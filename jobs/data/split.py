@@ -1,4 +1,4 @@
-"""``longtake split``: a data set split by video into train and holdout, the same at every call."""
+"""``longtake split``: a reproducible split of a data set by video into train and holdout."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,8 +7,8 @@ from jobs import options
 from jobs.options import option
 
 DETAILS = (
-    "Writes train.json and holdout.json below --out. Refuses a split in which both sides share a "
-    "video; with --images the frames are compared, not only their names."
+    "Writes train.json and holdout.json below --out. Refuses a split whose sides share a video; "
+    "--images compares the frames, not just their names."
 )
 EXAMPLES = (
     "longtake split --gt scenes/vis/train.json --out parts --holdout 0.2",
@@ -20,13 +20,14 @@ def run(
     *,
     ground_truth: options.RequiredGroundTruth,
     out: options.Out = None,
-    holdout: Annotated[float, option("--holdout SHARE", "Share of the videos held out.")] = 0.2,
+    holdout: Annotated[float, option("--holdout SHARE", "Share of the videos to hold out.")] = 0.2,
     seed: options.Seed = 0,
     group: Annotated[
         str | None,
         option(
             "--group REGEX",
-            "Keep videos together whose folder names agree in this part (same source).",
+            "Keep videos together whose folder names agree in the part that REGEX matches (same "
+            "source).",
         ),
     ] = None,
     check: Annotated[

@@ -1,4 +1,4 @@
-"""``longtake validate``: every defect of annotation, result and image files."""
+"""``longtake validate``: every defect in annotation, result and image files."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,8 +7,8 @@ from jobs import options
 from jobs.options import argument, option
 
 DETAILS = (
-    "Exits with 2 if a file cannot be used. With --images every image is opened; with --gt "
-    "results are checked against videos and classes. --out keeps the report as JSON."
+    "Exits with 2 if a file cannot be used. --images opens every image; --gt checks results "
+    "against its videos and classes. --out saves the report as JSON."
 )
 EXAMPLES = (
     "longtake validate scenes/coco/instances.json --images scenes/coco/images",
@@ -23,12 +23,12 @@ def run(
     ground_truth: options.GroundTruth = None,
     kind: Annotated[
         Literal["coco", "youtube_vis", "results", "image"] | None,
-        option("--kind", "Kind of the files; found out by default."),
+        option("--kind", "Kind of the files; detected by default."),
     ] = None,
     out: options.Out = None,
     as_json: options.Json = False,
 ) -> int:
-    """Prints all defects of all files; 2 if any file cannot be used."""
+    """Prints all defects in all files; returns 2 if any file cannot be used."""
     import json
 
     from pipelines.data.check_files import check_file

@@ -1,4 +1,4 @@
-"""``longtake import-weights``: published weights as a model folder."""
+"""``longtake import-weights``: conversion of published weights to a model folder."""
 
 from typing import Annotated
 
@@ -6,8 +6,8 @@ from jobs import options
 from jobs.options import option
 
 DETAILS = (
-    "--from is a .pth or .pkl of the authors of Mask2Former, MinVIS, CTVIS, IDOL or CondInst, a "
-    "folder of transformers, or hf:ID. --out is the model folder, which must not exist yet."
+    "--from is a .pth or .pkl from the authors of Mask2Former, MinVIS, CTVIS, IDOL or CondInst, a "
+    "transformers folder, or hf:ID. --out is the model folder, which must not exist yet."
 )
 EXAMPLES = (
     "longtake import-weights --from ctvis_r50.pth --out models/ctvis --classes ytvis_2019",
@@ -23,7 +23,7 @@ def run(
         str | None,
         option(
             "--classes LIST|FILE",
-            "Class names of a .pth or .pkl: coco, ytvis_2019, ytvis_2021, ytvis_2022, ovis, or a "
+            "Class names for a .pth or .pkl: coco, ytvis_2019, ytvis_2021, ytvis_2022, ovis, or a "
             "file with one name per line.",
         ),
     ] = None,

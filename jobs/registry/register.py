@@ -1,4 +1,4 @@
-"""``longtake register``: a model put into the MLflow registry, and an alias pointed at it."""
+"""``longtake register``: a new model version in the MLflow registry, with an alias."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,29 +16,29 @@ EXAMPLES = (
 def run(
     *,
     model_dir: Annotated[Path, argument("MODEL_DIR", "Folder with weights.safetensors.")],
-    name: Annotated[str, option("--name NAME", "Name of the model.")],
+    name: Annotated[str, option("--name NAME", "Model name.")],
     alias: Annotated[
         str, option("--alias NAME", "Alias to point at the new version.")
     ] = "champion",
-    no_alias: Annotated[bool, option("--no-alias", "Leave all aliases alone.")] = False,
+    no_alias: Annotated[bool, option("--no-alias", "Leave all aliases unchanged.")] = False,
     tracking_uri: options.TrackingUri = None,
     run_dir: Annotated[
-        Path, option("--run-dir DIR", "Folder that holds the default store.")
+        Path, option("--run-dir DIR", "Folder that contains the default store.")
     ] = Path("runs"),
     experiment: Annotated[str, option("--experiment NAME", "MLflow experiment.")] = "longtake",
     metrics: Annotated[
-        Path | None, option("--metrics FILE", "JSON file of scores to keep with it.")
+        Path | None, option("--metrics FILE", "JSON file of scores to store with the version.")
     ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Registers the model and prints its version."""
     from dataclasses import asdict
 
-    from pipelines.mlflow_runs.runs import Tracking
+    from pipelines.mlflow_runs.runs import MlflowStore
     from pipelines.registry.mlflow_registry import register_model
 
     scores = _read_metrics(metrics) if metrics else {}
-    tracking = Tracking(tracking_uri, experiment, run_dir)
+    tracking = MlflowStore(tracking_uri, experiment, run_dir)
     done = register_model(tracking, model_dir, name, scores, None if no_alias else alias)
     lines = [f"{done.name} version {done.version} ({done.digest[:12]})"]
     if done.alias:

@@ -1,4 +1,4 @@
-"""``longtake ablate``: an ablation table of a paper."""
+"""``longtake ablate``: a paper's ablation table."""
 
 from typing import Annotated
 
@@ -18,13 +18,13 @@ def _table_names() -> list[str]:
 
 def run(
     *,
-    table: Annotated[str, argument("TABLE", "Name of a table.", autocompletion=_table_names)],
+    table: Annotated[str, argument("TABLE", "Table name.", autocompletion=_table_names)],
     out: options.RequiredOut,
     seeds: Annotated[
         list[int],
         option(
             "--seeds N...",
-            "Random seeds; each row runs once with each.",
+            "Random seeds; each row runs once per seed.",
             default_factory=lambda: [0, 1, 2],
             show_default="0 1 2",
         ),
@@ -37,7 +37,7 @@ def run(
     videos: options.Videos = None,
     as_json: options.Json = False,
 ) -> None:
-    """Trains, annotates and scores the rows that are not finished, then prints the table."""
+    """Trains, annotates and scores the unfinished rows, then prints the table."""
     from pipelines.cluster import ray_session
     from pipelines.data.given_data import check_given
     from pipelines.experiments.ablation import AblationJob, check, markdown, run_ablation, to_json

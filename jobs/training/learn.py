@@ -7,8 +7,9 @@ from jobs import options
 from jobs.options import argument
 
 DETAILS = (
-    "Several workers share each batch; on a CPU two workers of one thread may be faster than one "
-    "of two. --backbone-steps counts with --from-scratch: all systems start from one backbone."
+    "Several workers share each batch; on a CPU, two workers with one thread each may be faster "
+    "than one with two. --backbone-steps applies only to --from-scratch, where all systems start "
+    "from one backbone."
 )
 EXAMPLES = (
     "longtake learn idol --out runs/learn",
@@ -20,7 +21,7 @@ def run(
     *,
     systems: Annotated[
         list[str],
-        argument("SYSTEM", "ctvis, idol, minvis, stc.", default_factory=list, show_default="all"),
+        argument("SYSTEM", "ctvis, idol, minvis or stc.", default_factory=list, show_default="all"),
     ],
     out: options.Out = "runs/learn",
     seed: options.Seed = 0,
@@ -36,7 +37,7 @@ def run(
     videos: options.Videos = None,
     as_json: options.Json = False,
 ) -> None:
-    """Trains, sweeps and scores the systems that are not finished, and prints their table."""
+    """Trains, sweeps and scores the unfinished systems, and prints the table."""
     from pipelines.data.given_data import check_given
     from pipelines.experiments.comparison import markdown
     from pipelines.experiments.learning import LearningJob, learn

@@ -5,7 +5,7 @@ from typing import Annotated
 from jobs import options
 from jobs.options import option
 
-DETAILS = "The developers of longtake use it; --out is the folder of the weights."
+DETAILS = "For developers of longtake; --out is the weights folder."
 EXAMPLES = ("longtake tiny-weights --out weights --steps 200 --backbone-steps 0",)
 
 
@@ -13,12 +13,10 @@ def run(
     *,
     out: options.RequiredOut,
     steps: Annotated[int, option("--steps N", "Training steps.", min=1)] = 7_000,
-    batch: Annotated[int, option("--batch N", "Images in a step.", min=1)] = 8,
+    batch: Annotated[int, option("--batch N", "Images per step.", min=1)] = 8,
     seed: options.Seed = 0,
     backbone_steps: options.BackboneSteps = 600,
-    save_every: Annotated[
-        int, option("--save-every N", "Steps between two snapshots.", min=1)
-    ] = 1000,
+    save_every: Annotated[int, option("--save-every N", "Steps between snapshots.", min=1)] = 1000,
 ) -> None:
     """Trains the weights and prints the losses."""
     from pipelines.experiments.tiny_weights import TinyTraining, train_tiny_weights

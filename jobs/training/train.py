@@ -1,4 +1,4 @@
-"""``longtake train``: the stages of a run file, one after another, a score after each."""
+"""``longtake train``: training and scoring of a run file's stages, in order."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,9 +8,9 @@ from jobs.options import argument, option
 from vis_core.errors import ConfigError
 
 DETAILS = (
-    "Trains on --coco and --vis, or on synthetic scenes. --out is the folder of the run, by "
-    "default runs/ and the name of the recipe. The same command resumes a run that was stopped; "
-    "--resume needs no other option than --out."
+    "Trains on --coco and --vis, or on synthetic scenes. --out is the run folder, by default "
+    "runs/ and the recipe's name. The same command resumes a stopped run; --resume needs only "
+    "--out."
 )
 EXAMPLES = (
     "longtake train ctvis_r50_ytvis19 --coco COCO --vis YTVIS19 --out runs/ctvis",
@@ -27,10 +27,10 @@ def run(
     ] = None,
     out: options.Out = None,
     stage: Annotated[
-        str | None, option("--stage NAME", "Train this stage; earlier ones are done.")
+        str | None, option("--stage NAME", "Train only this stage; earlier ones must be finished.")
     ] = None,
     resume: Annotated[
-        bool, option("--resume", "Continue the run in --out as it was started.")
+        bool, option("--resume", "Continue the run in --out with its original settings.")
     ] = False,
     dry_run: options.DryRun = False,
     max_frames: options.MaxFrames = None,
@@ -43,7 +43,7 @@ def run(
     from_scratch: options.FromScratch = False,
     as_json: options.Json = False,
 ) -> None:
-    """Trains the stages that are not finished and prints their scores."""
+    """Trains the unfinished stages and prints the scores."""
     from pipelines.run.folder import Run, check_run, open_run, read_run
 
     if recipe is not None and config != options.PRESET:

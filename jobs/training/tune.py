@@ -6,13 +6,13 @@ from typing import Annotated
 from jobs import options
 from jobs.options import option
 
-DETAILS = "Puts the trained model with the best thresholds into RUN/models/final."
+DETAILS = "Writes the trained model with the best thresholds to RUN/models/final."
 EXAMPLES = ("longtake tune --run runs/ctvis",)
 
 
 def run(
     *,
-    run: Annotated[Path, option("--run DIR", "Folder of a run that is trained.")],
+    run: Annotated[Path, option("--run DIR", "Folder of a trained run.")],
     address: options.Address = None,
     as_json: options.Json = False,
 ) -> None:

@@ -1,7 +1,7 @@
-"""A pool of actors that annotate videos: longest first, each lost actor replaced.
+"""A pool of actors that annotates videos, longest first, and replaces lost actors.
 
-Ray Core and not Ray Data: a video that ends its worker must be identified and put aside after
-three losses, instead of ending the job.
+It uses Ray Core, not Ray Data: a video that kills its worker must be identified and quarantined
+after three losses instead of ending the job.
 """
 
 import logging
@@ -30,34 +30,34 @@ class _Worker:
     """An actor and its pending calls."""
 
     actor: Any
-    works: dict[Any, Work | None]  # the work of each pending call; None while the model is loading
-    num_frames: int = 0  # frames that it had annotated at its last answer
-    frames_before: int = 0  # frames that it had annotated when its newest work began
-    count_call: Any = None  # pending call for the number of frames, or None
+    works: dict[Any, Work | None]  # work item of each pending call; None while the model is loading
+    num_frames: int = 0  # frames annotated as of its last report
+    frames_before: int = 0  # frames annotated before its newest work item began
+    count_call: Any = None  # pending call for the frame count, or None
 
     @property
     def current(self) -> list[Work]:
-        """The works that it is doing."""
+        """The work items in progress."""
         return [work for work in self.works.values() if work is not None]
 
     @property
     def shown(self) -> str:
-        """Its works in words."""
+        """A description of its work items."""
         return ", ".join(work.shown for work in self.current)
 
 
 @dataclass
 class AnnotatorPool:
-    """A number of actors that process the work of a queue.
+    """A fixed number of actors that process a work queue.
 
-    A call of an actor ends in one of three ways: with an answer, with an error of the work (the
-    actor lives), or with the loss of the actor. Work that failed is repeated; a video that has
-    failed ``MAX_DEATHS`` times is put aside.
+    An actor call ends with an answer, with an error in the work (the actor survives), or with the
+    loss of the actor. Failed work is repeated; a video that has failed ``MAX_DEATHS`` times is
+    quarantined.
     """
 
     job: AnnotateJob
     num_workers: int  # number of actors, each with one CPU
-    works_at_once: int = 1  # works of one actor at a time, which share the batches of its network
+    works_at_once: int = 1  # concurrent work items per actor, which share network batches
     _calls: dict[Any, _Worker] = field(default_factory=dict)
     _deaths: Counter[str] = field(default_factory=Counter)
     _frames_of_former: int = 0
@@ -65,10 +65,10 @@ class AnnotatorPool:
     def run(self, queue: WorkQueue, on_wait: OnWait) -> Generator[VideoRow, None, None]:
         """Yields the outcome of each video as soon as it is known.
 
-        Calls ``on_wait`` about once a second with the annotated frames and the workers' activity.
+        Calls ``on_wait`` about once a second with the frame count and the workers' activity.
 
         Raises:
-            VisError: The model cannot be loaded or a storage cannot be reached.
+            VisError: The model cannot be loaded or a store cannot be reached.
         """
         try:
             for _ in range(min(self.num_workers, len(queue))):
@@ -89,7 +89,7 @@ class AnnotatorPool:
         """Starts an actor, which loads the model first."""
         actor = (
             ray.remote(VideoAnnotator)
-            # one thread per work, and one that answers how many frames are annotated
+            # one thread per work item, and one that reports the frame count
             .options(
                 num_cpus=1,
                 num_gpus=self.job.options.gpus_per_worker,
@@ -102,7 +102,7 @@ class AnnotatorPool:
         self._calls[loading] = _Worker(actor, {loading: None})
 
     def _end_call(self, call: Any, queue: WorkQueue) -> VideoRow | None:
-        """Handles the end of a call and gives the actor, or a new one, its next work."""
+        """Handles a finished call and gives the actor, or its replacement, more work."""
         worker = self._calls.pop(call)
         work = worker.works.pop(call)
         row: VideoRow | None = None
@@ -127,7 +127,7 @@ class AnnotatorPool:
         return row
 
     def _assign(self, worker: _Worker, queue: WorkQueue) -> None:
-        """Assigns an actor as much work as it may do at once."""
+        """Assigns an actor as many work items as it may process at once."""
         while len(worker.works) < self.works_at_once:
             work = queue.take(worker.current)
             if work is None:
@@ -140,14 +140,14 @@ class AnnotatorPool:
     def _after_answer(
         self, work: Work | None, row: VideoRow | None, queue: WorkQueue
     ) -> VideoRow | None:
-        """Records what an actor answered; returns the outcome of a video that is new."""
+        """Records an actor's answer; returns the video's outcome if it is new."""
         if work is None:  # the model is loaded
             return None
-        if row is not None:  # another segment of the video may have answered before
+        if row is not None:  # another segment of the video may have answered first
             return row if queue.close(work.video) else None
         if work.segment is None:
             return self._after_failure(work, "predictions of its segments are missing", queue)
-        if queue.is_closed(work.video):  # its predictions are of no use
+        if queue.is_closed(work.video):  # its predictions are no longer needed
             self._clear(work)
         queue.done(work)
         return None
@@ -155,7 +155,7 @@ class AnnotatorPool:
     def _after_loss(
         self, worker: _Worker, work: Work | None, reason: str, queue: WorkQueue
     ) -> VideoRow | None:
-        """Handles the works of a lost actor; if it had several, each is repeated alone."""
+        """Handles a lost actor's work items; if it had several, each is repeated alone."""
         if work is None or not worker.works:
             return self._after_failure(work, reason, queue)
         for call in worker.works:
@@ -168,7 +168,7 @@ class AnnotatorPool:
         return None
 
     def _after_failure(self, work: Work | None, reason: str, queue: WorkQueue) -> VideoRow | None:
-        """Repeats work that failed, or puts its video aside; raises if the model cannot load."""
+        """Repeats failed work or quarantines its video; raises if the model cannot load."""
         name = "loading the model" if work is None else work.video.shown
         self._deaths[name] += 1
         is_last = self._deaths[name] >= MAX_DEATHS
@@ -193,27 +193,27 @@ class AnnotatorPool:
         return row
 
     def _clear(self, work: Work) -> None:
-        clear_unfinished(self.job.ledger.storage, self.job.ledger.name(work.video))
+        clear_unfinished(self.job.ledger.storage, self.job.ledger.result_name(work.video))
 
     def _count_frames(self) -> int:
-        """Returns the frames annotated so far, without waiting for any actor."""
+        """Returns the frame count so far, without waiting for any actor."""
         workers = self._workers()
         for worker in workers:
             if worker.count_call is not None:
                 answered, _ = ray.wait([worker.count_call], timeout=0)
                 if not answered:
                     continue
-                with suppress(RayError):  # the loss is handled at the end of its call
+                with suppress(RayError):  # the loss is handled when its call ends
                     worker.num_frames = ray.get(worker.count_call)
             worker.count_call = worker.actor.num_frames.remote()
         return self._frames_of_former + sum(worker.num_frames for worker in workers)
 
     def _workers(self) -> list[_Worker]:
-        """Returns all workers, each once."""
+        """Returns each worker once."""
         return list({id(worker): worker for worker in self._calls.values()}.values())
 
     def _statuses(self) -> list[WorkerStatus]:
-        """Returns the activity of each worker, ordered by video; those that load come last."""
+        """Returns each worker's activity, ordered by video; loading workers come last."""
         workers = self._workers()
         busy = [
             WorkerStatus(worker.shown, worker.num_frames - worker.frames_before)
@@ -225,6 +225,6 @@ class AnnotatorPool:
 
 
 def _first_line(error: BaseException) -> str:
-    """Returns the class of an error and the first line of its message."""
+    """Returns an error's class and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:120]}" if lines else type(error).__name__

@@ -1,7 +1,7 @@
-"""Annotates an archive of videos: each video gets exactly one result, or one stated reason.
+"""Annotates a video archive: each video gets exactly one result, or one failure with a reason.
 
-A video that fails costs only itself. The same command run again annotates only the pending
-videos. Ray, torch and the model start only when there is work.
+A failed video does not affect the others. Running the same command again annotates only pending
+videos. Ray, torch and the model are loaded only when there is work.
 """
 
 import os
@@ -42,10 +42,10 @@ def annotate_archive(
     """Annotates every video of an archive that has no outcome yet.
 
     Args:
-        archive: Folder, video file or s3:// prefix of videos, or its listing.
-        out: Folder or s3:// prefix of the results.
+        archive: Folder or s3:// prefix of videos, a video file, or a listing of one of these.
+        out: Folder or s3:// prefix for the results.
         config: Inference settings; None means the defaults.
-        load: Loads a system from a model folder, in the workers; None means ``load_system``.
+        load: Loads a system from a model folder in each worker; None means ``load_system``.
 
     Raises:
         ConfigError: There is no video, or an option is out of range.
@@ -82,7 +82,7 @@ def annotate_archive(
 
 
 def _survey_and_clean(ledger: Ledger, archive: Archive, options: AnnotateOptions) -> Survey:
-    """Removes leftovers of killed jobs and outcomes to redo; returns the state after that."""
+    """Removes leftovers of killed jobs and outcomes to redo; returns the survey afterwards."""
     ledger.storage.remove_stale_partials()
     survey = ledger.survey(archive.videos)
     to_redo = survey.to_redo(options.redo)
@@ -97,7 +97,7 @@ def _survey_and_clean(ledger: Ledger, archive: Archive, options: AnnotateOptions
 def _annotate_pending(
     job: "AnnotateJob", pending: list[ArchivedVideo], summary: AnnotateSummary
 ) -> None:
-    """Runs the pool and fills the summary as outcomes arrive."""
+    """Runs the pool and adds outcomes to the summary as they arrive."""
     from pipelines.annotation.actor_pool import AnnotatorPool
     from pipelines.annotation.work_queue import WorkQueue, num_segments
     from pipelines.cluster import ray_session
@@ -108,7 +108,7 @@ def _annotate_pending(
     cuts = num_segments(pending, options.segments_with(job.config), num_workers)
     queue = WorkQueue(pending, cuts, stitched=options.is_stitched)
     num_workers = min(num_workers, len(queue))
-    # no worker takes so much that another one stays idle
+    # no worker takes so much that another stays idle
     at_once = min(job.config.videos_at_once, -(-len(queue) // num_workers))
     status = JobStatus(job.ledger.storage, {"model": str(job.model)})
     counted = PendingCounts(summary, {video.key: video.size for video in pending})
@@ -120,7 +120,7 @@ def _annotate_pending(
         pool = AnnotatorPool(job, num_workers, at_once)
 
         def note(num_frames: int, workers: list["WorkerStatus"]) -> None:
-            if any(worker.video for worker in workers):  # a model that cannot load leaves no status
+            if any(worker.video for worker in workers):  # no status until a model has loaded
                 status.update(counted.counts(num_frames), workers)
             progress.update(0, counted.in_words(num_frames))
 
@@ -132,7 +132,7 @@ def _annotate_pending(
 
 
 def _summary_of(survey: Survey, ledger: Ledger, archive: Archive) -> AnnotateSummary:
-    """Returns a summary that holds the outcomes of earlier runs."""
+    """Returns a summary with the outcomes of earlier runs."""
     summary = AnnotateSummary(ledger.storage.uri, skipped_entries=archive.skipped)
     for video in survey.done:
         summary.rows.append(VideoRow(video.key, "done", result=ledger.result_key(video)))
@@ -142,7 +142,7 @@ def _summary_of(survey: Survey, ledger: Ledger, archive: Archive) -> AnnotateSum
 
 
 def _refuse_folder_of_videos(archive: Archive, out: Path | str) -> None:
-    """Raises if the results would lie in the folder that is searched for videos."""
+    """Raises if the results folder is also the folder searched for videos."""
     if isinstance(archive.storage, LocalStorage) and not str(out).startswith("s3://"):
         root, target = archive.storage.root.resolve(), Path(out).resolve()
         if target == root:

@@ -1,12 +1,12 @@
-"""The outcomes of videos: done, failed or pending, as a listing of the results shows them.
+"""Video outcomes (done, failed or pending), derived from a listing of the results.
 
-    results/<sha256>.json   a finished video, its masks beside it (``annotation/video/result.py``)
-    failed/<sha256>.json    a video that cannot be annotated, with its reason
+    results/<sha256>.json   a finished video without its masks (``annotation/video/result.py``)
+    failed/<sha256>.json    a video that cannot be annotated, with the reason
     unfinished/<sha256>/    the state of an unfinished video (``annotation/video/resume.py``)
 
-The name of a result is a digest of the video (name and content), the model and the settings. So
-two videos never share a result, the name of a video cannot lead out of the folder, a new model
-writes beside the old one, and repeated work has the same name. The video's own name is inside.
+A result's name is a digest of the video (name and content), the model and the settings. So two
+videos never share a result, a video name cannot escape the folder, a new model does not overwrite
+old results, and repeated work keeps its name. The video's own name is in the file.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from pipelines.storage.base import Storage, read_if_there
 from vis_core.errors import ConfigError
 
 RESULTS, FAILED, UNFINISHED = "results/", "failed/", "unfinished/"
-STATE = "state-"  # prefix of the newest file of an unfinished video
+STATE = "state-"  # prefix of an unfinished video's state files
 MANIFEST = "manifest.json"
 Status = Literal["done", "failed", "quarantined"]
 
@@ -31,26 +31,26 @@ class VideoRow:
     """The outcome of one video."""
 
     video: str  # key in the archive; not safe to print, see ``shown_name``
-    status: Status  # annotated, unreadable, or put aside after it ended several workers
+    status: Status  # annotated, unreadable, or quarantined after killing several workers
     reason: str = ""  # why it is not done; empty if it is
     result: str = ""  # key of its result or failure
-    num_frames: int = 0  # frames that this run has annotated
+    num_frames: int = 0  # frames annotated by this run
     # "complete", or the kind of loss (see ``DecodeReport``); empty if unknown
     completeness: str = ""
-    kind: str = ""  # kind of the reason, short enough for a table; empty if the video is done
-    video_s: float = 0.0  # seconds that the frames annotated by this run play
+    kind: str = ""  # kind of failure, short enough for a table; empty if the video is done
+    video_s: float = 0.0  # playing time of the frames annotated by this run
 
 
 @dataclass(frozen=True)
 class Survey:
-    """The videos of an archive by outcome."""
+    """The videos of an archive, grouped by outcome."""
 
     done: list[ArchivedVideo]
-    failed: list[ArchivedVideo]  # videos with a failure and no result
+    failed: list[ArchivedVideo]  # videos with a recorded failure and no result
     pending: list[ArchivedVideo]
 
     def to_redo(self, redo: Redo | None) -> list[ArchivedVideo]:
-        """Returns the videos whose outcome is removed so that they are annotated again."""
+        """Returns the videos whose outcomes must be removed to annotate them again."""
         if redo is None or redo == "changed-model":
             return []
         return self.failed + (self.done if redo == "all" else [])
@@ -64,7 +64,7 @@ class Ledger:
     run_digest: str  # digest of the model and the settings
 
     def survey(self, videos: Sequence[ArchivedVideo]) -> Survey:
-        """Sorts videos by their outcome in a listing."""
+        """Groups videos by outcome, from a listing of the results."""
         done_keys = {entry.key for entry in self.storage.list(RESULTS)}
         failed_keys = {entry.key for entry in self.storage.list(FAILED)}
         survey = Survey([], [], [])
@@ -78,23 +78,23 @@ class Ledger:
         return survey
 
     def result_key(self, video: ArchivedVideo) -> str:
-        """Returns the key of the result of a video."""
-        return f"{RESULTS}{self.name(video)}.json"
+        """Returns the key of a video's result."""
+        return f"{RESULTS}{self.result_name(video)}.json"
 
     def failed_key(self, video: ArchivedVideo) -> str:
-        """Returns the key of the failure of a video."""
-        return f"{FAILED}{self.name(video)}.json"
+        """Returns the key of a video's failure record."""
+        return f"{FAILED}{self.result_name(video)}.json"
 
-    def name(self, video: ArchivedVideo) -> str:
-        """Returns the sha256 of the video, its content, the model and the settings."""
+    def result_name(self, video: ArchivedVideo) -> str:
+        """Returns the sha256 of the video's key and version, the model and the settings."""
         return json_digest([video.key, video.version, self.run_digest])
 
     def is_done(self, video: ArchivedVideo) -> bool:
-        """Returns whether any worker, or an attempt whose answer was lost, has finished a video."""
+        """Returns whether a video has a result, even from an attempt whose answer was lost."""
         return self.storage.exists(self.result_key(video))
 
     def commit(self, video: ArchivedVideo, result: dict[str, Any]) -> bool:
-        """Writes the result of a video; returns whether exactly this content is stored."""
+        """Writes a video's result; returns whether exactly this content is stored."""
         return self.storage.write_once(self.result_key(video), json_bytes(result))
 
     def fail(self, video: ArchivedVideo, status: Status, reason: str, kind: str) -> VideoRow:
@@ -105,23 +105,23 @@ class Ledger:
         return row
 
     def forget(self, video: ArchivedVideo) -> None:
-        """Removes the outcome of a video, so that it is pending; its masks last."""
+        """Removes a video's outcome, so that it is pending again; deletes the masks last."""
         self.storage.delete(self.failed_key(video))
         masks = self.masks_of(video)
-        clear_unfinished(self.storage, self.name(video))
+        clear_unfinished(self.storage, self.result_name(video))
         self.storage.delete(self.result_key(video))
         if masks is not None:
             self.storage.delete(str(masks["file"]))
 
     def clear_finished(self, survey: Survey) -> None:
-        """Removes intermediate states of videos that have an outcome."""
-        names = {self.name(video) for video in survey.done + survey.failed}
+        """Removes the intermediate state of every video that has an outcome."""
+        names = {self.result_name(video) for video in survey.done + survey.failed}
         begun = {entry.key.split("/")[1] for entry in self.storage.list(UNFINISHED)}
         for name in sorted(names & begun):
             clear_unfinished(self.storage, name)
 
     def masks_of(self, video: ArchivedVideo) -> dict[str, Any] | None:
-        """Reads the entry of a result about its mask file; None if there is none."""
+        """Reads the mask file entry of a video's result; returns None if there is none."""
         body = read_if_there(self.storage, self.result_key(video))
         if body is None:
             return None
@@ -132,14 +132,14 @@ class Ledger:
         return masks if isinstance(masks, dict) else None
 
     def failure(self, video: ArchivedVideo) -> VideoRow:
-        """Reads the failure of a video."""
+        """Reads a video's failure record."""
         key = self.failed_key(video)
         stored = json.loads(self.storage.read(key))
         kind = stored.get("kind", "unreadable")
         return VideoRow(video.key, stored["status"], stored["reason"], key, kind=kind)
 
     def write_manifest(self, about: dict[str, Any], rows: Iterable[VideoRow]) -> None:
-        """Writes the list of all outcomes for people, if it has changed; no run depends on it."""
+        """Writes the list of all outcomes if it has changed; annotation never reads it."""
         videos = [
             {
                 "video": row.video,
@@ -155,7 +155,7 @@ class Ledger:
 
 
 def done_results(storage: Storage) -> dict[str, str]:
-    """Returns the key of the result of each finished video, from the manifest of a job.
+    """Returns the result key of each finished video, from a job's manifest.
 
     Raises:
         ConfigError: There is no manifest, or it cannot be read.
@@ -174,18 +174,18 @@ def done_results(storage: Storage) -> dict[str, str]:
 
 
 def clear_unfinished(storage: Storage, name: str) -> None:
-    """Removes the intermediate state of a video; state files first: parts depend on them."""
+    """Removes a video's intermediate state; state files first, since they list the parts."""
     keys = [entry.key for entry in storage.list(f"{UNFINISHED}{name}/")]
     for key in sorted(keys, key=lambda key: (f"/{STATE}" not in key, key)):
         storage.delete(key)
 
 
 def json_digest(value: Any) -> str:
-    """Returns the sha256 of a plain value as JSON, which escapes invalid Unicode."""
+    """Returns the sha256 of a plain value's JSON, which escapes invalid Unicode."""
     return hashlib.sha256(json_bytes(value)).hexdigest()
 
 
 def json_bytes(value: Any) -> bytes:
-    """Returns a value as JSON; equal values are equal bytes."""
+    """Returns a value as JSON; equal values give equal bytes."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return (text + "\n").encode("ascii")

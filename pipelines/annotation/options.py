@@ -6,7 +6,7 @@ from typing import Any, Literal
 from vis_core.config.inference import InferenceConfig
 from vis_core.errors import ConfigError
 
-# Half a minute of video at 30 frames a second: a state is a few files, and a kill costs no more.
+# Half a minute at 30 frames per second: a state is a few files, and a kill loses no more video.
 SAVE_EVERY = 1000
 Redo = Literal["failed", "all", "changed-model"]
 Join = Literal["exact", "stitched"]
@@ -15,22 +15,22 @@ Segments = int | Literal["auto"]
 
 @dataclass(frozen=True)
 class AnnotateOptions:
-    """The options of an annotation job beside the model and its inference settings."""
+    """The options of an annotation job, apart from the model and its inference settings."""
 
-    max_frames: int | None = None  # frames annotated of each video; None means all
+    max_frames: int | None = None  # frames to annotate per video; None means all
     workers: int | None = None  # number of actors; None means one per core
     gpus_per_worker: float = 0.0  # share of a GPU that each actor reserves
     # "failed" or "all": removes these outcomes first and annotates the videos again.
     # "changed-model": removes results of other model versions or settings after this job has
     # annotated the same videos. None keeps every outcome
     redo: Redo | None = None
-    # segments per video, predicted by several workers at once; "auto" cuts only videos that
-    # would keep one worker busy alone. Exact results do not depend on it
+    # segments per video, predicted in parallel; "auto" cuts only videos that would keep one
+    # worker busy while all others are idle. Exact results do not depend on this
     segments: Segments = "auto"
     # "exact" associates all segments in one pass, which equals an uncut run; "stitched"
     # associates them in parallel and joins their tracks, with a confidence per join
     join: Join = "exact"
-    save_every: int = SAVE_EVERY  # frames of a video between two saved states
+    save_every: int = SAVE_EVERY  # frames between two saved states of a video
     address: str | None = None  # address of a running Ray cluster; None starts a local one
 
     @property
@@ -46,14 +46,14 @@ class AnnotateOptions:
         return int(self.segments)
 
     def segments_with(self, config: InferenceConfig) -> Segments:
-        """Returns the segments per video; several views are fused at the end of an uncut video."""
+        """Returns the segments per video: 1 for several views, which need an uncut video."""
         return self.segments if len(config.views) < 2 else 1
 
     def settings_document(self, config: InferenceConfig) -> dict[str, Any]:
-        """Returns every setting that shapes a result; its digest is part of each result's name.
+        """Returns every setting that affects a result; each result's name depends on them.
 
-        Stitching settings count only when segments are stitched: exact results do not depend on
-        them.
+        Stitching settings are included only when segments are stitched: exact results do not
+        depend on them.
         """
         inference = config.model_dump(mode="json", exclude={"stitching"})
         settings = {"inference": inference, "max_frames": self.max_frames}
@@ -63,7 +63,7 @@ class AnnotateOptions:
         return {**settings, "stitching": {"segments": self.stitch_count, **stitching}}
 
     def validate(self, config: InferenceConfig) -> None:
-        """Checks the options, alone and with the inference settings.
+        """Checks the options, alone and together with the inference settings.
 
         Raises:
             ConfigError: An option is out of range or contradicts another; the message names it.

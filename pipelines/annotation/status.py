@@ -1,7 +1,7 @@
 """``status.json``: the progress of a running job, for people and programs elsewhere.
 
-The file decides nothing: a job continues if it cannot be written, and no later run reads it.
-Secrets in names of videos are masked, addresses of storages are left out.
+The file only informs: a job continues if it cannot be written, and no later run reads it.
+Secrets in video names are masked, and storage addresses are omitted.
 """
 
 import json
@@ -24,9 +24,9 @@ from pipelines.storage.open import open_storage
 from vis_core.errors import ConfigError, StorageError, shown_name
 
 STATUS = "status.json"
-EVERY_S = 5.0  # in a bucket each write is one paid request
-_LONGEST_WAIT_S = 300.0  # between two attempts at a storage that refuses
-_SILENT_S = 60.0  # age of a running job's status that earns a warning
+EVERY_S = 5.0  # in a bucket, each write is a paid request
+_LONGEST_WAIT_S = 300.0  # between two writes to a store that refuses them
+_SILENT_S = 60.0  # age at which a running job's status triggers a warning
 State = Literal["running", "finished", "stopped", "failed"]
 _log = logging.getLogger(__name__)
 
@@ -37,17 +37,17 @@ class JobCounts:
 
     done: int = 0
     failed: int = 0  # videos that cannot be annotated
-    quarantined: int = 0  # videos set aside after they ended several workers or decoders
+    quarantined: int = 0  # videos that killed several workers or decoders
     pending: int = 0
     num_frames: int = 0  # frames annotated by this run
     num_videos: int = 0  # videos that got an outcome in this run
-    video_s: float | None = None  # seconds that the frames of this run play; None if unknown
+    video_s: float | None = None  # playing time of this run's frames; None if unknown
     bytes_done: int = 0  # bytes of the videos that got an outcome in this run
     bytes_left: int = 0  # bytes of the pending videos
     frames_left: int | None = None  # frames of the pending videos; None if unknown
 
     def left_s(self, elapsed_s: float) -> float | None:
-        """Returns the seconds left at the speed so far, by frames or else by bytes, or None."""
+        """Estimates the seconds left from the speed in frames, or else bytes; None if unknown."""
         if self.pending == 0:
             return 0.0
         if self.frames_left is not None:
@@ -59,22 +59,22 @@ class JobCounts:
 class WorkerStatus:
     """The activity of one worker."""
 
-    video: str = ""  # key of its video, on one line; empty while it loads the model
+    video: str = ""  # its videos, on one line; empty while the model is loading
     frame: int = 0  # annotated frames of this video
 
 
 @dataclass
 class JobStatus:
-    """The writer of a job's status: at most one write every few seconds, and always the last.
+    """A writer of a job's status: writes at most every few seconds, and always at the end.
 
     As a context manager it records how its block ended: finished, stopped by Ctrl-C, or failed.
     """
 
     storage: Storage
-    # further plain values to write, none of them secret, such as the model's name
+    # additional plain, non-secret values to write, such as the model's name
     about: Mapping[str, Any] = field(default_factory=dict)
     clock: Callable[[], float] = time.time  # seconds since 1970
-    every_s: float = EVERY_S  # seconds between two writes
+    every_s: float = EVERY_S  # minimum seconds between two writes
 
     def __post_init__(self) -> None:
         self._start_s = self.clock()
@@ -88,12 +88,12 @@ class JobStatus:
         """Records the progress and writes it if the last write is old enough."""
         self._counts, self._workers, self._has_begun = counts, workers, True
         now_s = self.clock()
-        # a clock that was set back must not keep the status silent
+        # a clock that was set back must not stop the updates
         if now_s >= self._next_s or now_s < self._next_s - self._wait_s:
             self._write("running", "", now_s)
 
     def end(self, state: State, reason: str = "") -> None:
-        """Writes the last state at once, without workers, unless the job failed at its start."""
+        """Writes the final state at once, without workers, unless the job failed at its start."""
         if state == "failed" and not self._has_begun:
             return
         self._workers, self._has_ended = (), True
@@ -119,7 +119,7 @@ class JobStatus:
             self.end("failed", f"{kind.__name__}: {lines[0][:300]}")
 
     def document(self, state: State, reason: str, now_s: float) -> dict[str, Any]:
-        """Returns the content of ``status.json``; ``reason`` is that of a failure."""
+        """Returns the content of ``status.json``; ``reason`` explains a failure."""
         counts, elapsed_s = self._counts, max(0.0, now_s - self._start_s)
         per_s = 1 / elapsed_s if elapsed_s > 0 else 0.0
         left_s = counts.left_s(elapsed_s) if state == "running" else None
@@ -144,7 +144,7 @@ class JobStatus:
         }
 
     def _write(self, state: State, reason: str, now_s: float) -> None:
-        """Replaces the file; waits twice as long after each refusal of the storage."""
+        """Replaces the file; doubles the wait after each refused write."""
         try:
             self.storage.replace(STATUS, json_bytes(self.document(state, reason, now_s)))
             self._wait_s = self.every_s
@@ -157,10 +157,10 @@ class JobStatus:
 
 
 def read_status(out: Path | str) -> dict[str, Any]:
-    """Reads the status of a job.
+    """Reads a job's status.
 
     Raises:
-        ConfigError: There is no status, or the file is not one.
+        ConfigError: There is no status file, or it is not valid.
         StorageError: The storage cannot be reached.
     """
     storage = open_storage(out)
@@ -179,7 +179,7 @@ def read_status(out: Path | str) -> dict[str, Any]:
 
 
 def describe(document: Mapping[str, Any], now_s: float) -> list[str]:
-    """Returns the lines of a status for people; ``now_s`` reveals a job that runs no longer."""
+    """Returns a status as readable lines; ``now_s`` reveals a job that no longer updates it."""
     counts = JobCounts(**{each.name: document[each.name] for each in fields(JobCounts)})
     ended = counts.done + counts.failed + counts.quarantined
     speed = f"{document['frames_per_s']:.2f} frames/s"

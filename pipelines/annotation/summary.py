@@ -1,4 +1,4 @@
-"""The outcome of a job over an archive, and its progress on the way."""
+"""The outcome of an annotation job, and its progress while it runs."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,26 +11,26 @@ from vis_core.errors import shown_name
 
 @dataclass
 class AnnotateSummary:
-    """The end of a job."""
+    """The outcome of a job."""
 
     out: str
     rows: list[VideoRow] = field(default_factory=list)  # the outcome of every video that has one
-    num_skipped: int = 0  # rows of earlier runs
+    num_skipped: int = 0  # rows from earlier runs
     num_pending: int = 0  # videos without an outcome after an interrupted job
-    # names and reasons of entries of the archive that were left out
+    # names of omitted archive entries, each with the reason
     skipped_entries: list[tuple[str, str]] = field(default_factory=list)
-    num_frames: int = 0  # frames that this run has annotated
+    num_frames: int = 0  # frames annotated by this run
     seconds: float = 0.0  # duration of this run
     interrupted: bool = False  # whether Ctrl-C stopped the job
-    num_superseded: int = 0  # results of other versions of the model that were removed
+    num_superseded: int = 0  # removed results of other model versions
 
     def having(self, status: str) -> list[VideoRow]:
-        """Returns the rows with a status, sorted by video."""
+        """Returns the rows with the given status, sorted by video."""
         rows = [row for row in self.rows if row.status == status]
         return sorted(rows, key=lambda row: row.video)
 
     def describe(self) -> list[str]:
-        """Returns the lines for people."""
+        """Returns the summary as readable lines."""
         lines = [
             f"{row.status}: {shown_name(row.video)}: {row.reason}"
             for status in ("failed", "quarantined")
@@ -63,7 +63,7 @@ class AnnotateSummary:
         return [*lines, counts, f"results: {self.out}"]
 
     def _table(self) -> list[str]:
-        """Returns a table of the outcomes by kind, if there are several kinds."""
+        """Returns a table of outcome counts by kind, if there are several kinds."""
         kinds = Counter(_outcome(row) for row in self.rows)
         if len(kinds) < 2:
             return []
@@ -82,20 +82,20 @@ def _outcome(row: VideoRow) -> str:
 
 @dataclass
 class PendingCounts:
-    """The outcomes of a run so far, for its progress and its status."""
+    """A run's outcomes so far, for its progress line and status file."""
 
     summary: AnnotateSummary
-    sizes: dict[str, int]  # bytes of the videos that were pending at the start, by key
+    sizes: dict[str, int]  # bytes of each initially pending video, by key
     _ended: list[VideoRow] = field(default_factory=list)
 
     def add(self, row: VideoRow) -> None:
-        """Adds the outcome of a video."""
+        """Adds a video's outcome."""
         self._ended.append(row)
         self.summary.rows.append(row)
         self.summary.num_frames += row.num_frames
 
     def counts(self, num_frames: int) -> JobCounts:
-        """Returns the progress of the job; the workers report ``num_frames``."""
+        """Returns the job's progress; ``num_frames`` comes from the workers."""
         statuses = Counter(row.status for row in self.summary.rows)
         bytes_done = sum(self.sizes[row.video] for row in self._ended)
         return JobCounts(
@@ -111,6 +111,6 @@ class PendingCounts:
         )
 
     def in_words(self, num_frames: int) -> str:
-        """Returns the end of the progress line."""
+        """Returns the text at the end of the progress line."""
         failed = sum(row.status != "done" for row in self._ended)
         return f"{max(num_frames, self.summary.num_frames)} frames, {failed} failed"

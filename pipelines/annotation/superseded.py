@@ -1,4 +1,4 @@
-"""Removal of results that a newer version of the model has replaced."""
+"""Removal of results that a newer model version has replaced."""
 
 import json
 import logging
@@ -12,9 +12,9 @@ _log = logging.getLogger(__name__)
 
 
 def remove_superseded(ledger: Ledger, done: list[ArchivedVideo], model: ModelReference) -> int:
-    """Removes results of other model versions or settings, for videos that are done.
+    """Removes finished videos' results from other model versions or settings.
 
-    Results of models with another name than ``model`` stay. Returns the number of removed results.
+    Results of models with a different name are kept. Returns the number of removed results.
     """
     current = {ledger.result_key(video) for video in done}
     keys = {video.key for video in done}

@@ -1,7 +1,7 @@
-"""The queue of work for the actors: whole videos, segments of long videos, and their association.
+"""The actors' work queue: whole videos, segments of long videos, and their association.
 
-A cut video passes through two or three stages. Its segments are predicted; if they are stitched,
-each is associated by itself; then the whole video is associated, or its segments are joined.
+A cut video passes through two or three stages. First its segments are predicted. For stitching,
+each is then associated separately. Finally, the video is associated, or its segments are joined.
 """
 
 from collections import Counter, deque
@@ -11,25 +11,25 @@ from dataclasses import dataclass
 from pipelines.annotation.archive.listing import ArchivedVideo
 from pipelines.annotation.options import Segments
 
-# Least size of a segment that "auto" cuts: about 2,000 frames of a small video, or two blocks.
+# Minimum segment size for "auto": about 2,000 frames of a small video, or two blocks.
 MIN_SEGMENT_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
 class Work:
-    """One unit of work of an actor."""
+    """One work item for an actor."""
 
     video: ArchivedVideo
-    # the segment to predict or to associate; None annotates an uncut video, or associates or
-    # joins the segments of a cut one
+    # the segment to predict or associate; None means to annotate an uncut video, or to associate
+    # or join the segments of a cut one
     segment: int | None = None
     num_segments: int = 1
-    # whether the segment is associated by itself, after all segments were predicted
+    # whether the segment is to be associated separately, now that all segments are predicted
     named: bool = False
 
     @property
     def size(self) -> float:
-        """Bytes of the video that are predicted; association takes almost no time."""
+        """Bytes of video to predict; association takes almost no time."""
         if self.num_segments == 1:
             return self.video.size
         is_predicted = self.segment is not None and not self.named
@@ -37,7 +37,7 @@ class Work:
 
     @property
     def shown(self) -> str:
-        """The work in words, on one line."""
+        """A one-line description of the work."""
         if self.num_segments == 1:
             return self.video.shown
         if self.segment is None:
@@ -47,7 +47,7 @@ class Work:
 
 
 class WorkQueue:
-    """The work that is left, longest first; a video advances when all its segments are done."""
+    """The remaining work, longest first; a video advances when all its segments are done."""
 
     def __init__(
         self,
@@ -58,17 +58,17 @@ class WorkQueue:
         self._stitched = stitched
         works = [work for video in videos for work in _works(video, num_segments[video.key])]
         self._works = deque(sorted(works, key=lambda w: (-w.size, w.video.key, w.segment or 0)))
-        # per video, the works of its present stage that are not done
+        # unfinished work items of each video's current stage
         self._open: Counter[str] = Counter(work.video.key for work in works)
         self._closed: set[str] = set()
-        self._suspects: deque[Work] = deque()  # to do alone
-        self._alone: set[Work] = set()  # suspects that are being done
+        self._suspects: deque[Work] = deque()  # work items to process alone
+        self._alone: set[Work] = set()  # suspects in progress
 
     def __len__(self) -> int:
         return len(self._works) + len(self._suspects)
 
     def take(self, beside: Sequence[Work] = ()) -> Work | None:
-        """Returns the next work, or None if a worker that does ``beside`` should take no more."""
+        """Returns the next work item, or None if a worker busy with ``beside`` must wait."""
         if self._suspects:
             if beside:
                 return None
@@ -80,11 +80,11 @@ class WorkQueue:
         return self._works.popleft()
 
     def do_alone(self, works: Sequence[Work]) -> None:
-        """Returns the works of a lost worker to the queue; any of them may have been the cause."""
+        """Queues a lost worker's work items to run alone, since any may have been the cause."""
         self._suspects.extend(work for work in works if not self.is_closed(work.video))
 
     def done(self, work: Work) -> None:
-        """Records a finished segment; the last segment of a stage opens the next stage."""
+        """Records a finished segment; the last one of a stage starts the next stage."""
         video, count = work.video, work.num_segments
         self._open[video.key] -= 1
         if self._open[video.key] or self.is_closed(video):
@@ -97,10 +97,10 @@ class WorkQueue:
             self._works.appendleft(Work(video, None, count))
 
     def again(self, work: Work) -> None:
-        """Returns work that failed to the queue.
+        """Puts failed work back in the queue.
 
-        A video whose association failed starts at its segments: predictions that are stored take
-        no time, missing ones are made.
+        If association failed, the video starts again at its segments: stored predictions take no
+        time, missing ones are computed.
         """
         if self.is_closed(work.video):
             return
@@ -114,11 +114,11 @@ class WorkQueue:
         self._works.extendleft(reversed(_works(work.video, work.num_segments)))
 
     def is_closed(self, video: ArchivedVideo) -> bool:
-        """Returns whether the outcome of a video is known."""
+        """Returns whether a video's outcome is known."""
         return video.key in self._closed
 
     def close(self, video: ArchivedVideo) -> bool:
-        """Drops the remaining work of a video; returns whether it was still open."""
+        """Drops a video's remaining work; returns whether the video was still open."""
         was_open = not self.is_closed(video)
         self._closed.add(video.key)
         self._works = deque(work for work in self._works if work.video.key != video.key)
@@ -127,10 +127,10 @@ class WorkQueue:
 
 
 def num_segments(videos: Sequence[ArchivedVideo], wanted: Segments, workers: int) -> dict[str, int]:
-    """Returns the number of segments of each video by key.
+    """Returns each video's number of segments, by key.
 
-    "auto" cuts videos that would keep one worker busy when all others are idle, into segments of
-    at least ``MIN_SEGMENT_BYTES``.
+    With "auto", a video that would keep one worker busy while all others are idle is cut into
+    segments of at least ``MIN_SEGMENT_BYTES``.
     """
     if wanted != "auto":
         return {video.key: wanted for video in videos}

@@ -1,6 +1,6 @@
-"""The annotator of videos that runs in each actor; needs no Ray.
+"""The video annotator that runs in each actor; does not depend on Ray.
 
-Imports torch: the job (``pipelines/annotation/job.py``) imports it only when there is work.
+It imports torch, so the job (``pipelines/annotation/job.py``) imports it only when there is work.
 """
 
 import logging
@@ -29,7 +29,7 @@ from vis_core.files import file_sha256
 from vis_core.inference.batching import SharedNetwork
 from vis_core.inference.protocols import FrameSystem
 
-MAX_DEATHS = 3  # losses of decoders or workers after which a video is put aside
+MAX_DEATHS = 3  # lost decoders or workers after which a video is quarantined
 Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 LoadSystem = Callable[[str], FrameSystem]
@@ -37,7 +37,7 @@ LoadSystem = Callable[[str], FrameSystem]
 
 @dataclass(frozen=True)
 class AnnotateJob:
-    """The description of a job that every worker receives."""
+    """The job description that every worker receives."""
 
     videos: VideoStore
     ledger: Ledger
@@ -56,7 +56,7 @@ class VideoAnnotator:
         self._count_lock = threading.Lock()  # several videos may be annotated at once
 
     def load(self) -> None:
-        """Loads the model; raises a CheckpointError if that cannot be done."""
+        """Loads the model; raises a CheckpointError if loading fails."""
         from vis_core.models.systems.build import read_categories
 
         torch.set_num_threads(1)  # there is one actor per core
@@ -67,11 +67,11 @@ class VideoAnnotator:
             self._system = SharedNetwork(self._system, self._job.config.chunk_frames)
 
     def num_frames(self) -> int:
-        """Returns the frames annotated so far; safe while ``annotate`` runs in another thread."""
+        """Returns the frame count so far; safe while ``annotate`` runs in another thread."""
         return self._num_frames
 
     def do(self, work: Work) -> VideoRow | None:
-        """Does one unit of work; returns the outcome of the video, or None if it is still open.
+        """Processes one work item; returns the video's outcome, or None if it is still open.
 
         Raises:
             StorageError: The archive or the results cannot be reached.
@@ -85,7 +85,7 @@ class VideoAnnotator:
         return self.predict(work.video, work.segment, work.num_segments)
 
     def annotate(self, video: ArchivedVideo) -> VideoRow:
-        """Annotates a video from its last saved state; commits its result or its failure."""
+        """Annotates a video from its last saved state; commits its result or failure."""
         if (done := self._done_elsewhere(video)) is not None:
             return done
         path = Path(video.key)
@@ -98,7 +98,7 @@ class VideoAnnotator:
         return self._commit(video, video_sha256, processed)
 
     def predict(self, video: ArchivedVideo, segment: int, num_segments: int) -> VideoRow | None:
-        """Predicts the missing blocks of a segment and stores them; returns a row on failure."""
+        """Predicts and stores a segment's missing blocks; returns the video's outcome, if any."""
         job = self._job
         if (done := self._done_elsewhere(video)) is not None:
             return done
@@ -114,7 +114,7 @@ class VideoAnnotator:
     def track_segment(
         self, video: ArchivedVideo, segment: int, num_segments: int
     ) -> VideoRow | None:
-        """Associates one segment of a video by itself; ``associate`` joins it with the others."""
+        """Associates one segment of a video on its own; ``associate`` joins the segments."""
         if (done := self._done_elsewhere(video)) is not None:
             return done
         self._stitched().associate(self._blocks(video), segment, num_segments)
@@ -125,7 +125,11 @@ class VideoAnnotator:
 
         Returns None if predictions are missing.
         """
-        job, storage, name = self._job, self._job.ledger.storage, self._job.ledger.name(video)
+        job, storage, name = (
+            self._job,
+            self._job.ledger.storage,
+            self._job.ledger.result_name(video),
+        )
         if (done := self._done_elsewhere(video)) is not None:
             return done
         if not job.options.is_stitched:
@@ -139,11 +143,11 @@ class VideoAnnotator:
         return self._commit(video, end.video_sha256, processed)
 
     def _done_elsewhere(self, video: ArchivedVideo) -> VideoRow | None:
-        """Returns the row of a video that a concurrent job has finished, and removes its rest."""
+        """Returns the row of a video finished by a concurrent job, and removes its leftovers."""
         ledger = self._job.ledger
         if not ledger.is_done(video):
             return None
-        clear_unfinished(ledger.storage, ledger.name(video))
+        clear_unfinished(ledger.storage, ledger.result_name(video))
         return self._done(video)
 
     def _done(self, video: ArchivedVideo) -> VideoRow:
@@ -152,11 +156,11 @@ class VideoAnnotator:
     def _commit(
         self, video: ArchivedVideo, video_sha256: str, processed: ProcessedVideo
     ) -> VideoRow:
-        """Writes a result and removes the intermediate state of the video."""
+        """Writes a result and removes the video's intermediate state."""
         job, ledger = self._job, self._job.ledger
         about = ResultAbout(job.model, job.config, job.options.max_frames, self._categories)
         commit_result(ledger, video, video_sha256, processed, about)
-        clear_unfinished(ledger.storage, ledger.name(video))
+        clear_unfinished(ledger.storage, ledger.result_name(video))
         return replace(
             self._done(video),
             num_frames=processed.num_frames,
@@ -165,23 +169,23 @@ class VideoAnnotator:
         )
 
     def _failed(self, video: ArchivedVideo, path: Path, error: VideoDecodeError) -> VideoRow:
-        """Records a failure; its reason omits the path, which may be that of a temporary copy."""
+        """Records a failure; the reason omits the path, which may belong to a temporary copy."""
         ledger, reason = self._job.ledger, str(error).removeprefix(f"{shown_name(path)}: ")
         status: Status = "quarantined" if error.kind == "decoder died" else "failed"
         row = ledger.fail(video, status, reason, error.kind)
-        clear_unfinished(ledger.storage, ledger.name(video))
+        clear_unfinished(ledger.storage, ledger.result_name(video))
         return row
 
     def _blocks(self, video: ArchivedVideo) -> PredictionStore:
         ledger, chunk = self._job.ledger, self._job.config.chunk_frames
         block_frames = -(-self._job.options.save_every // chunk) * chunk
-        return PredictionStore(ledger.storage, ledger.name(video), block_frames)
+        return PredictionStore(ledger.storage, ledger.result_name(video), block_frames)
 
     def _stitched(self) -> StitchedSegments:
         return StitchedSegments(self._system, self._job.config, self._job.options.max_frames)
 
     def _with_decoders(self, read: Callable[[], Result]) -> Result:
-        """Reads a video; replaces a decoder that dies, fewer than ``MAX_DEATHS`` times."""
+        """Reads a video, trying up to ``MAX_DEATHS`` times if the decoder dies."""
         for attempt in range(1, MAX_DEATHS + 1):
             try:
                 return read()
@@ -194,7 +198,7 @@ class VideoAnnotator:
 
     def _process(self, video: ArchivedVideo, path: Path) -> ProcessedVideo:
         job = self._job
-        unfinished = UnfinishedVideo.newest(job.ledger.storage, job.ledger.name(video))
+        unfinished = UnfinishedVideo.newest(job.ledger.storage, job.ledger.result_name(video))
         video_job = VideoJob(
             self._system, job.config, job.options.max_frames, job.options.save_every, self._count
         )
@@ -206,7 +210,7 @@ class VideoAnnotator:
 
 
 def _load_on_best_device(folder: str) -> FrameSystem:
-    """Loads a system on the GPU that this process may use, or else on the CPU."""
+    """Loads a system on the GPU if this process may use one, otherwise on the CPU."""
     from vis_core.models.systems.build import load_system
 
     return load_system(Path(folder), "cuda" if torch.cuda.is_available() else "cpu")

@@ -1,8 +1,8 @@
-"""Environment variables that configure the libraries; they are read when a library is imported."""
+"""Environment variables that configure libraries, which read them when imported."""
 
 import os
 
-# a variable that the user has set stays
+# the user's own values take precedence
 _DEFAULTS = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_TRAIN_ENABLE_PRINT_DEPRECATION": "0",
@@ -19,7 +19,7 @@ _ENFORCED = {
 
 
 def configure_libraries() -> None:
-    """Sets the variables in this process; processes that it starts inherit them."""
+    """Sets the variables in this process; child processes inherit them."""
     os.environ.update(_ENFORCED)
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)

@@ -1,4 +1,4 @@
-"""Reading and writing of run files, and overrides by dotted keys."""
+"""Reading and writing of run files, and overrides by dotted key."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a run file and applies ``dotted.key=value`` overrides.
 
     Raises:
-        ConfigError: With the file, the dotted key, the expected and the found value.
+        ConfigError: Names the file, the dotted key, and the expected and found values.
     """
     values = read_yaml_mapping(path)
     for override in overrides:
@@ -40,7 +40,7 @@ def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def parse_run_config(values: Mapping[str, Any], source: str) -> RunConfig:
-    """Validates plain values against the schema, strictly: nothing is converted."""
+    """Validates plain values strictly against the schema, without converting any."""
     return _parse_section(RunConfig, values, source)
 
 
@@ -48,7 +48,7 @@ def parse_overrides(model: type[SectionT], section: str, overrides: Sequence[str
     """Builds one section from its defaults and ``section.key=value`` overrides, without a run file.
 
     Raises:
-        ConfigError: If an override names another section or does not fit the schema.
+        ConfigError: An override names another section or does not fit the schema.
     """
     values: dict[str, Any] = {section: {}}
     for override in overrides:
@@ -80,7 +80,7 @@ def flatten(model: BaseModel) -> dict[str, Any]:
 
 
 def digest(*parts: Any) -> str:
-    """Returns 12 hexadecimal digits that identify plain values and sections of settings."""
+    """Returns 12 hexadecimal digits that identify plain values and settings sections."""
     plain = [
         part.model_dump(mode="json", by_alias=True) if isinstance(part, BaseModel) else part
         for part in parts
@@ -126,7 +126,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _refuse_secrets(values: Mapping[str, Any], source: str, parents: tuple[str, ...]) -> None:
-    """Raises if a URL has a password: configs are logged, stored and sent to the cluster."""
+    """Raises if a URL has a password, since configs are logged, stored and sent to the cluster."""
     for key, value in _leaves(values, parents):
         if isinstance(value, str) and _PASSWORD_IN_URL.search(value):
             raise ConfigError(
@@ -136,7 +136,7 @@ def _refuse_secrets(values: Mapping[str, Any], source: str, parents: tuple[str, 
 
 
 def _lines(model: type[BaseModel], finding: Any, parents: tuple[str, ...]) -> Iterator[str]:
-    """Yields a finding of pydantic as lines: dotted key, expected, found, and the nearest key."""
+    """Yields a pydantic finding as lines: dotted key, expected, found, and the nearest key."""
     path = _dotted((*parents, *finding["loc"]))
     if finding["type"] == "extra_forbidden":
         near = get_close_matches(str(finding["loc"][-1]), sorted(_known_keys(model)), n=1)
@@ -149,7 +149,7 @@ def _lines(model: type[BaseModel], finding: Any, parents: tuple[str, ...]) -> It
 
 
 def _dotted(location: tuple[str | int, ...]) -> str:
-    """Returns the dotted key of a location, without pydantic's names of union members."""
+    """Returns the dotted key of a location, without pydantic's union member names."""
     parts = [str(part) for part in location]
     if parts[:1] == ["system"] and parts[1:2] and parts[1] not in _SYSTEM_KEYS:
         del parts[1]
@@ -160,7 +160,7 @@ def _dotted(location: tuple[str | int, ...]) -> str:
 
 
 def _known_keys(model: type[BaseModel]) -> set[str]:
-    """Returns every key of the schema, to guess the key that a typo stands for."""
+    """Returns every key in the schema, for guessing the key that was mistyped."""
     keys: set[str] = set()
     queue: list[Any] = [model.model_json_schema()]
     while queue:

@@ -10,7 +10,7 @@ Precision = Literal["float32", "bfloat16"]
 
 
 class OptimizerSettings(Section):
-    """The optimizer of a stage; the defaults are those of CTVIS and Mask2Former."""
+    """A stage's optimizer, with the defaults of CTVIS and Mask2Former."""
 
     name: Literal["adamw", "sgd", "muon"] = Field(
         "adamw",
@@ -18,26 +18,26 @@ class OptimizerSettings(Section):
         "norms, biases and embeddings (ours, for training from random weights).",
     )
     learning_rate: float = Field(1e-4, gt=0, description="Learning rate (CTVIS 4.1).")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD (CondInst).")
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD momentum (CondInst).")
     backbone_factor: float = Field(
-        0.1, ge=0, description="Learning rate of the backbone relative to the rest (Mask2Former)."
+        0.1, ge=0, description="The backbone's learning rate relative to the rest (Mask2Former)."
     )
     weight_decay: float = Field(
-        0.05, ge=0, description="Weight decay (Mask2Former); released IDOL: 1e-4."
+        0.05, ge=0, description="Weight decay (Mask2Former; IDOL's release: 1e-4)."
     )
     decay_norms_and_embeddings: bool = Field(
-        False, description="Decay norms and embeddings too (released IDOL: everything)."
+        False, description="Decay norms and embeddings too (IDOL's release decays everything)."
     )
     clip_norm: float = Field(0.01, gt=0, description="Maximum gradient norm (Mask2Former).")
     warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up.")
     warmup_from: float = Field(
-        0.0, ge=0, le=1, description="Initial share of the rate in warm-up (SipMask: 1/80)."
+        0.0, ge=0, le=1, description="Share of the rate at which warm-up starts (SipMask: 1/80)."
     )
     schedule: Literal["steps", "cosine"] = Field(
         "steps", description="Step decay (CTVIS 4.1) or half a cosine down to 1 %."
     )
     decay_at: tuple[float, ...] = Field(
         (0.375, 0.75),
-        description="Shares of all steps after which the rate drops to a tenth "
-        "(CTVIS 4.1: 6,000 and 12,000 of 16,000).",
+        description="Fractions of all steps after which the rate drops to a tenth (CTVIS 4.1: "
+        "6,000 and 12,000 of 16,000).",
     )

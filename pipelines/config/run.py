@@ -1,4 +1,4 @@
-"""The schema of a run file: stages, sweep, synthetic data, Ray, checkpoints."""
+"""The run file schema: stages, sweep, synthetic data, Ray, checkpoints."""
 
 from itertools import accumulate
 from typing import Literal, Self
@@ -13,10 +13,10 @@ from vis_core.config.systems import CtvisConfig, SystemConfig
 
 
 class StageConfig(Section):
-    """A stage of training; it starts from the weights of the stage before."""
+    """A training stage, which starts from the previous stage's weights."""
 
     name: str = Field(
-        pattern=r"^[a-z][a-z0-9_]{0,30}$", description="Name of its folders and metrics."
+        pattern=r"^[a-z][a-z0-9_]{0,30}$", description="Name for its folders and metrics."
     )
     clips: Literal["images", "pairs", "pseudo", "videos", "mixed"] = Field(
         description="Training clips: still images, key-reference pairs of still images, "
@@ -27,29 +27,30 @@ class StageConfig(Section):
         None,
         gt=0,
         lt=1,
-        description="Probability that a mixed clip is a pseudo-video. Released CTVIS weighs them "
-        "against real clips 1 : 1.5 (YouTube-VIS 2019), 1 : 0.8 (2021) and 1 : 0.75 (OVIS).",
+        description="Probability that a mixed clip is a pseudo-video. CTVIS's release weighs "
+        "pseudo-videos against real clips 1 : 1.5 (YouTube-VIS 2019), 1 : 0.8 (2021) and 1 : 0.75 "
+        "(OVIS).",
     )
     steps: int = Field(ge=1, description="Optimizer steps.")
     batch_size: int = Field(
         16, ge=1, description="Clips per step and worker (CTVIS 4.1: 16 in all)."
     )
-    clip_frames: int = Field(1, ge=1, description="Frames T of a clip of a real video.")
+    clip_frames: int = Field(1, ge=1, description="Frames T per clip of a real video.")
     frame_range: int = Field(
         20,
         ge=1,
-        description="Frames on either side from which the T frames are drawn (released CTVIS; "
+        description="Frames on either side from which the T frames are drawn (CTVIS's release; "
         "IDOL: 10).",
     )
     precision: Precision = Field(
-        "float32", description="Precision of the network in training; CTVIS is released with AMP."
+        "float32", description="The network's precision in training; CTVIS's release uses AMP."
     )
     checkpoint_every: int = Field(500, ge=1, description="Steps between checkpoints.")
     parts: int = Field(
         1,
         ge=1,
-        description="Parts into which a batch is cut. They pass through the network in turn, so "
-        "memory holds one at a time; the gradient is their mean.",
+        description="Number of parts that a batch is cut into. They pass through the network in "
+        "turn, so memory holds only one; the gradient is their mean.",
     )
     recompute_activations: bool = Field(
         False,
@@ -60,8 +61,8 @@ class StageConfig(Section):
         None,
         gt=0,
         lt=1,
-        description="Decay of the running mean (EMA) of the weights, which then is scored and "
-        "becomes the model of the stage; null: the weights themselves, as in all five papers.",
+        description="Decay of the running mean (EMA) of the weights, which is scored and becomes "
+        "the stage's model; null: use the weights themselves, as in all five papers.",
     )
     loss_weights: dict[str, float] = Field(
         default_factory=dict,
@@ -69,27 +70,29 @@ class StageConfig(Section):
     )
     start_from: str | None = Field(
         None,
-        description="Start weights of this stage instead of the stage before; see start_from of "
-        "the run.",
+        description="Start weights instead of the previous stage's; see the run's start_from.",
     )
     evaluate_every: int | None = Field(
         None,
         ge=1,
-        description="Steps between scores on validation videos; null: none, keep the last model.",
+        description="Steps between validation scores; null: no scores, keep the last model.",
     )
     keep: Literal["best", "last"] = Field(
         "best",
-        description="Scored model that becomes the model of the stage: the one with the best AP, "
-        "or the last, with scores for the learning curve only.",
+        description="Model that the stage keeps: the one with the best AP, or the last one, with "
+        "scores only for the learning curve.",
     )
     evaluate_videos: int = Field(
-        8, ge=1, description="Validation videos scored while a stage runs, from the first one on."
+        8,
+        ge=1,
+        description="Number of validation videos scored while a stage runs, starting with the "
+        "first.",
     )
     max_bad_steps: int = Field(
         5,
         ge=1,
-        description="Consecutive steps with a loss or gradient that is not finite after which the "
-        "training fails; before that they are skipped and logged.",
+        description="Number of consecutive steps with a non-finite loss or gradient after which "
+        "training fails; until then, such steps are skipped and logged.",
     )
     optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings)
 
@@ -103,20 +106,20 @@ class StageConfig(Section):
 class SweepConfig(Section):
     """The sweep of association thresholds on cached instances."""
 
-    trials: int = Field(12, ge=1, description="Trials of the sweep.")
+    trials: int = Field(12, ge=1, description="Number of trials.")
     min_gain: float = Field(
         0.01,
         ge=0,
-        description="Validation AP by which a setting must beat the present one to replace it. "
-        "Ours: on eight videos a gain of 0.001 was followed by a loss of 0.1 on others.",
+        description="Gain in validation AP that a setting needs to replace the current one. Ours: "
+        "a gain of 0.001 on eight videos came with a loss of 0.1 on other videos.",
     )
-    match_threshold: tuple[float, float] = Field((0.1, 0.8), description="Range, a similarity.")
-    new_track_score: tuple[float, float] = Field((0.01, 0.7), description="Range, a score.")
-    score_threshold: tuple[float, float] = Field((0.01, 0.5), description="Range, a score.")
+    match_threshold: tuple[float, float] = Field((0.1, 0.8), description="Range of similarities.")
+    new_track_score: tuple[float, float] = Field((0.01, 0.7), description="Range of scores.")
+    score_threshold: tuple[float, float] = Field((0.01, 0.5), description="Range of scores.")
 
 
 class SyntheticConfig(Section):
-    """The synthetic scenes that replace data not given."""
+    """Synthetic scenes that replace missing data."""
 
     scene: SceneSettings = Field(default_factory=SceneSettings)
     images: int = Field(240, ge=4, description="Still images.")
@@ -128,14 +131,14 @@ class SyntheticConfig(Section):
 
 
 class RayConfig(Section):
-    """The share of a machine or cluster that training takes."""
+    """The part of a machine or cluster that training uses."""
 
     num_workers: int = Field(1, ge=1, description="Data-parallel training workers.")
     use_gpu: bool = Field(False, description="One GPU per worker.")
     data_tasks: int | None = Field(
         None,
         ge=1,
-        description="Processes that build the batches of one worker, about 600 MiB each; null: "
+        description="Processes that build one worker's batches, about 600 MiB each; null: "
         "one per free core, at most 8.",
     )
     object_store_mb: int = Field(
@@ -144,43 +147,40 @@ class RayConfig(Section):
 
 
 class SupervisionConfig(Section):
-    """Training with the annotations of a share of the frames only."""
+    """Training with annotations for only a share of the frames."""
 
     share: float = Field(
         gt=0,
         le=1,
-        description="Share of the annotated frames of the training videos that serve as the still "
-        "images of the run; larger shares contain the smaller ones (CTVIS Table 7: 0.01, 0.05, "
-        "0.1 and 1).",
+        description="Share of the training videos' annotated frames that serve as the run's still "
+        "images; larger shares contain the smaller ones (CTVIS Table 7: 0.01, 0.05, 0.1 and 1).",
     )
 
 
 class CheckpointConfig(Section):
-    """The storage and number of a training's checkpoints."""
+    """The storage and number of training checkpoints."""
 
     storage: str | None = Field(
         None,
         description="Folder or s3://bucket/prefix shared by all workers; null: the run folder.",
     )
-    keep: int = Field(
-        2, ge=2, description="Number of newest checkpoints kept; one is spare in case of damage."
-    )
+    keep: int = Field(2, ge=2, description="Number of newest checkpoints to keep; one is a spare.")
 
 
 class RunConfig(Section):
     """A whole run, from images to annotated videos."""
 
-    seed: int = Field(0, ge=0, lt=1 << 32, description="Seed of everything random.")
+    seed: int = Field(0, ge=0, lt=1 << 32, description="Seed for all randomness.")
     system: SystemConfig = Field(default_factory=CtvisConfig)
     start_from: str | None = Field(
         None,
-        description="Start weights of stage 1: a model folder, a .pth or .pkl of the authors, "
-        "a transformers folder, hf:<id>, or 'tiny', the shipped weights.",
+        description="Start weights of stage 1: a model folder, a .pth or .pkl from the authors, a "
+        "transformers folder, hf:<id>, or 'tiny', the shipped weights.",
     )
     synthetic: SyntheticConfig = Field(default_factory=SyntheticConfig)
     pseudo: PseudoConfig = Field(default_factory=PseudoConfig)
     augment: AugmentConfig = Field(
-        default_factory=AugmentConfig, description="Augmentation of images and clips of videos."
+        default_factory=AugmentConfig, description="Augmentation of images and video clips."
     )
     pairs: PairConfig = Field(
         default_factory=PairConfig,
@@ -188,14 +188,14 @@ class RunConfig(Section):
     )
     supervision: SupervisionConfig | None = Field(
         None,
-        description="Train only on a share of the frames of the training videos, as still images; "
-        "null: the images that are given.",
+        description="Train only on a share of the training videos' frames, as still images; null: "
+        "use the given images.",
     )
     clips_per_image: int = Field(1, ge=1, description="Pseudo-videos per image.")
     stream_pseudo: bool = Field(
         False,
         description="Generate pseudo-videos during training, new ones in each epoch, instead of "
-        "writing them once before it.",
+        "writing them once beforehand.",
     )
     stages: tuple[StageConfig, ...] = Field(min_length=1, description="Stages, in order.")
     sweep: SweepConfig = Field(default_factory=SweepConfig)
@@ -215,7 +215,7 @@ class RunConfig(Section):
 
     @property
     def stage_starts(self) -> dict[str, int]:
-        """The number of steps before each stage, by its name."""
+        """The number of steps before each stage, by stage name."""
         starts = accumulate((stage.steps for stage in self.stages), initial=0)
         return {stage.name: start for stage, start in zip(self.stages, starts, strict=False)}
 

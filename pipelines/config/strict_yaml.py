@@ -1,7 +1,7 @@
 """Strict YAML: no tags, no aliases, no duplicate keys, YAML 1.2 scalars.
 
 PyYAML's defaults read ``1e-4`` as text, ``on`` as true and ``010`` as 8, and silently keep the last
-of two equal keys; an alias bomb parses at once but never finishes when it is traversed.
+of two equal keys; an alias bomb parses at once, but traversing it never finishes.
 """
 
 import math
@@ -22,7 +22,7 @@ def _fault(problem: str, at: Any) -> yaml.YAMLError:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A loader of plain mappings, lists and scalars that refuses the rest."""
+    """A loader that accepts only plain mappings, lists and scalars."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}
     depth = 0
@@ -56,7 +56,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:float", _StrictLoader.construct_yaml_float)
 
-# The pattern of each kind of scalar, and its first characters.
+# The pattern and possible first characters of each kind of scalar.
 _WORDS: dict[str, tuple[str, list[str | None]]] = {
     "null": (r"^(?:null|~|)$", ["n", "~", ""]),
     "bool": (r"^(?:true|false)$", ["t", "f"]),
@@ -71,10 +71,10 @@ for _kind, (_pattern, _first) in _WORDS.items():
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Parses one YAML document; ``source``, a file or an option, names it in errors.
+    """Parses one YAML document; errors name its ``source``, a file or an option.
 
     Raises:
-        ConfigError: With the line of the fault.
+        ConfigError: The document is faulty; the message gives the line.
     """
     try:
         # safe: the loader builds mappings, lists and scalars only
@@ -84,14 +84,14 @@ def parse_yaml(text: str, source: str) -> Any:
         where = f"{source}, line {mark.line + 1}" if mark else source
         problem = getattr(error, "problem", None) or first_line(error)
         raise ConfigError(f"{where}: {problem}") from error
-    except ValueError as error:  # an integer with more digits than Python reads
+    except ValueError as error:  # an integer with more digits than Python accepts
         raise ConfigError(f"{source}: {error}") from error
     except RecursionError as error:
         raise ConfigError(f"{source}: nested too deep") from error
 
 
 def read_yaml_mapping(path: Path) -> dict[str, Any]:
-    """Reads a YAML file that holds one mapping.
+    """Reads a YAML file that contains one mapping.
 
     Raises:
         ConfigError: The file is missing, too large, not UTF-8, not YAML or not a mapping.

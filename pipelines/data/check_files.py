@@ -1,4 +1,4 @@
-"""Checks of annotation, result and image files that list every defect, not only the first."""
+"""Checks of annotation, result and image files that list every defect, not just the first."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ class FileReport:
     """The defects of one file.
 
     Attributes:
-        defects: All that its reader found.
+        defects: All defects that its reader found.
         summary: Its kind and counts; empty if it could not be read.
-        unreadable: The error that ended the reading; empty if there was none.
+        unreadable: The error that stopped the reader; empty if there was none.
     """
 
     defects: Defects
@@ -36,7 +36,7 @@ class FileReport:
         return self.defects.error_count + bool(self.unreadable)
 
     def lines(self) -> Iterator[str]:
-        """Yields a line for each defect and one with the verdict."""
+        """Yields a line for each defect and one for the verdict."""
         defects = self.defects
         if self.unreadable:
             yield self.unreadable
@@ -48,7 +48,7 @@ class FileReport:
         yield f"{defects.file}: {verdict}: {counts}{'; ' if self.summary else ''}{self.summary}"
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the report for programs."""
+        """Returns the report as JSON values."""
         errors = [defect.to_json() for defect in self.defects.errors]
         if self.unreadable:
             errors.append({"where": "the file", "message": self.unreadable})
@@ -63,7 +63,7 @@ class FileReport:
 
 
 def file_kind(file: Path) -> FileKind:
-    """Returns the kind of a file by its suffix, or by the tables in the document."""
+    """Determines a file's kind from its suffix, or from the tables in the document."""
     if file.suffix.lower() in _IMAGE_SUFFIXES:
         return "image"
     try:
@@ -76,7 +76,7 @@ def file_kind(file: Path) -> FileKind:
 
 
 def holds_images(file: Path) -> bool:
-    """Returns whether a ground truth is COCO's: it has no key ``videos``."""
+    """Returns whether a ground truth is in COCO format, which has no key ``videos``."""
     try:
         with file.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as text:
             return text.find(b'"videos"') < 0
@@ -90,12 +90,12 @@ def check_file(
     images: Path | None = None,
     ground_truth: Path | None = None,
 ) -> FileReport:
-    """Checks one file, JSON or an image.
+    """Checks one JSON or image file.
 
     Args:
-        kind: Its kind; None finds it out.
-        images: Folder in which every image is looked up; None checks the JSON alone.
-        ground_truth: Videos and classes that a results file must fit.
+        kind: Kind of file; None detects it.
+        images: Folder in which to check every image; None checks only the JSON.
+        ground_truth: Videos and classes that a results file must match.
     """
     defects = Defects(file)
     try:

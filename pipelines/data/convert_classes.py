@@ -1,4 +1,4 @@
-"""Ground truth of COCO or YouTube-VIS rewritten in the classes of another list."""
+"""Conversion of COCO or YouTube-VIS ground truth to another class list."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from vis_core.formats import class_maps, coco, youtube_vis
 
 @dataclass(frozen=True)
 class ConvertedFile:
-    """A file in other classes.
+    """A ground-truth file converted to another class list.
 
     Attributes:
-        counts: Its images or videos and its instances or tracks, in words.
-        left_out: Annotations that have no class in the list, by their former class.
+        counts: Its numbers of images or videos and of instances or tracks, as text.
+        left_out: Number of omitted annotations, by the former class that the new list lacks.
     """
 
     path: Path
@@ -26,7 +26,7 @@ class ConvertedFile:
     left_out: Mapping[str, int]
 
     def describe(self) -> list[str]:
-        """Returns the lines that a person reads at the end."""
+        """Returns the lines of the final summary."""
         ranked = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
         names = ", ".join(f"{name} ({count})" for name, count in ranked)
         counts = f"{self.path}: {self.counts}, {self.num_classes} classes"
@@ -34,10 +34,10 @@ class ConvertedFile:
 
 
 def convert_classes(source: Path, out: Path, class_map: str) -> ConvertedFile:
-    """Writes a ground truth in the classes of a public list (from COCO's) or of a user's YAML map.
+    """Converts a ground truth from COCO's classes to a public list, or by a user's YAML map.
 
     Raises:
-        ConfigError: The map is faulty, or the source is no ground truth.
+        ConfigError: The map is faulty, or the source is not a ground truth.
         AnnotationError: The source is faulty.
     """
     if out.resolve() == source.resolve():
@@ -65,7 +65,7 @@ def convert_classes(source: Path, out: Path, class_map: str) -> ConvertedFile:
 
 
 def read_class_map(value: str) -> class_maps.ClassMap:
-    """Finds a public map by its name, or reads a user's; raises a ConfigError if it is faulty."""
+    """Returns a public map by name, or reads a user's; raises a ConfigError if it is faulty."""
     if value in class_maps.FROM_COCO or Path(value).suffix not in (".yaml", ".yml"):
         return class_maps.map_from_coco(value)
     return class_maps.parse_class_map(read_yaml_mapping(Path(value)), value)

@@ -1,6 +1,6 @@
-"""The layout of a user's folders: which annotation files and image folders they hold.
+"""Search of a user's folders for annotation files and image folders.
 
-``given_data.py`` checks their content before a run, ``run_data.py`` prepares them for it.
+``given_data.py`` checks their contents before a run; ``run_data.py`` prepares them for it.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ class AnnotatedFiles:
 
 @dataclass(frozen=True)
 class VideoFiles:
-    """The files of a YouTube-VIS style data set.
+    """The files of a data set in YouTube-VIS style.
 
     Attributes:
-        val: Validation annotations, for the choice of thresholds.
-        test: Test annotations, for the scores; the same as ``val`` if there is no third file.
-        frames: Folder that file names are relative to.
+        val: Validation annotations, for choosing thresholds.
+        test: Test annotations, for scoring; the same as ``val`` if there is no third file.
+        frames: Folder that the file names are relative to.
     """
 
     train: Path
@@ -38,10 +38,10 @@ _FRAME_FOLDERS = ("JPEGImages", "train/JPEGImages", "frames", ".")
 
 
 def find_coco(path: Path) -> AnnotatedFiles:
-    """Finds ``instances*.json`` and the images of a COCO folder, or of one annotation file.
+    """Finds ``instances*.json`` and the images for a COCO folder or a single annotation file.
 
     Raises:
-        ConfigError: There are none; the message lists the expected names.
+        ConfigError: Nothing was found; the message lists the expected names.
     """
     _must_exist(path, "--coco")
     if path.is_file():
@@ -67,13 +67,13 @@ def find_coco(path: Path) -> AnnotatedFiles:
 
 
 def find_vis(path: Path, category_names: frozenset[str] | None) -> VideoFiles:
-    """Finds the train and val annotations of a YouTube-VIS style folder.
+    """Finds the train and val annotations in a folder in YouTube-VIS style.
 
-    Of several pairs (one per class list), the one whose classes overlap most with
-    ``category_names`` is taken, so that images and videos have the same classes.
+    From several pairs (one per class list), chooses the one whose classes overlap most with
+    ``category_names``, so that images and videos have the same classes.
 
     Raises:
-        ConfigError: There are none; the message lists the expected names.
+        ConfigError: Nothing was found; the message lists the expected names.
     """
     _must_exist(path, "--vis")
     if not path.is_dir():
@@ -92,7 +92,7 @@ def find_vis(path: Path, category_names: frozenset[str] | None) -> VideoFiles:
 
 
 def find_archive(path: Path) -> Path:
-    """Returns a folder of videos; raises a ConfigError if it is missing or has none."""
+    """Checks and returns a folder; raises a ConfigError if it is missing or has no videos."""
     from vis_core.media.video_files import find_videos
 
     _must_exist(path, "--videos")
@@ -111,7 +111,7 @@ def _must_exist(path: Path, option: str) -> None:
 
 
 def _images_below(folder: Path) -> Path | None:
-    """Returns the first usual folder that holds images, or None."""
+    """Returns the first conventional folder that contains images, or None."""
     for name in _IMAGE_FOLDERS:
         images = folder / name
         if images.is_dir() and any(
@@ -129,7 +129,7 @@ def _validation_file(train: Path) -> Path | None:
 
 
 def _class_overlap(annotations: Path, names: frozenset[str] | None) -> tuple[float, int]:
-    """Returns the overlap (IoU) of the class names of a file with others, and their number."""
+    """Returns the IoU of a file's class names with ``names``, and the number of its classes."""
     from vis_core.formats.youtube_vis import read_youtube_vis
 
     classes = frozenset(read_youtube_vis(annotations)[1].names)

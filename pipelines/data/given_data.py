@@ -1,7 +1,7 @@
-"""The paths that a user gives to a run, and a check of their content before anything starts.
+"""The data paths that a user gives, and a check of their contents before a run starts.
 
-``find_data.py`` finds the files in these folders, ``run_data.py`` prepares them for the run. Must
-not import torch: options are checked before it loads.
+``find_data.py`` finds the files in these folders; ``run_data.py`` prepares them for the run. This
+module must not import torch, because options are checked before torch loads.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis
 
 @dataclass(frozen=True)
 class GivenData:
-    """The paths of the user's own data; None where none was given."""
+    """The paths of the user's own data, each None if not given."""
 
     coco: Path | None = None
     vis: Path | None = None
@@ -27,7 +27,7 @@ def check_given(given: GivenData) -> None:
 
     Raises:
         ConfigError: A folder is missing or empty.
-        AnnotationError: Annotations are wrong or name absent images.
+        AnnotationError: Annotations are faulty or refer to missing images.
     """
     names = None
     if given.coco:
@@ -43,7 +43,7 @@ def check_given(given: GivenData) -> None:
 
 
 def _check_frames(annotations: Path, frames: Path) -> None:
-    """Raises if frames of annotations are missing, or no video is annotated."""
+    """Raises a ConfigError if frames are missing or no video is annotated."""
     videos: list[VideoRecord] = read_youtube_vis(annotations)[0]
     absent = [
         name for video in videos for name in video.file_names if not (frames / name).is_file()

@@ -1,4 +1,4 @@
-"""The folder of pseudo-videos: its manifest, checks of existing shards, and publication."""
+"""The folder of pseudo-videos: manifest, checks of existing shards, and publication."""
 
 import hashlib
 import json
@@ -22,9 +22,9 @@ class PseudoVideos:
     """A finished folder of pseudo-videos.
 
     Attributes:
-        folder: Holds the shards (``vis_core/clips/sources.py::ParquetClips`` reads them).
-        failed: Clip id and reason of every clip that could not be made.
-        made: Whether this call made it; False if it was finished before.
+        folder: Contains the shards (``vis_core/clips/sources.py::ParquetClips`` reads them).
+        failed: Clip id and reason for every clip that could not be created.
+        made: Whether this call created the folder; False if it was already finished.
     """
 
     folder: Path
@@ -40,7 +40,7 @@ def settings_of(
     seed: int,
     clips_per_image: int,
 ) -> dict[str, Any]:
-    """Returns everything that the clips depend on, by names for messages."""
+    """Returns everything that the clips depend on, under the names used in messages."""
     inputs = {
         "seed": seed,
         "clips_per_image": clips_per_image,
@@ -51,7 +51,7 @@ def settings_of(
 
 
 def _fingerprint(records: list[ImageRecord]) -> str:
-    """Returns a digest of the records; the folder of the images may change."""
+    """Returns a digest of the records, independent of the image folder."""
     hashed = hashlib.sha256()
     for record in records:
         content = (record.image_id, Path(record.path).name, record.labels, record.segmentations)
@@ -60,10 +60,10 @@ def _fingerprint(records: list[ImageRecord]) -> str:
 
 
 def finished_folder(out: Path, settings: dict[str, Any]) -> PseudoVideos | None:
-    """Returns the pseudo-videos at ``out``, or None if there is nothing.
+    """Returns the pseudo-videos at ``out``, or None if nothing exists there.
 
     Raises:
-        ConfigError: ``out`` holds other files, or clips of other settings.
+        ConfigError: ``out`` contains other files, or clips with other settings.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
@@ -89,7 +89,7 @@ def finished_folder(out: Path, settings: dict[str, Any]) -> PseudoVideos | None:
 
 
 def errors_of(path: Path) -> list[tuple[str, str]]:
-    """Returns clip id and reason of the failed rows of a shard."""
+    """Returns the clip id and reason of each failed row in a shard."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(path, columns=["clip_id", "error"])
@@ -97,7 +97,7 @@ def errors_of(path: Path) -> list[tuple[str, str]]:
 
 
 def is_whole(path: Path) -> bool:
-    """Returns whether a shard of an earlier run is readable and without failed clips."""
+    """Returns whether an earlier run's shard is readable and has no failed clips."""
     import pyarrow as pa
 
     try:
@@ -118,7 +118,7 @@ def publish_folder(
     write_json(
         partial / _MANIFEST, {"settings": settings, "num_clips": num_clips, "failed": failed}
     )
-    for leftover in partial.glob(".*.part"):  # of a run that was killed while it wrote
+    for leftover in partial.glob(".*.part"):  # from a run killed while writing
         leftover.unlink()
     try:
         partial.rename(out)

@@ -1,4 +1,4 @@
-"""A sheet of pseudo-videos, drawn before any is stored."""
+"""A preview sheet of pseudo-videos, drawn before any are stored."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +13,9 @@ from vis_core.visualization.overlay import write_picture
 def write_preview(
     out: Path, count: int, config: RunConfig, records: list[ImageRecord], names: Sequence[str]
 ) -> Path:
-    """Draws clips from all over the set, as the folder ``out`` would hold them.
+    """Draws clips spread over the whole set, as they would be stored in ``out``.
 
-    Returns the picture, a file beside that folder.
+    Returns the path of the picture, next to that folder.
     """
     source = PseudoClips(records, config.pseudo, config.clips_per_image)
     count = min(count, len(source))

@@ -1,6 +1,6 @@
-"""The data set of a run: the user's own files (``given_data.py``), or synthetic scenes.
+"""A run's data set: the user's own files (``given_data.py``), or synthetic scenes.
 
-Derives missing parts: still images of videos, labelled videos of still images, an archive.
+Derives missing parts: still images from videos, labelled videos from still images, an archive.
 """
 
 import json
@@ -22,7 +22,7 @@ from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis, write_yo
 from vis_core.media.images import read_image
 from vis_core.media.video_writer import write_video
 
-# Every so many frames of a labelled video, one is a still image if no COCO data is given.
+# Without COCO data, one in this many frames of a labelled video serves as a still image.
 _STILL_EVERY = 5
 _HELD_OUT_IMAGES = 12
 _MAX_PSEUDO_TRAIN = 24
@@ -31,13 +31,13 @@ _ARCHIVE_VIDEOS = 4
 
 @dataclass(frozen=True)
 class RunData:
-    """The data set of a run.
+    """A run's data set.
 
     Attributes:
         images: Still images for stage 1 and for pseudo-videos.
         archive: Folder of video files to annotate.
-        categories: The classes of the run; files of other classes are mapped by name.
-        notes: Replacements of data that was not given.
+        categories: The run's classes; files with other classes are mapped by name.
+        notes: Remarks on how missing data was replaced.
     """
 
     images: AnnotatedFiles
@@ -54,11 +54,11 @@ def prepare_data(
     on_item: Callable[[int], None],
     max_frames: int | None = None,
 ) -> RunData:
-    """Finds the data of a run, or makes it below ``folder``.
+    """Finds a run's data, or creates it below ``folder``.
 
     Args:
-        on_item: Receives 1 for every scene or clip that is made.
-        max_frames: Frames of each labelled video that are annotated and scored; None means all.
+        on_item: Receives 1 for every scene or clip that is created.
+        max_frames: Number of frames to annotate and score per labelled video; None means all.
     """
     if given.coco or given.vis:
         data = _user_data(given, config, folder, on_item)
@@ -77,7 +77,7 @@ def prepare_data(
 
 
 def _first_frames(data: RunData, folder: Path, count: int) -> RunData:
-    """Shortens the validation and test videos; those for training keep all frames."""
+    """Shortens the validation and test videos; training videos keep all frames."""
     shortened = {}
     for path in dict.fromkeys((data.videos.val, data.videos.test)):
         records, categories = read_youtube_vis(path)
@@ -141,7 +141,7 @@ def _user_data(
 
 
 def _few_frames(data: RunData, share: float, seed: int, folder: Path) -> RunData:
-    """Replaces the still images by a share of the frames of the training videos (CTVIS 4.4)."""
+    """Replaces the still images with a share of the training videos' frames (CTVIS 4.4)."""
     records, _ = read_youtube_vis(data.videos.train)
     places = [(v.video_id, t) for v in records for t in range(len(v.file_names))]
     count = max(1, round(share * len(places)))
@@ -155,7 +155,7 @@ def _few_frames(data: RunData, share: float, seed: int, folder: Path) -> RunData
 def _stills(
     videos: VideoFiles, folder: Path, is_chosen: Callable[[int, int], bool]
 ) -> AnnotatedFiles:
-    """Writes a COCO file of some frames of the training videos, without copying images."""
+    """Writes a COCO file for some of the training videos' frames, without copying images."""
     records, categories = read_youtube_vis(videos.train)
     stills: list[ImageRecord] = []
     for video in records:
@@ -186,7 +186,7 @@ def _pseudo_data(
     folder: Path,
     on_item: Callable[[int], None],
 ) -> tuple[AnnotatedFiles, VideoFiles]:
-    """Makes labelled videos from still images, the last images held out for the scores."""
+    """Creates labelled videos from still images, holding out the last images for scoring."""
     records = [r for r in read_coco(images.annotations, images.folder)[0] if r.labels]
     held_out = min(_HELD_OUT_IMAGES, len(records) // 3)
     if held_out == 0:

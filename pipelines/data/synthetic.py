@@ -17,7 +17,7 @@ from vis_core.structures import Clip
 
 CATEGORIES = Categories(tuple(range(1, len(CLASS_NAMES) + 1)), CLASS_NAMES)
 FPS = 8
-# Each part has its own range of seeds; none overlaps with that of the start weights.
+# Each part has its own seed range; no range overlaps with that of the start weights.
 _PARTS = ("images", "train", "val", "test", "archive")
 _SEEDS_PER_PART = 100_000
 
@@ -27,7 +27,7 @@ OnScene = Callable[[int], None]
 def write_synthetic(folder: Path, config: SyntheticConfig, seed: int, on_scene: OnScene) -> None:
     """Writes ``coco/``, ``vis/`` and ``videos/`` below a new ``folder``, whole or not at all.
 
-    The files are a function of config and seed. ``on_scene`` receives 1 for every scene.
+    The files depend only on config and seed. ``on_scene`` receives 1 for every scene.
     """
     temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     try:
@@ -97,7 +97,7 @@ def _write_images(folder: Path, config: SyntheticConfig, seed: int, on_scene: On
 
 
 def _write_frames(frames_folder: Path, name: str, video_id: int, clip: Clip) -> VideoRecord:
-    """Writes the frames of one clip and returns their annotations."""
+    """Writes one clip's frames and returns their annotations."""
     (frames_folder / name).mkdir(parents=True)
     names = tuple(f"{name}/{t:05d}.jpg" for t in range(len(clip)))
     for file_name, image in zip(names, clip.images, strict=True):

@@ -1,4 +1,4 @@
-"""Ablation tables: every training once per seed, every row annotated and scored.
+"""Ablation tables: each training runs once per seed; each row is annotated and scored.
 
 <out>/seed_<s>/<training>/      a run folder (see ``pipelines/run/steps.py``)
 <out>/seed_<s>/<training>/models/<row>, evaluation/<row>
@@ -22,7 +22,7 @@ from pipelines.results.ensemble_files import fuse_files
 from pipelines.results.score import LabelledVideos, evaluate_file, score_model
 from pipelines.run.folder import Run, open_run
 from pipelines.run.steps import make_pseudo_videos, prepare, save_changed, train
-from vis_core.files import write_json
+from vis_core.files import write_json, write_text
 
 COLUMNS = ("ap", "ap50", "ap75", "ar1", "ar10")
 
@@ -34,19 +34,19 @@ class AblationJob:
     table: AblationTable
     source: Path  # the run file that the rows change
     overrides: tuple[str, ...]  # changes that all rows share
-    seeds: tuple[int, ...]  # of data, weights and order; every row is repeated with each
+    seeds: tuple[int, ...]  # for data, weights and order; every row runs once per seed
     given: GivenData
     out: Path
 
     def config(self, row: AblationRow, seed: int, *, inference: bool) -> RunConfig:
-        """Returns the settings of a row; without ``inference``, those of its training."""
+        """Returns a row's settings, or its training settings if ``inference`` is False."""
         changes = (*self.table.scenes, *self.overrides, f"seed={seed}", *row.training)
         return load_run_config(self.source, (*changes, *(row.inference if inference else ())))
 
 
 @dataclass(frozen=True)
 class RowScores:
-    """The scores of a row, one dict for each of S seeds."""
+    """A row's scores, one dict per seed."""
 
     name: str
     scores: tuple[dict[str, float], ...]
@@ -85,12 +85,12 @@ def run_ablation(job: AblationJob) -> list[RowScores]:
                 scores[row.name].append(evaluate_file(test, results[row.name]))
     rows = [RowScores(name, tuple(of_seeds)) for name, of_seeds in scores.items()]
     write_json(job.out / "table.json", to_json(job, rows))
-    (job.out / "table.md").write_text(markdown(job.table, rows, job.seeds))
+    write_text(job.out / "table.md", markdown(job.table, rows, job.seeds))
     return rows
 
 
 def markdown(table: AblationTable, rows: Sequence[RowScores], seeds: Sequence[int]) -> str:
-    """Returns the table in Markdown, with mean and deviation over the seeds."""
+    """Formats the table as Markdown, with mean and standard deviation over the seeds."""
     lines = [
         f"{table.title}; {len(seeds)} seed{'s' if len(seeds) > 1 else ''}, mean ± deviation",
         "",
@@ -105,7 +105,7 @@ def markdown(table: AblationTable, rows: Sequence[RowScores], seeds: Sequence[in
 
 @dataclass(frozen=True)
 class _Trained:
-    """A finished training: its run, its data and the model of its last stage."""
+    """A finished training: its run, data and last stage's model."""
 
     run: Run
     data: RunData
@@ -113,7 +113,7 @@ class _Trained:
 
 
 def _train(job: AblationJob, row: AblationRow, seed: int) -> _Trained:
-    """Trains the stages of a row; equal settings are trained only once."""
+    """Trains a row's stages; rows with equal settings share one training."""
     config = job.config(row, seed, inference=False)
     run = Run(job.out / f"seed_{seed}" / _folder_name(row.training), config, job.given)
     open_run(run)
@@ -152,7 +152,7 @@ def _folder_name(training: tuple[str, ...]) -> str:
 
 
 def to_json(job: AblationJob, rows: Sequence[RowScores]) -> dict[str, Any]:
-    """Returns the table for programs."""
+    """Returns the table as JSON values."""
     return {
         "title": job.table.title,
         "seeds": list(job.seeds),

@@ -1,4 +1,4 @@
-"""The ablation tables of the papers, as changes of a run file. Imports nothing heavy."""
+"""The papers' ablation tables, as changes to a run file. Imports nothing heavy."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -8,22 +8,22 @@ Overrides = tuple[str, ...]
 
 @dataclass(frozen=True)
 class AblationRow:
-    """One row of a table, as ``dotted.key=value`` changes of the run file."""
+    """One row of a table, as ``dotted.key=value`` changes to the run file."""
 
-    name: str  # in the paper
+    name: str  # as in the paper
     training: Overrides = ()  # rows with equal changes share a model
-    inference: Overrides = ()  # of ``system`` or ``inference``, with the same weights
+    inference: Overrides = ()  # changes to ``system`` or ``inference``, with the same weights
     fused: tuple[str, ...] = ()  # earlier rows whose results are fused; such a row trains nothing
 
 
 @dataclass(frozen=True)
 class AblationTable:
-    """A table of a paper, its rows in the order of the paper."""
+    """A paper's table, with its rows in the paper's order."""
 
     title: str  # paper, number and subject
     preset: str  # the run file that the rows change
     rows: tuple[AblationRow, ...]
-    scenes: Overrides = ()  # changes of all rows, for scenes like those of the paper's data set
+    scenes: Overrides = ()  # changes to all rows, for scenes like the paper's data set
     note: str = ""  # differences from the paper's table
 
 
@@ -45,7 +45,7 @@ _SCALES = ('inference.views=["128", "160", "192"]',)
 
 
 def _changes(section: str, **settings: object) -> Overrides:
-    """Returns the changes of settings in a section of ``system``."""
+    """Returns the changes to settings in a section of ``system``."""
     return tuple(
         f"system.{section}.{name}={str(value).lower()}" for name, value in settings.items()
     )

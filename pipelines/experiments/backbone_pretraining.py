@@ -1,8 +1,8 @@
-"""Pretraining of the tiny backbone by pixel classification, for query training from scratch.
+"""Pretraining of the tiny backbone by pixel classification, before training from scratch.
 
-Published systems start from an ImageNet backbone; the tiny one has none. From a random backbone
-the queries learn masks but hardly any class (31 % correct after 1,000 steps); after 600 steps of
-this pretraining, 65 % (docs/decisions.md).
+Published systems start from an ImageNet backbone, which the tiny system lacks. From a random
+backbone the queries learn masks but hardly any classes: 31 % are correct after 1,000 steps, and
+65 % with 600 steps of this pretraining before them (docs/decisions.md).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,15 +22,15 @@ from vis_core.models.segmentors.mask2former import Mask2Former
 from vis_core.models.systems.minvis import Minvis
 from vis_core.structures import ClipBatch
 
-_DENSE_SEEDS = 5_000_000  # offset of its scene seeds from those of the following training
+_DENSE_SEEDS = 5_000_000  # offset of its scene seeds from those of the training that follows
 _BATCH = 16  # images
 _BACKGROUND_WEIGHT = 0.2
 
 
 def write_backbone(folder: Path, num_steps: int, seed: int) -> None:
-    """Trains the tiny backbone in steps of 16 images and writes it unless the folder exists.
+    """Trains the tiny backbone on 16 images per step and writes it, unless the folder exists.
 
-    No demonstration, training or test uses the seeds of its scenes.
+    No demonstration, training or test uses its scene seeds.
     """
     if not folder.is_dir():
         system = pretrained_segmentor(num_steps, _BATCH, seed)
@@ -63,9 +63,9 @@ def pretrain_backbone(
 
     Args:
         segmentor: Its backbone is trained in place.
-        batches: Still images; at least ``num_steps``.
+        batches: At least ``num_steps`` batches of still images.
         num_steps: Length of the one-cycle schedule.
-        num_classes: K; background is one more.
+        num_classes: K, not counting the background.
         on_step: Called after each step.
     """
     if num_steps == 0:
@@ -87,7 +87,7 @@ def pretrain_backbone(
 def _pixel_loss(
     heads: nn.ModuleList, features: Sequence[Tensor], labels: Tensor, num_classes: int
 ) -> Tensor:
-    """Computes the cross-entropy of all heads, with labels at the centres of their cells."""
+    """Computes the summed cross-entropy of all heads, with labels taken at cell centres."""
     weight = torch.ones(num_classes + 1)
     weight[-1] = _BACKGROUND_WEIGHT
     losses = []
@@ -99,7 +99,7 @@ def _pixel_loss(
 
 
 def pixel_labels(batch: ClipBatch, num_classes: int) -> Tensor:
-    """Draws the instances of one-frame clips into (B, H, W) labels; background is K."""
+    """Draws the instances of one-frame clips as (B, H, W) labels; the background is K."""
     height, width = batch.images.shape[-2:]
     pixels = torch.full((len(batch.labels), height, width), num_classes)
     for row, (masks, labels) in enumerate(zip(batch.masks, batch.labels, strict=True)):

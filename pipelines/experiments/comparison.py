@@ -1,4 +1,4 @@
-"""Comparison of systems in their tiny presets: settings, scores, learning curves."""
+"""Comparison of the systems' tiny presets: settings, scores, learning curves."""
 
 import json
 import math
@@ -19,27 +19,27 @@ from vis_core.errors import ConfigError
 from vis_core.evaluation.identity import evaluate_identity
 from vis_core.evaluation.loading import load_ground_truth, load_results
 
-# Tracks below it do not count as identities, as in ``longtake evaluate --identity``.
+# Tracks with lower scores do not count as identities, as in ``longtake evaluate --identity``.
 MIN_SCORE = 0.5
 _COLUMNS = ("AP", "AP50", "AR10", "HOTA", "IDF1")
 
 
 @dataclass(frozen=True)
 class LearntRow:
-    """The scores of one system on the held-out videos."""
+    """One system's scores on the held-out videos."""
 
     system: str
     scores: dict[str, float]  # AP, AP50, AR10, HOTA and IDF1, with swept thresholds
-    unswept_ap: float  # AP of the last stage, with the thresholds of the run file
+    unswept_ap: float  # AP after the last stage, with the run file's thresholds
     steps: int  # of all stages
-    minutes: float  # of training and of validation during it
+    minutes: float  # of training, including validation
     seed: int
 
 
 def learnt_row(
     system: str, run: Run, data: RunData, stages: Sequence[StageResult], metrics: dict[str, float]
 ) -> LearntRow:
-    """Collects the row of a finished run; ``metrics`` are its scores on the test videos."""
+    """Builds the row for a finished run; ``metrics`` are its scores on the test videos."""
     truth = load_ground_truth(data.videos.test)
     results = load_results(run.folder / "evaluation" / "final" / "results.json", truth)
     identity = evaluate_identity(truth, results, MIN_SCORE)
@@ -55,7 +55,7 @@ def learnt_row(
 
 
 def markdown(rows: Sequence[LearntRow]) -> str:
-    """Returns the rows as a table in Markdown."""
+    """Formats the rows as a Markdown table."""
     names = ("system", "steps", "minutes", *_COLUMNS, "AP unswept", "seed")
     lines = ["| " + " | ".join(names) + " |", "| --- |" + " --- |" * (len(names) - 1)]
     for row in rows:
@@ -66,7 +66,7 @@ def markdown(rows: Sequence[LearntRow]) -> str:
 
 
 def write_learning_curves(path: Path, runs: Sequence[tuple[str, Run]]) -> None:
-    """Draws the training loss and the AP on validation videos over the steps of all stages."""
+    """Draws training loss and validation AP over the steps of all stages."""
     losses = tuple(_loss_series(name, run) for name, run in runs)
     scores = tuple(_validation_series(name, run) for name, run in runs)
     curves = (("Training loss, weighted sum", losses), ("AP on validation videos", scores))
@@ -91,7 +91,7 @@ def _validation_series(name: str, run: Run) -> Series:
     return Series(name, steps, values, smooth=False)
 
 
-# The preset of each system and the steps of its stages, for at most an hour of training.
+# Each system's preset and the steps of its stages, for at most an hour of training.
 SYSTEMS: dict[str, tuple[str, tuple[int, ...]]] = {
     "ctvis": ("tiny", (1000, 700, 700)),
     "idol": ("idol_tiny", (2200, 2000, 2600)),
@@ -99,10 +99,10 @@ SYSTEMS: dict[str, tuple[str, tuple[int, ...]]] = {
     "stc": ("stc_tiny", (1500, 1000)),
 }
 
-# Learning rates that differ from the preset, whose rates suit the few steps of the demo.
+# Learning rates that differ from the preset's, which suit the demo's few steps.
 _RATES = {"ctvis": (5.0e-4, 5.0e-4, 3.0e-4)}
 
-# Steps from random weights: more still images, since masks are learnt slowly from scratch.
+# Steps from random weights: more on still images, since masks are learnt slowly from scratch.
 FROM_SCRATCH: dict[str, tuple[int, ...]] = {
     "ctvis": (3700, 700, 800),
     "idol": (4000, 1800, 2000),
@@ -110,8 +110,8 @@ FROM_SCRATCH: dict[str, tuple[int, ...]] = {
     "stc": (3500, 1000),
 }
 
-# Ten times the demo's scenes. With its eight validation videos a sweep gained 0.12 and lost 0.11 on
-# its twelve test videos.
+# Ten times the demo's scenes: with the demo's eight validation videos, a sweep gained 0.12 AP but
+# lost 0.11 on the twelve test videos.
 _SCENES = (
     "synthetic.images=2400",
     "synthetic.train_videos=160",
@@ -123,7 +123,7 @@ _SCORE_EVERY = 500  # steps, for the learning curve
 
 
 def learning_changes(name: str) -> list[str]:
-    """Returns the changes of a preset: more steps, more scenes, validation during training."""
+    """Returns the changes to a preset: more steps, more scenes, validation during training."""
     changes = list(_SCENES)
     for number, steps in enumerate(SYSTEMS[name][1]):
         stage = f"stages.{number}"
@@ -135,7 +135,7 @@ def learning_changes(name: str) -> list[str]:
 
 
 def scratch_changes(name: str, backbone: Path) -> list[str]:
-    """Returns the further changes for a system that starts from a backbone of ``learn``."""
+    """Returns the additional changes for a system that starts from ``learn``'s backbone."""
     changes = [f"stages.{k}.steps={steps}" for k, steps in enumerate(FROM_SCRATCH[name])]
     changes += [f"start_from={json.dumps(str(backbone))}", "stages.0.evaluate_every=1000"]
     changes.append("synthetic.images=9600")
@@ -145,7 +145,7 @@ def scratch_changes(name: str, backbone: Path) -> list[str]:
         optimizer = {"name": "muon", "learning_rate": "2.0e-3", "warmup_steps": 300}
         changes += [f"stages.0.optimizer.{key}={value}" for key, value in optimizer.items()]
         changes.append("system.segmentor.train_batch_norm=true")
-        # queries learn classes slowly, and more slowly from crops
+        # queries learn classes slowly, and even more slowly from crops
         changes += ["stages.0.loss_weights={class: 4.0}", "augment.crop_probability=0.0"]
     return changes
 
@@ -154,7 +154,7 @@ def shared_batches(config: RunConfig, workers: int) -> list[str]:
     """Returns the changes that divide each batch among data-parallel workers.
 
     Raises:
-        ConfigError: A batch does not divide into equal shares.
+        ConfigError: A batch cannot be divided equally.
     """
     changes = [f"ray.num_workers={workers}"]
     for number, stage in enumerate(config.stages):

@@ -1,4 +1,4 @@
-"""Training of the tiny presets of several systems on the same data, for comparison."""
+"""Training of several systems' tiny presets on the same data, for comparison."""
 
 import logging
 from collections.abc import Sequence
@@ -30,29 +30,29 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LearningJob:
-    """The systems to compare and how they are trained."""
+    """The systems to compare and the settings of their training."""
 
-    systems: Sequence[str]  # of ``SYSTEMS``; empty means all
-    presets: Path  # folder of the run files
-    out: Path  # folder of the runs, the table and the curves
+    systems: Sequence[str]  # names in ``SYSTEMS``; empty means all
+    presets: Path  # folder with the run files
+    out: Path  # folder for the runs, the table and the curves
     given: GivenData
-    seed: int = 0  # of scenes, weights and order
+    seed: int = 0  # for scenes, weights and order
     workers: int = 1  # data-parallel; they share each batch
     from_scratch: bool = False
-    backbone_steps: int = 1500  # from scratch: pretraining of the backbone that all start from
+    backbone_steps: int = 1500  # from scratch only: pretraining of the shared backbone
     max_frames: int | None = None  # of each scored video; None means all
-    overrides: Sequence[str] = ()  # changes of all run files
+    overrides: Sequence[str] = ()  # changes to all run files
 
     @property
     def backbone(self) -> Path:
-        """Folder of the backbone, named after its settings so that no other run starts from it."""
+        """The backbone's folder, named after its settings so that no other run starts from it."""
         return self.out / f"backbone-{self.backbone_steps}-{self.seed}"
 
     def runs(self) -> list[tuple[str, Run]]:
-        """Resolves the run of each system.
+        """Resolves each system's run.
 
         Raises:
-            ConfigError: There is no such system, or a change does not fit its run file.
+            ConfigError: A system does not exist, or a change does not fit its run file.
         """
         names = tuple(dict.fromkeys(self.systems)) or tuple(SYSTEMS)
         for name in names:
@@ -71,7 +71,7 @@ class LearningJob:
 
 
 def learn(job: LearningJob, address: str | None = None) -> list[LearntRow]:
-    """Trains, sweeps and scores unfinished systems; writes table and curves below ``out``."""
+    """Trains, sweeps and scores unfinished systems; writes the table and curves to ``out``."""
     runs = job.runs()
     if job.from_scratch:
         write_backbone(job.backbone, job.backbone_steps, job.seed)

@@ -1,8 +1,8 @@
 """Training of the small start weights that the project ships (``make tiny-weights``).
 
-A Mask2Former learns slowly from nothing, and hub weights cannot be had everywhere. So the tiny
-segmentor is trained once on synthetic scenes, whose seeds no demonstration and no test uses, and
-is shipped without an embedding head: identity is what the demonstration itself must learn.
+A Mask2Former learns slowly from scratch, and hub weights are not available everywhere. So the tiny
+segmentor is trained once on synthetic scenes, whose seeds no demonstration or test uses, and is
+shipped without an embedding head: the demonstration itself must learn identity.
 """
 
 import time
@@ -28,12 +28,12 @@ from vis_core.models.systems.build import save_system
 _OPTIMIZER = OptimizerSettings(
     learning_rate=6e-4, backbone_factor=1.0, clip_norm=5.0, warmup_steps=300, schedule="cosine"
 )
-_SMOOTHING = 0.98  # of the losses that are shown
+_SMOOTHING = 0.98  # for the displayed losses
 
 
 @dataclass(frozen=True)
 class TinyTraining:
-    """The settings of a training of the tiny weights; a batch is counted in images."""
+    """The settings for training the tiny weights; ``batch`` is a number of images."""
 
     out: Path
     steps: int
@@ -44,7 +44,7 @@ class TinyTraining:
 
 
 def train_tiny_weights(training: TinyTraining) -> Iterator[str]:
-    """Trains, saves ``weights.safetensors`` with its config and card, and yields lines on the way.
+    """Trains and saves ``weights.safetensors`` with its config and card; yields progress lines.
 
     Raises:
         TrainingDivergedError: A loss or a gradient is not finite.

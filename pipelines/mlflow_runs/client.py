@@ -1,7 +1,7 @@
 """MLflow clients: environment, addresses and errors. No other module imports MLflow's client.
 
-The timeouts bound the cost of an unreachable server: MLflow's defaults block 264 s per call, these
-2.4 s if it refuses connections and 17.4 s if it hangs (measured with MLflow 3.17.2).
+The timeouts limit the cost of an unreachable server. MLflow's defaults block for 264 s per call,
+these for 2.4 s if it refuses connections and 17.4 s if it hangs (measured with MLflow 3.17.2).
 """
 
 import logging
@@ -26,15 +26,15 @@ _DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
 }
 _TRANSFER_TIMEOUT_S = "300"  # a server may take minutes to pass large weights on to its own store
-_transfers: list[str] = []  # the usual timeout, then one entry for each transfer under way
+_transfers: list[str] = []  # the usual timeout, then one entry for each active transfer
 _transfer_lock = threading.Lock()
 
 
 def tracking_uri(uri: str | None, run_folder: Path) -> str:
-    """Checks the address of a tracking store; None means a sqlite file in the run folder.
+    """Checks a tracking store's address; None means a sqlite file in the run folder.
 
     Raises:
-        ConfigError: If the address is of an unsupported kind.
+        ConfigError: If this kind of address is not supported.
     """
     if uri is None:
         return f"sqlite:///{run_folder.absolute() / 'mlflow' / 'mlflow.db'}"
@@ -55,15 +55,15 @@ def artifact_location(uri: str) -> str | None:
 
 
 def connect(uri: str, *, must_exist: bool = False) -> "MlflowClient":
-    """Creates a quiet client with bounded waits; a server is not contacted yet.
+    """Creates a quiet client with bounded waits; does not contact a server yet.
 
     Raises:
-        RegistryError: If a sqlite store cannot be opened, or is missing although it ``must_exist``.
+        RegistryError: If a sqlite store cannot be opened, or it ``must_exist`` but is missing.
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     configure_libraries()
-    from mlflow import MlflowClient  # imported late: 1.2 s, and it reads the environment
+    from mlflow import MlflowClient  # imported late: takes 1.2 s, reads the environment
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -77,7 +77,7 @@ def connect(uri: str, *, must_exist: bool = False) -> "MlflowClient":
 
 
 def transport_errors() -> tuple[type[Exception], ...]:
-    """Returns the errors that MLflow raises when a store or a server fails or refuses."""
+    """Returns the errors that MLflow raises when a store or server fails or refuses a request."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -93,7 +93,7 @@ def is_missing(error: Exception) -> bool:
 
 
 def is_refused(error: Exception) -> bool:
-    """Returns whether the store refused a request for good, so that a retry cannot help."""
+    """Returns whether the store refused a request permanently, so a retry cannot help."""
     return str(getattr(error, "error_code", "")) in {
         "INVALID_PARAMETER_VALUE",
         "BAD_REQUEST",
@@ -103,14 +103,14 @@ def is_refused(error: Exception) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """Returns the first line of an error, without secrets and object addresses."""
+    """Returns the first line of an error, without secrets or object addresses."""
     text = re.sub(r"<[\w.]+ object at 0x[0-9a-f]+>", "", str(error))
     return mask_secrets(first_line(text) or type(error).__name__)[:240]
 
 
 @contextmanager
 def service_errors(action: str, uri: str) -> Iterator[None]:
-    """Turns the errors of MLflow into a RegistryError that names the action and the store."""
+    """Turns MLflow errors into a RegistryError that names the action and the store."""
     try:
         yield
     except transport_errors() as error:
@@ -124,7 +124,7 @@ def service_errors(action: str, uri: str) -> Iterator[None]:
 
 @contextmanager
 def retried_transfers() -> Iterator[None]:
-    """Allows long answer times while files are transferred; the last one restores the limit."""
+    """Extends the timeout while files are transferred; the last transfer restores it."""
     name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
     with _transfer_lock:
         if not _transfers:

@@ -1,8 +1,8 @@
-"""MLflow runs that never block training: every write goes to a file first and a thread sends it.
+"""MLflow runs that never block training: every write goes to a file, and a thread sends it.
 
-The file (``tracking/<key>/metrics.jsonl`` in the run folder) holds the unsent writes. Sending a
-line twice is harmless: MLflow keeps one metric per (name, step, time, value), accepts an equal
-parameter again and replaces an artifact. A killed or offline run therefore loses nothing: the next
+The file (``tracking/<key>/metrics.jsonl`` in the run folder) contains the unsent writes. Sending a
+line twice is harmless: MLflow keeps one metric per (name, step, time, value), accepts unchanged
+parameters again, and replaces artifacts. A killed or offline run therefore loses nothing: the next
 run with the same key sends the rest.
 """
 
@@ -28,22 +28,22 @@ from pipelines.mlflow_runs.spool import Entry, WriteSpool
 from pipelines.redaction import mask_secrets, mask_value
 from vis_core.errors import ConfigError, RegistryError
 
-LONG_VALUE = 500  # characters; MLflow silently cuts values at 6000, and its pages show far fewer
+LONG_VALUE = 500  # characters; MLflow silently cuts values at 6000, and its pages show far less
 _KEY_TAG = "longtake.run_key"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_BATCH = 100  # params in one request: MLflow's limit
+_BATCH = 100  # params per request, MLflow's limit
 _log = logging.getLogger(__name__)
 
 
-class Tracking:
-    """One experiment of one tracking store.
+class MlflowStore:
+    """One experiment in a tracking store.
 
     Args:
         uri: ``sqlite:///FILE.db`` or ``http(s)://…``; None means a sqlite file in the run folder.
-        experiment: Created if absent.
-        run_folder: Holds the default store and the unsent writes.
-        required: Whether a store that does not answer at the start is an error. Otherwise the runs
-            keep their writes until it answers.
+        experiment: Name of the experiment, which is created if absent.
+        run_folder: Folder for the default store and the unsent writes.
+        required: Whether it is an error if the store does not answer at the start. If not, the
+            runs keep their writes until it answers.
         clock: Returns the time in seconds since 1970.
     """
 
@@ -66,16 +66,16 @@ class Tracking:
     def start_run(
         self, key: str, name: str | None = None, parent: "MlflowRun | None" = None
     ) -> "MlflowRun":
-        """Starts the run with ``key``, or resumes it if the experiment has one.
+        """Starts the run with ``key``, or resumes it if the experiment already has it.
 
         Args:
-            key: Stable name of the work, such as ``train-3f2a91``: the same work, the same key.
-            name: The name in MLflow's pages; the key if None.
-            parent: The run that this one belongs to, for the trials of a sweep.
+            key: Stable name of the work, such as ``train-3f2a91``; the same work has the same key.
+            name: The name in MLflow's pages; None means the key.
+            parent: The run that this one belongs to, if it is a trial of a sweep.
 
         Raises:
             ConfigError: If the key has characters that MLflow or a folder name does not allow.
-            RegistryError: If the store does not answer and is required.
+            RegistryError: If the store is required and does not answer.
         """
         if not _KEY.fullmatch(key):
             raise ConfigError(
@@ -102,9 +102,11 @@ class Tracking:
 
 
 class MlflowRun:
-    """One MLflow run, ended by ``finish`` or a ``with`` block. Only ``finish`` may block."""
+    """One MLflow run, ended by ``finish`` or a ``with`` statement. Only ``finish`` may block."""
 
-    def __init__(self, tracking: Tracking, key: str, name: str, parent: "MlflowRun | None") -> None:
+    def __init__(
+        self, tracking: MlflowStore, key: str, name: str, parent: "MlflowRun | None"
+    ) -> None:
         self.tracking = tracking
         self.key = key
         self.name = name
@@ -122,7 +124,7 @@ class MlflowRun:
         }
 
     def open(self) -> str:
-        """Finds or creates the run of this key in the store and returns its id."""
+        """Finds or creates the run with this key in the store and returns its id."""
         if self.run_id is None:
             client, experiment_id = self.tracking.client, self.tracking.experiment_id()
             found = client.search_runs(
@@ -140,9 +142,10 @@ class MlflowRun:
         return self.run_id
 
     def log_params(self, params: Mapping[str, object]) -> None:
-        """Logs flat settings; secrets are masked, long values become files in ``long_params/``.
+        """Logs flat settings; masks secrets and moves long values to files in ``long_params/``.
 
-        A setting that the run already has with another value keeps the first one, with a warning.
+        If the run already has a setting with a different value, the first value stays, with a
+        warning.
         """
         short: dict[str, str] = {}
         for name, value in params.items():
@@ -159,13 +162,13 @@ class MlflowRun:
     def log_metrics(
         self, metrics: Mapping[str, float], step: int, time_s: float | None = None
     ) -> None:
-        """Logs numbers at a step without waiting; ``time_s``: since 1970, None means now."""
+        """Logs metrics at a step without waiting; ``time_s``: since 1970, None means now."""
         values = {name: float(value) for name, value in metrics.items()}
         time_ms = int((self.tracking.clock() if time_s is None else time_s) * 1000)
         self.spool.add({"kind": "metrics", "values": values, "step": int(step), "time_ms": time_ms})
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """Stores a file with the run; it must exist until ``finish``."""
+        """Stores a file with the run; the file must exist until ``finish``."""
         self.spool.add({"kind": "artifact", "path": str(path.absolute()), "folder": folder})
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
@@ -176,7 +179,7 @@ class MlflowRun:
     def finish(self, status: str = "FINISHED", wait_s: float = 30.0) -> bool:
         """Ends the run with ``FINISHED``, ``FAILED`` or ``KILLED``; returns whether all was sent.
 
-        If the rest is not sent in time, a warning names the file that keeps it.
+        If writes are still unsent after ``wait_s``, a warning names the file that keeps them.
         """
         self.spool.add({"kind": "status", "status": status})
         num_unsent = self.spool.close(wait_s)

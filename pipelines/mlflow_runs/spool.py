@@ -1,4 +1,4 @@
-"""A queue of writes to a service, kept in a file; a thread sends them in order and retries."""
+"""A queue of writes to a service, kept in a file; a thread sends them in order, with retries."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from typing import Any
 from vis_core.errors import RegistryError
 
 Entry = dict[str, Any]
-_MAX_METRICS = 900  # in one request; MLflow refuses more than 1000
+_MAX_METRICS = 900  # per request; MLflow refuses more than 1000
 _FIRST_WAIT_S = 2.0
 _MAX_WAIT_S = 60.0
 _log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class WriteSpool:
     """A queue of entries, kept in a JSON-lines file until they are sent.
 
     Args:
-        path: The file. Entries of an earlier process in it are sent first.
+        path: The file; entries left in it by an earlier process are sent first.
         send: Sends entries of one kind, in order; raises RegistryError if a retry may help.
     """
 
@@ -48,7 +48,7 @@ class WriteSpool:
             self._changed.notify_all()
 
     def close(self, wait_s: float) -> int:
-        """Sends the rest for at most ``wait_s`` seconds; returns the number of unsent entries."""
+        """Keeps sending for at most ``wait_s`` seconds; returns the number of unsent entries."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -82,7 +82,7 @@ class WriteSpool:
                     self._waiting.popleft()
 
     def _first_batch(self) -> list[Entry]:
-        """Returns the next entries to send: metrics up to a request's limit, else one entry."""
+        """Returns the next entries to send: metrics up to the request limit, or one other entry."""
         batch, size = [self._waiting[0]], len(self._waiting[0].get("values", ()))
         if batch[0]["kind"] == "metrics":
             for entry in islice(self._waiting, 1, None):
@@ -110,7 +110,7 @@ class WriteSpool:
 
 
 def _entries_of(path: Path) -> list[Entry]:
-    """Reads the entries of an earlier process, without lines cut short by a kill or full disk."""
+    """Reads the entries of an earlier process, skipping lines cut short by a kill or full disk."""
     if not path.is_file():
         return []
     entries = []

@@ -1,7 +1,7 @@
 """Conversion of published models into model folders.
 
-Models of the hub and of transformers become MinVIS; a checkpoint of detectron2 becomes the system
-that it was trained as. A converted model is cached under the digest of its source.
+Models from the hub or transformers become MinVIS; a detectron2 checkpoint becomes the system that
+it was trained as. A converted model is cached under its source's digest.
 """
 
 import json
@@ -34,11 +34,11 @@ def is_foreign(uri: str) -> bool:
 
 
 def as_model_folder(uri: str, cache: Path) -> Path:
-    """Converts a foreign model, unless the cache already holds it.
+    """Converts a foreign model, unless it is already in the cache.
 
     Args:
-        uri: ``hf:<id or folder>``, a folder of transformers, or a checkpoint of detectron2.
-        cache: Holds a folder for each converted model.
+        uri: ``hf:<id or folder>``, a transformers folder, or a detectron2 checkpoint.
+        cache: Folder for converted models, with one subfolder each.
 
     Raises:
         RegistryError: If the hub does not answer or has no such model.
@@ -61,7 +61,7 @@ def import_weights(source: str, out: Path, classes: str | None) -> list[str]:
 
     Args:
         source: See ``as_model_folder``.
-        classes: Class names of a checkpoint of detectron2, see ``official_categories``.
+        classes: Class names of a detectron2 checkpoint, see ``official_categories``.
 
     Raises:
         ConfigError: If the folder exists, or the source is of an unknown kind.
@@ -106,13 +106,13 @@ def official_categories(count: int, wanted: str | None, source: str) -> "Categor
     """Finds the class names of a checkpoint that stores only their number.
 
     Args:
-        count: Number of classes of the checkpoint.
+        count: Number of classes in the checkpoint.
         wanted: A public class list or a text file with one name per line; None chooses the public
             list with ``count`` classes.
         source: The checkpoint, for messages.
 
     Raises:
-        ConfigError: If no list, or not the wanted list, has ``count`` classes.
+        ConfigError: If the wanted list has a different length, or no or several public lists fit.
     """
     from vis_core.formats.class_maps import CLASS_LISTS
 
@@ -156,19 +156,19 @@ def _import_model(source: Path) -> tuple["System", "Categories"]:
     try:
         return system, official_categories(system.num_classes, None, str(source))
     except ConfigError:
-        # enough to start training from; import-weights --classes names them
+        # enough to start training from; ``import-weights --classes`` sets the names
         return system, numbered([f"class {index + 1}" for index in range(system.num_classes)])
 
 
 def _download(name: str) -> Path:
-    """Downloads a model of the hub; a local folder is returned unchanged."""
+    """Downloads a model from the hub; a local folder is returned unchanged."""
     if not name:
         raise ConfigError(f"{_HUB}: expected an id like organisation/model or a folder after it")
     if Path(name).is_dir():
         return Path(name)
     from huggingface_hub import HfApi, snapshot_download
 
-    # HTTPError belongs to its HTTP client and is not re-exported explicitly
+    # HTTPError comes from the hub's HTTP client and is not re-exported explicitly
     from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
 
     try:

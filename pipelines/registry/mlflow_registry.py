@@ -1,6 +1,6 @@
 """Models in the MLflow registry: checked in a fresh process when registered, verified when fetched.
 
-MLflow runs code from a model when it loads one (models-from-code, loader modules, pickles), so its
+MLflow runs a model's own code when loading it (models-from-code, loader modules, pickles), so its
 loaders are never used: files are downloaded, compared with the SHA-256 in the version tags, and
 read by ``vis_core``.
 """
@@ -26,7 +26,7 @@ from pipelines.mlflow_runs.client import (
     service_errors,
     transport_errors,
 )
-from pipelines.mlflow_runs.runs import Tracking
+from pipelines.mlflow_runs.runs import MlflowStore
 from pipelines.redaction import mask_secrets
 from pipelines.registry.foreign_models import as_model_folder, is_foreign
 from pipelines.registry.model_folder import ModelFolder, read_model_folder, verify_model_folder
@@ -63,7 +63,7 @@ class ModelReference:
     """A folder with one verified model; unlike an alias, it cannot move to another version."""
 
     path: Path
-    name: str  # registered, or that of the folder
+    name: str  # registered name, or the folder's name
     version: int | None  # None for a plain folder
     digest: str  # SHA-256 of the whole model
 
@@ -73,7 +73,7 @@ class ModelReference:
 
 
 def register_model(
-    tracking: Tracking,
+    tracking: MlflowStore,
     model_folder: Path,
     name: str,
     metrics: Mapping[str, float],
@@ -84,10 +84,10 @@ def register_model(
 
     Args:
         name: The same files under the same name stay one version, so registering twice is safe.
-        metrics: Scores of the model, kept as tags of the version and metrics of its run.
-        alias: The alias to move to the version; None moves none.
-        check: A command that runs in a fresh process with the folder of the downloaded files as
-            its last argument; an exit code other than 0 refuses the model. None means
+        metrics: The model's scores, stored as tags of the version and metrics of its run.
+        alias: The alias to move to the version; None moves no alias.
+        check: A command that runs in a fresh process with the downloaded model folder as its last
+            argument; an exit code other than 0 rejects the model. None means
             ``pipelines.registry.self_check``.
 
     Raises:
@@ -113,18 +113,18 @@ def register_model(
 
 
 def resolve_model(uri: str, tracking_uri: str | None, cache: Path) -> ModelReference:
-    """Resolves the name of a model to verified local files.
+    """Resolves a model's name to verified local files.
 
     Args:
         uri: ``models:/name@alias``, ``models:/name/3``, a model folder, or a model that
-            ``pipelines/registry/foreign_models.py`` converts: ``hf:<id>``, a checkpoint of the
-            authors.
-        cache: Keeps downloaded models, one folder per digest.
+            ``pipelines/registry/foreign_models.py`` converts: ``hf:<id>``, or a checkpoint from
+            the authors.
+        cache: Folder for downloaded models, with one subfolder per digest.
 
     Raises:
-        ConfigError: If the uri has another form, or no store is given.
+        ConfigError: If the form of the uri is unknown, or no store is given.
         RegistryError: If the model, version or alias does not exist, or the store does not answer.
-        CheckpointError: If the files are not those that were registered.
+        CheckpointError: If the files differ from the registered ones.
     """
     if not uri.startswith("models:"):
         path = as_model_folder(uri, cache) if is_foreign(uri) else Path(uri)
@@ -145,7 +145,7 @@ def resolve_model(uri: str, tracking_uri: str | None, cache: Path) -> ModelRefer
 def _cached_version(
     client: "MlflowClient", tracking_uri: str, name: str, version: int, cache: Path
 ) -> ModelReference:
-    """Finds a version in the cache, or downloads it; damaged files are downloaded again."""
+    """Finds a version in the cache, or downloads it if it is missing or damaged there."""
     expected = _expected_digests(client, name, version)
     digest = ModelFolder(cache, expected).digest
     target = cache / digest[:32]
@@ -154,7 +154,7 @@ def _cached_version(
         scratch = cache / f".{uuid.uuid4().hex}"
         try:
             _download(client, tracking_uri, name, version, scratch)
-            with suppress(OSError):  # another process may have been first, with equal files
+            with suppress(OSError):  # another process may have written the same files first
                 scratch.rename(target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -170,7 +170,7 @@ def _version_of_digest(client: "MlflowClient", name: str, digest: str) -> int | 
 
 
 def _create_version(
-    tracking: Tracking, folder: ModelFolder, name: str, metrics: Mapping[str, float]
+    tracking: MlflowStore, folder: ModelFolder, name: str, metrics: Mapping[str, float]
 ) -> int:
     """Uploads the files to a new run and creates a version from them."""
     client = tracking.client
@@ -195,7 +195,7 @@ def _create_version(
 def _run_check(
     client: "MlflowClient", name: str, version: int, folder: Path, check: Sequence[str]
 ) -> None:
-    """Runs the check in a fresh process and stores the outcome as a tag of the version."""
+    """Runs the check in a fresh process and stores the outcome as a version tag."""
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
     try:
         done = subprocess.run(
@@ -265,7 +265,7 @@ def _expected_digests(client: "MlflowClient", name: str, version: int) -> dict[s
 
 
 def _download(client: "MlflowClient", uri: str, name: str, version: int, target: Path) -> Path:
-    """Downloads the files of a version into ``target`` and verifies them."""
+    """Downloads a version's files into ``target`` and verifies them."""
     from mlflow.artifacts import download_artifacts
 
     source = client.get_model_version_download_uri(name, str(version))

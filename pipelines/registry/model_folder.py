@@ -5,7 +5,7 @@
     categories.json       category ids and names
     README.md, LICENSE…   text, optional
 
-Nothing in it can be executed: no code, no pickle, no sub-folder, no link.
+Nothing in the folder can be executed: it has no code, pickles, subfolders or links.
 """
 
 import hashlib
@@ -28,11 +28,11 @@ class ModelFolder:
     """A checked model folder."""
 
     path: Path
-    sha256: dict[str, str]  # of each file by its name
+    sha256: dict[str, str]  # of each file, by name
 
     @property
     def digest(self) -> str:
-        """One SHA-256 for the whole model: of the lines ``<sha256>  <name>``, sorted by name."""
+        """SHA-256 of the whole model, over the lines ``<sha256>  <name>``, sorted by name."""
         lines = "".join(f"{self.sha256[name]}  {name}\n" for name in sorted(self.sha256))
         return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -41,7 +41,7 @@ def read_model_folder(path: Path) -> ModelFolder:
     """Checks the files of a model folder and computes their digests.
 
     Raises:
-        CheckpointError: If a file is missing, not allowed, or not of the format of its name.
+        CheckpointError: If a file is missing or not allowed, or its format does not match its name.
     """
     if not path.is_dir():
         raise CheckpointError(
@@ -65,15 +65,15 @@ def read_model_folder(path: Path) -> ModelFolder:
 
 
 def verify_model_folder(path: Path, expected: dict[str, str], where: str) -> ModelFolder:
-    """Checks that a folder holds exactly the registered files, bit for bit.
+    """Checks that a folder contains exactly the registered files, bit for bit.
 
     Args:
         path: The folder.
-        expected: The SHA-256 of each file by its name.
+        expected: The SHA-256 of each file, by name.
         where: The registered version, for messages.
 
     Raises:
-        CheckpointError: If a file was changed, lost or added.
+        CheckpointError: If a file was changed, removed or added.
     """
     folder = read_model_folder(path)
     for name in sorted(expected.keys() | folder.sha256.keys()):
@@ -97,7 +97,7 @@ def _check_entry(entry: Path) -> None:
 
 
 def _check_safetensors(path: Path) -> None:
-    """Reads only the header, which is enough to refuse a renamed pickle."""
+    """Checks only the header, which is enough to reject a renamed pickle."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

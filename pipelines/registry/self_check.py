@@ -1,7 +1,7 @@
-"""The check that a model folder works, run in a fresh process.
+"""A check, run in a fresh process, that a model folder works.
 
-``python -m pipelines.registry.self_check FOLDER`` returns 0 if the model annotates two random
-frames, otherwise 1 with the reason in one line.
+``python -m pipelines.registry.self_check FOLDER`` exits with 0 if the model annotates two random
+frames, otherwise with 1 and a one-line reason.
 """
 
 import sys

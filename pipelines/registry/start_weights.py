@@ -1,6 +1,6 @@
 """The weights that the first stage starts from, found and read before other work begins.
 
-Importing this module or finding a folder imports no torch; reading the weights does.
+Neither importing this module nor finding a folder imports torch; reading the weights does.
 """
 
 import tempfile
@@ -12,7 +12,7 @@ from pipelines.registry.foreign_models import as_model_folder, is_foreign
 from vis_core.config.model_files import WEIGHTS_FILE
 from vis_core.errors import ConfigError
 
-START = "start"  # folder of a run that keeps the converted start weights
+START = "start"  # folder in a run for the converted start weights
 TINY_WEIGHTS = Path(str(resources.files("vis_core") / "weights" / "tiny"))
 
 
@@ -22,8 +22,8 @@ def start_folder(
     """Finds the model folder that the first stage, or a given stage, starts from.
 
     Args:
-        cache: Folder of converted models; None leaves models of other formats unconverted.
-        stage: A stage with its own ``start_from``; None means the run's.
+        cache: Folder for converted models; None leaves models in other formats unconverted.
+        stage: A stage with its own ``start_from``; None means the run's ``start_from``.
 
     Raises:
         ConfigError: If there is no such model.
@@ -44,11 +44,11 @@ def start_folder(
 
 
 def check_start(config: RunConfig) -> str:
-    """Reads the start weights of a run and its stages completely, and describes them in words.
+    """Reads the start weights of a run and its stages in full; returns a description.
 
     Raises:
         ConfigError: If there are no such weights.
-        CheckpointError: If they cannot be trusted, or no tensor fits the system.
+        CheckpointError: If the weights cannot be trusted, or no tensor fits the system.
     """
     stages = [stage for stage in config.stages if stage.start_from is not None]
     checked = (f"{stage.name}: {_check_one(config, stage)}" for stage in stages)

@@ -1,7 +1,7 @@
-"""Line charts for HTML pages: lines in SVG, text in HTML so that it stays readable on phones.
+"""Line charts for HTML pages: lines are SVG, and text is HTML, to be readable on phones.
 
-A chart has no script and no colours of its own. The style sheet of the page defines ``--series-1``
-to ``--series-8`` and so follows light and dark.
+A chart has no script and no colours of its own. The page's style sheet defines ``--series-1`` to
+``--series-8`` for light and dark mode.
 """
 
 import math
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-_POINTS = 600  # of a line; more are not visible, so neighbours are averaged
+_POINTS = 600  # per line; more would not be visible, so neighbours are averaged
 _COLOURS = 8
 _SMOOTHING = 0.85  # weight of the past in the exponential mean of a line
 _TICKS = 5
@@ -22,8 +22,8 @@ class Series:
     """One line of a chart."""
 
     name: str  # in the legend
-    x: tuple[float, ...]  # in rising order
-    y: tuple[float, ...]  # values that are not finite are left out
+    x: tuple[float, ...]  # ascending
+    y: tuple[float, ...]  # non-finite values are skipped
     smooth: bool = True  # draws the exponential mean over faint values
 
 
@@ -38,14 +38,15 @@ class Mark:
 def line_chart(
     series: Sequence[Series], *, label: str, x_label: str, marks: Sequence[Mark] = ()
 ) -> str:
-    """Draws lines as HTML; returns an empty text if no series has a finite value.
+    """Draws lines as HTML; returns an empty string if no series has a finite value.
 
-    An exponential mean restarts at every mark. The vertical axis runs from 0 to the highest strong
-    value, so that a single spike does not flatten everything else; higher values are cut.
+    The exponential mean restarts at every mark. The vertical axis runs from 0 to the highest value
+    of a strong line, so that a single spike does not flatten everything else; higher values are cut
+    off.
 
     Args:
         label: Description of the chart for screen readers.
-        marks: Vertical lines, in rising order.
+        marks: Vertical lines, in ascending order.
     """
     lines = [line for line in (_cut(each, marks) for each in series) if line.strong]
     if not lines:
@@ -68,7 +69,7 @@ def line_chart(
 
 
 def nice_ticks(low: float, high: float) -> list[float]:
-    """Chooses about five round numbers (1, 2, 2.5 or 5 times a power of ten) around a range."""
+    """Chooses about five round numbers (1, 2, 2.5 or 5 times a power of ten) that cover a range."""
     raw = max(high - low, 1e-12) / _TICKS
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
@@ -83,7 +84,7 @@ def short_number(value: float) -> str:
 
 @dataclass(frozen=True)
 class _Frame:
-    """The map from values to the 1000 x 1000 units of the drawing."""
+    """The map from values to the drawing's 1000 x 1000 units."""
 
     x_low: float
     x_high: float
@@ -111,7 +112,7 @@ class _Frame:
 
 @dataclass(frozen=True)
 class _Line:
-    """The segments of a line between marks: its values and, if smoothed, their mean."""
+    """A line's segments between marks: its values and, if smoothed, their mean."""
 
     name: str
     faint: list[_Points]
@@ -119,7 +120,7 @@ class _Line:
 
 
 def _cut(line: Series, marks: Sequence[Mark]) -> _Line:
-    """Cuts a line at the marks, drops values that are not finite and thins it out."""
+    """Cuts a line at the marks, drops non-finite values and thins out the rest."""
     starts = [mark.x for mark in marks]
     groups: dict[int, _Points] = {}
     for x, y in zip(line.x, line.y, strict=True):
@@ -132,7 +133,7 @@ def _cut(line: Series, marks: Sequence[Mark]) -> _Line:
 
 
 def _axes(lines: Sequence[_Line], marks: Sequence[Mark]) -> tuple["_Frame", list[float]]:
-    """Chooses the range of both axes; returns it with the ticks of the vertical one."""
+    """Chooses the range of both axes; returns it with the ticks of the vertical axis."""
     points = [point for line in lines for segment in line.strong for point in segment]
     places = [*(x for x, _ in points), *(mark.x for mark in marks)]
     low, high = min(places), max(places)
@@ -150,7 +151,7 @@ def _thinned(points: _Points) -> _Points:
 
 
 def _smoothed(points: _Points) -> _Points:
-    """Computes the exponential mean, with Adam's correction of the start."""
+    """Computes the exponential mean, with Adam's bias correction."""
     total, weight, smooth = 0.0, 0.0, []
     for x, y in points:
         total = _SMOOTHING * total + (1 - _SMOOTHING) * y
@@ -169,7 +170,7 @@ def _legend(lines: Sequence[_Line]) -> str:
 
 
 def _axis_labels(frame: _Frame, y_ticks: Sequence[float], marks: Sequence[Mark]) -> str:
-    """Places the numbers of both axes and the names of the marks over the drawing."""
+    """Places axis numbers and mark names over the drawing."""
     labels = [
         f'<span class="tick y" style="top:{frame.y(tick) / 10:.2f}%">{short_number(tick)}</span>'
         for tick in y_ticks

@@ -1,4 +1,4 @@
-"""Reads a run folder into the contents of a report page; absent parts are listed.
+"""Reads a report page's contents from a run folder, and lists the missing parts.
 
 stages.json               [{name, steps, seconds, metrics}]
 losses.jsonl              one {stage, step, train/loss/<name>…} per line, step 1 first in each stage
@@ -6,7 +6,7 @@ sweep.json                {best, start, best_ap, trials: [{values, ap}], failed_
 evaluation.json           scores of the finished system
 data/data.json            {notes: [sentence]}
 annotations/summary.json  {videos: [{name, status, reason, frames, tracks, seconds}]}
-overlays/                 <name of a video>.mp4, or a strip as .png or .jpg
+overlays/                 <video name>.mp4, or a strip as .png or .jpg
 config.yaml               the resolved run
 """
 
@@ -40,7 +40,7 @@ def collect_report(run_dir: Path) -> ReportData:
     """Reads a run folder, finished or not.
 
     Raises:
-        ConfigError: The folder does not exist or holds no file of a run.
+        ConfigError: The folder does not exist or contains no run files.
     """
     if not run_dir.is_dir():
         raise ConfigError(f"{run_dir}: expected a run folder, found no folder")
@@ -113,7 +113,7 @@ def _final(run_dir: Path, absent: list[str]) -> dict[str, float] | None:
 
 
 def _curves(run_dir: Path, absent: list[str]) -> tuple[Curves, tuple[Mark, ...]]:
-    """Reads the losses of all stages onto one axis of steps."""
+    """Reads the losses of all stages onto one step axis."""
     path = run_dir / "losses.jsonl"
     if not path.is_file():
         absent.append("loss curves (no losses.jsonl)")
@@ -138,7 +138,7 @@ def _curves(run_dir: Path, absent: list[str]) -> tuple[Curves, tuple[Mark, ...]]
 
 
 def _loss_rows(path: Path) -> Iterator[tuple[str, float, dict[str, float]]]:
-    """Yields stage, step and losses; skips damaged lines, which a killed worker may leave."""
+    """Yields the stage, step and losses; skips damaged lines, which a killed worker may leave."""
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             row = json.loads(line)

@@ -1,4 +1,4 @@
-"""Pictures and videos of a report page, embedded while they fit and linked otherwise."""
+"""Pictures and videos in a report page, embedded while they fit and linked otherwise."""
 
 import base64
 import os
@@ -14,9 +14,9 @@ _BASE64 = 4 / 3  # characters per byte
 
 
 class MediaBudget:
-    """The space for embedded files that is left in a page; the limits count base64.
+    """The space left for embedded files in a page; the limits are sizes in base64.
 
-    Links are relative to the folder of the page.
+    Links are relative to the page's folder.
     """
 
     def __init__(self, page: Path, total_bytes: int, file_bytes: int) -> None:
@@ -33,7 +33,7 @@ class MediaBudget:
         return self._embed(path.read_bytes(), _TYPES[path.suffix.lower()])
 
     def poster(self, video: Path) -> str:
-        """Returns a frame of a video as a data URL; empty if none decodes or it does not fit."""
+        """Returns a video frame as a data URL; empty if no frame decodes or fits."""
         frame = _poster_frame(video)
         if not frame or len(frame) * _BASE64 > self._left:
             return ""
@@ -46,7 +46,7 @@ class MediaBudget:
 
 
 def is_video(path: Path) -> bool:
-    """Returns whether the suffix is that of a video."""
+    """Returns whether the file is a video, judging by its suffix."""
     return _TYPES.get(path.suffix.lower(), "").startswith("video/")
 
 
@@ -56,7 +56,7 @@ def is_media(path: Path) -> bool:
 
 
 def _poster_frame(video: Path) -> bytes:
-    """Decodes the frame after the first third as a JPEG; by then tracks have usually entered."""
+    """Returns the frame after the first third as a JPEG; by then objects have usually appeared."""
     try:
         with av.open(str(video.absolute()), format="mp4") as container:
             stream = container.streams.video[0]

@@ -1,7 +1,7 @@
-"""The report page of a run: one HTML file without scripts that loads nothing from the network.
+"""A run's report page: one HTML file without scripts that loads nothing from the network.
 
-The template ``page.html.j2`` escapes everything that comes from a file (names of videos, reasons,
-settings). The policy of the page also forbids scripts and requests.
+The template ``page.html.j2`` escapes everything that comes from a file (video names, reasons,
+settings). The page's content policy also forbids scripts and requests.
 """
 
 import math
@@ -21,7 +21,7 @@ from vis_core.files import write_text
 
 _COLUMNS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ar1": "AR1", "ar10": "AR10"}
 _SHOWN_TRIALS = 8
-TOTAL_BYTES = 48 << 20  # of embedded files: mail and browsers still take a page of this size
+TOTAL_BYTES = 48 << 20  # of embedded files; mail and browsers still accept a page this large
 FILE_BYTES = 8 << 20
 
 
@@ -35,9 +35,9 @@ def write_report(
     """Writes a report page, whole or not at all.
 
     Args:
-        total_bytes: Limit of all embedded pictures and videos together, as base64. Files beyond it
+        total_bytes: Limit for all embedded pictures and videos together, as base64. Files beyond it
             are linked by relative paths.
-        file_bytes: Limit of one embedded file, as base64.
+        file_bytes: Limit for one embedded file, as base64.
     """
     rows = _accuracy_rows(report)
     page = _environment().get_template("page.html.j2")
@@ -80,7 +80,7 @@ def _accuracy_rows(report: ReportData) -> list[StageRow]:
 
 
 def _gain(rows: Sequence[StageRow]) -> dict[str, Any] | None:
-    """Compares the AP of the first and the last row with a score."""
+    """Compares the AP of the first and last scored rows."""
     scored = [(row.name, ap) for row in rows if (ap := _score(row, "ap")) is not None]
     if len(scored) < 2:
         return None
@@ -90,7 +90,7 @@ def _gain(rows: Sequence[StageRow]) -> dict[str, Any] | None:
 
 
 def _charts(report: ReportData) -> list[tuple[str, Markup]]:
-    """Draws the curves; a group without a finite value is left out."""
+    """Draws the curves; groups without a finite value are omitted."""
     charts = []
     for heading, series in report.curves:
         label = f"{heading} over training steps: {', '.join(line.name for line in series)}"
@@ -101,7 +101,7 @@ def _charts(report: ReportData) -> list[tuple[str, Markup]]:
 
 
 def _sweep_columns(report: ReportData) -> dict[str, Any]:
-    """Returns the keys of all trials; ``ambiguous_keys`` means that two end in the same word."""
+    """Returns the keys of all trials; ``ambiguous_keys`` means that two end with the same word."""
     keys = sorted({key for trial in report.sweep for key in trial.values})
     endings = {key.rsplit(".", 1)[-1] for key in keys}
     return {"sweep_keys": keys, "ambiguous_keys": len(endings) < len(keys)}
@@ -112,7 +112,7 @@ def _scores(rows: Sequence[StageRow], key: str) -> list[float]:
 
 
 def _score(row: StageRow, key: str) -> float | None:
-    """Returns the score under ``ap`` or ``val/ap``; -1 and NaN mean that there is none."""
+    """Returns the score under ``ap`` or ``val/ap``, or None if it is missing, -1 or NaN."""
     value = row.metrics.get(key, row.metrics.get(f"val/{key}"))
     return None if value is None or not math.isfinite(value) or value < 0 else float(value)
 
@@ -122,7 +122,7 @@ def _setting(value: object) -> str:
 
 
 def _clean(value: Any) -> Any:
-    """Replaces what UTF-8 or a page cannot hold in a text; other values and HTML stay."""
+    """Replaces characters that UTF-8 or a page cannot contain; HTML and other values stay."""
     if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
         return value
     encodable = value.encode("utf-8", errors="replace").decode("utf-8")

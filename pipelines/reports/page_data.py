@@ -11,7 +11,7 @@ Curves = tuple[tuple[str, tuple[Series, ...]], ...]  # groups of lines with thei
 
 @dataclass(frozen=True)
 class Fact:
-    """A named value of a run, such as its seed, its time or the digest of its config."""
+    """A named value of a run, such as its seed, its duration or its config's digest."""
 
     name: str
     value: str
@@ -19,7 +19,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class StageRow:
-    """One stage of training and the scores after it."""
+    """One training stage and the scores after it."""
 
     name: str
     steps: int
@@ -55,12 +55,12 @@ class FailureRow:
 
 @dataclass(frozen=True)
 class ReportData:
-    """All contents of a report page; empty parts are left out."""
+    """All contents of a report page; empty parts are omitted."""
 
     title: str
     facts: tuple[Fact, ...] = ()
-    headlines: tuple[Fact, ...] = ()  # a few large numbers for the top
-    notes: tuple[str, ...] = ()  # remarks on the data, one sentence each, without the full stop
+    headlines: tuple[Fact, ...] = ()  # a few large numbers at the top of the page
+    notes: tuple[str, ...] = ()  # remarks on the data, one sentence each, without a full stop
     stages: tuple[StageRow, ...] = ()  # in order
     final: Mapping[str, float] | None = None  # scores after the sweep; None if not measured
     curves: Curves = ()  # over the steps of all stages
@@ -68,5 +68,5 @@ class ReportData:
     sweep: tuple[TrialRow, ...] = ()  # best first
     videos: tuple[VideoCard, ...] = ()
     failures: tuple[FailureRow, ...] = ()
-    archive: tuple[Fact, ...] = ()  # about the annotation of the archive
-    absent: tuple[str, ...] = ()  # parts that the run folder does not hold, in words
+    archive: tuple[Fact, ...] = ()  # about the annotated archive
+    absent: tuple[str, ...] = ()  # descriptions of the parts missing from the run folder

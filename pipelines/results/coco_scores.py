@@ -1,4 +1,4 @@
-"""Instances of still images: detections of a model as COCO results, and their COCO scores."""
+"""Instances in still images: a model's detections as COCO results, and their COCO scores."""
 
 import io
 import json
@@ -36,18 +36,18 @@ def detect_images(
     short_side: int | None = None,
     last_mask_resize: Resize = "bilinear",
 ) -> int:
-    """Writes the detections of a model in the images of a COCO file; returns their number.
+    """Writes a model's detections in the images of a COCO file; returns their number.
 
     The output appears whole or not at all.
 
     Args:
-        model_folder: Of any system; its classes are found in the ground truth by name.
+        model_folder: Folder of any system; its classes are matched to the ground truth by name.
         ground_truth: COCO file with the images and categories.
-        short_side: Pixels at test; None takes the model's.
-        last_mask_resize: Released IDOL takes the nearest pixel.
+        short_side: Test size in pixels; None means the model's.
+        last_mask_resize: The IDOL release uses the nearest pixel.
 
     Raises:
-        AnnotationError: The file or an image is faulty, or has none of the model's classes.
+        AnnotationError: An input is faulty, or the ground truth has none of the model's classes.
     """
     records, categories = read_coco(ground_truth, images)
     category_ids = _category_ids(read_categories(model_folder), categories, ground_truth)
@@ -70,7 +70,7 @@ def detect_images(
 
 
 def _category_ids(model: Categories, truth: Categories, path: Path) -> dict[int, int]:
-    """Maps the classes of a model that the ground truth has by name to its category ids."""
+    """Maps a model's class indices to the ids of the ground-truth classes with the same name."""
     ids_by_name = dict(zip(truth.names, truth.ids, strict=True))
     found = {i: ids_by_name[name] for i, name in enumerate(model.names) if name in ids_by_name}
     if not found:
@@ -84,7 +84,7 @@ def _category_ids(model: Categories, truth: Categories, path: Path) -> dict[int,
 def _detections(
     system: System, record: ImageRecord, category_ids: dict[int, int], last_mask_resize: Resize
 ) -> Iterator[dict[str, Any]]:
-    """Yields the results of one image, best score first."""
+    """Yields the results for one image, best score first."""
     size, classes = (record.height, record.width), list(category_ids)
     with torch.inference_mode():
         (predictions,) = system.segment([read_image(Path(record.path))])
@@ -101,14 +101,14 @@ def _detections(
 def score_coco(ground_truth: Path, results: Path) -> dict[str, float]:
     """Computes COCO's average precision of masks and boxes.
 
-    Detections are sized by their masks for ``segm`` and by their boxes for ``bbox``.
-    Crowd regions neither gain nor cost; a missing box is that of the mask.
+    Detection sizes come from the masks for ``segm`` and from the boxes for ``bbox``. Crowd regions
+    neither raise nor lower the score; a missing box is computed from the mask.
 
     Returns:
         ``segm_AP``, ``segm_AP50``, ... and ``bbox_AP``, ... in [0, 1], or -1 without ground truth.
 
     Raises:
-        AnnotationError: A file is faulty; the message lists how.
+        AnnotationError: A file is faulty; the message lists its defects.
     """
     images, categories, truth = read_coco_truth(ground_truth)
     found = check_coco_results(results, images, categories)
@@ -128,7 +128,7 @@ def score_coco(ground_truth: Path, results: Path) -> dict[str, float]:
 
 
 def _indexed(images: Images, categories: Categories, entries: list[dict[str, Any]]) -> COCO:
-    """Returns the index of pycocotools; ids begin with 1, since it takes 0 for no match."""
+    """Builds a pycocotools index; ids start at 1, since pycocotools treats 0 as no match."""
     coco = COCO()
     coco.dataset = {
         "images": list(images.values()),

@@ -1,7 +1,7 @@
 """Reads and checks the result of one video, in either of its two forms.
 
-``info`` states the video, its content and the model; ``videos`` and ``categories`` are those of
-YouTube-VIS, and each entry of ``annotations`` is one track with a score.
+``info`` describes the video, its content and the model; ``videos`` and ``categories`` are as in
+YouTube-VIS, and each entry in ``annotations`` is a track with a score.
 """
 
 from array import array
@@ -28,8 +28,8 @@ class ResultDocument:
     """The result of one video."""
 
     info: dict[str, Any]  # video, model and settings
-    video: dict[str, Any]  # the entry of ``videos``
-    categories: Categories  # of the model
+    video: dict[str, Any]  # the entry in ``videos``
+    categories: Categories  # the model's classes
     tracks: list[Track]  # best score first; their labels are class indices
 
     @property
@@ -39,7 +39,7 @@ class ResultDocument:
 
     @property
     def num_frames(self) -> int:
-        """T."""
+        """The number of frames, T."""
         return len(self.video["file_names"])
 
     def result(self) -> VideoResult:
@@ -51,7 +51,7 @@ def read_result_document(path: Path, open_file: OpenFile | None = None) -> Resul
     """Reads and checks a result; ``open_file`` as in ``read_result_json``.
 
     Raises:
-        AnnotationError: Anything in it is wrong; the message lists what.
+        AnnotationError: The result has defects; the message lists them.
     """
     defects = Defects(path)
     root = read_result_json(path, open_file)

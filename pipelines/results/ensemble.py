@@ -1,4 +1,4 @@
-"""Fusion of results of any kind: YouTube-VIS files, results of one video, or archives."""
+"""Fusion of any kind of results: YouTube-VIS files, results of one video, or archives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from vis_core.errors import ConfigError
 
 @dataclass(frozen=True)
 class FusedFile:
-    """One file of fused results."""
+    """A file of fused results."""
 
     out: Path
     num_tracks: int
 
     def describe(self) -> list[str]:
-        """Returns the lines for the user at the end."""
+        """Returns the final lines for the user."""
         return [f"{self.num_tracks} tracks in {self.out}"]
 
     def to_json(self) -> dict[str, Any]:
@@ -29,7 +29,7 @@ class FusedFile:
 
 
 def fuse(inputs: Sequence[str], out: str, config: FusionConfig) -> FusedFile | FusedArchive:
-    """Fuses results; the output is of the kind of the inputs.
+    """Fuses results; the output has the same kind as the inputs.
 
     Raises:
         ConfigError: The output is an input, or its folder is missing.
@@ -47,7 +47,7 @@ def fuse(inputs: Sequence[str], out: str, config: FusionConfig) -> FusedFile | F
 
 
 def _is_object(path: Path) -> bool:
-    """Returns whether a file begins as ``annotate`` writes it; a list of results does not."""
+    """Returns whether a file is a JSON object, as ``annotate`` writes it, and not a list."""
     try:
         with path.open("rb") as file:
             return file.read(64).lstrip().startswith(b"{")

@@ -1,7 +1,7 @@
-"""Fuses results of ``annotate``: of single videos, or of an archive by several models.
+"""Fuses ``annotate`` results: of one video, or of one archive annotated by several models.
 
-A fused result is written once, under a digest of its inputs: the same command again does the
-remaining videos, and a killed job loses one video.
+A fused result is written once, under a digest of its inputs: repeating the command fuses only the
+remaining videos, and a killed job loses at most one video.
 """
 
 from collections.abc import Sequence
@@ -33,10 +33,10 @@ _OF_THE_VIDEO = ("video", "video_version", "video_bytes", "max_frames")
 
 @dataclass
 class FusedArchive:
-    """The outcome of a job."""
+    """The outcome of a fusion job."""
 
     out: str
-    rows: list[VideoRow] = field(default_factory=list)  # of every video of any input
+    rows: list[VideoRow] = field(default_factory=list)  # one for every video in any input
     num_skipped: int = 0  # videos that an earlier run had finished
 
     @property
@@ -45,7 +45,7 @@ class FusedArchive:
         return [row for row in self.rows if row.status == "failed"]
 
     def describe(self) -> list[str]:
-        """Returns the lines for the user at the end."""
+        """Returns the final lines for the user."""
         lines = [f"not fused: {shown_name(row.video)}: {row.reason}" for row in self.failed]
         counts = f"{len(self.rows)} videos: {len(self.rows) - len(self.failed)} fused"
         if self.failed:
@@ -64,7 +64,7 @@ def fuse_documents(inputs: Sequence[Path], out: Path, config: FusionConfig) -> i
     """Fuses results of one video, whole or not at all; returns the number of tracks.
 
     Raises:
-        AnnotationError: An input is faulty, or they are not of the same video and classes.
+        AnnotationError: An input is faulty, or the inputs differ in their video or classes.
     """
     document = _fuse([read_result_document(path) for path in inputs], list(inputs), config)
     write_json(out, document)
@@ -72,11 +72,11 @@ def fuse_documents(inputs: Sequence[Path], out: Path, config: FusionConfig) -> i
 
 
 def fuse_archives(inputs: Sequence[Storage], out: Storage, config: FusionConfig) -> FusedArchive:
-    """Fuses the results of every video that all inputs have; memory holds one video.
+    """Fuses the results of every video that all inputs have, one video at a time in memory.
 
     Args:
-        inputs: Results of ``annotate`` for one archive, one for each model.
-        out: Receives results and a manifest of the same form.
+        inputs: ``annotate`` results for one archive, one store per model.
+        out: Store for the fused results and their manifest, in the same form as the inputs.
 
     Raises:
         ConfigError: An input has no readable manifest, or is the output.
@@ -115,7 +115,7 @@ def _fuse_video(
     finished: set[str],
     config: FusionConfig,
 ) -> VideoRow:
-    """Fuses the results of a video unless that is done; the row states a failure."""
+    """Fuses a video's results unless already done; the row reports any failure."""
     # a key is a digest of video, model and settings; the order of the inputs does not matter
     result_key = f"{RESULTS}{json_digest([sorted(keys), ledger.run_digest])}.json"
     if result_key in finished:

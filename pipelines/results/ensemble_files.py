@@ -1,7 +1,7 @@
 """Fuses results files of the same videos, one video in memory at a time.
 
-A first pass checks the entries of every file and sorts them by video into a spool beside the
-output; a second pass fuses video after video and writes the entries as they come.
+A first pass checks the entries of every file and sorts them by video into a spool folder next to
+the output; a second pass fuses the videos one by one and writes each video's entries at once.
 """
 
 import json
@@ -29,7 +29,7 @@ from vis_core.structures import Track
 
 @dataclass
 class _Video:
-    """Frames, height and width of a video; 0 before they are known."""
+    """A video's number of frames, height and width; 0 until they are known."""
 
     num_frames: int
     size: tuple[int, int]
@@ -38,10 +38,10 @@ class _Video:
 def fuse_files(inputs: Sequence[Path], out: Path, config: FusionConfig) -> int:
     """Fuses YouTube-VIS results of the same videos; returns the number of tracks.
 
-    The output appears whole or not at all, by video, best score first.
+    The output appears whole or not at all, sorted by video, best score first.
 
     Raises:
-        AnnotationError: An input is faulty, or they differ in the size or length of a video.
+        AnnotationError: An input is faulty, or the inputs differ in a video's size or length.
     """
     spool = out.with_name(f".{out.name}-{uuid.uuid4().hex}")
     spool.mkdir()
@@ -133,7 +133,7 @@ def _spool_entry(
 
 
 def _read_spool(path: Path) -> Iterator[Track]:
-    """Reads the tracks of one video from the spool; none if an input lacks the video."""
+    """Yields the tracks of one video from the spool; nothing if the input lacks the video."""
     if not path.is_file():
         return
     with path.open(encoding="ascii") as file:

@@ -1,4 +1,4 @@
-"""Writes the results of an archive as YouTube-VIS files, one for each video."""
+"""Writes the results of an archive as YouTube-VIS files, one per video."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,21 +22,21 @@ class ExportedResults:
     num_there: int  # files that existed already
 
     def describe(self) -> list[str]:
-        """Returns the lines for the user at the end."""
+        """Returns the final lines for the user."""
         there = f"; {self.num_there} were there" if self.num_there else ""
         return [f"{self.num_written} YouTube-VIS files written{there}: {self.folder}"]
 
 
 def export_results(results: Storage, folder: Path, globs: Sequence[str] = ()) -> ExportedResults:
-    """Writes one YouTube-VIS file a video; keeps existing files, memory holds one video.
+    """Writes one YouTube-VIS file per video, one at a time in memory; keeps existing files.
 
-    A file has the name of its result, a digest of video, model and settings, so no video name can
-    lead out of the folder. The video name is in the file.
+    Each file is named after its result, a digest of video, model and settings, so no video name
+    can escape the folder. The video name is in the file.
 
     Args:
-        results: Of ``annotate``.
-        folder: Of the files.
-        globs: Patterns of video names, one of which must match; none means all.
+        results: Output of ``annotate``.
+        folder: Folder for the files.
+        globs: Video name patterns, one of which must match; empty means all videos.
 
     Raises:
         ConfigError: No result matches.

@@ -1,4 +1,4 @@
-"""Draws the annotations of an archive on its videos, one Ray task a video."""
+"""Draws the annotations of an archive on its videos, one Ray task per video."""
 
 import logging
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from vis_core.structures import VideoResult
 from vis_core.visualization.overlay import write_overlay_video
 
 _log = logging.getLogger(__name__)
-# Tracks below it clutter the picture, though AP counts them.
+# Tracks with lower scores clutter the picture, though AP counts them.
 SHOWN_SCORE = 0.3
 
 
 @dataclass(frozen=True)
 class OverlayJob:
-    """One video to draw, its annotation file and the mp4 to write."""
+    """One video to draw on, its annotation file and the mp4 to write."""
 
     result: Path
     video: Path
@@ -36,7 +36,7 @@ def draw_overlays(jobs: list[OverlayJob]) -> list[str]:
 
 
 def _draw(job: OverlayJob) -> str:
-    """Draws one video; returns its problem, so that a failure does not stop the others."""
+    """Draws one overlay; returns any problem, so that a failure does not stop the others."""
     document = read_result_document(job.result)
     result, names = document.result(), document.categories.names
     fps = float(document.video.get("rate") or 0.0)

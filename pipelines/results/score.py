@@ -1,6 +1,5 @@
 """Annotates the labelled videos of a split with Ray and scores the result."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pipelines.cluster import run_tasks
 from vis_core.config.inference import InferenceConfig
 from vis_core.evaluation.loading import load_ground_truth, load_results
 from vis_core.evaluation.video_ap import evaluate
+from vis_core.files import write_json
 from vis_core.formats.categories import Categories
 from vis_core.formats.youtube_vis import (
     VideoRecord,
@@ -28,7 +28,7 @@ from vis_core.structures import Frame
 
 @dataclass(frozen=True)
 class LabelledVideos:
-    """A ground-truth file with the folder of its frames."""
+    """A ground-truth file and the folder of its frames."""
 
     annotations: Path
     frames: Path
@@ -46,8 +46,8 @@ def score_model(
 
     Args:
         out: Results go to ``<out>/results.json``, scores to ``<out>/stats.json``.
-        label: Of the progress line.
-        max_videos: Number of videos, the first ones; None means all.
+        label: Label of the progress line.
+        max_videos: Number of videos to use, from the first; None means all.
 
     Returns:
         ``ap``, ``ap50``, ``ap75``, ``ar1``, ``ar10`` and the rest of the metric.
@@ -64,12 +64,12 @@ def score_model(
     entries.sort(key=lambda entry: (entry["video_id"], -entry["score"]))
     write_results(out / "results.json", entries)
     stats = evaluate_file(annotations, out / "results.json")
-    (out / "stats.json").write_text(json.dumps(stats, indent=2) + "\n")
+    write_json(out / "stats.json", stats, indent=2)
     return stats
 
 
 def evaluate_file(annotations: Path, results: Path) -> dict[str, float]:
-    """Scores a results file against its ground truth: ``ap``, ``ap50``… by lower-case name."""
+    """Scores a results file against its ground truth; returns ``ap``, ``ap50``… by name."""
     truth = load_ground_truth(annotations)
     stats = evaluate(truth, load_results(results, truth)).stats
     return {name.lower(): value for name, value in stats.items()}
@@ -82,7 +82,7 @@ def frames_of(record: VideoRecord, folder: Path) -> Iterator[Frame]:
 
 
 def blank_frames(record: VideoRecord) -> Iterator[Frame]:
-    """Yields black frames of the right size and number, where only the size matters."""
+    """Yields the right number of black frames, for callers that need only the frame size."""
     black = np.zeros((record.height, record.width, 3), dtype=np.uint8)
     for index in range(len(record.file_names)):
         yield Frame(black, index, float(index))
@@ -103,7 +103,7 @@ def _annotate(
 
 
 def loaded_system(model_folder: Path) -> System:
-    """Loads a model once in a process, on one thread, since workers share the cores."""
+    """Loads a model once per process, on one thread, since workers share the cores."""
     import torch
 
     from vis_core.models.systems.build import load_system

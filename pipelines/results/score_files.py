@@ -1,4 +1,4 @@
-"""Scores of results files: AP by class and length, identity, intervals, a comparison of two."""
+"""Scores of results files: AP by class and length, identity, intervals, and a comparison."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,15 +24,15 @@ _DRAWS_TO_COMPARE = 1000
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """The scores to compute beside AP."""
+    """The scores to compute in addition to AP."""
 
     per_class: bool = False  # a row for each class in the text
     identity: bool = False  # HOTA, IDF1 and identity switches
-    min_score: float = 0.5  # a track below it does not count for identity
-    split_by_length: bool = False  # short and long videos are also scored apart
-    long_from: int = 40  # annotated frames from which a video is long
-    bootstrap: int = 0  # draws of videos for 95 % intervals; 0: none, or 1,000 in a comparison
-    seed: int = 0  # of the draws
+    min_score: float = 0.5  # tracks below it do not count for identity
+    split_by_length: bool = False  # whether short and long videos are also scored separately
+    long_from: int = 40  # minimum number of annotated frames in a long video
+    bootstrap: int = 0  # bootstrap draws for 95 % intervals; 0: none, or 1,000 in a comparison
+    seed: int = 0  # random seed of the draws
 
 
 @dataclass
@@ -40,12 +40,12 @@ class ScoreReport:
     """The scores of a results file."""
 
     document: dict[str, Any]  # every number, for programs
-    columns: dict[str, Any]  # of the table, by title
-    class_rows: str = ""  # the table of classes, if it was wanted
+    columns: dict[str, Any]  # columns of the table, by title
+    class_rows: str = ""  # the table of classes, if requested
     notes: list[str] = field(default_factory=list)  # lines below the tables
 
     def describe(self) -> list[str]:
-        """Returns the tables and notes for people."""
+        """Returns the tables and notes as text."""
         parts = [stats_table(self.columns), self.class_rows, "\n".join(self.notes)]
         return ["\n\n".join(part for part in parts if part)]
 
@@ -53,7 +53,7 @@ class ScoreReport:
 def score_files(
     truth_file: Path, results_file: Path, other_file: Path | None, options: ScoreOptions
 ) -> ScoreReport:
-    """Scores YouTube-VIS results, and compares them with others if there are any.
+    """Scores YouTube-VIS results, and compares them with a second file if given.
 
     Raises:
         AnnotationError: A file is faulty, or the results do not belong to the ground truth.

@@ -22,7 +22,7 @@ _MEND = "give a result that `longtake annotate` wrote, with the folders beside i
 
 @dataclass
 class _Table:
-    """The content of a mask table: its masks by track id, time and number of each frame."""
+    """A mask table's content: masks by track id, and the time and number of each frame."""
 
     masks: MasksInMemory = field(default_factory=MasksInMemory)
     times_s: list[float] = field(default_factory=list)
@@ -37,7 +37,7 @@ class _Table:
             self.masks.add(frame, track_id, row["score"], row["rle_counts"].decode("ascii"))
 
     def track(self, entry: dict[str, Any]) -> Track:
-        """Returns the track of an entry of the result; its label is the category id."""
+        """Returns the track of a result entry; its label is the category id."""
         track_id, quality = entry["track_id"], entry.get("predicted_quality")
         masks, scores = self.masks.masks[track_id], self.masks.frame_scores[track_id]
         return Track(track_id, entry["category_id"], entry["score"], masks, scores, quality)
@@ -48,7 +48,7 @@ def result_document(
 ) -> dict[str, Any]:
     """Builds the YouTube-VIS form of a result.
 
-    ``info`` is its origin; ``video`` holds facts besides id, size and length.
+    ``info`` describes its origin; ``video`` contains facts besides id, size and length.
     """
     size = {"height": result.height, "width": result.width, "length": result.num_frames}
     return {
@@ -65,11 +65,11 @@ def result_document(
 def youtube_vis_of(root: dict[str, Any], masks: Path) -> dict[str, Any]:
     """Converts a canonical result to a YouTube-VIS file with its origin in ``info``.
 
-    ``file_names`` are those of a tool that extracts all frames; ``times_s`` are the presentation
-    times.
+    ``file_names`` are those that a tool extracting all frames would write; ``times_s`` are the
+    presentation times.
 
     Raises:
-        AnnotationError: The two do not belong together or are damaged.
+        AnnotationError: The result and the masks do not belong together, or one is damaged.
     """
     try:
         if file_sha256(masks) != root["masks"]["sha256"]:
@@ -100,14 +100,14 @@ def youtube_vis_of(root: dict[str, Any], masks: Path) -> dict[str, Any]:
 
 
 def read_result_json(path: Path, open_file: OpenFile | None = None) -> Any:
-    """Reads a result of either form in its YouTube-VIS form.
+    """Reads a result in either form and returns it in its YouTube-VIS form.
 
     Args:
-        path: The JSON.
-        open_file: Opens the masks by their name; None reads them beside the folder of ``path``.
+        path: The JSON file.
+        open_file: Opens the mask file by name; None looks in the output folder of ``path``.
 
     Raises:
-        AnnotationError: It cannot be read.
+        AnnotationError: The result cannot be read.
     """
     root = read_json(path)
     if not isinstance(root, dict) or "masks" not in root:

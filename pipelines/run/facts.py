@@ -1,4 +1,4 @@
-"""Tags of a run in the tracking store: code, data, machine."""
+"""A run's tags in the tracking store: code, data, machine."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ _SOURCE = Path(str(files("pipelines"))).resolve().parent
 
 
 def run_facts(data: RunData) -> dict[str, str]:
-    """Collects the tags; the commit has the name that the pages of MLflow show."""
+    """Collects the tags; the commit's tag has the name that MLflow's pages show."""
     facts = {
         "longtake.version": version("longtake"),
         "longtake.data": data_fingerprint(data),
@@ -27,7 +27,7 @@ def run_facts(data: RunData) -> dict[str, str]:
 
 
 def git_commit(folder: Path) -> str:
-    """Returns the commit of a checkout, with ``-dirty`` if files differ; empty if it is none."""
+    """Returns a checkout's commit, with ``-dirty`` if files changed; empty outside a checkout."""
     try:
         top = _git(folder, "rev-parse", "--show-toplevel")
         if Path(top) != folder:
@@ -39,7 +39,7 @@ def git_commit(folder: Path) -> str:
 
 
 def data_fingerprint(data: RunData) -> str:
-    """Computes a digest of annotations and classes; that of the images would take hours."""
+    """Computes a digest of annotations and classes; hashing the images would take hours."""
     fingerprint = hashlib.sha256(json.dumps(data.categories.to_json()).encode())
     videos = data.videos
     for path in dict.fromkeys((data.images.annotations, videos.train, videos.val, videos.test)):

@@ -1,4 +1,4 @@
-"""The folder of a run: its settings, its data and the files that identify it."""
+"""The run folder: settings, data and the files that identify the run."""
 
 import json
 from dataclasses import dataclass
@@ -20,25 +20,25 @@ from vis_core.files import write_json, write_text
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder with the settings and the data of the run."""
+    """A run folder with the run's settings and data."""
 
     folder: Path
     config: RunConfig
     given: GivenData
-    max_frames: int | None = None  # that are annotated or scored in each video; None means all
+    max_frames: int | None = None  # to annotate or score per video; None means all
 
     @property
     def key(self) -> str:
-        """The key of the run in the tracking store; equal settings and data have an equal key."""
+        """The run's key in the tracking store; equal settings and data give equal keys."""
         return f"run-{digest(self.config, str(self.given), self.max_frames)}"
 
 
 def open_run(run: Run) -> None:
-    """Creates the run folder or checks that it holds the same run, and locks it.
+    """Creates the run folder or checks that it belongs to the same run, and locks it.
 
     Raises:
-        ConfigError: The folder holds a run of other settings or other files, or another process
-            works in it.
+        ConfigError: The folder contains a run with other settings, or other files, or is in use by
+            another process.
     """
     lock = {
         "config": json.loads(run.config.model_dump_json(by_alias=True)),
@@ -66,16 +66,16 @@ def open_run(run: Run) -> None:
 
 
 def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """Adds the defaults of settings that the release that wrote the folder did not have."""
+    """Adds defaults for settings newer than the release that wrote the folder."""
     try:
         known = RunConfig.model_validate_json(json.dumps(config), strict=True)
     except ValidationError:
-        return config  # the difference is reported
+        return config  # the caller reports the difference
     return dict(json.loads(known.model_dump_json(by_alias=True)))
 
 
 def read_run(folder: Path) -> Run:
-    """Reads a run folder that ``train`` or ``demo`` created; raises ConfigError for others."""
+    """Reads a run folder that ``train`` or ``demo`` created; raises ConfigError otherwise."""
     path = folder / "run.json"
     if not path.is_file():
         raise ConfigError(f"{folder}: not a run folder (no run.json); longtake train makes one")
@@ -87,10 +87,10 @@ def read_run(folder: Path) -> Run:
 
 
 def read_trained_run(folder: Path) -> tuple[Run, Path]:
-    """Reads a run folder, and returns it with the model of its last stage.
+    """Reads a run folder, and returns the run with its last stage's model.
 
     Raises:
-        ConfigError: It is not a run folder, or the last stage is not trained.
+        ConfigError: The folder is not a run folder, or its last stage is not trained.
     """
     run = read_run(folder)
     last = run.config.stages[-1].name
@@ -103,11 +103,11 @@ def read_trained_run(folder: Path) -> tuple[Run, Path]:
 
 
 def check_run(run: Run) -> None:
-    """Checks the data, the start weights and the losses of a run before anything is written.
+    """Checks a run's data, start weights and losses before anything is written.
 
     Raises:
-        ConfigError: A folder or the start is missing, or the system has no such loss.
-        AnnotationError: Annotations are faulty or name absent images.
+        ConfigError: A folder or start weights are missing, or a stage weighs an unknown loss.
+        AnnotationError: Annotations are faulty or refer to missing images.
     """
     check_given(run.given)
     start_folder(run.config)
@@ -118,7 +118,7 @@ def check_run(run: Run) -> None:
 
 
 def _first_difference(before: Any, now: Any, path: str) -> str:
-    """Returns the first difference of two nested values as ``key: old -> new``, or nothing."""
+    """Returns the first difference between nested values as ``key: old -> new``, or nothing."""
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         before, now = dict(enumerate(before)), dict(enumerate(now))
     if isinstance(before, dict) and isinstance(now, dict):

@@ -1,4 +1,4 @@
-"""A lock that keeps two processes from working in one run folder."""
+"""A lock that keeps two processes from using the same run folder."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ _held: dict[Path, int] = {}  # descriptors, open until this process ends
 
 
 def hold_folder(folder: Path) -> None:
-    """Locks a run folder until this process ends; raises ConfigError if another one holds it."""
+    """Locks a run folder until this process ends; raises ConfigError if another has the lock."""
     resolved = folder.resolve()
     if resolved in _held:
         return
@@ -25,7 +25,7 @@ def hold_folder(folder: Path) -> None:
             f"{folder}: another longtake (process {owner}) works in it; wait for it, stop it, or"
             " choose another --out"
         ) from error
-    except OSError:  # a file system without locks: work unlocked
+    except OSError:  # a file system without locks; continue without one
         os.close(descriptor)
         return
     os.ftruncate(descriptor, 0)

@@ -1,4 +1,4 @@
-"""Reports of a training to its run in the tracking store, each number once."""
+"""Reports from training to its run in the tracking store, with each number sent once."""
 
 import json
 import threading
@@ -16,10 +16,10 @@ _NOT_METRICS = ("stage", "step", "time")
 
 
 class MlflowListener:
-    """A listener that logs losses, scores and a picture; steps count over all stages.
+    """A listener that logs losses, scores and a picture; steps are counted across all stages.
 
-    A worker that restarts from a checkpoint writes the same lines of losses again. They are not
-    sent again: a file in ``tracking/`` records the last step that was sent.
+    A worker that restarts from a checkpoint writes the same loss lines again. They are not sent
+    again, because a file in ``tracking/`` records the last step sent.
     """
 
     def __init__(self, record: MlflowRun, config: RunConfig, place: TrainingPlace) -> None:
@@ -33,7 +33,7 @@ class MlflowListener:
             self._sent = json.loads(self._sent_file.read_text())
 
     def losses(self, row: dict[str, Any]) -> None:
-        """Logs one line of losses."""
+        """Logs one loss line."""
         numbers = {name: value for name, value in row.items() if name not in _NOT_METRICS}
         self._log_once(f"losses/{row['stage']}", row["stage"], row["step"], numbers, row["time"])
 
@@ -61,7 +61,7 @@ class MlflowListener:
         numbers: dict[str, float],
         time_s: float | None = None,
     ) -> bool:
-        """Logs numbers unless this step of this kind was sent before; returns whether it did."""
+        """Logs a step's numbers unless they were already sent; returns whether it logged them."""
         with self._lock:
             if step <= self._sent.get(kind, 0):
                 return False

@@ -18,7 +18,7 @@ _GAP = 8  # white pixels between videos
 
 
 def write_samples(path: Path, videos: LabelledVideos, results: Path, count: int = 3) -> None:
-    """Draws the results of ``score_model`` on the first videos, one strip of frames each."""
+    """Draws the results of ``score_model`` for the first videos, one strip of frames per video."""
     records, categories = read_youtube_vis(videos.annotations)
     entries = read_results(results, records, categories)
     strips = []

@@ -23,7 +23,7 @@ from pipelines.data.pseudo_videos import (
 )
 from pipelines.data.run_data import RunData, prepare_data
 from pipelines.data.synthetic import num_scenes
-from pipelines.mlflow_runs.runs import MlflowRun, Tracking
+from pipelines.mlflow_runs.runs import MlflowRun, MlflowStore
 from pipelines.progress import Progress
 from pipelines.registry.mlflow_registry import register_model, resolve_model
 from pipelines.results.overlays import OverlayJob, draw_overlays
@@ -82,16 +82,16 @@ def make_pseudo_videos(run: Run, data: RunData) -> Path:
 
 
 def train(run: Run, data: RunData, pseudo: Path, only: str | None = None) -> list[StageResult]:
-    """Trains and scores the stages, or ``only`` one of them, and tracks it in the store."""
+    """Trains and scores the stages, or ``only`` one of them, and logs to the tracking store."""
     place = TrainingPlace(run.folder, data, pseudo)
-    with tracked(run) as record:
+    with mlflow_run(run) as record:
         record.log_params(flatten(run.config))
         record.set_tags(run_facts(data))
         return run_stages(run.config, place, MlflowListener(record, run.config, place), only)
 
 
 def sweep(run: Run, data: RunData, trained: Path) -> dict[str, Any]:
-    """Sweeps the thresholds on the validation videos; ``models/final`` gets the best."""
+    """Sweeps the thresholds on the validation videos and writes ``models/final`` with the best."""
     final, folder = run.folder / "models" / _FINAL, run.folder / "sweep"
     table = folder / "sweep.json"
     if not (table.is_file() and (final / CATEGORIES_FILE).is_file()):
@@ -126,7 +126,7 @@ def score(run: Run, data: RunData) -> dict[str, float]:
 def register(run: Run, metrics: dict[str, float]) -> str:
     """Registers the finished model as ``champion`` and returns its URI."""
     registered = register_model(
-        tracking(run),
+        mlflow_store(run),
         run.folder / "models" / _FINAL,
         run.config.model_name,
         {f"test/{name}": value for name, value in metrics.items()},
@@ -137,7 +137,7 @@ def register(run: Run, metrics: dict[str, float]) -> str:
 
 def annotate(run: Run, data: RunData, model_uri: str) -> AnnotateSummary:
     """Annotates the archive with a registered model and writes a table for the report."""
-    model = resolve_model(model_uri, tracking(run).uri, run.folder / "models" / "registry")
+    model = resolve_model(model_uri, mlflow_store(run).uri, run.folder / "models" / "registry")
     folder = run.folder / "annotations"
     options = AnnotateOptions(max_frames=run.max_frames, workers=os.cpu_count())
     summary = annotate_archive(data.archive, folder, model, run.config.inference, options)
@@ -162,7 +162,7 @@ def _report_row(folder: Path, row: VideoRow) -> dict[str, Any]:
 
 
 def draw(run: Run, data: RunData, summary: AnnotateSummary) -> None:
-    """Draws an overlay of every annotated video."""
+    """Draws an overlay for every annotated video."""
     jobs = [
         OverlayJob(
             run.folder / "annotations" / row.result,
@@ -175,18 +175,18 @@ def draw(run: Run, data: RunData, summary: AnnotateSummary) -> None:
         _log.warning("no overlay: %s", problem)
 
 
-def tracking(run: Run) -> Tracking:
-    """Opens the tracking store of the run."""
-    return Tracking(os.environ.get("MLFLOW_TRACKING_URI"), "longtake", run.folder)
+def mlflow_store(run: Run) -> MlflowStore:
+    """Opens the run's tracking store."""
+    return MlflowStore(os.environ.get("MLFLOW_TRACKING_URI"), "longtake", run.folder)
 
 
-def tracked(run: Run) -> MlflowRun:
+def mlflow_run(run: Run) -> MlflowRun:
     """Starts or resumes the run in the tracking store."""
-    return tracking(run).start_run(run.key, f"{run.config.model_name} {run.folder.name}")
+    return mlflow_store(run).start_run(run.key, f"{run.config.model_name} {run.folder.name}")
 
 
 def _overlay_name(video: str) -> str:
-    """Returns the file name of an overlay: readable, and unique to the video."""
+    """Returns an overlay's file name, readable and unique to the video."""
     readable = "".join(c if c.isascii() and c.isalnum() else "_" for c in Path(video).stem)[:40]
     return f"{readable}-{digest(video)[:8]}.mp4"
 

@@ -1,4 +1,4 @@
-"""The interface of a store of objects."""
+"""The interface of an object store."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -11,7 +11,7 @@ from vis_core.errors import MissingObjectError
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One entry of a listing."""
+    """One entry in a listing."""
 
     key: str  # name below the root, with "/"
     size: int
@@ -27,13 +27,13 @@ class Storage(Protocol):
         """The root, as users write it."""
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yields the objects whose key starts with ``prefix`` (a folder: "results/"), sorted."""
+        """Yields the objects whose key starts with ``prefix``, such as "results/", sorted."""
 
     def exists(self, key: str) -> bool:
         """Returns whether an object exists."""
 
     def stat(self, key: str) -> StoredObject | None:
-        """Returns size and date of an object; None if it does not exist."""
+        """Returns an object's size and date, or None if it does not exist."""
 
     def read(self, key: str) -> bytes:
         """Reads an object; raises MissingObjectError if it does not exist."""
@@ -45,31 +45,31 @@ class Storage(Protocol):
         """Writes a whole object unless it exists; returns whether it now has this content."""
 
     def write_once_file(self, key: str, path: Path) -> bool:
-        """Writes a local file as ``write_once`` does, in small pieces."""
+        """Writes a local file as ``write_once`` does, in small chunks."""
 
     def replace(self, key: str, body: bytes) -> None:
-        """Writes a whole object, over an existing one if there is one."""
+        """Writes a whole object, replacing any existing one."""
 
     def replace_file(self, key: str, path: Path) -> None:
-        """Writes a local file as ``replace`` does, in small pieces."""
+        """Writes a local file as ``replace`` does, in small chunks."""
 
     def delete(self, key: str) -> None:
         """Removes an object if it exists."""
 
     def remove_stale_partials(self) -> None:
-        """Removes partial files of dead writers of this machine."""
+        """Removes partial files left by dead writers on this machine."""
 
     def check_conditional_writes(self) -> None:
-        """Checks that ``write_once`` never overwrites; cheap, to call before much work."""
+        """Checks that ``write_once`` never overwrites; cheap, so call it before long work."""
 
 
 def read_if_there(storage: Storage, key: str) -> bytes | None:
-    """Reads an object; returns None if it does not exist, as after a concurrent job has removed it.
+    """Reads an object; returns None if it does not exist, for example if a job has removed it.
 
-    One request decides: a second look could find an object that was written in between.
+    It makes a single request: a separate existence check could race with a concurrent write.
 
     Raises:
-        StorageError: The object exists and cannot be read.
+        StorageError: The object exists but cannot be read.
     """
     try:
         return storage.read(key)

@@ -1,4 +1,4 @@
-"""A local folder as a store of objects."""
+"""A local folder as an object store."""
 
 import filecmp
 import os
@@ -14,9 +14,9 @@ from typing import TypeVar
 from pipelines.storage.base import StoredObject
 from vis_core.errors import MissingObjectError, StorageError, shown_name
 
-PARTIAL_FOLDER = ".partial"  # files that are not complete; never listed
-_CHUNK = 1 << 22  # bytes that are copied at once
-_TRIES = 10  # to put a file into a folder that other processes remove
+PARTIAL_FOLDER = ".partial"  # incomplete files; never listed
+_CHUNK = 1 << 22  # bytes copied at once
+_TRIES = 10  # attempts to put a file into a folder that other processes may remove
 Put = TypeVar("Put")
 
 
@@ -24,11 +24,11 @@ Put = TypeVar("Put")
 class LocalStorage:
     """A folder as a store."""
 
-    root: Path  # the folder; made at the first write
+    root: Path  # the folder; created on the first write
 
     @property
     def uri(self) -> str:
-        """The folder."""
+        """The path of the folder."""
         return str(self.root)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
@@ -40,7 +40,7 @@ class LocalStorage:
                     path = Path(parent, name)
                     try:
                         found = path.lstat()
-                    except FileNotFoundError:  # another process removed it meanwhile
+                    except FileNotFoundError:  # another process has just removed it
                         continue
                     key = path.relative_to(self.root).as_posix()
                     yield StoredObject(key, found.st_size, modified_s=found.st_mtime)
@@ -55,7 +55,7 @@ class LocalStorage:
             raise self._error("look up", key, error) from error
 
     def stat(self, key: str) -> StoredObject | None:
-        """Returns size and date of a regular file; None if there is none."""
+        """Returns a regular file's size and date, or None if there is no such file."""
         try:
             found = self._path(key).stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -99,7 +99,7 @@ class LocalStorage:
         self._replace(key, _chunks(path))
 
     def delete(self, key: str) -> None:
-        """Removes a file, and its folder once that is empty."""
+        """Removes a file, and its folder if that becomes empty."""
         path = self._path(key)
         try:
             path.unlink(missing_ok=True)
@@ -110,7 +110,7 @@ class LocalStorage:
             raise self._error("delete", key, error) from error
 
     def remove_stale_partials(self) -> None:
-        """Removes partial files whose writer was a process of this machine and has ended."""
+        """Removes partial files whose writer was a process on this machine that has ended."""
         folder = self.root / PARTIAL_FOLDER
         for path in folder.iterdir() if folder.is_dir() else ():
             host, _, rest = path.name.rpartition("@")
@@ -119,7 +119,7 @@ class LocalStorage:
                 path.unlink(missing_ok=True)
 
     def check_conditional_writes(self) -> None:
-        """Does nothing: no file system links over an existing name."""
+        """Does nothing: linking to an existing name fails on every file system."""
 
     def _path(self, key: str) -> Path:
         parts = PurePosixPath(key).parts
@@ -129,7 +129,7 @@ class LocalStorage:
     def _write_once(
         self, key: str, chunks: Iterable[bytes], is_content: Callable[[Path], bool]
     ) -> bool:
-        """Writes chunks under a free name, or compares them with the existing file."""
+        """Writes chunks to a new file, or compares them with the existing one."""
         final = self._path(key)
         try:
             with suppress(FileNotFoundError):  # removed in between
@@ -152,7 +152,7 @@ class LocalStorage:
             raise self._error("write", key, error) from error
 
     def _replace(self, key: str, chunks: Iterable[bytes]) -> None:
-        """Writes chunks over an existing file if there is one."""
+        """Writes chunks to a file, replacing any existing one."""
         final = self._path(key)
         try:
             partial = self._write_partial(chunks)
@@ -164,7 +164,7 @@ class LocalStorage:
             raise self._error("write", key, error) from error
 
     def _write_partial(self, chunks: Iterable[bytes]) -> Path:
-        """Writes and syncs a file whose name holds the machine and process of its writer."""
+        """Writes and syncs a file whose name contains its writer's machine and process."""
         folder = self.root / PARTIAL_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f"{socket.gethostname()}@{os.getpid()}-{uuid.uuid4().hex}"
@@ -209,7 +209,7 @@ def _put(final: Path, put: Callable[[], Put]) -> Put:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Syncs a folder, so that its names survive a power cut."""
+    """Syncs a folder, so that its entries survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -218,7 +218,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def process_is_gone(process_id: int) -> bool:
-    """Returns whether no process of this machine has this id."""
+    """Returns whether no process on this machine has this id."""
     try:
         os.kill(process_id, 0)
     except OSError as error:

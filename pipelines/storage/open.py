@@ -1,7 +1,7 @@
-"""Opens local folders and s3:// prefixes as stores with one interface.
+"""Opens local folders and s3:// prefixes as stores with a common interface.
 
 Objects appear whole or not at all, and the first writer wins: this is the only coordination
-between workers, jobs and reruns. S3 is in ``s3.py``.
+between workers, jobs and reruns. The S3 store is in ``s3.py``.
 """
 
 import os
@@ -17,7 +17,7 @@ def open_storage(uri: Path | str) -> Storage:
     """Opens a folder or an s3:// prefix; reads and writes nothing yet.
 
     Raises:
-        ConfigError: The scheme is another one, or the name of the bucket is not valid.
+        ConfigError: The scheme is not supported, or the bucket name is not valid.
     """
     scheme, separator, rest = str(uri).partition("://")
     if not separator or isinstance(uri, Path):
@@ -36,7 +36,7 @@ def open_storage(uri: Path | str) -> Storage:
 
 
 def _s3_endpoint() -> str | None:
-    """Returns the server from the AWS environment variables; None means AWS."""
+    """Reads the server's address from the AWS environment variables; None means AWS."""
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         if endpoint := os.environ.get(name):
             if not re.match("https?://[^/]", endpoint):
@@ -46,7 +46,7 @@ def _s3_endpoint() -> str | None:
 
 
 def absolute_uri(uri: str | None) -> str | None:
-    """Makes the path of a folder absolute: workers of Ray run in other working directories."""
+    """Makes a folder path absolute, since Ray workers run in other working directories."""
     if uri is None or "://" in uri:
         return uri
     return str(Path(uri).absolute())

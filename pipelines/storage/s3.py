@@ -1,7 +1,7 @@
 """An s3:// prefix as a store, on any server with conditional writes.
 
-Only this module, ``s3_client.py`` and ``s3_download.py`` use boto3. Credentials come from its
-default chain alone and never leave it; its exceptions do not leave these modules.
+Only this module, ``s3_client.py`` and ``s3_download.py`` use boto3. Credentials come only from
+boto3's default chain and never leave it; boto3's exceptions never leave these modules.
 """
 
 import base64
@@ -29,9 +29,9 @@ from pipelines.storage.s3_download import DIGEST, Download, ObjectChangedError
 from vis_core.errors import MissingObjectError, StorageError, VideoDecodeError, shown_name
 
 Answer = TypeVar("Answer")
-PAGE = 1000  # entries of one page of a listing, the maximum of S3
+PAGE = 1000  # entries per page of a listing, the S3 maximum
 PROBE_FOLDER = ".probe/"
-_CHUNK = 1 << 20  # bytes that are read at once
+_CHUNK = 1 << 20  # bytes read at once
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class S3Storage:
     """A bucket and a prefix."""
 
     bucket: str
-    prefix: str  # prefix without slashes at its ends; may be empty
+    prefix: str  # without slashes at either end; may be empty
     endpoint: str | None  # address of a server other than AWS, or None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
@@ -49,7 +49,7 @@ class S3Storage:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yields the objects below the prefix, page by page, in the order of S3."""
+        """Yields the objects below the prefix, page by page, in S3's order."""
         token = ""
         while True:
             entries, token = self._with_retries("list", prefix, partial(self._page, prefix, token))
@@ -62,22 +62,22 @@ class S3Storage:
         return self._head(key) is not None
 
     def stat(self, key: str) -> StoredObject | None:
-        """Returns size, ETag and date of an object; None if it does not exist."""
+        """Returns an object's size, ETag and date, or None if it does not exist."""
         head = self._head(key)
         return None if head is None else _object(key, head["ContentLength"], head)
 
     def read(self, key: str) -> bytes:
-        """Reads an object and compares it with its digest."""
+        """Reads an object and checks it against its digest."""
         body = io.BytesIO()
         self._with_retries("read", key, Download(self._client, self._place(key), body).attempt)
         return body.getvalue()
 
     @contextmanager
     def as_file(self, key: str, etag: str = "") -> Iterator[Path]:
-        """Provides a copy, streamed to the disk and compared with its digest.
+        """Provides a copy, streamed to disk and checked against its digest.
 
         Raises:
-            VideoDecodeError: The object has no longer this ``etag``.
+            VideoDecodeError: The object no longer has this ``etag``.
         """
         with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
             path = Path(folder) / f"video{PurePosixPath(key).suffix}"
@@ -94,11 +94,11 @@ class S3Storage:
             yield path
 
     def write_once(self, key: str, body: bytes) -> bool:
-        """Puts an object on the condition that it does not exist."""
+        """Puts an object, provided that it does not exist yet."""
         return self._put_once(key, io.BytesIO(body))
 
     def write_once_file(self, key: str, path: Path) -> bool:
-        """Puts a file of at most 5 GB in one request, on the condition that it does not exist."""
+        """Puts a file of at most 5 GB in one request, provided that it does not exist yet."""
         with path.open("rb") as file:
             return self._put_once(key, file)
 
@@ -107,12 +107,12 @@ class S3Storage:
         self._replace(key, io.BytesIO(body))
 
     def replace_file(self, key: str, path: Path) -> None:
-        """Puts a file of at most 5 GB, the limit of S3, in one request."""
+        """Puts a file of at most 5 GB, S3's limit, in one request."""
         with path.open("rb") as file:
             self._replace(key, file)
 
     def delete(self, key: str) -> None:
-        """Deletes an object; succeeds in S3 if it does not exist."""
+        """Deletes an object; succeeds even if it does not exist."""
         self._with_retries("delete", key, lambda: self._client.delete_object(**self._place(key)))
 
     def remove_stale_partials(self) -> None:
@@ -122,7 +122,7 @@ class S3Storage:
         """Writes a probe twice and removes it: four requests.
 
         Raises:
-            StorageError: The server accepts the second write, as old servers do; there the last
+            StorageError: The server accepts the second write, as old servers do, so the last
                 writer would silently win.
         """
         probe = f"{PROBE_FOLDER}{uuid.uuid4().hex}"
@@ -148,7 +148,7 @@ class S3Storage:
         return {"Bucket": self.bucket, "Key": self._full(key)}
 
     def _page(self, prefix: str, token: str) -> tuple[Sequence[StoredObject], str]:
-        """Returns one page of a listing and the token of the next page, empty after the last."""
+        """Returns one page of a listing and the next page's token, empty after the last."""
         options = {"ContinuationToken": token} if token else {}
         skip = len(self._full(""))
         try:
@@ -170,8 +170,8 @@ class S3Storage:
     def _put_once(self, key: str, file: io.BytesIO | io.BufferedReader) -> bool:
         """Puts an object unless it exists; returns whether it now has this content.
 
-        A refusal (412) may concern the object of an earlier attempt whose answer was lost, which
-        the digest in its metadata shows.
+        A refusal (412) may be due to an earlier attempt whose answer was lost; the digest in the
+        object's metadata shows whether it is.
         """
         digests = _digests(file)
 
@@ -191,7 +191,7 @@ class S3Storage:
     def _put(
         self, key: str, file: io.BytesIO | io.BufferedReader, digests: "_Digests", **condition: str
     ) -> None:
-        """Puts a file from its start; the server refuses it if it arrives damaged."""
+        """Puts a file from its start; the server refuses damaged data."""
         file.seek(0)
         self._client.put_object(
             **self._place(key),
@@ -222,7 +222,7 @@ class S3Storage:
         return head
 
     def _with_retries(self, verb: str, key: str, action: Callable[[], Answer]) -> Answer:
-        """Repeats an action after transient errors; raises a StorageError about ``verb``."""
+        """Retries an action after transient errors; ``verb`` names it in a StorageError."""
         where = shown_name(f"s3://{self.bucket}/{self._full(key)}")
         try:
             return with_retries(action, f"{verb} {where}", self.retry)
@@ -236,9 +236,9 @@ class S3Storage:
 
 @dataclass(frozen=True)
 class _Digests:
-    """The digests of a content."""
+    """The digests of a file's content."""
 
-    md5: str  # base64, as every server checks it
+    md5: str  # base64, which every server checks
     sha256: str  # hexadecimal
 
 

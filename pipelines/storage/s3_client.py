@@ -1,7 +1,7 @@
-"""A boto3 client that retries transient errors, fails fast on permanent ones and leaks no secret.
+"""A boto3 client that retries transient errors, fails fast on permanent ones and hides secrets.
 
-boto3's own retries are off: they omit interrupted bodies, flipped bits and conditional writes
-(409), and share a quota that a bad hour uses up, after which no request is repeated.
+boto3's own retries are off: they do not cover interrupted bodies, flipped bits or conditional
+writes (409), and they share a quota; once a bad hour has used it up, no request is repeated.
 """
 
 import logging
@@ -19,14 +19,14 @@ from vis_core.errors import ConfigError
 
 Answer = TypeVar("Answer")
 _CONNECT_TIMEOUT_S = 5
-_CONNECTIONS = 32  # open connections of a process; look-ups of a list run 16 at a time
+_CONNECTIONS = 32  # open connections per process; list look-ups run 16 at a time
 _LOG_EVERY_S = 60.0  # between two warnings about transient errors
-# error codes below 500 of a request that arrived damaged or late
+# error codes, with a status below 500, for requests that arrived damaged or late
 _TRANSIENT = {
     "BadDigest", "IncompleteBody", "OperationAborted", "RequestTimeout", "SlowDown", "Throttling",
     "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch",
 }  # fmt: skip
-# error codes of missing rights: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+# codes for missing permissions: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _CREDENTIALS = {
     "AccessDenied", "AuthorizationHeaderMalformed", "ExpiredToken", "InvalidAccessKeyId",
     "InvalidToken", "SignatureDoesNotMatch", "TokenRefreshRequired",
@@ -36,11 +36,11 @@ _log = logging.getLogger(__name__)
 
 
 class TransientError(Exception):
-    """A failure of one attempt; the same request may succeed if it is repeated."""
+    """A failure of one attempt; the same request may succeed if repeated."""
 
 
 class PermanentError(Exception):
-    """A refusal of the server, or the last of too many transient errors; secrets are masked."""
+    """A refusal by the server, or the last of too many transient errors; secrets are masked."""
 
     def __init__(self, reason: str, mend: str, *, is_missing: bool = False) -> None:
         super().__init__(reason)
@@ -51,36 +51,36 @@ class PermanentError(Exception):
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """The attempts and pauses of a repeated request; over 80 s in all by default."""
+    """The number of attempts and the pauses between them; over 80 s in total by default."""
 
     attempts: int = 12
     # seconds before the second attempt; doubles each time. Half of it is random, so that many
-    # workers do not return at the same moment
+    # workers do not retry at the same moment
     first_pause_s: float = 0.2
     longest_pause_s: float = 20.0
     read_timeout_s: float = 60.0  # seconds of silence after which a connection counts as lost
 
     @classmethod
     def of_environment(cls) -> "RetryPolicy":
-        """Returns the policy of LONGTAKE_S3_FIRST_PAUSE_S and LONGTAKE_S3_READ_TIMEOUT_S."""
+        """Reads the policy from LONGTAKE_S3_FIRST_PAUSE_S and LONGTAKE_S3_READ_TIMEOUT_S."""
         return cls(
             first_pause_s=_seconds("LONGTAKE_S3_FIRST_PAUSE_S", cls.first_pause_s),
             read_timeout_s=_seconds("LONGTAKE_S3_READ_TIMEOUT_S", cls.read_timeout_s),
         )
 
     def pause_s(self, attempt: int) -> float:
-        """Returns the seconds to wait after an attempt, counted from 1."""
+        """Returns the seconds to wait after an attempt; attempts count from 1."""
         longest = min(self.longest_pause_s, self.first_pause_s * 2 ** (attempt - 1))
         return longest * random.uniform(0.5, 1)
 
 
 @lru_cache(maxsize=4)
 def connect(endpoint: str | None, read_timeout_s: float) -> Any:
-    """Returns the client of this process for a server; threads may share it."""
+    """Returns this process's client for a server; threads may share it."""
     import boto3
     from botocore.config import Config
 
-    # boto3 would use bucket.host names on other servers too, which few of them support
+    # otherwise boto3 uses bucket.host names, which few servers other than AWS support
     style = {"addressing_style": "path" if endpoint else "auto"}
     config = Config(
         retries={"mode": "standard", "total_max_attempts": 1},
@@ -89,12 +89,12 @@ def connect(endpoint: str | None, read_timeout_s: float) -> Any:
         max_pool_connections=_CONNECTIONS,
         s3=style,
     )
-    # a new session: the default one keeps the credentials that it found first
+    # a new session: the default one keeps the first credentials that it found
     return boto3.session.Session().client("s3", endpoint_url=endpoint, config=config)
 
 
 def with_retries(action: Callable[[], Answer], label: str, policy: RetryPolicy) -> Answer:
-    """Repeats an action after transient errors; ``label`` is its name in the log.
+    """Retries an action after transient errors; ``label`` names it in the log.
 
     Raises:
         PermanentError: The error is permanent, or every attempt failed.
@@ -124,12 +124,12 @@ def with_retries(action: Callable[[], Answer], label: str, policy: RetryPolicy) 
 
 
 def status(error: Any) -> int:
-    """Returns the HTTP status of an error of boto3."""
+    """Returns the HTTP status of a boto3 error."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def code(error: Any) -> str:
-    """Returns the S3 code of an error; after a HEAD, which has no body, the status."""
+    """Returns an error's S3 code, or the HTTP status after a HEAD, which has no body."""
     return str(error.response.get("Error", {}).get("Code", "error"))
 
 
@@ -139,9 +139,9 @@ def _reason(error: Any) -> str:
 
 
 def _is_transient(error: Any) -> bool:
-    """Returns whether an error may pass: server errors, throttling, a concurrent write (409)."""
+    """Returns whether an error is temporary: server error, throttling, concurrent write (409)."""
     may_pass = status(error) >= 500 or status(error) in (408, 409, 429) or code(error) in _TRANSIENT
-    return may_pass and status(error) != 501  # not implemented
+    return may_pass and status(error) != 501  # 501: not implemented
 
 
 def _mend(error: Any) -> str:
@@ -158,7 +158,7 @@ def _is_lost_request(error: Exception) -> bool:
 
 
 class _RetryLog:
-    """A log of transient errors: the first at once, then one line a minute with their number."""
+    """A log of transient errors: the first at once, then one line a minute with their count."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

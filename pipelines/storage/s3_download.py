@@ -1,6 +1,6 @@
-"""Downloads an object of S3 into a file, through interrupted bodies and flipped bits.
+"""Downloads an S3 object into a file, despite interrupted bodies and flipped bits.
 
-Two contents of one object are never mixed.
+Two versions of an object are never mixed.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from pipelines.storage.s3_client import TransientError, code, status
 from vis_core.errors import shown_name
 
-DIGEST = "sha256"  # metadata of the objects that this project writes
+DIGEST = "sha256"  # metadata key of the objects that this project writes
 _CHUNK = 1 << 20  # bytes read at once
 _log = logging.getLogger(__name__)
 
@@ -25,28 +25,28 @@ class ObjectChangedError(Exception):
 
 
 class Download:
-    """A copy of an object into an empty file, in several attempts; no ``etag`` means any."""
+    """A resumable download of an object to an empty file; no ``etag`` accepts any content."""
 
     def __init__(self, client: Any, place: dict[str, str], file: BinaryIO, etag: str = "") -> None:
         self._client = client
         self._place = place
         self._file = file
         self._wanted = etag
-        self._wrong = ""  # md5 of a whole body that differs from its ETag
+        self._wrong = ""  # MD5 of a complete body that did not match its ETag
         self._restart()
 
     def attempt(self) -> None:
-        """Requests the missing rest, then checks the whole content.
+        """Requests the missing part, then checks the whole content.
 
         Raises:
-            ObjectChangedError: The object has no longer the wanted content.
-            TransientError: The content is damaged; the next attempt starts where it is sound.
+            ObjectChangedError: The object no longer has the wanted content.
+            TransientError: The content is damaged; the next attempt starts over.
         """
         from botocore.exceptions import FlexibleChecksumError
 
         answer = self._request()
         if self._position and "ContentRange" not in answer:
-            self._restart()  # a server without ranges sends the whole
+            self._restart()  # a server without range support sends everything
         self._etag = answer["ETag"].strip('"')
         try:
             for chunk in answer["Body"].iter_chunks(_CHUNK):
@@ -96,21 +96,21 @@ class Download:
             return "gone"
 
     def _check(self, answer: dict[str, Any]) -> None:
-        """Compares the content with the digest or the ETag of the server."""
+        """Compares the content with the stored digest or the server's ETag."""
         stated = answer["Metadata"].get(DIGEST, "")
         if re.fullmatch(r"[0-9a-f]{64}", stated):
             if self._sha256.hexdigest() != stated:
                 self._restart()
                 raise TransientError("it arrived damaged (sha256 differs)")
             return
-        # the ETag of an upload in parts or of an encrypted object is no MD5
+        # the ETag of a multipart upload or an encrypted object is not an MD5
         encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256"
         is_md5 = re.fullmatch(r"[0-9a-f]{32}", self._etag) and "SSECustomerAlgorithm" not in answer
         md5 = self._md5.hexdigest()
         if not is_md5 or encrypted or md5 == self._etag:
             return
         if md5 == self._wrong:
-            # twice the same bytes: the ETags of this server are other digests
+            # the same bytes twice: this server's ETags are not MD5 digests
             _log.warning("%s: its ETag is no MD5, not checked", shown_name(self._place["Key"]))
             return
         self._wrong = md5

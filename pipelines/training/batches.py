@@ -1,7 +1,7 @@
-"""Training batches, built by Ray Data ahead of the training loop: one row is one batch.
+"""Training batches, built by Ray Data ahead of the training loop, one batch per row.
 
-Every batch is a function of (seed, stage, rank, step), whatever the cluster does. So a resumed
-stage trains on the same batches as an uninterrupted one, and so do two runs with the same seed.
+Every batch depends only on (seed, stage, rank, step), whatever the cluster does. So a resumed stage
+trains on the same batches as an uninterrupted one, and so do two runs with the same seed.
 """
 
 import queue
@@ -23,8 +23,8 @@ from vis_core.structures import ClipBatch
 # Blocks of about 8 steps are small enough to stream, and few enough to schedule.
 _STEPS_PER_BLOCK = 8
 _MAX_BLOCKS = 1000
-_JOIN_S = 10.0  # for the item in progress when a stream is closed
-_PAUSE_S = 0.05  # in each round of the executor, which may hand out many blocks
+_JOIN_S = 10.0  # seconds for the item in progress to finish when a stream is closed
+_PAUSE_S = 0.05  # per executor round, which may hand out many blocks
 _sources: dict[str, ClipSource] = {}
 Item = TypeVar("Item")
 
@@ -37,7 +37,7 @@ class BatchPlan:
         make_source: Opens the clips; called once in each process that needs them.
         key: Identifies the source; equal keys mean equal clips.
         num_steps: Batches per worker.
-        world_size: Workers; each gets different clips.
+        world_size: Number of workers; each gets different clips.
     """
 
     make_source: Callable[[], ClipSource]
@@ -54,7 +54,7 @@ class BatchPlan:
         return collate_clips([self._clip(source, first + n) for n in range(self.batch_size)])
 
     def _clip(self, source: ClipSource, draw: int) -> Any:
-        """Returns the clip of one draw: epochs are permutations, every draw has its own seed."""
+        """Returns the clip of one draw; epochs are permutations, and each draw has its own seed."""
         epoch, place = divmod(draw, len(source))
         order = np.random.default_rng([self.seed, epoch]).permutation(len(source))
         return source.clip(int(order[place]), int(digest(self.seed, draw), 16))
@@ -69,10 +69,11 @@ class BatchPlan:
 def stream_batches(
     plan: BatchPlan, rank: int, first_step: int, tasks: int
 ) -> Iterator[tuple[int, ClipBatch]]:
-    """Builds the batches of one worker with Ray Data, ahead of it, in the order of steps.
+    """Builds one worker's batches with Ray Data, ahead of use and in step order.
 
-    The worker calls this itself, so the stream ends with it. A resumed stage skips the steps before
-    ``first_step``. As many processes as ``tasks`` build batches at once, half a logical CPU each.
+    The worker itself calls this, so the stream ends when the worker does. A resumed stage skips the
+    steps before ``first_step``. ``tasks`` processes build batches at once, each on half a logical
+    CPU.
     """
     import ray.data
 
@@ -80,7 +81,7 @@ def stream_batches(
     if num_steps == 0:
         return
     blocks = max(1, min(_MAX_BLOCKS, num_steps // _STEPS_PER_BLOCK))
-    # a range would be read by tasks, in processes of their own
+    # Ray would read a range in tasks, each in its own process
     steps = [{"step": step} for step in range(first_step, plan.num_steps)]
     rows = ray.data.from_items(steps, override_num_blocks=blocks).map(
         BatchMaker,
@@ -90,17 +91,17 @@ def stream_batches(
     )
     rows.context.execution_options.preserve_order = True
     rows.context.custom_execution_callback_classes = [ThrottledExecutor]
-    # the split runs in an actor of its own: the executor's threads stay out of this process
+    # the split runs in its own actor, which keeps the executor's threads out of this process
     (stream,) = rows.streaming_split(1)
     yield from prefetch((int(row["step"]), row_to_batch(row)) for row in stream.iter_rows())
 
 
 class BatchMaker:
-    """A builder of the rows of one worker's batches, in a process that stays.
+    """A builder of one worker's batch rows, in a long-lived process.
 
-    An actor and not a task: where processes outnumber CPUs, Ray ends one that waits a second for
-    its next task. A new one needs six seconds to import and open its data, and a tenth of a second
-    for eight batches.
+    This is an actor, not a task: when processes outnumber CPUs, Ray ends a process that waits a
+    second for its next task. A new one needs six seconds to import and open its data, but only a
+    tenth of a second for eight batches.
     """
 
     def __init__(self, plan: BatchPlan, rank: int) -> None:
@@ -112,11 +113,11 @@ class BatchMaker:
 
 
 class ThrottledExecutor:
-    """A callback that pauses the executor of Ray Data briefly in each of its rounds.
+    """A callback that briefly pauses Ray Data's executor in each of its rounds.
 
     While finished batches wait for a slow consumer, the executor's wait for tasks returns at once,
-    and it takes a whole core from the training (Ray 2.60). The interface is ``ExecutionCallback``,
-    whose module is not public.
+    and it takes a whole core from training (Ray 2.60). The interface is ``ExecutionCallback``, from
+    a private module.
     """
 
     def on_execution_step(self, executor: Any) -> None:  # noqa: ARG002
@@ -130,7 +131,7 @@ class ThrottledExecutor:
 
 
 def prefetch(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
-    """Computes up to ``count`` items ahead in a thread and raises its errors here."""
+    """Computes up to ``count`` items ahead in a thread and re-raises the thread's errors here."""
     ready: queue.Queue[tuple[bool, Any]] = queue.Queue(count)
     stopped = threading.Event()
 
@@ -147,7 +148,7 @@ def prefetch(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
                 if stopped.is_set():
                     return
             put((False, None))
-        except BaseException as error:  # raised again in the thread of the caller
+        except BaseException as error:  # re-raised in the caller's thread
             put((False, error))
 
     thread = threading.Thread(target=work, daemon=True, name="batches")
@@ -163,13 +164,13 @@ def prefetch(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
                 raise value
     finally:
         stopped.set()
-        # Ray ends a process that calls it after its shutdown. Threads of Ray Data may still do so
-        # if a stream is closed halfway and Ray is shut down right after.
+        # Ray ends a process that calls it after shutdown, as Ray Data's threads may do if a stream
+        # is closed halfway and Ray is shut down right after.
         thread.join(_JOIN_S)
 
 
 def batch_to_row(batch: ClipBatch) -> dict[str, Any]:
-    """Packs a batch into plain bytes and lists, masks as bits."""
+    """Packs a batch into plain bytes and lists, with masks as bits."""
     return {
         "images": batch.images.numpy().tobytes(),
         "shape": list(batch.images.shape),
@@ -181,7 +182,7 @@ def batch_to_row(batch: ClipBatch) -> dict[str, Any]:
 
 
 def row_to_batch(row: dict[str, Any]) -> ClipBatch:
-    """Unpacks a row of ``batch_to_row``."""
+    """Unpacks a row from ``batch_to_row``."""
     shape = [int(size) for size in row["shape"]]
     frames, height, width = shape[1], shape[3], shape[4]
     labels = [np.asarray(values, dtype=np.int64) for values in row["labels"]]

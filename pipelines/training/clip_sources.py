@@ -1,4 +1,4 @@
-"""The training clips of a stage."""
+"""Training clips for a stage."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +22,7 @@ from vis_core.formats.youtube_vis import read_youtube_vis
 def clip_source(
     config: RunConfig, stage: StageConfig, data: RunData, pseudo: Path
 ) -> Callable[[], ClipSource]:
-    """Returns a function that opens the clips of a stage in a worker."""
+    """Returns a function that opens a stage's clips in a worker."""
     return partial(_open_clips, config, stage, data, pseudo)
 
 

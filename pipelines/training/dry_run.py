@@ -1,4 +1,4 @@
-"""The plan of a training as text, for ``longtake train --dry-run``."""
+"""A training plan as text, for ``longtake train --dry-run``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pipelines.data.given_data import GivenData
     from vis_core.config.clips import FixedSize, ShortSide, ViewConfig
 
-# The data of each kind of clips; the last word is the option that names it.
+# The data that each kind of clip needs; the last word is the option for it.
 _NEEDS = {
     "images": ["images of --coco"],
     "pairs": ["images of --coco"],
@@ -20,7 +20,7 @@ _NEEDS = {
 
 
 def training_plan(config: "RunConfig", given: "GivenData", out: Path) -> list[str]:
-    """Describes the system, the start, each stage and the output; starts and writes nothing.
+    """Describes the system, start weights, stages and output; starts and writes nothing.
 
     Raises:
         CheckpointError: The start weights cannot be trusted or do not fit.
@@ -95,7 +95,7 @@ def _stage(config: "RunConfig", stage: "StageConfig", number: int) -> list[str]:
 
 
 def _extras(stage: "StageConfig") -> list[str]:
-    """Describes settings that most stages leave out."""
+    """Describes settings that most stages omit."""
     lines = []
     if stage.start_from is not None:
         lines.append(f"  start     {stage.start_from}")

@@ -10,9 +10,9 @@ class StageResult:
     """The result of a finished stage.
 
     Attributes:
-        seconds: Wall time of the training.
+        seconds: Wall-clock time of training.
         metrics: Scores on the test videos.
-        model: Folder of the model.
+        model: Model folder.
     """
 
     name: str
@@ -23,13 +23,13 @@ class StageResult:
 
 
 class TrainingListener(Protocol):
-    """A receiver of the progress of a training.
+    """A receiver of training progress.
 
     Calls may come from several threads, and may repeat earlier ones after a restart.
     """
 
     def losses(self, row: dict[str, Any]) -> None:
-        """Receives one line of losses (``loss_log.py``), in the order of steps."""
+        """Receives one loss line (``loss_log.py``), in step order."""
 
     def scored(self, stage: str, step: int, scores: dict[str, float]) -> None:
         """Receives scores on validation videos while a stage runs."""

@@ -1,4 +1,4 @@
-"""Progress, notes and losses of a stage, shown by the driver while workers train it."""
+"""Progress, notes and losses that the driver shows while workers train a stage."""
 
 import logging
 import threading
@@ -15,12 +15,12 @@ _log = logging.getLogger(__name__)
 
 
 class StageWatch:
-    """A thread that follows the files of a stage's workers while a block runs."""
+    """A thread that follows the workers' files while a ``with`` block runs."""
 
     def __init__(self, job: StageJob, on_losses: OnLosses) -> None:
         self._job, self._on_losses = job, on_losses
         self._notes = NoteReader(job.notes_path)
-        self._last_step = 0  # of the lines passed on
+        self._last_step = 0  # of the rows passed on so far
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True, name="watch")
 

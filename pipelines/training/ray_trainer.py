@@ -1,4 +1,4 @@
-"""One stage of training under Ray Train; ``worker/loop.py`` is the loop itself."""
+"""One training stage under Ray Train; ``worker/loop.py`` has the loop itself."""
 
 import logging
 import os
@@ -27,16 +27,16 @@ from vis_core.models.systems.build import save_system
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
-# Processes that build the batches of a worker, about 600 MiB each, unless a run sets its own.
+# Default limit on the processes that build a worker's batches, about 600 MiB each.
 _MAX_DATA_TASKS = 8
-# Deaths of workers without a new checkpoint in between after which the training fails.
+# Training fails after this many worker deaths without a new checkpoint in between.
 _MAX_DEATHS = 3
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """The return value of a worker; Ray retries after an error that is raised, but not this one."""
+    """A worker's return value; Ray retries after a raised error, but not after a returned one."""
 
     error: VisError | None = None
 
@@ -49,11 +49,11 @@ def run_stage(
 ) -> None:
     """Trains one stage and writes its model folder; a killed stage resumes from its checkpoint.
 
-    Deaths of workers and nodes do no harm as long as there is a new checkpoint in between.
-    ``on_losses`` receives every line of losses once, in order.
+    Workers and nodes may die as long as there is a new checkpoint in between.
+    ``on_losses`` receives every loss line once, in order.
 
     Raises:
-        TrainingDivergedError: Losses or gradients of several steps in a row were not finite.
+        TrainingDivergedError: Losses or gradients were not finite in several consecutive steps.
         ClusterError: Workers died several times without a new checkpoint.
     """
     require_resources(job.config.ray.num_workers, gpus=job.config.ray.use_gpu)
@@ -76,7 +76,7 @@ def run_stage(
 
 
 def train_worker(arguments: dict[str, Any]) -> _Outcome:
-    """Trains in every worker of Ray Train."""
+    """Trains a stage; runs in every Ray Train worker."""
     import ray.train
     from ray.train.torch import get_device, prepare_model
 
@@ -98,12 +98,12 @@ def train_worker(arguments: dict[str, Any]) -> _Outcome:
 
 
 def stage_threads(config: RunConfig) -> int:
-    """Returns the CPU threads of one worker: the cores of this machine, shared by all workers."""
+    """Returns the CPU threads per worker: this machine's cores, divided among the workers."""
     return max(1, (os.cpu_count() or 1) // config.ray.num_workers)
 
 
 def data_tasks(config: RunConfig) -> int:
-    """Returns the number of processes that build the batches of one worker."""
+    """Returns the number of processes that build one worker's batches."""
     import ray
 
     if config.ray.data_tasks is not None:
@@ -117,10 +117,10 @@ def data_tasks(config: RunConfig) -> int:
 
 
 def _fit(job: StageJob, plan: BatchPlan) -> None:
-    """Runs the workers to the end of the stage; a restart may help after a ClusterError only."""
+    """Runs the workers to the end of the stage; only after a ClusterError may a restart help."""
     from ray.train import TrainingFailedError
 
-    # checkpoints are ours (``checkpoints.py``); Ray's files belong to this attempt alone
+    # checkpoints are stored by ``checkpoints.py``; Ray's files belong to this attempt only
     attempt = job.work / "ray" / uuid.uuid4().hex[:8]
     try:
         with kept_interrupts():
@@ -160,7 +160,7 @@ def _trainer(job: StageJob, plan: BatchPlan, storage: Path) -> "TorchTrainer":
 
 
 def _vis_error(error: BaseException | None) -> VisError | None:
-    """Returns the VisError among the causes of an error of Ray, or None."""
+    """Returns the VisError that caused a Ray error, or None."""
     visited: set[int] = set()
     queue = [error]
     while queue:
@@ -168,7 +168,7 @@ def _vis_error(error: BaseException | None) -> VisError | None:
         if current is None or id(current) in visited:
             continue
         visited.add(id(current))
-        inner = getattr(current, "cause", None)  # an error of Ray may be a VisError as well
+        inner = getattr(current, "cause", None)  # a Ray error may itself be a VisError
         if isinstance(current, VisError) and not isinstance(inner, VisError):
             return type(current)(last_line(current))
         queue += [current.__context__, current.__cause__, inner]

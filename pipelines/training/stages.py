@@ -1,4 +1,4 @@
-"""The stages of a training, one after the other: each starts from the weights of the one before."""
+"""Training stages in sequence, each starting from the weights of the previous one."""
 
 import json
 import logging
@@ -28,14 +28,14 @@ from vis_core.files import write_json
 from vis_core.formats.categories import Categories
 from vis_core.models.systems.build import build_system
 
-# In the evaluation folder of a stage: its scores on validation videos, by step.
+# File in a stage's evaluation folder with its validation scores by step.
 ON_THE_WAY = "on_the_way.json"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainingPlace:
-    """The files of a training in the folder of a run; ``pseudo`` holds the pseudo-videos."""
+    """The training files in a run folder; ``pseudo`` is the folder of pseudo-videos."""
 
     folder: Path
     data: RunData
@@ -43,25 +43,25 @@ class TrainingPlace:
 
     @property
     def losses(self) -> Path:
-        """File of the losses of all stages."""
+        """The file with the losses of all stages."""
         return self.folder / "losses.jsonl"
 
     @property
     def validation_videos(self) -> LabelledVideos:
-        """Videos that are scored while a stage runs."""
+        """The videos to score while a stage runs."""
         return LabelledVideos(self.data.videos.val, self.data.videos.frames)
 
     @property
     def test_videos(self) -> LabelledVideos:
-        """Videos that finished stages are scored on."""
+        """The videos to score finished stages on."""
         return LabelledVideos(self.data.videos.test, self.data.videos.frames)
 
     def model(self, stage: str) -> Path:
-        """Returns the model folder of a stage."""
+        """Returns a stage's model folder."""
         return self.folder / "models" / stage
 
     def evaluation(self, stage: str) -> Path:
-        """Returns the folder of the scores of a stage."""
+        """Returns the folder with a stage's scores."""
         return self.folder / "evaluation" / stage
 
 
@@ -71,11 +71,11 @@ def run_stages(
     """Trains and scores every stage that is not finished yet.
 
     Args:
-        listener: Receives losses, scores and finished stages, also those finished before.
-        only: Name of the one stage to train, those before it being finished; None for all.
+        listener: Receives losses, scores and finished stages, including those finished earlier.
+        only: Name of the only stage to train, whose predecessors must be finished; None for all.
 
     Raises:
-        ConfigError: There is no such stage, or one before it is not finished.
+        ConfigError: The stage does not exist, or an earlier one is not finished.
     """
     names = [stage.name for stage in config.stages]
     if only is not None and only not in names:
@@ -107,7 +107,7 @@ def run_stages(
 
 
 def check_losses(config: RunConfig, num_classes: int) -> None:
-    """Raises a ConfigError if a stage weighs losses that the system does not have."""
+    """Raises a ConfigError if a stage sets weights for losses that the system lacks."""
     if not any(stage.loss_weights for stage in config.stages):
         return
     with torch.device("meta"):
@@ -122,7 +122,7 @@ def check_losses(config: RunConfig, num_classes: int) -> None:
 
 
 def batch_plan(config: RunConfig, stage: StageConfig, place: TrainingPlace, key: str) -> BatchPlan:
-    """Returns the plan of a stage's batches; ``key`` as in ``StageJob``."""
+    """Returns the plan for a stage's batches; ``key`` as in ``StageJob``."""
     return BatchPlan(
         make_source=clip_source(config, stage, place.data, place.pseudo),
         key=key,
@@ -160,7 +160,7 @@ def _train_and_score(
     )
     result = StageResult(stage.name, stage.steps, seconds, metrics, model)
     write_json(_marker(place, stage.name), _row(result) | {"key": key}, indent=2)
-    # the model folder is complete, so checkpoints and candidates can go
+    # the model folder is complete, so checkpoints and candidates can be removed
     job.checkpoints.remove()
     shutil.rmtree(job.work, ignore_errors=True)
     return result
@@ -169,7 +169,7 @@ def _train_and_score(
 def _train(
     job: StageJob, plan: BatchPlan, place: TrainingPlace, listener: TrainingListener
 ) -> None:
-    """Trains a stage, scoring its models on the way, and leaves its model folder."""
+    """Trains a stage, scoring models along the way, and writes its model folder."""
     stage, model = job.stage, place.model(job.stage.name)
     on_scores = partial(listener.scored, stage.name)
     with StageScores(job, place.validation_videos, on_scores) as scores:
@@ -187,7 +187,7 @@ def _train(
 
 
 def _start_key(config: RunConfig, start: Path | None, categories: Categories) -> str:
-    """Returns a digest of all that stages depend on besides their own settings."""
+    """Returns a digest of everything that stages depend on besides their own settings."""
     return digest(
         config.seed,
         config.system,
@@ -203,7 +203,7 @@ def _start_key(config: RunConfig, start: Path | None, categories: Categories) ->
 
 
 def _finished_result(place: TrainingPlace, stage: StageConfig, key: str) -> StageResult | None:
-    """Reads the result of a stage that was finished with the same settings, or returns None."""
+    """Reads the result of a stage finished with the same settings, or returns None."""
     path = _marker(place, stage.name)
     if not path.is_file():
         return None

@@ -1,8 +1,8 @@
-"""Validation of a stage while it trains: scores the models its worker saves and keeps the best.
+"""Validation during training: scores the models that a worker saves and keeps the best one.
 
     candidates/step-00000200/   a model that may be the best one
     candidates/scores.json      the scores of every model, by step
-A model and its scores are functions of the step, so the time of scoring does not matter.
+A model and its scores depend only on the step, not on when the model is scored.
 """
 
 import logging
@@ -23,13 +23,13 @@ _log = logging.getLogger(__name__)
 
 
 class StageScores:
-    """A thread that scores models as they appear, beside the training, while a block runs.
+    """A thread that scores models as they appear, in parallel with training in a ``with`` block.
 
-    The end of the block scores the remaining models and raises the errors of the thread.
+    Leaving the block scores the remaining models and raises the thread's errors.
 
     Args:
         videos: Validation videos; the first ``stage.evaluate_videos`` of them are scored.
-        on_scores: Receives the scores of every step, also those of an earlier process.
+        on_scores: Receives the scores of every step, including those from an earlier process.
     """
 
     def __init__(self, job: StageJob, videos: LabelledVideos, on_scores: OnScores) -> None:
@@ -55,7 +55,7 @@ class StageScores:
             self._score_all()
 
     def best(self) -> tuple[int, Path] | None:
-        """Returns step and folder of the model with the best AP, the latest of equals."""
+        """Returns the step and folder of the model with the best AP; ties go to the latest step."""
         scores = read_scores(self._job.candidates)
         if not scores:
             return None
@@ -66,7 +66,7 @@ class StageScores:
         try:
             while not self._stop.wait(1.0):
                 self._score_all(until=self._stop)
-        except BaseException as error:  # raised again where the block ends
+        except BaseException as error:  # re-raised when the block ends
             self._error = error
             if not self._stop.is_set():
                 _log.warning("validation stopped until the stage ends: %s", error)
@@ -103,7 +103,7 @@ class StageScores:
                 shutil.rmtree(candidate_folder(self._job.candidates, step), ignore_errors=True)
 
     def _unscored_steps(self) -> list[int]:
-        """Returns the steps of complete models without scores."""
+        """Returns the steps of complete models that are not scored yet."""
         known = read_scores(self._job.candidates)
         steps = []
         for folder in self._job.candidates.glob("step-*"):

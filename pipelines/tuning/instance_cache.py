@@ -21,9 +21,9 @@ from vis_core.structures import Instances
 
 
 def cache_instances(model_folder: Path, videos: LabelledVideos, out: Path, floor: float) -> None:
-    """Runs the network once over a split and stores the instances above a score, by video.
+    """Runs the network once over a split and stores each video's instances above a score.
 
-    Existing files are not written again. A sweep cannot go below the score ``floor``.
+    Existing files are kept. A sweep cannot use score thresholds below ``floor``.
     """
     out.mkdir(parents=True, exist_ok=True)
     arguments = [
@@ -35,15 +35,15 @@ def cache_instances(model_folder: Path, videos: LabelledVideos, out: Path, floor
 
 
 def cache_file(folder: Path, record: VideoRecord) -> Path:
-    """Returns the file of the instances of a video."""
+    """Returns the file with a video's instances."""
     return folder / f"video_{record.video_id}.safetensors"
 
 
 @dataclass
 class CachedSystem:
-    """The cached instances of one video in place of a system in ``annotate_video``.
+    """One video's cached instances, in place of a system in ``annotate_video``.
 
-    Only selection and association remain to be done. Frames must come in order.
+    Only selection and association are run. Frames must come in order.
     """
 
     frames: list[Instances]
@@ -53,7 +53,7 @@ class CachedSystem:
     _next: int = field(default=0, init=False)
 
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
-        """Selects among the cached instances of the next frames; the images are not used."""
+        """Selects from the next frames' cached instances; ignores the images."""
         first, self._next = self._next, self._next + len(images)
         chosen = self.frames[first : self._next]
         return [select_instances(instances, self.selection) for instances in chosen]
@@ -63,12 +63,12 @@ class CachedSystem:
         return Associator(self.association)
 
     def input_size(self, height: int, width: int) -> InputSize:  # noqa: ARG002
-        """Returns the geometry of the input of the network."""
+        """Returns the geometry of the network's input."""
         return self.geometry
 
 
 def load_cached(path: Path) -> tuple[list[Instances], InputSize]:
-    """Reads the cached instances of one video, frame by frame."""
+    """Reads one video's cached instances, frame by frame."""
     tensors = load_file(path)
     counts = tensors.pop("counts").tolist()
     height, width, padded_height, padded_width, number = tensors.pop("geometry").tolist()

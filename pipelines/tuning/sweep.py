@@ -1,4 +1,4 @@
-"""Sweeps of the thresholds of selection and association, on cached instances with Ray Tune."""
+"""Sweeps of selection and association thresholds on cached instances, with Ray Tune."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ from vis_core.inference.online import annotate_video
 if TYPE_CHECKING:
     from ray.tune import ResultGrid, Tuner
 
-# The swept settings, by their dotted keys.
+# The dotted keys of the swept settings.
 MATCH = "system.association.match_threshold"
 NEW_TRACK = "system.association.new_track_score"
 SCORE = "system.selection.score_threshold"
@@ -45,10 +45,10 @@ class SweepJob:
 def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, Any]:
     """Tries thresholds and picks the best; resumes a sweep that was killed.
 
-    The first trial has the present thresholds; others win only if they gain ``min_gain``.
+    The first trial uses the current thresholds; others win only if they gain ``min_gain`` AP.
 
     Args:
-        out: Folder of Ray Tune's state; the table of trials is ``<out>/sweep.json``.
+        out: Folder for Ray Tune's state; the table of trials is ``<out>/sweep.json``.
 
     Returns:
         ``best`` (dotted keys), ``best_ap``, ``start``, ``start_ap``, ``trials`` and
@@ -63,13 +63,13 @@ def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, A
     with kept_interrupts():
         grid = tuner.fit()
     summary = summarize_trials(grid, start, config.sweep)
-    # start_ap is not a number where the first trial failed, which write_json refuses
+    # start_ap is NaN if the first trial failed, and write_json refuses NaN
     write_text(out / "sweep.json", json.dumps(summary, indent=2) + "\n")
     return summary
 
 
 def present_thresholds(system: AnySystemConfig) -> dict[str, float]:
-    """Returns the thresholds of a system by dotted key, without those that are null (MinVIS)."""
+    """Returns a system's thresholds by dotted key, except those that are null (MinVIS)."""
     thresholds = {
         MATCH: system.association.match_threshold,
         NEW_TRACK: system.association.new_track_score,
@@ -79,7 +79,7 @@ def present_thresholds(system: AnySystemConfig) -> dict[str, float]:
 
 
 def search_ranges(start: dict[str, float], sweep: SweepConfig) -> dict[str, tuple[float, float]]:
-    """Returns the range of each threshold, widened to hold its present value."""
+    """Returns each threshold's range, widened to include its current value."""
     ranges = {
         MATCH: sweep.match_threshold,
         NEW_TRACK: sweep.new_track_score,
@@ -94,14 +94,14 @@ def search_ranges(start: dict[str, float], sweep: SweepConfig) -> dict[str, tupl
 def pick_best_trial(
     highest: dict[str, Any], present: dict[str, Any] | None, min_gain: float
 ) -> dict[str, Any]:
-    """Returns the trial with the highest AP, or the present setting if that gains too little."""
+    """Returns the trial with the highest AP, or the current setting if the gain is too small."""
     if present is None or highest["ap"] - present["ap"] >= min_gain:
         return highest
     return present
 
 
 def with_thresholds(system: AnySystemConfig, values: dict[str, float]) -> AnySystemConfig:
-    """Returns a system's config with swept values (dotted keys) put into it."""
+    """Returns a system's config with swept values, given by dotted key."""
 
     def swept(section: str) -> dict[str, float]:
         prefix = f"system.{section}."
@@ -115,7 +115,7 @@ def with_thresholds(system: AnySystemConfig, values: dict[str, float]) -> AnySys
 
 
 def score_cached(job: SweepJob, system: AnySystemConfig, results: Path) -> float:
-    """Associates the cached instances under other thresholds and returns the AP."""
+    """Associates the cached instances with other thresholds and returns the AP."""
     records, categories = read_youtube_vis(job.videos.annotations)
     entries: list[dict[str, Any]] = []
     for record in records:
@@ -132,10 +132,10 @@ def score_cached(job: SweepJob, system: AnySystemConfig, results: Path) -> float
 def summarize_trials(
     grid: "ResultGrid", start: dict[str, float], sweep: SweepConfig
 ) -> dict[str, Any]:
-    """Builds the table of trials, highest AP first, with the best one.
+    """Builds the table of trials, highest AP first, and picks the best trial.
 
     Raises:
-        KeyboardInterrupt: Trials are missing, as Ray Tune returns in order after Ctrl-C.
+        KeyboardInterrupt: Trials are missing, because Ray Tune returns normally after Ctrl-C.
     """
     trials: list[dict[str, Any]] = [
         {"values": dict(result.config or {}), "ap": float(result.metrics["ap"])}

@@ -1,4 +1,4 @@
-"""Times the association of one frame against a memory, beside a loop over instances.
+"""Times the association of one frame with a memory, and a loop over instances for comparison.
 
 python tests/benchmarks/bench_association.py --instances 100 --tracks 200
 """
@@ -20,7 +20,7 @@ WIDTH = 256
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints the median milliseconds a frame of each memory, and of the naive loop."""
+    """Prints the median milliseconds per frame of each memory, and of the naive loop."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--instances", type=int, default=100)
     parser.add_argument("--tracks", type=int, default=200)
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def filled(config: AssociationConfig, num_tracks: int) -> Associator:
-    """Makes an associator that knows so many tracks, each seen ten times."""
+    """Builds an associator that knows the given number of tracks, each predicted in ten frames."""
     associator = Associator(config)
     draw = torch.Generator().manual_seed(1)
     base = 8 * torch.nn.functional.normalize(torch.randn(num_tracks, WIDTH, generator=draw), dim=1)
@@ -53,7 +53,7 @@ def filled(config: AssociationConfig, num_tracks: int) -> Associator:
 
 
 def instances(args: argparse.Namespace) -> Instances:
-    """Gives the instances of a frame: the first tracks again, a little changed."""
+    """Returns the instances of a frame: the first tracks again, slightly changed."""
     draw = torch.Generator().manual_seed(1)
     base = 8 * torch.nn.functional.normalize(torch.randn(args.tracks, WIDTH, generator=draw), dim=1)
     found = base[: args.instances] + 0.02 * torch.randn(args.instances, WIDTH)
@@ -75,7 +75,7 @@ def naive(frame: Instances, tracks: Tensor) -> list[int]:
 
 
 def median_ms(run: Callable[[], object], repeats: int) -> float:
-    """Times a call, after a few for warmth."""
+    """Times a call, after a few warm-up calls."""
     times = []
     for index in range(repeats + 3):
         started = time.perf_counter()

@@ -1,8 +1,8 @@
-"""Times decoding in a process of its own beside decoding in this one.
+"""Times decoding in a separate process against decoding in this one.
 
-Two questions: what do frames cost that come from the other process, and how much of the decoding
-does a caller see that computes on each frame meanwhile. All variants take turns within a round, so
-that other work on the machine falls on all of them; ratios are medians over the rounds.
+Two questions: how much more do frames from the other process cost, and how much of the decoding
+time does a caller notice if it computes on each frame. All variants take turns within a round, so
+that other load on the machine affects all of them; ratios are medians over the rounds.
 
     python -m tests.benchmarks.bench_decode
 """
@@ -22,8 +22,8 @@ from vis_core.frame import Frame
 from vis_core.media.sandbox.reader import read_frames_sandboxed
 from vis_core.media.video_reader import read_frames
 
-COST_GOAL = 1.33  # plain reading, over reading in process
-OVERLAP_GOAL = 0.95  # a computing caller alone, over the same with decoding
+COST_GOAL = 1.33  # plain reading in another process, relative to reading in this one
+OVERLAP_GOAL = 0.95  # a caller that only computes, relative to the same with decoding
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--compute-ms", type=float, nargs="*", default=[5, 10, 20])
-    parser.add_argument("--video", type=Path, nargs="*", default=[], help="instead of made ones")
+    parser.add_argument("--video", type=Path, nargs="*", default=[], help="instead of generated")
     args = parser.parse_args(argv)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def made_video(folder: Path, height: int, width: int, count: int) -> Path:
-    """Encodes a textured scene that moves as a camera would."""
+    """Encodes a textured scene that moves as if filmed by a moving camera."""
     path = folder / f"{width}x{height}.mp4"
     scene = np.random.default_rng(0).integers(0, 255, (height // 4, width // 4, 3), np.uint8)
     scene = cv2.GaussianBlur(cv2.resize(scene, (width * 2, height * 2)), (0, 0), 3)
@@ -64,7 +64,7 @@ def made_video(folder: Path, height: int, width: int, count: int) -> Path:
 
 
 def time_reading(video: Path, rounds: int) -> None:
-    """Prints what plain reading costs in both ways."""
+    """Prints the cost of plain reading in both variants."""
     inside, apart, count = [], [], 0
     for _ in range(rounds + 1):
         inside.append(timed(lambda: exhaust(read_frames(video))))
@@ -80,7 +80,7 @@ def time_reading(video: Path, rounds: int) -> None:
 
 
 def time_overlap(video: Path, milliseconds: float, rounds: int) -> None:
-    """Prints how fast a caller that computes on each frame is, beside the same without decoding."""
+    """Prints the speed of a caller that computes on each frame, with and without decoding."""
     work = Work(milliseconds)
     with read_frames(video) as reader:
         kept = next(reader)
@@ -98,7 +98,7 @@ def time_overlap(video: Path, milliseconds: float, rounds: int) -> None:
 
 
 class Work:
-    """Stands for a network: a fixed amount of arithmetic on one core for each frame."""
+    """A stand-in for a network: a fixed amount of arithmetic per frame on one core."""
 
     def __init__(self, milliseconds: float) -> None:
         self._numbers = np.random.default_rng(0).random(20_000)
@@ -117,12 +117,12 @@ class Work:
 
 
 def exhaust(frames: Iterable[Frame]) -> int:
-    """Counts frames, keeping none."""
+    """Counts frames without keeping any."""
     return sum(1 for _ in frames)
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Gives the wall seconds of some work."""
+    """Returns the wall-clock seconds of a call."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

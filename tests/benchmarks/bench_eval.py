@@ -1,8 +1,8 @@
 """Times our video AP against the reference evaluator on the same files and machine.
 
-The load is that of the reference vectors: ``--videos`` videos of 30 frames of 360 x 640 with 4
+The load matches the reference vectors: ``--videos`` videos of 30 frames of 360 x 640 with 4
 ground truths and 10 predictions each, 40 classes. The reference (youtubevos/cocoapi, the folder
-PythonAPI/pycocotools of a checkout) is named by ``--reference``; without it only ours is timed.
+PythonAPI/pycocotools of a checkout) is set by ``--reference``; without it only ours is timed.
 
     python tests/benchmarks/bench_eval.py --videos 200 --reference ../cocoapi/PythonAPI/pycocotools
 """
@@ -35,11 +35,11 @@ sys.modules["matplotlib.patches"].Polygon = None
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Makes the load, times both (processor seconds, own processes) and prints one table."""
+    """Creates the load, times both (processor seconds, separate processes) and prints one table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--videos", type=int, nargs="+", default=[200])
     parser.add_argument("--reference", type=Path, help="PythonAPI/pycocotools of the reference")
-    parser.add_argument("--repeat", type=int, default=3, help="runs of which the best counts")
+    parser.add_argument("--repeat", type=int, default=3, help="runs; the best counts")
     parser.add_argument("--folder", type=Path, help="keep the generated files here")
     parser.add_argument("--child", choices=("ours", "reference"), help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -65,7 +65,7 @@ def _report(videos: int, folder: Path, reference: Path | None, repeat: int) -> N
         (package / "mask.py").write_text("from pycocotools.mask import *\n")
         sides["reference"] = folder
     runs: dict[str, list[dict]] = {side: [] for side in sides}
-    for _ in range(repeat):  # in turn, so that what else the machine does meets both alike
+    for _ in range(repeat):  # in alternation, so that other load on the machine affects both alike
         for side in sides:
             runs[side].append(_run(side, folder))
     best = {side: min(own, key=_seconds) for side, own in runs.items()}
@@ -140,7 +140,7 @@ def _figures(start: float, loaded: float, stats: list[float]) -> dict:
 
 
 def _peak_mib() -> float:
-    """Peak of this process alone; getrusage would carry over that of the parent."""
+    """Returns this process's own peak; getrusage would include the parent's."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
@@ -149,7 +149,7 @@ def _peak_mib() -> float:
 
 
 def _load(folder: Path, videos: int) -> Path:
-    """Writes gt.json and results.json of the load, unless they are there."""
+    """Writes gt.json and results.json of the load unless they exist."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "results.json").exists():
         truth, results = make_load(videos)
@@ -159,7 +159,7 @@ def _load(folder: Path, videos: int) -> Path:
 
 
 def make_load(videos: int) -> tuple[dict, list[dict]]:
-    """Draws the load in the order that the reference vectors describe."""
+    """Draws the load in the order described by the reference vectors."""
     generator = np.random.default_rng(0)
     annotations: list[dict] = []
     results: list[dict] = []
@@ -200,7 +200,7 @@ def make_load(videos: int) -> tuple[dict, list[dict]]:
 
 
 def _with_tables(annotations: list[dict], videos: int) -> dict:
-    """The ground-truth document with its videos and classes."""
+    """Returns the ground-truth document with its videos and classes."""
     names = [f"{frame:05d}.jpg" for frame in range(FRAMES)]
     table = [
         {

@@ -1,4 +1,4 @@
-"""Times the fusion of results of a long video, beside the time of producing one of them.
+"""Times the fusion of a long video's results, against the time to produce one of them.
 
 python -m tests.benchmarks.bench_fusion --frames 36000 --results 4
 """
@@ -24,7 +24,7 @@ from vis_core.models.systems.build import build_system
 from vis_core.rle.segmentation import encode_masks
 from vis_core.structures import Frame
 
-_PHASES = 200  # distinct masks of a track, again and again
+_PHASES = 200  # distinct masks of a track, repeated
 _TIMED_FRAMES = 24
 
 
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def write_result(path: Path, seed: int, args: argparse.Namespace) -> Path:
-    """Writes a result whose tracks are ellipses on their ways, drawn a little anew by each seed."""
+    """Writes a result whose tracks are moving ellipses, redrawn with small changes per seed."""
     draw = np.random.default_rng(seed)
     entries = []
     for track in range(args.tracks):
@@ -85,11 +85,11 @@ def write_result(path: Path, seed: int, args: argparse.Namespace) -> Path:
 
 
 def seconds_a_frame(args: argparse.Namespace) -> float:
-    """Times the annotation of a frame by the tiny preset with random weights, one thread a core."""
+    """Times the tiny preset per frame, with random weights and one thread per core."""
     torch.manual_seed(0)
     system = build_system(tiny_config("minvis"), 3).eval()
     scene = render_scene(SceneSettings(height=args.height, width=args.width), _TIMED_FRAMES, 1)
-    for _ in range(2):  # the first is for warmth
+    for _ in range(2):  # the first is a warm-up
         frames = (Frame(image, t, float(t)) for t, image in enumerate(scene.images))
         started = time.perf_counter()
         annotate_video(system, frames)

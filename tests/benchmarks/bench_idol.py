@@ -1,4 +1,4 @@
-"""Times IDOL beside the bare network of transformers with a mask head: what the rest costs.
+"""Times IDOL against the bare transformers network with a mask head: the cost of the rest.
 
 python -m tests.benchmarks.bench_idol --repeats 7
 """
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--height", type=int, default=360)
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--kept", type=int, default=20, help="queries that pass the score")
+    parser.add_argument("--kept", type=int, default=20, help="queries above the score threshold")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)
     torch.manual_seed(0)
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def keeping(system: Idol, image: np.ndarray, kept: int) -> Idol:
-    """Sets the score so that so many queries of an image pass."""
+    """Sets the score threshold so that the given number of queries per image pass."""
     with torch.no_grad():
         frames, sizes = system.input_frames([image])
         logits = system.segmentor(frames, sizes).predictions.class_logits[-1, 0]
@@ -76,7 +76,7 @@ def keeping(system: Idol, image: np.ndarray, kept: int) -> Idol:
 
 @torch.no_grad()
 def bare_forward(system: Idol, image: np.ndarray, kept: int) -> Tensor:
-    """transformers' model on pixels and the masks of some queries, without anything else."""
+    """Runs only transformers' model on pixels and the masks of some queries."""
     frames, sizes = system.input_frames([image])
     return bare(system.segmentor, frames, sizes, [torch.arange(kept)], layers=[-1])
 
@@ -88,7 +88,7 @@ def bare(
     queries: list[Tensor],
     layers: list[int],
 ) -> Tensor:
-    """Sums what the network and the mask head give, as the least that a gradient can start from."""
+    """Sums the outputs of the network and the mask head: the least from which to get a gradient."""
     pixels = segmentor.pixels(frames, sizes)
     height, width = pixels.shape[2:]
     inside = torch.zeros(len(pixels), height, width, dtype=torch.long, device=pixels.device)
@@ -125,7 +125,7 @@ def bare(
 
 
 def step(system: Idol, batch: ClipBatch) -> None:
-    """Losses and gradients of one key-reference pair."""
+    """Computes the losses and gradients of one key-reference pair."""
     system.zero_grad(set_to_none=True)
     losses = system(batch, torch.Generator().manual_seed(0))
     torch.stack(
@@ -134,7 +134,7 @@ def step(system: Idol, batch: ClipBatch) -> None:
 
 
 def bare_step(system: Idol, batch: ClipBatch, positives: int) -> None:
-    """Gradients of the bare network for the same frames and as many masks."""
+    """Computes the bare network's gradients for the same frames and as many masks."""
     system.zero_grad(set_to_none=True)
     layers = list(range(system.config.segmentor.decoder_layers))
     each = [torch.arange(positives // len(layers)) for _ in layers]
@@ -143,7 +143,7 @@ def bare_step(system: Idol, batch: ClipBatch, positives: int) -> None:
 
 
 def count_positives(system: Idol, batch: ClipBatch) -> int:
-    """Counts the masks that a training step makes."""
+    """Counts the masks that a training step creates."""
     made: list[int] = []
     head = system.segmentor.mask_head
     hook = head.register_forward_hook(lambda _, __, masks: made.append(len(masks)))
@@ -155,7 +155,7 @@ def count_positives(system: Idol, batch: ClipBatch) -> int:
 def compare(
     name: str, ours: Callable[[], object], theirs: Callable[[], object], repeats: int
 ) -> None:
-    """Runs both in turn and prints the best times and the median of the ratios."""
+    """Runs both in alternation and prints the best times and the median of the ratios."""
     times: dict[str, list[float]] = {"ours": [], "bare": []}
     for repeat in range(repeats + 1):
         for key, run in (("ours", ours), ("bare", theirs)):
@@ -163,7 +163,7 @@ def compare(
             run()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            if repeat:  # the first is for warmth
+            if repeat:  # the first is a warm-up
                 times[key].append(time.perf_counter() - started)
     ratios = [a / b for a, b in zip(times["ours"], times["bare"], strict=True)]
     ratio = statistics.median(ratios)

@@ -1,9 +1,8 @@
-"""Times the making of training input.
+"""Times the creation of training input.
 
-Two questions: what does a pseudo-clip cost beside the least that any way of making it must do
-(decode its image once, encode its T frames; what moving the frames adds to that is shown beside,
-and what a clip costs that goes into a training and is not encoded), and how long does a training
-wait for batches.
+Two questions. How much more does a pseudo-clip cost than the unavoidable work (decoding its image
+once, encoding its T frames; also shown: the same plus moving the frames, and a clip that a training
+uses without encoding)? And how long does a training wait for batches?
 
     python -m tests.benchmarks.bench_input --coco path/to/coco --run runs/some-training
 """
@@ -35,10 +34,10 @@ WAIT_GOAL = 0.05  # share of a step
 def main(argv: list[str] | None = None) -> int:
     """Prints the cost of clips, and the waiting of finished trainings."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--coco", type=Path, help="COCO folder to make clips of")
+    parser.add_argument("--coco", type=Path, help="COCO folder for clips")
     parser.add_argument("--clips", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--run", type=Path, nargs="*", default=[], help="folders of trainings")
+    parser.add_argument("--run", type=Path, nargs="*", default=[], help="training folders")
     args = parser.parse_args(argv)
     cv2.setNumThreads(1)
     if args.coco:
@@ -92,13 +91,13 @@ def time_clips(
 
 
 def make(source: PseudoClips, indices: range, seed: int, categories: Categories) -> None:
-    """Makes clips as rows of a file: frames and masks encoded."""
+    """Creates clips as rows of a file: frames and masks encoded."""
     for index in indices:
         clip_to_row(source.clip(index, seed), source.record(index).image_id, categories)
 
 
 def vary(source: PseudoClips, indices: range, seed: int) -> None:
-    """Makes clips as they go into a training."""
+    """Creates clips as used in training."""
     for index in indices:
         source.clip(index, seed)
 
@@ -112,7 +111,7 @@ def decode_and_encode(source: PseudoClips, indices: range, frames: list[np.ndarr
 
 
 def move_frames(source: PseudoClips, indices: range, seed: int, config: PseudoConfig) -> None:
-    """Moves the pixels of the frames of each clip, and no mask; the image is not read."""
+    """Moves only the pixels of each clip's frames, no masks; the image is not read."""
     for index in indices:
         record = source.record(index)
         image = np.zeros((record.height, record.width, 3), dtype=np.uint8)
@@ -126,11 +125,11 @@ def move_frames(source: PseudoClips, indices: range, seed: int, config: PseudoCo
 
 
 def say_waiting(run: Path) -> None:
-    """Prints which share of its steps a training has waited for batches, once it was under way."""
+    """Prints the share of its steps that a training waited for batches after the start."""
     stages = dict.fromkeys(row["stage"] for row in read_losses(run / "losses.jsonl"))
     for stage in stages:
         rows = [row for row in read_losses(run / "losses.jsonl") if row["stage"] == stage]
-        steady = rows[1:]  # the first line has the start of the workers
+        steady = rows[1:]  # the first line includes the start of the workers
         if not steady:
             print(f"{run.name} {stage}: one line of losses, no steady state")
             continue
@@ -144,7 +143,7 @@ def say_waiting(run: Path) -> None:
 
 
 def timed(work: Callable[[], None]) -> float:
-    """Gives the processor seconds of some work."""
+    """Returns the processor seconds of a call."""
     started = time.process_time()
     work()
     return time.process_time() - started

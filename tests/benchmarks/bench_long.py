@@ -1,10 +1,10 @@
 """Memory and speed of the annotation loop on long videos; ``make bench-long``.
 
-The real loop (decoding apart, association, run lengths, states, Parquet, commit) with a frame model
-that costs nothing: two videos of the same scenes, one a hundred times as long, each in a process of
-its own. And with real networks, the shipped tiny one or those of ResNet-50 with random weights that
-keep ten instances a frame (``--speed-model stc ctvis``): frames a second from file to committed
-result, over those of the network alone on the same batches in the same process.
+The real loop (sandboxed decoding, association, run lengths, states, Parquet, commit) with a frame
+model that costs nothing: two videos of the same scenes, one a hundred times as long, each in its
+own process. And with real networks, the shipped tiny one or ResNet-50 systems with random weights
+that keep ten instances per frame (``--speed-model stc ctvis``): frames per second from file to
+committed result, over those of the network alone on the same batches in the same process.
 """
 
 import argparse
@@ -36,7 +36,7 @@ REPEATS = 4
 
 
 def write_long_video(path: Path, num_frames: int, size: tuple[int, int]) -> None:
-    """Squares that wander; cheap to encode and to decode."""
+    """Writes a video of wandering squares, cheap to encode and to decode."""
     height, width = size
     with av.open(str(path), "w") as container:
         options = {"preset": "ultrafast", "crf": "18", "g": "250"}
@@ -53,7 +53,7 @@ def write_long_video(path: Path, num_frames: int, size: tuple[int, int]) -> None
 
 
 def resident_bytes() -> int:
-    """What this process holds."""
+    """Returns the resident memory of this process."""
     fields = Path("/proc/self/statm").read_text().split()
     return int(fields[1]) * 4096
 
@@ -61,7 +61,7 @@ def resident_bytes() -> int:
 def annotate_measured(
     folder: str, segments: int, stitched: bool, sent: "multiprocessing.Queue[dict[str, float]]"
 ) -> None:
-    """Annotates the video of a folder; sends frames, seconds and peak memory of this process."""
+    """Annotates a folder's video; sends frames, seconds and peak memory of this process."""
     root = Path(folder)
     archive = list_archive(root / "videos")
     ledger = Ledger(open_storage(root / "out"), "settings")
@@ -88,7 +88,7 @@ def annotate_measured(
 
 
 def measure_length(num_frames: int, segments: int = 1, stitched: bool = False) -> dict[str, float]:
-    """Annotates a video of some length in a fresh process."""
+    """Annotates a video of the given length in a fresh process."""
     with tempfile.TemporaryDirectory() as folder:
         videos = Path(folder) / "videos"
         videos.mkdir()
@@ -104,7 +104,7 @@ def measure_length(num_frames: int, segments: int = 1, stitched: bool = False) -
 
 
 def write_large_model(name: str, size: tuple[int, int], folder: Path, device: str) -> Path:
-    """Makes a model folder of a system with ResNet-50 that sees frames in their own size."""
+    """Creates the model folder of a system with ResNet-50 that keeps frames at their own size."""
     from tests.benchmarks.bench_systems import SYSTEMS, build, keeping
     from vis_core.clips.scenes import CLASS_NAMES, render_scene
     from vis_core.config.clips import SceneSettings
@@ -118,12 +118,12 @@ def write_large_model(name: str, size: tuple[int, int], folder: Path, device: st
 
 
 def measure_speed(name: str, num_frames: int, size: tuple[int, int]) -> dict[str, float]:
-    """Frames a second of a network alone, and from file to committed result."""
+    """Measures frames per second of a network alone, and from file to committed result."""
     import torch
 
     from vis_core.models.systems.build import load_system
 
-    # where a worker loads it
+    # the device on which a worker loads it
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory() as folder:
         videos = Path(folder) / "videos"
@@ -163,11 +163,11 @@ def measure_speed(name: str, num_frames: int, size: tuple[int, int]) -> dict[str
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Takes the measurements and prints them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, nargs="*", default=[1_000, 100_000])
-    parser.add_argument("--segments", type=int, default=1, help="seen one after the other")
-    parser.add_argument("--stitched", action="store_true", help="and named apart")
+    parser.add_argument("--segments", type=int, default=1, help="processed in sequence")
+    parser.add_argument("--stitched", action="store_true", help="associate them separately")
     parser.add_argument("--speed-model", nargs="*", default=["tiny"], help="tiny, ctvis, stc, ...")
     parser.add_argument("--speed-frames", type=int, default=200)
     parser.add_argument("--speed-size", type=int, nargs=2, default=[360, 640])

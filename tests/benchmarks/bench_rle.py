@@ -1,7 +1,7 @@
-"""Times run lengths of masks at 720p, ours beside pycocotools; the bytes must be equal.
+"""Times run lengths of masks at 720p, ours against pycocotools; the bytes must be equal.
 
 python -m tests.benchmarks.bench_rle
-python -m tests.benchmarks.bench_rle --device cuda     masks that lie there, and wall time
+python -m tests.benchmarks.bench_rle --device cuda     masks on the GPU, and wall time
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pycocotools import mask as coco_mask
 from vis_core.rle.encode import strings_of_masks
 from vis_core.rle.frame_masks import strings_on_device
 
-GOAL = 3.0  # times faster, from ten masks on
+GOAL = 3.0  # times as fast, from ten masks on
 _SIZE = (720, 1280)
 
 
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     """Prints a line for each number of masks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--device", help="extract runs with torch there")
+    parser.add_argument("--device", help="device on which torch extracts runs")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def blobs(count: int, *, spread: bool) -> np.ndarray:
-    """(N, H, W) masks with uneven outlines, as networks give them; or spread over the frame."""
+    """Returns (N, H, W) masks with uneven outlines, like a network's; or spread over the frame."""
     generator = np.random.default_rng(0)
     masks = np.zeros((count, *_SIZE), bool)
     for mask in masks:
@@ -67,20 +67,20 @@ def blobs(count: int, *, spread: bool) -> np.ndarray:
 
 
 def with_pycocotools(masks: np.ndarray) -> list[str]:
-    """The usual way: turned round as a whole, then encoded."""
+    """Encodes masks the usual way: transposed as a whole, then encoded."""
     columns_first = np.asfortranarray(masks.transpose(1, 2, 0).view(np.uint8))
     return [rle["counts"].decode() for rle in coco_mask.encode(columns_first)]
 
 
 def writer(masks: np.ndarray, device: str | None) -> Callable[[], list[str]]:
-    """Our way, of masks that lie on a device, or of the boxes of masks in numpy."""
+    """Returns our encoder, for masks on a device or for the boxes of masks in numpy."""
     if device is None:
         return partial(strings_of_masks, masks)
     return partial(strings_on_device, torch.from_numpy(masks).to(device))
 
 
 def seconds(work: Callable[[], object], clock: Callable[[], float]) -> float:
-    """Gives the time of some work."""
+    """Returns the time of a call."""
     started = clock()
     work()
     return clock() - started

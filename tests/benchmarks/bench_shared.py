@@ -1,7 +1,7 @@
-"""What it gives that the frames of several short videos share batches; ``make bench-shared``.
+"""Gain from batches shared by the frames of several short videos; ``make bench-shared``.
 
-Videos a second of one worker, from files to committed results, with the shipped tiny network, for
-one and for several videos at once, in turn; and how full the batches were.
+Videos per second of one worker, from files to committed results, with the shipped tiny network, for
+one and for several videos at once, in alternation; and how full the batches were.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from vis_core.models.systems.build import load_system
 
 
 def run(videos: Path, out: Path, at_once: int, chunk_frames: int) -> tuple[float, float]:
-    """Annotates a folder; gives seconds and the mean number of images of a batch."""
+    """Annotates a folder; returns seconds and the mean number of images per batch."""
     sizes: list[int] = []
 
     def load(folder: str) -> FrameSystem:
@@ -52,7 +52,7 @@ def run(videos: Path, out: Path, at_once: int, chunk_frames: int) -> tuple[float
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Takes the measurements and prints them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--videos", type=int, default=40)
     parser.add_argument("--frames", type=int, default=18)

@@ -1,11 +1,11 @@
-"""Measures how many tracks of one pass keep their identity when a video is processed in segments.
+"""Measures how many single-pass tracks keep their identity when a video is processed in segments.
 
 python -m tests.benchmarks.bench_stitching --data ../shared/data/vis_mini
 
 Three kinds of long videos with occlusion: scenes of 2-5, crowds of 5-8 look-alikes, and two crowds
-that alternate, so that all leave and come back. Two segmentors: a perfect one (true masks, seeded
-noise on the embeddings) and the tiny network of the project. Each is named as MinVIS does (no
-floor) and as CTVIS does. With --choose the seeds are those by which the defaults were chosen.
+that alternate, so that all leave and return. Two segmentors: a perfect one (true masks, seeded
+noise on the embeddings) and the tiny network of the project. Each is associated as in MinVIS (no
+floor) and in CTVIS. --choose uses the seeds by which the defaults were chosen.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from tests.helpers.long_videos import (
     Agreement,
     PredictedVideo,
     agreement,
-    associate_apart,
     associate_segment,
+    associate_segments,
     ceiling,
     long_clip,
     perfect_predictions,
@@ -51,7 +51,7 @@ SEEDS = {"chosen": range(1, 7), "held out": range(11, 17)}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints, for every segmentor, naming and number of segments, the tracks that stay the same."""
+    """Prints the tracks that stay the same per segmentor, association and number of segments."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--choose", action="store_true")
     parser.add_argument("--frames", type=int, default=240)
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=KINDS)
     parser.add_argument("--overlaps", type=int, nargs="+", default=[16])
     parser.add_argument("--noise", type=float, nargs="*", default=[0.1, 0.2])
-    parser.add_argument("--tiny", type=float, nargs="*", default=[0.5], help="least score")
+    parser.add_argument("--tiny", type=float, nargs="*", default=[0.5], help="minimum score")
     parser.add_argument("--data", type=Path, help="folder vis_mini, for its composites")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -75,16 +75,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def report(name: str, clips: list[Clip], args: argparse.Namespace) -> None:
-    """Prints the lines of one kind of videos."""
+    """Prints the lines of one kind of video."""
     for noise in args.noise:
-        seen = [perfect_predictions(clip, seed, noise) for seed, clip in enumerate(clips)]
-        print_lines(f"{name}, perfect, noise {noise}", seen, args.overlaps)
+        predicted = [perfect_predictions(clip, seed, noise) for seed, clip in enumerate(clips)]
+        print_lines(f"{name}, perfect, noise {noise}", predicted, args.overlaps)
     if args.tiny:
         tiny = load_system(TINY)
         everything = [predict_video(tiny, clip.images) for clip in clips]
     for least in args.tiny:
-        seen = [above(video, least) for video in everything]
-        print_lines(f"{name}, tiny, scores over {least}", seen, args.overlaps)
+        predicted = [above(video, least) for video in everything]
+        print_lines(f"{name}, tiny, scores over {least}", predicted, args.overlaps)
 
 
 def print_lines(title: str, videos: list[PredictedVideo], overlaps: list[int]) -> None:
@@ -95,9 +95,9 @@ def print_lines(title: str, videos: list[PredictedVideo], overlaps: list[int]) -
         once = [associate_segment(v, association, Segment(0, len(v), 0), 0, 1)[0] for v in videos]
         for overlap in overlaps:
             for count in (2, 4):
-                apart = [associate_apart(v, association, count, overlap) for v in videos]
+                parts = [associate_segments(v, association, count, overlap) for v in videos]
                 ours = best = Agreement()
-                for whole, segmented in zip(once, apart, strict=True):
+                for whole, segmented in zip(once, parts, strict=True):
                     ours += agreement(whole, stitched(segmented, config)[0])
                     best += agreement(whole, ceiling(whole, segmented))
                 share = best.same / max(1, best.num_tracks)
@@ -106,7 +106,7 @@ def print_lines(title: str, videos: list[PredictedVideo], overlaps: list[int]) -
 
 
 def above(video: PredictedVideo, least: float) -> PredictedVideo:
-    """Keeps the instances with more than a score."""
+    """Keeps the instances whose score exceeds the threshold."""
     kept = [instances.scores > least for instances in video.instances]
     return PredictedVideo(
         [own[rows] for own, rows in zip(video.instances, kept, strict=True)],
@@ -115,7 +115,7 @@ def above(video: PredictedVideo, least: float) -> PredictedVideo:
 
 
 def composites(folder: Path, num_frames: int) -> Iterator[Clip]:
-    """Real objects pasted over real videos, played there and back."""
+    """Pastes real objects over real videos and plays them forward and backward."""
     for part in ("train", "val"):
         content = json.loads((folder / f"instances_{part}_agnostic.json").read_text())
         for video in content["videos"]:

@@ -1,4 +1,4 @@
-"""Times all systems on one video: frames a second of the network, and of the whole walk.
+"""Times all systems on one video: frames per second of the network and of the whole annotation.
 
 python -m tests.benchmarks.bench_systems --frames 4 --repeats 3
 """
@@ -30,7 +30,7 @@ from vis_core.models.systems.query_system import QuerySystem
 from vis_core.models.systems.stc import Stc
 from vis_core.structures import Frame
 
-GOAL = 1.10  # the walk over the network
+GOAL = 1.10  # the annotation's time relative to the network's
 SYSTEMS: dict[str, AnySystemConfig] = {
     config.name: config for config in (CtvisConfig(), MinvisConfig(), IdolConfig(), StcConfig())
 }
@@ -38,16 +38,16 @@ _STC_TRACKS = TrackConfig(labels="majority")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints a line a system, the fastest network last."""
+    """Prints one line per system, the fastest network last."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--height", type=int, default=360)
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--frames", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--kept", type=int, default=10, help="instances of a frame")
+    parser.add_argument("--kept", type=int, default=10, help="instances per frame")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)
-    torch.set_num_threads(1)  # processor time then tells the work, whatever else the machine does
+    torch.set_num_threads(1)  # then processor time measures the work, whatever the other load
     clip = render_scene(SceneSettings(height=args.height, width=args.width), args.frames, 89)
     frames = [Frame(image, t, float(t)) for t, image in enumerate(clip.images)]
     systems = {
@@ -62,11 +62,11 @@ def main(argv: list[str] | None = None) -> int:
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in systems}
     for repeat in range(args.repeats + 1):
         for name, system in systems.items():
-            works = (partial(network, system, frames), partial(walk, system, frames))
+            works = (partial(network, system, frames), partial(annotate, system, frames))
             pair = timed(works[0], args.device), timed(works[1], args.device)
-            if repeat:  # the first round warms up
+            if repeat:  # the first round is a warm-up
                 times[name].append(pair)
-    print("system    network frames/s   walk frames/s   walk over network (median, range)")
+    print("system    network frames/s   whole frames/s   whole over network (median, range)")
     for name, pairs in sorted(times.items(), key=lambda item: -min(p[0] for p in item[1])):
         alone, whole = (min(pair[column] for pair in pairs) for column in (0, 1))
         ratios = sorted(pair[1] / pair[0] for pair in pairs)
@@ -79,16 +79,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def build(config: AnySystemConfig, short_side: int, device: str) -> System:
-    """Makes a system with random weights that sees a frame in its own size."""
+    """Builds a system with random weights that keeps frames at their own size."""
     torch.manual_seed(0)
     sized = config.model_copy(update={"test_short_side": short_side})
     return build_system(sized, len(CLASS_NAMES)).to(device).eval()
 
 
 def keeping(system: System, image: np.ndarray, kept: int) -> System:
-    """Sets the threshold of a system so that about so many instances of an image are kept.
+    """Sets a system's threshold so that about the given number of instances per image are kept.
 
-    MinVIS keeps all its queries, as its paper says.
+    MinVIS keeps all its queries, as in its paper.
     """
     if isinstance(system, Stc):
         decoding = system.config.segmentor.decoding.model_copy(
@@ -109,7 +109,7 @@ def keeping(system: System, image: np.ndarray, kept: int) -> System:
 
 @torch.inference_mode()
 def network(system: System, frames: list[Frame]) -> object:
-    """Runs what is learnt on frames: the segmentor and the heads over all its predictions."""
+    """Runs the learned parts on frames: the segmentor and the heads over all its predictions."""
     inputs = system.input_frames([frame.image for frame in frames])
     if isinstance(system, Idol):
         output = system.segmentor(*inputs)
@@ -122,14 +122,14 @@ def network(system: System, frames: list[Frame]) -> object:
     return segmented, system.embed(segmented.queries)
 
 
-def walk(system: System, frames: list[Frame]) -> object:
+def annotate(system: System, frames: list[Frame]) -> object:
     """Annotates the frames: network, selection, association, masks to run lengths, tracks."""
     tracks = _STC_TRACKS if isinstance(system, Stc) else InferenceConfig().tracks
     return annotate_video(system, iter(frames), len(frames), tracks=tracks)
 
 
 def timed(work: Callable[[], object], device: str) -> float:
-    """Seconds of one call: of the processor, or on another device by the clock."""
+    """Returns the seconds of one call: processor time, or wall time on another device."""
     if device == "cpu":
         start = time.process_time()
         work()

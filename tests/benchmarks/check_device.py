@@ -1,12 +1,12 @@
-"""Checks all systems on a device, and says how fast they train there. Needs vis_core alone.
+"""Checks all systems on a device, and their training speed there. Needs vis_core alone.
 
     python -m tests.benchmarks.check_device --device cuda
     python -m tests.benchmarks.check_device --device cpu --tiny
 
 For each system: the losses equal those of the CPU, every gradient is finite, a step in bfloat16
-gives finite losses near them, and a training that was saved and goes on is the one that was not.
-Then the shipped tiny network annotates a video, without a stop and from a state that was saved:
-both give what the CPU gives.
+gives finite losses near them, and a training resumed from a saved state equals an uninterrupted
+one. Then the shipped tiny network annotates a video, without a stop and from a saved state: both
+give the CPU's result.
 """
 
 import argparse
@@ -44,21 +44,21 @@ from vis_core.structures import ClipBatch, Frame, VideoResult
 _RATE = 1e-4
 _LOSS_TOLERANCE = 2e-3  # relative; sums in another order, and a cost matrix may tie
 _HALF_TOLERANCE = 0.15  # relative, of the sum of losses in bfloat16
-_LEAST_IOU = 0.98  # of a track over the video, here and on the CPU
+_LEAST_IOU = 0.98  # of a track over the video, between the device and the CPU
 _CHUNK = 4  # frames
-_STOP = 2 * _CHUNK  # frames after which a walk stops; its masks stay with it
+_STOP = 2 * _CHUNK  # frames after which a run stops; its masks stay with it
 _TINY_WEIGHTS = Path(__file__).parents[2] / "vis_core/weights/tiny"  # of a MinVIS
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints a line a system; 1 if any check fails."""
+    """Prints one line per system; returns 1 if any check fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="small networks and frames")
     parser.add_argument("--height", type=int, default=360)
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--frames", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=5, help="that are timed")
+    parser.add_argument("--steps", type=int, default=5, help="timed steps")
     args = parser.parse_args(argv)
     device = torch.device(args.device)
     height, width = (64, 96) if args.tiny else (args.height, args.width)
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def runs_are_equal(device: torch.device) -> bool:
-    """Whether masks on the device are written as those on the CPU."""
+    """Returns whether masks are encoded on the device as on the CPU."""
     generator = torch.Generator().manual_seed(0)
     planes = torch.rand(13, 90, 160, generator=generator)
     masks = (
@@ -90,10 +90,10 @@ def runs_are_equal(device: torch.device) -> bool:
 
 
 def systems(*, tiny: bool) -> dict[str, AnySystemConfig]:
-    """The systems to check, the winner's additions among them."""
+    """Returns the systems to check, including the additions of the winning entry."""
     idol = tiny_config("idol") if tiny else IdolConfig()
-    calm = idol.segmentor.model_copy(update={"dropout": 0.0})  # each device draws in its own way
-    idol = idol.model_copy(update={"segmentor": calm})
+    plain = idol.segmentor.model_copy(update={"dropout": 0.0})  # devices draw differently
+    idol = idol.model_copy(update={"segmentor": plain})
     added = {"boundary": BoundaryConfig(), "quality": QualityConfig()}
     return {
         "ctvis": tiny_config("ctvis") if tiny else CtvisConfig(),
@@ -107,7 +107,7 @@ def systems(*, tiny: bool) -> dict[str, AnySystemConfig]:
 def check(
     config: AnySystemConfig, batch: ClipBatch, device: torch.device, steps: int
 ) -> tuple[str, list[str]]:
-    """Gives the figures of a system and what does not hold."""
+    """Returns a system's figures and the checks that it fails."""
     torch.manual_seed(0)
     system = build_system(config, len(CLASS_NAMES)).train()
     wanted = losses_of(system, batch)
@@ -128,7 +128,7 @@ def check(
 
 
 def losses_of(system: System, batch: ClipBatch, *, half: bool = False) -> dict[str, float]:
-    """The losses of one look, with the same draws each time."""
+    """Computes the losses of one forward pass, with the same random draws each time."""
     torch.manual_seed(1)
     kept = {name: value.clone() for name, value in system.named_buffers()}
     with torch.no_grad(), torch.autocast(batch.images.device.type, torch.bfloat16, enabled=half):
@@ -139,7 +139,7 @@ def losses_of(system: System, batch: ClipBatch, *, half: bool = False) -> dict[s
 
 
 def compare(found: dict[str, float], wanted: dict[str, float]) -> list[str]:
-    """Names the losses that differ from those of the CPU."""
+    """Lists the losses that differ from those of the CPU."""
     return [
         f"{name} is {found[name]:.5f}, on the CPU {value:.5f}"
         for name, value in wanted.items()
@@ -148,7 +148,7 @@ def compare(found: dict[str, float], wanted: dict[str, float]) -> list[str]:
 
 
 def half_faults(system: System, batch: ClipBatch) -> list[str]:
-    """Says whether bfloat16 is far from float32."""
+    """Checks that the losses in bfloat16 are close to those in float32."""
     full = sum(losses_of(system, batch).values())
     half = sum(losses_of(system, batch, half=True).values())
     near = abs(half - full) <= _HALF_TOLERANCE * abs(full)
@@ -156,7 +156,7 @@ def half_faults(system: System, batch: ClipBatch) -> list[str]:
 
 
 def resume_faults(system: System, batch: ClipBatch, device: torch.device) -> list[str]:
-    """Takes two steps, saves, takes a third; and takes the third after loading what was saved."""
+    """Takes two steps, saves, takes a third; and repeats the third from the saved state."""
     trained = copy.deepcopy(system)
     optimizer = torch.optim.AdamW(trained.parameters(), lr=_RATE)
     for step in range(2):
@@ -171,7 +171,7 @@ def resume_faults(system: System, batch: ClipBatch, device: torch.device) -> lis
     take_step(trained, optimizer, batch, 2)
     take_step(again, restored, batch, 2)
     wanted = trained.state_dict()
-    # on a GPU sums run in an order of their own; a step moves a weight by the rate at most
+    # on a GPU the order of sums differs; a step moves a weight by at most the learning rate
     bound = 0.0 if device.type == "cpu" else 2.5 * _RATE
     far = [
         name
@@ -201,7 +201,7 @@ def take_step(
 
 
 def annotation_faults(device: torch.device) -> list[str]:
-    """Says where a video annotated on the device differs from the CPU's result."""
+    """Lists where a video annotated on the device differs from the CPU's result."""
     wanted = annotated(torch.device("cpu"))
     whole, resumed = annotated(device), annotated(device, stops=True)
     faults = [f"without a stop: {fault}" for fault in track_faults(whole, wanted, 0)]
@@ -211,7 +211,7 @@ def annotation_faults(device: torch.device) -> list[str]:
 
 
 def annotated(device: torch.device, *, stops: bool = False) -> VideoResult:
-    """Annotates a scene; one walk may stop in the middle and another go on from its state."""
+    """Annotates a scene; one run may stop in the middle and another continue from its state."""
     system = load_system(_TINY_WEIGHTS, device)
     clip = render_scene(SceneSettings(), 20, 7)
     frames = [Frame(image, index, float(index)) for index, image in enumerate(clip.images)]
@@ -227,11 +227,11 @@ def annotated(device: torch.device, *, stops: bool = False) -> VideoResult:
 
 
 def track_faults(found: VideoResult, wanted: VideoResult, first: int) -> Iterator[str]:
-    """Names the sure tracks that have no twin, from a frame on, of the same identity and class."""
+    """Lists the confident tracks without a twin of the same identity and class from a frame on."""
     twins = {(track.track_id, track.label): track for track in found.tracks}
     for track in wanted.tracks:
         if track.score < 0.3:
-            continue  # the noise of one device decides about them
+            continue  # too weak: device noise decides whether they exist
         twin = twins.get((track.track_id, track.label))
         if twin is None:
             yield f"track {track.track_id} of class {track.label} is missing"
@@ -244,7 +244,7 @@ def track_faults(found: VideoResult, wanted: VideoResult, first: int) -> Iterato
 
 
 def rate(work: Callable[[int], None], steps: int, device: torch.device) -> float:
-    """Gives steps a second, after one that warms up."""
+    """Returns the steps per second, after one warm-up step."""
     work(0)
     wait(device)
     started = time.perf_counter()
@@ -255,7 +255,7 @@ def rate(work: Callable[[int], None], steps: int, device: torch.device) -> float
 
 
 def wait(device: torch.device) -> None:
-    """Waits until the device has done what it was given."""
+    """Waits until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

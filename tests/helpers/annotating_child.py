@@ -1,4 +1,4 @@
-"""A small job over an archive, without Ray, that can be killed at any of its steps."""
+"""A small archive job, without Ray, that can be killed at any of its steps."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from vis_core.config.inference import InferenceConfig
 from vis_core.config.stitching import StitchConfig
 from vis_core.media.sandbox.reader import SandboxedReader
 
-# what a job does that a kill may fall before or after
+# the job's steps before or after which a kill may come
 _EVENTS = (
     (SandboxedReader, "__next__"),
     (VideoAnnotator, "do"),
@@ -38,15 +38,15 @@ _EVENTS = (
 
 @dataclass(frozen=True)
 class Job:
-    """What a child needs to know.
+    """The parameters of a child process.
 
     Attributes:
-        folder: For what the child leaves beside the results.
+        folder: For the child's files besides the results.
         videos: The archive.
-        out: Where the results go.
+        out: The folder of results.
         environment: Variables of the child.
-        segments: Into which each video is cut.
-        stitched: Whether they are named apart, and joined.
+        segments: The number of segments per video.
+        stitched: Whether segments are associated separately, then joined.
     """
 
     folder: Path
@@ -61,15 +61,15 @@ class Job:
         return open_storage(self.out)
 
     def contents(self) -> dict[str, bytes]:
-        """Everything in the folder of results."""
+        """Reads every file in the folder of results."""
         return {entry.key: self.results.read(entry.key) for entry in self.results.list()}
 
     def run(self, kill_at: int | None = None) -> int:
-        """Annotates what is left; gives the exit code (-9 if it was killed)."""
+        """Annotates the pending videos; returns the exit code (-9 if it was killed)."""
         return run_child(_annotate, self, kill_at)
 
     def run_twice_at_once(self) -> list[int | None]:
-        """Starts two that do not know of each other; gives their exit codes."""
+        """Starts two jobs that are unaware of each other; returns their exit codes."""
         children = [CONTEXT.Process(target=_annotate, args=(self, None)) for _ in range(2)]
         for child in children:
             child.start()
@@ -81,7 +81,7 @@ class Job:
         return num_events(self.folder)
 
     def annotated(self) -> list[str]:
-        """The videos that were begun, by all runs."""
+        """Returns the videos that all runs together have begun."""
         path = self.folder / "begun"
         return path.read_text().splitlines() if path.is_file() else []
 

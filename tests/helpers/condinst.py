@@ -1,10 +1,8 @@
 """The recorded values of CondInst."""
 
 import json
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -20,16 +18,11 @@ def cases() -> dict[str, Any]:
     return found
 
 
-def recorded(path: Path) -> dict[str, Tensor]:
-    with np.load(path) as file:
-        return {name: torch.from_numpy(np.asarray(file[name])) for name in file}
-
-
 def condinst(pattern: str) -> Any:
     paths = reference_cases(f"condinst/{pattern}")
     return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem)
 
 
 def maps(values: dict[str, Tensor], name: str) -> Tensor:
-    """(F, L, C) of maps (F, C, h, w) of all levels."""
+    """Flattens the maps (F, C, h, w) of all levels to (F, L, C)."""
     return torch.cat([values[f"{name}{n}"].flatten(2) for n in LEVELS], dim=2).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""A door to an S3 server behind which requests go wrong, as often as a test says."""
+"""A proxy to an S3 server that makes requests fail at the given rates."""
 
 import asyncio
 import random
@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 Fault = Literal[
     "500",  # the server answers with an error and does nothing
     "503",
-    "409",  # the same, to a conditional write alone
-    "reset",  # the connection is reset before the server hears of it
-    "hang",  # nobody answers
+    "409",  # the same, for conditional writes only
+    "reset",  # the connection is reset before the request reaches the server
+    "hang",  # no answer comes
     "cut",  # the body of an answer ends early
-    "flip",  # one bit of the content of an object is another
-    "flip sent",  # one bit of a content that is written is another
-    "lost",  # the server acts, its answer is lost
+    "flip",  # one bit of an object's content is flipped on reading
+    "flip sent",  # one bit of the content is flipped on writing
+    "lost",  # the server acts, but its answer is lost
 ]
 HANG_S = 30.0  # longer than any test waits
 EVERY_KIND: tuple[Fault, ...] = ("500", "503", "409", "reset", "cut", "flip", "lost")
@@ -29,13 +29,13 @@ EVERY_KIND: tuple[Fault, ...] = ("500", "503", "409", "reset", "cut", "flip", "l
 
 @dataclass(frozen=True)
 class _Message:
-    """Is a request or an answer.
+    """A request or an answer.
 
     Attributes:
         start: First line.
-        fields: Names, in lower case, and values.
-        head: All up to the body, as it came.
-        body: As it came, in chunks or not.
+        fields: Values by name in lower case.
+        head: All bytes before the body, as received.
+        body: As received, chunked or not.
     """
 
     start: list[str]
@@ -44,7 +44,7 @@ class _Message:
     body: bytes = b""
 
     def may_suffer(self, fault: Fault) -> bool:
-        """Whether a fault can befall this request."""
+        """Returns whether a fault is possible for this request."""
         method, target = self.start[:2]
         reads = method == "GET" and "list-type=2" not in target
         return {
@@ -58,16 +58,16 @@ class _Message:
 
 @dataclass
 class FaultProxy:
-    """Passes requests on to a server, some of them not quite.
+    """A proxy that passes requests on to a server, some of them with faults.
 
     Attributes:
         upstream: URL of the server.
         rates: Share of the requests that suffer each kind of fault, where it can happen.
-        seed: Of the drawing.
+        seed: Of the random draws.
         refuse_after: Requests after which all are refused with ``refusal``; None means never.
-        refusal: Status and code of that.
-        faults: How often each kind has happened.
-        num_requests: That came.
+        refusal: Status and code of the refusal.
+        faults: The number of faults of each kind.
+        num_requests: Requests received so far.
     """
 
     upstream: str
@@ -101,7 +101,7 @@ class FaultProxy:
 
     @property
     def endpoint(self) -> str:
-        """Its URL."""
+        """The proxy's URL."""
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def _close(self) -> None:
@@ -123,7 +123,7 @@ class FaultProxy:
             writer.close()
 
     async def _pass_on(self, request: _Message, writer: asyncio.StreamWriter) -> bool:
-        """Answers one request; says whether the connection stays."""
+        """Answers one request; returns whether the connection stays open."""
         self.num_requests += 1
         if self.refuse_after is not None and self.num_requests > self.refuse_after:
             writer.write(_error(*self.refusal, request.start[0]))
@@ -218,7 +218,7 @@ def _error(status: int, code: str, method: str) -> bytes:
 
 @contextmanager
 def faulty(upstream: str, total: float, seed: int) -> Iterator[FaultProxy]:
-    """A proxy where every kind of fault that needs no waiting happens equally often."""
+    """Returns a proxy where every kind of fault that needs no waiting is equally frequent."""
     rates = dict.fromkeys(EVERY_KIND, total / len(EVERY_KIND))
     with FaultProxy(upstream, rates, seed) as proxy:
         yield proxy

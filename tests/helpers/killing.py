@@ -1,4 +1,4 @@
-"""Work in processes of its own that are killed at a place counted out beforehand."""
+"""Work in child processes that are killed at a place counted in advance."""
 
 import functools
 import multiprocessing
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-# torch is imported once, by the process that all the children are forked from
+# torch is imported once, by the process from which all children are forked
 CONTEXT.set_forkserver_preload(["tests.helpers.training_child", "tests.helpers.annotating_child"])
-# How many places the short form tries; LONGTAKE_KILLS=all tries every one.
+# The number of places that the short form tries; LONGTAKE_KILLS=all tries every one.
 KILLS = os.environ.get("LONGTAKE_KILLS", "8")
 
 
 def run_child(work: Callable[..., None], *arguments: Any) -> int:
-    """Runs work in a child; gives its exit code (-9 if it was killed)."""
+    """Runs work in a child; returns its exit code (-9 if it was killed)."""
     child = CONTEXT.Process(target=work, args=arguments)
     child.start()
     child.join()
@@ -26,7 +26,7 @@ def run_child(work: Callable[..., None], *arguments: Any) -> int:
 
 
 def kill_places(count: int, share: float = 1.0) -> list[int]:
-    """Places spread over all of them, the random part with a seed."""
+    """Returns places spread over all events, drawn with a fixed seed."""
     if KILLS == "all":
         return list(range(1, count + 1))
     draw = random.Random(0)
@@ -35,11 +35,11 @@ def kill_places(count: int, share: float = 1.0) -> list[int]:
 
 
 class Events:
-    """Counts what a process does, and ends it at one of these events.
+    """A counter of events in a process, which it kills at one of them.
 
     Args:
-        kill_at: The event that is its last, from 1; None lets it live.
-        watched: Owner and name of the functions whose calls count, before and after.
+        kill_at: The number of the last event, from 1; None means never.
+        watched: Owner and name of the functions whose calls and returns are events.
     """
 
     def __init__(self, kill_at: int | None, watched: Iterable[tuple[Any, str]]) -> None:
@@ -49,7 +49,7 @@ class Events:
             setattr(owner, name, self._watched(getattr(owner, name)))
 
     def write(self, folder: Path) -> None:
-        """Leaves the number of events of a process that lived."""
+        """Writes the number of events of a process that was not killed."""
         (folder / "events").write_text(str(self.count))
 
     def _happens(self) -> None:
@@ -69,5 +69,5 @@ class Events:
 
 
 def num_events(folder: Path) -> int:
-    """How many places there were to kill a process that has run undisturbed."""
+    """Returns the number of places to kill a process, after an undisturbed run."""
     return int((folder / "events").read_text())

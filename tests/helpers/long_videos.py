@@ -1,4 +1,4 @@
-"""Long synthetic videos with occlusion, processed whole and in segments, and how far both agree."""
+"""Long synthetic videos with occlusion, processed whole and in segments, and their agreement."""
 
 import math
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ from vis_core.rle.frame_masks import EncodedMasks
 from vis_core.structures import Clip, Instances
 
 CROWD = SceneSettings(height=96, width=144, min_objects=5, max_objects=8, lookalike_probability=0.7)
-_NOISE = 3.0  # grey levels, as the sensor of the scenes
+_NOISE = 3.0  # grey levels, like the sensor noise of the scenes
 _WIDTH = 32  # of the toy's embeddings
-_LENGTH = 8.0  # of an embedding: about what the queries of Mask2Former have after their norm
+_LENGTH = 8.0  # of an embedding: about that of Mask2Former's queries after their norm
 
 
-# frames processed twice, of all frames, that "auto" allows at most
+# largest share of frames that "auto" processes twice
 MAX_OVERLAP_SHARE = 0.05
 
 
@@ -51,19 +51,19 @@ class PredictedVideo:
 
 
 def there_and_back(clip: Clip, num_frames: int) -> np.ndarray:
-    """Frames of a clip played forward and backward in turn: who leaves comes back."""
+    """Plays a clip forward and backward in alternation, so that objects that leave return."""
     order = np.concatenate([np.arange(len(clip)), np.arange(len(clip) - 2, 0, -1)])
     return np.resize(order, num_frames)
 
 
 def long_clip(seed: int, num_frames: int, cuts: bool, settings: SceneSettings = CROWD) -> Clip:
-    """A crowd whose members hide one another, leave and come back.
+    """Renders a crowd whose members occlude one another, leave and return.
 
     Args:
         seed: The video is a function of it.
         num_frames: T.
-        cuts: Whether two scenes alternate, so that everybody is away at times.
-        settings: Of the scenes.
+        cuts: Whether two scenes alternate, so that every object is absent at times.
+        settings: Scene settings.
     """
     draw = np.random.default_rng(seed)
     scenes = [render_scene(settings, 45, 1000 * seed + k) for k in range(1 + cuts)]
@@ -93,9 +93,9 @@ def predict_video(system: FrameSystem, images: np.ndarray, at_once: int = 8) -> 
 
 
 def perfect_predictions(clip: Clip, seed: int, noise: float = 0.35) -> PredictedVideo:
-    """What a perfect segmentor sees: the true masks, with embeddings that waver.
+    """Returns a perfect segmentor's output: the true masks with noisy embeddings.
 
-    Those of one class are alike (cosine about 0.7). The noise of a frame is a share ``noise`` of
+    Embeddings of one class are similar (cosine about 0.7). A frame's noise is a share ``noise`` of
     the embedding's length for an object in full view and more for one that is partly hidden.
     """
     draw = np.random.default_rng(seed)
@@ -121,7 +121,7 @@ def perfect_predictions(clip: Clip, seed: int, noise: float = 0.35) -> Predicted
     return PredictedVideo(instances, masks)
 
 
-# id -> the frames that it is named in, and the row of its instance in each
+# id -> the frames in which it is associated, and the row of its instance in each
 TrackRows = dict[int, dict[int, int]]
 
 
@@ -138,14 +138,14 @@ def associate_segment(
     names: TrackRows = {}
     for t in range(segment.first_frame, segment.stop):
         instances, masks = video.instances[t], video.masks[t]
-        # the row goes through the associator beside its instance, in place of its logits
+        # the row takes the place of the instance's logits in the associator
         rows = torch.arange(len(instances), dtype=torch.float32)[:, None, None]
         marked = Instances(
             instances.scores, instances.class_scores, rows, instances.embeddings, instances.boxes
         )
-        named, ids = associator.step(marked)
-        kept = named.mask_logits[:, 0, 0].long()
-        recorder.add(tuple(masks.shape[1:]), named, ids, EncodedMasks.of(masks[kept]))
+        associated, ids = associator.step(marked)
+        kept = associated.mask_logits[:, 0, 0].long()
+        recorder.add(tuple(masks.shape[1:]), associated, ids, EncodedMasks.of(masks[kept]))
         for track_id, row in zip(ids.tolist(), kept.tolist(), strict=True):
             names.setdefault(track_id, {})[t] = row
     return names, recorder
@@ -165,7 +165,7 @@ def plan_segments(
 ) -> list[Segment]:
     """Cuts a video so that every frame is in the output of one segment.
 
-    Their lengths differ by one frame at most.
+    Segment lengths differ by one frame at most.
 
     Args:
         num_frames: Frames of the video.
@@ -197,10 +197,10 @@ def plan_segments(
     return cut_at(bounds, overlap)
 
 
-def associate_apart(
+def associate_segments(
     video: PredictedVideo, association: AssociationConfig, count: int, overlap: int
 ) -> SegmentedVideo:
-    """Associates the segments of a video, each by itself."""
+    """Associates each segment of a video separately."""
     segments = plan_segments(len(video), count, overlap)
     processed = [
         associate_segment(video, association, own, k, overlap) for k, own in enumerate(segments)
@@ -211,7 +211,7 @@ def associate_apart(
 
 
 def stitched(segmented: SegmentedVideo, config: StitchConfig) -> tuple[TrackRows, list[Join]]:
-    """Stitches segments to the names of the whole video."""
+    """Stitches segments to the identities of the whole video."""
     own = [
         {
             track_id: {t: row for t, row in shown.items() if t >= segment.start}
@@ -229,22 +229,22 @@ def stitched(segmented: SegmentedVideo, config: StitchConfig) -> tuple[TrackRows
 
 @dataclass(frozen=True)
 class Agreement:
-    """The agreement of stitched tracks with those of one pass.
+    """The agreement of stitched tracks with those of a single pass.
 
     Attributes:
-        num_tracks: Tracks of one pass.
-        same: Of these, those whose partner names every instance that they name; partners are the
-            one-to-one mapping of ids under which most instances keep their name.
-        nearly: Those whose partner names 95 % of their instances.
-        num_named: Instances that one pass names, over all frames.
-        named_alike: Of these, those that the partner names.
+        num_tracks: Tracks of the single pass.
+        same: Those whose partner has all their instances; partners are the
+            one-to-one mapping of ids under which most instances keep their identity.
+        nearly: Those whose partner has 95 % of their instances.
+        num_associated: Instances in tracks of the single pass, over all frames.
+        associated_alike: Those that are also in the partner.
     """
 
     num_tracks: int = 0
     same: int = 0
     nearly: int = 0
-    num_named: int = 0
-    named_alike: int = 0
+    num_associated: int = 0
+    associated_alike: int = 0
 
     def __add__(self, other: "Agreement") -> "Agreement":
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
@@ -254,12 +254,12 @@ class Agreement:
         return (
             f"{self.same}/{self.num_tracks} tracks ({self.same / max(1, self.num_tracks):.1%}), "
             f"nearly {self.nearly / max(1, self.num_tracks):.1%}, "
-            f"instances {self.named_alike / max(1, self.num_named):.1%}"
+            f"instances {self.associated_alike / max(1, self.num_associated):.1%}"
         )
 
 
 def agreement(whole: TrackRows, parts: TrackRows) -> Agreement:
-    """Compares two namings of the same instances."""
+    """Compares two associations of the same instances."""
     ids_of = {(t, row): new for new, shown in parts.items() for t, row in shown.items()}
     rows, columns = sorted(whole), sorted(parts)
     shared = np.zeros((len(rows), len(columns)), np.int64)
@@ -286,22 +286,22 @@ def compare(
     config: StitchConfig,
     count: int,
 ) -> Agreement:
-    """Associates videos whole and in segments."""
+    """Associates videos whole and in segments, and compares the results."""
     total = Agreement()
     for video in videos:
         once, _ = associate_segment(
             video, association, Segment(0, len(video), 0), 0, config.overlap_frames
         )
-        segmented = associate_apart(video, association, count, config.overlap_frames)
+        segmented = associate_segments(video, association, count, config.overlap_frames)
         total += agreement(once, stitched(segmented, config)[0])
     return total
 
 
 def ceiling(whole: TrackRows, segmented: SegmentedVideo) -> TrackRows:
-    """The names that the best joins would give, chosen by the names of one pass themselves.
+    """Returns the identities that the best joins would give, chosen by those of the single pass.
 
-    What is still missing then is not the joins': a segment that does not know the past names
-    otherwise within itself.
+    Remaining differences are not due to the joins: a segment that does not know the past
+    associates differently within itself.
     """
     best: TrackRows = {}
     for segment, names in zip(segmented.segments, segmented.names, strict=True):

@@ -1,15 +1,15 @@
-"""An empty MLflow store for tests: making one takes seconds, copying it none."""
+"""An empty MLflow store for tests: creating one takes seconds, copying it no time."""
 
 import functools
 import tempfile
 from pathlib import Path
 
-from pipelines.mlflow_runs.runs import Tracking
+from pipelines.mlflow_runs.runs import MlflowStore
 
 
 @functools.cache
 def migrated_store() -> bytes:
-    """The sqlite file of a store that holds nothing yet."""
+    """Returns the sqlite file of an empty store."""
     with tempfile.TemporaryDirectory() as folder:
-        Tracking(None, "vis", Path(folder)).client.search_experiments()
+        MlflowStore(None, "vis", Path(folder)).client.search_experiments()
         return (Path(folder) / "mlflow" / "mlflow.db").read_bytes()

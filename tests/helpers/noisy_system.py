@@ -17,7 +17,7 @@ NUM_FRAMES, CHUNK = 21, 3
 
 
 class NoisySystem(ToySystem):
-    """Finds squares whose scores, boxes and embeddings differ from frame to frame."""
+    """A system that finds squares with scores, boxes and embeddings that differ between frames."""
 
     def __init__(self, association: AssociationConfig):
         super().__init__()
@@ -46,7 +46,7 @@ class NoisySystem(ToySystem):
 
 
 def frames_from(first: int):
-    """Frames of one to three squares; nothing is to be seen in some."""
+    """Renders frames with one to three squares; some frames are empty."""
     for frame in square_frames(NUM_FRAMES, *SIZE, labels=(0, 1, 2)):
         image = frame.image.copy()
         if frame.index % 5 == 3:

@@ -1,4 +1,4 @@
-"""Two clips to learn by heart, and how well a system then annotates them."""
+"""Two clips to overfit, and the quality of a system's annotations of them."""
 
 from vis_core.clips.scenes import CLASS_NAMES
 from vis_core.config.inference import TrackConfig
@@ -15,7 +15,7 @@ CATEGORIES = numbered(CLASS_NAMES)
 
 
 def record(video_id: int, clip: Clip) -> VideoRecord:
-    """The truth of a clip as an annotation file would state it."""
+    """Returns the ground truth of a clip as in an annotation file."""
     tracks = []
     for row, label in enumerate(clip.labels):
         rles = encode_masks(clip.masks[:, row])
@@ -29,7 +29,7 @@ def record(video_id: int, clip: Clip) -> VideoRecord:
 
 
 def video_ap(system: System, clips: list[Clip], tracks: TrackConfig | None = None) -> float:
-    """The video AP of a system on clips."""
+    """Computes a system's video AP on clips."""
     system.eval()
     truth = ground_truth_of([record(i + 1, clip) for i, clip in enumerate(clips)], CATEGORIES)
     entries = []

@@ -10,7 +10,7 @@ NAMES = ("dog", "cat")
 
 
 def scene(frames=6, height=120, width=200):
-    """A dog that crosses the picture and a cat that is there in the first half only."""
+    """Builds a dog that crosses the picture and a cat that is present in the first half only."""
     dog = [encode_mask(disc(height, width, 30 + 20 * t, 60, 25)) for t in range(frames)]
     cat = [encode_mask(disc(height, width, 150, 30, 15)) for _ in range(frames // 2)]
     cat += [None] * (frames - len(cat))

@@ -17,6 +17,6 @@ def gpu_plan(**asked: Any) -> AnnotatePlan:
 
 
 def request_of(**asked: Any) -> PlanRequest:
-    """A request whose options are named beside its own fields."""
+    """Builds a request from its own fields and options side by side."""
     own = {name: asked.pop(name) for name in list(asked) if name in PlanRequest.__annotations__}
     return PlanRequest(**own, options=AnnotateOptions(**asked))

@@ -1,4 +1,4 @@
-"""The transforms of detectron2 as the reference files record them, done with our functions."""
+"""The transforms of detectron2 as recorded in the reference files, done with our functions."""
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -14,7 +14,7 @@ def resize_affine(source_size, height, width):
 
 
 def recorded_step(step):
-    """One recorded detectron2 transform as our map; None where it does nothing."""
+    """Converts one recorded detectron2 transform to our map; None if it does nothing."""
     kind = step["type"]
     if kind == "ResizeTransform":
         return resize_affine((step["h"], step["w"]), int(step["new_h"]), int(step["new_w"]))
@@ -28,7 +28,7 @@ def recorded_step(step):
 
 
 def recorded_image(image, steps):
-    """The image after every step, pixels moved step by step."""
+    """Computes the image after every step, moving pixels step by step."""
     masks = np.zeros((0, *image.shape[:2]), bool)
     for step in steps:
         if step["type"] == "ResizeTransform":
@@ -44,7 +44,7 @@ def recorded_image(image, steps):
 
 
 def recorded_mask(polygons, steps, height, width):
-    """The mask of polygons after every step, corners moved, cut at crops, then rasterised."""
+    """Computes the polygons' mask after all steps: corners moved, cut at crops, then rasterised."""
     for step in steps:
         if step["type"] == "HFlipTransform":
             affine = flip_affine(height, int(step["width"]))
@@ -59,7 +59,7 @@ def recorded_mask(polygons, steps, height, width):
 
 
 def moved_polygons(polygons, affine, *, clip):
-    """Moves the corners of polygons as the released CTVIS does, cut at the borders by ``clip``."""
+    """Moves polygon corners as in the CTVIS release, cut at the borders by ``clip``."""
     moved = []
     for polygon in polygons:
         corners = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)

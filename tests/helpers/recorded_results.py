@@ -1,4 +1,4 @@
-"""Builds the result of recorded instances of a video, for comparison with the authors' outputs."""
+"""Results built from a video's recorded instances, for comparison with the authors' outputs."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,7 +16,7 @@ from vis_core.structures import Instances, Track, VideoResult
 # lists every track with every class, scored by its classes alone
 # a score is a mean of sigmoids: float32 moves it by a few 1e-6
 NEAR_SCORE = 2e-5
-# a logit near 0 may change its sign: pixels a frame (reference ctvis/README.md, section 4)
+# a logit near 0 may change its sign: pixels per frame (reference ctvis/README.md, section 4)
 MOVED_PIXELS = 2
 EVERYTHING = {"max_tracks": None, "min_score": 0.0, "mask_quality": False, "labels": "every"}
 
@@ -43,10 +43,10 @@ def build_result(
 
 
 def assert_same_listings(result: VideoResult, scores: Any, labels: Any, masks: Any) -> None:
-    """Compares label, score and masks of every listing, in whatever order.
+    """Compares label, score and masks of every listing, in any order.
 
-    Of one label, listings are paired by score; scores that differ by less than float32 keeps apart
-    are paired by their masks.
+    Listings with one label are paired by score, or by their masks if the scores differ by less than
+    float32 can resolve.
     """
     left = list(result.tracks)
     assert len(left) == len(masks)
@@ -59,7 +59,7 @@ def assert_same_listings(result: VideoResult, scores: Any, labels: Any, masks: A
 
 
 def track_masks(track: Track, result: VideoResult) -> np.ndarray:
-    """(T, H, W) bool."""
+    """Decodes a track's masks to (T, H, W) bool."""
     nothing = np.zeros(result.size, bool)
     rles = track.segmentations(result.size, result.num_frames)
     return np.stack([nothing if rle is None else decode_rle(rle) for rle in rles])

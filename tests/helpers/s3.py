@@ -1,4 +1,4 @@
-"""A server that speaks S3, and how a process is led to it."""
+"""An S3 server, and the environment that points a process to it."""
 
 import uuid
 from dataclasses import dataclass, replace
@@ -9,12 +9,12 @@ from botocore.config import Config
 
 @dataclass(frozen=True)
 class S3Server:
-    """Is where a server is and who may use it.
+    """The address and credentials of a server.
 
     Attributes:
         endpoint: Its URL.
-        key: Of an account that may make buckets.
-        secret: Its secret.
+        key: Access key of an account that may create buckets.
+        secret: Secret of that account.
     """
 
     endpoint: str
@@ -22,11 +22,11 @@ class S3Server:
     secret: str
 
     def behind(self, endpoint: str) -> "S3Server":
-        """The same server, reached through another door."""
+        """Returns the same server with another endpoint."""
         return replace(self, endpoint=endpoint)
 
     def environment(self) -> dict[str, str]:
-        """Variables that lead to it, without long pauses."""
+        """Returns variables that point to it, without long pauses."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": self.key,
@@ -37,7 +37,7 @@ class S3Server:
         }
 
     def client(self):
-        """A client of its own, to look at what is there."""
+        """Creates a client to inspect the contents."""
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
@@ -48,7 +48,7 @@ class S3Server:
         )
 
     def new_bucket(self) -> str:
-        """Makes a bucket and gives its name."""
+        """Creates a bucket and returns its name."""
         bucket = f"bucket-{uuid.uuid4().hex[:12]}"
         self.client().create_bucket(Bucket=bucket)
         return bucket

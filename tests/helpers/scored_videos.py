@@ -1,4 +1,4 @@
-"""Small data sets for the tests of the metric, with naive code to compare with."""
+"""Small data sets for metric tests, with naive code for comparison."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ CATEGORIES = numbered(("cat", "dog"))
 
 
 def random_masks(generator: np.random.Generator, *shape: int) -> np.ndarray:
-    """Bool masks (..., H, W): noise, boxes, whole columns, full and empty ones."""
+    """Returns bool masks (..., H, W): noise, boxes, whole columns, full and empty ones."""
     masks = np.zeros(shape, bool).reshape(-1, *shape[-2:])
     height, width = shape[-2:]
     for mask in masks:
@@ -29,14 +29,14 @@ def random_masks(generator: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def track(masks: np.ndarray) -> list[dict | None]:
-    """The RLEs of masks (T, H, W); None where empty."""
+    """Returns the RLEs of masks (T, H, W), None where empty."""
     return [encode_mask(mask) if mask.any() else None for mask in masks]
 
 
 def random_set(
     generator: np.random.Generator, videos: int = 3, frames: int = 3, size: tuple[int, int] = (9, 8)
 ) -> tuple[GroundTruth, list[dict]]:
-    """A ground truth and result entries that hit some of it."""
+    """Returns a ground truth and result entries, some of which match it."""
     records, entries = [], []
     annotation_id = 1
     for video_id in range(1, videos + 1):
@@ -63,5 +63,5 @@ def random_set(
 
 
 def as_results(entries: list[dict], truth: GroundTruth) -> Results:
-    """Converts entries and leaves the list as it was."""
+    """Converts entries without changing the list."""
     return results_of(list(entries), truth)

@@ -21,8 +21,8 @@ NUM_FRAMES = 21
 INFO = VideoInfo(32, 48, 0, 10.0, 2.1, NUM_FRAMES, "mp4", "h264", 0, 1)
 
 
-class Apart:
-    """A job over one video, some of whose work is done here."""
+class SegmentedJob:
+    """A job over one video, part of whose work is done in this process."""
 
     def __init__(self, folder: Path, videos: Path, model: ModelReference, **options):
         self.archive = list_archive(videos)
@@ -45,11 +45,11 @@ class Apart:
         return self.annotator.do(Work(self.video, None, count))
 
     def blocks(self) -> PredictionStore:
-        return PredictionStore(self.ledger.storage, self.ledger.name(self.video), 4)
+        return PredictionStore(self.ledger.storage, self.ledger.result_name(self.video), 4)
 
 
-class Stitched(Apart):
-    """A job whose segments are named apart."""
+class StitchedJob(SegmentedJob):
+    """A job whose segments are associated separately."""
 
     def __init__(self, folder: Path, videos: Path, model: ModelReference, **options):
         options.setdefault("load", load_remembering)

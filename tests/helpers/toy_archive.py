@@ -15,13 +15,13 @@ from tests.helpers.videos import write_video
 
 
 def write_clip(path, images, rate=10):
-    """Encodes images without loss of the colours that the toy system looks for."""
+    """Encodes images so that the colours that the toy system looks for survive."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_video(path, images, rate)
 
 
 def toy_archive(folder, count=3, frames=6):
-    """Videos of moving squares, of growing length."""
+    """Writes videos of moving squares, of growing length."""
     for number in range(count):
         images = [frame.image for frame in square_frames(frames + number)]
         write_clip(folder / f"clip{number}.mp4", images)
@@ -29,12 +29,12 @@ def toy_archive(folder, count=3, frames=6):
 
 
 def add_poison(folder, name="poison.mp4"):
-    """A video that ends the worker of a poisoned system."""
+    """Writes a video that kills the worker of a poisoned system."""
     write_clip(folder / name, [np.full((32, 48, 3), POISON, np.uint8)] * 4)
 
 
 def toy_model(folder):
-    """A model folder of three classes; the toy loaders read nothing else."""
+    """Writes a model folder with three classes; the toy loaders read nothing else."""
     folder.mkdir(parents=True, exist_ok=True)
     names = [{"id": 10 * index, "name": name} for index, name in enumerate("rgb", start=1)]
     (folder / "categories.json").write_text(json.dumps(names))
@@ -42,7 +42,7 @@ def toy_model(folder):
 
 
 def tree(folder):
-    """Content of every file of a folder by its name; the status and partial files left out."""
+    """Reads every file of a folder except the status and partial files."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -56,7 +56,7 @@ def annotate(videos, out, model, load=load_toy, config=None, **options):
 
 
 def outcome(annotator, video, segments, stitched):
-    """Does all work of a video, one after the other; gives its row."""
+    """Does all work of a video, task by task; returns its row."""
     queue = WorkQueue([video], {video.key: segments}, stitched)
     while (work := queue.take()) is not None:
         row = annotator.do(work)

@@ -1,4 +1,4 @@
-"""Makers of toy systems, as a worker would load a model; some of them end their worker."""
+"""Loaders of toy systems in place of a worker's models; some of them kill their worker."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ POISON = 245  # a frame of this grey is poison
 
 
 class PoisonedSystem(ToySystem):
-    """Does something bad when it sees poison."""
+    """A system that misbehaves on a poisoned frame."""
 
     def __init__(self, act):
         super().__init__()
@@ -38,7 +38,7 @@ def load_that_dies_on_poison(folder):  # noqa: ARG001
 
 
 def load_that_dies_once(folder):
-    """Dies on poison, but only the first time of all workers."""
+    """Loads a system that dies on poison, but only the first time among all workers."""
 
     def act():
         marker = Path(folder) / "died"
@@ -69,7 +69,7 @@ def load_slow(folder):  # noqa: ARG001
 
 
 class SlowSystem(ToySystem):
-    """Takes its time for each frame."""
+    """A system that is slow on each frame."""
 
     def segment(self, images):
         time.sleep(0.2 * len(images))
@@ -77,19 +77,19 @@ class SlowSystem(ToySystem):
 
 
 class MovingSystem(ToySystem):
-    """Sees five things that wander, whatever a frame shows; costs next to nothing."""
+    """A system that predicts five wandering objects, whatever the frame shows; nearly free."""
 
     def __init__(self):
         super().__init__()
-        self.seen = 0
+        self.first = 0
 
     def segment(self, images):
-        found = [self._wandering(image.shape[:2], self.seen + n) for n, image in enumerate(images)]
-        self.seen += len(images)
+        found = [self._wandering(image.shape[:2], self.first + n) for n, image in enumerate(images)]
+        self.first += len(images)
         return found
 
     def new_associator(self):
-        self.seen = 0
+        self.first = 0
         return Associator(AssociationConfig())
 
     def _wandering(self, size, frame):
@@ -104,7 +104,7 @@ class MovingSystem(ToySystem):
 
 
 class RememberingSystem(ToySystem):
-    """Names what it sees by its colour, as real systems do by their embeddings."""
+    """A system with embeddings by colour, associated as in real systems."""
 
     def new_associator(self):
         return Associator(AssociationConfig())
@@ -119,7 +119,7 @@ def load_moving(folder):  # noqa: ARG001
 
 
 class CountedSystem(SlowSystem):
-    """Takes its time, and writes down each video that it begins."""
+    """A slow system that records each video that it begins."""
 
     def __init__(self, folder):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A segmentor that finds coloured squares, so that a walk can be tested without weights."""
+"""A segmentor that finds coloured squares, to test annotation without weights."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ STRIDE = 4
 
 
 class ToyAssociator:
-    """Names an instance by its class."""
+    """An associator that uses the class as the identity."""
 
     def __init__(self):
         self.steps = 0
@@ -28,7 +28,7 @@ class ToyAssociator:
 
 
 class ToySystem:
-    """Finds pixels of three colours; the class of a colour is its index."""
+    """A segmentor that finds pixels of three colours; the class of a colour is its index."""
 
     def __init__(self):
         self.chunk_sizes = []
@@ -69,7 +69,7 @@ class ToySystem:
 
 
 def square_frames(count, height=32, width=48, labels=(0, 1)):
-    """Frames in which 8 x 8 squares move to the right, one row for each label."""
+    """Renders frames in which 8 x 8 squares move to the right, one row per label."""
     for index in range(count):
         image = np.full((height, width, 3), 128, np.uint8)
         for row, label in enumerate(labels):

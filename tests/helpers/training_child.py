@@ -1,4 +1,4 @@
-"""A small training that runs in a process of its own and can be killed at any of its steps."""
+"""A small training in a child process that can be killed at any of its steps."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ from vis_core.formats.categories import numbered
 from vis_core.structures import Clip
 
 STEPS = 9
-# what a training does that a kill may fall before, after, or (by the size of files) into
+# the training's steps before, after, or (by file size) inside which a kill may come
 _EVENTS: tuple[tuple[Any, str], ...] = (
     (train_loop, "train_step"),
     (LossLog, "_write"),
@@ -49,12 +49,12 @@ class Scenes:
 
 @dataclass(frozen=True)
 class Training:
-    """A run in a folder: what a child needs to know.
+    """A run in a folder: the parameters of a child process.
 
     Attributes:
-        folder: Of the run.
-        storage: Of its checkpoints; None means in the folder.
-        environment: Variables of the child.
+        folder: The run's folder.
+        storage: The checkpoints' storage; None means in the folder.
+        environment: The child's environment variables.
         changes: Settings of the stage that differ.
     """
 
@@ -83,20 +83,20 @@ class Training:
         return StageJob(config, stage, categories, None, self.folder, "key", 1, self.storage)
 
     def run(self, kill_at: int | None = None) -> int:
-        """Trains in a child; gives its exit code (-9 if it was killed)."""
+        """Trains in a child; returns its exit code (-9 if it was killed)."""
         return run_child(_train, self, kill_at)
 
     def run_to_the_end(self, kill_at: int) -> None:
-        """Trains, is killed once, and trains on."""
+        """Trains, is killed once, and continues to the end."""
         assert self.run(kill_at) == -signal.SIGKILL
         assert self.run() == 0
 
     def in_(self, folder: Path) -> "Training":
-        """The same training elsewhere."""
+        """Returns the same training in another folder."""
         return replace(self, folder=folder)
 
     def num_events(self) -> int:
-        """How many places there were to kill it, after it has run undisturbed."""
+        """Returns the number of places to kill it, after an undisturbed run."""
         return num_events(self.folder)
 
 

@@ -1,4 +1,4 @@
-"""Trains on a cluster of two nodes, one of which is taken away in the middle.
+"""Trains on a cluster of two nodes, one of which is removed in the middle.
 
 python -m tests.helpers.two_nodes RUN_FILE FOLDER
 """
@@ -18,14 +18,14 @@ from pipelines.training.worker.loss_log import read_losses
 
 @ray.remote(num_cpus=4)
 class Holder:
-    """Holds the first node's CPUs, so that the training begins on the second."""
+    """An actor that occupies the first node's CPUs, so that the training begins on the second."""
 
     def ready(self) -> bool:
         return True
 
 
 def train(run_file: str, folder: Path) -> int:
-    """Gives the exit code of the training."""
+    """Trains and returns the exit code."""
     small = {"object_store_memory": 100_000_000}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, **small})
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")

@@ -1,4 +1,4 @@
-"""Small video files, and the two readers that read them alike."""
+"""Small video files, and readers of their manifests."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ both_readers = pytest.mark.parametrize(
 
 
 def write_video(path, frames, rate=10):
-    """Encodes (H, W, 3) frames losslessly enough to tell them apart."""
+    """Encodes (H, W, 3) frames with so little loss that they stay distinguishable."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate, options={"crf": "0"})
         stream.height, stream.width = frames[0].shape[:2]
@@ -32,6 +32,6 @@ def grey_frames(count, height=48, width=64):
 
 
 def manifest_videos():
-    """Every entry of the manifest of raw videos."""
+    """Returns every entry of the raw videos' manifest."""
     manifest = (data_dir_or_none() or Path()) / "videos_raw" / "manifest.json"
     return json.loads(manifest.read_text())["videos"] if manifest.is_file() else []

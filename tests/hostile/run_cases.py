@@ -1,4 +1,4 @@
-"""Runs each case in a process of its own with limits, and prints what became of it.
+"""Runs each case in its own process with limits, and prints the outcome.
 
 Reads a JSON list of ``{"name", "argv", "rss_mb", "seconds"}`` and writes one JSON line for each.
 The libraries are loaded once and the process is forked for each case, so a case costs milliseconds
@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Loads what the verbs load, then runs the cases."""
+    """Loads the verbs' modules, then runs the cases."""
     import jobs.data.validate  # noqa: F401
     import vis_core.formats.coco
     import vis_core.formats.youtube_vis  # noqa: F401

@@ -1,4 +1,4 @@
-"""Every hostile annotation, result and image file ends as the manifests of the folders say."""
+"""Every hostile annotation, result and image file has the outcome given in its manifest."""
 
 import json
 import subprocess
@@ -103,8 +103,8 @@ def _outcomes() -> dict[str, dict]:
 def _class_of(outcome: dict) -> str:
     if outcome["exit_code"] == 2:
         return "reject"
-    told = ": warning: " in outcome["text"] or "the first one is used" in outcome["text"]
-    return "accept_with_warning" if told else "accept"
+    warned = ": warning: " in outcome["text"] or "the first one is used" in outcome["text"]
+    return "accept_with_warning" if warned else "accept"
 
 
 @pytest.mark.parametrize("name", sorted(_all_cases()))

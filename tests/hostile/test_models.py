@@ -1,4 +1,4 @@
-"""Hostile checkpoints and model folders: refused by name in one line, and nothing in them runs."""
+"""Hostile checkpoints and model folders: refused by name in one line, without running any code."""
 
 import atexit
 import json
@@ -22,7 +22,7 @@ from vis_core.models.systems.build import fit_problems, read_weights
 
 pytestmark = [pytest.mark.data, pytest.mark.usefixtures("data_dir")]
 PICKLES = (".pt", ".pth", ".pkl")
-# runs one verb after the other, each in a fork of its own, so that torch is loaded once
+# runs the verbs one by one, each in its own fork, so that torch is loaded once
 PROGRAM = """
 import json, os, resource, sys, tempfile
 import vis_core.models.importers.published
@@ -56,7 +56,7 @@ for case in json.load(sys.stdin):
 
 @cache
 def refused() -> dict[str, tuple[Path, list[str]]]:
-    """Every checkpoint and model folder that must be refused, and what the refusal must name."""
+    """Lists every checkpoint and model folder to refuse, with words required in the message."""
     data = data_dir_or_none()
     if data is None:
         return {}
@@ -68,7 +68,7 @@ def refused() -> dict[str, tuple[Path, list[str]]]:
     }
     more = json.loads((data / "hostile_more" / "expected.json").read_text())
     for name, entry in more.items():
-        # a flipped bit is whole and finite: the digest of a registered model tells it, see below
+        # a bit flip is whole and finite: only a registered model's digest detects it, see below
         if name == "models/bit_flipped.safetensors":
             continue
         if name.startswith("models/") and entry["outcome"] == "refuse":
@@ -83,7 +83,7 @@ def files(*suffixes: str) -> list[str]:
 
 @cache
 def outcomes() -> dict[str, dict]:
-    """What ``import-weights`` says of pickles, and ``annotate`` of folders that pose as models."""
+    """Returns the outcomes of ``import-weights`` on pickles and ``annotate`` on model folders."""
     data = data_dir_or_none()
     assert data is not None
     video = next((data / "videos_raw").rglob("*.mp4"))
@@ -93,8 +93,8 @@ def outcomes() -> dict[str, dict]:
     ]  # fmt: skip
     for name, (path, _) in refused().items():
         if path.is_file():
-            told = path if path.suffix in PICKLES else posed_as_model(path)
-            argv = [*start, f"start_from={told}"]
+            model = path if path.suffix in PICKLES else posed_as_model(path)
+            argv = [*start, f"start_from={model}"]
             cases.append({"name": f"start_from {name}", "argv": argv})
         if path.suffix in PICKLES:
             argv = ["import-weights", "--from", str(path), "--to", "model"]
@@ -102,7 +102,7 @@ def outcomes() -> dict[str, dict]:
             argv = ["annotate", str(video), "--model", str(path), "--out", "out"]
         if path.suffix in PICKLES or path.is_dir():
             cases.append({"name": name, "argv": argv})
-    # the variable that switches torch's own safety off must change nothing
+    # the variable that switches off torch's own safety must change nothing
     environment = {
         **os.environ,
         "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",
@@ -123,7 +123,7 @@ def outcomes() -> dict[str, dict]:
 
 
 def posed_as_model(path: Path) -> Path:
-    """A model folder with the weights in question, in a place that the session takes away."""
+    """Writes a model folder with the given weights, in a temporary folder of the session."""
     folder = Path(tempfile.mkdtemp(prefix=path.stem)) / path.name
     shutil.copytree(TINY_WEIGHTS, folder)
     shutil.copy(path, folder / WEIGHTS_FILE)
@@ -153,7 +153,7 @@ def test_a_verb_refuses_it_in_one_line_and_runs_nothing(name: str) -> None:
     assert "Traceback" not in message
     assert message.strip().count("\n") == 0
     assert refused()[name][0].name in message
-    assert "weights_only" not in message  # no advice to switch the safety off
+    assert "weights_only" not in message  # no advice to switch off the safety
 
 
 @pytest.mark.parametrize("name", files(".safetensors"))

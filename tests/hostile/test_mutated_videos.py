@@ -1,6 +1,6 @@
-"""No frame is lost in silence: damaged videos are compared with what they were.
+"""No frame is lost silently: damaged videos are compared with their originals.
 
-``LONGTAKE_MUTANTS=500`` makes that many of them; the suite makes a few.
+``LONGTAKE_MUTANTS=500`` creates that many of them; the suite creates a few.
 """
 
 import os
@@ -15,7 +15,7 @@ from vis_core.media.container import CONTAINERS_WITHOUT_LENGTH
 from vis_core.media.video_reader import read_frames
 
 NUM_MUTANTS = int(os.environ.get("LONGTAKE_MUTANTS", "44"))
-FIRST_SEED = int(os.environ.get("LONGTAKE_FIRST_SEED", "0"))  # others than the rules were made by
+FIRST_SEED = int(os.environ.get("LONGTAKE_FIRST_SEED", "0"))  # another value gives new mutants
 FLAGGED_SHARE = 0.98
 RAW = (
     "awkward/tiny_64x48.mp4",
@@ -44,12 +44,12 @@ MADE = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a file.
+    """The outcome of one file.
 
     Attributes:
-        num_frames: Frames that were handed out.
-        completeness: The word of the report, or "failed".
-        has_length: Whether the container says how long it is.
+        num_frames: Frames that were returned.
+        completeness: The report's word, or "failed".
+        has_length: Whether the container declares its length.
     """
 
     num_frames: int
@@ -74,7 +74,7 @@ def read(path):
 
 
 def made_videos(folder):
-    """Small ones of several containers, with detail that moves."""
+    """Writes small videos in several containers, with moving detail."""
     detail = np.random.default_rng(1).integers(0, 255, (144, 192, 3), np.uint8)
     for name, codec in MADE.items():
         with av.open(str(folder / name), "w") as container:

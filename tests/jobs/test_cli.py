@@ -1,4 +1,4 @@
-"""The command line: exit codes, signals, broken pipes, usage errors, its time to start."""
+"""The command line: exit codes, signals, broken pipes, usage errors, start-up time."""
 
 import os
 import pty
@@ -24,7 +24,7 @@ LIBRARIES = "import typer, rich"
 
 @pytest.fixture
 def verb(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], int]], None]:
-    """Lets ``longtake toy`` run a function."""
+    """Replaces ``longtake toy`` by a function."""
 
     def install(run: Callable[[], int]) -> None:
         module = types.ModuleType("toy_verb")
@@ -162,7 +162,7 @@ def test_help_lists_every_verb_in_its_group(capsys: pytest.CaptureFixture[str]) 
 
 
 def on_terminal(command: list[str]) -> str:
-    """What a program prints to a terminal."""
+    """Returns the output of a program on a terminal."""
     main_end, program_end = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
     process = subprocess.Popen(command, stdout=program_end, env=environment)

@@ -1,4 +1,4 @@
-"""The whole road in small: it ends, does nothing twice, and survives being stopped or killed."""
+"""The whole demonstration: it ends, repeats nothing, and survives interrupts and kills."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ SMALL = {
     "stages.2.steps": 2,
     "sweep.trials": 2,
 }
-# A shell's background job ignores Ctrl-C; the tests may be one.
+# A shell's background job ignores Ctrl-C, and the tests may be one.
 PROGRAM = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.slow
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
-    """Starts the demonstration in a group of processes of its own, from the folder above it."""
+    """Starts the demonstration in its own process group, from the folder above it."""
     changes = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
@@ -80,7 +80,7 @@ def reached(losses: Path, stage: str, step: int) -> bool:
 
 
 def content(folder: Path) -> dict[str, str]:
-    """What a run has made: weights, pseudo-videos, annotations, losses without their times."""
+    """Reads a run's output: weights, pseudo-videos, annotations, losses without their times."""
     kept = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))

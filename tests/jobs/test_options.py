@@ -1,4 +1,4 @@
-"""The options of all verbs: one spelling, examples that parse, old names, a page that is true."""
+"""The options of all verbs: one spelling, examples that parse, old names, an up-to-date page."""
 
 import json
 import shlex
@@ -22,7 +22,7 @@ EXAMPLES = [
 
 
 def options() -> list[tuple[str, Any]]:
-    """Every option of every verb, with the verb's name."""
+    """Returns every option of every verb, with the verb's name."""
     pairs = [(name, param) for name, command in LOADED.items() for param in command.params]
     return [(name, param) for name, param in pairs if param.param_type_name == "option"]
 

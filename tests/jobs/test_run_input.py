@@ -1,4 +1,4 @@
-"""Bad input of a run: one line that says what and where, exit code 2, nothing written."""
+"""Bad input of a run: one line with problem and place, exit code 2, nothing written."""
 
 import json
 import sys
@@ -86,7 +86,7 @@ def test_other_settings_do_not_mix_into_a_run(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     config = load_run_config(CONFIGS / "tiny.yaml")
     open_run(Run(folder, config, GivenData()))
-    open_run(Run(folder, config, GivenData()))  # the same again is welcome
+    open_run(Run(folder, config, GivenData()))  # repeating the same command is fine
     assert read_run(folder).config == config
     other = load_run_config(CONFIGS / "tiny.yaml", ["seed=1"])
     with pytest.raises(ConfigError, match=r"config\.seed: 0 -> 1"):

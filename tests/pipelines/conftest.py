@@ -1,4 +1,4 @@
-"""What the tests of the pipelines share: one local Ray, one S3 server."""
+"""Fixtures shared by the pipelines' tests: one local Ray, one S3 server."""
 
 import os
 import shutil
@@ -16,12 +16,12 @@ from tests.helpers.s3 import S3Server
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """A local cluster with more logical CPUs than real ones, so that nothing starves."""
+    """Starts a local cluster with more logical CPUs than real ones, so that no task starves."""
     import ray
 
     from pipelines.cluster import quiet_ray
 
-    # Workers start now and keep this environment; the S3 server of the tests takes any key.
+    # Workers start now and keep this environment; the tests' S3 server accepts any key.
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         os.environ.setdefault(name, "test")
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
@@ -40,7 +40,7 @@ def ray_cluster() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
-    """The endpoint of a server that speaks S3, in this process."""
+    """Starts an S3 server in this process and returns its endpoint."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -52,7 +52,7 @@ def s3_server() -> Iterator[str]:
 
 @pytest.fixture
 def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The uri of a new, empty bucket; the environment leads to its server."""
+    """Creates an empty bucket and returns its URI; the environment points to its server."""
     import boto3
 
     for name, value in {
@@ -70,16 +70,16 @@ def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture(scope="session")
 def real_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A server that checks signatures: the one that LONGTAKE_S3_ENDPOINT names, or our own.
+    """Returns a server that checks signatures: the one at LONGTAKE_S3_ENDPOINT, or our own.
 
-    Our own, Ceph in memory, needs its Debian packages; without them and outside CI the test is
-    left out.
+    Our own, Ceph in memory, needs its Debian packages; without them the test is skipped, except in
+    CI.
     """
-    named = os.environ.get("LONGTAKE_S3_ENDPOINT")
+    endpoint = os.environ.get("LONGTAKE_S3_ENDPOINT")
     key = os.environ.get("LONGTAKE_S3_KEY", "longtake")
     secret = os.environ.get("LONGTAKE_S3_SECRET", "longtake-secret")
-    if named:
-        yield S3Server(named, key, secret)
+    if endpoint:
+        yield S3Server(endpoint, key, secret)
         return
     if not (shutil.which("ceph-mon") and shutil.which("radosgw")):
         message = "no S3 server: install what infra/s3/start_s3.sh needs"
@@ -100,7 +100,7 @@ def real_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 def _free_port() -> int:
-    """The first of three ports in a row that nobody uses."""
+    """Returns the first of three consecutive free ports."""
     while True:
         with socket.socket() as first, socket.socket() as second, socket.socket() as third:
             first.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Being on Ray: a cluster that is not there is one line at once, Ctrl-C stays what it was."""
+"""Connection to Ray: an unreachable cluster fails at once in one line; Ctrl-C keeps its handler."""
 
 import os
 import signal
@@ -67,7 +67,7 @@ def test_an_error_comes_out_as_itself() -> None:
 
 
 class SlowRay:
-    """Is up at the third attempt."""
+    """A Ray that is up at the third attempt."""
 
     def __init__(
         self, needed: int, message: str = "The current node timed out during startup."

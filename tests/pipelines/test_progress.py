@@ -1,20 +1,11 @@
-"""How far a long step is."""
+"""The progress of a long step."""
 
 import io
 
 import pytest
 
 from pipelines.progress import Progress, in_words
-
-
-class Clock:
-    """Moves only when told."""
-
-    def __init__(self):
-        self.now = 100.0
-
-    def __call__(self):
-        return self.now
+from tests.helpers.waiting import Clock
 
 
 class Terminal(io.StringIO):

@@ -1,4 +1,4 @@
-"""How errors and values are shown in messages."""
+"""Errors and values as shown in messages."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Association of instances with tracks over time, without images or ground truth (law 2)."""
+"""Association of instances with tracks over time, without images or ground truth."""
 
 from collections.abc import Mapping
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, StringConstraints, model_validator
 
-from vis_core.config.decoding import DecodeLimits
+from vis_core.config.media import DecodeLimits
 from vis_core.config.section import Count, PositiveShare, Section, Share
 from vis_core.config.stitching import StitchConfig
 

@@ -1,7 +1,7 @@
-"""Confidence intervals of AP by the paired bootstrap over videos.
+"""Confidence intervals for AP from a paired bootstrap over videos.
 
-Videos are drawn with replacement and AP is computed for each draw; the spread over many draws is
-the interval. Two result files use the same draws, so the interval of their difference is paired
+Videos are drawn with replacement and AP is computed for each draw; the interval is the spread over
+many draws. Two results files use the same draws, so the interval of their difference is paired
 (Efron and Tibshirani 1993, ch. 13; Koehn 2004 for the paired test).
 """
 
@@ -37,11 +37,11 @@ def draw_videos(num_videos: int, num_draws: int, generator: np.random.Generator)
 def resampled_ap(
     matches: Matches, num_classes: int, recall_points: np.ndarray, draws: np.ndarray
 ) -> np.ndarray:
-    """Computes the (N,) AP of each of the (N, V) draws, over all areas and all predictions kept.
+    """Computes the (N,) AP values of (N, V) draws, over all areas and all kept predictions.
 
-    Equals the AP of a data set that holds each video as often as it was drawn: copies of a
-    prediction are then adjacent, and the best precision of such a group is at one of its ends. Area
-    range 0 of ``matches`` must include all areas.
+    Equals the AP of a data set that contains each video as often as it was drawn: copies of a
+    prediction are adjacent there, and the best precision in such a group is at one of its ends.
+    Area range 0 of ``matches`` must include all areas.
     """
     ap = np.full((len(draws), num_classes), np.nan)
     bounds = np.searchsorted(matches.category, np.arange(num_classes + 1))
@@ -68,7 +68,7 @@ def resampled_ap(
 
 
 def interval(value: float, samples: np.ndarray) -> Interval:
-    """Computes the percentile interval of a score at level 0.95."""
+    """Computes the percentile interval for a score at level 0.95."""
     low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value, float(low), float(high))
 

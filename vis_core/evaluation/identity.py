@@ -1,9 +1,9 @@
-"""Identity metrics of tracks on masks: HOTA, IDF1 and identity switches.
+"""Identity metrics for mask tracks: HOTA, IDF1 and identity switches.
 
 HOTA: Luiten et al. 2021, "HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking",
 Sec. 5; IDF1: Ristani et al. 2016, Sec. 2.3; switches: CLEAR MOT, Bernardin and Stiefelhagen 2008.
-The counts of all videos and classes are summed before any ratio is taken (TrackEval's detection
-average). The numbers equal TrackEval's on the same IoUs.
+Counts are summed over all videos and classes before ratios are computed (TrackEval's detection
+average). The results equal TrackEval's for the same IoUs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,9 +17,9 @@ from vis_core.rle.columns import at_frame
 from vis_core.rle.intersection import intersections
 
 HOTA_THRESHOLDS = np.arange(0.05, 0.99, 0.05)  # Luiten et al., Sec. 5.1
-IOU_THRESHOLD = 0.5  # of IDF1 and CLEAR MOT
+IOU_THRESHOLD = 0.5  # for IDF1 and CLEAR MOT
 _TINY = float(np.finfo(np.float64).eps)
-_STAY = 1000.0  # outweighs any IoU: a ground truth keeps the track of the frame before
+_STAY = 1000.0  # outweighs any IoU: a ground truth keeps its track from the previous frame
 
 
 def _zeros() -> np.ndarray:
@@ -42,10 +42,10 @@ class _Counts:
 
 @dataclass(frozen=True)
 class IdentityResult:
-    """The identity metrics of a results file, IDF1 and switches at IoU 0.5.
+    """The identity metrics of a results file; IDF1 and switches use IoU 0.5.
 
     HOTA is the geometric mean of detection and association accuracy; all three are averaged over
-    the thresholds.
+    the HOTA thresholds.
     """
 
     hota: float
@@ -68,9 +68,9 @@ class IdentityResult:
 def evaluate_identity(
     ground_truth: GroundTruth, results: Results, min_score: float = 0.5
 ) -> IdentityResult:
-    """Scores the identities of tracks; ignores crowds.
+    """Scores track identities; ignores crowds.
 
-    Tracks below ``min_score`` are ignored: these metrics have no curve over scores.
+    Tracks below ``min_score`` are ignored, since these metrics have no curve over scores.
     """
     return score_sequences(_sequences(ground_truth, results, min_score))
 
@@ -99,7 +99,7 @@ class SequenceFrames:
     """One class of one video, frame by frame.
 
     Attributes:
-        shape: (G, D) number of ground-truth and result tracks.
+        shape: (G, D) numbers of ground-truth and result tracks.
         truth: T arrays of the ground-truth rows present in the frame.
         tracks: T arrays of the result rows present in the frame.
         iou: T arrays (present truth, present tracks).
@@ -129,7 +129,7 @@ def _sequences(
 def _sequence(
     truth: TruthVideo, rows: np.ndarray, result: ResultVideo | None, result_rows: np.ndarray
 ) -> SequenceFrames:
-    """Computes the IoUs of some tracks of one video in each frame."""
+    """Computes the per-frame IoUs of the given tracks of one video."""
     frames = SequenceFrames((len(rows), len(result_rows)), [], [], [])
     for frame in range(truth.num_frames):
         present = np.flatnonzero(truth.masks.areas[rows, frame])
@@ -183,7 +183,7 @@ def _add_hota(frames: SequenceFrames, counts: _Counts) -> None:
 
 
 def _alignment(frames: SequenceFrames, lengths: np.ndarray) -> np.ndarray:
-    """Computes the (G, D) soft Jaccard index of pairs over the video; ``lengths`` are summed."""
+    """Computes the (G, D) soft Jaccard index of pairs over the video; ``lengths`` are pair sums."""
     common = np.zeros(frames.shape)
     for truth, tracks, iou in zip(frames.truth, frames.tracks, frames.iou, strict=True):
         total = iou.sum(axis=0)[None, :] + iou.sum(axis=1)[:, None] - iou
@@ -208,11 +208,11 @@ def _add_identities(frames: SequenceFrames, counts: _Counts) -> None:
 
 def _switches(frames: SequenceFrames) -> int:
     """Counts how often a ground truth is matched with a track other than its last one."""
-    last = np.full(frames.shape[0], -1)  # in any frame before
-    before = np.full(frames.shape[0], -1)  # in the frame before
+    last = np.full(frames.shape[0], -1)  # in any earlier frame
+    before = np.full(frames.shape[0], -1)  # in the previous frame
     switches = 0
     for truth, tracks, iou in zip(frames.truth, frames.tracks, frames.iou, strict=True):
-        if not iou.size:  # as in TrackEval, such a frame does not count as the one before
+        if not iou.size:  # as in TrackEval, such a frame does not count as the previous one
             continue
         stays = tracks[None, :] == before[truth][:, None]
         score = np.where(iou >= IOU_THRESHOLD - _TINY, _STAY * stays + iou, 0.0)

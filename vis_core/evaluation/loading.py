@@ -1,4 +1,4 @@
-"""Ground truth and results of YouTube-VIS files as arrays per video, for the metrics."""
+"""Ground truth and results from YouTube-VIS files as per-video arrays for the metrics."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,11 +21,11 @@ from vis_core.rle.columns import ColumnMasks, FaultyRunsError, joined_masks, mas
 
 @dataclass(frozen=True)
 class TruthVideo:
-    """The ground truth of one video: G tracks in the order of the file.
+    """The ground truth of one video: G tracks in file order.
 
     Attributes:
         areas: (G,) pixels summed over the frames.
-        mean_areas: (G,) mean of the stated areas above 0, as in the reference evaluator.
+        mean_areas: (G,) mean of the file's areas above 0, as in the reference evaluator.
     """
 
     category_ids: np.ndarray
@@ -39,11 +39,11 @@ class TruthVideo:
 
 @dataclass(frozen=True)
 class ResultVideo:
-    """The predictions for one video: D tracks in the order of the file.
+    """The predictions for one video: D tracks in file order.
 
     Attributes:
         areas: (D,) pixels summed over the frames.
-        mean_areas: (D,) mean over the frames with any pixel.
+        mean_areas: (D,) mean over the frames with a non-empty mask.
     """
 
     category_ids: np.ndarray
@@ -128,12 +128,12 @@ def _joined_video(parts: list[ResultVideo]) -> ResultVideo:
     )
 
 
-_AT_ONCE = 200  # result entries held as objects: they fit a processor cache
+_AT_ONCE = 200  # result entries kept as objects: few enough for a processor cache
 _Loaded = TypeVar("_Loaded")
 
 
 def _with_fault_positions(load: Callable[[bool], _Loaded]) -> _Loaded:
-    """Loads the fast way; on any fault loads again the slow way, which reports its position."""
+    """Loads the fast way; after any fault, reloads the slow way, which reports its position."""
     try:
         return load(True)
     except (FaultyRunsError, NotStreamableError):

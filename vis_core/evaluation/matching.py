@@ -1,7 +1,7 @@
-"""Matching of predictions with ground truth: IoU over space and time, then greedy by score.
+"""Matching predictions with ground truth, greedily by score, using IoU over space and time.
 
-It equals that of the YouTube-VIS evaluator, for all area ranges and IoU thresholds and for many
-videos and classes at once; the tests compare it with the naive loop.
+The matches equal those of the YouTube-VIS evaluator, but are computed for all area ranges and IoU
+thresholds and for many videos and classes at once; the tests compare them with a naive loop.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,18 +13,18 @@ import numpy as np
 from vis_core.evaluation.loading import GroundTruth, Results, ResultVideo, TruthVideo
 from vis_core.rle.intersection import intersections
 
-_LANES_AT_ONCE = 1 << 22  # cells of (groups, areas, thresholds, ground truth) held at once
+_LANES_AT_ONCE = 1 << 22  # cells of (groups, areas, thresholds, ground truth) in memory
 _CERTAIN = 1 - 1e-10  # the highest IoU that the reference evaluator requires
 
 
 @dataclass(frozen=True)
 class Group:
-    """The tracks of one class in one video, both given as positions.
+    """The tracks of one class in one video; ``category`` and ``video`` are positions.
 
     Attributes:
-        iou: (D, G) IoU over space and time; D predictions by score, G in file order.
+        iou: (D, G) IoU over space and time; D predictions by score, G ground truths in file order.
         scores: (D,) descending.
-        areas: (D,) mean area of each prediction; ``truth_areas`` (G,) those of the ground truth.
+        areas: (D,) mean area of each prediction; ``truth_areas`` (G,) of each ground truth.
     """
 
     video: int
@@ -44,7 +44,7 @@ class Matches:
     Attributes:
         rank: (P,) rank by score among the predictions of its video and class.
         matched: (P, A, T) bool, for each area range and IoU threshold.
-        ignored: (P, A, T) bool: counts neither as right nor as wrong.
+        ignored: (P, A, T) bool: counted neither as right nor as wrong.
         truth_ignored: (Q, A) bool.
     """
 
@@ -68,9 +68,9 @@ def group_tracks(
     *,
     use_categories: bool = True,
 ) -> list[Group]:
-    """Groups predictions and ground truth by video and class; keeps the ``limit`` best predictions.
+    """Groups all tracks by video and class; keeps each group's ``limit`` best predictions.
 
-    Without categories all classes are one, their ground truth ordered by class.
+    Without categories, all classes form one, with the ground truth ordered by class.
     """
     groups = []
     position_of = {category_id: place for place, category_id in enumerate(category_ids)}
@@ -93,7 +93,7 @@ def match_groups(
 ) -> Matches:
     """Matches predictions with ground truth, best score first, for every area and threshold.
 
-    ``groups`` are ordered by class, then video; ``area_ranges`` (A, 2) are mean areas, inclusive.
+    ``groups`` are ordered by class, then video; ``area_ranges`` (A, 2) include both bounds.
     """
     counts = np.array([len(group.scores) for group in groups], np.int64)
     truth_counts = np.array([len(group.truth_ids) for group in groups], np.int64)
@@ -127,7 +127,7 @@ def _match_all(
     skip: np.ndarray,
     thresholds: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (P, A, T) ``matched``, and ``ignored`` as far as it follows from a match."""
+    """Returns (P, A, T) ``matched``, and ``ignored`` for matched predictions only."""
     first, truth_first = _starts(counts), _starts(truth_counts)
     truth_ids = _concatenated([group.truth_ids for group in groups]).astype(np.int64)
     matched = np.zeros((int(first[-1]), skip.shape[1], len(thresholds)), bool)
@@ -157,7 +157,7 @@ def _starts(counts: np.ndarray) -> np.ndarray:
 
 
 def _outside(areas: np.ndarray, area_ranges: np.ndarray) -> np.ndarray:
-    """Returns (N, A) whether each area lies outside each range."""
+    """Returns (N, A) bool: whether each area is outside each range."""
     outside: np.ndarray = (areas[:, None] < area_ranges[:, 0]) | (
         areas[:, None] > area_ranges[:, 1]
     )
@@ -167,7 +167,7 @@ def _outside(areas: np.ndarray, area_ranges: np.ndarray) -> np.ndarray:
 def _rows_by_class(
     ids: np.ndarray, position_of: dict[int, int], use_categories: bool
 ) -> dict[int, np.ndarray]:
-    """Returns the rows of each class position; without classes all rows, ordered by class."""
+    """Returns the rows by class position; without classes, all rows under 0, ordered by class."""
     rows: dict[int, list[int]] = {}
     for row, category_id in enumerate(ids.tolist()):
         position = position_of.get(category_id)
@@ -203,7 +203,7 @@ def _group(
 
 
 def _batches(depths: np.ndarray, widths: np.ndarray, lanes: int) -> Iterator[np.ndarray]:
-    """Yields batches of groups of similar width, deepest first, to save padding."""
+    """Yields batches of similarly wide groups, deepest first, to save padding."""
     useful = np.flatnonzero((depths > 0) & (widths > 0))
     if not len(useful):
         return
@@ -218,7 +218,7 @@ def _batches(depths: np.ndarray, widths: np.ndarray, lanes: int) -> Iterator[np.
 
 
 def _padded(ious: Sequence[np.ndarray], width: int) -> np.ndarray:
-    """Stacks the IoUs of groups, the deepest first, to (B, D, G); -1 where there is no pair."""
+    """Stacks the IoUs of groups, deepest group first, to (B, D, G); -1 where there is no pair."""
     padded = np.full((len(ious), len(ious[0]), width), -1.0)
     for row, iou in enumerate(ious):
         padded[row, : iou.shape[0], : iou.shape[1]] = iou
@@ -234,11 +234,11 @@ def _match_batch(
     matched: np.ndarray,
     ignored: np.ndarray,
 ) -> None:
-    """Writes ``matched`` and ``ignored`` of the predictions of some groups.
+    """Writes ``matched`` and ``ignored`` for the predictions of a batch of groups.
 
     For each lane (area, threshold) and each prediction by score, chooses among the free ground
-    truth (a crowd is always free) with enough IoU: not ignored before ignored, then the highest
-    IoU, then the last.
+    truths (a crowd is always free) with sufficient IoU: prefers those not ignored, then the highest
+    IoU, then the last one.
     """
     width = iou.shape[2]
     free = np.ones((len(iou), truth.skip.shape[1], len(needed), width), bool)

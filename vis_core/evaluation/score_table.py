@@ -19,7 +19,7 @@ def stats_table(columns: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def class_table(classes: Mapping[str, Mapping[str, float]]) -> str:
-    """Formats a table with one row per class with ground truth."""
+    """Formats a table with one row per class that has ground truth."""
     rows = {name: stats for name, stats in classes.items() if stats["AR"] > -1}
     width = max([5, *map(len, rows)])
     lines = ["class".ljust(width) + "".join(h.rjust(9) for h in ("AP", "AP50", "AP75", "AR"))]
@@ -36,19 +36,19 @@ def interval_line(title: str, interval: Interval) -> str:
 
 
 def shown_score(value: float) -> str:
-    """Formats a score in percent; a dash if there is no ground truth."""
+    """Formats a score as a percentage, or a dash without ground truth."""
     return "-" if value == -1 else f"{100 * value:.2f}"
 
 
 def result_json(result: VideoApResult) -> dict[str, Any]:
-    """Returns the 12 numbers and the scores per class of an evaluation."""
+    """Returns an evaluation's 12 scores and the scores per class."""
     return {"stats": dict(result.stats), "classes": result.per_class()}
 
 
 def length_groups(
     sizes: Mapping[int, tuple[int, int, int]], long_from: int
 ) -> dict[str, Sequence[int]]:
-    """Groups video ids: ``short`` below ``long_from`` frames, ``long`` from there on."""
+    """Groups video ids into ``short`` (fewer than ``long_from`` frames) and ``long``."""
     return {
         "short": [video for video, size in sizes.items() if size[2] < long_from],
         "long": [video for video, size in sizes.items() if size[2] >= long_from],

@@ -1,8 +1,8 @@
-"""Average precision of tracks: the YouTube-VIS metric, equal to the reference evaluator.
+"""Average precision of tracks: the YouTube-VIS metric, matching the reference evaluator.
 
-The IoU of two tracks sums intersection and union over the frames. AP is the mean over 10 IoU
-thresholds, 101 recall points and the classes (Yang et al. 2019, "Video Instance Segmentation",
-Sec. 3).
+For the IoU of two tracks, intersection and union are summed over the frames. AP is the mean
+precision over 10 IoU thresholds, 101 recall points and all classes (Yang et al. 2019, "Video
+Instance Segmentation", Sec. 3).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,14 +21,14 @@ STAT_NAMES = (
 
 @dataclass(frozen=True)
 class ApSettings:
-    """Settings of the metric; the defaults are those of YouTube-VIS.
+    """Metric settings; the defaults are those of YouTube-VIS.
 
     Attributes:
-        recall_points: (R,) at which precision is sampled.
-        area_ranges: (A, 2) mean areas in pixels, inclusive: all, small, medium, large.
-        max_detections: Limits of the predictions counted per video and class, ascending.
+        recall_points: (R,) recalls at which precision is sampled.
+        area_ranges: (A, 2) inclusive bounds on the mean area in pixels: all, small, medium, large.
+        max_detections: Limits on the predictions counted per video and class, ascending.
         use_categories: Whether a match requires the same class.
-        video_ids: The videos to score; None: all, as for ``category_ids``.
+        video_ids: The videos to score; None scores all. ``category_ids`` works likewise.
     """
 
     iou_thresholds: np.ndarray = field(default_factory=lambda: np.linspace(0.5, 0.95, 10))
@@ -46,13 +46,13 @@ class ApSettings:
 
 @dataclass(frozen=True)
 class VideoApResult:
-    """The scores of a results file; -1 without ground truth.
+    """The scores of a results file; -1 where there is no ground truth.
 
     Attributes:
         precision: (T, R, K, A, M) at each recall point.
         recall: (T, K, A, M).
-        scores: (T, R, K, A, M) score at each recall point.
-        category_ids: K ids; -1 alone if classes were pooled.
+        scores: (T, R, K, A, M) prediction score at each recall point.
+        category_ids: K ids, or only -1 if classes were pooled.
     """
 
     stats: Mapping[str, float]
@@ -64,7 +64,7 @@ class VideoApResult:
     iou_thresholds: np.ndarray
 
     def per_class(self) -> dict[str, dict[str, float]]:
-        """Returns AP, AP50, AP75 and AR of each class by name; -1 without ground truth."""
+        """Returns each class's AP, AP50, AP75 and AR by class name; -1 without ground truth."""
         return {
             name: {
                 "AP": _mean(self.precision[:, :, k, 0, -1]),
@@ -79,7 +79,7 @@ class VideoApResult:
 def evaluate(
     ground_truth: GroundTruth, results: Results, settings: ApSettings | None = None
 ) -> VideoApResult:
-    """Scores results against ground truth; ``loading`` reads both."""
+    """Scores results against ground truth; ``loading.py`` reads both."""
     settings = settings or ApSettings()
     matches, category_ids = match_videos(ground_truth, results, settings)
     names = _names(ground_truth.categories, category_ids)
@@ -89,7 +89,7 @@ def evaluate(
 def match_videos(
     ground_truth: GroundTruth, results: Results, settings: ApSettings
 ) -> tuple[Matches, tuple[int, ...]]:
-    """Matches predictions with ground truth and returns the ids of the K classes too."""
+    """Matches predictions with ground truth; also returns the K class ids."""
     video_ids = sorted(
         set(ground_truth.videos if settings.video_ids is None else settings.video_ids)
     )
@@ -113,7 +113,7 @@ def accumulate(
     category_ids: tuple[int, ...],
     category_names: tuple[str, ...],
 ) -> VideoApResult:
-    """Computes precision and recall curves and the 12 numbers from matches."""
+    """Computes precision and recall curves and the 12 scores from matches."""
     shape = (
         len(settings.iou_thresholds),
         len(settings.recall_points),
@@ -148,7 +148,7 @@ def _curves_by_limit(
     positives: np.ndarray,
     settings: ApSettings,
 ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
-    """Yields the curves of one class for each index of ``max_detections``, the last first."""
+    """Yields one class's curves for each ``max_detections`` index, last index first."""
     rows = rows[np.argsort(-matches.scores[rows], kind="stable")]
     deepest = int(matches.rank[rows].max(initial=-1)) + 1
     curves = None
@@ -169,8 +169,8 @@ def _curves(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Computes precision and score (T, R, A') at the recall points, and recall (T, A').
 
-    Equals, for each area and threshold: accumulate counts, make precision monotonically decreasing
-    and sample it where recall first reaches each point.
+    For each area and threshold, accumulates counts, makes precision monotonically decreasing and
+    samples it where recall first reaches each point.
     """
     matched = matches.matched[rows][:, areas].transpose(2, 1, 0)  # (T, A', P)
     counted = ~matches.ignored[rows][:, areas].transpose(2, 1, 0)
@@ -192,9 +192,9 @@ def _curves(
 def _recall_positions(
     right: np.ndarray, positives: np.ndarray, recall_points: np.ndarray
 ) -> np.ndarray:
-    """Returns the (T, A', R) first of P predictions at which each recall is reached; P if none.
+    """Returns (T, A', R): the first of P predictions that reaches each recall, or P if none does.
 
-    Equals ``searchsorted(right[t, a] / positives[a], recall_points)`` for each t and a.
+    Equivalent to ``searchsorted(right[t, a] / positives[a], recall_points)`` for each t and a.
     """
     counts = positives.tolist()
     needed = [np.searchsorted(np.arange(n + 1) / n, recall_points) for n in counts]

@@ -1,4 +1,4 @@
-"""Class lists: category ids as in files, and the contiguous label indices used everywhere else."""
+"""Class lists: the category ids in files and the contiguous label indices used elsewhere."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from vis_core.formats.field_checks import entries_of
 
 @dataclass(frozen=True)
 class Categories:
-    """An ordered list of K classes; label index ``i`` is category id ``ids[i]``."""
+    """An ordered list of K classes; label index ``i`` stands for category id ``ids[i]``."""
 
     ids: tuple[int, ...]  # as in the file, not necessarily contiguous
-    names: tuple[str, ...]  # all different
+    names: tuple[str, ...]  # unique
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.names) == len(set(self.ids)) == len(set(self.names)):
@@ -46,7 +46,7 @@ class Categories:
         return self.ids[index]
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Returns the ``categories`` table of a file."""
+        """Returns the classes as the ``categories`` table of a file."""
         return [
             {"id": category_id, "name": name}
             for category_id, name in zip(self.ids, self.names, strict=True)

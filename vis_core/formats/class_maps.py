@@ -1,9 +1,9 @@
-"""Maps from one class list to another: the published ones and those of users.
+"""Maps from one class list to another: published maps and users' own.
 
 A user's map is a small document::
 
-    target: ytvis_2021          # a public list, or a list of names
-    unmapped: drop              # instances of classes that are not named below: drop or refuse
+    target: ytvis_2021          # the name of a published list, or a list of names
+    unmapped: drop              # for classes not listed below: drop the instances, or refuse
     classes:
       kitten: cat
       sofa: null                # dropped on purpose
@@ -23,11 +23,11 @@ UNMAPPED = ("drop", "refuse")
 
 @dataclass(frozen=True)
 class ClassMap:
-    """A map from the classes of a source to those of a target."""
+    """A map from source classes to target classes."""
 
     target: Categories
-    names: Mapping[str, str | None]  # to None: a class that is dropped on purpose
-    unmapped: str = "drop"  # drops the classes that names lacks; "refuse" raises
+    names: Mapping[str, str | None]  # None: the class is dropped on purpose
+    unmapped: str = "drop"  # "drop" drops the classes missing from names; "refuse" raises
 
     def __post_init__(self) -> None:
         known = set(self.target.names)
@@ -43,7 +43,7 @@ class ClassMap:
             )
 
     def target_labels(self, source: Categories) -> list[int | None]:
-        """Returns the target label of each source label; None where instances are dropped.
+        """Returns the target label of each source label, or None if its instances are dropped.
 
         Raises:
             AnnotationError: If a class is not mapped and ``unmapped`` is ``refuse``.
@@ -72,7 +72,7 @@ def parse_class_map(document: Any, where: str) -> ClassMap:
     """Reads a user's map from a parsed YAML document; ``where`` names the file in messages.
 
     Raises:
-        ConfigError: If the document is not a map as described above.
+        ConfigError: If the document does not have the format described above.
     """
     if not isinstance(document, dict) or set(document) - {"target", "unmapped", "classes"}:
         found = sorted(map(str, document)) if isinstance(document, dict) else document
@@ -99,7 +99,7 @@ def parse_class_map(document: Any, where: str) -> ClassMap:
 def map_records(
     records: Sequence[ImageRecord], source: Categories, class_map: ClassMap
 ) -> tuple[list[ImageRecord], dict[str, int]]:
-    """Maps the labels of images; also returns the number of dropped instances by source class."""
+    """Maps image labels; also returns the number of dropped instances per source class."""
     targets = class_map.target_labels(source)
     mapped, dropped = [], dict.fromkeys(source.names, 0)
     for record in records:
@@ -115,7 +115,7 @@ def map_records(
 def map_videos(
     videos: Sequence[VideoRecord], source: Categories, class_map: ClassMap
 ) -> tuple[list[VideoRecord], dict[str, int]]:
-    """Maps the labels of videos; also returns the number of dropped tracks by source class."""
+    """Maps the track labels of videos; also returns the number of dropped tracks per class."""
     targets = class_map.target_labels(source)
     mapped, dropped = [], dict.fromkeys(source.names, 0)
     for video in videos:
@@ -184,7 +184,7 @@ CLASS_LISTS: dict[str, Categories] = {
     "coco": Categories(tuple(i for i in range(1, 91) if i not in _COCO_UNUSED_IDS), _COCO),
     "ytvis_2019": numbered(_YTVIS_2019),
     "ytvis_2021": numbered(_YTVIS_2021),
-    "ytvis_2022": numbered(_YTVIS_2021),  # adds long videos, but no classes
+    "ytvis_2022": numbered(_YTVIS_2021),  # adds long videos but no classes
     "ovis": numbered(_OVIS),
 }
 

@@ -1,7 +1,7 @@
-"""Reading, checking and writing of COCO instance annotations.
+"""Reading, checking and writing COCO instance annotations.
 
-Reading collects all defects before it raises. Crowd regions are checked and dropped, since they are
-not instances; annotations without a pixel inside the image are dropped with a warning.
+The reader collects all defects before it raises. Crowd regions are checked and dropped, since they
+are not instances; annotations without a pixel inside the image are dropped with a warning.
 """
 
 import logging
@@ -48,7 +48,7 @@ class ImageRecord:
 
 @dataclass
 class CheckedImage:
-    """An entry of ``images`` with the contents of its annotations."""
+    """An ``images`` entry with the contents of its annotations."""
 
     entry: dict[str, Any]
     category_ids: list[int] = field(default_factory=list)
@@ -63,17 +63,17 @@ def read_coco(
     *,
     check_images: bool = True,
 ) -> tuple[list[ImageRecord], Categories]:
-    """Reads a COCO instance file: one record per image, in order, and the classes of the labels.
+    """Reads a COCO instance file; returns one record per image, in file order, and the classes.
 
     Args:
         path: The JSON file.
-        image_folder: Folder of the images; None leaves the paths as in the file.
-        categories: The wanted classes, matched by name; annotations of others are dropped. None
-            takes the classes of the file.
-        check_images: Whether every image in ``image_folder`` must exist with the stated size.
+        image_folder: Image folder; None keeps the paths as they are in the file.
+        categories: The wanted classes, matched by name; annotations with other classes are
+            dropped. None uses the classes in the file.
+        check_images: Whether every image must exist in ``image_folder`` with its declared size.
 
     Raises:
-        AnnotationError: If anything in the file is wrong; the message lists the defects.
+        AnnotationError: If the file has defects; the message lists them.
     """
     defects = Defects(path)
     images, available = check_coco(path, image_folder if check_images else None, defects)
@@ -92,7 +92,7 @@ def read_coco(
 def check_coco(
     path: Path, image_folder: Path | None, defects: Defects
 ) -> tuple[list[CheckedImage], Categories]:
-    """Reads a COCO file and adds its defects to ``defects``; checks images if there is a folder."""
+    """Reads a COCO file and adds its defects to ``defects``; checks images if a folder is given."""
     document = parse_json(path)
     root = document.root
     if isinstance(root, dict) and "videos" in root and "images" not in root:
@@ -126,7 +126,7 @@ def check_coco(
 
 
 def write_coco(path: Path, records: Sequence[ImageRecord], categories: Categories) -> None:
-    """Writes a COCO instance file, whole or not at all; paths are written unchanged."""
+    """Writes a COCO instance file atomically; paths are written unchanged."""
     rles = list(chain.from_iterable(record.segmentations for record in records))
     areas = iter(rle_areas(rles).tolist())
     annotations: list[dict[str, Any]] = []
@@ -158,7 +158,7 @@ def write_coco(path: Path, records: Sequence[ImageRecord], categories: Categorie
 def _record_of(
     image: CheckedImage, image_folder: Path | None, label_of: dict[int, int]
 ) -> ImageRecord:
-    """Builds the record of an image, without the instances of other classes."""
+    """Builds an image's record without the instances of unwanted classes."""
     kept = [index for index, key in enumerate(image.category_ids) if key in label_of]
     name = image.entry["file_name"]
     return ImageRecord(
@@ -209,7 +209,7 @@ def _check_image(where: str, entry: dict[str, Any], folder: Path | None, defects
 def _check_segmentation(
     where: str, entry: dict[str, Any], image: CheckedImage | None, defects: Defects
 ) -> bool:
-    """Checks the segmentation; without its image, only what does not depend on the size."""
+    """Checks the segmentation; without its image, checks only properties independent of size."""
     segmentation = entry.get("segmentation")
     height, width = stated_size(segmentation)
     if image is not None:
@@ -245,7 +245,7 @@ def _attach(
 
 
 def _labels_by_id(path: Path, available: Categories, wanted: Categories) -> dict[int, int]:
-    """Maps the category ids of the file to label indices of the wanted classes, by name."""
+    """Maps the file's category ids to label indices of the wanted classes, by name."""
     index_of = {name: index for index, name in enumerate(wanted.names)}
     label_of = {
         category_id: index_of[name]

@@ -1,4 +1,4 @@
-"""Reading and checking of COCO results of still images, and of their ground truth."""
+"""Reading and checking COCO results for still images, and their ground truth."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,10 +19,10 @@ Images = Mapping[int, dict[str, Any]]
 def read_coco_truth(path: Path) -> tuple[Images, Categories, list[dict[str, Any]]]:
     """Reads a COCO instance file for evaluation, including crowd regions.
 
-    Returns the entries of images by id, the classes, and the completed annotations.
+    Returns the image entries by id, the classes and the completed annotations.
 
     Raises:
-        AnnotationError: If anything in the file is wrong; the message lists the defects.
+        AnnotationError: If the file has defects; the message lists them.
     """
     defects = Defects(path)
     checked, categories = check_coco(path, None, defects)
@@ -36,10 +36,10 @@ def read_coco_truth(path: Path) -> tuple[Images, Categories, list[dict[str, Any]
 def check_coco_results(path: Path, images: Images, categories: Categories) -> list[dict[str, Any]]:
     """Reads a COCO results file, ``[{image_id, category_id, score, segmentation, bbox}, ...]``.
 
-    ``bbox`` is optional. Returns the completed entries; the area is that of the mask.
+    ``bbox`` is optional. Returns the completed entries; each area is computed from the mask.
 
     Raises:
-        AnnotationError: If anything in the file is wrong; the message lists the defects.
+        AnnotationError: If the file has defects; the message lists them.
     """
     document, defects = parse_json(path), Defects(path)
     if not isinstance(document.root, list):
@@ -57,7 +57,7 @@ def check_coco_results(path: Path, images: Images, categories: Categories) -> li
 
 
 def with_area_and_box(entry: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
-    """Completes a checked entry: the mask as RLE, and a missing area or box from the mask."""
+    """Converts the mask of a checked entry to RLE and derives a missing area or box from it."""
     rle = checked_to_rle(entry["segmentation"], image["height"], image["width"])
     (area,), (box,) = areas_and_boxes([rle])
     return {"iscrowd": 0, "area": area, "bbox": box, **entry, "segmentation": rle}

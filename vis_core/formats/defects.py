@@ -1,7 +1,7 @@
-"""Defects of a file: collected, formatted alike and counted.
+"""Collection, uniform formatting and counting of a file's defects.
 
 A reader adds errors and warnings while it checks a document and raises once at the end, so that a
-user can correct a file in one go. No file is opened here.
+user can correct all defects in one go. This module opens no files.
 """
 
 import logging
@@ -12,7 +12,7 @@ from vis_core.errors import AnnotationError, Found, shown
 
 NONE = Found("none")
 SHOWN_IN_MESSAGE = 20
-KEPT = 10_000  # with more, a file is of another kind; the rest is only counted
+KEPT = 10_000  # more suggest a different kind of file; the rest are only counted
 
 _log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 class Defect:
     """One defect."""
 
-    where: str  # JSON path with the id of the entry: annotations[2] (id 12) "bbox"
+    where: str  # JSON path with the entry's id: annotations[2] (id 12) "bbox"
     expected: str
     found: str
     mend: str  # an instruction for the user
@@ -36,9 +36,9 @@ class Defect:
 
 @dataclass
 class Defects:
-    """The defects of one file, in its order; the counts include those beyond the kept ones."""
+    """The defects of one file, in file order; the counts include defects that are not kept."""
 
-    file: Path  # every message names it
+    file: Path  # named in every message
     errors: list[Defect] = field(default_factory=list)  # make the file unusable
     warnings: list[Defect] = field(default_factory=list)  # dropped or doubtful content
     error_count: int = 0
@@ -52,13 +52,13 @@ class Defects:
         return False
 
     def warn(self, where: str, *, expected: str, found: object = NONE, mend: str) -> None:
-        """Adds a defect of a usable file."""
+        """Adds a defect that leaves the file usable."""
         self.warning_count += 1
         if len(self.warnings) < KEPT:
             self.warnings.append(Defect(where, expected, shown(found), mend))
 
     def finish(self) -> None:
-        """Raises AnnotationError if there was an error, otherwise logs the warnings."""
+        """Raises AnnotationError if there were errors, otherwise logs the warnings."""
         if self.error_count:
             raise AnnotationError(self._error_message())
         if self.warning_count:
@@ -75,7 +75,7 @@ class Defects:
         return message
 
     def _message(self, defects: list[Defect], count: int, kind: str) -> str:
-        """Formats one defect as a line; several as a heading and the first 20, one line each."""
+        """Formats one defect as a line, or several as a heading and the first 20, one per line."""
         if count == 1:
             return f"{self.file}: {defects[0]}"
         lines = [f"{self.file}: {count} {kind}s"]

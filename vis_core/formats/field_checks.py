@@ -1,6 +1,6 @@
-"""Checks of the fields common to COCO and YouTube-VIS files: ids, sizes, names, boxes, areas.
+"""Checks for the fields common to COCO and YouTube-VIS files: ids, sizes, names, boxes, areas.
 
-A check returns whether the field is valid and adds a defect if it is not.
+Each check returns whether the field is valid and adds a defect if it is not.
 """
 
 import re
@@ -15,12 +15,12 @@ from vis_core.formats.defects import Defects
 from vis_core.formats.strict_json import entry_name
 from vis_core.rle.decode import MAX_PIXELS
 
-_MAX_NAME_BYTES = 255  # one part of a path, on every common file system
+_MAX_NAME_BYTES = 255  # per path component, on every common file system
 _MAX_PATH_BYTES = 4096
 _PLAIN_NAME = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _NUMBERS = {int, float}
 _MAX_FLOAT = sys.float_info.max
-_MAX_PIXELS = 1e10  # a larger area belongs to no range of the metric
+_MAX_PIXELS = 1e10  # a larger area is in none of the metric's area ranges
 
 
 def is_id(value: object) -> bool:
@@ -29,7 +29,7 @@ def is_id(value: object) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Returns whether ``value`` is a finite int or float in the range of floats, and not a bool."""
+    """Returns whether ``value`` is a finite float or an int in the float range, and not a bool."""
     return type(value) in _NUMBERS and -_MAX_FLOAT <= value <= _MAX_FLOAT  # NaN compares False
 
 
@@ -53,7 +53,7 @@ def table_of(root: Any, key: str, defects: Defects) -> list[Any]:
 
 
 def entries_of(root: Any, key: str, defects: Defects) -> list[tuple[str, dict[str, Any]]]:
-    """Returns the place in messages and the content of each entry of a table with a unique id."""
+    """Returns the message location and the content of each table entry with a unique id."""
     entries: list[tuple[str, dict[str, Any]]] = []
     index_of: dict[int, int] = {}
     for index, entry in enumerate(table_of(root, key, defects)):
@@ -77,7 +77,7 @@ def entries_of(root: Any, key: str, defects: Defects) -> list[tuple[str, dict[st
 
 
 def objects_of(table: Iterable[Any], defects: Defects) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the place in messages and the content of each object of a list of results."""
+    """Yields the message location and the content of each object in a list of results."""
     for index, entry in enumerate(table):
         where = entry_name("results", index, entry)
         if isinstance(entry, dict):
@@ -87,14 +87,14 @@ def objects_of(table: Iterable[Any], defects: Defects) -> Iterator[tuple[str, di
 
 
 def ids_of(root: dict[str, Any], key: str) -> set[Any]:
-    """Returns the ids of a table, including faulty entries, so that a fault is reported once."""
+    """Returns all ids of a table, even of faulty entries, so that each fault is reported once."""
     table = root.get(key)
     entries = table if isinstance(table, list) else []
     return {entry["id"] for entry in entries if isinstance(entry, dict) and is_id(entry.get("id"))}
 
 
 def check_size(where: str, entry: dict[str, Any], defects: Defects) -> bool:
-    """Checks ``height`` and ``width`` of an image or video."""
+    """Checks the ``height`` and ``width`` of an image or video."""
     good = True
     mend = "write the size of the stored pixels"
     for side in ("height", "width"):
@@ -110,7 +110,7 @@ def check_size(where: str, entry: dict[str, Any], defects: Defects) -> bool:
 
 
 def check_file_name(where: str, name: object, defects: Defects) -> bool:
-    """Checks that ``name`` is a path inside the image folder that is valid on every system."""
+    """Checks that ``name`` is a path inside the image folder and valid on every system."""
     fault = file_name_fault(name)
     if fault is None:
         return True
@@ -120,7 +120,7 @@ def check_file_name(where: str, name: object, defects: Defects) -> bool:
 
 
 def file_name_fault(name: object) -> str | None:
-    """Returns the fault of a file name in a JSON file, or None."""
+    """Returns why a file name from a JSON file is invalid, or None if it is valid."""
     if not isinstance(name, str):
         return "not text"
     if len(name) <= _MAX_NAME_BYTES and _PLAIN_NAME.fullmatch(name):
@@ -143,7 +143,7 @@ def file_name_fault(name: object) -> str | None:
 
 
 def stated_size(segmentation: Any) -> tuple[Any, Any]:
-    """Returns the size that an RLE of an unknown image states; (1, 1) without a size."""
+    """Returns the size given in an RLE whose image is unknown, or (1, 1) if it has none."""
     size = segmentation.get("size") if isinstance(segmentation, dict) else None
     return (size[0], size[1]) if isinstance(size, list) and len(size) == 2 else (1, 1)
 
@@ -166,7 +166,7 @@ def is_area(area: Any) -> bool:
 
 
 def are_areas(areas: list[Any]) -> bool:
-    """Returns whether every entry is null or satisfies ``is_area``, faster than one by one."""
+    """Returns whether every entry is null or satisfies ``is_area``, in bulk for speed."""
     if not {*map(type, areas)} <= {int, float, NoneType}:
         return False
     numbers = [area for area in areas if area is not None]
@@ -188,7 +188,7 @@ def check_area(where: str, area: object, defects: Defects) -> bool:
 
 
 def check_crowd(where: str, entry: dict[str, Any], defects: Defects) -> bool:
-    """Checks ``iscrowd``, which is 0, 1, false, true or absent."""
+    """Checks that ``iscrowd`` is 0, 1, false, true or absent."""
     value = entry.get("iscrowd", 0)
     if type(value) in (int, bool) and value in (0, 1):
         return True

@@ -1,7 +1,7 @@
 """Entry-by-entry reading of a long JSON list of objects, with constant memory.
 
-Only a plain list of valid objects is streamed. Anything else ends the stream with
-``NotStreamableError``, and the caller reads the file whole, which reports the fault precisely.
+Only a plain list of valid objects is streamed. Anything else raises ``NotStreamableError``; the
+caller then reads the whole file, which reports the fault precisely.
 """
 
 import codecs
@@ -18,14 +18,14 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class NotStreamableError(Exception):
-    """A file that is not a plain list of objects and must be read whole."""
+    """A file that is not a plain list of objects and must be read as a whole."""
 
 
 def stream_objects(path: Path) -> Iterator[dict[str, Any]]:
     """Yields the objects of a file that is one JSON list of objects.
 
     Raises:
-        NotStreamableError: If the file is anything else, possibly after some objects.
+        NotStreamableError: If the file is anything else, perhaps after yielding some objects.
     """
     decoder = json.JSONDecoder(object_pairs_hook=unique_keys, parse_constant=_refuse_constant)
     try:
@@ -44,7 +44,7 @@ def stream_objects(path: Path) -> Iterator[dict[str, Any]]:
 
 
 class _Text:
-    """The part of a file that is in memory, with the position of the next character."""
+    """The buffered part of a file, with the position of the next character."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -54,7 +54,7 @@ class _Text:
         self._ended = False
 
     def expect(self, wanted: str) -> str:
-        """Reads one character out of ``wanted``, after optional white space."""
+        """Reads one of the ``wanted`` characters, after optional white space."""
         character = self.peek()
         if character not in wanted or not character:
             raise NotStreamableError
@@ -78,7 +78,7 @@ class _Text:
                 return value
 
     def peek(self) -> str:
-        """Returns the next character that is not white space; empty at the end of the file."""
+        """Returns the next non-whitespace character, or an empty string at the end of the file."""
         while True:
             space = _SPACE.match(self._text, self._position)
             self._position = space.end() if space else self._position
@@ -87,7 +87,7 @@ class _Text:
             self._read_more()
 
     def _read_more(self) -> None:
-        """Reads twice the length of the rest, so that a long object is parsed only a few times."""
+        """Reads at least twice the unparsed length, so that long objects need few attempts."""
         rest = self._text[self._position :]
         try:
             content = self._file.read(max(_CHUNK, 2 * len(rest)))

@@ -1,9 +1,9 @@
-"""The masks of a video as a Parquet file: one row per frame and track, in the order of the frames.
+"""A video's masks as a Parquet file: one row per frame and track, in frame order.
 
-Masks come frame by frame and leave memory in parts (``MaskRows``). Class and score of a track are
-known after the last frame and added when the parts become the file (``write_mask_table``). Neither
-step holds more than a few hundred frames. A frame without a track has one row, so that the file has
-the times of all frames.
+Masks arrive frame by frame and are taken out of memory in parts (``MaskRows``). A track's class and
+score are known only after the last frame, so they are added when the parts are combined into the
+file (``write_mask_table``). Both steps keep at most a few hundred frames in memory. A frame without
+tracks has one row, so that the file contains the times of all frames.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,12 +20,12 @@ from vis_core.formats.categories import Categories
 from vis_core.rle.segmentation import Rle, rle_boxes_xywh
 from vis_core.structures import Track
 
-# Frames of one row group, which is read at once. Groups begin at its multiples, so that equal
-# results are equal bytes however often the work was interrupted.
+# Frames per row group, the unit of reading. Groups begin at its multiples, so that equal results
+# give identical bytes, however often the work was interrupted.
 GROUP_FRAMES = 256
 _NO_TRACK = -1
-_BOXES_AT_ONCE = 64  # rows; few, since the last ones delay the end of a video
-# lists of any length: Parquet cannot read null lists of a fixed length
+_BOXES_AT_ONCE = 64  # rows; few, since the last batch delays the end of a video
+# Lists of variable length: Parquet cannot read null lists of fixed length.
 _BOX, _SIZE = pa.list_(pa.float32()), pa.list_(pa.int32())
 _PartRow = tuple[int, int, float, int, float, bytes | None]
 _NAME = pa.dictionary(pa.int32(), pa.string())
@@ -65,9 +65,9 @@ MASK_TABLE = pa.schema(
 
 @dataclass
 class MaskRows:
-    """The rows of the frames since the last ``take``; a ``MaskSink``.
+    """The rows of the frames added since the last ``take``; a ``MaskSink``.
 
-    Boxes are computed on the way, beside the network, since nothing runs beside them at the end.
+    Boxes are computed while the network runs, since nothing could run in parallel at the end.
     """
 
     size: tuple[int, int]  # height and width of every frame
@@ -76,15 +76,15 @@ class MaskRows:
     _open_frames: dict[int, list[tuple[int, float, bytes]]] = field(default_factory=dict)
 
     def add(self, frame_index: int, serial: int, score: float, counts: str) -> None:
-        """Adds the run lengths of a track in a frame, before ``close_frame``."""
+        """Adds a track's run lengths in a frame; called before ``close_frame``."""
         row = serial, score, counts.encode("ascii")
         self._open_frames.setdefault(frame_index, []).append(row)
 
     def drop(self, serial: int) -> None:
-        """Keeps the rows of a dropped track: ``write_mask_table`` leaves them out."""
+        """Does nothing, since ``write_mask_table`` omits the rows of dropped tracks."""
 
     def close_frame(self, frame_index: int, frame_number: int, time_s: float) -> None:
-        """Ends a frame, the ``frame_index``-th annotated one, ``frame_number``-th of the file."""
+        """Ends a frame: ``frame_index`` among annotated frames, ``frame_number`` in the file."""
         frame = (frame_index, frame_number, time_s * 1000)
         self._rows.append((*frame, _NO_TRACK, 0.0, None))
         self._rows += [(*frame, *row) for row in self._open_frames.pop(frame_index, [])]
@@ -92,7 +92,7 @@ class MaskRows:
             self._add_boxes()
 
     def take(self) -> pa.Table:
-        """Returns the rows of the closed frames and removes them."""
+        """Returns the rows of the closed frames and clears them."""
         assert not self._open_frames, "a frame is not closed"
         self._add_boxes()
         rows = [(*row, box) for row, box in zip(self._rows, self._boxes, strict=True)]
@@ -103,7 +103,7 @@ class MaskRows:
         return pa.Table.from_arrays(arrays, schema=PART)
 
     def _add_boxes(self) -> None:
-        """Computes the missing boxes xywh; a row without a mask has none."""
+        """Computes the missing xywh boxes; a row without a mask gets no box."""
         texts = [counts for *_, counts in self._rows[len(self._boxes) :]]
         rles: list[Rle] = [
             {"size": list(self.size), "counts": text.decode("ascii")}
@@ -116,19 +116,19 @@ class MaskRows:
 
 @dataclass(frozen=True)
 class TableHeader:
-    """The values that all rows of a file share."""
+    """The values shared by all rows of a file."""
 
     video_uri: str
     video_sha256: str
     size: tuple[int, int]  # height and width of every frame
     model_name: str
-    model_version: str  # empty if it has none
-    params_hash: str  # digest of model and settings
+    model_version: str  # empty if the model has none
+    params_hash: str  # digest of the model and settings
     categories: Categories
 
 
 def renumber_serials(part: pa.Table, serials: Mapping[int, int]) -> pa.Table:
-    """Replaces the serials of a part by ``serials[old]``; removes the rows of those without one."""
+    """Replaces a part's serials with ``serials[old]``; removes rows whose serial is not a key."""
     new = {**serials, _NO_TRACK: _NO_TRACK}
     old = part["serial"].to_pylist()
     part = part.filter(pa.array([serial in new for serial in old], pa.bool_()))
@@ -139,13 +139,13 @@ def renumber_serials(part: pa.Table, serials: Mapping[int, int]) -> pa.Table:
 def write_mask_table(
     path: Path, parts: Iterable[pa.Table], tracks: Iterable[Track], header: TableHeader
 ) -> int:
-    """Writes the file of a video from its parts and returns the number of rows.
+    """Writes a video's file from its parts and returns the number of rows.
 
     Args:
-        path: The file.
-        parts: In the order of their frames, each of whole frames.
-        tracks: Of the result, best score first; rows of other serials are left out. A track with
-            several labels is written with the first.
+        path: The file to write.
+        parts: In frame order, each with whole frames only.
+        tracks: The result's tracks, best score first; rows with other serials are omitted. A track
+            with several labels is written with the first one.
     """
     owners: dict[int, Track] = {}
     for track in tracks:
@@ -186,7 +186,7 @@ def _groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _finished_rows(part: pa.Table, owners: Mapping[int, Track], header: TableHeader) -> pa.Table:
-    """Adds the columns of tracks and header to a group; removes the rows of other tracks."""
+    """Adds the track and header columns to a group; removes the rows of other tracks."""
     serials, frames = part["serial"].to_numpy(), part["frame_index"].to_numpy()
     owned = np.isin(serials, np.fromiter(owners, np.int64, len(owners)))
     empty = (serials == _NO_TRACK) & ~np.isin(frames, frames[owned])

@@ -1,4 +1,4 @@
-"""Checks of YouTube-VIS results: each entry, its video, class, score and masks."""
+"""Checks for YouTube-VIS results: each entry's video, class, score and masks."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -37,9 +37,9 @@ def check_entries(
     *,
     runs_read_later: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Yields the valid entries and adds the defects of the others.
+    """Yields the valid entries and adds the defects of the others to ``defects``.
 
-    With ``runs_read_later``, the caller reads the runs of every mask, see ``video_checks.py``.
+    ``runs_read_later`` leaves reading the mask runs to the caller; see ``video_checks.py``.
     """
     category_ids = set(categories.ids)
     for where, entry in objects_of(root, defects):
@@ -55,7 +55,7 @@ def check_entries(
 
 
 def entries_alone(path: Path, defects: Defects) -> list[dict[str, Any]]:
-    """Reads a results file without its ground truth and checks its consistency.
+    """Reads a results file without ground truth and checks that it is consistent.
 
     The masks of one video must agree in size and number of frames; ids must be integers.
     """
@@ -74,7 +74,7 @@ def entries_alone(path: Path, defects: Defects) -> list[dict[str, Any]]:
 
 
 def first_size(masks: list[Any]) -> tuple[int, int] | None:
-    """Returns the first valid size of an RLE."""
+    """Returns the first valid RLE size among the masks, or None."""
     for mask in masks:
         height, width = stated_size(mask)
         if isinstance(mask, dict) and size_fault(mask, height, width) is None:
@@ -89,14 +89,14 @@ def check_result(
     category_ids: set[int],
     defects: Defects,
 ) -> bool:
-    """Checks the video, the class and the score of one result."""
+    """Checks a result's video, class and score."""
     good = check_reference(where, entry, "video_id", videos, "videos", defects)
     good &= check_reference(where, entry, "category_id", category_ids, "categories", defects)
     return good & check_score(where, entry, defects)
 
 
 def check_score(where: str, entry: dict[str, Any], defects: Defects) -> bool:
-    """Checks the score of a result."""
+    """Checks a result's score."""
     score = entry.get("score")
     place, expected = f'{where} "score"', "a finite number in [0, 1]"
     if not is_number(score):

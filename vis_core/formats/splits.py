@@ -13,16 +13,16 @@ from vis_core.formats.youtube_vis import VideoRecord
 def split_videos(
     videos: Sequence[VideoRecord], holdout: float, seed: str, group: str | None = None
 ) -> tuple[list[VideoRecord], list[VideoRecord]]:
-    """Splits videos into train and holdout by a hash of their folder and the seed.
+    """Splits videos into training and holdout sets by a hash of their folder and the seed.
 
-    Groups are added to the holdout in the order of their hashes until it has its share, so that
-    most videos keep their side when others are added or removed.
+    Groups are added to the holdout in hash order until it has its share, so that most videos stay
+    on their side when others are added or removed.
 
     Args:
         videos: The data set.
         holdout: Share of the videos to hold out, in (0, 1).
-        group: Regular expression; its match in a folder name (or its first group, if it has one)
-            is the group of the video. None takes the whole folder name.
+        group: Regular expression; its match in the folder name (or its first capture group, if
+            any) is the video's group. None uses the whole folder name.
 
     Raises:
         ConfigError: If one side would be empty.
@@ -54,7 +54,7 @@ def leaks(
 ) -> list[str]:
     """Lists the pairs of videos that share frame folders, frame files, masks or frame contents.
 
-    Contents are compared of first, middle and last frames, if ``image_folder`` is given.
+    If ``image_folder`` is given, the contents of the first, middle and last frames are compared.
     """
     shared: dict[tuple[int, int], list[str]] = defaultdict(list)
     for kind, keys_of in (
@@ -93,7 +93,7 @@ def _group_of(video: VideoRecord, group: str | None) -> str:
 
 
 def _mask_keys(video: VideoRecord) -> list[str]:
-    """Returns digests of tracks with two masks or more; a track is a fingerprint of its video."""
+    """Returns digests of tracks with two or more masks; such a track identifies its video."""
     keys = []
     for track in video.tracks:
         counts = [rle["counts"] for rle in track.segmentations if rle is not None]

@@ -1,7 +1,7 @@
-"""Strict reading of JSON: UTF-8, finite numbers, no duplicate keys, limited depth.
+"""Strict JSON reading: UTF-8, finite numbers, no duplicate keys, limited depth.
 
 ``json.loads`` silently accepts NaN, Infinity, UTF-16 and duplicate keys, and raises RecursionError
-for 100,000 brackets. Here each of these raises an AnnotationError that names the file.
+for 100,000 nested brackets. Here each of these raises an AnnotationError that names the file.
 """
 
 import codecs
@@ -30,7 +30,7 @@ class JsonDocument:
     """A parsed file."""
 
     root: Any
-    # NaN or Infinity: the checks of the fields report the place, otherwise report_constants does
+    # NaN or Infinity occurs; the field checks or report_constants report where
     has_constants: bool
 
 
@@ -39,7 +39,7 @@ def read_json(path: Path) -> Any:
 
     Raises:
         AnnotationError: If the file is missing, not UTF-8, not JSON, nested too deeply, or contains
-            a duplicate key, NaN, Infinity or an integer of thousands of digits.
+            a duplicate key, NaN, Infinity or an integer with thousands of digits.
     """
     document = parse_json(path)
     defects = Defects(path)
@@ -49,7 +49,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(path: Path) -> JsonDocument:
-    """Reads a JSON file, but leaves NaN and Infinity to the caller, which checks the fields."""
+    """Reads a JSON file, but leaves NaN and Infinity to the caller's field checks."""
     text = _read_text(path)
     constants: list[str] = []
 
@@ -89,7 +89,7 @@ def report_constants(document: JsonDocument, defects: Defects) -> None:
 
 
 def entry_name(table: str, index: int, entry: Any) -> str:
-    """Returns the name of an entry in messages: ``annotations[2] (id 12)``."""
+    """Returns an entry's name for messages: ``annotations[2] (id 12)``."""
     entry_id = entry.get("id") if isinstance(entry, dict) else None
     name = f"{table}[{index}]"
     return name if entry_id is None else f"{name} (id {shown(entry_id, 40)})"

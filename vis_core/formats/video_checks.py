@@ -1,4 +1,4 @@
-"""Checks of per-frame fields: frame names of a video; masks, boxes and areas of a track."""
+"""Checks for per-frame fields: a video's frame names; a track's masks, boxes and areas."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from vis_core.rle.segmentation import Rle, checked_to_rle, segmentation_fault
 
 @dataclass(frozen=True)
 class VideoEntry:
-    """The properties of a video that its tracks must agree with."""
+    """The properties of a video that its tracks must match."""
 
     height: int
     width: int
@@ -35,7 +35,7 @@ class VideoEntry:
 def check_video(
     where: str, entry: dict[str, Any], frame_folder: Path | None, defects: Defects
 ) -> VideoEntry | None:
-    """Checks an entry of ``videos``; returns None if it is faulty."""
+    """Checks a ``videos`` entry; returns None if it is faulty."""
     good = check_size(where, entry, defects)
     names = entry.get("file_names")
     place = f'{where} "file_names"'
@@ -87,11 +87,11 @@ def frame_segmentations(
     *,
     runs_read_later: bool = False,
 ) -> list[Rle | None] | None:
-    """Checks the masks of a track and returns them as compressed RLEs, None if one is faulty.
+    """Checks a track's masks and returns them as compressed RLEs, or None if one is faulty.
 
-    The RLEs of a track are decoded together; only if there is a fault is each checked. With
+    A track's RLEs are decoded together, and checked one by one only if there is a fault. With
     ``runs_read_later`` they are not decoded: the caller decodes all returned masks and, after a
-    fault, calls again without the option to find the place.
+    fault, calls again without the option to locate it.
     """
     masks: Any = entry.get("segmentations")
     place = f'{where} "segmentations"'
@@ -125,12 +125,12 @@ def _check_masks(
 
 
 def warn_empty(where: str, defects: Defects, *, mend: str) -> None:
-    """Warns of a track without any mask."""
+    """Warns about a track without masks."""
     defects.warn(f'{where} "segmentations"', expected="a mask in some frame", mend=mend)
 
 
 def report_duplicates(annotations: list[tuple[str, dict[str, Any]]], defects: Defects) -> None:
-    """Warns of tracks of one video and class with identical masks."""
+    """Warns about tracks with identical masks in the same video and class."""
     if defects.error_count:
         return
     groups: dict[tuple[Any, ...], list[tuple[str, list[Any]]]] = defaultdict(list)
@@ -147,7 +147,7 @@ def report_duplicates(annotations: list[tuple[str, dict[str, Any]]], defects: De
 
 
 def _strings_of(masks: list[Any], size: list[int]) -> list[str] | None:
-    """Returns the texts of masks that are null or compressed RLEs of a size; None otherwise."""
+    """Returns the masks' counts if all are null or compressed RLEs of ``size``, else None."""
     try:
         strings = [mask["counts"] for mask in masks if mask is not None]
         sizes = [mask["size"] for mask in masks if mask is not None]

@@ -1,7 +1,7 @@
-"""Reading, checking and writing of YouTube-VIS and OVIS files: ground truth and results.
+"""Reading, checking and writing YouTube-VIS and OVIS files: ground truth and results.
 
-One annotation is one track: ``segmentations`` has an RLE (either form), polygons or null for every
-frame of the video. Reading collects all defects before it raises.
+Each annotation is one track: ``segmentations`` has an RLE (either form), polygons or null for every
+video frame. The reader collects all defects before it raises.
 """
 
 import json
@@ -28,11 +28,11 @@ from vis_core.formats.video_checks import (
 )
 from vis_core.rle.segmentation import Rle, areas_and_boxes
 
-if TYPE_CHECKING:  # imports torch, which reading a file does not need
+if TYPE_CHECKING:  # this imports torch, which reading does not need
     from vis_core.structures import VideoResult
 
-MEMBER = "results.json"  # in the zip of a submission
-_FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # makes the zip of equal results byte-identical
+MEMBER = "results.json"  # file name in a submission zip
+_FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # makes the zips of equal results byte-identical
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class TrackRecord:
     label: int  # class index
     segmentations: tuple[Rle | None, ...]  # compressed: {"size": [H, W], "counts": str}
     iscrowd: bool  # a group of indistinguishable objects
-    areas: tuple[float | None, ...] = ()  # T stated areas in pixels; empty if the file states none
+    areas: tuple[float | None, ...] = ()  # T areas in pixels from the file; empty if it has none
 
 
 @dataclass(frozen=True)
 class VideoRecord:
-    """One video with its tracks, in the order of the file."""
+    """One video with its tracks, in file order."""
 
     video_id: int
     height: int
@@ -61,7 +61,7 @@ def read_youtube_vis(path: Path) -> tuple[list[VideoRecord], Categories]:
     """Reads a YouTube-VIS or OVIS ground-truth file; tracks without a mask are dropped.
 
     Raises:
-        AnnotationError: If anything in the file is wrong; the message lists the defects.
+        AnnotationError: If the file has defects; the message lists them.
     """
     defects = Defects(path)
     videos, categories = check_youtube_vis(path, None, defects)
@@ -82,8 +82,8 @@ def check_youtube_vis(
     Args:
         path: The JSON file.
         frame_folder: Folder in which every frame must exist; None skips this check.
-        keep_empty: Whether tracks without any mask are kept (the metric counts them as missed).
-        runs_read_later: Whether the caller reads the runs of every mask, see ``video_checks.py``.
+        keep_empty: Whether tracks without masks are kept (the metric counts them as missed).
+        runs_read_later: Whether the caller reads the mask runs itself; see ``video_checks.py``.
     """
     document = parse_json(path)
     root = document.root
@@ -127,9 +127,9 @@ def _check_annotation(
     defects: Defects,
     runs_read_later: bool,
 ) -> list[Rle | None] | None:
-    """Checks a track and returns its masks; None if it is faulty.
+    """Checks a track and returns its masks, or None if it is faulty.
 
-    ``ids`` are those of the tables ``videos`` and ``categories``, including faulty entries.
+    ``ids`` are from the tables ``videos`` and ``categories``, including faulty entries.
     """
     good = check_reference(where, entry, "video_id", ids[0], "videos", defects)
     good &= check_reference(where, entry, "category_id", ids[1], "categories", defects)
@@ -140,7 +140,7 @@ def _check_annotation(
 
 
 def write_youtube_vis(path: Path, videos: Sequence[VideoRecord], categories: Categories) -> None:
-    """Writes a YouTube-VIS ground-truth file, whole or not at all."""
+    """Writes a YouTube-VIS ground-truth file atomically."""
     tables = {
         "videos": [
             {
@@ -179,7 +179,7 @@ def _annotation(video: VideoRecord, track: TrackRecord, categories: Categories) 
 def result_entries(
     result: "VideoResult", video_id: int, categories: Categories
 ) -> list[dict[str, Any]]:
-    """Returns the entries of one video for a YouTube-VIS results file, best score first."""
+    """Returns one video's entries for a YouTube-VIS results file, best score first."""
     return [
         {
             "video_id": video_id,
@@ -193,26 +193,26 @@ def result_entries(
 
 
 def quality_field(predicted_quality: float | None) -> dict[str, float]:
-    """Returns the field of an entry that states the predicted quality; empty if it is unknown."""
+    """Returns the entry field for the predicted quality; empty if the quality is unknown."""
     return {} if predicted_quality is None else {"predicted_quality": predicted_quality}
 
 
 def write_results(path: Path, entries: Iterable[dict[str, Any]]) -> None:
-    """Writes a YouTube-VIS results file, whole or not at all."""
+    """Writes a YouTube-VIS results file atomically."""
     write_json(path, list(entries))
 
 
 def read_results(
     path: Path, videos: Sequence[VideoRecord], categories: Categories
 ) -> list[dict[str, Any]]:
-    """Reads a results file for known videos and classes, in the order of the file.
+    """Reads a results file for known videos and classes, in file order.
 
     Returns:
-        Entries ``{"video_id", "score", "category_id", "segmentations"}``, each segmentation a
-        compressed RLE with text counts or None.
+        Entries ``{"video_id", "score", "category_id", "segmentations"}``, where each
+        segmentation is a compressed RLE with text counts, or None.
 
     Raises:
-        AnnotationError: If anything in the file is wrong; the message lists the defects.
+        AnnotationError: If the file has defects; the message lists them.
     """
     defects = Defects(path)
     entries = check_results(path, video_entries(videos), categories, defects)
@@ -221,7 +221,7 @@ def read_results(
 
 
 def video_entries(videos: Sequence[VideoRecord]) -> dict[int, VideoEntry]:
-    """Returns the properties that results must agree with, by video id."""
+    """Returns the properties that results must match, by video id."""
     return {
         video.video_id: VideoEntry(video.height, video.width, video.file_names) for video in videos
     }
@@ -238,10 +238,10 @@ def _track(entry: dict[str, Any], categories: Categories, rles: list[Rle | None]
 
 
 def pack_results(results: Path, target: Path, ground_truth: Path | None) -> int:
-    """Checks results and writes them to the zip ``target``, whole or not at all.
+    """Checks results and writes them atomically to the zip file ``target``.
 
-    Uncompressed runs are written as compressed text. Without ``ground_truth``, which states videos
-    and classes, only the entries are checked. Returns the number of packed tracks.
+    Uncompressed runs are written as compressed text. ``ground_truth`` defines the videos and
+    classes; without it, only consistency is checked. Returns the number of packed tracks.
 
     Raises:
         AnnotationError: If the results are wrong or empty.

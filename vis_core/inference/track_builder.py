@@ -1,7 +1,7 @@
 """Builds tracks from a video's associated instances, frame by frame.
 
-Masks are encoded as run lengths frame by frame (law 9). A track keeps only running sums; its run
-lengths are sent to a sink, in memory or on disk.
+Masks are encoded as run lengths frame by frame. A track keeps only running sums; its run lengths
+are sent to a sink, in memory or on disk.
 """
 
 from collections.abc import Mapping

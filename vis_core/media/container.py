@@ -1,6 +1,6 @@
-"""Opening the container of an untrusted video file, or refusing it with a reason.
+"""Opening untrusted video containers, or refusing them with a reason.
 
-Containers that open other files (playlists, concat scripts) are refused, whatever their name.
+Containers that open other files (playlists, concat scripts) are refused, whatever their file name.
 Decoding is in ``media/frame_decoder.py``.
 """
 
@@ -24,7 +24,7 @@ from vis_core.errors import DecodeFailure, VideoDecodeError, shown_name
 ALLOWED_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,gif,asf,ogg"
 # These store no length, so a truncated end cannot be detected.
 CONTAINERS_WITHOUT_LENGTH = frozenset({"mpegts", "mpeg"})
-# Bytes of a packet of a transport stream: plain, after a time code, before an error correction.
+# Transport packet bytes: plain, with a leading time code, with trailing error correction.
 TRANSPORT_PACKET_BYTES = (188, 192, 204)
 _PIECES_LOST = "freeing incomplete packet"
 
@@ -32,15 +32,15 @@ _PIECES_LOST = "freeing incomplete packet"
 def open_container(path: Path) -> tuple[InputContainer, int]:
     """Opens a regular file whose container is allowed.
 
-    Also returns the number of complaints of the demuxer: it reads ahead and reports damage once.
+    Also returns the number of demuxer complaints: a demuxer reads ahead and reports damage once.
 
     Raises:
         VideoDecodeError: If it is not a regular file, is empty, or its container is not allowed.
     """
     _check_regular_file(path)
-    # Below this level libav reports no damage.
+    # At lower levels libav does not report damage.
     av.logging.set_level(av.logging.INFO)
-    # Otherwise a complaint equal to the last one of the previous video is dropped.
+    # Otherwise a complaint identical to the previous video's last one is dropped.
     av.logging.set_skip_repeated(False)
     try:
         with av.logging.Capture(local=True) as lines:
@@ -58,10 +58,10 @@ def open_container(path: Path) -> tuple[InputContainer, int]:
 
 
 def num_complaints(lines: Iterable[tuple[int, str, str]]) -> int:
-    """Counts the log lines of libav (level, source, message) that report damage.
+    """Counts libav's log lines (level, source, message) that report damage.
 
-    These are errors, and one line of lower level: the ASF demuxer reports a frame with lost pieces
-    as debug information.
+    These are errors and one lower-level line: the ASF demuxer reports a frame with lost pieces as
+    debug information.
     """
     return sum(
         level <= av.logging.ERROR or (source == "asf" and message.startswith(_PIECES_LOST))
@@ -70,9 +70,9 @@ def num_complaints(lines: Iterable[tuple[int, str, str]]) -> int:
 
 
 def choose_stream(container: InputContainer, path: Path) -> VideoStream:
-    """Selects the first video stream that is marked as default, otherwise the first one.
+    """Selects the first readable video stream marked as default, or else the first readable one.
 
-    Raises a VideoDecodeError if none is readable; a cover picture does not count.
+    Raises VideoDecodeError if no stream is readable; cover pictures do not count.
     """
     streams = moving_streams(container)
     if not streams:
@@ -88,7 +88,7 @@ def choose_stream(container: InputContainer, path: Path) -> VideoStream:
 
 
 def ends_within_packet(path: Path, container: InputContainer) -> bool:
-    """Returns whether a transport stream, whose packets have one size, ends within a packet."""
+    """Returns whether a transport stream, whose packets all have the same size, ends within one."""
     if container.format.name != "mpegts":
         return False
     size = path.stat().st_size
@@ -102,7 +102,7 @@ def moving_streams(container: InputContainer) -> list[VideoStream]:
 
 
 def failure(path: Path, why: str, kind: DecodeFailure) -> VideoDecodeError:
-    """Returns the error of a video file."""
+    """Returns the error for a video file."""
     return VideoDecodeError(f"{shown_name(path)}: {why}", kind)
 
 
@@ -122,7 +122,7 @@ def _check_regular_file(path: Path) -> None:
 
 
 def _open_failure(error: FFmpegError) -> tuple[DecodeFailure, str]:
-    log: Any = error.log  # av's annotation differs from the actual (level, source, line)
+    log: Any = error.log  # av's type annotation differs from the actual (level, source, line)
     _, source, line = log or (0, "", "")
     if "whitelist" in line.lower():
         return "not allowed", f'container "{source}" is not allowed, since it may open other files'

@@ -1,4 +1,4 @@
-"""Packet-by-packet decoding of one video stream, with an account of the damage.
+"""Packet-by-packet decoding of one video stream, with a damage report.
 
 A damaged packet costs only its own frames. Sampling, rotation and sizes are in
 ``media/video_reader.py``.
@@ -35,13 +35,13 @@ class FrameDecoder:
 
     Attributes:
         report: Complete once the frames are exhausted and ``check_end`` was called.
-        frames: The frames as they are stored, in the order of presentation.
+        frames: The frames as stored, in presentation order.
     """
 
     def __init__(
         self, path: Path, max_pixels: int, on_decoded: Callable[[], None] | None = None
     ) -> None:
-        """Opens a file whose frames have at most ``max_pixels``; see ``VideoReader``."""
+        """Opens a file with frames of at most ``max_pixels``; see ``VideoReader``."""
         self.path = path
         self._on_decoded = on_decoded
         self._num_packets = self._num_hidden = 0
@@ -68,7 +68,7 @@ class FrameDecoder:
             raise failure(self.path, self._no_frame_reason(), "no frames")
         info = self._describe(first)
         if info.container == "flv" and info.num_video_streams > 1:
-            # FLV holds one stream; a second one appears where the type of a tag is damaged.
+            # FLV contains one video stream; a second one means that a tag's type is damaged.
             self.report.error_lines += 1
         self.report.length_known = info.container not in CONTAINERS_WITHOUT_LENGTH and (
             info.declared_frames is not None or info.duration_s is not None
@@ -76,7 +76,7 @@ class FrameDecoder:
         return first, info
 
     def check_end(self, info: VideoInfo, clock: VideoClock) -> None:
-        """Adds to the report whether frames are missing, at the end of all packets."""
+        """Adds to the report, after the last packet, whether frames are missing."""
         report = self.report
         if report.declared_frames is not None:
             report.truncated = report.decoded_frames + self._num_hidden < report.declared_frames
@@ -96,9 +96,9 @@ class FrameDecoder:
             why = f"frames of {codec.width} x {codec.height} pixels exceed max_pixels {max_pixels}"
             why += "; raise inference.decoding.max_pixels to read it"
             raise failure(self.path, why, "too large")
-        codec.options = {"max_pixels": str(max_pixels)}  # for later frames that are larger
-        # One thread: with several, libav ends a truncated file silently and some frames early, and
-        # a pool with one actor on each core has no idle core to use.
+        codec.options = {"max_pixels": str(max_pixels)}  # for larger frames later on
+        # One thread: with several, libav ends a truncated file silently and several frames early,
+        # and a pool with one actor per core has no idle cores.
         codec.thread_type = "NONE"
 
     def _decode(self) -> Generator[VideoFrame, None, None]:
@@ -135,8 +135,8 @@ class FrameDecoder:
         except FFmpegError:
             self.report.bad_packets += 1
         except IndexError:
-            # av raises this at the end of a file in which a stream began after the header (av
-            # 18.1, ``InputContainer.demux``: its flush loop counts streams that it did not open).
+            # av raises this at the end of a file if a stream began after the header (av 18.1,
+            # ``InputContainer.demux``: its flush loop counts streams that it did not open).
             logger.debug("%s: a stream begins after the header", shown_name(self.path))
         yield None
 
@@ -174,14 +174,14 @@ class FrameDecoder:
 
 
 def shown_size(stored: VideoFrame) -> tuple[int, int]:
-    """Returns height and width of a decoded frame after its rotation."""
+    """Returns the height and width of a decoded frame after rotation."""
     if quarter_turns(stored.rotation) % 2 == 1:
         return stored.width, stored.height
     return stored.height, stored.width
 
 
 def quarter_turns(rotation: int) -> int:
-    """Returns the number of quarter turns counter-clockwise (0..3) nearest to some degrees."""
+    """Rounds a rotation in degrees to counter-clockwise quarter turns (0..3)."""
     return round(rotation / 90) % 4
 
 

@@ -1,4 +1,4 @@
-"""Strict reading of still images, with their stored pixels, and JPEG encoding of frames."""
+"""Strict reading of still images as stored, and JPEG encoding of frames."""
 
 import logging
 import warnings
@@ -22,8 +22,8 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads a complete image of at most ``max_pixels`` as (H, W, 3) uint8 RGB.
 
     The pixels keep their stored orientation (EXIF is ignored, since COCO masks refer to stored
-    pixels). Grey, palette, alpha, CMYK and 16-bit images are converted to 8-bit RGB. Of an
-    animation only the first frame is read. The content determines the format, not the file name.
+    pixels). Grey, palette, alpha, CMYK and 16-bit images are converted to 8-bit RGB. Only the
+    first frame of an animation is read. The content determines the format, not the file name.
 
     Raises:
         ImageError: If the file is missing, truncated, damaged, too large or not an image.
@@ -42,7 +42,7 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 
 def image_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Reads height and width of the stored pixels from the header of an image.
+    """Reads the stored height and width from an image's header.
 
     Raises:
         ImageError: If the file is missing, too large or not an image.
@@ -88,7 +88,7 @@ def _damage_error(path: Path, image: Image.Image, reason: str) -> ImageError:
 
 
 def _is_damaged_jpeg(path: Path) -> bool:
-    """Returns whether FFmpeg's strict decoder refuses the data; libjpeg silently fills in grey."""
+    """Returns whether FFmpeg's strict decoder rejects the data; libjpeg silently fills in grey."""
     codec = av.CodecContext.create("mjpeg", "r")
     codec.options = {"err_detect": "explode"}
     try:
@@ -97,7 +97,7 @@ def _is_damaged_jpeg(path: Path) -> bool:
     except av.error.InvalidDataError:
         return True
     except av.error.FFmpegError:
-        return False  # a variant of JPEG that FFmpeg does not support; PIL read it
+        return False  # a JPEG variant that FFmpeg does not support; PIL read it
     return False
 
 
@@ -111,7 +111,7 @@ def _as_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _eight_bit(values: np.ndarray) -> np.ndarray:
-    """Scales 16-bit grey to 8 bits by the range of the type, not by the brightest pixel."""
+    """Scales 16-bit grey to 8 bits by the type's range, not by the brightest pixel."""
     highest = float(values.max(initial=0))
     scale = 1.0 if highest <= 255 and values.dtype != np.uint16 else 255 / 65535
     if values.dtype.kind == "f" and highest <= 1:
@@ -120,12 +120,12 @@ def _eight_bit(values: np.ndarray) -> np.ndarray:
     return scaled
 
 
-# Visually lossless; at 4:2:0 a frame of 640 x 480 takes about 100 kB.
+# Visually lossless; at 4:2:0 a 640 x 480 frame takes about 100 kB.
 JPEG_QUALITY = 95
 
 
 def encode_jpeg(image: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
-    """Encodes an RGB image (H, W, 3) of uint8."""
+    """Encodes an (H, W, 3) uint8 RGB image as JPEG."""
     swapped = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, quality])
     encoded: bytes = data.tobytes()
@@ -133,7 +133,7 @@ def encode_jpeg(image: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
 
 
 def decode_jpeg(data: bytes, where: str) -> np.ndarray:
-    """Decodes an RGB image (H, W, 3) of uint8; raises ImageError if the bytes are no image."""
+    """Decodes an (H, W, 3) uint8 RGB image; raises ImageError if the bytes are not an image."""
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
         raise ImageError(f"{where}: expected a JPEG frame, found other data; make the clips again")

@@ -1,6 +1,6 @@
-"""Search for video files in a folder, by suffix.
+"""Search for video files in a folder by suffix.
 
-Nothing here opens a video or imports torch, so that a command can refuse an empty folder at once.
+This module neither opens videos nor imports torch, so a command can reject empty folders quickly.
 """
 
 import logging
@@ -14,8 +14,8 @@ from vis_core.errors import ConfigError, shown_name
 
 logger = logging.getLogger(__name__)
 
-# Playlists and raw streams (m3u8, ffconcat, y4m) are included, so that they are refused by name
-# when they are opened; files with other suffixes are only counted.
+# Playlists and raw streams (m3u8, ffconcat, y4m) are included, so that each is refused by name when
+# it is opened; files with other suffixes are only counted.
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
     for name in (
@@ -28,10 +28,10 @@ VIDEO_SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class FoundVideos:
-    """The files of a folder, sorted."""
+    """The files found in a folder, sorted."""
 
-    videos: list[Path]  # regular files with the suffix of a video
-    skipped: list[tuple[Path, str]]  # what may be a video but was skipped, and the reason
+    videos: list[Path]  # regular files with a video suffix
+    skipped: list[tuple[Path, str]]  # possible videos, each with the reason for skipping it
     other_files: list[Path]  # regular files with another suffix
 
 
@@ -44,11 +44,11 @@ def find_videos(folder: Path) -> list[Path]:
 
 
 def search_videos(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES) -> FoundVideos:
-    """Sorts the entries under ``folder``, including sub-folders, into videos and others.
+    """Classifies the entries under ``folder``, including sub-folders, as videos or others.
 
     Links to folders are not followed. Links to files are followed only if the target is inside
-    ``folder``, so that an archive cannot make a job read other files. ``suffixes`` are in lower
-    case. Raises ConfigError if ``folder`` is not a folder.
+    ``folder``, so that an archive cannot make a job read other files. ``suffixes`` must be
+    lower case. Raises ConfigError if ``folder`` is not a folder.
     """
     if not folder.is_dir():
         fault = "is not a folder" if folder.exists() else "does not exist"

@@ -1,7 +1,7 @@
-"""Reading of untrusted video files, one frame in memory at a time.
+"""Reading untrusted video files with one frame in memory at a time.
 
 Frames have their display orientation (rotation applied) and their true times. Missing frames are
-counted in the report; no frame is resampled or invented.
+counted in the report; no frames are interpolated or invented.
 """
 
 import math
@@ -15,23 +15,23 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from vis_core.config.decoding import DecodeLimits
+from vis_core.config.media import DecodeLimits
 from vis_core.frame import Frame
 from vis_core.media.container import failure
 from vis_core.media.frame_decoder import FrameDecoder, quarter_turns, shown_size
 from vis_core.media.timestamps import VideoClock
 
-_ROUNDING_S = 1e-6  # times are fractions of the stream's clock
+_ROUNDING_S = 1e-6  # tolerance: times are multiples of the stream's clock tick
 
 
 class VideoReader(Iterator[Frame]):
-    """The frames of one video file, in order, once.
+    """A single-pass iterator over the frames of one video file.
 
-    ``report`` is complete as soon as the last frame is returned; ``number`` is the index of the
-    last returned frame among all frames of the file, from 0.
+    ``report`` is complete as soon as the final frame is returned; ``number`` is the index (from 0)
+    of the last returned frame among all frames of the file.
 
-    ``on_decoded`` is called whenever a frame was decoded, returned or not. ``new_image`` returns
-    the (H, W, 3) uint8 array that a frame is written to; without it no frame is copied.
+    ``on_decoded`` is called after a frame is decoded, whether or not it is returned. ``new_image``
+    returns the (H, W, 3) uint8 array to write a frame to; without it, frames are not copied.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class VideoReader(Iterator[Frame]):
         self._new_image = new_image
         self._period_s = 0.0 if sample_fps is None else 1 / sample_fps
         self._num_returned = self.number = 0
-        self._reformatter = VideoReformatter()  # one for all frames: each sets up its tables
+        self._reformatter = VideoReformatter()  # shared, since each new one sets up its tables
         self._decoder = FrameDecoder(path, limits.max_pixels, on_decoded)
         self.report = self._decoder.report
         self._next_stored: VideoFrame | None
@@ -75,7 +75,7 @@ class VideoReader(Iterator[Frame]):
 
     @property
     def num_frames(self) -> int:
-        """Number of frames that were returned or skipped."""
+        """Number of returned or skipped frames."""
         return self._num_returned
 
     def __enter__(self) -> Self:
@@ -92,7 +92,7 @@ class VideoReader(Iterator[Frame]):
     def _advance(self, stored: VideoFrame) -> None:
         """Counts a selected frame and decodes the next one.
 
-        Decoding is one frame ahead, so that the report is complete when the last one is returned.
+        Decoding runs one frame ahead, so the report is complete when the final frame is returned.
         """
         self.number = self.report.decoded_frames
         self.report.decoded_frames += 1
@@ -114,7 +114,7 @@ class VideoReader(Iterator[Frame]):
                 self.report.gaps = self._clock.gaps
             if not self._period_s:
                 return stored
-            if time_s < before_s:  # the clock of the file starts again
+            if time_s < before_s:  # the file's clock starts again
                 self._due_s = time_s
             if time_s >= self._due_s - _ROUNDING_S:
                 passed = math.floor((time_s + _ROUNDING_S - self._due_s) / self._period_s) + 1
@@ -124,14 +124,14 @@ class VideoReader(Iterator[Frame]):
         return None
 
     def _shown_image(self, stored: VideoFrame) -> np.ndarray:
-        """Rotates a decoded frame for display and resizes it to the size of the first one."""
+        """Rotates a decoded frame for display and resizes it to the first frame's size."""
         try:
             image = self._reformatter.reformat(stored, format="rgb24").to_ndarray()
         except FFmpegError as error:
             why = f"frame {self.report.decoded_frames} of format {stored.format.name}"
             why += f" cannot be converted to RGB ({error.strerror})"
             raise failure(self._decoder.path, why, "decode error") from error
-        # Counter-clockwise, like av's rotation: equal to the output of OpenCV, byte for byte.
+        # Counter-clockwise, like av's rotation; byte-identical to OpenCV's output.
         image = np.rot90(image, quarter_turns(stored.rotation))
         height, width = self.info.height, self.info.width
         if image.shape[:2] != (height, width):
@@ -154,16 +154,16 @@ def read_frames(
 ) -> VideoReader:
     """Opens a video file and decodes its first frame.
 
-    Close or exhaust the reader.
+    The caller must close or exhaust the reader.
 
     Args:
-        path: A regular file; a link is followed.
-        max_frames: Frames after which the reader stops, at least 1, skipped ones included; None
-            reads all.
-        sample_fps: Maximum number of frames per second: the first frame, then the first one at or
+        path: A regular file; links are followed.
+        max_frames: Number of frames, including skipped ones, after which the reader stops; at
+            least 1. None reads all.
+        sample_fps: Maximum frames per second; returns the first frame, then the first one at or
             after each further multiple of the period. None returns all frames.
-        skip: Frames that are decoded and counted, but not returned; the index of the first
-            returned frame is ``skip``.
+        skip: Number of frames that are decoded and counted but not returned; the index of the
+            first returned frame is ``skip``.
 
     Raises:
         VideoDecodeError: If the file cannot be trusted or opened, or yields no frame.
@@ -172,7 +172,7 @@ def read_frames(
 
 
 def check_selection(max_frames: int | None, sample_fps: float | None, skip: int) -> None:
-    """Asserts that a selection of frames is one that a reader accepts."""
+    """Asserts that a frame selection is valid for a reader."""
     assert max_frames is None or max_frames > 0, f"max_frames must be positive: {max_frames}"
     assert sample_fps is None or sample_fps > 0, f"sample_fps must be positive: {sample_fps}"
     assert skip >= 0, f"skip must not be negative: {skip}"

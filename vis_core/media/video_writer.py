@@ -1,4 +1,4 @@
-"""Encoding of images as a video file that every browser plays."""
+"""Encoding images as a video file that every browser can play."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -13,12 +13,12 @@ _FALLBACK_FPS = 25.0
 
 
 def write_video(path: Path, images: Iterable[np.ndarray], fps: float) -> int:
-    """Encodes images as H.264 in mp4; the caller makes the file appear whole.
+    """Encodes images as H.264 in mp4; atomicity is up to the caller.
 
-    Returns the number of images; without an image no file is written.
+    Returns the number of images; without images, no file is written.
 
     Args:
-        images: (H, W, 3) uint8 RGB, all of one size with even sides (a condition of yuv420p).
+        images: (H, W, 3) uint8 RGB, all of the same size, with even sides (as yuv420p requires).
         fps: Frames per second, at most 240; 25 if it is not finite or not positive.
     """
     rest = iter(images)
@@ -26,7 +26,7 @@ def write_video(path: Path, images: Iterable[np.ndarray], fps: float) -> int:
     if first is None:
         return 0
     count = 0
-    # An absolute path: FFmpeg would read the part before a colon as a protocol.
+    # Absolute, since FFmpeg would read the part before a colon in a relative path as a protocol.
     url = str(path.absolute())
     with av.open(url, "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream(
@@ -42,6 +42,6 @@ def write_video(path: Path, images: Iterable[np.ndarray], fps: float) -> int:
 
 
 def _frame_rate(fps: float) -> Fraction:
-    """Converts the rate stated by a container, which may be any number, to one valid in mp4."""
+    """Converts a container's declared rate, which may be any number, to one valid in mp4."""
     usable = fps if isfinite(fps) and fps > 0 else _FALLBACK_FPS
     return Fraction(min(max(usable, 0.1), 240.0)).limit_denominator(1001)

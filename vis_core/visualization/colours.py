@@ -1,4 +1,4 @@
-"""Colours of tracks: constant per track id and far apart in perception.
+"""Track colours: constant per track id and perceptually far apart.
 
 Distances are measured in OKLab (Ottosson, "A perceptual color space for image processing", 2020,
 https://bottosson.github.io/posts/oklab), where Euclidean distance is close to perceived distance.
@@ -8,11 +8,11 @@ from functools import lru_cache
 
 import numpy as np
 
-PALETTE_SIZE = 32  # colours repeat after it: more could not be distinguished
+PALETTE_SIZE = 32  # colours repeat after this many: more could not be distinguished
 _LIGHTNESS = (0.58, 0.72, 0.86)  # readable on both dark and bright images
-_CHROMA = 0.19  # the best of the tried values for the minimum distance of the first 12
+_CHROMA = 0.19  # of the values tried, this puts the first 12 colours farthest apart
 _HUES_DEG = range(0, 360, 12)
-_FIRST_HUE_DEG = 252  # a blue: rare as the colour of an object, so id 0 stands out
+_FIRST_HUE_DEG = 252  # a blue, which few objects have, so id 0 stands out
 
 Colour = tuple[int, int, int]
 

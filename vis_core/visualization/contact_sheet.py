@@ -1,4 +1,4 @@
-"""Contact sheets of clips: one row per clip with its frames and the outlines of its instances."""
+"""Contact sheets of clips: one row per clip with its frames and instance outlines."""
 
 from collections.abc import Sequence
 
@@ -15,10 +15,10 @@ _GAP = 4  # white pixels between frames
 def contact_sheet(
     clips: Sequence[Clip], class_names: Sequence[str], frame_height: int = 150, max_frames: int = 8
 ) -> np.ndarray:
-    """Draws clips with the outlines of their instances, one colour per identity in a clip.
+    """Draws clips with instance outlines, one colour per identity in a clip.
 
-    The classes of a clip are written below it in the colours of the outlines. Returns (H, W, 3)
-    uint8, RGB, with at most ``max_frames`` evenly spaced frames per clip.
+    A clip's classes are written below it in the outline colours. Returns an (H, W, 3) uint8 RGB
+    image with at most ``max_frames`` evenly spaced frames per clip.
     """
     rows = [_row(clip, class_names, frame_height, max_frames) for clip in clips]
     width = max(row.shape[1] for row in rows)
@@ -43,7 +43,7 @@ def _row(clip: Clip, class_names: Sequence[str], height: int, max_frames: int) -
 
 
 def outlined(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Returns a copy of an image with the outlines of masks (G, H, W), coloured by row."""
+    """Returns a copy of an image with the outlines of (G, H, W) masks, coloured by row."""
     drawn = np.ascontiguousarray(image).copy()
     for row, mask in enumerate(masks):
         contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

@@ -1,4 +1,4 @@
-"""Label chips of instances: text, placement and drawing."""
+"""Label chips for instances: text, placement and drawing."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ import numpy as np
 
 from vis_core.visualization.colours import Colour, ink_on
 
-Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, the end excluded
-_LONGEST_NAME = 24  # letters; a class name beyond it is cut with an ellipsis
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, end exclusive
+_LONGEST_NAME = 24  # characters; a longer class name is truncated with an ellipsis
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Chip:
 
 def label_texts(track_id: int, name: str, score: float) -> tuple[str, ...]:
     """Returns the possible texts of a chip, longest first: ``#3 dog 0.91``, ``#3 dog``, ``#3``."""
-    # Control characters and lone surrogates are removed: the latter crash OpenCV's text engine.
+    # Control characters and lone surrogates are replaced: the latter crash OpenCV's text engine.
     printable = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in name).strip()
     if len(printable) > _LONGEST_NAME:
         printable = printable[: _LONGEST_NAME - 1].rstrip() + "…"
@@ -43,9 +43,9 @@ def place_chip(
 ) -> Chip | None:
     """Finds a position near an instance, inside the image and clear of the ``taken`` boxes.
 
-    A chip is neither wider than its instance or 0.3 of the image, nor covers another chip, if a
-    shorter text (``texts`` are longest first) avoids that. In a crowd half of the shortest one may
-    lie on others. Returns None if even the shortest text does not fit.
+    Tries ``texts``, longest first, until a chip covers no other chip and is no wider than its
+    instance or, if larger, 0.3 of the image. The shortest text may be wider, and up to half of its
+    chip may cover others. Returns None if even that does not fit.
     """
     height, width = size
     text_px = text_pixels(height, width)
@@ -80,11 +80,11 @@ def draw_chip(image: np.ndarray, chip: Chip) -> None:
     cv2.putText(image, chip.text, origin, ink_on(chip.colour), face, chip.text_px, _WEIGHT)
 
 
-_WEIGHT = 500  # of the variable font, between regular and bold: thin strokes vanish in H.264
+_WEIGHT = 500  # of the variable font, between regular and bold, since thin strokes vanish in H.264
 
 
 def _measure(text: str, text_px: int) -> tuple[tuple[int, int, int, int], "cv2.FontFace"]:
-    """Measures a text: its box (left, top, width, height) relative to the origin, and its font."""
+    """Returns a text's box (left, top, width, height) relative to the origin, and its font."""
     face = cv2.FontFace("sans")
     rect = cv2.getTextSize((0, 0), text, (0, 0), face, text_px, _WEIGHT)
     return (rect[0], rect[1], rect[2], rect[3]), face
@@ -118,14 +118,14 @@ def _free_corner(
 
 
 def _overlap(one: Box, other: Box) -> int:
-    """Returns the area of the intersection of two boxes."""
+    """Returns the intersection area of two boxes."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     return max(width, 0) * max(height, 0)
 
 
 def _fill_rounded(plate: np.ndarray, radius: int) -> None:
-    """Fills a plate of coverage 0..255 with a rectangle with rounded corners."""
+    """Draws a rounded rectangle on a plate of coverage values 0..255."""
     height, width = plate.shape
     plate[radius : height - radius] = 255
     plate[:, radius : width - radius] = 255

@@ -1,6 +1,6 @@
-"""Annotations drawn on frames: one frame, a video file, a strip of frames.
+"""Drawing annotations on frames: a single frame, a video file or a strip of frames.
 
-Masks are decoded one frame at a time, so memory does not grow with the video.
+Masks are decoded one frame at a time, so memory does not grow with video length.
 """
 
 import math
@@ -19,9 +19,9 @@ from vis_core.structures import Frame, VideoResult
 from vis_core.visualization.colours import track_colour
 from vis_core.visualization.labels import Box, draw_chip, label_texts, place_chip
 
-_FILL = 0.42  # opacity of a mask: the texture below stays visible
+_FILL = 0.42  # mask opacity: the texture below stays visible
 _MIN_SHORT_SIDE = 360  # smaller videos are enlarged, so that their labels are readable
-_MAX_LONG_SIDE = 1280  # larger videos are reduced: a preview, not an archive
+_MAX_LONG_SIDE = 1280  # larger videos are reduced, since this is a preview
 _PICTURE_QUALITY = 90  # of JPEG
 
 
@@ -33,10 +33,10 @@ def draw_overlay(
     masks: np.ndarray,
     class_names: Sequence[str],
 ) -> np.ndarray:
-    """Draws the N instances of one frame, each with translucent fill, outline and label chip.
+    """Draws the N instances of one frame, each with a translucent fill, outline and label chip.
 
-    Large masks lie below small ones; chips with high scores are placed first. The image (H, W, 3)
-    uint8 RGB is copied. A label beyond ``class_names`` is drawn as its number.
+    Large masks are drawn below small ones; chips with high scores are placed first. Works on a copy
+    of the (H, W, 3) uint8 RGB image. A label beyond ``class_names`` is drawn as a number.
     """
     drawn = np.ascontiguousarray(image).copy()
     height, width = drawn.shape[:2]
@@ -62,10 +62,10 @@ def draw_overlay(
 def annotated_frame(
     frame: Frame, result: VideoResult, class_names: Sequence[str], size: tuple[int, int]
 ) -> np.ndarray:
-    """Draws the tracks of one frame at a given size (height, width), as uint8 RGB.
+    """Draws a frame's tracks at a given size (height, width); returns uint8 RGB.
 
-    A chip has the score of the whole track: numbers that change in every frame are unreadable. A
-    frame beyond the end of the result is returned without annotation.
+    A chip shows the whole track's score, since numbers that change in every frame are unreadable. A
+    frame beyond the end of the result is returned without annotations.
     """
     image = _resized(frame.image, size)
     shown = [
@@ -89,15 +89,15 @@ def annotated_frame(
 def write_overlay_video(
     path: Path, frames: Iterable[Frame], result: VideoResult, class_names: Sequence[str], fps: float
 ) -> int:
-    """Writes a video with its annotations as H.264 mp4, which every browser plays.
+    """Writes a video with annotations as H.264 mp4, which every browser can play.
 
-    The file is written whole or not at all. Small videos are enlarged and large ones reduced (see
-    ``display_size``); both sides become even, as yuv420p requires. The frame rate is at most 240,
-    and 25 if not finite or not positive. Returns the number of frames.
+    The file is written atomically. Small videos are enlarged and large ones reduced (see
+    ``display_size``); both sides become even, as yuv420p requires. ``fps`` is limited to 240, and
+    replaced by 25 unless finite and positive. Returns the number of frames.
 
     Raises:
-        VideoDecodeError: The video has no frames.
-        StorageError: The file cannot be written.
+        VideoDecodeError: If the video has no frames.
+        StorageError: If the file cannot be written.
     """
     size = display_size(result.height, result.width)
     pictures = (annotated_frame(frame, result, class_names, size) for frame in frames)
@@ -118,8 +118,8 @@ def contact_strip(
 ) -> np.ndarray:
     """Draws evenly spaced annotated frames side by side, including the first and the last.
 
-    Returns (height, width, 3) uint8, RGB, with ``count`` frames, or fewer if the video has fewer.
-    Raises VideoDecodeError if the video has none.
+    Returns (height, width, 3) uint8 RGB with ``count`` frames, or fewer if the video has fewer.
+    Raises VideoDecodeError if the video has no frames.
     """
     last = max(result.num_frames - 1, 0)
     chosen = set(np.rint(np.linspace(0, last, count)).astype(int).tolist())
@@ -138,7 +138,7 @@ def contact_strip(
 
 
 def write_picture(path: Path, image: np.ndarray) -> None:
-    """Writes an RGB image as PNG or JPEG, by the suffix, whole or not at all."""
+    """Writes an RGB image atomically as PNG or JPEG, depending on the suffix."""
     suffix = path.suffix.lower()
     if suffix in {".jpg", ".jpeg"}:
         data = encode_jpeg(image, _PICTURE_QUALITY)
@@ -149,7 +149,7 @@ def write_picture(path: Path, image: np.ndarray) -> None:
 
 
 def display_size(height: int, width: int) -> tuple[int, int]:
-    """Returns the even (height, width) for a preview: short side from 360, long to 1280 pixels."""
+    """Returns the even (height, width) for a preview: short side 360 or more, long 1280 or less."""
     scale: float = max(1, math.ceil(_MIN_SHORT_SIDE / min(height, width)))
     scale = min(scale, _MAX_LONG_SIDE / max(height, width))
     return max(2, round(height * scale / 2) * 2), max(2, round(width * scale / 2) * 2)
@@ -160,7 +160,7 @@ def _name(class_names: Sequence[str], label: int) -> str:
 
 
 def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes (H, W) or (H, W, 3) uint8: averages to shrink, cubic to enlarge."""
+    """Resizes (H, W) or (H, W, 3) uint8: area averaging to shrink, bicubic to enlarge."""
     height, width = image.shape[:2]
     if (height, width) == size:
         return image
@@ -170,13 +170,13 @@ def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _box_of(mask: np.ndarray) -> Box:
-    """Computes the box of a mask that is not empty."""
+    """Computes the bounding box of a non-empty mask."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _fill(image: np.ndarray, mask: np.ndarray, box: Box, colour: tuple[int, int, int]) -> None:
-    """Blends the colour into the pixels of a mask, in place, inside its box."""
+    """Blends the colour into a mask's pixels within its box, in place."""
     x0, y0, x1, y1 = box
     inside = mask[y0:y1, x0:x1]
     region = image[y0:y1, x0:x1]
@@ -187,9 +187,9 @@ def _fill(image: np.ndarray, mask: np.ndarray, box: Box, colour: tuple[int, int,
 def _outline(
     image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], thickness: int
 ) -> None:
-    """Draws the outline of a mask and its holes; a thin dark halo separates it from the image."""
+    """Draws the outlines of a mask and its holes, set off from the image by a thin dark halo."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    if thickness > 1:  # the halo would hide a line of one pixel
+    if thickness > 1:  # the halo would hide a one-pixel line
         halo = tuple(value // 4 for value in colour)
         cv2.drawContours(image, contours, -1, halo, thickness + 2, cv2.LINE_AA)
     cv2.drawContours(image, contours, -1, colour, thickness, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""Filters for the entries of an archive: by suffix, name, size and date. Needs no storage."""
+"""Filters for archive entries by suffix, name, size and date, without storage access."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,23 +14,23 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 @dataclass(frozen=True)
 class VideoFilter:
-    """The conditions that an entry of an archive must meet."""
+    """The conditions that an archive entry must meet."""
 
-    suffixes: frozenset[str] = VIDEO_SUFFIXES  # suffixes of videos, in lower case with their dot
-    # patterns of which the name below the root must match one (``*`` matches ``/`` too); none
-    # means any name
+    suffixes: frozenset[str] = VIDEO_SUFFIXES  # video suffixes, in lower case and with the dot
+    # patterns, one of which must match the name below the root (``*`` also matches ``/``); empty
+    # allows any name
     globs: tuple[str, ...] = ()
     min_bytes: int = 0
     max_bytes: int | None = None
-    after_s: float | None = None  # earliest time of change, in seconds since 1970, or None
-    before_s: float | None = None  # time before which the entry was changed, or None
+    after_s: float | None = None  # earliest modification time, in seconds since 1970, or None
+    before_s: float | None = None  # exclusive upper bound of the modification time, or None
 
     def is_video(self, key: str) -> bool:
-        """Returns whether the suffix is that of a video."""
+        """Returns whether a key has the suffix of a video."""
         return PurePosixPath(key).suffix.lower() in self.suffixes
 
     def wants_name(self, key: str) -> bool:
-        """Returns whether the name matches a pattern."""
+        """Returns whether a name matches one of the patterns, if there are any."""
         return not self.globs or any(fnmatchcase(key, pattern) for pattern in self.globs)
 
     def wants(self, size: int, modified_s: float) -> bool:
@@ -52,10 +52,10 @@ def parse_filter(
     after: str | None = None,
     before: str | None = None,
 ) -> VideoFilter:
-    """Parses the options of a command line into a filter.
+    """Parses command-line options into a filter.
 
     Raises:
-        ConfigError: A size or a date cannot be read.
+        ConfigError: A size or date cannot be parsed.
     """
     wanted = frozenset(f".{suffix.strip().lower().lstrip('.')}" for suffix in suffixes)
     if "." in wanted:

@@ -1,4 +1,4 @@
-"""Listing of the videos of an archive, each with a version that changes with its content."""
+"""Lists the videos in an archive, each with a version that changes with its content."""
 
 import hashlib
 import logging
@@ -15,8 +15,8 @@ from pipelines.storage.open import open_storage
 from vis_core.errors import ConfigError, shown_name
 from vis_core.media.video_files import search_videos
 
-# Bytes at either end of a local file that identify its content, together with its size: reading
-# a whole archive only to skip it would take as long as annotating it.
+# Bytes at each end of a local file that, with its size, identify its content: reading a whole
+# archive only to skip it would take as long as annotating it.
 FINGERPRINT_BYTES = 1 << 16
 VideoStore = Storage | ListedStorage
 _log = logging.getLogger(__name__)
@@ -24,11 +24,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ArchivedVideo:
-    """One video of an archive."""
+    """One video in an archive."""
 
-    key: str  # name below the root of the archive
+    key: str  # name below the archive's root
     size: int  # bytes
-    version: str  # changes with the content: the ETag, or a digest of the size and ends of a file
+    version: str  # changes with the content: the ETag, or a digest of a file's size and ends
     etag: str = ""  # the ETag, empty for a local file
 
     @property
@@ -42,20 +42,20 @@ class Archive:
     """A listing of an archive."""
 
     storage: VideoStore
-    videos: list[ArchivedVideo]  # the videos, sorted by key
-    # names and reasons of entries that were left out although they might be videos
+    videos: list[ArchivedVideo]  # sorted by key
+    # names of omitted entries that might be videos, each with the reason
     skipped: list[tuple[str, str]]
-    num_other: int  # entries without the suffix of a video
-    num_unwanted: int = 0  # videos that the filter left out
+    num_other: int  # entries without a video suffix
+    num_unwanted: int = 0  # videos that the filter excluded
 
 
 def list_archive(uri: Path | str, wanted: VideoFilter | None = None) -> Archive:
-    """Lists the videos of a folder, a single file, an s3:// prefix, or a list of uris.
+    """Lists the videos in a folder, a single file, an s3:// prefix, or a list of uris.
 
-    A .txt, .csv or .parquet file is a list (``uri_lists.py``).
+    A .txt, .csv or .parquet file is read as a list (``uri_lists.py``).
 
     Raises:
-        ConfigError: The archive does not exist or holds no video that passes the filter.
+        ConfigError: The archive does not exist or contains no video that passes the filter.
         StorageError: The archive cannot be listed.
     """
     wanted = wanted or VideoFilter()
@@ -118,7 +118,7 @@ def _list_objects(storage: Storage, wanted: VideoFilter) -> Archive:
 
 
 def _list_named(path: Path, wanted: VideoFilter) -> Archive:
-    """Finds the entries of a list; missing entries are skipped with a reason."""
+    """Finds the videos in a list; missing ones are skipped with a reason."""
     storage = ListedStorage(str(path))
     videos: list[ArchivedVideo] = []
     skipped: list[tuple[str, str]] = []
@@ -149,7 +149,7 @@ def _local_video(key: str, path: Path, size: int) -> ArchivedVideo:
 
 
 def _version(path: Path, size: int) -> str:
-    """Returns a digest of the size and ends of a local file; independent of its date."""
+    """Returns a digest of a local file's size and ends, regardless of its date."""
     digest = hashlib.blake2b(str(size).encode(), digest_size=16)
     with path.open("rb") as file:
         digest.update(file.read(FINGERPRINT_BYTES))

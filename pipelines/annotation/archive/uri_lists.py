@@ -1,6 +1,7 @@
 """Archives given as a list: a text, CSV or Parquet file of paths and s3:// uris.
 
-A text file has one entry per line. A name with a line feed needs CSV or Parquet, column ``uri``.
+A text file has one entry per line. CSV and Parquet files have a column ``uri``, and also allow
+names with line feeds.
 """
 
 import csv
@@ -18,12 +19,12 @@ from vis_core.errors import ConfigError, shown_name
 
 LIST_SUFFIXES = (".txt", ".csv", ".parquet")
 _COLUMN = "uri"
-_LOOK_UPS = 16  # concurrent look-ups: each is one round trip
+_LOOK_UPS = 16  # concurrent look-ups, each with one round trip
 
 
 @dataclass(frozen=True)
 class ListedStorage:
-    """The videos of a list, in any storage; their keys are their uris."""
+    """The videos in a list, from any store; their uris are the keys."""
 
     uri: str  # path of the list
 
@@ -33,19 +34,19 @@ class ListedStorage:
         return storage.as_file(name, etag)
 
     def stat(self, key: str) -> StoredObject | None:
-        """Returns size and date of a video; None if it does not exist."""
+        """Returns a video's size and date, or None if it does not exist."""
         storage, name = _place(key)
         return storage.stat(name)
 
 
 def is_list(uri: Path | str) -> bool:
-    """Returns whether the path of an archive is that of a list."""
+    """Returns whether an archive is given as a list."""
     path = Path(uri)
     return "://" not in str(uri) and path.suffix.lower() in LIST_SUFFIXES and path.is_file()
 
 
 def read_uris(path: Path) -> list[str]:
-    """Reads a list; relative paths are below its folder, duplicates count once.
+    """Reads a list; relative paths start at its folder, and duplicates count once.
 
     Raises:
         ConfigError: The list cannot be read, or a row has no uri; the message names the row.
@@ -62,7 +63,7 @@ def read_uris(path: Path) -> list[str]:
 
 
 def look_up(uris: list[str], storage: ListedStorage) -> Iterator[tuple[str, StoredObject | None]]:
-    """Yields each uri with its object or None; several are looked up at a time."""
+    """Yields each uri with its object, or None if missing; looks up several at once."""
     with ThreadPoolExecutor(_LOOK_UPS) as threads:
         yield from zip(uris, threads.map(storage.stat, uris), strict=True)
 
@@ -103,7 +104,7 @@ def _absolute(text: str, folder: Path) -> str:
 
 
 def _place(uri: str) -> tuple[Storage, str]:
-    """Returns the storage of a uri and the key in it."""
+    """Returns the store that a uri refers to, and the key in it."""
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return LocalStorage(Path("/")), uri.lstrip("/")

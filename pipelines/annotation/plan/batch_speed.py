@@ -1,6 +1,6 @@
-"""Speed and memory of a network for 1, 2, 4, ... frames at once.
+"""A network's speed and memory use for batches of 1, 2, 4, ... frames.
 
-``chunk_frames`` does not change a result, only its time and memory.
+``chunk_frames`` does not change a result, only the time and memory it takes.
 """
 
 import math
@@ -12,42 +12,42 @@ from pathlib import Path
 import psutil
 import torch
 
-LARGEST = 64  # frames at once; a worker also holds this many decoded images
+LARGEST = 64  # frames per batch; a worker also keeps this many decoded images
 MEMORY_SHARE = 0.8  # of the free memory; the rest is for masks, run lengths and the decoder
 _REPEATS = 2
-_GAIN = 1.05  # a larger batch that is not faster by this factor is not worth its memory
-# PyTorch has no error class for a lack of main memory
+_GAIN = 1.05  # a larger batch must be faster by this factor to be worth its memory
+# PyTorch has no error class for running out of main memory
 _OUT_OF_MEMORY_WORDS = ("can't allocate memory", "not enough memory")
 
 
 @dataclass(frozen=True)
 class BatchRun:
-    """The speed of the network alone and the memory of one number of frames at once."""
+    """The speed of the network alone, and its memory use, for one batch size."""
 
     frames: int
-    frames_per_s: float = 0.0  # 0 if memory ran out, as the peak
-    peak_bytes: int = 0  # beside the loaded model
-    fits: bool = False  # every worker of the machine can have that much
+    frames_per_s: float = 0.0  # 0 if memory ran out
+    peak_bytes: int = 0  # in addition to the loaded model; 0 if memory ran out
+    fits: bool = False  # whether every worker on the machine can use that much
     out_of_memory: bool = False
 
 
 @dataclass(frozen=True)
 class BatchSpeeds:
-    """Measurements of growing numbers of frames at once."""
+    """Measurements for increasing batch sizes."""
 
     runs: list[BatchRun]
-    limit_bytes: int = 0  # that each worker may use beside the loaded model
-    held_bytes: int = 0  # of a worker with the loaded model
-    stopped: str = ""  # why no larger number was measured
+    limit_bytes: int = 0  # memory that each worker may use in addition to the loaded model
+    held_bytes: int = 0  # memory of a worker with the loaded model
+    stopped: str = ""  # why no larger batch was measured
 
     def best(self) -> BatchRun | None:
-        """Returns the smallest run nearly as fast as the fastest that fits; None if none fits."""
+        """Returns the smallest batch nearly as fast as the fastest that fits; None if none fits."""
         fitting = [run for run in self.runs if run.fits]
         top = max((run.frames_per_s for run in fitting), default=0.0)
         return next((run for run in fitting if _GAIN * run.frames_per_s >= top), None)
 
     def allowed(self, frames: int) -> int:
-        """Returns ``frames``, or the most that memory is known to allow if that is less."""
+        """Returns ``frames``, or the largest batch known to fit in memory if that is smaller."""
         if "memory" not in self.stopped:
             return frames
         return min(frames, max((run.frames for run in self.runs if run.fits), default=1))
@@ -60,12 +60,12 @@ def measure_batches(
     num_sharers: int,
     budget_s: float,
 ) -> BatchSpeeds:
-    """Doubles the frames at once while speed rises and memory and time allow.
+    """Doubles the batch size while speed rises and memory and time allow.
 
-    A size that would exceed the limit, judged by the one before, is not tried: the system may end
-    a process that asks for too much memory.
+    A batch that would exceed the limit, judging by the previous one, is not tried: the system may
+    kill a process that requests too much memory. Nor is one that would exceed ``budget_s`` seconds.
     ``run`` processes a number of frames and waits for the result; ``num_sharers`` workers share
-    the memory; a size that would exceed ``budget_s`` seconds is not tried either.
+    the memory.
     """
     start_s, held = clock(), memory.held_bytes()
     limit = int(MEMORY_SHARE * (memory.free_bytes() + held) / num_sharers) - held
@@ -98,7 +98,7 @@ def measure_batches(
 
 
 def _fastest(run: Callable[[int], None], frames: int, clock: Callable[[], float]) -> float:
-    """Returns the best of some durations, after one run to warm up."""
+    """Returns the shortest of several run times, after one warm-up run."""
     times_s = []
     for _ in range(1 + _REPEATS):
         start_s = clock()
@@ -108,41 +108,41 @@ def _fastest(run: Callable[[int], None], frames: int, clock: Callable[[], float]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Returns whether a device or the system refused memory."""
+    """Returns whether an error means that memory ran out."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
         words in str(error) for words in _OUT_OF_MEMORY_WORDS
     )
 
 
 class DeviceMemory:
-    """The memory of a GPU, or the main memory."""
+    """The memory of a GPU, or main memory."""
 
     def __init__(self, device: torch.device) -> None:
         self._gpu = device if device.type == "cuda" else None
 
     def free_bytes(self) -> int:
-        """Returns the bytes that no process holds, in the container if that has a limit."""
+        """Returns the free bytes, within the container's limit if it has one."""
         if self._gpu is None:
             return int(min(psutil.virtual_memory().available, container_free_bytes()))
         return int(torch.cuda.mem_get_info(self._gpu)[0])
 
     def held_bytes(self) -> int:
-        """Returns the bytes that this process holds."""
+        """Returns the bytes in use by this process."""
         if self._gpu is None:
             return int(psutil.Process().memory_info().rss)
         torch.cuda.empty_cache()
         return int(torch.cuda.memory_reserved(self._gpu))
 
     def reset_peak(self) -> None:
-        """Starts a new peak at the bytes that are held now."""
+        """Resets the peak to the bytes in use now."""
         if self._gpu is not None:
             torch.cuda.reset_peak_memory_stats(self._gpu)
             return
-        with suppress(OSError):  # without it the peak includes earlier ones
+        with suppress(OSError):  # without a reset, the peak includes earlier ones
             Path("/proc/self/clear_refs").write_text("5")
 
     def peak_bytes(self) -> int:
-        """Returns the most that this process has held since the last reset."""
+        """Returns this process's peak bytes in use since the last reset."""
         if self._gpu is not None:
             return int(torch.cuda.max_memory_reserved(self._gpu))
         rows = Path("/proc/self/status").read_text().splitlines()
@@ -150,7 +150,7 @@ class DeviceMemory:
 
 
 def container_free_bytes(root: Path = Path("/sys/fs/cgroup")) -> float:
-    """Returns the bytes that the container may still take (cgroup v2, or v1); inf without limit."""
+    """Returns the bytes that the container may still use (cgroup v2, or v1); inf if unlimited."""
     v1 = "memory/memory."
     for limit, used, stat in (
         ("memory.max", "memory.current", "memory.stat"),
@@ -159,6 +159,6 @@ def container_free_bytes(root: Path = Path("/sys/fs/cgroup")) -> float:
         with suppress(OSError, ValueError):  # no such file, or "max"
             free = int((root / limit).read_text()) - int((root / used).read_text())
             rows = (row.split() for row in (root / stat).read_text().splitlines())
-            # files in the cache count as used, and are dropped when memory is needed
+            # cached files count as used, but are dropped when memory is needed
             return max(0, free + sum(int(size) for name, size in rows if name == "inactive_file"))
     return math.inf

@@ -1,4 +1,4 @@
-"""Opens a few videos of an archive and annotates the start of each, as a worker would."""
+"""Opens a few videos from an archive and annotates the start of each, as a worker would."""
 
 import os
 import tempfile
@@ -35,46 +35,46 @@ from vis_core.models.systems.build import load_system
 if TYPE_CHECKING:
     import numpy as np
 
-BATCHES_S = 20.0  # for all numbers of frames at once
-PROBES_S = 60.0  # for all probes; no further video is opened after it
+BATCHES_S = 20.0  # for all batch sizes
+PROBES_S = 60.0  # for all probes; after that, no further video is opened
 _PROBE_CHUNKS = 4
 _PROBE_FRAMES = 16
 
 
 @dataclass(frozen=True)
 class SampledVideo:
-    """An opened video; without a problem, it was annotated from its start."""
+    """A sampled video; if it has no problem, its start was annotated."""
 
     video: ArchivedVideo
     problem: str = ""  # why it cannot be read
     frames_to_annotate: int = 0
-    duration_s: float = 0.0  # that these frames play
+    duration_s: float = 0.0  # playing time of these frames
     fetch_s: float = 0.0
-    start_s: float = 0.0  # for the first frame, with opening and writing
+    start_s: float = 0.0  # for the first frame, including opening and writing
     frame_s: float = 0.0  # for each further frame
-    frame_bytes: float = 0.0  # of the result, for each further frame
+    frame_bytes: float = 0.0  # result size for each further frame
     probed_frames: int = 0
 
     @property
     def seconds(self) -> float:
-        """Seconds that one worker needs for the whole video, without its start."""
+        """Seconds that one worker needs for the whole video, excluding ``start_s``."""
         return self.fetch_s + self.frame_s * max(0, self.frames_to_annotate - 1)
 
 
 @dataclass
 class Measured:
-    """The measurements of a sample."""
+    """Measurements on a sample of videos."""
 
     device: str
-    load_s: float  # to load the model
+    load_s: float  # time to load the model
     videos: list[SampledVideo] = field(default_factory=list)  # largest first
     batches: BatchSpeeds | None = None  # None if no video could be read
-    chunk_frames: int = 0  # frames at once in the probes
+    chunk_frames: int = 0  # batch size in the probes
     advised_chunk_frames: int | None = None  # None if not even one frame fits
 
 
 def choose_sample(videos: Sequence[ArchivedVideo], count: int) -> list[ArchivedVideo]:
-    """Returns the largest videos and every n-th of the others by size; empty files are left out."""
+    """Returns the largest videos and every n-th of the others by size, omitting empty files."""
     by_size = sorted((v for v in videos if v.size), key=lambda video: (-video.size, video.key))
     num_largest = (count + 1) // 2
     others, num_others = by_size[num_largest:], count - num_largest
@@ -84,7 +84,7 @@ def choose_sample(videos: Sequence[ArchivedVideo], count: int) -> list[ArchivedV
 
 @dataclass
 class Bench:
-    """A model that is measured on one video after the other."""
+    """A model with the settings to measure it on a sample of videos."""
 
     model: ModelReference
     request: PlanRequest
@@ -92,8 +92,8 @@ class Bench:
     load: LoadSystem | None
 
     def measure(self, videos: list[ArchivedVideo], store: VideoStore) -> Measured:
-        """Loads the model and annotates the start of each video; raises as ``plan_archive``."""
-        # Ray hides the GPUs from workers that ask for none
+        """Loads the model and annotates each video's start; raises as ``plan_archive`` does."""
+        # Ray hides GPUs from workers that request none
         gpu_share = self.request.options.gpus_per_worker if torch.cuda.is_available() else 0.0
         device = torch.device("cuda" if gpu_share > 0 else "cpu")
         most = max(1, int(1 / gpu_share)) if gpu_share else os.cpu_count() or 1
@@ -157,7 +157,7 @@ class Bench:
         )
 
     def _measure_batches(self, image: "np.ndarray") -> None:
-        """Measures the speed of the network per number of frames, each in all views."""
+        """Measures the network's speed for each batch size, with all views."""
         systems = [view.applied_to(self.system) for view in View.of(self.request.config.views)]
         device = torch.device(self.measured.device)
 
@@ -180,7 +180,7 @@ class Bench:
         self.measured.chunk_frames = batches.allowed(self.request.config.chunk_frames)
 
     def _probe(self, video: ArchivedVideo, path: Path, count: int) -> tuple[float, int]:
-        """Annotates frames into a scratch folder; returns the seconds and the bytes of it."""
+        """Annotates ``count`` frames into a scratch folder; returns the seconds and bytes used."""
         config = self.request.config.model_copy(update={"chunk_frames": self.measured.chunk_frames})
         options = replace(self.request.options, max_frames=count)
         with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
@@ -202,7 +202,7 @@ def _count_packets(path: Path) -> int:
     """Counts the packets of a video without decoding them, up to the first damaged one."""
     count = 0
     container, _ = open_container(path)
-    with container, suppress(FFmpegError, IndexError):  # see ``VideoReader`` for the second
+    with container, suppress(FFmpegError, IndexError):  # IndexError: see ``VideoReader``
         for packet in container.demux(choose_stream(container, path)):
             count += packet.size > 0
     return count

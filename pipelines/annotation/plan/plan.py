@@ -1,7 +1,7 @@
-"""Plans an annotation job: measures a few videos and extrapolates to all, linear in bytes.
+"""Plans an annotation job: measures a few videos and extrapolates to all, linearly in bytes.
 
-Writes nothing to the results and starts no Ray. The ranges come from the sampled videos with the
-least and the most per byte; they are not confidence intervals.
+It writes nothing to the results and does not start Ray. Ranges come from the sampled videos with
+the lowest and highest values per byte; they are not confidence intervals.
 """
 
 import heapq
@@ -32,7 +32,7 @@ class Estimate:
     high: float
 
     def scaled(self, factor: float) -> "Estimate":
-        """Returns the number and its range times a factor."""
+        """Returns the number and its range multiplied by a factor."""
         return Estimate(self.value * factor, self.low * factor, self.high * factor)
 
 
@@ -43,29 +43,29 @@ class Totals:
     frames: Estimate
     video_s: Estimate
     result_bytes: Estimate
-    work_s: Estimate  # of one worker alone
-    wall_s: Estimate  # until the last worker ends, with loading the model
-    unreadable: float  # videos
+    work_s: Estimate  # for a single worker
+    wall_s: Estimate  # until the last worker ends, including model loading
+    unreadable: float  # number of videos
 
 
 @dataclass(frozen=True)
 class AnnotatePlan:
-    """A plan of an annotation job; ``asdict`` makes it the document for programs."""
+    """An annotation job's plan; ``asdict`` turns it into the document for programs."""
 
     out: str
     model: str
-    videos: dict[str, int]  # how many, by outcome
+    videos: dict[str, int]  # counts by outcome
     redo: Redo | None
     gpus_per_worker: float
     gpu_hour_cost: float | None
     workers: int = 0
     measured: "Measured | None" = None  # None if there is nothing to do
     extrapolated: Totals | None = None  # None if no sampled video could be read
-    gpu_hours: Estimate | None = None  # that are reserved; None without a GPU
-    cost: Estimate | None = None  # of them; None without a price
+    gpu_hours: Estimate | None = None  # reserved hours; None without a GPU
+    cost: Estimate | None = None  # cost of these hours; None without a price
 
     def with_totals(self, totals: Totals) -> "AnnotatePlan":
-        """Adds the totals, and with a GPU its hours and their cost."""
+        """Returns a copy with the totals and, if a GPU is used, its hours and their cost."""
         if self.measured is None or self.measured.device != "cuda":
             return replace(self, extrapolated=totals)
         hours = totals.wall_s.scaled(self.workers * self.gpus_per_worker / 3600)
@@ -120,7 +120,7 @@ def plan_archive(
 def _totals(
     plan: AnnotatePlan, measured: "Measured", to_do: list[ArchivedVideo], cuts: dict[str, int]
 ) -> Totals:
-    """Extrapolates the measurements to all videos to do."""
+    """Extrapolates the measurements to all videos that are to be annotated."""
     rows = [row for row in measured.videos if not row.problem]
     opened = {row.video.key for row in measured.videos}
     others = [video for video in to_do if video.size and video.key not in opened]
@@ -147,7 +147,7 @@ def _totals(
         return measured.load_s + time_of_schedule(pieces, plan.workers)
 
     start_s = sum(row.start_s for row in rows) / len(rows)
-    cases = [  # the seconds of every video by key: the estimate, the least and the most
+    cases = [  # each video's seconds by key: estimate, minimum and maximum
         {row.video.key: row.start_s + row.seconds for row in rows}
         | {video.key: readable * (start_s + rate * video.size) for video in others}
         for rate in per_byte([row.seconds for row in rows])
@@ -163,7 +163,7 @@ def _totals(
 
 
 def time_of_schedule(seconds: Sequence[float], num_workers: int) -> float:
-    """Returns when the last worker ends if each takes the longest task left in turn."""
+    """Returns when the last worker ends if each free worker takes the longest remaining task."""
     free_at = [0.0] * num_workers
     for task in sorted(seconds, reverse=True):
         heapq.heapreplace(free_at, free_at[0] + task)

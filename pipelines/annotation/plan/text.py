@@ -1,4 +1,4 @@
-"""The text of a plan for people, rendered from its document."""
+"""A plan's human-readable text, rendered from its document."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ Document = dict[str, Any]
 
 
 def plan_lines(document: Document) -> list[str]:
-    """Returns the lines of a plan for people."""
+    """Returns a plan as readable lines."""
     videos, measured = document["videos"], document["measured"]
     redo = f", --redo {document['redo']}" if document["redo"] else ""
     lines = [
@@ -101,13 +101,13 @@ def _totals_lines(document: Document, total: Document) -> list[str]:
 
 
 def _estimate(estimate: Document, words: Callable[[float], str]) -> str:
-    """Writes an estimate with its range, if it has one."""
+    """Formats an estimate with its range, if it has one."""
     value, low, high = (words(estimate[name]) for name in ("value", "low", "high"))
     return value if estimate["low"] == estimate["high"] else f"{value} ({low} to {high})"
 
 
 def _bytes(count: float) -> str:
-    """Writes a size as 930 B, 1.2 MB or 3.4 GB."""
+    """Formats a size, such as 930 B, 1.2 MB or 3.4 GB."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(count) < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"

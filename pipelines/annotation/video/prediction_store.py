@@ -1,10 +1,10 @@
-"""The stored predictions of a video that is processed in segments, until its association.
+"""Stored predictions of a video that is processed in segments, kept until its association.
 
-    unfinished/<name of the result>/seen-<first>-<last>-<digest>.safetensors   last is exclusive
-    unfinished/<name of the result>/end.json                                   how decoding ended
+    unfinished/<result name>/seen-<first>-<last>-<digest>.safetensors   last is exclusive
+    unfinished/<result name>/end.json                                   how decoding ended
 
-A block holds a fixed number of frames from a multiple of it on, the last one fewer. It does not
-depend on the worker or the number of segments, so any job can continue with existing blocks.
+Each block starts at a multiple of the block size; only the last one may be shorter. Blocks do not
+depend on the worker or the number of segments, so any job can continue with existing ones.
 """
 
 import json
@@ -32,7 +32,7 @@ class PredictionBlock:
     """The predictions of consecutive frames."""
 
     first: int
-    numbers: list[int]  # of each frame, among all frames of the file
+    numbers: list[int]  # number of each frame in the file
     times_s: list[float]  # presentation time of each frame
     frames: list[FramePrediction]
 
@@ -44,12 +44,12 @@ class PredictionBlock:
 
 @dataclass(frozen=True)
 class VideoEnd:
-    """Facts of a video that are known after its last frame was decoded."""
+    """Facts about a video that are known once its last frame is decoded."""
 
     num_frames: int  # annotated frames
     info: VideoInfo
     report: DecodeReport
-    video_sha256: str  # of its bytes
+    video_sha256: str  # digest of the file
 
     @property
     def size(self) -> tuple[int, int]:
@@ -77,7 +77,7 @@ class PredictionStore:
         return keys
 
     def put(self, block: PredictionBlock) -> None:
-        """Stores a block under a name with its digest, so equal blocks are stored once."""
+        """Stores a block under a name with its digest, so that equal blocks are stored once."""
         body = save(
             {
                 **pack_predictions(block.frames),
@@ -89,7 +89,7 @@ class PredictionStore:
         self.storage.write_once(f"{UNFINISHED}{self.name}/{name}", body)
 
     def read(self, key: str) -> PredictionBlock | None:
-        """Reads a block; returns None if it is missing. Deletes a damaged one and returns None."""
+        """Reads a block; returns None if it is missing or damaged, and deletes a damaged one."""
         body = read_if_there(self.storage, key)
         if body is None:
             return None
@@ -106,7 +106,7 @@ class PredictionStore:
         return None
 
     def complete(self, first: int, last: int, num_frames: int) -> Iterator[PredictionBlock | None]:
-        """Yields the blocks of frames ``first`` to ``last`` (exclusive), then None at a gap."""
+        """Yields blocks of frames ``first`` to ``last`` (exclusive); ends with None at a gap."""
         held, step = self.held(), self.block_frames
         for begin in range(first // step * step, last, step):
             block = self.read(held[begin]) if begin in held else None
@@ -116,7 +116,7 @@ class PredictionStore:
             yield block
 
     def end(self) -> VideoEnd | None:
-        """Reads the end of the video; None if no worker has reached it."""
+        """Reads the end of the video; returns None if no worker has reached it."""
         body = read_if_there(self.storage, self._end_key)
         if body is None:
             return None
@@ -129,7 +129,7 @@ class PredictionStore:
         )
 
     def put_end(self, end: VideoEnd) -> None:
-        """Stores the end of the video; the first one written stays."""
+        """Stores the end of the video; the first write wins."""
         self.storage.write_once(self._end_key, json_bytes(asdict(end)))
 
     @property

@@ -1,10 +1,10 @@
-"""The canonical result of one annotated video: a small JSON of its tracks, a Parquet of its masks.
+"""The canonical result of one video: a small JSON file of tracks and a Parquet file of masks.
 
     results/<name>.json              model, settings, video, tracks and the location of the masks
     masks/<name>-<digest>.parquet    one row per frame and track (``formats/mask_table.py``)
 
-The masks are written first, under a name with a digest of their content; the JSON is written once
-and makes the video done. Every other format is derived from the two.
+The masks are written first, under a name that contains their digest; the JSON is written once and
+marks the video as done. Every other format is derived from these two files.
 """
 
 import tempfile
@@ -28,17 +28,17 @@ from vis_core.formats.youtube_vis import quality_field
 from vis_core.structures import Track
 
 MASKS = "masks/"
-# opens a file of the output folder by its name as a local file
+# opens a file in the output folder by name, as a local file
 OpenFile = Callable[[str], AbstractContextManager[Path]]
 
 
 @dataclass(frozen=True)
 class ResultAbout:
-    """The common part of the results of a job."""
+    """The content that all results of a job have in common."""
 
     model: ModelReference
     config: InferenceConfig
-    max_frames: int | None  # frames annotated of each video, or None for all
+    max_frames: int | None  # frames to annotate per video, or None for all
     categories: Categories
 
 
@@ -49,9 +49,9 @@ def commit_result(
     processed: ProcessedVideo,
     about: ResultAbout,
 ) -> None:
-    """Writes the masks of a video, then the JSON that makes it done.
+    """Writes a video's masks, then the JSON that marks it as done.
 
-    Of two workers with different results, the first JSON stays and the masks of the other are
+    If two workers have different results, the first JSON stays, and the other worker's masks are
     deleted.
     """
     masks = _write_masks(ledger, video, video_sha256, processed, about)
@@ -89,7 +89,7 @@ def _write_masks(
     processed: ProcessedVideo,
     about: ResultAbout,
 ) -> dict[str, Any]:
-    """Stores the mask table of a video; returns its entry in the result."""
+    """Stores a video's mask table; returns the table's entry in the result."""
     header = TableHeader(
         video.key,
         video_sha256,
@@ -103,7 +103,7 @@ def _write_masks(
         path = Path(folder) / "masks.parquet"
         num_rows = write_mask_table(path, processed.parts(), processed.tracks, header)
         sha256 = file_sha256(path)
-        name = f"{MASKS}{ledger.name(video)}-{sha256[:32]}.parquet"
+        name = f"{MASKS}{ledger.result_name(video)}-{sha256[:32]}.parquet"
         masks = {"file": name, "sha256": sha256, "rows": num_rows, "bytes": path.stat().st_size}
         if not ledger.storage.write_once_file(name, path):
             raise StorageError(

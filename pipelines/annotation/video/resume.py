@@ -1,9 +1,9 @@
 """Saved states of a video whose annotation is unfinished; any worker can continue from them.
 
-    unfinished/<name of the result>/part-<first frame>-<digest>.parquet   rows of whole frames
-    unfinished/<name of the result>/state-<frames>.safetensors            the state after them
+    unfinished/<result name>/part-<first frame>-<digest>.parquet   rows of whole frames
+    unfinished/<result name>/state-<frames>.safetensors            the state after them
 
-A state lists the parts before it by their content, so parts of different workers cannot be mixed.
+A state lists the preceding parts by digest, so parts from different workers cannot be mixed.
 """
 
 import io
@@ -32,21 +32,21 @@ _log = logging.getLogger(__name__)
 class UnfinishedVideo:
     """The parts and the newest state of one video.
 
-    A temporary file of this process also holds the parts, since another job may finish the video
+    This process also keeps the parts in a temporary file, since another job may finish the video
     first and delete the stored ones.
     """
 
     storage: Storage
     name: str
-    num_frames: int = 0  # frames that the parts hold
-    state: dict[str, Tensor] | None = None  # of the tracker after them; None at the start
+    num_frames: int = 0  # number of frames in the parts
+    state: dict[str, Tensor] | None = None  # tracker state after them; None at the start
     _parts: list[str] = field(default_factory=list)
     _sizes: list[int] = field(default_factory=list)
     _spool: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
 
     @classmethod
     def newest(cls, storage: Storage, name: str) -> "UnfinishedVideo":
-        """Reads the newest complete state of earlier attempts; an empty one if there is none."""
+        """Reads the newest complete state of earlier attempts, or returns an empty one."""
         keys = {entry.key for entry in storage.list(f"{UNFINISHED}{name}/")}
         prefix = f"{UNFINISHED}{name}/{STATE}"
         for key in sorted((key for key in keys if key.startswith(prefix)), reverse=True):
@@ -57,7 +57,7 @@ class UnfinishedVideo:
         return cls(storage, name)
 
     def save(self, num_frames: int, part: pa.Table, state: dict[str, Tensor]) -> None:
-        """Adds the rows since the last part, and the state of the tracker after ``num_frames``."""
+        """Saves the rows since the last part and the tracker state after ``num_frames``."""
         buffer = io.BytesIO()
         pq.write_table(part, buffer, compression="zstd")
         body = buffer.getvalue()
@@ -103,10 +103,10 @@ class UnfinishedVideo:
             if part is None:
                 return False
             if short_sha256(part) not in key:
-                self.storage.delete(key)  # else no worker could write it again
+                self.storage.delete(key)  # otherwise no worker could write it again
                 return False
             if pq.read_schema(io.BytesIO(part)) != PART:
-                return False  # of another release of this software
+                return False  # written by another release of this software
             self._keep(key, part)
         return True
 

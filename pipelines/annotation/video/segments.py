@@ -1,8 +1,8 @@
 """Processes a long video in segments: workers predict them in parallel, one associates them all.
 
-Association is a function of the predictions alone, so the result of any number of segments is, bit
-by bit, that of one pass (``vis_core/inference/predictions.py``). A segment is several blocks
-(``prediction_store.py``); existing blocks are not made again.
+Association depends on the predictions alone, so any number of segments gives bit for bit the same
+result as one pass (``vis_core/inference/predictions.py``). A segment consists of blocks
+(``prediction_store.py``); existing blocks are not recomputed.
 """
 
 import math
@@ -31,10 +31,10 @@ _ROUNDING_S = 1e-6  # as in the reader: times are fractions of the stream's cloc
 def frames_to_annotate(
     info: VideoInfo, sample_fps: float | None, max_frames: int | None
 ) -> int | None:
-    """Returns how many frames of a video will be annotated if its container tells the truth.
+    """Returns how many frames of a video will be annotated if its container is accurate.
 
     The reader yields the first frame, then the first one in each further period of
-    ``1 / sample_fps``. Returns None if the container states neither frames nor duration.
+    ``1 / sample_fps``. Returns None if the container declares neither frames nor duration.
     """
     count = info.declared_frames
     if count is None and info.duration_s is not None:
@@ -50,11 +50,11 @@ def frames_to_annotate(
 def segment_range(
     expected: int | None, number: int, count: int, block_frames: int
 ) -> tuple[int, int | None]:
-    """Cuts a video at blocks into segments whose lengths differ by one block at most.
+    """Cuts a video between blocks into segments whose lengths differ by at most one block.
 
-    Returns the first frame and the end (exclusive) of segment ``number``, from 0; the end of the
-    last one is None: the end of the file. Segments beyond the number of blocks are empty. If
-    ``expected``, the estimated frames, is None, the first segment has all frames.
+    Returns the first frame and the exclusive end of segment ``number`` (from 0); the last segment
+    ends at None, the end of the file. With more segments than blocks, some are empty. If
+    ``expected``, the estimated frame count, is None, the first segment has all frames.
     """
     if expected is None:
         return (0, None) if number == 0 else (0, 0)
@@ -65,7 +65,7 @@ def segment_range(
 
 
 class SegmentJob:
-    """Predicts segments of video files in one view; calls ``on_frame`` after each read frame."""
+    """A predictor of segments in one view; calls ``on_frame`` after reading each frame."""
 
     def __init__(
         self,
@@ -74,14 +74,14 @@ class SegmentJob:
         max_frames: int | None,
         on_frame: Callable[[], None],
     ) -> None:
-        (view,) = View.of(config.views)  # several are fused at the end of one pass
+        (view,) = View.of(config.views)  # several views are fused at the end of one pass
         self._predictor = FramePredictor(view.applied_to(system), config.tracks, view.flip)
         self._config = config
         self._max_frames = max_frames
         self._on_frame = on_frame
 
     def run(self, path: Path, blocks: PredictionStore, number: int, count: int) -> None:
-        """Predicts the missing blocks of segment ``number``, from 0, of ``count``.
+        """Predicts the missing blocks of segment ``number`` (from 0) out of ``count``.
 
         Raises:
             VideoDecodeError: The file cannot be read.
@@ -98,7 +98,7 @@ class SegmentJob:
             self._predict(path, blocks, run_first, run_last)
 
     def _predict(self, path: Path, blocks: PredictionStore, first: int, last: int | None) -> None:
-        """Predicts the frames from ``first`` to ``last`` (exclusive), or to the end of the file."""
+        """Predicts frames ``first`` to ``last`` (exclusive; None means the end of the file)."""
         limits = [limit for limit in (last, self._max_frames) if limit is not None]
         limit = min(limits) if limits else None
         collector = PredictionCollector(self._predictor)
@@ -134,9 +134,10 @@ class SegmentJob:
 def missing_runs(
     held: set[int], first: int, last: int | None, blocks: PredictionStore
 ) -> Iterator[tuple[int, int | None]]:
-    """Yields the parts of a segment without blocks (``held``: first frames of existing ones).
+    """Yields the frame ranges of a segment that have no blocks yet.
 
-    ``last`` is exclusive, and None if it is not known yet: the open end is one of the parts.
+    ``held`` contains the first frames of existing blocks. ``last`` is exclusive; while it is not
+    known (None), the only range is open-ended.
     """
     step = blocks.block_frames
     if last is None:
@@ -161,9 +162,9 @@ def associate_blocks(
     blocks: PredictionStore,
     unfinished: UnfinishedVideo,
 ) -> tuple[ProcessedVideo, VideoEnd] | None:
-    """Associates the predictions of all segments of a video; returns None if a block is missing.
+    """Associates the predictions of all of a video's segments; returns None if a block is missing.
 
-    ``unfinished`` holds the results of earlier attempts and saves the states of this one.
+    ``unfinished`` contains the results of earlier attempts and saves this attempt's states.
     """
     end = blocks.end()
     if end is None:

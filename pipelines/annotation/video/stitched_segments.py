@@ -1,9 +1,9 @@
 """Associates the segments of a long video on several workers and joins their tracks.
 
-    unfinished/<name of the result>/named-<number>/   rows and tracks of one segment
+    unfinished/<result name>/named-<number>/   rows and tracks of one segment
 
-Segments are cut at blocks (``prediction_store.py``). The cuts, and so the result, depend on the
-number of segments and on the file alone, not on the workers or on restarts.
+Segments are cut at block boundaries (``prediction_store.py``). The cuts, and so the result, depend
+only on the number of segments and the file, not on the workers or restarts.
 """
 
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def segment_cuts(
 
 
 class StitchedSegments:
-    """Associates segments, predicted in one view, and joins them."""
+    """The association and joining of segments that were predicted in one view."""
 
     def __init__(
         self, system: FrameSystem, config: InferenceConfig, max_frames: int | None
@@ -61,9 +61,9 @@ class StitchedSegments:
         self._stitch = config.stitching
 
     def associate(self, blocks: PredictionStore, number: int, count: int) -> None:
-        """Associates one segment and stores its tracks, unless they are stored already.
+        """Associates one segment and stores its tracks, unless they are already stored.
 
-        Stores no tracks if a block is missing: ``join`` then finds the segment unfinished.
+        If a block is missing, no tracks are stored, and ``join`` finds the segment unfinished.
         """
         end = blocks.end()
         if end is None:
@@ -102,7 +102,7 @@ class StitchedSegments:
                 out.save(block.last, rows.take(), state)
 
     def join(self, blocks: PredictionStore, count: int) -> tuple[ProcessedVideo, VideoEnd] | None:
-        """Joins the segments of a video; returns None if something is missing."""
+        """Joins a video's segments; returns None if any of them is unfinished."""
         end = blocks.end()
         if end is None:
             return None
@@ -154,9 +154,9 @@ def _folder(blocks: PredictionStore, number: int) -> str:
 class _Finished:
     """A segment after its association."""
 
-    rows: UnfinishedVideo  # of the frames of its output
+    rows: UnfinishedVideo  # rows of its output frames
     tracked: TrackedSegment  # its tracks and boundaries
-    times_s: tuple[float, float]  # presentation time of its first frame and of its last
+    times_s: tuple[float, float]  # presentation times of its first and last frames
 
 
 def _finished(blocks: PredictionStore, number: int, segment: Segment) -> _Finished | None:
@@ -170,7 +170,7 @@ def _finished(blocks: PredictionStore, number: int, segment: Segment) -> _Finish
 
 
 def _stitching_document(cuts: list[Segment], stitched: StitchedVideo) -> dict[str, Any]:
-    """Builds the part of the result with the cuts and the confidence of each join."""
+    """Builds the result's section with the cuts and the confidence of each join."""
     kept_ids = {track.track_id for track in stitched.tracks}
     joins = sorted(stitched.joins, key=lambda pair: (pair[1].after[0], pair[0]))
     return {

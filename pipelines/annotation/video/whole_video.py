@@ -1,4 +1,4 @@
-"""Processes one video file from its first frame to its last; can stop and continue."""
+"""Processes one video file from its first frame to its last; can be stopped and resumed."""
 
 import math
 from collections import deque
@@ -21,30 +21,30 @@ from vis_core.media.decode_report import DecodeReport, VideoInfo
 from vis_core.media.sandbox.reader import SandboxedReader, read_frames_sandboxed
 from vis_core.structures import Frame, Track
 
-FrameTime = tuple[int, int, float]  # index among the annotated frames, number in the file, seconds
+FrameTime = tuple[int, int, float]  # index among annotated frames, number in the file, seconds
 
 
 @dataclass(frozen=True)
 class ProcessedVideo:
-    """A video file after its last frame."""
+    """The outcome of processing a whole video file."""
 
     info: VideoInfo
     report: DecodeReport
     size: tuple[int, int]  # height and width
     num_frames: int  # annotated frames
-    video_s: float  # duration of the frames of this run in seconds
+    video_s: float  # duration of this run's frames in seconds
     tracks: list[Track]  # best score first; their masks are in ``parts``, by serial
-    # yields the rows of all frames, in order, some at a time
+    # yields the rows of all frames in order, in several tables
     parts: Callable[[], Iterator[pa.Table]]
-    # cuts and confidence of each join, as written to the result; None if the video was
+    # the cuts and each join's confidence, as written to the result; None if the video was
     # associated in one pass
     stitching: dict[str, Any] | None = None
 
 
 class VideoJob:
-    """A system with the settings to process video files.
+    """A system with the settings for processing video files.
 
-    Saves a state every ``save_every`` frames, and calls ``on_frame`` after each read frame.
+    It saves a state every ``save_every`` frames and calls ``on_frame`` after reading each frame.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class VideoJob:
         self._max_frames = max_frames
         self._save_every = save_every
         self._on_frame = on_frame
-        self._pending: deque[FrameTime] = deque()  # frames that were read but not yet associated
+        self._pending: deque[FrameTime] = deque()  # frames read but not yet associated
         self._begin_s, self._end_s = math.inf, -math.inf
 
     def run(self, path: Path, unfinished: UnfinishedVideo) -> ProcessedVideo:
-        """Processes the rest of a video.
+        """Processes the remaining frames of a video.
 
-        ``unfinished`` holds the results of earlier attempts and saves the states of this one.
-        Several views are kept in memory until they are fused, without saved states.
+        ``unfinished`` contains the results of earlier attempts and saves this attempt's states.
+        With several views, results stay in memory until they are fused, and no state is saved.
 
         Raises:
             VideoDecodeError: The file cannot be read.
@@ -142,7 +142,7 @@ class VideoJob:
             yield frame
 
     def _take_pending(self, last: Frame) -> Iterator[FrameTime]:
-        """Takes the pending frames up to one; later ones may have been read already."""
+        """Removes and yields pending frames up to ``last``; later ones may already be read."""
         while self._pending and self._pending[0][0] <= last.index:
             yield self._pending.popleft()
 
@@ -150,7 +150,7 @@ class VideoJob:
 def open_reader(
     path: Path, config: InferenceConfig, *, max_frames: int | None, skip: int = 0
 ) -> SandboxedReader:
-    """Opens a video file by the config; for the arguments see ``read_frames_sandboxed``."""
+    """Opens a video file as configured; see ``read_frames_sandboxed`` for the arguments."""
     return read_frames_sandboxed(
         path,
         max_frames=max_frames,
@@ -161,7 +161,7 @@ def open_reader(
 
 
 def played_s(begin_s: float, end_s: float, info: VideoInfo) -> float:
-    """Computes the duration of frames from the times of the first and the last; 0 without any."""
+    """Computes the duration of frames from the first and last times; 0 if there are no frames."""
     step_s = 1 / info.rate if info.rate > 0 else 0.0
     return max(0.0, end_s - begin_s + step_s)
 
@@ -169,7 +169,7 @@ def played_s(begin_s: float, end_s: float, info: VideoInfo) -> float:
 def rows_of_tracks(
     tracks: Iterable[Track], frames: list[FrameTime], size: tuple[int, int]
 ) -> tuple[list[Track], pa.Table]:
-    """Writes the masks of tracks as rows, frame by frame; returns the numbered tracks too."""
+    """Converts track masks to rows, frame by frame; also returns the numbered tracks."""
     numbered = [replace(track, serial=serial) for serial, track in enumerate(tracks)]
     rows = MaskRows(size)
     for track in numbered:

@@ -1,10 +1,10 @@
-"""Checkpoints of a training in a folder or on S3, complete or ignored.
+"""Training checkpoints in a folder or on S3; incomplete ones are ignored.
 
     step-00000050/weights.safetensors, …    files of a worker, any
     step-00000050/manifest.json             their sizes and digests, written last
 
-A kill at any moment leaves at most files without a manifest, which are ignored. A damaged
-checkpoint is skipped with a warning, so at least two are kept.
+A kill leaves at most files without a manifest, which are ignored. At least two checkpoints are
+kept, because a damaged one is skipped with a warning.
 """
 
 import json
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CheckpointStore:
-    """The ``keep`` newest checkpoints of one stage, in a storage of this stage alone."""
+    """The ``keep`` newest checkpoints of one stage, in a storage of its own."""
 
     storage: Storage
     keep: int = 2
@@ -43,10 +43,10 @@ class CheckpointStore:
         return [step for step, names in self._files().items() if MANIFEST in names]
 
     def save(self, step: int, folder: Path) -> None:
-        """Stores the files of a folder as the checkpoint of a step, then removes old ones.
+        """Stores a folder's files as the checkpoint of a step, then removes old checkpoints.
 
         Raises:
-            StorageError: The storage fails; earlier checkpoints stay.
+            StorageError: The storage failed; earlier checkpoints are kept.
         """
         prefix = _prefix(step)
         # invalidates a damaged or incomplete checkpoint of the same step
@@ -60,7 +60,7 @@ class CheckpointStore:
         self.prune()
 
     def prune(self) -> None:
-        """Removes all but the newest complete checkpoints, and older incomplete ones."""
+        """Removes older checkpoints, complete or not, except the ``keep`` newest complete ones."""
         files = self._files()
         complete = [step for step, names in files.items() if MANIFEST in names]
         for step, names in files.items():
@@ -74,9 +74,9 @@ class CheckpointStore:
 
     @contextmanager
     def newest(self, warn: Callable[[str], object]) -> Iterator[tuple[int, Path] | None]:
-        """Provides step and files of the newest undamaged checkpoint, in a temporary local folder.
+        """Provides the step and a temporary local copy of the newest intact checkpoint.
 
-        Yields None if there is none. ``warn`` receives a message for each one that is skipped.
+        Yields None if no checkpoint is intact. ``warn`` receives a message for each skipped one.
         """
         with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
             for step, names in reversed(self._files().items()):
@@ -90,7 +90,7 @@ class CheckpointStore:
             yield None
 
     def _fetch(self, step: int, names: list[str], copy: Path) -> str:
-        """Copies a checkpoint; returns its fault, or an empty text."""
+        """Copies a checkpoint and returns its defect, or an empty string."""
         copy.mkdir(parents=True)
         if MANIFEST not in names:
             return "it is incomplete"
@@ -112,7 +112,7 @@ class CheckpointStore:
         return ""
 
     def _files(self) -> dict[int, list[str]]:
-        """Returns the names of files by step, in the order of steps."""
+        """Returns the file names by step, in step order."""
         files: dict[int, list[str]] = {}
         for entry in self.storage.list():
             match = _STEP.fullmatch(entry.key)
@@ -121,26 +121,26 @@ class CheckpointStore:
         return dict(sorted(files.items()))
 
     def _remove(self, step: int, names: list[str]) -> None:
-        # the manifest first: a kill in between then leaves files that are ignored
+        # manifest first, so that a kill in between leaves only files that are ignored
         for name in sorted(names, key=lambda name: name != MANIFEST):
             self.storage.delete(_prefix(step) + name)
 
 
 class CheckpointWriter:
-    """A thread that stores checkpoints beside the training, one at a time."""
+    """A thread that stores checkpoints in parallel with training, one at a time."""
 
     def __init__(self, store: CheckpointStore) -> None:
         self._store = store
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
         _remove_stale_snapshots()
-        store.prune()  # may be left over from a process that was killed
+        store.prune()  # a killed process may have left old checkpoints
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
-        """Takes a snapshot with ``write`` now and stores it later; waits for the previous one.
+        """Waits for the previous snapshot, then takes one with ``write`` and stores it later.
 
         Raises:
-            StorageError: The previous one could not be stored.
+            StorageError: The previous snapshot could not be stored.
         """
         self.wait()
         folder = _SNAPSHOTS / f"{socket.gethostname()}@{os.getpid()}-{uuid.uuid4().hex}"
@@ -162,7 +162,7 @@ class CheckpointWriter:
 
 
 def _remove_stale_snapshots() -> None:
-    """Removes snapshots of killed processes of this machine."""
+    """Removes snapshots that killed processes left on this machine."""
     for folder in _SNAPSHOTS.glob(f"{socket.gethostname()}@*"):
         process_id = folder.name.rpartition("@")[2].partition("-")[0]
         if process_id.isdigit() and process_is_gone(int(process_id)):

@@ -10,11 +10,11 @@ from vis_core.errors import TrainingDivergedError
 
 @dataclass
 class BadSteps:
-    """A log of the skipped steps of one rank.
+    """A log of one rank's skipped steps.
 
     Attributes:
         path: File with one JSON line per skipped step.
-        limit: Consecutive skipped steps after which the training fails.
+        limit: Number of consecutive skipped steps after which training fails.
     """
 
     path: Path
@@ -24,7 +24,7 @@ class BadSteps:
     in_a_row: int = 0
 
     def add(self, step: int, outcome: StepOutcome, clip_ids: tuple[str, ...]) -> None:
-        """Adds step number ``step``, from 1.
+        """Adds a step; ``step`` counts from 1.
 
         Raises:
             TrainingDivergedError: The limit of consecutive skipped steps is reached.

@@ -1,4 +1,4 @@
-"""The running mean of the weights of a training (EMA), which becomes the model."""
+"""The running mean (EMA) of the weights during training, which becomes the model."""
 
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ _FILE = "averaged.safetensors"
 
 
 class AveragedWeights:
-    """The running mean of a system: ``mean = decay * mean + (1 - decay) * weights`` each step.
+    """A system's running mean: ``mean = decay * mean + (1 - decay) * weights`` at each step.
 
-    Buffers are those of the system. The first step sets the mean. The decay is in (0, 1).
+    Buffers are copied from the system. The first step sets the mean. The decay is in (0, 1).
     """
 
     def __init__(self, system: System, decay: float) -> None:
@@ -46,7 +46,7 @@ class AveragedWeights:
 
 
 def load_averaged(system: System, folder: Path) -> None:
-    """Loads the mean weights of a checkpoint into a system, if the checkpoint has them."""
+    """Loads a checkpoint's mean weights, if it has any, into a system."""
     if (folder / _FILE).is_file():
         with torch.no_grad():
             system.load_state_dict(read_weights(folder / _FILE))

@@ -12,13 +12,13 @@ from vis_core.formats.categories import Categories
 
 @dataclass(frozen=True)
 class StageJob:
-    """The input of a worker: its stage, and the files to read and write.
+    """A worker's input: its stage, and the files to read and write.
 
     Attributes:
         start: Model folder to start from, or None for random weights.
-        folder: Of the run, shared by all workers.
-        key: Digest of the settings of the stage and of all stages before it.
-        storage: Folder or s3:// prefix of the checkpoints of all stages, the same in every
+        folder: Run folder, shared by all workers.
+        key: Digest of the settings of this stage and all earlier ones.
+        storage: Folder or s3:// prefix for the checkpoints of all stages, the same in every
             process; None means the run folder.
     """
 
@@ -33,27 +33,27 @@ class StageJob:
 
     @property
     def losses_path(self) -> Path:
-        """File of losses; rank 0 appends a JSON line every few steps."""
+        """The loss file, to which rank 0 appends a JSON line every few steps."""
         return self.folder / "losses.jsonl"
 
     @property
     def skipped_path(self) -> Path:
-        """File of the skipped steps of every rank."""
+        """The file with every rank's skipped steps."""
         return self.folder / "skipped_steps.jsonl"
 
     @property
     def work(self) -> Path:
-        """Folder of the stage while it runs; removed when it is finished."""
+        """The stage's working folder, removed when the stage is finished."""
         return self.folder / "train" / self.key
 
     @property
     def notes_path(self) -> Path:
-        """File of messages from workers to the driver."""
+        """The file for messages from workers to the driver."""
         return self.work / "notes.jsonl"
 
     @property
     def candidates(self) -> Path:
-        """Folder of the models to score while the stage runs."""
+        """The folder of models to score while the stage runs."""
         return self.work / "candidates"
 
     @property
@@ -65,12 +65,12 @@ class StageJob:
 
 
 def candidate_folder(candidates: Path, step: int) -> Path:
-    """Returns the folder of the model of a step."""
+    """Returns the folder of a step's model."""
     return candidates / f"step-{step:08d}"
 
 
 def scores_file(candidates: Path) -> Path:
-    """Returns the file of the scores by step."""
+    """Returns the file with the scores by step."""
     return candidates / "scores.json"
 
 

@@ -1,8 +1,8 @@
-"""The loop of one worker of a stage: restore, step, save. It needs no Ray and runs in any process.
+"""One worker's training loop for a stage: restore, step, save. It needs no Ray.
 
-A run is a function of its settings alone: batches, points and noise are drawn by (seed, rank,
-step), and a checkpoint holds all that a later step depends on. So a run that is killed and resumed
-ends with the same weights and loss lines as an uninterrupted one.
+The result depends only on the settings: batches, points and noise are drawn from (seed, rank,
+step), and a checkpoint contains everything that a later step needs. So a run that is killed and
+resumed ends with the same weights and loss lines as an uninterrupted one.
 """
 
 import time
@@ -37,7 +37,7 @@ class StageLoop:
     """The training of one stage in one worker.
 
     Args:
-        rank: Of this worker; rank 0 writes losses and checkpoints.
+        rank: Rank of this worker; rank 0 writes losses and checkpoints.
         wrap: Makes the trained system data-parallel.
     """
 
@@ -71,10 +71,10 @@ class StageLoop:
         self._bad_steps = BadSteps(job.skipped_path, job.stage.name, rank, job.stage.max_bad_steps)
 
     def run(self, batches: Batches) -> None:
-        """Takes the remaining steps, with numbered batches from ``first_step`` on.
+        """Runs the remaining steps on numbered batches, starting at ``first_step``.
 
         Raises:
-            TrainingDivergedError: Losses or gradients of several steps in a row were not finite.
+            TrainingDivergedError: Losses or gradients were not finite in several consecutive steps.
             StorageError: A checkpoint cannot be stored.
         """
         stage = self._job.stage
@@ -93,7 +93,7 @@ class StageLoop:
 
     def _step(self, step: int, batch: ClipBatch, settings: StepSettings) -> StepOutcome:
         generator = step_generator(self._job.config.seed, self._rank, step)
-        # dropout and dropped paths draw from the global generator
+        # dropout and drop path use the global generator
         torch.manual_seed(generator.initial_seed())
         outcome = train_step(
             self._wrapped,
@@ -108,7 +108,7 @@ class StageLoop:
         return outcome
 
     def _save_if_due(self, done: int) -> None:
-        """Saves a checkpoint, and a model to be scored, at their steps."""
+        """Saves a checkpoint and a model for scoring at the steps where they are due."""
         stage = self._job.stage
         ends = done == stage.steps
         if self._writer is None:
@@ -129,7 +129,7 @@ class StageLoop:
         torch.save(state, folder / _STATE_FILE)
 
     def _restore(self) -> tuple[int, dict[str, Any] | None]:
-        """Loads the newest checkpoint, if any; returns the next step and the state of the log."""
+        """Loads the newest checkpoint, if any; returns the next step and the log's state."""
         with self._job.checkpoints.newest(self._note) as found:
             if found is None:
                 return 0, None
@@ -149,22 +149,22 @@ class StageLoop:
 
 
 def trained_system(folder: Path) -> System:
-    """Reads the model of a checkpoint: the mean of the weights, if there is one."""
+    """Reads a checkpoint's model, with the mean weights if there are any."""
     system = load_system(folder, for_training=True)
     load_averaged(system, folder)
     return system
 
 
 def save_candidate(job: StageJob, done: int, system: System) -> None:
-    """Saves a model to be scored, unless it was saved before the worker was restarted."""
+    """Saves a model for scoring, unless it was saved before the worker restarted."""
     folder = candidate_folder(job.candidates, done)
-    # a model is complete when its last file, the classes, is there
+    # a model is complete once its last file, the classes, exists
     if done not in read_scores(job.candidates) and not (folder / CATEGORIES_FILE).is_file():
         save_system(folder, system, job.categories)
 
 
 def first_weights(job: StageJob) -> System:
-    """Builds the system of a stage with its start weights."""
+    """Builds a stage's system with its start weights."""
     system = build_system(job.config.system, len(job.categories))
     if job.start is not None:
         start_from(system, job.start, job.categories)
@@ -172,7 +172,7 @@ def first_weights(job: StageJob) -> System:
 
 
 def stage_loss_weights(system: System, changed: dict[str, float]) -> dict[str, float]:
-    """Returns the loss weights of a stage: those of the system, some changed."""
+    """Returns a stage's loss weights: the system's, with the given changes."""
     unknown = sorted(changed.keys() - system.loss_weights.keys())
     assert not unknown, f"{unknown} are no losses of the system; checked at the start"
     return system.loss_weights | changed
@@ -181,22 +181,22 @@ def stage_loss_weights(system: System, changed: dict[str, float]) -> dict[str, f
 def repeat_sums_exactly() -> None:
     """Makes sums on the CPU deterministic, so that a resumed run equals an uninterrupted one.
 
-    Threads otherwise add up the gradient of indexing (``index_put_`` with ``accumulate``) in any
-    order. Operations without a deterministic form warn.
+    Otherwise threads sum the gradients of indexing (``index_put_`` with ``accumulate``) in any
+    order. Operations without a deterministic form cause a warning.
     """
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # this mode would fill new tensors with NaN, and no code here reads uninitialized memory
+    # this mode would fill new tensors with NaN, but no code here reads uninitialized memory
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def step_generator(seed: int, rank: int, step: int) -> torch.Generator:
-    """Returns the generator of one step, so that a resumed run draws the same points and noise."""
+    """Returns the generator for one step, so that a resumed run draws the same points and noise."""
     mixed = (seed * 1_000_003 + rank) * 10_000_019 + step
     return torch.Generator().manual_seed(mixed % (1 << 63))
 
 
 def _timed(batches: Batches) -> Iterator[tuple[int, ClipBatch, float]]:
-    """Yields the batches, each with the seconds that the loop has waited for it."""
+    """Yields each batch with the seconds that the loop waited for it."""
     with suppress(StopIteration):
         while True:
             started = time.monotonic()

@@ -1,7 +1,7 @@
-"""The losses of a training in a file that survives its workers: one JSON line every ten steps.
+"""Training losses in a file that outlives the workers, one JSON line every ten steps.
 
-A line is the mean over the steps since the line before, also after an interruption: checkpoints
-keep the sums of a line that is not full.
+A line is the mean over the steps since the previous line, even after an interruption, because
+checkpoints keep the sums of an incomplete line.
 """
 
 import json
@@ -20,9 +20,9 @@ NOT_LOSSES = ("total", "gradient_norm", "rate")
 
 
 class LossLog:
-    """A writer of the lines of one stage into the file of all stages.
+    """A writer that adds one stage's lines to the file for all stages.
 
-    ``first_step`` and ``state`` are those of the checkpoint; lines of later steps are dropped.
+    ``first_step`` and ``state`` come from the checkpoint; lines for later steps are removed.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class LossLog:
 
     @property
     def state(self) -> dict[str, Any]:
-        """The sums of a line that is not full, for a checkpoint."""
+        """The sums of the incomplete line, for a checkpoint."""
         return {
             "sums": dict(self._sums),
             "count": self._count,
@@ -60,7 +60,7 @@ class LossLog:
         last: bool,
         use: MachineUse | None = None,
     ) -> None:
-        """Adds a step, numbered from 1; a skipped one is only counted.
+        """Adds a step, numbered from 1; a skipped step is only counted.
 
         ``rate`` is the maximum learning rate, ``wait_s`` the seconds spent waiting for the batch.
         """
@@ -89,14 +89,14 @@ class LossLog:
 
 
 def read_losses(path: Path) -> list[dict[str, Any]]:
-    """Reads the complete lines of losses; a killed worker may leave half of the last one."""
+    """Reads the complete loss lines; a killed worker may leave an incomplete last one."""
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
 
 
 def loss_note(row: dict[str, Any]) -> str:
-    """Returns the losses of a row as text: ``loss 3.41 (class 0.91 mask 1.20)``."""
+    """Formats a row's losses as text: ``loss 3.41 (class 0.91 mask 1.20)``."""
     parts = {k.removeprefix(LOSS_PREFIX): v for k, v in row.items() if k.startswith(LOSS_PREFIX)}
     terms = " ".join(
         f"{name} {value:.2f}" for name, value in parts.items() if name not in NOT_LOSSES

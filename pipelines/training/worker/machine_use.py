@@ -1,4 +1,4 @@
-"""Use of CPU and memory by a training, under MLflow's names of system metrics."""
+"""CPU and memory use during training, under MLflow's names for system metrics."""
 
 import psutil
 import torch
@@ -7,7 +7,7 @@ _MIB = 1 << 20
 
 
 class MachineUse:
-    """A meter of this machine, process and GPU, cheap enough for every line of losses."""
+    """A meter for this machine, process and GPU, cheap enough for every loss line."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -15,7 +15,7 @@ class MachineUse:
         psutil.cpu_percent()  # the first call only starts the clock
 
     def metrics(self) -> dict[str, float]:
-        """Returns the use since the last call, in megabytes and percent."""
+        """Returns CPU use since the last call, and memory use, as percentages and megabytes."""
         memory = psutil.virtual_memory()
         use = {
             "system/cpu_utilization_percentage": psutil.cpu_percent(),

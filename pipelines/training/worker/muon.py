@@ -1,9 +1,9 @@
-"""Muon for the matrices of a network and AdamW for the rest, as one optimizer.
+"""Muon for a network's matrices and AdamW for the rest, as one optimizer.
 
 Muon (Jordan et al. 2024) updates each matrix by an orthogonal one, so that directions with small
 gradients are learned as fast as those with large ones. torch implements it for matrices only. Here
-kernels of convolutions count as matrices of outputs by (inputs x positions); vectors and embeddings
-are left to AdamW.
+convolution kernels count as matrices of shape outputs x (inputs x positions); AdamW updates vectors
+and embeddings.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,16 +14,16 @@ from torch import Tensor, nn
 
 
 def is_matrix(weight: Tensor) -> bool:
-    """Returns whether a weight, its last axes flattened, has at least two rows and columns."""
+    """Returns whether a weight has at least two rows and columns, with its last axes flattened."""
     return weight.ndim > 1 and min(weight.shape[0], weight[0].numel()) > 1
 
 
 class KernelMuon(torch.optim.Muon):
-    """Muon of torch for matrices and kernels of convolutions, with steps as large as AdamW's.
+    """PyTorch's Muon for matrices and convolution kernels, with steps as large as AdamW's.
 
     Args:
-        groups: Groups of parameters of two and more axes, contiguous in memory, each with ``lr``,
-            ``initial_lr`` and ``weight_decay``.
+        groups: Parameter groups with ``lr``, ``initial_lr`` and ``weight_decay``; each parameter is
+            contiguous in memory and has at least two axes.
     """
 
     def __init__(self, groups: Sequence[dict[str, Any]]) -> None:
@@ -47,14 +47,14 @@ class KernelMuon(torch.optim.Muon):
                 weight.grad.zero_()
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Updates the weights by their gradients."""
+        """Updates the weights from their gradients."""
         for weight, view in self._pairs:
             view.grad = None if weight.grad is None else weight.grad.flatten(1)
         return super().step(closure)
 
 
 class JointOptimizer:
-    """Several optimizers of different weights of one system, used as one."""
+    """Several optimizers, each for some of a system's weights, used as one."""
 
     def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
         self._parts = list(parts)
@@ -75,7 +75,7 @@ class JointOptimizer:
             part.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the states of the optimizers, for ``torch.save``."""
+        """Returns the optimizers' states, for ``torch.save``."""
         return {"parts": [part.state_dict() for part in self._parts]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Messages from training workers to the driver, one JSON line each.
 
-Logs of a worker stay in Ray's files on its node; the driver shows these lines to the user.
+A worker's logs stay in Ray's files on its node; the driver shows these lines to the user.
 """
 
 import json
@@ -16,7 +16,7 @@ def add_note(path: Path, text: str) -> None:
 
 
 class NoteReader:
-    """A reader of the messages that are added after its construction."""
+    """A reader of messages added after its construction."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

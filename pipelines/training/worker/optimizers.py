@@ -1,4 +1,4 @@
-"""Parameter groups of the optimizers and the schedule of their learning rates."""
+"""Parameter groups and learning-rate schedules for the optimizers."""
 
 import math
 from typing import Any
@@ -16,9 +16,9 @@ AnyOptimizer = torch.optim.Optimizer | JointOptimizer
 
 
 def build_optimizer(system: System, settings: OptimizerSettings) -> AnyOptimizer:
-    """Builds an optimizer with the released groups: slow backbone, norms and embeddings undecayed.
+    """Builds an optimizer with separate groups for the backbone, and for norms and embeddings.
 
-    Position tables of Swin count as embeddings, as in Mask2Former's release.
+    The groups are those of Mask2Former's release, where Swin's position tables count as embeddings.
     """
     matrices, others = _parameter_groups(system, settings)
     if settings.name == "sgd":
@@ -51,7 +51,7 @@ def _parameter_groups(system: System, settings: OptimizerSettings) -> tuple[_Gro
 
 
 def rate_factor(step: int, num_steps: int, settings: OptimizerSettings) -> float:
-    """Returns the learning rate of a step (from 0) relative to its initial value."""
+    """Returns a step's learning rate relative to the initial one; steps count from 0."""
     warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
     warm = settings.warmup_from + (1 - settings.warmup_from) * warm
     progress = step / max(1, num_steps)

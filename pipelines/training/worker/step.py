@@ -1,4 +1,4 @@
-"""One step of training: losses, backward, clip, step, or no change at all."""
+"""One training step: losses, backward pass, clipping and update, or no change at all."""
 
 import math
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class StepOutcome:
 
     Attributes:
         values: The unweighted losses by name, their weighted ``total`` and the ``gradient_norm``.
-        reason: Why the step was skipped, such as ``train/loss/mask is nan``; else empty.
+        reason: Why the step was skipped, such as ``train/loss/mask is nan``; otherwise empty.
     """
 
     values: dict[str, float]
@@ -34,10 +34,10 @@ class StepSettings:
 
     Attributes:
         clip_norm: Maximum gradient norm.
-        precision: Of the network; weights, losses and the optimizer stay in float32. bfloat16 has
-            the range of float32, so losses need no scaling.
-        parts: Parts into which a batch is cut; they pass in turn, so that memory holds one at a
-            time, and the gradient is their mean.
+        precision: The network's precision; weights, losses and the optimizer stay in float32.
+            bfloat16 has the range of float32, so losses need no scaling.
+        parts: Number of parts that a batch is cut into and processed in, so that memory holds one
+            at a time; the gradient is their mean.
     """
 
     clip_norm: float
@@ -55,13 +55,13 @@ def train_step(
 ) -> StepOutcome:
     """Takes one step, or leaves weights, statistics and optimizer unchanged.
 
-    A loss or gradient that is not finite makes the gradients of all ranks so, and every rank skips
+    A loss or gradient that is not finite spreads to the gradients of all ranks, so every rank skips
     the same step.
 
     Args:
         system: In training mode, possibly wrapped for several ranks; ``batch`` is on its device.
-        weights: Of the named losses; a loss without a weight is an error of the programmer.
-        generator: Of everything random in the losses.
+        weights: Loss weights by name; a loss without a weight is a programming error.
+        generator: Source of all randomness in the losses.
     """
     statistics = _copied_statistics(system)
     optimizer.zero_grad(set_to_none=True)
@@ -102,7 +102,7 @@ def _backward(
 
 
 def _fault(values: Mapping[str, float], norm: float) -> str:
-    """Returns the first value that is not finite as text, or an empty text."""
+    """Describes the first value that is not finite, or returns an empty string."""
     for name, value in values.items():
         if not math.isfinite(value):
             return f"train/loss/{name} is {value}"
@@ -120,5 +120,5 @@ def _copied_statistics(system: nn.Module) -> list[tuple[Tensor, Tensor]]:
 
 
 def _synchronized_at_last(system: Any, *, last: bool) -> AbstractContextManager[None]:
-    """Suspends the exchange of gradients between ranks in all parts but the last."""
+    """Suspends gradient exchange between ranks for all parts but the last."""
     return nullcontext() if last or not hasattr(system, "no_sync") else system.no_sync()

@@ -1,4 +1,4 @@
-"""``longtake annotate`` at its edges: what is refused, how it ends, what is not yet imported."""
+"""``longtake annotate`` at its edges: refusals, exit codes and lazy imports."""
 
 import json
 import os
@@ -23,7 +23,7 @@ print("code", code, "heavy", heavy)
 
 
 def probe(*arguments):
-    """Runs the command in a fresh process; gives exit code and heavy modules, and its messages."""
+    """Runs the command in a fresh process; returns exit code, heavy modules and messages."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", PROBE, "annotate", *map(str, arguments)],
@@ -98,17 +98,17 @@ def summary_with(**changes):
 )
 def test_the_exit_code_says_how_it_ended(options, changes, code, tmp_path, monkeypatch, capsys):
     (tmp_path / "clip.mp4").write_bytes(b"x")
-    seen = {}
+    received = {}
 
     def annotate_archive(*arguments):
-        seen.update(vars(arguments[-1]))
+        received.update(vars(arguments[-1]))
         return summary_with(**changes)
 
     monkeypatch.setattr("pipelines.registry.mlflow_registry.resolve_model", lambda *_: "model")
     monkeypatch.setattr("pipelines.annotation.job.annotate_archive", annotate_archive)
     arguments = [str(tmp_path), "--model", "m", "--out", "o", "--workers", "3", *options]
     assert main(["annotate", *arguments]) == code
-    assert seen["workers"] == 3
+    assert received["workers"] == 3
     output = capsys.readouterr().out.splitlines()
     assert output[0] == "failed: b\\n.mp4: file is empty (0 bytes)"
     assert [line.split() for line in output[1:3]] == [["done", "1"], ["failed:", "empty", "1"]]

@@ -1,4 +1,4 @@
-"""Several results files become one, by video, whole or not at all."""
+"""Several results files are fused into one by video, completely or not at all."""
 
 import json
 import random
@@ -25,7 +25,7 @@ HEIGHT, WIDTH, FRAMES = 12, 16, 4
 
 
 def entry(video_id: int, seed: int, score: float, category: int = 1) -> dict[str, Any]:
-    """A square that depends on the seed, with a frame missing."""
+    """Returns a square that depends on the seed, absent in one frame."""
     draw = np.random.default_rng(seed)
     top, left = draw.integers(0, 6, 2)
     masks = np.zeros((FRAMES, HEIGHT, WIDTH), bool)
@@ -41,7 +41,7 @@ def entry(video_id: int, seed: int, score: float, category: int = 1) -> dict[str
 
 
 def entries(seed: int) -> list[dict[str, Any]]:
-    """Results of three videos, best score first within each."""
+    """Returns results of three videos, best score first within each."""
     scores = (0.9, 0.8, 0.1 + seed / 100)
     return [
         entry(video, 10 * video + number, score, 1 + number % 2)
@@ -124,7 +124,7 @@ def test_predicted_qualities_are_kept(tmp_path: Path) -> None:
 
 
 def document(seed: int, model: str = "a", video: str = "v.mp4", frames: int = FRAMES) -> Document:
-    """What ``annotate`` writes of a video: two tracks."""
+    """Returns a result of ``annotate`` for a video: two tracks."""
     tracks = []
     for number, score in enumerate((0.9, 0.5 + seed / 100)):
         rles = entry(1, 10 * seed + number, score)["segmentations"][:frames]
@@ -190,7 +190,7 @@ def test_another_number_of_frames_is_refused(tmp_path: Path) -> None:
 
 
 def archive(folder: Path, model: str, *videos: str) -> Path:
-    """The output of ``annotate``: results and a manifest."""
+    """Writes the output of ``annotate``: results and a manifest."""
     (folder / "results").mkdir(parents=True)
     rows = []
     for number, video in enumerate(videos):
@@ -219,7 +219,7 @@ def test_archives_are_fused_video_by_video_once(
     for row in manifest["videos"][:2]:
         fused = read_result_document(out / row["result"])
         assert (fused.info["video"], len(fused.tracks)) == (row["video"], 2)
-    # again, in another order, after a result was lost
+    # again, in another order, after the loss of a result
     (out / manifest["videos"][0]["result"]).unlink()
     assert fuse(two, one, out=out) == 0
     assert "2 fused, 1 not; 1 of them by an earlier run" in capsys.readouterr().out

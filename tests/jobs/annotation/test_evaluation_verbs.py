@@ -21,7 +21,7 @@ def _mask(left: int) -> dict:
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """gt.json with 6 videos of 2 and 3 frames, good.json right everywhere, bad.json nowhere."""
+    """Writes gt.json with 6 videos of 2 and 3 frames, a perfect good.json and a wrong bad.json."""
     videos, good, bad = [], [], []
     for video in range(1, 7):
         frames = 2 + video % 2

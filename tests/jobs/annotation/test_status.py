@@ -1,4 +1,4 @@
-"""``longtake status``: the progress of a job, for people and for programs."""
+"""``longtake status``: a job's progress, for people and for programs."""
 
 import json
 

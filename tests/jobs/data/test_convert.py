@@ -1,4 +1,4 @@
-"""``longtake convert``: classes by a public map or by the user's own, and what is left out."""
+"""``longtake convert``: classes by a public map or by the user's own, and omitted instances."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The verb ``longtake pseudo``: what it says without starting Ray."""
+"""The verb ``longtake pseudo``: its messages without starting Ray."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from vis_core.rle.segmentation import encode_masks
 
 @pytest.fixture
 def coco(tmp_path):
-    """A COCO folder of three images."""
+    """Writes a COCO folder of three images."""
     folder = tmp_path / "coco"
     (folder / "images").mkdir(parents=True)
     rles = tuple(encode_masks(disc_masks(60, 90, ((30, 25, 12),))))
@@ -29,7 +29,7 @@ def coco(tmp_path):
 
 @pytest.fixture
 def without_ray(monkeypatch):
-    """Makes the shards in this process; Ray itself is tested with the pipelines."""
+    """Creates the shards in this process; the pipelines' tests cover Ray itself."""
     from pipelines import cluster
 
     def run_here(records, recipe, shards):

@@ -11,7 +11,7 @@ from tests.helpers.models import make_model
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """A store, and a check that passes: the real one needs a model of this project."""
+    """Sets up a store and a check that passes: the real one needs a model of this project."""
     file = tmp_path / "store" / "mlflow.db"
     file.parent.mkdir()
     file.write_bytes(migrated_store())

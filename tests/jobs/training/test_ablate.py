@@ -1,4 +1,4 @@
-"""An ablation table in small: rows that differ are run apart, what is finished is left alone."""
+"""A small ablation table: rows that differ run separately, finished ones are left alone."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Real workers, drivers and nodes are killed; the training ends as if they had not been."""
+"""Real workers, drivers and nodes are killed; the training ends as if undisturbed."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def last_step(folder: Path) -> int:
 
 
 def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
-    """The training workers of a driver; its Ray processes are its children."""
+    """Lists the training workers of a driver; its Ray processes are its children."""
     found = []
     for child in psutil.Process(process.pid).children(recursive=True):
         try:
@@ -67,7 +67,7 @@ def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
 
 
 def plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Lines of losses without what the clock and the machine say."""
+    """Reads the lines of losses without times and machine data."""
     return [
         {key: value for key, value in row.items() if not key.startswith(("time", "system/"))}
         for row in rows
@@ -75,7 +75,7 @@ def plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def train_without_ray(folder: Path, run: Path) -> tuple[dict[str, torch.Tensor], Any]:
-    """The same training in this process: the weights and the lines of losses."""
+    """Runs the same training in this process; returns the weights and the lines of losses."""
     config = load_run_config(RUN_FILE)
     stage = config.stages[0]
     place = TrainingPlace(run, prepare(read_run(run)), run / "pseudo")
@@ -133,7 +133,7 @@ def test_killed_workers_and_drivers_change_nothing(tmp_path: Path) -> None:
 
 
 def check_metrics(folder: Path, losses: list[dict[str, Any]]) -> None:
-    """The tracking store has every line once, and the scores of the run on the way."""
+    """Checks that the tracking store has every line once, and the scores of the run in between."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{folder / 'mlflow' / 'mlflow.db'}")

@@ -1,4 +1,4 @@
-"""A job over an archive on S3 behind a door where requests go wrong ends as if none did."""
+"""An archive job on S3 behind a faulty proxy ends as it would without faults."""
 
 import os
 from collections.abc import Iterator
@@ -25,12 +25,12 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class Calm:
-    """Is what a job leaves that nothing disturbs.
+    """The output of an undisturbed job.
 
     Attributes:
-        server: Where it is.
-        bucket: With the archive below in/ and the results below calm/.
-        job: The job.
+        server: The S3 server.
+        bucket: The bucket, with the archive below in/ and the results below calm/.
+        job: The undisturbed job.
         contents: Its results.
     """
 
@@ -40,19 +40,19 @@ class Calm:
     contents: dict[str, bytes]
 
     def again(self, name: str, proxy: FaultProxy, folder: Path) -> Job:
-        """The same job, through a door."""
+        """Returns the same job behind a proxy."""
         environment = self.server.behind(proxy.endpoint).environment()
         return replace(
             self.job, folder=folder, out=f"s3://{self.bucket}/{name}", environment=environment
         )
 
     def left(self, name: str) -> dict[str, bytes]:
-        """The results of a job, seen from the other side of the door."""
+        """Reads the results of a job without the proxy."""
         storage = open_storage(f"s3://{self.bucket}/{name}")
         return {entry.key: storage.read(entry.key) for entry in storage.list()}
 
     def finished(self, name: str) -> dict[str, bytes]:
-        """Of these, what is not on its way."""
+        """Reads the same results except unfinished work."""
         left = self.left(name).items()
         return {key: body for key, body in left if not key.startswith(UNFINISHED)}
 
@@ -94,8 +94,8 @@ def test_a_job_goes_on_after_its_credentials_are_renewed(
     name = refusal[1]
     with FaultProxy(calm.server.endpoint, {}, 1, refuse_after=14, refusal=refusal) as proxy:
         job = calm.again(name, proxy, tmp_path / "job")
-        assert job.run() == 1  # a StorageError ends the process; the command line makes it 4
-        assert proxy.num_requests == 15  # the refused one was not tried again
+        assert job.run() == 1  # a StorageError ends the process; the command line exits with 4
+        assert proxy.num_requests == 15  # the refused request was not repeated
         there = calm.finished(name)
         assert 1 <= len(there) < len(calm.contents)
         assert there.items() <= calm.contents.items()

@@ -1,4 +1,4 @@
-"""Killed anywhere, an archive job leaves what an undisturbed one leaves, no more and no less."""
+"""An archive job killed anywhere leaves exactly the files of an undisturbed one."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ RACES = 3
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """An archive of three videos and a broken one, annotated by a job that nobody disturbed."""
+    """Annotates an archive of three videos and a broken one, undisturbed."""
     folder = tmp_path_factory.mktemp("calm")
     videos = toy_archive(folder / "videos")
     (videos / "broken.mp4").write_bytes(b"no video")
@@ -31,7 +31,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Job:
 
 
 def check_killed(job: Job, calm: Job, place: int) -> None:
-    """Kills a job once, lets it end, and compares."""
+    """Kills a job once, lets it finish, and compares."""
     assert job.run(place) == -signal.SIGKILL
     on_the_way = ("manifest.json", "unfinished/")
     there = {key: body for key, body in job.contents().items() if not key.startswith(on_the_way)}

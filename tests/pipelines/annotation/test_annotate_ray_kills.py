@@ -1,4 +1,4 @@
-"""Real actors and drivers of an archive job are killed; it ends as if they had not been.
+"""Real actors and drivers of an archive job are killed; it ends as if undisturbed.
 
 ``LONGTAKE_RAY_KILLS=20`` kills twenty workers and twenty drivers.
 """
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 # Kills of workers and of drivers, each; the short form has one of both.
 KILLS = int(os.environ.get("LONGTAKE_RAY_KILLS", "1"))
 WORKERS = 2
-# Ray's own helpers of a node look for it now and then; on a busy machine they outlast it a little
+# Ray's own helper processes check for it now and then; on a busy machine they outlast it a little
 AGENTS = ("ray::RuntimeEnvAgent", "ray::DashboardAgent")
 DRIVER = """
 import sys
@@ -47,12 +47,12 @@ def started(root: Path, out: str, load: str) -> "subprocess.Popen[str]":
 
 
 def processes_of(driver: "subprocess.Popen[str]") -> list[psutil.Process]:
-    """All that a driver has started."""
+    """Lists all processes that a driver has started."""
     return psutil.Process(driver.pid).children(recursive=True)
 
 
 def actors(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Of these, the workers that annotate."""
+    """Lists those processes that annotate."""
     found = []
     for process in processes:
         try:
@@ -64,7 +64,7 @@ def actors(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def wait_for_work(root: Path, driver: "subprocess.Popen[str]", num_begun: int) -> bool:
-    """Waits until one more video is begun; False if the job has ended before."""
+    """Waits until one more video has begun; returns False if the job ends first."""
     ends = time.monotonic() + 240
     while driver.poll() is None:
         if begun(root) > num_begun:

@@ -1,4 +1,4 @@
-"""Workers of an archive job die, and jobs are stopped: the archive is annotated all the same."""
+"""Workers of an archive job die, and jobs are stopped: the whole archive is still annotated."""
 
 import os
 import signal
@@ -10,16 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import toy_loaders
-from tests.helpers.toy_archive import add_poison, annotate, statuses, toy_archive, toy_model, tree
+from tests.helpers.toy_archive import add_poison, annotate, statuses, toy_archive, tree
 from vis_core.config.inference import InferenceConfig
 from vis_core.errors import CheckpointError
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
-
-
-@pytest.fixture
-def model(tmp_path):
-    return toy_model(tmp_path / "model")
 
 
 def test_a_model_that_does_not_load_is_an_error_at_once(tmp_path, model):

@@ -1,4 +1,4 @@
-"""An archive is annotated: every video one result or one reason."""
+"""An annotated archive: every video has one result or one reason."""
 
 import json
 import shutil
@@ -33,13 +33,8 @@ from vis_core.rle.segmentation import decode_rle
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 
-@pytest.fixture
-def model(tmp_path):
-    return toy_model(tmp_path / "model")
-
-
 class Finished:
-    """An archive that is annotated: three good videos and an empty one."""
+    """An annotated archive: three good videos and an empty one."""
 
     def __init__(self, folder):
         self.videos = toy_archive(folder / "videos")
@@ -301,7 +296,7 @@ def test_hostile_videos_cost_only_themselves(tmp_path, model, data_dir):
 
 
 def test_a_sampled_video_keeps_its_times_and_the_numbers_of_its_frames(tmp_path, model):
-    videos = toy_archive(tmp_path / "videos", count=1, frames=9)  # ten frames a second
+    videos = toy_archive(tmp_path / "videos", count=1, frames=9)  # ten frames per second
     config = InferenceConfig(sample_fps=4.0)
     summary = annotate(videos, tmp_path / "out", model, config=config)
     (row,) = summary.having("done")

@@ -1,4 +1,4 @@
-"""What is done, failed and pending stands in the listing of the results."""
+"""Done, failed and pending videos, as determined from the listing of the results."""
 
 import json
 
@@ -74,7 +74,7 @@ def test_the_manifest_names_every_outcome(ledger):
 
 
 def odd_names():
-    """The hostile names of both sets."""
+    """Returns the hostile file names of both sets."""
     folder = data_dir_or_none()
     if folder is None:
         return []

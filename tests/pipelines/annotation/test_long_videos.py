@@ -1,4 +1,4 @@
-"""Memory does not grow with the length of a video, through the whole loop of a worker."""
+"""Memory does not grow with video length, through a worker's whole loop."""
 
 import os
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.benchmarks.bench_long import measure_length
 
-# LONGTAKE_LONG_VIDEO=100000 is the length that the goal was set for (``make bench-long``).
+# LONGTAKE_LONG_VIDEO=100000 is the length for which the goal was set (``make bench-long``).
 LONG = int(os.environ.get("LONGTAKE_LONG_VIDEO", "8000"))
 SHORT = 1_000
 

@@ -1,4 +1,4 @@
-"""The options of a job: what is refused, and what names a result."""
+"""The options of a job: refusals, and the digest of a result's settings."""
 
 import pytest
 

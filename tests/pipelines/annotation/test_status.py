@@ -1,4 +1,4 @@
-"""The state of a running job: written now and then, the last one always, and never in its way."""
+"""The state of a running job: written now and then and at the end, without delaying the job."""
 
 import json
 import logging
@@ -19,23 +19,14 @@ from pipelines.annotation.status import (
 )
 from pipelines.storage.local import LocalStorage
 from pipelines.storage.open import open_storage
+from tests.helpers.waiting import Clock
 from vis_core.errors import ConfigError, StorageError
 
 START_S = 1_795_600_000.0  # 2026-11-25T09:46:40 UTC
 
 
-class Clock:
-    """Moves only when told."""
-
-    def __init__(self) -> None:
-        self.now = START_S
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Refusing(LocalStorage):
-    """Is a folder that takes nothing, and counts how often it was asked."""
+    """A folder that refuses every write and counts the attempts."""
 
     def replace(self, key: str, body: bytes) -> None:  # noqa: ARG002
         asked.append(key)
@@ -47,7 +38,7 @@ asked: list[str] = []
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(START_S)
 
 
 @pytest.fixture
@@ -96,12 +87,12 @@ def test_a_state_says_how_far_how_fast_and_how_long(
 def test_states_are_written_at_most_every_few_seconds(
     status: JobStatus, clock: Clock, tmp_path: Path
 ) -> None:
-    seen = []
+    counts = []
     for frames in range(12):
         status.update(JobCounts(pending=1, num_frames=frames))
-        seen.append(written(tmp_path)["num_frames"])
+        counts.append(written(tmp_path)["num_frames"])
         clock.now += 1
-    assert seen == [0] * 5 + [5] * 5 + [10] * 2
+    assert counts == [0] * 5 + [5] * 5 + [10] * 2
 
 
 def test_a_clock_that_is_set_back_does_not_silence_it(

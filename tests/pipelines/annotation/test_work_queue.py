@@ -1,4 +1,4 @@
-"""Work is handed out longest first, and names are given when all segments are seen."""
+"""Work is assigned longest first, and association starts once all segments are predicted."""
 
 from pipelines.annotation.archive.listing import ArchivedVideo
 from pipelines.annotation.work_queue import MIN_SEGMENT_BYTES, Work, WorkQueue, num_segments
@@ -31,9 +31,9 @@ def test_names_are_given_once_all_segments_are_seen_and_before_all_else():
     again = queue.take()
     assert again == first
     queue.done(again)
-    naming = queue.take()
-    assert naming == Work(LARGE, None, 2) and naming.shown == "large.mp4 (association)"
-    queue.again(naming)
+    association = queue.take()
+    assert association == Work(LARGE, None, 2) and association.shown == "large.mp4 (association)"
+    queue.again(association)
     assert taken(queue) == [("large.mp4", 0), ("large.mp4", 1), ("small.mp4", None)]
 
 

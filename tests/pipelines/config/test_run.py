@@ -30,7 +30,7 @@ def tiny() -> Path:
 
 
 def hostile_files() -> list[tuple[Path, list[str], list[str]]]:
-    """Files that must be refused, with words that the message must and must not hold."""
+    """Lists files to refuse, with words that the message must and must not contain."""
     folder = data_dir_or_none()
     if folder is None:
         return []
@@ -139,7 +139,7 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
-    """Gives the value with another one at a path."""
+    """Returns the value with another one at a path."""
     if not path:
         return new
     copy = dict(value) if isinstance(value, dict) else list(value)
@@ -153,7 +153,7 @@ def finite(value: Any) -> bool:
 
 @pytest.mark.data
 def test_every_mutation_is_refused_by_name_or_harmless(data_dir: Path) -> None:
-    """The rules of hostile/configs/mutations.json at every leaf of a complete run."""
+    """Applies the rules of hostile/configs/mutations.json to every leaf of a complete run."""
     rules = json.loads((data_dir / "hostile" / "configs" / "mutations.json").read_text())
     values = [value for name, group in rules.items() if name != "keys" for value in group]
     whole = json.loads(load_run_config(tiny()).model_dump_json(by_alias=True))
@@ -167,7 +167,7 @@ def test_every_mutation_is_refused_by_name_or_harmless(data_dir: Path) -> None:
             except ConfigError as error:
                 refused += 1
                 keys = [str(part) for part in path]
-                # a whole section of another kind is named by its own key
+                # a whole section of another kind is reported by its own key
                 assert ".".join(keys) in str(error) or ".".join(keys[:-1]) in str(error)
             else:
                 assert all(finite(leaf) for leaf in flatten(config).values())

@@ -41,7 +41,7 @@ PLACES = ((30, 25, 12), (60, 30, 14))
 
 
 def write_images(folder, count):
-    """Images with two discs each; the last one shows nothing."""
+    """Writes images with two discs each; the last one is empty."""
     folder.mkdir(parents=True, exist_ok=True)
     rles = tuple(encode_masks(disc_masks(60, 90, PLACES)))
     records = []
@@ -56,7 +56,7 @@ def write_images(folder, count):
 
 
 def rows_digest(folder):
-    """Everything that is stored, in the order of the clips' names."""
+    """Returns the digest of all stored rows, ordered by clip name."""
     tables = [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]
     rows = sorted((row for t in tables for row in t.to_pylist()), key=lambda r: r["clip_id"])
     return len(rows), hashlib.sha256(repr(rows).encode()).hexdigest()
@@ -80,11 +80,11 @@ def test_the_same_clips_are_stored_at_any_parallelism(tmp_path, monkeypatch):
     records = write_images(tmp_path / "images", 13)
     digests = set()
     for blocks in (2, 7):
-        seen = []
+        progress = []
         out = tmp_path / f"blocks{blocks}"
         monkeypatch.setattr(pseudo_videos, "_MAX_BLOCKS", blocks)
-        made = _generate(records, out, on_progress=seen.append)
-        assert made.made and made.num_clips == sum(seen) == num_pseudo_clips(records, 5) == 60
+        made = _generate(records, out, on_progress=progress.append)
+        assert made.made and made.num_clips == sum(progress) == num_pseudo_clips(records, 5) == 60
         assert not made.failed and _no_litter(out)
         digests.add(rows_digest(out))
     assert len(digests) == 1
@@ -105,9 +105,9 @@ def test_a_finished_folder_is_left_alone_and_other_settings_are_named(tmp_path):
     out = tmp_path / "clips"
     first = _generate(records, out)
     stamps = {path: path.stat().st_mtime_ns for path in out.iterdir()}
-    seen = []
-    again = _generate(records, out, on_progress=seen.append)
-    assert first.made and not again.made and again.num_clips == 15 == sum(seen)
+    progress = []
+    again = _generate(records, out, on_progress=progress.append)
+    assert first.made and not again.made and again.num_clips == 15 == sum(progress)
     assert stamps == {path: path.stat().st_mtime_ns for path in out.iterdir()}
     moved = [replace(r, path=str(tmp_path / "elsewhere" / r.path.split("/")[-1])) for r in records]
     assert not _generate(moved, out).made
@@ -180,16 +180,16 @@ def test_whole_shards_of_an_unfinished_run_stay_and_faulty_ones_are_made_anew(
     shards[2].write_bytes(shards[2].read_bytes()[:100])
     (partial / ".0123.part").write_bytes(b"half a shard")
     stamps = {n: shards[n].stat().st_mtime_ns for n in (0, 3)}
-    seen = []
-    made = _generate(records, out, on_progress=seen.append)
-    assert made.made and seen[0] == 7 and sum(seen) == 15
+    progress = []
+    made = _generate(records, out, on_progress=progress.append)
+    assert made.made and progress[0] == 7 and sum(progress) == 15
     assert stamps == {n: (out / shards[n].name).stat().st_mtime_ns for n in (0, 3)}
     assert rows_digest(out) == expected and _no_litter(out)
 
 
 @pytest.mark.slow
 def test_a_killed_command_goes_on_where_it_was(tmp_path):
-    """The whole command is killed with SIGKILL while shards appear, and given again."""
+    """Kills the whole command with SIGKILL while shards appear, and repeats it."""
     records = write_images(tmp_path / "coco" / "images", 11)
     named = [replace(record, path=record.path.split("/")[-1]) for record in records]
     write_coco(tmp_path / "coco" / "instances.json", named, CATEGORIES)
@@ -217,7 +217,7 @@ def test_a_killed_command_goes_on_where_it_was(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "clips").exists(), "it finished before it could be killed"
-    time.sleep(2)  # tasks under way notice that their driver is gone
+    time.sleep(2)  # pending tasks notice that their driver is gone
     (partial,) = tmp_path.glob(".clips-*.part")
     stamps = {path.name: path.stat().st_mtime_ns for path in partial.glob("*.parquet")}
     assert len(stamps) >= 2
@@ -231,7 +231,7 @@ def test_a_killed_command_goes_on_where_it_was(tmp_path):
 
 
 def _digest_of_one_process(records, folder):
-    """What the command of the kill test stores if nothing happens, made without Ray."""
+    """Returns the digest of the same clips without a kill, created without Ray."""
     config = load_run_config(CONFIGS / "tiny.yaml").pseudo.model_copy(update={"num_frames": 8})
     source = PseudoClips(records, config, 60)
     recipe = pseudo_videos._Recipe(config, 60, 3, CATEGORIES, str(folder))

@@ -1,4 +1,4 @@
-"""What a run works on: cut truth for cut videos, notes for whatever stands in."""
+"""The data of a run: truth cut for cut videos, notes on every substitute."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ FEW = SyntheticConfig(
 
 
 def quiet(_: int) -> None:
-    """Shows no progress."""
+    """Disables progress output."""
 
 
 def test_scores_of_first_frames_have_the_truth_of_first_frames(tmp_path: Path) -> None:

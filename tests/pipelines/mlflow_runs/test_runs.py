@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.mlflow_runs.client import connect, tracking_uri
-from pipelines.mlflow_runs.runs import LONG_VALUE, Tracking
+from pipelines.mlflow_runs.runs import LONG_VALUE, MlflowStore
 from tests.helpers.mlflow import migrated_store
+from tests.helpers.waiting import wait_until
 from vis_core.errors import ConfigError, RegistryError
 
 
@@ -33,7 +34,7 @@ def stored(tracking, run_id):
 
 
 def test_a_run_holds_params_metrics_tags_and_artifacts(run_folder, tmp_path):
-    tracking = Tracking(None, "vis", run_folder, clock=lambda: 12.5)
+    tracking = MlflowStore(None, "vis", run_folder, clock=lambda: 12.5)
     file = tmp_path / "a table.json"
     file.write_text("{}")
     with tracking.start_run("train-1", "stage 1") as run:
@@ -54,10 +55,10 @@ def test_a_run_holds_params_metrics_tags_and_artifacts(run_folder, tmp_path):
 
 
 def test_the_same_key_resumes_the_same_run_and_another_key_starts_one(run_folder):
-    tracking = Tracking(None, "vis", run_folder)
+    tracking = MlflowStore(None, "vis", run_folder)
     with tracking.start_run("train-1") as first:
         first.log_metrics({"loss": 2.0}, 1)
-    with Tracking(None, "vis", run_folder).start_run("train-1") as again:
+    with MlflowStore(None, "vis", run_folder).start_run("train-1") as again:
         again.log_metrics({"loss": 1.0}, 2)
     with tracking.start_run("train-2") as other:
         pass
@@ -67,7 +68,7 @@ def test_the_same_key_resumes_the_same_run_and_another_key_starts_one(run_folder
 
 
 def test_a_child_run_points_at_its_parent(run_folder):
-    tracking = Tracking(None, "vis", run_folder)
+    tracking = MlflowStore(None, "vis", run_folder)
     with tracking.start_run("sweep") as parent, tracking.start_run("t-1", parent=parent) as child:
         pass
     assert stored(tracking, child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
@@ -77,14 +78,14 @@ def test_a_child_run_points_at_its_parent(run_folder):
     ("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")]
 )
 def test_a_run_that_breaks_does_not_stay_running(run_folder, error, status):
-    tracking = Tracking(None, "vis", run_folder)
+    tracking = MlflowStore(None, "vis", run_folder)
     with pytest.raises(error), tracking.start_run("k") as run:
         raise error
     assert stored(tracking, run.run_id).info.status == status
 
 
 def test_a_long_value_becomes_an_artifact(run_folder):
-    tracking = Tracking(None, "vis", run_folder)
+    tracking = MlflowStore(None, "vis", run_folder)
     text = "x" * (LONG_VALUE + 1)
     with tracking.start_run("k") as run:
         run.log_params({"data/classes": text})
@@ -94,7 +95,7 @@ def test_a_long_value_becomes_an_artifact(run_folder):
 
 
 def test_more_params_and_metrics_than_one_request_takes_are_all_kept(run_folder):
-    tracking = Tracking(None, "vis", run_folder)
+    tracking = MlflowStore(None, "vis", run_folder)
     with tracking.start_run("k") as run:
         run.log_params({f"p{i}": i for i in range(250)})
         for step in range(30):
@@ -104,7 +105,7 @@ def test_more_params_and_metrics_than_one_request_takes_are_all_kept(run_folder)
 
 
 def test_a_param_that_changed_on_resume_keeps_its_first_value_with_a_warning(run_folder, caplog):
-    tracking = Tracking(None, "vis", run_folder)
+    tracking = MlflowStore(None, "vis", run_folder)
     with tracking.start_run("k") as run:
         run.log_params({"a": 1})
     with tracking.start_run("k") as run:
@@ -114,7 +115,7 @@ def test_a_param_that_changed_on_resume_keeps_its_first_value_with_a_warning(run
 
 
 def test_secrets_do_not_reach_the_store(run_folder):
-    tracking = Tracking(None, "vis", run_folder)
+    tracking = MlflowStore(None, "vis", run_folder)
     with tracking.start_run("k") as run:
         run.log_params({"s3.secret_key": "CANARY1", "uri": "https://me:CANARY2@host/x"})
         run.set_tags({"note": "password=CANARY3"})
@@ -123,7 +124,7 @@ def test_secrets_do_not_reach_the_store(run_folder):
 
 
 def test_nan_metrics_do_not_stop_anything(run_folder):
-    tracking = Tracking(None, "vis", run_folder)
+    tracking = MlflowStore(None, "vis", run_folder)
     with tracking.start_run("k") as run:
         run.log_metrics({"loss": math.nan}, 1)
         run.log_metrics({"loss": math.inf}, 2)
@@ -131,12 +132,12 @@ def test_nan_metrics_do_not_stop_anything(run_folder):
 
 
 def test_a_store_that_goes_away_costs_nothing_and_gets_everything_later(run_folder, caplog):
-    tracking = Tracking(None, "vis", run_folder)
+    tracking = MlflowStore(None, "vis", run_folder)
     run = tracking.start_run("k")
     run.log_metrics({"loss": 1.0}, 1)
     run_id = run.open()
     database = run_folder / "mlflow" / "mlflow.db"
-    wait_until(lambda: tracking.client.get_metric_history(run_id, "loss"))
+    assert wait_until(lambda: tracking.client.get_metric_history(run_id, "loss"))
     tracking.client.get_run = tracking.client.log_batch = tracking.client.set_terminated = refuse
     started = time.perf_counter()
     for step in range(2, 52):
@@ -146,7 +147,7 @@ def test_a_store_that_goes_away_costs_nothing_and_gets_everything_later(run_fold
     assert run.spool.path.is_file()
     assert caplog.text.count("training continues") == 1
 
-    with Tracking(None, "vis", run_folder).start_run("k") as again:
+    with MlflowStore(None, "vis", run_folder).start_run("k") as again:
         pass
     assert again.run_id == run_id and not again.spool.path.exists()
     with sqlite3.connect(database) as store:
@@ -158,15 +159,8 @@ def refuse(*_args, **_kwargs):
     raise ConnectionError("server is gone")
 
 
-def wait_until(done, limit_s=10.0):
-    end = time.monotonic() + limit_s
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_lines_that_were_sent_before_a_kill_are_not_doubled(run_folder):
-    tracking = Tracking(None, "vis", run_folder, clock=lambda: 1.0)
+    tracking = MlflowStore(None, "vis", run_folder, clock=lambda: 1.0)
     with tracking.start_run("k") as run:
         run.log_metrics({"loss": 1.0}, 1)
         kept = run.spool.path.read_text()
@@ -181,14 +175,14 @@ def test_a_server_that_is_down_at_the_start_is_one_clear_error(tmp_path, closed_
     uri = f"http://me:CANARY@127.0.0.1:{closed_port}"
     started = time.perf_counter()
     with pytest.raises(RegistryError) as caught:
-        Tracking(uri, "vis", tmp_path).start_run("k")
+        MlflowStore(uri, "vis", tmp_path).start_run("k")
     assert time.perf_counter() - started < 20
     assert "CANARY" not in str(caught.value) and str(closed_port) in str(caught.value)
     assert "\n" not in str(caught.value) and caught.value.exit_code == 4
 
 
 def test_a_server_that_is_down_is_no_error_where_tracking_is_not_required(tmp_path, closed_port):
-    tracking = Tracking(f"http://127.0.0.1:{closed_port}", "vis", tmp_path, required=False)
+    tracking = MlflowStore(f"http://127.0.0.1:{closed_port}", "vis", tmp_path, required=False)
     with pytest.raises(ValueError), tracking.start_run("k") as run:
         run.log_metrics({"loss": 1.0}, 1)
         raise ValueError
@@ -204,7 +198,7 @@ def test_an_address_that_cannot_work_is_refused_by_name(uri, tmp_path):
 
 def test_a_run_key_that_is_no_file_name_is_refused(run_folder):
     with pytest.raises(ConfigError, match="run key"):
-        Tracking(None, "vis", run_folder).start_run("../up")
+        MlflowStore(None, "vis", run_folder).start_run("../up")
 
 
 def test_a_store_that_cannot_be_opened_is_one_clear_error(tmp_path):
@@ -214,9 +208,9 @@ def test_a_store_that_cannot_be_opened_is_one_clear_error(tmp_path):
 
 
 def test_tracking_is_quiet(run_folder, tmp_path, capfd):
-    with Tracking(None, "vis", run_folder).start_run("k") as run:
+    with MlflowStore(None, "vis", run_folder).start_run("k") as run:
         run.log_metrics({"loss": 1.0}, 1)
-    with Tracking(None, "new", tmp_path / "fresh").start_run("k") as run:
+    with MlflowStore(None, "new", tmp_path / "fresh").start_run("k") as run:
         run.log_params({"a": 1})
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")

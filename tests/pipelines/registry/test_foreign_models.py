@@ -1,4 +1,4 @@
-"""Models of others: transformers' folders become MinVIS, the authors' checkpoints what they are."""
+"""Foreign models: transformers' folders become MinVIS, the authors' checkpoints their system."""
 
 import http.server
 import json
@@ -37,7 +37,7 @@ TINY_RUN = Path(__file__).resolve().parents[3] / "jobs" / "configs" / "tiny.yaml
 
 @pytest.fixture(scope="module")
 def hub_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small Mask2Former with random weights, saved by transformers."""
+    """Saves a small Mask2Former with random weights through transformers."""
     torch.manual_seed(0)
     swin = SwinConfig(
         embed_dim=16,
@@ -167,7 +167,7 @@ def test_eighty_classes_are_those_of_coco() -> None:
 
 
 def as_pickled_arrays(folder: Path) -> Path:
-    """The same weights as detectron2's model zoo has them."""
+    """Converts the weights to the form of detectron2's model zoo."""
     path = folder / "model_final.pkl"
     weights = load_file(reference_cases("ctvis/mask2former_tiny_r*.safetensors")[0])
     arrays = {name: tensor.numpy() for name, tensor in weights.items()}
@@ -207,7 +207,7 @@ def test_the_weights_of_every_kind_of_start_arrive(
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """A hub that repeats what it was told, or says nothing."""
+    """A hub that echoes the credentials that it receives, or sends no answer."""
 
     def do_GET(self) -> None:
         if "silent" in self.path:
@@ -220,7 +220,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def log_message(self, *_: object) -> None:
-        """Keeps quiet."""
+        """Suppresses the log."""
 
 
 @pytest.fixture

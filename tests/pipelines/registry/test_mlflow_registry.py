@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from pipelines.mlflow_runs.runs import Tracking
+from pipelines.mlflow_runs.runs import MlflowStore
 from pipelines.registry.mlflow_registry import register_model, resolve_model
 from pipelines.registry.model_folder import read_model_folder
 from tests.helpers.mlflow import migrated_store
@@ -35,7 +35,7 @@ if not (weight == weight).all():
 def tracking(tmp_path):
     (tmp_path / "run" / "mlflow").mkdir(parents=True)
     (tmp_path / "run" / "mlflow" / "mlflow.db").write_bytes(migrated_store())
-    return Tracking(None, "vis", tmp_path / "run")
+    return MlflowStore(None, "vis", tmp_path / "run")
 
 
 @pytest.fixture
@@ -246,7 +246,7 @@ def test_tracking_and_registry_work_over_a_real_server(tmp_path, check, capfd):
         port = probe.getsockname()[1]
     server = start_server(port, tmp_path)
     try:
-        tracking = Tracking(f"http://127.0.0.1:{port}", "vis", tmp_path / "run")
+        tracking = MlflowStore(f"http://127.0.0.1:{port}", "vis", tmp_path / "run")
         with tracking.start_run("train-1") as run:
             run.log_params({"a": 1})
             for step in range(200):
@@ -274,7 +274,7 @@ def test_tracking_and_registry_work_over_a_real_server(tmp_path, check, capfd):
 
 
 def start_server(port, folder):
-    """One worker on loopback with proxied artifacts; returns when it answers."""
+    """Starts one worker on loopback with proxied artifacts; returns when it answers."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
     command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{folder}/server.db"]
     command += ["--artifacts-destination", str(folder / "server-artifacts")]
@@ -295,7 +295,7 @@ def start_server(port, folder):
 
 
 def stop_server(server):
-    """Ends the server and its worker: they share the session that the test opened."""
+    """Ends the server and its worker, which share the session opened by the test."""
     if server.poll() is None:
         os.killpg(server.pid, 15)
         server.wait(timeout=30)

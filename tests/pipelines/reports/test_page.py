@@ -24,7 +24,7 @@ HOSTILE = (
 
 
 class Page(HTMLParser):
-    """Collects tags and their attributes, and checks that they are closed in order."""
+    """A parser that collects tags and attributes, and checks that tags are closed in order."""
 
     def __init__(self, text):
         super().__init__()

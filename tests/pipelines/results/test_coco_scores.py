@@ -36,7 +36,7 @@ def write(path: Path, value: Any) -> Path:
 
 
 def copies_of_truth(truth: Path) -> list[dict[str, Any]]:
-    """Every instance as a result with a score of its own."""
+    """Returns every instance as a result with a distinct score."""
     records, categories = read_coco(truth, None, check_images=False)
     entries = []
     for record in records:
@@ -47,7 +47,7 @@ def copies_of_truth(truth: Path) -> list[dict[str, Any]]:
 
 
 def disturbed(entries: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
-    """Results with masks moved, instances lost and classes changed."""
+    """Returns results with masks moved, instances dropped and classes changed."""
     rng = np.random.default_rng(seed)
     classes = sorted({entry["category_id"] for entry in entries})
     found = []
@@ -66,7 +66,7 @@ def disturbed(entries: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
 
 
 def pycocotools_scores(truth: Path, entries: list[dict[str, Any]]) -> dict[str, float]:
-    """The scores as pycocotools computes them of files; masks are sized by their own pixels."""
+    """Computes the scores with pycocotools from files; masks are sized by their own pixels."""
     scores = {}
     with redirect_stdout(io.StringIO()):
         coco = COCO(str(truth))
@@ -143,7 +143,7 @@ def three_images(truth_path: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def six_coco_classes(truth: Path) -> Categories:
-    """Five classes that the truth has, in another order, and one that it does not have."""
+    """Returns five classes of the truth, in another order, and one that it lacks."""
     _, categories = read_coco(truth, None, check_images=False)
     return Categories(tuple(range(1, 7)), (*reversed(categories.names[:5]), "unicorn"))
 

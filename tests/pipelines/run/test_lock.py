@@ -1,4 +1,4 @@
-"""A run folder is one process's at a time."""
+"""A run folder belongs to one process at a time."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ sys.stdin.read()
 
 
 def holder(folder: Path) -> "subprocess.Popen[str]":
-    """Another process that has the folder until its input ends."""
+    """Starts another process that locks the folder until its input ends."""
     command = [sys.executable, "-c", HOLD, str(folder)]
     pipe = subprocess.PIPE
     child = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)

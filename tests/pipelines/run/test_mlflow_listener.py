@@ -1,4 +1,4 @@
-"""A run in the tracking store: each number of a training once, a picture, the tags of the run."""
+"""A run in the tracking store: each training value once, a picture, the run's tags."""
 
 import subprocess
 from pathlib import Path
@@ -26,7 +26,7 @@ FEW = SyntheticConfig(
 
 
 class Record:
-    """Keeps what a run in the store would be sent."""
+    """A record of everything sent to a run in the store."""
 
     def __init__(self) -> None:
         self.metrics: list[tuple[str, int, float | None]] = []
@@ -65,7 +65,7 @@ def test_each_line_is_sent_once_whatever_is_told_again(
     listener.losses(row("images", 20))
     listener.losses(row("images", 10))
     listener.scored("images", 20, {"ap": 0.1})
-    again = Record()  # of the process that goes on after a kill
+    again = Record()  # of the process that continues after a kill
     listener = MlflowListener(again, config, place)  # type: ignore[arg-type]
     for step in (10, 20, 30):
         listener.losses(row("images", step))

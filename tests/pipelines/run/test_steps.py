@@ -1,4 +1,4 @@
-"""Steps of a run with the work behind them replaced."""
+"""Steps of a run, with their actual work replaced."""
 
 import json
 from pathlib import Path

@@ -14,7 +14,7 @@ from vis_core.errors import ConfigError, MissingObjectError, StorageError, Video
 
 @pytest.fixture(params=["folder", "s3"])
 def storage(request, tmp_path):
-    """Each kind of storage, below a prefix."""
+    """Returns each kind of storage, below a prefix."""
     if request.param == "folder":
         return open_storage(tmp_path / "root")
     return open_storage(request.getfixturevalue("s3_bucket") + "/some/prefix")
@@ -100,7 +100,7 @@ def test_a_folder_in_place_of_a_file_is_not_absent(tmp_path):
 
 
 def test_an_object_that_comes_just_after_it_was_asked_for_is_not_there(tmp_path):
-    """As when a second job writes what this one has looked for in vain."""
+    """Imitates a second job that writes an object just after this one found it missing."""
 
     class Late(LocalStorage):
         def read(self, key):
@@ -149,16 +149,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_a_folder_that_others_remove_meanwhile_is_made_again(tmp_path, monkeypatch):
-    """As a second job does that has just finished the video whose parts these are."""
+    """Imitates a second job that has just finished the video to which these parts belong."""
     storage, link, begun = LocalStorage(tmp_path), os.link, []
 
     def disturbed_link(source, target):
         begun.append(target)
         if len(begun) in (1, 2):
-            target.parent.rmdir()  # empty, between its making and the name
+            target.parent.rmdir()  # empty, between its creation and the link
         if len(begun) == 3:
             target.parent.rmdir()
-            raise FileExistsError  # the other was first, and is gone before it is looked at
+            raise FileExistsError  # the other was first, and its file is already gone
         link(source, target)
         if len(begun) == 4:
             storage.delete("parts/a")  # before the folder is synced
@@ -213,7 +213,7 @@ def test_a_living_writer_keeps_its_partial_file(tmp_path):
 
 
 class Faults:
-    """Answers some requests of boto3 in place of the server, before or after it has acted."""
+    """Planned faults in place of some server replies to boto3, before or after the server acts."""
 
     def __init__(self, monkeypatch, storage):
         from botocore.httpsession import URLLib3Session
@@ -233,7 +233,7 @@ class Faults:
 
 
 def refuse(status, code):
-    """The server answers with an error and does nothing."""
+    """Returns a fault that answers with an error while the server does nothing."""
 
     def fault(_):
         from botocore.awsrequest import AWSResponse
@@ -253,7 +253,7 @@ def refuse(status, code):
 
 
 def lose_answer(act):
-    """The server acts, its answer is lost."""
+    """Loses the server's answer after it has acted."""
     from botocore.exceptions import ConnectionClosedError
 
     act()
@@ -341,7 +341,7 @@ def test_a_listing_is_read_page_by_page(s3_storage, monkeypatch):
     monkeypatch.setattr("pipelines.storage.s3.PAGE", 2)
     faults.plan = [lambda act: act(), refuse(503, "SlowDown"), lambda act: act(), lose_answer]
     assert [entry.key for entry in s3_storage.list()] == [f"k{number}" for number in range(5)]
-    assert faults.plan == []  # three pages, two of them asked for twice
+    assert faults.plan == []  # three pages, two of them requested twice
 
 
 def test_conditional_writes_are_checked(storage):

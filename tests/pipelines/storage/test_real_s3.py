@@ -1,4 +1,4 @@
-"""On a server that checks signatures, knows any key and gives pages of its own."""
+"""Storage on a server that checks signatures, accepts any key and has its own page size."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ from vis_core.errors import StorageError, VideoDecodeError
 
 @pytest.fixture
 def bucket(real_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A new bucket of the server to which the environment leads."""
+    """Creates a bucket on the server from the environment."""
     lead_to(real_s3, monkeypatch)
     return real_s3.new_bucket()
 
@@ -101,7 +101,7 @@ def test_any_key_is_one_object_inside_the_prefix(
     storage: Storage, bucket: str, real_s3: S3Server, data_dir: Path
 ) -> None:
     keys = json.loads((data_dir / "hostile/names/object_keys.json").read_text())
-    # S3 takes 1024 bytes with the prefix, and what ends with "/" stands for a folder
+    # S3 accepts 1024 bytes with the prefix, and a name that ends with "/" means a folder
     keys = [key for key in keys if len(f"some/prefix/{key}".encode()) <= 1024 and key[-1] != "/"]
     assert len(keys) >= 30
     for key in keys:
@@ -137,7 +137,7 @@ def test_a_job_goes_from_s3_to_s3_whatever_the_videos_are_called(
     before = job.contents()
     assert job.run() == 0
     assert job.contents() == before
-    # one name holds a line feed
+    # one name contains a line feed
     assert sorted(job.annotated()) == sorted(line for key in videos for line in key.split("\n"))
 
 
@@ -156,7 +156,7 @@ def test_wrong_credentials_end_a_job_at_once_in_one_line(
     start_s = time.monotonic()
     options = ["--out", str(tmp_path / "out"), "--model", "vis_core/weights/tiny"]
     assert main(["annotate", f"s3://{bucket}/in", *options]) == 4
-    assert time.monotonic() - start_s < 30  # one repetition alone would wait that long
+    assert time.monotonic() - start_s < 30  # one retry alone would wait that long
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
     assert f"s3://{bucket}/in" in said[0]

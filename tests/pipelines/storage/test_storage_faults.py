@@ -1,4 +1,4 @@
-"""A storage behind a door where requests go wrong: nothing lost, nothing twice, nothing changed."""
+"""A storage behind a faulty proxy: nothing lost, nothing twice, nothing changed."""
 
 import os
 import random
@@ -21,19 +21,19 @@ NUM_OBJECTS = 300 if LONG else 60
 
 @pytest.fixture
 def server(s3_server: str) -> S3Server:
-    """The server in this process, which is quick and takes any key."""
+    """Starts the server in this process, which is fast and accepts any key."""
     return S3Server(s3_server, "test", "test")
 
 
 def open_through(proxy: FaultProxy, server: S3Server, monkeypatch, bucket: str) -> Storage:
     for name, value in server.behind(proxy.endpoint).environment().items():
         monkeypatch.setenv(name, value)
-    connect.cache_clear()  # the port may have been another door's
+    connect.cache_clear()  # the port may have been another proxy's
     return open_storage(f"s3://{bucket}/out")
 
 
 def stored(server: S3Server, bucket: str) -> dict[str, bytes]:
-    """What is there, seen from the other side of the door."""
+    """Reads the stored objects without the proxy."""
     client = server.client()
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
@@ -66,7 +66,7 @@ def test_storage_under_faults_is_the_storage_without_them(server, share, seed, m
 def test_each_fault_passes(fault: Fault, real_s3: S3Server, monkeypatch, tmp_path):
     bucket, body = real_s3.new_bucket(), random.Random(0).randbytes(3_000_000)
     (tmp_path / "large").write_bytes(body)
-    rate = 0.2 if fault == "hang" else 0.4  # each costs the time after which nobody waits
+    rate = 0.2 if fault == "hang" else 0.4  # each costs a full timeout
     with FaultProxy(real_s3.endpoint, {fault: rate}, seed=2) as proxy:
         storage = open_through(proxy, real_s3, monkeypatch, bucket)
         assert storage.write_once_file("large", tmp_path / "large")
@@ -128,7 +128,7 @@ def test_an_object_replaced_between_two_parts_is_never_mixed(server, monkeypatch
             pass
         client.put_object(Bucket=bucket, Key="out/a.mp4", Body=old)
         proxy.rates = {"cut": 1.0}
-        with storage.as_file("a.mp4") as path:  # whichever is there will do, but one of them
+        with storage.as_file("a.mp4") as path:  # either body is correct, but only one of them
             assert path.read_bytes() == new
 
 

@@ -1,4 +1,4 @@
-"""Writers of a folder are killed at any step: what is there is whole."""
+"""Writers of a folder are killed at any step: its files stay whole."""
 
 import os
 import random
@@ -84,7 +84,7 @@ def test_random_kills_tear_and_lose_nothing(tmp_path):
         process = python(WRITER, tmp_path)
         process.stdout.readline()
         try:
-            # longer after each kill: looking through what is done takes 40 ms on a slow machine
+            # longer after each kill: checking finished work takes 40 ms on a slow machine
             process.communicate(timeout=chance.uniform(0, 0.03 + 0.001 * kills))
         except subprocess.TimeoutExpired:
             process.kill()

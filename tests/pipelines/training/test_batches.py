@@ -1,4 +1,4 @@
-"""A batch is a function of the seed and its place, whoever makes it and whenever."""
+"""A batch is a function of the seed and its place, in any process and at any time."""
 
 import os
 import time
@@ -75,7 +75,7 @@ def test_rows_hold_batches_exactly() -> None:
 
 
 def few_images(folder: Path, clips: str, changes: dict[str, Any]) -> tuple[RunConfig, RunData]:
-    """A run of one stage on two small images."""
+    """Returns a run with one stage on two small images."""
     records = []
     for image_id in (1, 2):
         scene = render_scene(SceneSettings(height=96, width=128), 1, image_id)
@@ -175,9 +175,9 @@ def test_ray_streams_the_batches_of_a_plan_from_any_step_on() -> None:
 
 
 class LargeBatches(BatchPlan):
-    """Batches that fill the store long before a slow training has seen them.
+    """A plan of batches that fill the store long before a slow training has consumed them.
 
-    Their key is a file, in which each process that makes some notes its number.
+    Their key is a file, to which each process that makes batches appends its id.
     """
 
     def batch(self, rank: int, step: int) -> ClipBatch:  # noqa: ARG002
@@ -196,9 +196,9 @@ class LargeBatches(BatchPlan):
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_stream_that_waits_for_the_training_takes_no_core_from_it(tmp_path: Path) -> None:
-    """Without the rest, the executor of Ray Data takes nine tenths of one.
+    """Checks that Ray Data's executor rests, which else takes nine tenths of a core.
 
-    Without a process that stays, each few batches are made by a new one.
+    The makers must stay as well: else a new process makes every few batches.
     """
     others = set(coordinators())
     makers = tmp_path / "makers"

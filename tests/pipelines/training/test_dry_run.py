@@ -1,4 +1,4 @@
-"""``longtake train --dry-run``: every preset and recipe resolves, and its numbers are told."""
+"""``longtake train --dry-run``: every preset and recipe resolves, and its figures are printed."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What makes training repeatable."""
+"""Everything that makes training repeatable."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_the_gradient_of_indexing_is_the_same_each_time() -> None:
 def test_a_checkpoint_gives_back_all_weights_of_training_and_the_open_line_of_losses(
     tmp_path: Path,
 ) -> None:
-    """Of a system with parts that only training has, too."""
+    """Covers a system with training-only parts, too."""
     added = {"boundary": BoundaryConfig(), "quality": QualityConfig()}
     stage = StageConfig(name="pairs", clips="pairs", steps=20)
     config = RunConfig(system=tiny_config("idol").model_copy(update=added), stages=(stage,))

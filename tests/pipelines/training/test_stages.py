@@ -1,4 +1,4 @@
-"""Stages one after the other: which are trained, which are left alone, which are refused."""
+"""Consecutive stages: which are trained, skipped or refused."""
 
 import json
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class Data:
 
 
 class FakeTrainer:
-    """Stands for Ray: takes no step, writes the files of a training, and logs the calls.
+    """A replacement for Ray: takes no step, writes a training's files, and logs the calls.
 
     A model is one file with the number of its step, which is also its AP over 100.
     """
@@ -48,7 +48,7 @@ class FakeTrainer:
 
     @property
     def trained(self) -> list[str]:
-        """The names of the stages that were trained, in order."""
+        """Returns the names of the trained stages, in order."""
         return [call.removeprefix("train ") for call in self.calls if call.startswith("train")]
 
     def run_stage(
@@ -80,7 +80,7 @@ class FakeTrainer:
 
 
 class Listener:
-    """Logs the calls that it receives beside those of the trainer."""
+    """A listener that logs its calls in the same list as the trainer."""
 
     def __init__(self, calls: list[str]) -> None:
         self.calls = calls

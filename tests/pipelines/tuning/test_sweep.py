@@ -1,4 +1,4 @@
-"""The sweep of thresholds: cached instances give the scores of the network, the best is kept."""
+"""The threshold sweep: cached instances reproduce the network's scores; the best is kept."""
 
 import json
 from pathlib import Path
@@ -79,12 +79,12 @@ def test_the_best_of_a_sweep_is_at_least_the_start_and_true(job: SweepJob, tmp_p
     again = score_cached(job, with_thresholds(job.system, summary["best"]), tmp_path / "r.json")
     assert again == summary["best_ap"]
     assert json.loads((tmp_path / "sweep" / "sweep.json").read_text()) == summary
-    # the same command again takes the state that it finds
+    # repeating the command resumes from the saved state
     assert sweep_thresholds(job, run_config(), tmp_path / "sweep") == summary
 
 
 class Grid(list):
-    """Stands for Ray Tune's ResultGrid after a Ctrl-C."""
+    """A replacement for Ray Tune's ResultGrid after a Ctrl-C."""
 
     num_errors = 0
 
@@ -101,7 +101,7 @@ def test_a_range_holds_the_present_threshold_too() -> None:
 
 
 def test_what_is_kept_of_a_video_is_all_that_association_and_masks_need(tmp_path: Path) -> None:
-    """Boxes for the cues of STC, predicted qualities, and how its masks are enlarged."""
+    """Checks the boxes for STC's cues, predicted qualities, and the geometry of the masks."""
     clip = render_scene(SceneSettings(height=64, width=96), 3, 5)
     write_clips_as_videos(tmp_path / "vis", "val", [clip], CATEGORIES)
     (record,), _ = read_youtube_vis(tmp_path / "vis" / "val.json")
@@ -114,13 +114,13 @@ def test_what_is_kept_of_a_video_is_all_that_association_and_masks_need(tmp_path
             with torch.no_grad():
                 bias = system.segmentor.head.class_head.bias
                 assert bias is not None
-                bias.fill_(0.0)  # everything is above the threshold
+                bias.fill_(0.0)  # every instance exceeds the threshold
         model = tmp_path / config.name
         save_system(model, system.eval(), CATEGORIES)
         _cache_video(model, record, frames, tmp_path, 0.0)
         kept, geometry = load_cached(cache_file(tmp_path, record))
         assert geometry == system.input_size(64, 96)
-        images = [frame.image for frame in frames_of(record, frames)]  # as JPEG left them
+        images = [frame.image for frame in frames_of(record, frames)]  # as after JPEG
         for image, own in zip(images, kept, strict=True):
             (found,) = system.segment([image])
             assert (own.boxes is None, own.qualities is None) == (

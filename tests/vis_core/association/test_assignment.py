@@ -1,4 +1,4 @@
-"""Rounds over all instances decide exactly as the papers' loop over them does."""
+"""Assignment in rounds over all instances decides exactly as the papers' loop does."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ from vis_core.structures import Instances
 
 
 def greedy_loop(scores: Tensor, floor: float) -> list[int]:
-    """CTVIS Eq. 4 word for word; -1 where an instance gets no track."""
+    """Follows CTVIS Eq. 4 word for word; -1 where an instance has no track."""
     free = torch.ones(scores.shape[1], dtype=torch.bool)
     taken = []
     for row in scores:
@@ -71,7 +71,7 @@ def test_selection_equals_the_loop(seed: int) -> None:
 
 
 def random_boxes(count: int, generator: torch.Generator) -> Tensor:
-    """Boxes that overlap much, xyxy."""
+    """Returns xyxy boxes with much overlap."""
     corner = 20 * torch.rand(count, 2, generator=generator)
     return torch.cat([corner, corner + 20 + 20 * torch.rand(count, 2, generator=generator)], dim=1)
 
@@ -125,7 +125,7 @@ def test_box_iou_equals_the_loop() -> None:
 
 
 def test_smoothing_lets_the_weaker_of_two_empty_masks_go() -> None:
-    """Released IDOL: (overlap + 1e-6) / (union + 1e-6)."""
+    """Follows the IDOL release: (overlap + 1e-6) / (union + 1e-6)."""
     masks = -torch.ones(3, 4, 4)
     masks[1, :2] = 1.0
     scores = torch.tensor([0.9, 0.8, 0.7])

@@ -1,4 +1,4 @@
-"""The association by several cues of MaskTrack R-CNN, beside recorded values and the loop."""
+"""MaskTrack R-CNN's association by several cues, against recorded values and the loop."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ MULTI_CUES = AssociationConfig.multi_cues().model_copy(update={"new_track_score"
 
 
 def best_claim_loop(scores: Tensor, floor: Tensor) -> tuple[list[int], list[bool]]:
-    """Track of each instance or -1, and who may start, claim by claim."""
+    """Returns each instance's track or -1, and whether it may start one, claim by claim."""
     taken, starts = [-1] * len(scores), [False] * len(scores)
     holder: dict[int, int] = {}
     for n, row in enumerate(scores):
@@ -38,7 +38,7 @@ def best_claim_loop(scores: Tensor, floor: Tensor) -> tuple[list[int], list[bool
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 10_000), st.integers(2, 60))
 def test_best_claim_equals_the_loop(count: int, tracks: int, seed: int, values: int) -> None:
-    """Few different values make ties, which the first wins."""
+    """Draws from few different values, so that ties occur, which the first instance wins."""
     draw = torch.Generator().manual_seed(seed)
     scores = torch.randint(values, (count, tracks), generator=draw).float()
     floor = torch.randint(values, (count,), generator=draw).float()
@@ -58,7 +58,7 @@ def test_permuted_instances_claim_the_same_tracks() -> None:
 
 
 def random_instances(count: int, seed: int, width: int = 8) -> Instances:
-    """Boxes and classes at random."""
+    """Draws boxes and classes at random."""
     draw = torch.Generator().manual_seed(seed)
     corner = 60 * torch.rand(count, 2, generator=draw)
     far = corner + 5 + 40 * torch.rand(count, 2, generator=draw)
@@ -95,8 +95,8 @@ def test_frames_without_instances_pass_through_every_choice(similarity, assignme
     config = MULTI_CUES.model_copy(update={"similarity": similarity, "assignment": assignment})
     associator = Associator(config)
     for count in (0, 3, 0, 2):
-        named, ids = associator.step(random_instances(count, count))
-        assert len(named) == len(ids) <= count
+        associated, ids = associator.step(random_instances(count, count))
+        assert len(associated) == len(ids) <= count
     assert len(associator.memory) >= 3
 
 
@@ -108,7 +108,7 @@ def test_cues_without_boxes_are_refused() -> None:
 
 
 def test_age_stands_beside_the_exponential_as_printed() -> None:
-    """IDOL Eq. 6 word for word."""
+    """Follows IDOL Eq. 6 word for word."""
     draw = torch.Generator().manual_seed(3)
     d, e = torch.randn(5, 8, generator=draw), torch.randn(4, 8, generator=draw)
     sigma = torch.tensor([1, 7, 2, 30])
@@ -135,7 +135,7 @@ def test_age_0_changes_nothing_and_large_dot_products_do_not_overflow() -> None:
     "path", reference_cases("condinst/masktrack_association*.npz"), ids=lambda path: path.stem
 )
 def test_cues_and_identities_are_those_of_masktrack(path: Path) -> None:
-    """Where the release gives one id to two instances, the later one claims it better: ours."""
+    """Compares ids; where the release gives two instances one id, ours keeps the later one."""
     with np.load(path) as file:
         values = dict(file)
     ours = Associator(MULTI_CUES)
@@ -152,9 +152,9 @@ def test_cues_and_identities_are_those_of_masktrack(path: Path) -> None:
             scores, floor = SIMILARITIES["cues"](everything, ours.memory)
             found = torch.cat([floor[:, None], scores], dim=1)
             assert_near(found, values[name + "match_scores"])
-        named, ids = ours.step(everything)
+        associated, ids = ours.step(everything)
         wanted = values[name + "ids"].tolist()
         last = {track: row for row, track in enumerate(wanted) if track >= 0}
         kept = sorted(last.values())
         assert ids.tolist() == [wanted[row] for row in kept], name
-        assert torch.equal(named.embeddings, embeddings[kept]), name
+        assert torch.equal(associated.embeddings, embeddings[kept]), name

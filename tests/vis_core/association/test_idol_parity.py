@@ -21,7 +21,7 @@ from vis_core.structures import Instances
 
 TRACKERS = reference_cases("idol/tracker_*.npz")
 VIDEOS = [p for p in reference_cases("idol/video_*.npz") if "pair" not in p.stem]
-ONE_FRAME_BEFORE = 1  # the memory of a frame is recorded before that frame is named
+ONE_FRAME_BEFORE = 1  # a frame's memory is recorded before that frame is associated
 # of IDOL.inference, for the tiny models of video_*.npz and idol_tracker.npz
 YTVIS = {
     "inference_select_thres": 0.1,
@@ -34,7 +34,7 @@ YTVIS = {
 
 
 def association(config: dict) -> AssociationConfig:
-    """Our settings for the authors' flags (spec: frame weight = TW or FW, temporal weight = TW)."""
+    """Converts the authors' flags (spec: frame weight = TW or FW, temporal weight = TW)."""
     weighted = config["inference_tw"]
     return AssociationConfig.idol_released(config["add_new_score"]).model_copy(
         update={
@@ -46,20 +46,20 @@ def association(config: dict) -> AssociationConfig:
 
 
 def selection(config: dict, box_nms_iou: float | None = 0.9) -> SelectionConfig:
-    """Our settings for the authors' thresholds."""
+    """Converts the authors' thresholds to our settings."""
     return SelectionConfig.idol_released(config["nms_pre"]).model_copy(
         update={"score_threshold": config["inference_select_thres"], "box_nms_iou": box_nms_iou}
     )
 
 
 def xyxy(boxes: Tensor, size: list[int]) -> Tensor:
-    """Pixels of the corners from normalised centres and sides."""
+    """Converts normalised centres and sides to corners in pixels."""
     scale = torch.tensor([size[1], size[0]] * 2)
     return torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1) * scale
 
 
 def frame_instances(inputs: dict, frame: int, size: list[int]) -> Instances:
-    """All queries of a frame; one more embedding number says which, so that it travels along."""
+    """Returns all queries of a frame."""
     class_scores = torch.from_numpy(inputs["pred_logits"][frame]).sigmoid()
     return Instances(
         class_scores.amax(dim=1),
@@ -70,8 +70,8 @@ def frame_instances(inputs: dict, frame: int, size: list[int]) -> Instances:
     )
 
 
-def walk(values: dict, inputs: dict, config: dict, size: list[int]) -> None:
-    """Goes through a video as the system does, and compares all that was recorded."""
+def run_video(values: dict, inputs: dict, config: dict, size: list[int]) -> None:
+    """Processes a video as the system does, and compares all recorded values."""
     ours = Associator(association(config))
     settings = selection(config)
     for frame, wanted in enumerate(values["ids_per_query"]):
@@ -86,20 +86,20 @@ def walk(values: dict, inputs: dict, config: dict, size: list[int]) -> None:
             assert ours.memory.ids.tolist() == values[name + "mem_ids"][order].tolist()
             embeddings = values[name + "mem_embeds"][order]
             assert_near(ours.memory.read(), embeddings)
-            seen = values[name + "mem_exist_frames"][order]
-            assert ours.memory.seen.tolist() == seen.tolist()
+            counts = values[name + "mem_exist_frames"][order]
+            assert ours.memory.seen.tolist() == counts.tolist()
             missed = frame - values[name + "mem_last_frame"][order] - ONE_FRAME_BEFORE
             assert ours.memory.unseen.tolist() == missed.tolist()
         selected = select_instances(everything[chosen], settings)
         kept = values[name + "kept"]
         assert selected.scores.tolist() == everything.scores[kept].tolist()
         assert torch.equal(selected.embeddings, everything.embeddings[kept])
-        named, ids = ours.step(everything[torch.from_numpy(kept)])
-        assert len(named) == len(ids)
+        associated, ids = ours.step(everything[torch.from_numpy(kept)])
+        assert len(associated) == len(ids)
         recorded = values[name + "ids"]
         assert ids.tolist() == recorded[recorded >= 0].tolist(), f"frame {frame}"
         shown = kept[recorded >= 0]
-        assert torch.equal(named.embeddings, everything.embeddings[shown])
+        assert torch.equal(associated.embeddings, everything.embeddings[shown])
         assert [int(i) for i in wanted[shown]] == ids.tolist() and (wanted >= 0).sum() == len(ids)
         after = values[name + "mem_ids_after"]
         assert ours.memory.ids.tolist() == sorted(after.tolist()), f"frame {frame}"
@@ -114,7 +114,7 @@ def test_recorded_trackers_decide_alike(path: Path) -> None:
         values = dict(file)
     with np.load(path.parent / case["inputs_in"]) as file:
         inputs = {name[3:]: file[name] for name in file if name.startswith("in_")}
-    walk(values, inputs, case["config"], case["resized_image_size"])
+    run_video(values, inputs, case["config"], case["resized_image_size"])
 
 
 @pytest.mark.parity
@@ -122,7 +122,7 @@ def test_recorded_trackers_decide_alike(path: Path) -> None:
 def test_identities_in_the_tiny_models_videos_are_theirs(path: Path) -> None:
     with np.load(path) as file:
         values = dict(file)
-    walk(values, values, YTVIS, list(values["frames_uint8"].shape[2:]))
+    run_video(values, values, YTVIS, list(values["frames_uint8"].shape[2:]))
 
 
 @pytest.mark.parity
@@ -130,7 +130,7 @@ def test_identities_in_the_tiny_models_videos_are_theirs(path: Path) -> None:
     "path", reference_cases("ctvis/idol_tracker*.npz"), ids=lambda path: path.stem
 )
 def test_the_tracker_of_the_boundary_report_decides_alike(path: Path) -> None:
-    """The recorder of this file used no box NMS, and recorded the memory after each frame."""
+    """Uses a recording without box NMS, with the memory after each frame."""
     with np.load(path) as file:
         values = dict(file)
     ours = Associator(association(YTVIS))
@@ -153,5 +153,5 @@ def test_the_tracker_of_the_boundary_report_decides_alike(path: Path) -> None:
         assert ours.memory.ids.tolist() == values[name + "memory_ids_after"][order].tolist()
         embeddings = values[name + "memory_embeds_after"][order]
         assert_near(ours.memory.read(), embeddings)
-        seen = values[name + "memory_exist_frames_after"][order]
-        assert ours.memory.seen.tolist() == seen.tolist()
+        counts = values[name + "memory_exist_frames_after"][order]
+        assert ours.memory.seen.tolist() == counts.tolist()

@@ -1,4 +1,4 @@
-"""What the memory shows of the past, beside the papers' sums over frames; when it forgets."""
+"""The memory's embeddings against the papers' sums over frames; when tracks are forgotten."""
 
 import pytest
 import torch
@@ -13,12 +13,12 @@ WIDTH, LENGTH = 6, 3
 
 
 def instances(embeddings: Tensor, scores: Tensor) -> Instances:
-    """Instances without masks and boxes."""
+    """Builds instances without masks and boxes."""
     return Instances(scores, scores[:, None], torch.zeros(len(scores), 1, 1), embeddings)
 
 
-def walk(memory: str, frames: int) -> tuple[MemoryBank, list[list[tuple[Tensor, float]]]]:
-    """A bank after some frames, and what was stored of each of three tracks, oldest first."""
+def filled_bank(memory: str, frames: int) -> tuple[MemoryBank, list[list[tuple[Tensor, float]]]]:
+    """Fills a bank over some frames; returns it and each of three tracks' entries, oldest first."""
     draw = torch.Generator().manual_seed(frames)
     bank = MemoryBank(AssociationConfig.idol().model_copy(update={"memory": memory}))
     stored: list[list[tuple[Tensor, float]]] = [[], [], []]
@@ -34,7 +34,7 @@ def walk(memory: str, frames: int) -> tuple[MemoryBank, list[list[tuple[Tensor, 
 
 @pytest.mark.parametrize("frames", range(1, 8))
 def test_temporally_weighted_is_eq_5_word_for_word(frames: int) -> None:
-    bank, stored = walk("temporally_weighted", frames)
+    bank, stored = filled_bank("temporally_weighted", frames)
     for found, history in zip(bank.read(), stored, strict=True):
         newest_first = [embedding for embedding, _ in history[::-1]][:LENGTH]
         span = len(newest_first)
@@ -45,7 +45,7 @@ def test_temporally_weighted_is_eq_5_word_for_word(frames: int) -> None:
 
 @pytest.mark.parametrize("frames", range(1, 8))
 def test_the_released_weights_are_score_and_ramp(frames: int) -> None:
-    bank, stored = walk("temporally_weighted_released", frames)
+    bank, stored = filled_bank("temporally_weighted_released", frames)
     for found, history in zip(bank.read(), stored, strict=True):
         oldest_first = history[-LENGTH:]
         count = len(oldest_first)
@@ -65,7 +65,7 @@ def test_momentum_weighs_the_newest_by_its_share(share: float) -> None:
 
 @pytest.mark.parametrize(("missed", "same"), [(9, True), (10, False)])
 def test_released_idol_bridges_nine_missed_frames_and_not_ten(missed: int, same: bool) -> None:
-    """Two objects, of which one is away; alone in a frame it would take any track."""
+    """Tracks two objects, one of them absent; alone in a frame it would take any track."""
     associator = Associator(AssociationConfig.idol_released())
     both, scores = 8 * torch.eye(2, WIDTH), torch.tensor([0.9, 0.8])
     _, ids = associator.step(instances(both, scores))
@@ -88,8 +88,8 @@ def test_a_track_starts_at_a_lower_score_while_the_memory_is_empty() -> None:
 def test_without_instances_and_without_tracks_nothing_is_named() -> None:
     associator = Associator(AssociationConfig.idol())
     for _ in range(3):
-        named, ids = associator.step(instances(torch.zeros(0, WIDTH), torch.zeros(0)))
-        assert len(named) == len(ids) == len(associator.memory) == 0
+        associated, ids = associator.step(instances(torch.zeros(0, WIDTH), torch.zeros(0)))
+        assert len(associated) == len(ids) == len(associator.memory) == 0
 
 
 @pytest.mark.parametrize("config", [AssociationConfig.idol(), AssociationConfig.idol_released()])

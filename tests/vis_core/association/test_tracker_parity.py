@@ -17,7 +17,7 @@ from vis_core.models.segmentors.selection import select_instances
 from vis_core.structures import Instances
 
 CASES = reference_cases("ctvis/tracker_*.npz")
-# what the release calls its memories -> what we call them
+# the release's names of its memories -> ours
 MEMORIES = {
     "similarity_guided": "similarity_guided",
     "momentum": "momentum",
@@ -27,7 +27,7 @@ MEMORIES = {
 
 
 def read_case(path: Path) -> tuple[dict, dict, dict]:
-    """The recorded values, the inputs they came from, and the authors' configuration."""
+    """Reads the recorded values, the inputs they came from, and the authors' configuration."""
     case = json.loads((path.parent / "tracker_cases.json").read_text())[path.stem]
     with np.load(path) as file:
         values = dict(file)
@@ -37,7 +37,7 @@ def read_case(path: Path) -> tuple[dict, dict, dict]:
 
 
 def frame_instances(inputs: dict, frame: int) -> Instances:
-    """All queries of a frame; the score is that of the best class."""
+    """Returns all queries of a frame; the score is that of the best class."""
     logits = torch.from_numpy(inputs["in_pred_logits"][frame])
     class_scores = logits.softmax(dim=1)[:, :-1]
     masks = torch.from_numpy(inputs["in_pred_masks"][frame])
@@ -46,7 +46,7 @@ def frame_instances(inputs: dict, frame: int) -> Instances:
 
 
 def associator(config: dict) -> Associator:
-    """Ours with the settings of a case."""
+    """Builds our associator with the settings of a case."""
     return Associator(
         AssociationConfig(
             memory=MEMORIES[config["embed_type"]],
@@ -72,7 +72,7 @@ def test_ids_are_those_of_the_release(path: Path) -> None:
     wanted_ids = values["ids_per_query"]
     for frame, wanted in enumerate(wanted_ids):
         everything = frame_instances(inputs, frame)
-        # the query index travels as one more class score, so that it is selected along
+        # one more class score holds the query index, so that selection keeps it
         index = torch.arange(len(everything))[:, None] * 1e-6 - 1
         marked = Instances(
             everything.scores,
@@ -87,8 +87,8 @@ def test_ids_are_those_of_the_release(path: Path) -> None:
         assert_near(selected.scores, recorded["scores"])
         if "match_scores" in recorded:
             compare_memory(ours, selected, recorded)
-        named, ids = ours.step(selected)
-        queries = ((named.class_scores[:, -1] + 1) * 1e6).round().long()
+        associated, ids = ours.step(selected)
+        queries = ((associated.class_scores[:, -1] + 1) * 1e6).round().long()
         assert queries.tolist() == recorded["tracked_query"].tolist()
         assert ids.tolist() == recorded["ids"].tolist()
         found = np.full(len(everything), -1)
@@ -99,13 +99,13 @@ def test_ids_are_those_of_the_release(path: Path) -> None:
 
 
 def of_frame(values: dict, frame: int) -> dict:
-    """What is recorded of one frame, by its bare name."""
+    """Returns one frame's recorded values, without the prefix of their names."""
     prefix = f"f{frame:02d}_"
     return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
 
 
 def compare_memory(ours: Associator, selected: Instances, recorded: dict) -> None:
-    """Compares the memory before a frame, and what the frame finds in it; our ids count up."""
+    """Compares the memory before a frame and the frame's similarities; our ids are ascending."""
     order = np.argsort(recorded["mem_ids"])
     assert ours.memory.ids.tolist() == recorded["mem_ids"][order].tolist()
     assert ours.memory.seen.tolist() == recorded["mem_exist_frames"][order].tolist()
@@ -134,7 +134,7 @@ def test_permutations_are_those_of_minvis(path: Path) -> None:
         if frame:
             similarity = cosine(row, ours.memory.read()).numpy()
             assert_near(similarity, cosines[frame - 1])
-        named, ids = ours.step(Instances(ones, ones[:, None], blank, row))
-        assert len(named) == count
+        associated, ids = ours.step(Instances(ones, ones[:, None], blank, row))
+        assert len(associated) == count
         if frame:
             assert ids.argsort().tolist() == permutations[frame - 1].tolist()

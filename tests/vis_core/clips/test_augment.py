@@ -43,7 +43,7 @@ def test_crop_and_flip_equal_the_naive_loop_over_frames():
 
 
 def test_all_frames_share_the_draws():
-    """Equal frames stay equal, whatever is drawn."""
+    """Checks that equal frames stay equal under any draw."""
     one = still()
     clip = Clip("c", np.repeat(one.images, 3, 0), np.repeat(one.masks, 3, 0), one.labels)
     config = AugmentConfig(

@@ -1,4 +1,4 @@
-"""Key-reference pairs: of one image by two views, of a video by two frames."""
+"""Key-reference pairs: from two views of an image, or from two frames of a video."""
 
 import json
 
@@ -29,12 +29,12 @@ VIEWS = PairConfig(
 
 
 def pair(source, config=VIEWS, seed=0):
-    """A pair of the one frame of ``source``."""
+    """Returns a pair from the only frame of ``source``."""
     return crop_pair(source, config, np.random.default_rng(seed))
 
 
 def video(frames=2, height=60, width=90):
-    """A clip in which one disc moves and one stays."""
+    """Returns a clip with one moving disc and one still disc."""
     images = np.stack([textured_image(height, width, seed) for seed in range(frames)])
     places = [((20 + 10 * t, 25, 9), (70, 40, 10)) for t in range(frames)]
     masks = np.stack([disc_masks(height, width, place) for place in places])
@@ -49,7 +49,7 @@ def test_a_pair_is_a_function_of_its_seed_and_its_views_are_independent():
     pairs = [pair(source, seed=seed) for seed in range(40)]
     sizes = np.stack([one.frame_sizes for one in pairs])
     assert (sizes[:, 0] != sizes[:, 1]).any(axis=1).mean() > 0.9
-    # the place of an instance in one view says nothing of its place in the other
+    # an instance's place in one view is independent of its place in the other
     centres = [[np.argwhere(one.masks[t, 0]).mean(axis=0)[1] for t in (0, 1)] for one in pairs
                if one.labels[:1].tolist() == [0] and one.present[:, 0].all()]  # fmt: skip
     assert len(centres) > 15
@@ -113,7 +113,7 @@ def test_frames_of_a_video_pair_share_flip_and_short_edge_and_crop_for_themselve
             whole += 1
             assert np.array_equal(made.images[0], made.images[1])
         if len(made.labels) == 2 and made.present.all():
-            # a flip of one frame alone would change the order of the two discs
+            # flipping only one frame would change the order of the two discs
             left = [[np.argwhere(made.masks[t, g]).mean(axis=0)[1] for g in (0, 1)] for t in (0, 1)]
             assert (left[0][0] < left[0][1]) == (left[1][0] < left[1][1])
             flips += left[0][0] > left[0][1]
@@ -151,7 +151,7 @@ def test_a_pair_survives_its_row_with_the_sizes_of_its_frames():
 
 
 def unpacked(values, name):
-    """The bool array that was packed into bits."""
+    """Unpacks a bool array that was packed into bits."""
     shape = values[f"{name}_shape"]
     return np.unpackbits(values[name], count=int(np.prod(shape))).reshape(shape).astype(bool)
 

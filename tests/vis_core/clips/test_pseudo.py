@@ -1,4 +1,4 @@
-"""Clips made of still images: smooth, kept identities, clean occlusion, the same for one seed."""
+"""Clips made from still images: smooth, same identities, clean occlusion, the same for one seed."""
 
 import numpy as np
 import pytest
@@ -94,7 +94,7 @@ def test_crop_zoom_keeps_the_aspect_and_passes_from_one_view_into_a_smaller_one(
         (CropFraction(min_fraction=0.5, max_fraction=0.75), (50, 100), (75, 150)),
         (CropPixels(min_pixels=40, max_pixels=80), (40, 40), (80, 80)),
         (CropPixels(min_pixels=400, max_pixels=600), (100, 200), (100, 200)),
-        # Counted as resized to a short side of 400, i.e. 4 x as large, before 384..600 is drawn.
+        # Counted as if resized to a short side of 400, i.e. 4 x as large, before 384..600 is drawn.
         (CropPixels(short_sides=(400,)), (96, 96), (100, 150)),
     ],
 )
@@ -105,7 +105,7 @@ def test_crop_sides_lie_in_their_range(settings_, low, high):
 
 
 def test_a_motion_changes_smoothly_from_frame_to_frame():
-    """The way of a point over the clip is one pass, never a jump back and forth."""
+    """Checks that a point's path over the clip never jumps back and forth."""
     for seed in range(40):
         config = SMALL.model_copy(update={"rotation_probability": 0.0, "crop_probability": 1.0})
         maps = draw_motion(90, 120, config, np.random.default_rng(seed))
@@ -192,7 +192,7 @@ def test_pasted_instances_hide_what_lies_behind_and_move_against_it():
 
 
 def test_pasted_pixels_are_the_pixels_of_the_source():
-    """Size 1: a source of one colour per instance, so the place of a pixel does not matter."""
+    """Uses size 1 and one colour per instance, so that the place of a pixel does not matter."""
     base = _make(still(60, 80), STILL_CAMERA, 0)
     source = still(60, 80, ((30, 30, 14),))
     flat = np.full_like(source.images, (9, 200, 77))
@@ -214,7 +214,7 @@ def test_pasting_is_a_coin_of_the_config():
 
 
 def test_the_coin_of_pasting_does_not_change_the_motion():
-    """Whether another image is at hand must not move the frames of this one."""
+    """Checks that the frames stay the same whether or not another image is available."""
     source = still(places=())
     with_other = _make(source, SMALL.model_copy(update={"paste_probability": 0.0}), 7, still())
     assert np.array_equal(with_other.images, _make(source, SMALL, 7).images)

@@ -282,7 +282,7 @@ def test_clips_of_the_labelled_real_videos_have_the_asked_length(data_dir):
 
 
 class Numbered:
-    """A source whose clips say where they come from."""
+    """A source whose clips carry their own position."""
 
     def __init__(self, name: str, count: int) -> None:
         self.name, self.count = name, count

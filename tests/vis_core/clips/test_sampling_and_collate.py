@@ -29,8 +29,8 @@ def test_sampled_frames_equal_the_naive_statement(total, frames, reach, seed):
 
 def test_every_frame_of_a_video_is_drawn():
     generator = np.random.default_rng(0)
-    seen = {index for _ in range(200) for index in sample_frame_indices(9, 2, 3, generator)}
-    assert seen == set(range(9))
+    drawn = {index for _ in range(200) for index in sample_frame_indices(9, 2, 3, generator)}
+    assert drawn == set(range(9))
 
 
 def _clip(height, width, frames=2, places=((20, 20, 8),)):

@@ -1,4 +1,4 @@
-"""Affine maps and pixels: hand-made cases, agreement of the two ways, the released pictures."""
+"""Affine maps and pixels: hand-made cases, agreement of both methods, pictures of the releases."""
 
 import json
 
@@ -29,7 +29,7 @@ PSEUDO_CASES = [path for path in reference_cases("ctvis/pseudo_*.npz")]
 
 
 def _picture(height=40, width=60, seed=0):
-    """A smooth picture: a hard one cannot be compared after two ways of interpolation."""
+    """Returns a smooth picture: sharp edges would differ between two interpolation methods."""
     ys, xs = np.mgrid[0:height, 0:width]
     phases = np.random.default_rng(seed).uniform(0, 6, 3)
     waves = [127 + 100 * np.sin(xs / 9 + p) * np.cos(ys / 7 + 2 * p) for p in phases]
@@ -38,7 +38,7 @@ def _picture(height=40, width=60, seed=0):
 
 
 def warp_masks(masks, affine):
-    """The masks of one frame; the map must not shrink, as the source is then shrunk first."""
+    """Warps one frame's masks; the map must not shrink, as the source is then shrunk first."""
     image = np.zeros((*masks.shape[1:], 3), np.uint8)
     return warp_frames(image, masks, [affine])[1][0]
 
@@ -138,7 +138,7 @@ def test_masks_of_too_few_pixels_are_emptied_and_who_never_shows_is_left_out():
 
 
 def test_masks_moved_in_their_boxes_equal_masks_moved_whole():
-    """Only fixed-point rounding of the coordinates may differ, on a pixel of the outline."""
+    """Allows only fixed-point rounding of the coordinates, on a pixel of the outline."""
     rng = np.random.default_rng(0)
     masks = _picture()[1]
     for _ in range(60):
@@ -174,7 +174,7 @@ def test_recorded_transforms_give_the_released_images_and_masks(path):
             assert wrong <= 4, f"frame {t} instance {g}: {wrong} pixels differ"
             if recorded[f"f{t}_ids"][g] < 0:
                 assert not mask.any(), f"frame {t} instance {g} left the view"
-            # the recorded box is that of the turned corners of the box: the mask lies inside it
+            # the recorded box encloses the box's turned corners: the mask is inside it
             rows, columns = np.nonzero(mask)
             x0, y0, x1, y1 = recorded[f"f{t}_boxes_from_transform"][g]
             assert ((columns + 1 >= x0 - 1) & (columns <= x1 + 1)).all()
@@ -184,7 +184,7 @@ def test_recorded_transforms_give_the_released_images_and_masks(path):
 @pytest.mark.parity
 @pytest.mark.parametrize("path", PSEUDO_CASES, ids=lambda path: path.stem)
 def test_one_map_per_frame_shows_nearly_the_released_images(path):
-    """The way of make_pseudo_clip: one interpolation instead of up to three."""
+    """Follows make_pseudo_clip: one interpolation instead of up to three."""
     recorded = np.load(path)
     case = json.loads((path.parent / "pseudo_cases.json").read_text())[path.stem]
     for t, steps in enumerate(case["transforms_per_frame"]):

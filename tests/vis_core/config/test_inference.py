@@ -1,4 +1,4 @@
-"""What a run file can say of inference."""
+"""The inference section of a run file."""
 
 import pytest
 import yaml

@@ -18,7 +18,7 @@ def test_a_draw_equals_a_data_set_with_the_videos_copied(seed: int) -> None:
     generator = np.random.default_rng(seed)
     truth, entries = random_set(generator, videos=4)
     for place, entry in enumerate(entries):
-        entry["score"] += place * 1e-6  # the order of ties depends on where copies stand
+        entry["score"] += place * 1e-6  # the order of ties depends on the position of copies
     results = as_results(entries, truth)
     matches, categories = match_videos(truth, results, ApSettings())
     draws = draw_videos(4, 6, generator)

@@ -21,7 +21,7 @@ SIZES = {  # ground truths, tracks, frames
 
 
 def trackeval_scores(sequences: list[SequenceFrames]) -> dict[str, float]:
-    """HOTA, IDF1 and switches of all sequences together, by TrackEval."""
+    """Computes HOTA, IDF1 and switches of all sequences together with TrackEval."""
     metrics = [HOTA(), Identity({"PRINT_CONFIG": False}), CLEAR({"PRINT_CONFIG": False})]
     scores = {}
     for metric in metrics:
@@ -35,7 +35,7 @@ def trackeval_scores(sequences: list[SequenceFrames]) -> dict[str, float]:
 
 
 def trackeval_data(frames: SequenceFrames) -> dict:
-    """One sequence in the form that TrackEval's metrics take."""
+    """Converts one sequence to the form that TrackEval's metrics take."""
     return {
         "num_gt_ids": frames.shape[0],
         "num_tracker_ids": frames.shape[1],
@@ -51,7 +51,7 @@ def trackeval_data(frames: SequenceFrames) -> dict:
 def random_sequence(
     generator: np.random.Generator, size: tuple[int, int, int], presence: float, levels: int
 ) -> SequenceFrames:
-    """Tracks that follow ground truths with misses and switches.
+    """Draws tracks that follow ground truths with misses and switches.
 
     With few ``levels`` of IoU many pairs are equal, so that the metrics have to break ties alike.
     """
@@ -101,8 +101,8 @@ def test_sequences_without_one_side_score_as_in_trackeval(size: tuple[int, int, 
 Boxes = list[np.ndarray]
 
 
-def walking_boxes(generator: np.random.Generator, frames: int) -> Boxes:
-    """The (T, H, W) masks of a box that walks through a small video, absent in some frames."""
+def moving_boxes(generator: np.random.Generator, frames: int) -> Boxes:
+    """Draws (T, H, W) masks of a box that moves through a small video, absent in some frames."""
     masks = np.zeros((frames, 16, 24), bool)
     place = generator.integers((0, 0), (10, 18))
     for mask in masks:
@@ -113,7 +113,7 @@ def walking_boxes(generator: np.random.Generator, frames: int) -> Boxes:
 
 
 def loose_copy(generator: np.random.Generator, boxes: Boxes) -> np.ndarray:
-    """The masks of a track that follows one of several boxes, with shifts, misses, switches."""
+    """Draws masks of a track that follows one of several boxes, with shifts, misses, switches."""
     copy = np.zeros_like(boxes[0])
     follows = int(generator.integers(len(boxes)))
     for frame in range(len(copy)):
@@ -126,7 +126,7 @@ def loose_copy(generator: np.random.Generator, boxes: Boxes) -> np.ndarray:
 
 
 def naive_sequence(truth: Boxes, tracks: Boxes, frames: int) -> SequenceFrames:
-    """One class of one video, each IoU from the pixels."""
+    """Builds one class of one video, with each IoU from the pixels."""
     sequence = SequenceFrames((len(truth), len(tracks)), [], [], [])
     for frame in range(frames):
         shown = [
@@ -147,12 +147,12 @@ def naive_sequence(truth: Boxes, tracks: Boxes, frames: int) -> SequenceFrames:
 def random_videos(
     generator: np.random.Generator, frames: int
 ) -> Iterator[tuple[VideoRecord, list[dict], list[SequenceFrames]]]:
-    """Ground truth, results and sequences for TrackEval of four videos with crowds."""
+    """Yields ground truth, results and TrackEval sequences of four videos with crowds."""
     for video_id in range(1, 5):
         records, entries, sequences = [], [], []
         for label in range(len(CATEGORIES)):
-            truth = [walking_boxes(generator, frames) for _ in range(int(generator.integers(1, 5)))]
-            crowd = walking_boxes(generator, frames)
+            truth = [moving_boxes(generator, frames) for _ in range(int(generator.integers(1, 5)))]
+            crowd = moving_boxes(generator, frames)
             for masks, is_crowd in [*((masks, False) for masks in truth), (crowd, True)]:
                 place = len(records) + 100 * video_id
                 records.append(TrackRecord(place, label, tuple(track(masks)), is_crowd))

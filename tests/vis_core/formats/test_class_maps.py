@@ -52,7 +52,7 @@ def _published(relative: str) -> dict:
 
 
 def _pairs(target: str) -> set[tuple[int, int]]:
-    """(COCO id, id of the target) of each class that our map keeps."""
+    """Returns (COCO id, target id) of each class that our map keeps."""
     coco, wanted = CLASS_LISTS["coco"], CLASS_LISTS[target]
     labels = map_from_coco(target).target_labels(coco)
     return {

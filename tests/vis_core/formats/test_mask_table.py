@@ -1,4 +1,4 @@
-"""Masks of a video become a Parquet file, whatever parts they came in."""
+"""A video's masks become a Parquet file, whatever parts they came in."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +29,7 @@ NUM_FRAMES = 2 * GROUP_FRAMES + 9
 
 
 def shown(frame: int) -> list[tuple[int, np.ndarray]]:
-    """Serial and mask of what a frame shows; some frames show nothing."""
+    """Returns the serials and masks of each frame; some frames are empty."""
     generator = np.random.default_rng(frame)
     serials = [serial for serial in range(4) if generator.random() < 0.4]
     return [(serial, generator.random(SIZE) > 0.4) for serial in serials]

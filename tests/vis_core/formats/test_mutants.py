@@ -61,7 +61,7 @@ def _results() -> list:
 
 
 def _mutate(document: object, rng: random.Random) -> object:
-    """Changes one to three places: another value, a lost or doubled entry, a damaged text."""
+    """Changes one to three places: another value, a missing or duplicate entry, a damaged text."""
     mutant = copy.deepcopy(document)
     for _ in range(rng.randint(1, 3)):
         places = list(_places(mutant))

@@ -1,4 +1,4 @@
-"""Results entries beside those that the released IDOL writes (reference idol/, section 7)."""
+"""Results entries against those of the IDOL release (reference idol/, section 7)."""
 
 import json
 from array import array
@@ -41,7 +41,7 @@ def test_entries_are_those_of_the_release_but_for_null_in_missing_frames(path) -
         categories = Categories(tuple(range(1, size + 1)), tuple(f"class {k}" for k in range(size)))
         result = VideoResult(height, width, int(shape[1]), tracks)
         found = result_entries(result, wanted[0]["video_id"], categories)
-        wanted = sorted(wanted, key=lambda entry: -entry["score"])  # ours come best first
+        wanted = sorted(wanted, key=lambda entry: -entry["score"])  # ours are sorted best first
         assert len(found) == len(wanted)
         for ours, theirs in zip(found, wanted, strict=True):
             assert ours.keys() == theirs.keys()

@@ -1,4 +1,4 @@
-"""Raw masks reach the pixels of the image."""
+"""Raw masks are scaled to the pixels of the image."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from vis_core.geometry.masks import InputSize, full_size_masks, masks_with_confi
 
 
 def naive_full_size(logits, size, image_size):
-    """One mask after the other, as the formula reads."""
+    """Scales mask by mask, as the formula reads."""
     rows = []
     for mask in logits:
         padded = interpolate(

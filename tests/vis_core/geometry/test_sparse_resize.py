@@ -1,4 +1,4 @@
-"""Maps are resized where something is to be seen, and there as torch resizes them."""
+"""Maps are resized only around visible parts, and there exactly as by torch."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_no_pixel_of_masks_like_those_of_networks_differs(size: tuple[int, int])
 
 
 def test_many_specks_are_looked_at_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One by one they would take ten times as long as the whole frame."""
+    """Counts the calls: one per speck would take ten times as long as the whole frame."""
     maps = np.where(np.random.default_rng(0).random((3, 64, 96)) < 0.05, 2, -2).astype(np.float32)
     maps[1:] = -1
     maps[2, 3:5, 3:5] = maps[2, 40:44, 60:70] = 1

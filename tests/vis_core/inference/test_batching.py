@@ -1,4 +1,4 @@
-"""Walks of several videos share one network, and none sees anything of the others."""
+"""Several annotations share one network without affecting each other."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from vis_core.inference.online import annotate_video
 
 
 class WatchedSystem(ToySystem):
-    """Notes its batches; waits with the first until it is let go on; dislikes black images."""
+    """A system that records its batches, blocks until released, and rejects black images."""
 
     def __init__(self):
         super().__init__()
@@ -34,7 +34,7 @@ def image(label, height=32):
 
 
 def asked_together(network, system, wishes):
-    """Lets threads ask; all but the first wait for it. Their answers, or what they were told."""
+    """Sends requests from threads while the first blocks; returns the answers or error messages."""
 
     def ask(images):
         try:

@@ -1,4 +1,4 @@
-"""Masks become run lengths by the shortest way, and the same ones by any."""
+"""Masks become run lengths by the shortest path, with the same result on every path."""
 
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ LARGER = InputSize(64, 114, 64, 128)
 
 
 class ResizingSystem(ToySystem):
-    """Sees frames in another size than their own."""
+    """A system whose input size differs from the frame size."""
 
     def __init__(self, input_size: InputSize):
         super().__init__()
@@ -31,7 +31,7 @@ class ResizingSystem(ToySystem):
 
 
 def instances() -> Instances:
-    """Blobs, specks, an empty mask and a full one."""
+    """Builds blobs, specks, an empty mask and a full one."""
     generator = torch.Generator().manual_seed(0)
     logits = interpolate(torch.randn(1, 12, 4, 8, generator=generator), size=(16, 32))[0] - 0.8
     logits[0], logits[1] = -3, 3

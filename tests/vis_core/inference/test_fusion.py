@@ -1,4 +1,4 @@
-"""Fusion of results: equal to a loop over pixels, blind to order, and silent about itself."""
+"""Fusion of results: equal to a loop over pixels, independent of order, no self-fusion."""
 
 from array import array
 from dataclasses import replace
@@ -20,7 +20,7 @@ SIZE = (9, 11)
 
 
 def track(masks: np.ndarray, track_id: int = 0, label: int = 0, score: float = 0.5) -> Track:
-    """A track of (T, H, W) bool masks; frames without a pixel are absent."""
+    """Builds a track from (T, H, W) bool masks; frames without a pixel are absent."""
     rles = [rle if m.any() else None for rle, m in zip(encode_masks(masks), masks, strict=True)]
     packed = PackedMasks.of(rles)
     return Track(track_id, label, score, packed, array("d", [score] * len(packed)))
@@ -50,7 +50,7 @@ def box(top: int, left: int, bottom: int, right: int, frames: int = 3) -> np.nda
 
 
 def random_result(seed: int, num_tracks: int = 4, num_frames: int = 5) -> VideoResult:
-    """Tracks that come and go, some alike in several results, with scores that hardly differ."""
+    """Draws tracks that appear and vanish, some alike in several results, with close scores."""
     draw = np.random.default_rng(seed)
     base = np.random.default_rng(7)
     tracks = []
@@ -110,7 +110,7 @@ def test_tracks_that_overlap_in_space_and_time_become_one() -> None:
     )
     assert [t.score for t in fused.tracks] == [pytest.approx(0.6), 0.45]
     both, alone = fused.tracks
-    # the better member holds more than half of all scores
+    # the better member has more than half of all scores
     assert (pixels(both) == one).all()
     assert (pixels(alone) == far).all()
     assert both.scores_by_frame(3) == [pytest.approx(0.6), pytest.approx(0.6), 0.8]

@@ -92,13 +92,13 @@ def test_memory_grows_by_run_lengths_only():
                 sizes[frame.index] = pages * os.sysconf("SC_PAGE_SIZE")
             yield frame
 
-    # One mask of bool is 36 kB here: kept pixels would cost 290 MB over these frames.
+    # One mask of bool takes 36 kB here: stored pixels would cost 290 MB over these frames.
     annotate_video(ToySystem(), noted())
     assert sizes[2400] - sizes[400] < 8 * 2**20
 
 
 def test_views_are_named_apart_and_fused_into_what_one_view_gives() -> None:
-    """The toy sees its square wherever it is, so mirrored frames give the same result."""
+    """Uses the toy, which finds its square anywhere: mirrored frames give the same result."""
     alone = annotate_video(ToySystem(), square_frames(10))
     config = InferenceConfig(views=("flip",))
     assert annotate_views(ToySystem(), square_frames(10), InferenceConfig()) == alone

@@ -31,7 +31,7 @@ PART = 2 * CHUNK
 
 
 def predicted_part(system: NoisySystem, tracks: TrackConfig, first: int, mirrored: bool) -> bytes:
-    """What another process would have stored of some frames."""
+    """Returns the part that another process would have stored for some frames."""
     collector = PredictionCollector(FramePredictor(system, tracks, mirrored))
     run_chunked(islice(frames_from(first), PART), CHUNK, [collector])
     return save(pack_predictions(collector.take()))

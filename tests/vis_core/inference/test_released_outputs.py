@@ -1,6 +1,6 @@
 """The video outputs of the authors' code: scores, labels, masks (reference ctvis/ 1, 3; idol/ 1).
 
-The ids of the instances are recorded; that ours are equal, tests/vis_core/association shows.
+The instances' ids are the recorded ones; tests/vis_core/association shows that ours are equal.
 """
 
 import json
@@ -30,7 +30,7 @@ IDOL = reference_cases("idol/tracker_*.npz")
 
 
 def with_inputs(path: Path, inputs_in: str) -> dict[str, np.ndarray]:
-    """What is recorded of a case, with the inputs, which may stand in the file of another."""
+    """Returns a case's recorded values and its inputs, which may be in another case's file."""
     with np.load(path) as file:
         values = dict(file)
     with np.load(path.parent / inputs_in) as file:
@@ -38,7 +38,7 @@ def with_inputs(path: Path, inputs_in: str) -> dict[str, np.ndarray]:
 
 
 def softmax_instances(logits, masks, ids) -> tuple[Instances, torch.Tensor]:
-    """Those of the Q queries of a frame that have an id, and their ids."""
+    """Returns those of a frame's Q queries that have an id, and their ids."""
     logits, ids = torch.from_numpy(logits), torch.from_numpy(ids)
     scores = logits.softmax(dim=1)[:, :-1]
     everything = Instances(
@@ -52,9 +52,9 @@ def softmax_instances(logits, masks, ids) -> tuple[Instances, torch.Tensor]:
 
 
 def video_mask_logits(values: dict[str, np.ndarray]) -> np.ndarray:
-    """(V, T, h, w) logits of every track; a variant that does not hold them has those of its ids.
+    """Returns (V, T, h, w) logits of every track, by its ids if the variant does not record them.
 
-    Where a track is not in the output, the logits are 0.
+    Logits are 0 where a track is not in the output.
     """
     if "video_mask_logits" in values:
         return values["video_mask_logits"]
@@ -67,7 +67,7 @@ def video_mask_logits(values: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def ctvis_config(settings: dict, num_classes: int) -> TrackConfig:
-    """Our settings for the authors'."""
+    """Converts the authors' settings to ours."""
     short = ShortTrackFilter(
         after_frame=settings["noise_frame_num"],
         min_detections=settings["suppress_frame_num"],
@@ -131,7 +131,7 @@ def test_minvis_lists_the_queries_of_the_release(path: Path) -> None:
     with np.load(path) as file:
         values = dict(file)
     first = np.arange(case["Q"])
-    # the query at place i of a frame goes on with query i of the first frame
+    # the query at place i of a frame continues query i of the first frame
     ids = [first, *(permutation.argsort() for permutation in values["permutations"])]
     masks = values["in_pred_masks"][0].transpose(1, 0, 2, 3)
     inputs = zip(values["in_pred_logits"][0], masks, ids, strict=True)
@@ -185,12 +185,12 @@ def test_idol_lists_the_tracks_of_the_release(path: Path) -> None:
             torch.from_numpy(masks).float(),
             torch.zeros(len(scores), 1),
         )
-        named = torch.from_numpy(ids >= 0)
-        frames.append((everything[named], torch.from_numpy(ids)[named]))
+        associated = torch.from_numpy(ids >= 0)
+        frames.append((everything[associated], torch.from_numpy(ids)[associated]))
     padded = [4 * side for side in values["in_pred_masks"].shape[2:]]
     input_size = InputSize(*case["resized_image_size"], *padded)
     result = build_result(frames, input_size, tuple(case["output_size"]), config)
     masks = unpacked(values, "out_masks")
     assert_same_listings(result, values["out_scores"], values["out_labels"], masks)
-    # a track without a pixel in a frame where it is named is absent in ours
+    # ours omits a track's empty masks
     assert not (masks.any(axis=(2, 3)) & ~values["out_present"]).any()

@@ -1,4 +1,4 @@
-"""Named instances become tracks."""
+"""Associated instances become tracks."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def instances_with(class_scores):
 
 
 def random_frames(seed, frames=12, height=10, width=14, ids=5):
-    """(instances, track ids, masks) of each frame."""
+    """Returns (instances, track ids, masks) of each frame."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(frames):
         count = int(torch.randint(0, ids + 1, (1,), generator=generator))
@@ -197,7 +197,7 @@ def test_mask_quality_sorts_the_kept_tracks_but_does_not_choose_them():
 
 
 def test_the_majority_of_frames_names_the_class_and_all_frames_the_score():
-    """STC 3.5: two weak frames outvote a strong one."""
+    """Follows STC 3.5: two weak frames outvote a strong one."""
     builder = TrackBuilder(4, 4, TrackConfig(labels="majority"))
     for index, scores in enumerate(([0.9, 0.0], [0.0, 0.3], [0.0, 0.6])):
         builder.add(index, instances_with([scores]), torch.tensor([0]), full_masks(1))
@@ -234,7 +234,7 @@ def test_tracks_without_a_pixel_are_listed_if_asked_for():
 
 @pytest.mark.parametrize("seed", range(6))
 def test_short_tracks_leave_as_in_the_naive_loop(seed):
-    """The loop keeps a row of scores or None for each track, as the authors' code does."""
+    """Compares with a loop over rows of scores or None per track, as in the authors' code."""
     limits = ShortTrackFilter(after_frame=3, min_detections=3, missed_frames=2)
     builder = TrackBuilder(10, 14, TrackConfig(short_tracks=limits, max_tracks=None, min_frames=0))
     naive = {}
@@ -249,13 +249,13 @@ def test_short_tracks_leave_as_in_the_naive_loop(seed):
             row.append(instances[rare].class_scores[at[0]] if at else None)
         if index > limits.after_frame:
             for track_id, row in list(naive.items()):
-                seen = sum(scores is not None for scores in row)
-                if seen < limits.min_detections and row[-2:] == [None, None]:
+                present = sum(scores is not None for scores in row)
+                if present < limits.min_detections and row[-2:] == [None, None]:
                     del naive[track_id]
                     left += 1
     assert left > 0
     tracks = builder.result().tracks
     assert {track.track_id for track in tracks} == set(naive)
     for track in tracks:
-        seen = [scores for scores in naive[track.track_id] if scores is not None]
-        assert track.score == pytest.approx(float(torch.stack(seen).mean(dim=0).max()))
+        present = [scores for scores in naive[track.track_id] if scores is not None]
+        assert track.score == pytest.approx(float(torch.stack(present).mean(dim=0).max()))

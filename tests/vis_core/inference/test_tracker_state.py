@@ -22,7 +22,7 @@ from vis_core.structures import Frame
 def track_saving(
     system: NoisySystem, tracks: TrackConfig
 ) -> tuple[OnlineTracker, dict[int, bytes]]:
-    """A tracker after all frames, and its state after each chunk by the last frame of it."""
+    """Returns a tracker after all frames, and its states by the last frame of each chunk."""
     tracker = OnlineTracker(system, tracks)
     saved: dict[int, bytes] = {}
 
@@ -34,7 +34,7 @@ def track_saving(
 
 
 def listings(tracker: OnlineTracker) -> list[tuple]:
-    """All of each track but its masks."""
+    """Returns all of each track but its masks."""
     return [
         (t.serial, t.track_id, t.label, t.score, t.shown_frames, t.predicted_quality)
         for t in tracker.tracks.finished()

@@ -1,4 +1,4 @@
-"""What a folder of videos holds."""
+"""The videos of a folder."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Every video file of the data folder is read, or refused, as its manifest says."""
+"""Every video file of the data folder is read or refused as in its manifest."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from vis_core.media.video_reader import read_frames
 
 
 def hostile_videos():
-    """(file, entry) of both sets of hostile videos; the entries are read as one form."""
+    """Returns (file, entry) of both sets of hostile videos, with entries in one form."""
     folder = data_dir_or_none() or Path()
     cases = []
     first = folder / "hostile" / "manifest.json"
@@ -39,7 +39,7 @@ def hostile_videos():
 
 
 def listed(manifest):
-    """The entries of a manifest, whatever key they stand under."""
+    """Returns the entries of a manifest under either key."""
     if isinstance(manifest, list):
         return manifest
     return [item for value in manifest.values() if isinstance(value, list) for item in value]

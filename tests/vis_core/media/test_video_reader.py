@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.videos import grey_frames, write_video
-from vis_core.config.decoding import DecodeLimits
+from vis_core.config.media import DecodeLimits
 from vis_core.errors import VideoDecodeError
 from vis_core.media.video_reader import read_frames
 
@@ -140,7 +140,7 @@ def test_a_cut_file_is_flagged_wherever_it_is_cut(tmp_path):
 
 
 def resident_bytes():
-    """Memory of this process that is in RAM."""
+    """Returns the resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 

@@ -1,4 +1,4 @@
-"""Sampling or skipping frames changes nothing in the report of a video file."""
+"""Sampling or skipping frames changes nothing in a video file's report."""
 
 from fractions import Fraction
 
@@ -12,7 +12,7 @@ from vis_core.media.video_reader import read_frames
 
 
 def naive_sample(times_s, fps):
-    """The first frame, then the first at or after each further multiple of the period."""
+    """Returns the first frame, then the first at or after each further multiple of the period."""
     kept, due = [0], times_s[0] + 1 / fps
     for number, time_s in enumerate(times_s[1:], start=1):
         if time_s >= due - 1e-6:
@@ -30,11 +30,11 @@ def test_sampling_hands_out_what_is_due_and_counts_the_rest(tmp_path, fps):
     with read_frames(path) as reader:
         every = list(reader)
     with read_frames(path, sample_fps=fps) as reader:
-        seen = [(frame, reader.number) for frame in reader]
+        pairs = [(frame, reader.number) for frame in reader]
     wanted = naive_sample([frame.time_s for frame in every], fps)
-    assert [number for _, number in seen] == wanted
-    assert [frame.index for frame, _ in seen] == list(range(len(wanted)))
-    for frame, number in seen:
+    assert [number for _, number in pairs] == wanted
+    assert [frame.index for frame, _ in pairs] == list(range(len(wanted)))
+    for frame, number in pairs:
         assert frame.time_s == every[number].time_s
         assert np.array_equal(frame.image, every[number].image)
     assert reader.report.decoded_frames == 23 and reader.report.completeness == "complete"
@@ -65,7 +65,7 @@ def test_sampling_follows_the_clock_of_a_variable_rate_and_stops_where_it_is_tol
 
 
 def test_every_raw_video_is_as_complete_when_it_is_sampled(data_dir):
-    """What is passed over is decoded all the same: losses are seen."""
+    """Checks that skipped frames are decoded all the same, so that losses are noticed."""
     for entry in manifest_videos():
         path = data_dir / "videos_raw" / entry["file"]
         try:
@@ -91,9 +91,9 @@ def test_after_a_skip_everything_is_as_in_a_full_read(tmp_path, sample_fps, skip
     with read_frames(path, sample_fps=sample_fps, max_frames=max_frames) as whole:
         every = [(frame, whole.number) for frame in whole]
     with read_frames(path, sample_fps=sample_fps, max_frames=max_frames, skip=skip) as reader:
-        seen = [(frame, reader.number) for frame in reader]
-    assert len(seen) == max(0, len(every) - skip)
-    for (frame, number), (expected, expected_number) in zip(seen, every[skip:], strict=True):
+        pairs = [(frame, reader.number) for frame in reader]
+    assert len(pairs) == max(0, len(every) - skip)
+    for (frame, number), (expected, expected_number) in zip(pairs, every[skip:], strict=True):
         assert (frame.index, frame.time_s, number) == (
             expected.index,
             expected.time_s,

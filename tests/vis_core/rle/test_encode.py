@@ -1,4 +1,4 @@
-"""Run lengths come out byte for byte as pycocotools writes them."""
+"""Run lengths equal those of pycocotools byte for byte."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ Write = Callable[[np.ndarray], list[str]]
 
 @pytest.fixture(params=["boxes", "device"])
 def write(request: pytest.FixtureRequest) -> Write:
-    """Both ways to write masks."""
+    """Writes masks in both ways."""
     if request.param == "boxes":
         return strings_of_masks
     return lambda masks: strings_on_device(torch.from_numpy(masks))

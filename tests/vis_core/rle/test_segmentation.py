@@ -61,7 +61,7 @@ def test_polygons_equal_pycocotools(points: list, more: list) -> None:
 )
 def test_many_masks_are_decoded_as_pycocotools_does(masks: np.ndarray, trailing: bool) -> None:
     rles = encode_masks(masks)
-    if trailing:  # a run of nothing at the end
+    if trailing:  # an empty run at the end
         rles = [{**rle, "counts": rle["counts"] + "0"} for rle in rles if len(rle["counts"]) < 3]
     decoded = decode_rles([None, *rles, None], *masks.shape[1:])
     assert decoded.dtype == bool and decoded.flags.c_contiguous

@@ -1,7 +1,7 @@
 """Irreversible removal of every privilege that video decoding does not need.
 
 A confined process can still read files, since it must open the video. It has limited memory,
-cannot write files or core dumps and, if the kernel permits, has no network.
+cannot write files or core dumps and, if the kernel permits, has no network access.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _CAP_DAC_READ_SEARCH = 2
 
 
 def confine(max_memory_mib: int) -> None:
-    """Confines this process, on Linux to ``max_memory_mib`` beyond its current address space."""
+    """Confines this process; on Linux, its address space may grow by at most ``max_memory_mib``."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_OPEN_FILES, MAX_OPEN_FILES))
@@ -42,18 +42,18 @@ def confine(max_memory_mib: int) -> None:
 def leave_network(libc: ctypes.CDLL) -> None:
     """Moves to a new network namespace without connections, if the kernel permits.
 
-    Root needs no user namespace and so can still open the files of other users. Other users need
-    one, which many containers and some distributions forbid; the network then remains available.
+    Root needs no user namespace, so it can still open other users' files. Non-root users need one,
+    which many containers and some distributions forbid; the network then remains available.
     """
     if libc.unshare(_CLONE_NEWNET) != 0 and os.geteuid() != 0:
         libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
 
 
 def drop_capabilities(libc: ctypes.CDLL) -> None:
-    """Drops all capabilities, also those to regain the network; root may still read all files."""
+    """Drops all capabilities, so the network cannot be regained; root can still read all files."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
     kept = 1 << _CAP_DAC_READ_SEARCH if os.geteuid() == 0 else 0
-    # effective, permitted, inheritable of the lower 32 capabilities, then of the upper ones
+    # effective, permitted, inheritable: first the lower 32 capabilities, then the upper 32
     libc.capset(header, (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0))
 
 

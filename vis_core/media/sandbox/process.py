@@ -1,4 +1,4 @@
-"""The processes in which videos are decoded: start, reuse and end.
+"""Starting, reusing and ending the processes that decode videos.
 
 A process decodes one video at a time and is kept for the next one, unless it died, hung or sent an
 invalid message. It runs ``media/sandbox/worker.py``.
@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import vis_core
-from vis_core.config.decoding import DecodeLimits
+from vis_core.config.media import DecodeLimits
 from vis_core.errors import DecoderError, last_line
 from vis_core.media.sandbox.frame_ring import FrameRing, make_ring_file
 from vis_core.media.sandbox.protocol import Channel, ProtocolError, Ready
@@ -25,7 +25,7 @@ from vis_core.media.sandbox.worker import OUT_OF_MEMORY
 WORKER_MODULE = "vis_core.media.sandbox.worker"
 START_TIMEOUT_S = 120.0
 END_TIMEOUT_S = 10.0
-# Run by an isolated interpreter: the import path is an argument, not inherited.
+# Run by an isolated interpreter: the import path is passed as an argument, not inherited.
 _PROGRAM = (
     "import importlib, json, sys; path, module, *rest = json.loads(sys.argv[1]);"
     " sys.path[:] = path; sys.exit(importlib.import_module(module).main(*rest))"
@@ -68,11 +68,11 @@ class Decoder:
         self.exit_reason()
 
     def exit_reason(self) -> tuple[bool, str]:
-        """Waits for the end; returns whether memory ran out, and exit code or signal as text."""
+        """Waits for the end; returns whether memory ran out, and the exit code or signal."""
         self.channel.socket.close()
         try:
             code = self._process.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:  # it closed its channel, but is alive
+        except subprocess.TimeoutExpired:  # it closed its channel but is still alive
             self._process.kill()
             code = self._process.wait()
         if self._process.stderr is not None:
@@ -109,14 +109,14 @@ class DecoderPool:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        """Starts without decoders: after a fork they belong to the parent."""
+        """Empties the pool: after a fork, its decoders belong to the parent."""
         self._lock = threading.Lock()
         self._idle: Decoder | None = None
-        # The kernel ends a decoder with the THREAD that started it, so one thread stays.
+        # The kernel ends a decoder when the THREAD that started it ends, so one thread is kept.
         self.starter = ThreadPoolExecutor(1, "decoder-starter")
 
     def acquire(self, limits: DecodeLimits) -> Decoder:
-        """Returns the idle decoder, or a new one if there is none with these limits."""
+        """Returns the idle decoder, or a new one if no idle decoder has these limits."""
         with self._lock:
             idle, self._idle = self._idle, None
         if idle is not None and idle.limits == limits and idle.is_waiting:
@@ -126,7 +126,7 @@ class DecoderPool:
         return Decoder(limits)
 
     def release(self, decoder: Decoder) -> None:
-        """Keeps a decoder that has replied that its video is over as the idle one."""
+        """Keeps a decoder as the idle one, after it has reported the end of its video."""
         decoder.ring.release_memory()
         with self._lock:
             surplus, self._idle = self._idle, decoder

@@ -1,7 +1,7 @@
 """The messages between a sandboxed decoder and its owner, and their transport over a socket.
 
-A decoder may have been taken over by the video that it reads. Its owner therefore accepts only JSON
-of a closed set of shapes, checked field by field, in messages of limited length.
+A malicious video may have taken over its decoder. The owner therefore accepts only JSON messages of
+known types and limited length, and checks them field by field.
 """
 
 import json
@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from vis_core.errors import DecodeFailure
 from vis_core.media.decode_report import DecodeReport, VideoInfo
 
-MAX_MESSAGE_BYTES = 2**18  # enough for a text with a file name of 4096 bytes, each escaped
+MAX_MESSAGE_BYTES = 2**18  # enough for a message with a 4096-byte file name, every byte escaped
 _LENGTH = struct.Struct("<I")
 
 
@@ -30,7 +30,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Alive:
-    """A reply: frames are being decoded, although none is returned."""
+    """A reply: frames are being decoded, even if none is returned."""
 
     type: Literal["alive"] = "alive"
 
@@ -58,7 +58,7 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Ended:
-    """A reply: the video is over and the decoder is free."""
+    """A reply: the video has ended and the decoder is free."""
 
     report: DecodeReport
     num_frames: int  # returned or skipped
@@ -67,7 +67,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Refused:
-    """A reply: the video cannot be read (further) and the decoder is free."""
+    """A reply: the video cannot be read, or read further, and the decoder is free."""
 
     message: str
     kind: DecodeFailure
@@ -79,7 +79,7 @@ _REPLIES: TypeAdapter[Reply] = TypeAdapter(Reply, config={"extra": "forbid"})
 
 
 class ProtocolError(Exception):
-    """An invalid message of the other side."""
+    """An invalid message from the other side."""
 
 
 @dataclass
@@ -90,14 +90,14 @@ class Channel:
     _received: bytearray = field(default_factory=bytearray)
 
     def send(self, message: Reply) -> None:
-        """Sends a reply of the decoder."""
+        """Sends a reply from the decoder."""
         self._send(_REPLIES.dump_json(message))
 
     def receive(self, timeout_s: float) -> Reply:
-        """Waits for a reply of the decoder.
+        """Waits for a reply from the decoder.
 
         Raises:
-            TimeoutError: If none arrives in time.
+            TimeoutError: If no reply arrives in time.
             EOFError: If the decoder has ended.
             ProtocolError: If the message is not a valid reply.
         """
@@ -109,17 +109,17 @@ class Channel:
 
     @property
     def has_input(self) -> bool:
-        """Returns whether bytes have arrived or the other side has closed; does not wait."""
+        """Returns whether bytes have arrived or the other side has disconnected; does not wait."""
         poller = select.poll()  # select() supports no descriptor above 1023
         poller.register(self.socket, select.POLLIN)
         return bool(self._received) or bool(poller.poll(0))
 
     def send_request(self, **request: Any) -> None:
-        """Sends a request of the owner; lone surrogates in file names are escaped."""
+        """Sends a request from the owner; lone surrogates in file names are escaped."""
         self._send(json.dumps(request).encode("ascii"))
 
     def receive_request(self) -> dict[str, Any]:
-        """Waits for a request of the owner; raises EOFError if the owner has ended."""
+        """Waits for a request from the owner; raises EOFError if the owner has ended."""
         request: dict[str, Any] = json.loads(self._receive(None))
         return request
 
@@ -135,7 +135,7 @@ class Channel:
         return self._take(_LENGTH.size + length, deadline)[_LENGTH.size :]
 
     def _take(self, count: int, deadline: float | None, keep: bool = False) -> bytes:
-        """Returns the next bytes; bytes that arrive before a timeout are kept."""
+        """Returns the next ``count`` bytes; bytes that arrive before a timeout are kept."""
         while len(self._received) < count:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:

@@ -1,8 +1,8 @@
 """Decoding of untrusted videos in a sandboxed process.
 
-The frames equal those of ``media/video_reader.py``, byte for byte. Whatever a file does to its
-decoder (a crash, a hang, unlimited memory, foreign code) affects a process that holds no secret and
-no model, and costs one video. That process decodes ahead while the caller computes.
+The frames are byte-identical to those of ``media/video_reader.py``. Whatever a file does to its
+decoder (crash or hang it, exhaust its memory, run foreign code) affects a process without secrets
+or a model, and costs only that video. The process decodes ahead while the caller computes.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Never, Self
 
-from vis_core.config.decoding import DecodeLimits
+from vis_core.config.media import DecodeLimits
 from vis_core.errors import VideoDecodeError, shown_name
 from vis_core.frame import Frame
 from vis_core.media.container import failure
@@ -26,18 +26,18 @@ from vis_core.media.sandbox.protocol import (
 )
 from vis_core.media.video_reader import check_selection
 
-# Seconds that a decoder has to stop when a video is closed early; then it is ended.
+# Seconds a decoder is given to stop when a video is closed early; after that it is ended.
 STOP_TIMEOUT_S = 2.0
 _HOSTILE = "the file is damaged or hostile"
 
 
 class SandboxedReader(Iterator[Frame]):
-    """The frames of one video file, in order, once, decoded in another process.
+    """A single-pass iterator over the frames of one video file, decoded in another process.
 
     Attributes:
-        report: As of the last returned frame; complete with the last one.
+        report: As of the last returned frame; complete once the final frame is returned.
         number: Index of the last returned frame among all frames of the file, from 0.
-        num_frames: Frames that were returned or skipped; None until the reader is exhausted.
+        num_frames: Number of returned or skipped frames; None until the reader is exhausted.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class SandboxedReader(Iterator[Frame]):
             raise failure(self._path, why, "decoder died") from error
 
     def _fail(self, decoder: Decoder, reply: Reply) -> Never:
-        """Raises for a reply other than the expected one."""
+        """Raises the error for an unexpected reply."""
         if not isinstance(reply, Refused):
             self._end(decoder)
             why = f"the decoder sent an invalid message ({reply.type}); {_HOSTILE}"
@@ -184,17 +184,17 @@ def read_frames_sandboxed(
     sample_fps: float | None = None,
     skip: int = 0,
 ) -> SandboxedReader:
-    """Opens a video file as ``read_frames`` does, and decodes it in another process.
+    """Opens a video file like ``read_frames``, but decodes it in another process.
 
-    That process is kept for the next video and ends with this one. It has an empty environment, at
-    most ``max_memory_mib`` of memory, and cannot write files; if the kernel permits, it has no
-    network either (``media/sandbox/confinement.py``). Each open reader has its own process.
+    The other process is kept for the next video and ends with the caller's. It has an empty
+    environment and at most ``max_memory_mib`` of memory, and cannot write files; if the kernel
+    permits, it has no network (``media/sandbox/confinement.py``). Each reader has its own process.
 
-    Close or exhaust the reader.
+    The caller must close or exhaust the reader.
 
     Raises:
-        VideoDecodeError: If the file cannot be trusted or opened, or yields no frame; also while
-            frames are read, if the decoder dies or returns no frame for ``frame_timeout_s``.
+        VideoDecodeError: If the file cannot be trusted or opened, or yields no frame; also during
+            reading, if the decoder dies or returns no frame for ``frame_timeout_s``.
         DecoderError: If this machine cannot start the process.
     """
     check_selection(max_frames, sample_fps, skip)

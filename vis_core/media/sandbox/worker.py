@@ -1,7 +1,7 @@
-"""The process that decodes videos for its owner, which starts it in ``media/sandbox/process.py``.
+"""The process that decodes videos for its owner; started by ``media/sandbox/process.py``.
 
-It has no secrets in its environment, few privileges (``media/sandbox/confinement.py``), and ends
-with its owner. It imports no torch, so that it starts in a fraction of a second.
+It has no secrets in its environment and few privileges (``media/sandbox/confinement.py``), and ends
+with its owner. It does not import torch, so it starts in a fraction of a second.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from vis_core.config.decoding import DecodeLimits
+from vis_core.config.media import DecodeLimits
 from vis_core.errors import VideoDecodeError
 from vis_core.media.container import failure
 from vis_core.media.sandbox.confinement import close_standard_streams, confine, end_with_parent
@@ -29,9 +29,9 @@ ALIVE_PERIOD_S = 1.0
 
 
 def main(channel_file: int, ring_file: int, parent: int, limits: str) -> int:
-    """Serves requests of the process ``parent`` until it ends; ``limits`` are JSON."""
+    """Serves requests from the process ``parent`` until that process ends; ``limits`` is JSON."""
     end_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # is meant for the owner, which ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the owner, which ends this process
     cv2.setNumThreads(1)
     decoding = DecodeLimits.model_validate_json(limits)
     channel = Channel(socket.socket(fileno=channel_file))
@@ -42,7 +42,7 @@ def main(channel_file: int, ring_file: int, parent: int, limits: str) -> int:
     try:
         while True:
             request = channel.receive_request()
-            if request["do"] == "read":  # other requests concern a video that is over
+            if request["do"] == "read":  # other requests concern a video that has ended
                 Delivery(channel, ring, decoding).run(request)
     except (EOFError, ConnectionError):
         return 0
@@ -51,11 +51,11 @@ def main(channel_file: int, ring_file: int, parent: int, limits: str) -> int:
 
 
 class _Stopped(Exception):
-    """The owner has requested no further frames of this video."""
+    """A request from the owner to send no further frames of this video."""
 
 
 class Delivery:
-    """The decoding of one video, ahead of its reader by as many frames as the ring has slots."""
+    """The decoding of one video, ahead of its reader by at most one frame per ring slot."""
 
     def __init__(self, channel: Channel, ring: FrameRing, limits: DecodeLimits) -> None:
         self._channel = channel
@@ -66,7 +66,7 @@ class Delivery:
         self._last_alive_s = time.monotonic()
 
     def run(self, request: dict[str, Any]) -> None:
-        """Sends the frames of a video, then how it ended."""
+        """Sends a video's frames, then ``Ended`` or ``Refused``."""
         path = Path(request["path"])
         try:
             with (
@@ -100,7 +100,7 @@ class Delivery:
             )
 
     def _image_in_ring(self, shape: tuple[int, int, int]) -> np.ndarray:
-        """Waits for a free slot and returns its image."""
+        """Waits for a free slot and returns its image array."""
         while not self._free:
             request = self._channel.receive_request()
             if request["do"] == "stop":
@@ -111,7 +111,7 @@ class Delivery:
         return self._ring.slot(self._slot, *shape[:2])
 
     def _send_alive(self) -> None:
-        """Sends, once per period, that frames are being decoded."""
+        """Reports, once per period, that frames are being decoded."""
         now_s = time.monotonic()
         period_s = min(ALIVE_PERIOD_S, self._limits.frame_timeout_s / 4)
         if now_s - self._last_alive_s >= period_s:

@@ -1,6 +1,6 @@
-"""The contrastive items of CTVIS 3.3: the comparisons of each embedding in training.
+"""The contrastive items of CTVIS 3.3: each embedding's comparisons in training.
 
-A clip is stored frame by frame in the memory that inference uses; then the items of all frames are
+A clip is stored frame by frame in the memory that inference uses. Then the items for all frames are
 built at once.
 """
 
@@ -21,10 +21,10 @@ class ItemDraws:
     """The random numbers for the items of one clip, each uniform in [0, 1).
 
     Attributes:
-        latest: (T, G); up to 0.5, the newest embedding is the positive, if the config allows it.
-        noise: (T, G); from ``1 - noise_probability`` on, an absent instance receives noise.
-        noise_pick: (T, G) choice of the embedding that is the noise.
-        background: (T, Q); the queries with the lowest numbers are the sample.
+        latest: (T, G); at 0.5 or below, the positive is the newest embedding, if configured.
+        noise: (T, G); at ``1 - noise_probability`` or above, an absent instance receives noise.
+        noise_pick: (T, G) choice of the noise embedding.
+        background: (T, Q); the queries with the lowest numbers are sampled.
     """
 
     latest: Tensor
@@ -36,7 +36,7 @@ class ItemDraws:
     def random(
         cls, shape: tuple[int, int, int], device: torch.device, generator: torch.Generator | None
     ) -> "ItemDraws":
-        """Draws the numbers for a clip of (T, G, Q) with a CPU generator."""
+        """Draws the numbers for a clip with ``shape`` (T, G, Q) from a CPU generator."""
         num_frames, num_instances, num_queries = shape
         sizes = [num_instances] * 3 + [num_queries]
         drawn = torch.rand(num_frames, sum(sizes), generator=generator)
@@ -45,10 +45,10 @@ class ItemDraws:
 
 @dataclass(frozen=True)
 class ContrastiveItems:
-    """The I items of anchor, positive and negatives.
+    """I items, each with an anchor, a positive and negatives.
 
     Attributes:
-        places: (I, 2) frame and instance of each item, in the order of frames, then instances.
+        places: (I, 2) frame and instance of each item, ordered by frame, then by instance.
         anchors: (I, C).
         positives: (I, C).
         negatives: (I, P, C); undefined where the mask is False.
@@ -64,14 +64,14 @@ class ContrastiveItems:
 
 @dataclass(frozen=True)
 class ClipMemory:
-    """The memory of G instances along a clip; a row counts where its flag is True.
+    """The memory of G instances over a clip; a row is valid where its flag is True.
 
     Attributes:
         stored: (T, G, C) embedding stored in the frame.
         is_stored: (T, G) bool.
         fused: (T, G, C) similarity-guided average after the frame (CTVIS Eq. 1-2).
         latest: (T, G, C) newest embedding after the frame.
-        is_known: (T, G) bool, stored in this frame or before.
+        is_known: (T, G) bool, stored in this frame or earlier.
     """
 
     stored: Tensor
@@ -88,11 +88,11 @@ def contrastive_items(
     config: CtvisItemsConfig,
     draws: ItemDraws,
 ) -> ContrastiveItems:
-    """Builds the items of one clip (CTVIS 3.3, Fig. 2 b and c).
+    """Builds the items for one clip (CTVIS 3.3, Fig. 2 b and c).
 
-    An instance in the memory and in frame t makes one item: its embedding is the anchor, its memory
-    is the positive, and the memories of the others and the background queries of the previous frame
-    are the negatives. Nothing is detached.
+    An instance both in the memory and in frame t yields one item: its embedding is the anchor, and
+    its memory is the positive. The negatives are the other instances' memories and the previous
+    frame's background queries. Nothing is detached.
 
     Args:
         embeddings: (T, Q, C) of all queries.
@@ -129,7 +129,7 @@ def clip_memory(
     config: CtvisItemsConfig,
     draws: ItemDraws,
 ) -> ClipMemory:
-    """Stores a clip frame by frame in a memory bank, as inference does (arguments as above)."""
+    """Stores a clip frame by frame, as in inference (arguments as in ``contrastive_items``)."""
     stored, is_stored = _with_noise(embeddings, matched_query, present, config, draws)
     num_frames, num_instances, width = stored.shape
     memory = MemoryBank(AssociationConfig(history_length=num_frames))
@@ -148,7 +148,7 @@ def clip_memory(
 
 
 def concat_items(parts: Sequence[ContrastiveItems]) -> ContrastiveItems:
-    """Concatenates items; shorter lists of negatives are padded with masked ones."""
+    """Concatenates items, padding shorter lists of negatives with masked ones."""
     most = max(part.negatives.shape[1] for part in parts)
     fields: list[list[Tensor]] = []
     for part in parts:
@@ -166,7 +166,7 @@ def _with_noise(
     config: CtvisItemsConfig,
     draws: ItemDraws,
 ) -> tuple[Tensor, Tensor]:
-    """Returns the (T, G, C) embeddings to store, noise included, and (T, G) where there is one."""
+    """Returns the (T, G, C) embeddings to store, with noise, and a (T, G) mask of valid ones."""
     noisy = ~present & (draws.noise >= 1 - config.noise_probability)
     if config.noise_probability == 0:
         noisy = torch.zeros_like(present)
@@ -177,7 +177,7 @@ def _with_noise(
         known_before = present.cumsum(dim=0) > 0
         count = present.sum(dim=1, keepdim=True)
         noisy &= known_before & (count > 0)
-        # picks one of the present instances of the frame, which come first, in their order
+        # picks one of the frame's present instances, which come first, in order
         present_first = (~present).to(torch.uint8).argsort(dim=1, stable=True)
         chosen = present_first.gather(1, (draws.noise_pick * count).long())
         pick = matched_query.gather(1, chosen)
@@ -190,7 +190,7 @@ def _with_noise(
 def _positives(
     memory: ClipMemory, config: CtvisItemsConfig, draws: ItemDraws
 ) -> tuple[Tensor, Tensor]:
-    """Returns the (T, G, C) positive of each instance in each frame, and where there is one."""
+    """Returns each instance's positive (T, G, C) in each frame, and a (T, G) mask of valid ones."""
     before = torch.cat([memory.fused[:1], memory.fused[:-1]])
     if config.positives == "memory_or_latest":
         newest = torch.cat([memory.latest[:1], memory.latest[:-1]])
@@ -203,15 +203,15 @@ def _positives(
 
 
 def _first_later(memory: ClipMemory) -> tuple[Tensor, Tensor]:
-    """Returns the (T, G, C) first embedding stored after each frame, as the release finds it.
+    """Returns the first embedding (T, G, C) stored after each frame, and a mask of valid ones.
 
-    As in the release, an instance that is absent from exactly t frames after frame t counts as one
-    that never returns.
+    As in the release, an instance absent from exactly t frames after frame t counts as never
+    returning.
     """
     never, device = len(memory.is_stored), memory.stored.device
     index = torch.arange(never, device=device)
     when = torch.where(memory.is_stored, index[:, None], never)
-    # the first frame >= t, from the back; then the first frame > t
+    # the first frame >= t, computed backwards; then the first frame > t
     first = when.flip(0).cummin(dim=0).values.flip(0)
     later = torch.cat([first[1:], torch.full_like(first[:1], never)])
     absences = (~memory.is_stored).flip(0).cumsum(dim=0).flip(0) - (~memory.is_stored).long()
@@ -229,7 +229,7 @@ def _memory_negatives(
     num_background: int,
     draws: ItemDraws,
 ) -> tuple[Tensor, Tensor]:
-    """Returns the memories of other instances, background queries of the previous frame, a mask."""
+    """Returns negatives (others' memories, background queries from the frame before) and a mask."""
     frame, instance = places.unbind(dim=1)
     others = memory.is_known[frame - 1].clone()
     others[torch.arange(len(frame), device=others.device), instance] = False

@@ -1,7 +1,7 @@
-"""The contrastive items of IDOL 3.2: the comparisons of each instance of a key frame.
+"""The contrastive items of IDOL 3.2: the comparisons for each instance in a key frame.
 
-The embedding of an instance on the key frame is the anchor; the queries of the reference frame are
-its positives and negatives.
+An instance's embedding on the key frame is the anchor; the reference frame's queries are its
+positives and negatives.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from vis_core.models.criterion.idol_criterion import frame_truth
 from vis_core.models.criterion.transport_matching import SELECTIONS, FrameGuess, FrameTruth
 from vis_core.structures import FrameTargets
 
-# Released IDOL: the auxiliary loss compares ten times as many negatives as positives.
+# In the IDOL release, the auxiliary loss compares ten times as many negatives as positives.
 _NEGATIVES_PER_POSITIVE = 10
 
 
 @dataclass(frozen=True)
 class SharedTruth:
-    """The instances of a reference frame that its key frame shows too.
+    """The instances visible in both a reference frame and its key frame.
 
     Attributes:
         truth: Classes and boxes of the G' instances on the reference frame.
@@ -34,10 +34,10 @@ class SharedTruth:
 
 @dataclass(frozen=True)
 class ContrastiveItems:
-    """The I items of anchor and keys, one for each instance in both frames of a pair.
+    """I items, each with an anchor and keys: one for each instance in both frames of a pair.
 
     Attributes:
-        places: (I, 2) pair and instance (row on the key frame) of each item.
+        places: (I, 2) pair and instance (key-frame row) of each item.
         anchors: (I, C) on the key frame.
         keys: (I, Q, C) embeddings of all queries of the reference frame.
         positive_mask: (I, Q) bool.
@@ -55,7 +55,7 @@ class ContrastiveItems:
 
 
 def shared_truth(key: FrameTargets, reference: FrameTargets, size: Tensor) -> SharedTruth:
-    """Finds the instances of a key frame on its reference frame, of (2,) height and width."""
+    """Finds a key frame's instances in its reference frame; ``size`` is (2,) height and width."""
     same = key.instance_index[:, None] == reference.instance_index[None]
     key_rows, rows = same.nonzero(as_tuple=True)
     truth = frame_truth(reference, size)
@@ -71,15 +71,15 @@ def contrastive_items(
     shared: Sequence[SharedTruth],
     config: TransportConfig,
 ) -> ContrastiveItems:
-    """Builds the items of B pairs (IDOL 3.2, Fig. 2). Only the selection is detached.
+    """Builds the items for B pairs (IDOL 3.2, Fig. 2). Only the selection is detached.
 
     Args:
         key_embeddings: (B, Q, C) of all queries of the key frames.
-        key_queries: B tensors (G,), best query of each instance of the key frame.
+        key_queries: B tensors (G,), the best query for each key-frame instance.
         reference_embeddings: (B, Q, C) of all queries of the reference frames.
-        guesses: Predictions of the last layer for the B reference frames.
+        guesses: The last layer's predictions for the B reference frames.
         shared: Common instances of the B pairs.
-        config: Of the selection.
+        config: Selection settings.
     """
     select = SELECTIONS[config.selection]
     masks = [select(guess, part.truth, config) for guess, part in zip(guesses, shared, strict=True)]
@@ -97,9 +97,9 @@ def contrastive_items(
 
 
 def sample_negatives(items: ContrastiveItems, generator: torch.Generator | None) -> Tensor:
-    """Draws the (I, Q) bool negatives of the auxiliary loss with a CPU generator.
+    """Draws the auxiliary loss's (I, Q) bool negatives from a CPU generator.
 
-    They are ten per positive, or all if there are fewer; ten for an item without a positive.
+    Draws ten per positive, or all if there are fewer, and ten for an item without a positive.
     """
     drawn = torch.rand(items.negative_mask.shape, generator=generator)
     drawn = drawn.to(items.negative_mask.device).masked_fill(~items.negative_mask, 2)

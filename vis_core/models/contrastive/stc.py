@@ -1,4 +1,4 @@
-"""The comparisons of STC between two frames: embeddings (3.3) and kernels (3.4)."""
+"""STC's comparisons between two frames: embeddings (3.3) and kernels (3.4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from vis_core.models.criterion.contrastive import per_positive_loss
 from vis_core.models.layers.dynamic_mask_head import pixel_centers
 from vis_core.structures import FrameTargets
 
-_STRIDE = 8  # stride of the map of embeddings
+_STRIDE = 8  # stride of the embedding map
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class TrackingFrame:
 
     Attributes:
         embeddings: (C, h, w) at stride 8.
-        boxes: (N, 4) xyxy predicted at the places of instances, detached.
-        identity: (N,) int64 row in the clip of the instance of each place.
+        boxes: (N, 4) xyxy predicted at places with an instance, detached.
+        identity: (N,) int64 clip row of the instance at each place.
         truth: Ground truth of the frame.
     """
 
@@ -47,14 +47,14 @@ class TrackingFrame:
         matching: LocationMatching,
         truth: FrameTargets,
     ) -> "TrackingFrame":
-        """Builds it from frame ``frame`` of F and its matching; every positive place is a query."""
+        """Builds frame ``frame`` from its predictions; every positive place is a query."""
         positives = matching.positives
         boxes = predictions.boxes(frame, positives).detach()
         return cls(embeddings, boxes, truth.instance_index[matching.instance[positives]], truth)
 
 
 def embeddings_at(embeddings: Tensor, boxes: Tensor) -> Tensor:
-    """Reads the (N, C) embeddings of a map (C, h, w) at the centres of boxes (N, 4): STC 3.3."""
+    """Reads (N, C) embeddings from a map (C, h, w) at the centres of boxes (N, 4): STC 3.3."""
     height, width = embeddings.shape[1:]
     centers = (boxes[:, :2] + boxes[:, 2:]) / (2 * _STRIDE)
     column = centers[:, 0].floor().long().clamp(0, width - 1)
@@ -68,9 +68,9 @@ def tracking_losses(
     config: StcTrackingConfig,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """Computes the loss of the queries of B frames against B reference frames: STC Eq. 4.
+    """Computes the loss of B frames' queries against B reference frames: STC Eq. 4.
 
-    Returns the mean over all queries with something to compare; 0 without any.
+    Returns the mean over all queries that have a comparison, or 0 without any.
     """
     losses = []
     for frame, reference in zip(frames, references, strict=True):
@@ -84,10 +84,10 @@ def tracking_losses(
 
 
 def consistency_loss(kernels: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Averages the squared distance of the kernels of each instance in two frames: STC Eq. 6.
+    """Averages the squared distance between each instance's kernels in two frames: STC Eq. 6.
 
-    The mean over the parameters of a kernel; a sum with weight 10 would dominate the other losses.
-    Rows of the (N, P) kernels of both frames belong together.
+    Kernel parameters are averaged too: their sum with weight 10 would dominate the other losses.
+    Matching rows of the two frames' (N, P) kernels belong to one instance.
     """
     errors = torch.cat([(one - other).square() for one, other in kernels])
     return errors.sum() / max(1, errors.numel())
@@ -100,7 +100,7 @@ def paired_places(
 ) -> tuple[Tensor, Tensor]:
     """Draws one place in each of two frames for every instance with places in both.
 
-    Returns (N,) int64 of the first and of the second frame.
+    Returns (N,) int64 places in the first frame and in the second.
     """
     chosen: tuple[list[Tensor], list[Tensor]] = ([], [])
     first, second = (set(truth.instance_index.tolist()) for truth in truths)
@@ -126,7 +126,7 @@ def _contrastive_losses(
     config: StcTrackingConfig,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """Computes STC Eq. 3 of (N, C) queries: one loss for each with a positive in the reference."""
+    """Computes STC Eq. 3 for (N, C) queries: one loss for each with a positive in the reference."""
     keys = reference.embeddings.flatten(1).T
     owner = _owners(reference)
     is_positive = identity[:, None] == owner
@@ -151,7 +151,7 @@ def _classification_losses(queries: Tensor, identity: Tensor, reference: Trackin
 
 
 def _owners(frame: TrackingFrame) -> Tensor:
-    """Returns the (h * w,) identity of the instance around each place of the map, by its box."""
+    """Returns the (h * w,) identity of the instance whose box contains each place in the map."""
     height, width = frame.embeddings.shape[1:]
     points = pixel_centers(height, width, _STRIDE, frame.embeddings).T
     rows = in_box_instances(points, mask_boxes(frame.truth.masks))

@@ -6,15 +6,15 @@ from torch import Tensor
 
 
 def query_class_loss(class_logits: Tensor, targets: Tensor, no_object_weight: float) -> Tensor:
-    """Computes the cross entropy of queries, "no object" weighing less (DETR 3.1, Mask2Former).
+    """Computes the queries' cross entropy, down-weighting "no object" (DETR 3.1, Mask2Former).
 
     Args:
         class_logits: (F, Q, K + 1), "no object" last.
         targets: (F, Q) int64 in 0..K.
-        no_object_weight: Weight of the last class; the others weigh 1.
+        no_object_weight: Weight of the last class; the others have weight 1.
 
     Returns:
-        Scalar, the weighted mean over all queries of all frames.
+        Scalar, the weighted mean over all queries in all frames.
     """
     weight = torch.ones(class_logits.shape[-1], device=class_logits.device)
     weight[-1] = no_object_weight
@@ -22,13 +22,13 @@ def query_class_loss(class_logits: Tensor, targets: Tensor, no_object_weight: fl
 
 
 def focal_loss(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:
-    """Computes the binary cross entropy, easy examples weighing less (Lin 2017, IDOL 3.1).
+    """Computes the binary cross entropy, down-weighting easy examples (Lin 2017, IDOL 3.1).
 
     Args:
-        logits: (...), each class or pixel by itself (sigmoid).
+        logits: (...), independent classes or pixels (sigmoid).
         targets: (...) 0 or 1.
-        alpha: Weight of targets that are 1; the others weigh ``1 - alpha``.
-        gamma: Exponent of one minus the probability of the truth.
+        alpha: Weight of targets that are 1; the others have weight ``1 - alpha``.
+        gamma: Exponent of one minus the true value's probability.
     """
     probabilities = logits.sigmoid()
     wrong = targets * (1 - probabilities) + (1 - targets) * probabilities

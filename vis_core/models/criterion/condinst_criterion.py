@@ -1,4 +1,4 @@
-"""The criterion of CondInst: matching of every place, and losses (AdelaiDet).
+"""The CondInst criterion: matching of every place, and losses (AdelaiDet).
 
 Differs: the release divides by means over all GPUs; here each worker divides by its own counts.
 """
@@ -21,17 +21,17 @@ from vis_core.models.criterion.idol_criterion import sampled_masks
 from vis_core.models.criterion.mask import squared_dice_loss
 from vis_core.structures import FrameTargets
 
-# Computes the (N, h, w) mask logits of (N,) places of a frame.
+# Computes the (N, h, w) mask logits for (N,) places in a frame.
 MasksOf = Callable[[int, Tensor], Tensor]
 
-_FIRST_COUNT, _MOMENTUM = 100.0, 0.9  # of the moving count of positives (AdelaiDet)
+_FIRST_COUNT, _MOMENTUM = 100.0, 0.9  # for the moving count of positives (AdelaiDet)
 _MIN_CENTERNESS = 1e-6
 _IOU_SMOOTHING = 1.0  # square strides
 _SEMANTIC_STRIDE = 8
 
 
 class LocationCriterion(nn.Module):
-    """The losses of CondInst, to which STC 3.5 refers as a whole."""
+    """The CondInst losses, which STC 3.5 adopts as a whole."""
 
     moving_count: Tensor
 
@@ -44,7 +44,7 @@ class LocationCriterion(nn.Module):
     def match(
         self, predictions: LocationPredictions, targets: list[FrameTargets]
     ) -> list[LocationMatching]:
-        """Matches the places of F frames; masks are at the size of the padded input."""
+        """Matches the places in F frames; masks have the padded input's size."""
         return [
             match_locations(
                 predictions.places, mask_boxes(target.masks), self.matching, target.masks
@@ -124,7 +124,7 @@ class LocationCriterion(nn.Module):
         positives: list[Tensor],
         generator: torch.Generator | None,
     ) -> list[Tensor]:
-        """Chooses the places of each frame whose masks are compared."""
+        """Chooses the places in each frame whose masks are compared."""
         share, limit = self.config.masks_per_image, self.config.max_masks
         if share is not None:
             return [_best_of_each(predictions, *pair, share) for pair in enumerate(matched)]
@@ -140,7 +140,7 @@ class LocationCriterion(nn.Module):
 def centerness(distances: Tensor) -> Tensor:
     """Computes the (N,) centre-ness of places: 1 in the middle of a box, 0 at a side (FCOS Eq. 3).
 
-    ``distances`` are (N, 4) to the left, top, right and bottom side.
+    ``distances`` are (N, 4) to the left, top, right and bottom sides.
     """
     sides = distances[:, [0, 2]], distances[:, [1, 3]]
     across, down = (pair.amin(dim=1) / pair.amax(dim=1) for pair in sides)
@@ -148,9 +148,9 @@ def centerness(distances: Tensor) -> Tensor:
 
 
 def distance_ious(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Computes the (N,) IoU and generalized IoU of boxes, (N, 4) distances from common places.
+    """Computes (N,) IoU and generalized IoU of boxes, given (N, 4) distances from shared places.
 
-    Adds 1 square stride to overlap and union, as AdelaiDet.
+    Adds 1 square stride to overlap and union, as in AdelaiDet.
     """
     overlap = _area(torch.minimum(found, wanted))
     union = _area(found) + _area(wanted) - overlap
@@ -162,16 +162,16 @@ def distance_ious(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 def semantic_loss(
     logits: Tensor, targets: list[FrameTargets], config: LocationLossConfig
 ) -> Tensor:
-    """Computes the focal loss of the classes of pixels; the smallest instance counts (CondInst).
+    """Computes the focal loss of pixel classes, using the smallest instance (CondInst).
 
-    Returns the sum over (F, K, h, w) ``logits`` at stride 8, divided by the pixels that have a
-    class. The masks of the F ``targets`` are at the size of the padded input.
+    Returns the sum over (F, K, h, w) ``logits`` at stride 8, divided by the number of pixels with a
+    class. The masks in the F ``targets`` have the padded input's size.
     """
     wanted = torch.zeros_like(logits)
     middle = slice(_SEMANTIC_STRIDE // 2, None, _SEMANTIC_STRIDE)
     for frame, target in enumerate(targets):
         areas = target.masks.flatten(1).sum(dim=1)
-        # the largest first, so that smaller ones overwrite it; of equal ones the first wins
+        # the largest first, so that smaller ones overwrite it; among equals, the first wins
         for row in areas.flip(0).argsort(descending=True, stable=True):
             instance = len(areas) - 1 - int(row)
             inside = target.masks[instance, middle, middle]
@@ -187,7 +187,7 @@ def _mask_loss(
     matched: list[LocationMatching],
     chosen: list[Tensor],
 ) -> Tensor:
-    """Averages the dice loss over the masks of chosen places; 0 without any, still in the graph."""
+    """Averages the dice loss over masks at chosen places; 0 without any, attached to the graph."""
     losses = []
     for frame, (target, matching, rows) in enumerate(zip(targets, matched, chosen, strict=True)):
         logits = masks_of(frame, rows)

@@ -1,6 +1,6 @@
-"""Places of a feature pyramid, the predictions at them, and their matching with instances.
+"""Places in a feature pyramid, predictions at them, and their matching with instances.
 
-FCOS (Tian 2019) as in CondInst and STC; boxes are given as distances to their four sides.
+As in FCOS (Tian 2019), CondInst and STC, boxes are given as distances to their four sides.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ from vis_core.models.layers.dynamic_mask_head import pixel_centers
 BACKGROUND = -1
 # The greatest distance to a side that each level learns, in pixels; unlimited on the last level.
 _REACHES = (64.0, 128.0, 256.0, 512.0)
-_MIN_MASS = 1e-6  # divisor of the centre of mass of an empty mask (AdelaiDet)
+_MIN_MASS = 1e-6  # divisor for an empty mask's centre of mass (AdelaiDet)
 
 
 @dataclass(frozen=True)
 class Places:
-    """The L places of all levels, level by level and row by row.
+    """The L places on all levels, level by level and row by row.
 
     Attributes:
-        points: (L, 2) x and y of the middle of each cell, in pixels of the padded input.
+        points: (L, 2) x and y of each cell's centre, in pixels of the padded input.
         level: (L,) int64, from 0.
         stride: (L,) pixels between neighbours on the level.
     """
@@ -36,7 +36,7 @@ class Places:
     def of(
         cls, shapes: Sequence[tuple[int, int]], strides: Sequence[int], like: Tensor
     ) -> "Places":
-        """Builds the places of levels of (h, w) cells."""
+        """Builds the places on levels with (h, w) cells."""
         levels = zip(shapes, strides, strict=True)
         points = [pixel_centers(*shape, stride, like).T for shape, stride in levels]
         counts = torch.tensor([len(level) for level in points], device=like.device)
@@ -52,14 +52,14 @@ class Places:
 
 @dataclass(frozen=True)
 class LocationPredictions:
-    """The predictions at L places of F frames.
+    """The predictions at L places in F frames.
 
     Attributes:
         places: The L places.
         class_logits: (F, L, K), independent classes.
-        distances: (F, L, 4) to the left, top, right and bottom side, in strides, not negative.
+        distances: (F, L, 4) to the left, top, right and bottom sides, in strides, nonnegative.
         center_logits: (F, L) centre-ness of a place in its box.
-        kernels: (F, L, P) weights of the masks.
+        kernels: (F, L, P) mask head weights.
     """
 
     places: Places
@@ -78,7 +78,7 @@ class LocationPredictions:
         )
 
     def boxes(self, frame: int, chosen: Tensor) -> Tensor:
-        """Returns (N, 4) xyxy boxes of (N,) places of a frame, in pixels; they may exceed it."""
+        """Returns (N, 4) xyxy boxes in pixels for (N,) places; they may extend beyond the frame."""
         reach = self.distances[frame, chosen] * self.places.stride[chosen, None]
         points = self.places.points[chosen]
         return torch.cat([points - reach[:, :2], points + reach[:, 2:]], dim=1)
@@ -86,11 +86,11 @@ class LocationPredictions:
 
 @dataclass(frozen=True)
 class LocationMatching:
-    """The targets of the L places of a frame.
+    """The targets for a frame's L places.
 
     Attributes:
-        instance: (L,) int64, row of the instance of each place, or ``BACKGROUND``.
-        distances: (L, 4) to the sides of its box in strides; undefined on background.
+        instance: (L,) int64, row of each place's instance, or ``BACKGROUND``.
+        distances: (L, 4) to the sides of the instance's box in strides; undefined on background.
     """
 
     instance: Tensor
@@ -107,9 +107,9 @@ def match_locations(
 ) -> LocationMatching:
     """Matches each place with the smallest instance around it whose size its level learns.
 
-    With centre sampling, a place must lie near the centre of the instance and in its box; without,
-    in its box (FCOS, STC 3.3). It must lie strictly inside. Of equal boxes, the first one counts.
-    ``boxes`` are (G, 4) xyxy in pixels, ``masks`` (G, H, W) bool for centres of mass (AdelaiDet).
+    A place must be strictly inside the instance's box and, with centre sampling, near its centre
+    (FCOS, STC 3.3). Among equal boxes, the first wins. ``boxes`` are (G, 4) xyxy in pixels;
+    ``masks`` (G, H, W) bool are for centres of mass (AdelaiDet).
     """
     if not len(boxes):
         background = torch.full_like(places.level, BACKGROUND)
@@ -133,7 +133,7 @@ def match_locations(
 
 
 def in_box_instances(points: Tensor, boxes: Tensor) -> Tensor:
-    """Returns (L,) the smallest of (G, 4) boxes around each point, or ``BACKGROUND``: STC 3.3."""
+    """Returns the (L,) smallest of (G, 4) boxes around each point, or ``BACKGROUND``: STC 3.3."""
     if not len(boxes):
         return torch.full((len(points),), BACKGROUND, device=points.device)
     to_sides = _distances(points, boxes[None].expand(len(points), -1, -1))
@@ -141,7 +141,7 @@ def in_box_instances(points: Tensor, boxes: Tensor) -> Tensor:
 
 
 def mass_centers(masks: Tensor) -> Tensor:
-    """Computes the (G, 2) mean x and y of the pixels of each mask (G, H, W) bool."""
+    """Computes the (G, 2) mean pixel x and y in each of (G, H, W) bool masks."""
     pixels = masks.float()
     mass = pixels.sum(dim=(1, 2)).clamp(min=_MIN_MASS)
     x = torch.arange(masks.shape[2], device=masks.device, dtype=torch.float32)
@@ -151,12 +151,12 @@ def mass_centers(masks: Tensor) -> Tensor:
 
 
 def _distances(points: Tensor, boxes: Tensor) -> Tensor:
-    """Computes (L, G, 4) distances of points (L, 2) to sides of boxes (L, G, 4), signed."""
+    """Computes signed (L, G, 4) distances from points (L, 2) to the sides of boxes (L, G, 4)."""
     return torch.cat([points[:, None] - boxes[..., :2], boxes[..., 2:] - points[:, None]], dim=2)
 
 
 def _near_center(places: Places, boxes: Tensor, centers: Tensor, radius: float) -> Tensor:
-    """Returns (L, G) bool: places in the square around a centre, clipped to the box."""
+    """Returns (L, G) bool: whether a place is in the square around a centre, clipped to the box."""
     half = (places.stride * radius)[:, None, None]
     near = torch.maximum(centers[None] - half, boxes[None, :, :2])
     far = torch.minimum(centers[None] + half, boxes[None, :, 2:])

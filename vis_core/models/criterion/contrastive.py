@@ -27,7 +27,7 @@ def contrastive_loss(
         positive_mask: (I, A) bool, the positives that count; None counts all.
 
     Returns:
-        Scalar; an item without a positive or without a negative adds 0.
+        Scalar; an item without a positive or a negative adds 0.
     """
     # the double sum is a product of two sums, so no pairs are formed
     away = _counted(_products(anchors, negatives), negative_mask).logsumexp(dim=1)
@@ -39,16 +39,16 @@ def contrastive_loss(
 def per_positive_loss(
     products: Tensor, positive_mask: Tensor, negative_mask: Tensor, *, mean: bool = False
 ) -> Tensor:
-    """Computes ``sum_+ log(1 + sum_- exp(q.k- - q.k+))`` of each query: STC Eq. 3.
+    """Computes ``sum_+ log(1 + sum_- exp(q.k- - q.k+))`` for each query: STC Eq. 3.
 
     Args:
-        products: (I, P) dot products of queries with their common keys.
+        products: (I, P) dot products of queries with their shared keys.
         positive_mask: (I, P) bool, the keys of the same instance that count.
         negative_mask: (I, P) bool, the other keys that count.
-        mean: Whether to average over the positives, so that all queries weigh alike.
+        mean: Whether to average over the positives, so that all queries have equal weight.
 
     Returns:
-        (I,); a query without a positive or without a negative has 0.
+        (I,), with 0 for a query without a positive or a negative.
     """
     away = _counted(products, negative_mask).logsumexp(dim=1)
     # log(1 + sum exp(x - k)) = softplus(logsumexp(x) - k): no pairs are formed
@@ -66,9 +66,9 @@ def cosine_auxiliary_loss(
 ) -> Tensor:
     """Computes the mean squared error of cosines: 1 for positives, 0 for negatives.
 
-    Released IDOL and CTVIS (loss_reid_aux, loss_aux_reid, weight 3); it is not in the papers. The
-    arguments are those of ``contrastive_loss``. Returns the mean over the keys of each item, then
-    over items.
+    From the IDOL and CTVIS releases (loss_reid_aux, loss_aux_reid, weight 3), not the papers. The
+    arguments are those of ``contrastive_loss``. Returns the mean over each item's keys, then over
+    items.
     """
     if positive_mask is None:
         positive_mask = torch.ones_like(positives[:, :, 0], dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Matching of queries with ground truth by minimal cost (DETR 3.1, Mask2Former 3.3)."""
+"""Matching of queries with ground truth at minimum cost (DETR 3.1, Mask2Former 3.3)."""
 
 from dataclasses import dataclass
 
@@ -26,17 +26,17 @@ def matching_cost(
     point_targets: Tensor,
     weights: MatchingWeights,
 ) -> Tensor:
-    """Computes the cost of every pair of a query and a true instance of one frame.
+    """Computes the cost of every pair of a query and a true instance in one frame.
 
     Args:
         class_logits: (Q, K + 1), "no object" last.
         point_logits: (Q, P) mask logits at points.
         labels: (G,) int64.
         point_targets: (G, P) true masks at the same points.
-        weights: Weights of the costs.
+        weights: Cost weights.
 
     Returns:
-        (Q, G) cost; similar pairs have a low one.
+        (Q, G) costs, low for similar pairs.
     """
     class_cost = -class_logits.softmax(dim=1)[:, labels]
     positive, negative = functional.softplus(-point_logits), functional.softplus(point_logits)
@@ -50,9 +50,9 @@ def matching_cost(
 
 
 def hungarian_matching(cost: Tensor) -> Tensor:
-    """Matches each true instance with one query at minimal total (Q, G) cost; returns (G,) int64.
+    """Matches each true instance with one query at minimum total (Q, G) cost; returns (G,) int64.
 
-    Costs that are not finite count as very high. If G exceeds Q, the G - Q most expensive instances
+    NaN and infinite costs count as very high. If G exceeds Q, the G - Q most expensive instances
     are ``UNMATCHED``.
     """
     safe = torch.nan_to_num(cost.detach().float(), nan=1e10, posinf=1e10, neginf=-1e10)

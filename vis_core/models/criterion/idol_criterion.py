@@ -1,6 +1,6 @@
-"""The criterion of IDOL on single frames: matching of every layer by transport, and losses.
+"""The IDOL criterion for single frames: transport matching in every layer, and losses.
 
-The single-frame terms of IDOL Eq. 2; masks are computed for matched queries only.
+They are the single-frame terms of IDOL Eq. 2; masks are computed for matched queries only.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from vis_core.models.criterion.transport_matching import (
 )
 from vis_core.structures import FrameTargets
 
-# Pixels of the padded input between two pixels of mask logits, in both directions.
+# Stride of mask logits in pixels of the padded input, in both directions.
 MASK_STRIDE = 4
 
 MaskLogitsOf = Callable[[int, int, Tensor], Tensor]
@@ -34,15 +34,15 @@ class BoxPredictions:
     """The predictions for F frames after each decoder layer, without masks.
 
     Attributes:
-        class_logits: (L, F, Q, K), independent classes; the last layer is the answer.
-        boxes_cxcywh_norm: (L, F, Q, 4) normalised by the unpadded image.
+        class_logits: (L, F, Q, K), independent classes; the last layer is the result.
+        boxes_cxcywh_norm: (L, F, Q, 4) normalised by the unpadded image size.
     """
 
     class_logits: Tensor
     boxes_cxcywh_norm: Tensor
 
     def guess(self, layer: int, frame: int) -> FrameGuess:
-        """Returns the detached predictions of a layer for a frame."""
+        """Returns a layer's detached predictions for a frame."""
         return FrameGuess(
             self.class_logits[layer, frame].detach().float().sigmoid(),
             self.boxes_cxcywh_norm[layer, frame].detach().float(),
@@ -58,20 +58,20 @@ def detection_losses(
 ) -> tuple[dict[str, Tensor], list[list[TransportMatching]]]:
     """Computes the losses of every frame, summed over layers (deep supervision).
 
-    The losses of a layer are divided by its positives in the batch: all matched queries. Without
-    positives, the class loss is divided by 1 and the others are 0, attached to the graph.
+    Each layer's losses are divided by its number of matched queries in the batch. Without any, the
+    class loss is divided by 1, and the others are 0 and attached to the graph.
 
     Args:
         predictions: For F frames.
-        mask_logits_of: Computes the (N, h, w) mask logits of N >= 0 queries, called with a layer, a
-            frame and (N,) queries.
-        targets: F frames; masks at the size of the padded input or less.
+        mask_logits_of: Computes (N, h, w) mask logits from a layer, a frame and (N,) queries, where
+            N may be 0.
+        targets: F frames; masks with the padded input's size or smaller.
         sizes: (F, 2) height and width of each frame before padding.
-        config: Of the matching and the focal losses.
+        config: Settings for the matching and the focal losses.
 
     Returns:
-        The unweighted losses ``class``, ``box``, ``giou``, ``mask``, ``dice``, and the matchings
-        [layer][frame]; ``best_query`` of the last layer is the key query of each instance.
+        The unweighted losses ``class``, ``box``, ``giou``, ``mask`` and ``dice``, and the matchings
+        [layer][frame]; the last layer's ``best_query`` is each instance's key query.
     """
     truths = [frame_truth(target, size) for target, size in zip(targets, sizes, strict=True)]
     losses, matchings = [], []
@@ -91,7 +91,7 @@ def detection_losses(
 
 
 def frame_truth(target: FrameTargets, size: Tensor) -> FrameTruth:
-    """Returns labels and tight boxes of a frame, normalised by its (2,) height and width."""
+    """Returns a frame's labels, and tight boxes normalised by its (2,) height and width."""
     scale = size.flip(0).repeat(2).to(target.masks.device)
     return FrameTruth(target.labels, to_cxcywh(mask_boxes(target.masks) / scale))
 
@@ -129,7 +129,7 @@ def _mask_losses(
     targets: list[FrameTargets],
     config: TransportConfig,
 ) -> dict[str, Tensor]:
-    """Compares (N, h, w) masks of matched queries with every fourth pixel of the truth."""
+    """Compares (N, h, w) masks of matched queries with every fourth pixel in the truth."""
     masks = [
         sampled_masks(target.masks, *logits.shape[1:])[matching.instances]
         for matching, target in zip(matched, targets, strict=True)
@@ -144,7 +144,7 @@ def _mask_losses(
 
 
 def sampled_masks(masks: Tensor, height: int, width: int) -> Tensor:
-    """Samples the middle pixel of each cell of (G, H, W) masks, padded to (G, height, width)."""
+    """Samples each cell's middle pixel in (G, H, W) masks and pads to (G, height, width)."""
     start = MASK_STRIDE // 2
     sampled = masks[:, start::MASK_STRIDE, start::MASK_STRIDE].float()
     return functional.pad(sampled, (0, width - sampled.shape[2], 0, height - sampled.shape[1]))

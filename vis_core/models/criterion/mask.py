@@ -7,20 +7,21 @@ from vis_core.models.criterion.classification import focal_loss
 
 
 def mask_bce_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Averages the (N, P) binary cross entropy over the points of each mask; targets in [0, 1]."""
+    """Averages the (N, P) binary cross entropy over each mask's points; targets in [0, 1]."""
     return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(1)
 
 
 def mask_focal_loss(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:
-    """Averages the (N, P) ``focal_loss`` over the pixels of each mask (IDOL 3.1)."""
+    """Averages the (N, P) ``focal_loss`` over each mask's pixels (IDOL 3.1)."""
     return focal_loss(logits, targets, alpha, gamma).mean(1)
 
 
 def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Computes one minus the smoothed dice overlap of each mask.
 
-    Mask2Former 3.3 and IDOL 3.1, as released: plain sums in the denominator, 1 added to numerator
-    and denominator. Logits and targets in [0, 1] are (N, P), the losses (N,) in [0, 1].
+    Mask2Former 3.3 and IDOL 3.1, as in the releases: plain sums in the denominator, and 1 added to
+    numerator and denominator. Takes (N, P) logits and (N, P) targets in [0, 1]; returns (N,) losses
+    in [0, 1].
     """
     probabilities = logits.sigmoid()
     overlap = 2 * (probabilities * targets).sum(1)
@@ -30,8 +31,8 @@ def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
 def squared_dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Computes one minus the dice overlap with squares in the denominator: 1st place Eq. 2.
 
-    ``1 - 2 sum p q / (sum p^2 + sum q^2 + eps)``; eps is not printed and 1e-5 here, as in CondInst.
-    Two empty masks have a loss of 1. Shapes and ranges are those of ``dice_loss``.
+    ``1 - 2 sum p q / (sum p^2 + sum q^2 + eps)``; the paper gives no eps, so it is 1e-5, as in
+    CondInst. Two empty masks have a loss of 1. Shapes and ranges are those of ``dice_loss``.
     """
     probabilities = logits.sigmoid()
     overlap = 2 * (probabilities * targets).sum(1)

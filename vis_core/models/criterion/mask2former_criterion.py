@@ -1,7 +1,7 @@
-"""The criterion of Mask2Former: matching of every layer with the ground truth, and losses.
+"""The Mask2Former criterion: matching every layer with the ground truth, and losses.
 
-Equals transformers' ``Mask2FormerLoss`` for the same random points. It also runs over all layers at
-once, takes a generator for the random points and returns the matched queries.
+It equals transformers' ``Mask2FormerLoss`` for the same random points, but also handles all layers
+at once, takes a generator for the random points and returns the matched queries.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class QueryPredictions:
     """The predictions for F frames after each decoder layer.
 
     Attributes:
-        class_logits: (L, F, Q, K + 1), "no object" last; the last layer is the answer.
+        class_logits: (L, F, Q, K + 1), "no object" last; the last layer is the result.
         mask_logits: (L, F, Q, h, w).
     """
 
@@ -57,18 +57,18 @@ def query_losses(
     no_object_weight: float,
     generator: torch.Generator | None = None,
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """Computes the class, mask and dice loss, summed over layers (deep supervision).
+    """Computes the class, mask and dice losses, summed over layers (deep supervision).
 
     Args:
         predictions: For F frames.
-        targets: F frames; masks at the size of the padded input.
-        sampling: Points of matching and losses.
-        no_object_weight: Weight of the last class; the others weigh 1.
-        generator: CPU generator of the random points.
+        targets: F frames; masks with the padded input's size.
+        sampling: Points for matching and losses.
+        no_object_weight: Weight of the last class; the others have weight 1.
+        generator: CPU generator for the random points.
 
     Returns:
-        The unweighted losses ``class``, ``mask``, ``dice``, and for each frame the (G,) query that
-        the last layer matched with each instance, or ``UNMATCHED``.
+        The unweighted losses ``class``, ``mask`` and ``dice``, and for each frame the (G,) query
+        that the last layer matched with each instance, or ``UNMATCHED``.
     """
     matched = match_layers(predictions, targets, sampling, generator)
     found = [[query != UNMATCHED for query in frames] for frames in matched]
@@ -94,7 +94,7 @@ def match_layers(
     sampling: PointSampling,
     generator: torch.Generator | None = None,
 ) -> list[list[Tensor]]:
-    """Matches all layers and frames; result[layer][frame] is the (G,) query of each instance."""
+    """Matches all layers and frames; result[layer][frame] is each instance's query (G,)."""
     num_layers, num_frames = predictions.class_logits.shape[:2]
     device = predictions.class_logits.device
     matched: list[list[Tensor]] = []
@@ -118,7 +118,7 @@ def _class_loss(
     matched: list[Tensor],
     no_object_weight: float,
 ) -> Tensor:
-    """Computes the class loss of one layer, (F, Q, K + 1) logits with F (G,) matched queries."""
+    """Computes one layer's class loss from (F, Q, K + 1) logits and F (G,) matched queries."""
     *shape, num_labels = class_logits.shape
     wanted = torch.full(shape, num_labels - 1, device=class_logits.device)
     for frame, (target, queries) in enumerate(zip(targets, matched, strict=True)):
@@ -133,7 +133,7 @@ def _mask_losses(
     """Computes summed BCE and dice losses of N matched masks at uncertain and random points."""
     count, device = len(logits), logits.device
     if count == 0:
-        zero = logits.sum()  # attached to the graph, so that every rank runs the same backward
+        zero = logits.sum()  # attached to the graph, so every rank runs the same backward pass
         return zero, zero
     num_uncertain = int(sampling.importance * sampling.num_points)
     num_candidates = int(sampling.oversample * sampling.num_points)

@@ -1,8 +1,8 @@
 """Matching of several queries with each true instance by optimal transport (IDOL 3.1, A.2).
 
-The release solves the transport by a dynamic top-k (simOTA): each instance takes as many of its
-cheapest queries as its best IoUs sum up to. The detection losses use it. On the reference frame, it
-chooses the positives and negatives of the contrastive loss.
+The release solves the transport with a dynamic top-k (simOTA): each instance takes its k cheapest
+queries, where k is the sum of its best IoUs. The detection losses use this matching. On the
+reference frame, it chooses the contrastive loss's positives and negatives.
 """
 
 from collections.abc import Callable
@@ -15,18 +15,18 @@ from torch import Tensor
 from vis_core.config.criterion import TransportConfig
 from vis_core.geometry.boxes import box_iou, generalized_iou, to_xyxy
 
-# Keeps the logarithms of the class cost finite (released IDOL).
+# Keeps the class cost's logarithms finite (IDOL release).
 _MIN_PROBABILITY = 1e-8
 
 
 @dataclass(frozen=True)
 class TransportMatching:
-    """The queries of one frame that learn an instance.
+    """The queries in one frame that learn an instance.
 
     Attributes:
         queries: (N,) int64 matched queries, ascending.
-        instances: (N,) int64 instance of each query; the first of several.
-        best_query: (G,) int64 cheapest matched query of each instance.
+        instances: (N,) int64 instance of each query; the first if there are several.
+        best_query: (G,) int64 cheapest matched query for each instance.
     """
 
     queries: Tensor
@@ -39,8 +39,8 @@ class FrameGuess:
     """The predictions of Q queries for one frame.
 
     Attributes:
-        probabilities: (Q, K) of independent classes (sigmoid), without a background.
-        boxes_cxcywh_norm: (Q, 4) normalised by the unpadded image.
+        probabilities: (Q, K) for independent classes (sigmoid), without a background class.
+        boxes_cxcywh_norm: (Q, 4) normalised by the unpadded image size.
     """
 
     probabilities: Tensor
@@ -49,11 +49,11 @@ class FrameGuess:
 
 @dataclass(frozen=True)
 class FrameTruth:
-    """The classes and boxes of the G true instances of one frame.
+    """The classes and boxes of the G true instances in one frame.
 
     Attributes:
         labels: (G,) int64.
-        boxes_cxcywh_norm: (G, 4) normalised by the unpadded image.
+        boxes_cxcywh_norm: (G, 4) normalised by the unpadded image size.
     """
 
     labels: Tensor
@@ -64,7 +64,7 @@ class FrameTruth:
 def transport_matching(
     guess: FrameGuess, truth: FrameTruth, config: TransportConfig
 ) -> TransportMatching:
-    """Chooses the queries that learn each instance of one frame (IDOL 3.1)."""
+    """Chooses the queries that learn each instance in one frame (IDOL 3.1)."""
     cost, chosen = dynamic_top_k(
         transport_cost(guess, truth, config), _pair_iou(guess, truth), config.positive_ious, config
     )
@@ -77,10 +77,10 @@ def transport_matching(
 
 @torch.no_grad()
 def transport_cost(guess: FrameGuess, truth: FrameTruth, config: TransportConfig) -> Tensor:
-    """Computes the (Q, G) costs of queries and instances; similar pairs have a low one.
+    """Computes the (Q, G) costs of pairing queries with instances, low for similar pairs.
 
     Focal class cost - ``giou_weight`` * GIoU + ``outside_cost`` where the query's centre is not in
-    both box and centre area + ``background_cost`` where it is in none.
+    both box and centre area + ``background_cost`` where it is in no instance's box or centre area.
     """
     boxes, true_boxes = guess.boxes_cxcywh_norm.float(), truth.boxes_cxcywh_norm
     class_cost = _focal_cost(guess.probabilities.float(), config)[:, truth.labels]
@@ -93,10 +93,10 @@ def transport_cost(guess: FrameGuess, truth: FrameTruth, config: TransportConfig
 def foreground_and_central(
     boxes: Tensor, true_boxes: Tensor, center_radius: float
 ) -> tuple[Tensor, Tensor]:
-    """Locates the centres of (Q, 4) boxes with respect to (G, 4) true boxes, both cxcywh.
+    """Locates the centres of (Q, 4) boxes relative to (G, 4) true boxes, both cxcywh.
 
-    Returns (Q,) bool, centres in any true box or centre area, and (Q, G) bool, centres in both the
-    box and the centre area of an instance.
+    Returns (Q,) bool, whether a centre is in any true box or centre area, and (Q, G) bool, whether
+    it is in both the box and the centre area of an instance.
     """
     center = boxes[:, None, :2]
     corners, true_center = to_xyxy(true_boxes), true_boxes[:, :2]
@@ -110,14 +110,14 @@ def foreground_and_central(
 def dynamic_top_k(
     cost: Tensor, iou: Tensor, num_ious: int, config: TransportConfig
 ) -> tuple[Tensor, Tensor]:
-    """Chooses for each instance its cheapest queries, as many as its best IoUs sum up to.
+    """Chooses the k cheapest queries for each instance, where k is the sum of its best IoUs.
 
-    IDOL A.2, as released: at least one query each. A query chosen by several instances goes to the
-    cheapest pair. Instances without a query search again among the unused ones. After that, only
-    conflicts of the first round are resolved, so another query may keep two instances.
+    IDOL A.2, as in the release: k is at least 1. If several instances choose a query, only the
+    cheapest pair is kept. Instances left without a query search again among the unused ones. After
+    that, only conflicts from the first round are resolved, so another query may keep two instances.
 
-    Takes (Q, G) costs and IoUs, of which ``num_ious`` are summed, and returns (Q, G) costs, raised
-    for queries in use during a repeated search (the release keeps using them), and (Q, G) bool.
+    Takes (Q, G) costs and IoUs, and sums each instance's ``num_ious`` best. Returns (Q, G) costs,
+    raised for queries in use in a new search (the release reuses them), and (Q, G) bool choices.
     """
     chosen = cost.argsort(dim=0, stable=True).argsort(dim=0) < dynamic_k(iou, num_ious)
     if chosen.shape[1] == 0:
@@ -138,7 +138,7 @@ def dynamic_top_k(
 
 
 def dynamic_k(iou: Tensor, num_ious: int) -> Tensor:
-    """Returns the (G,) int64 number of queries per instance: the integer part of a sum of IoUs."""
+    """Returns the (G,) int64 number of queries per instance: the truncated sum of its best IoUs."""
     best = iou.topk(min(num_ious, len(iou)), dim=0).values
     return best.sum(dim=0).long().clamp(min=1)
 
@@ -147,10 +147,10 @@ def dynamic_k(iou: Tensor, num_ious: int) -> Tensor:
 def select_pairs(
     guess: FrameGuess, truth: FrameTruth, config: TransportConfig
 ) -> tuple[Tensor, Tensor]:
-    """Chooses positives and negatives of each instance on the reference frame (IDOL 3.2, A.2).
+    """Chooses each instance's positives and negatives on the reference frame (IDOL 3.2, A.2).
 
     The m1 cheapest queries are positives, where m1 is the sum of the best 10 IoUs. All but the m2
-    cheapest are negatives, where m2 is the sum of the best 100. A query of another instance is a
+    cheapest are negatives, where m2 is the sum of the best 100. Another instance's query is a
     negative. Returns (G, Q) bool positives and (G, Q) bool negatives.
     """
     cost, iou = transport_cost(guess, truth, config), _pair_iou(guess, truth)
@@ -163,9 +163,10 @@ def select_pairs(
 def select_by_iou(
     guess: FrameGuess, truth: FrameTruth, config: TransportConfig
 ) -> tuple[Tensor, Tensor]:
-    """Chooses positives above and negatives below a box IoU (IDOL Table 6, A.2: 0.7 and 0.3).
+    """Chooses positives above one box IoU and negatives below another (IDOL Table 6, A.2).
 
-    Returns the same as ``select_pairs``, but an instance may have no positive.
+    The paper's thresholds are 0.7 and 0.3. Returns the same as ``select_pairs``, but an instance
+    may have no positive.
     """
     iou = _pair_iou(guess, truth).T
     return iou > config.positive_iou, iou < config.negative_iou
@@ -176,7 +177,7 @@ SELECTIONS: dict[str, Selection] = {"transport": select_pairs, "iou": select_by_
 
 
 def _focal_cost(probabilities: Tensor, config: TransportConfig) -> Tensor:
-    """Computes the (Q, K) focal loss of a class as true, minus its loss as false."""
+    """Computes the (Q, K) focal loss of each class if it is true, minus its loss if it is false."""
     alpha, gamma = config.focal_alpha, config.focal_gamma
     rest = 1 - probabilities
     as_true = -alpha * rest**gamma * (probabilities + _MIN_PROBABILITY).log()

@@ -1,6 +1,6 @@
-"""Translation of the names of AdelaiDet's CondInst to those of STC here.
+"""Translation of AdelaiDet's CondInst tensor names to our STC names.
 
-Rules as in ``mask2former_names``; the backbone has detectron2's names under a longer prefix.
+Rules are as in ``mask2former_names``; the backbone has detectron2's names with a longer prefix.
 """
 
 import re
@@ -18,15 +18,15 @@ from vis_core.models.segmentors.pixel_norm import STD
 
 HEAD = "proposal_generator.fcos_head."
 BACKBONE = "backbone.bottom_up."
-TRACKING_HEAD = "tracking_head."  # which CondInst does not have
+TRACKING_HEAD = "tracking_head."  # CondInst has none
 _OURS = "segmentor."
 _STEM = BACKBONE + "stem.conv1.weight"
-# levels of interest and a counter, which inference does not need
+# sizes of interest and a counter, which inference does not need
 _UNUSED = r"mask_head\.(sizes_of_interest|_iter)"
 
 
 def our_condinst_names(official: str) -> list[Target] | None:
-    """Translates the name of a tensor of AdelaiDet's CondInst (see ``our_names``)."""
+    """Translates a tensor name from AdelaiDet's CondInst (see ``our_names``)."""
     if re.fullmatch(_UNUSED, official):
         return []
     if official.startswith(BACKBONE):
@@ -35,7 +35,7 @@ def our_condinst_names(official: str) -> list[Target] | None:
 
 
 def adapt_stem_to_pixels(found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Adapts the first convolution to RGB pixels in standard deviations, from plain BGR.
+    """Adapts the first convolution from unscaled BGR pixels to RGB in standard deviations.
 
     The means are equal, so the padding keeps its meaning.
     """

@@ -1,4 +1,4 @@
-"""The settings of a released checkpoint, derived from the shapes of its tensors."""
+"""A published checkpoint's settings, derived from its tensor shapes."""
 
 import re
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ _IDOL_CONTROLLER = "detr.controller.layers.2.weight"
 
 
 def mask2former_settings_of(shapes: Shapes) -> Mask2FormerSettings:
-    """Derives the settings of a Mask2Former.
+    """Derives a Mask2Former's settings.
 
-    The number of attention heads does not show in the shapes; it is 8, as in every release.
+    The shapes do not show the number of attention heads; it is 8, as in every release.
 
     Raises:
-        CheckpointError: A tensor of every Mask2Former is missing.
+        CheckpointError: A tensor that every Mask2Former has is missing.
     """
     # the queries were called static_query before version 2 of the release
     old, new = _PREDICTOR + "static_query.weight", _PREDICTOR + "query_feat.weight"
@@ -45,7 +45,7 @@ def mask2former_settings_of(shapes: Shapes) -> Mask2FormerSettings:
 
 
 def idol_settings_of(shapes: Shapes) -> DeformableDetrSettings:
-    """Derives the settings of IDOL's segmentor; 8 heads and no dropout do not show in shapes."""
+    """Derives IDOL's segmentor settings, assuming 8 heads and no dropout: shapes show neither."""
     queries, double_width = _shape(shapes, "detr.detr.query_embed.weight")
     mask_channels = _shape(shapes, "detr.mask_head.lay2.weight")[0]
     layers = r"detr\.detr\.transformer\.{}coder\.layers\.(\d+)\."
@@ -64,12 +64,12 @@ def idol_settings_of(shapes: Shapes) -> DeformableDetrSettings:
 
 
 def idol_num_classes_of(shapes: Shapes) -> int:
-    """Returns the number of classes of an IDOL."""
+    """Returns the number of classes in an IDOL checkpoint."""
     return _shape(shapes, "detr.detr.class_embed.0.weight")[0]
 
 
 def condinst_settings_of(shapes: Shapes) -> CondInstSettings:
-    """Derives the settings of a CondInst; three dynamic layers with relative coordinates."""
+    """Derives CondInst's settings, assuming three dynamic layers with relative coordinates."""
     sizes = _resnet_sizes(_under("backbone.bottom_up.", shapes))
     own = OwnBackbone(family="resnet", sizes=sizes | {"downsample_in_bottleneck": True})
     convs = _count(shapes, r"mask_branch\.tower\.(\d+)\.") - 1
@@ -87,12 +87,12 @@ def condinst_settings_of(shapes: Shapes) -> CondInstSettings:
 
 
 def condinst_num_classes_of(shapes: Shapes) -> int:
-    """Returns the number of classes of a CondInst."""
+    """Returns the number of classes in a CondInst checkpoint."""
     return _shape(shapes, "proposal_generator.fcos_head.cls_logits.weight")[0]
 
 
 def _dynamic_channels(shapes: Shapes, name: str, mask_channels: int) -> int:
-    """Solves for d: (c + 2) d + d d + d weights and 2 d + 1 biases with c mask channels."""
+    """Solves for d, given (c + 2) d + d d + d weights and 2 d + 1 biases for c mask channels."""
     num_parameters = _shape(shapes, name)[0]
     for channels in range(1, 257):
         if (mask_channels + 2) * channels + channels**2 + 3 * channels + 1 == num_parameters:
@@ -104,18 +104,18 @@ def _dynamic_channels(shapes: Shapes, name: str, mask_channels: int) -> int:
 
 
 def mask2former_num_classes_of(shapes: Shapes) -> int:
-    """Returns the number of classes of a Mask2Former, without "no object"."""
+    """Returns the number of classes in a Mask2Former checkpoint, without "no object"."""
     return _shape(shapes, _PREDICTOR + "class_embed.weight")[0] - 1
 
 
 def embedding_width_of(shapes: Shapes) -> int | None:
-    """Returns C of CTVIS's embedding head; None for MinVIS and Mask2Former, which have none."""
+    """Returns CTVIS's embedding width C; None for MinVIS and Mask2Former, which lack it."""
     last = shapes.get(_PREDICTOR + "reid_embed.layers.2.weight")
     return last[0] if last else None
 
 
 def _under(prefix: str, shapes: Shapes) -> Shapes:
-    """Returns the shapes under a prefix, which becomes ``backbone.``."""
+    """Returns the shapes under a prefix, replacing the prefix with ``backbone.``."""
     names = [name for name in shapes if name.startswith(prefix)]
     return {"backbone." + name.removeprefix(prefix): shapes[name] for name in names}
 
@@ -161,6 +161,6 @@ def _shape(shapes: Shapes, name: str) -> tuple[int, ...]:
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
-    """Counts the layers that are numbered from 0 in the names."""
+    """Counts the layers, which are numbered from 0 in the names."""
     matches = filter(None, (re.match(pattern, name) for name in shapes))
     return 1 + max((int(match[1]) for match in matches), default=-1)

@@ -1,6 +1,6 @@
-"""Translation of the names of released IDOL to those of the system here.
+"""Translation of the IDOL release's tensor names to our IDOL names.
 
-Rules as in ``mask2former_names``; the backbone has detectron2's names under a longer prefix.
+Rules are as in ``mask2former_names``; the backbone has detectron2's names with a longer prefix.
 """
 
 import re
@@ -18,7 +18,7 @@ from vis_core.models.importers.mask2former_names import (
 PREFIX = "detr.detr."
 BACKBONE = PREFIX + "backbone.0.backbone."
 _NETWORK = "segmentor.network."
-# the norm of a Swin's first stage, whose output IDOL does not use
+# the norm after Swin's first stage, whose output IDOL does not use
 _NEVER_USED = re.escape(BACKBONE) + r"norm0\.\w+"
 
 _LINEAR = {"linear1": "mlp.fc1", "linear2": "mlp.fc2"}
@@ -33,7 +33,7 @@ _MASK_LAYERS = {"3": "coarse", "4": "middle", "1": "narrow", "2": "last"}
 
 
 def our_idol_names(official: str) -> list[Target] | None:
-    """Translates the name of a tensor of released IDOL (see ``our_names``)."""
+    """Translates a tensor name from the IDOL release (see ``our_names``)."""
     if re.fullmatch(_NEVER_USED, official):
         return []
     if official.startswith(BACKBONE):

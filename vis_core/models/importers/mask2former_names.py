@@ -1,6 +1,6 @@
-"""Translation of the names of detectron2's Mask2Former, MinVIS and CTVIS to those here.
+"""Translation of tensor names from detectron2's Mask2Former, MinVIS and CTVIS to ours.
 
-Rules replace a table of 1,000 lines; tests compare them with the recorded tables, name by name.
+The rules replace a 1,000-line table; tests compare them with the recorded tables, name by name.
 """
 
 import re
@@ -8,12 +8,12 @@ from collections.abc import Callable
 from re import Match
 
 Target = tuple[str, int | None]
-"""The name here, and the third of the rows that it takes (None: the whole tensor)."""
+"""Our name, and which third of the rows it takes (None: the whole tensor)."""
 
 Rules = list[tuple[str, str | Callable[[Match[str]], str | list[Target]]]]
-"""Patterns of whole names, and the names here."""
+"""Patterns that match whole names, and our names for them."""
 
-# Buffers of the released code that inference does not need, and heads of other tasks.
+# Buffers in the releases' code that inference does not need, and heads for other tasks.
 _UNUSED = r"(detr\.)?criterion\..*|.*relative_position_index|.*num_batches_tracked|pixel_(mean|std)"
 
 _NETWORK = "segmentor.network."
@@ -23,15 +23,15 @@ _QUERIES = _NETWORK + "model.transformer_module."
 
 
 def our_names(official: str) -> list[Target] | None:
-    """Translates a name of the release, such as ``sem_seg_head.predictor.class_embed.weight``.
+    """Translates a release's name, such as ``sem_seg_head.predictor.class_embed.weight``.
 
-    Returns one target, or three for a fused projection; none for an unused tensor; None if unknown.
+    Returns one target, three for a fused projection, [] for an unused tensor, or None if unknown.
     """
     return apply_rules(official, _RULES)
 
 
 def backbone_names(official: str, theirs: str, ours: str) -> list[Target] | None:
-    """Translates the name of a tensor of a backbone from their prefix to ours."""
+    """Translates a backbone tensor's name from their prefix to ours."""
     targets = our_names("backbone." + official.removeprefix(theirs))
     return targets and [(name.replace(ENCODER, ours), third) for name, third in targets]
 
@@ -55,7 +55,7 @@ def _resnet_part(found: Match[str]) -> str:
 
 
 def renamed(template: str, parts: dict[str, str]) -> Callable[[Match[str]], str]:
-    """Returns a rule that fills the groups of a match into a template, some under other names."""
+    """Returns a rule that fills a template with a match's groups, renamed by ``parts``."""
     return lambda found: template.format(*(parts.get(group, group) for group in found.groups()))
 
 

@@ -1,4 +1,4 @@
-"""Import of published checkpoints: Mask2Former, MinVIS, CTVIS, IDOL or CondInst to a system."""
+"""Import of published Mask2Former, MinVIS, CTVIS, IDOL and CondInst checkpoints as systems."""
 
 import logging
 from dataclasses import dataclass
@@ -44,13 +44,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RenamedTensors:
-    """The tensors of a checkpoint under the names used here.
+    """A checkpoint's tensors under our names.
 
     Attributes:
         tensors: By translated name.
-        unknown: Names of the file that no rule matches.
+        unknown: Names in the file that no rule matches.
         unused: Names of tensors that are not needed.
-        contradicted: Names of tensors that the file holds twice with different values.
+        contradicted: Names of tensors that the file contains twice with different values.
     """
 
     tensors: dict[str, Tensor]
@@ -60,20 +60,20 @@ class RenamedTensors:
 
 
 def import_official(path: Path) -> tuple[System, list[str]]:
-    """Reads a checkpoint into a system of its size: IDOL, CTVIS, MinVIS or STC.
+    """Reads a checkpoint into an IDOL, CTVIS, MinVIS or STC system of the same size.
 
-    The tracking head of STC, which CondInst does not have, stays random. The file is a ``.pth`` or
-    ``.pkl`` of detectron2. Returns the system in evaluation mode and the unused names of the file.
+    STC's tracking head, which CondInst lacks, stays random. The file is a ``.pth`` or ``.pkl`` from
+    detectron2. Returns the system in evaluation mode and the file's unused names.
 
     Raises:
-        CheckpointError: The file cannot be trusted, or a tensor is missing, unexpected, of another
-            shape or not finite; the message names every one.
+        CheckpointError: The file cannot be trusted, or a tensor is missing, unexpected, misshapen
+            or not finite; the message names every such tensor.
     """
     return system_of(read_pickled_tensors(path), str(path))
 
 
 def system_of(found: dict[str, Tensor], source: str) -> tuple[System, list[str]]:
-    """Builds the system of tensors under the released names (see ``import_official``)."""
+    """Builds a system from tensors under the release's names (see ``import_official``)."""
     shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
     try:
         config, num_classes = _config_of(shapes)
@@ -95,7 +95,7 @@ def system_of(found: dict[str, Tensor], source: str) -> tuple[System, list[str]]
         if tensor.is_floating_point() and not torch.isfinite(tensor).all()
     ]
     if problems:
-        if len(problems) > _SHOWN:  # a long list is logged, one name a line
+        if len(problems) > _SHOWN:  # a long list is logged, one name per line
             for problem in problems:
                 _log.warning("%s: %s", source, problem)
             problems = [*problems[:_SHOWN], f"and {len(problems) - _SHOWN} more, all named above"]
@@ -105,7 +105,7 @@ def system_of(found: dict[str, Tensor], source: str) -> tuple[System, list[str]]
 
 
 def _config_of(shapes: Shapes) -> tuple[AnySystemConfig, int]:
-    """Derives the config and the number of classes of a checkpoint from its shapes."""
+    """Derives a checkpoint's config and number of classes from its shapes."""
     if any(name.startswith(PREFIX) for name in shapes):
         width = max(8, shapes.get("detr.reid_embed_head.layers.2.weight", (0,))[0])
         idol = IdolConfig(segmentor=idol_settings_of(shapes), embedding_width=width)
@@ -120,7 +120,7 @@ def _config_of(shapes: Shapes) -> tuple[AnySystemConfig, int]:
 
 
 def rename(found: dict[str, Tensor]) -> RenamedTensors:
-    """Renames the tensors of a release; a fused projection becomes three."""
+    """Renames a release's tensors and splits each fused projection into three."""
     tensors: dict[str, Tensor] = {}
     unknown, unused, contradicted = [], [], []
     is_condinst = any(name.startswith(HEAD) for name in found)
@@ -145,6 +145,6 @@ _WITHOUT_COUNTERPART = (".num_batches_tracked", "criterion.empty_weight", *NEVER
 
 
 def _without_counterpart(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the tensors that transformers keeps and no release has."""
+    """Returns the tensors that transformers keeps but no release contains."""
     names = [name for name in wanted if name.endswith(_WITHOUT_COUNTERPART) and name not in found]
     return {name: wanted[name] for name in names}

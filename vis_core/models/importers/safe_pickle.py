@@ -1,9 +1,9 @@
-"""Reading of the tensors of pickled checkpoints without running code from the file.
+"""Reading of tensors from pickled checkpoints without running the file's code.
 
-Two forms are read: the zip files of ``torch.save`` (since torch 1.6) and detectron2's plain pickles
-of NumPy arrays. A pickle is a program; the reader permits a handful of constructors only.
-``torch.load(weights_only=True)`` permits more: a pickle of 1 kB that allocates 2 GB, a tensor of
-5e10 values over one stored number, compressed storages.
+Two formats are read: zip files from ``torch.save`` (since torch 1.6) and detectron2's plain pickles
+of NumPy arrays. A pickle is a program; the reader permits only a few constructors.
+``torch.load(weights_only=True)`` permits more: a 1 kB pickle that allocates 2 GB, a tensor with
+5e10 values backed by one stored number, and compressed storages.
 """
 
 import io
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vis_core.errors import CheckpointError
 
-_multiarray: Any = np._core.multiarray  # type: ignore[attr-defined]  # holds the constructors of NumPy's pickles
+_multiarray: Any = np._core.multiarray  # type: ignore[attr-defined]  # has the constructors in NumPy's pickles
 _STORAGES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
@@ -37,10 +37,10 @@ _STORAGES = {
 
 
 def read_pickled_tensors(path: Path) -> dict[str, Tensor]:
-    """Reads the dense tensors under ``model`` or ``state_dict`` of a checkpoint, or at its top.
+    """Reads a checkpoint's dense tensors, under ``model`` or ``state_dict`` or at the top level.
 
     Raises:
-        CheckpointError: The file is missing or truncated, holds anything but tensors and plain
+        CheckpointError: The file is missing or truncated, contains anything but tensors and plain
             containers, or declares more data than it has.
     """
     if not path.is_file():
@@ -144,7 +144,7 @@ class _Reader(pickle.Unpickler):
                     f"{self._path}: storage {key} has {len(raw)} bytes, expected "
                     f"{count * dtype.itemsize}; copy the file again"
                 )
-            # a copy, because the bytes of an archive cannot be written to
+            # a copy, because the archive's bytes are read-only
             values = torch.frombuffer(bytearray(raw), dtype=dtype) if raw else None
             self._storages[key] = torch.empty(0, dtype=dtype) if values is None else values
         return self._storages[key]

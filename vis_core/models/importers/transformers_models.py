@@ -1,7 +1,7 @@
-"""Import of a Mask2Former in transformers' format as MinVIS, which needs no training on videos.
+"""Import of a Mask2Former in transformers' format as MinVIS, which needs no video training.
 
-MinVIS (Huang 2022) associates the queries of a Mask2Former from frame to frame, so any instance
-segmentation checkpoint of a model hub annotates videos without training.
+MinVIS (Huang 2022) associates a Mask2Former's queries from frame to frame, so any instance
+segmentation checkpoint from a model hub can annotate videos without training.
 """
 
 import json
@@ -27,14 +27,14 @@ _SIZES = {
 
 
 def import_transformers(folder: Path) -> tuple[Minvis, Categories]:
-    """Reads a folder with ``config.json`` and ``model.safetensors`` of a Mask2Former.
+    """Reads a folder with a Mask2Former's ``config.json`` and ``model.safetensors``.
 
     Returns:
-        MinVIS in evaluation mode, and the classes of the checkpoint.
+        MinVIS in evaluation mode, and the checkpoint's classes.
 
     Raises:
-        CheckpointError: The folder holds another model, unsupported sizes, no safetensors, or a
-            tensor is missing.
+        CheckpointError: The folder contains another model, unsupported sizes or no safetensors, or
+            a tensor is missing.
     """
     network = _read_network(folder)
     settings = _settings(network.config, folder)
@@ -48,7 +48,7 @@ def import_transformers(folder: Path) -> tuple[Minvis, Categories]:
 
 
 def _read_network(folder: Path) -> Mask2FormerForUniversalSegmentation:
-    """Reads the network and checks that every tensor is there."""
+    """Reads the network and checks that every tensor is present."""
     config = folder / "config.json"
     if not config.is_file():
         raise CheckpointError(f"{folder}: expected config.json, found none; is it a model?")
@@ -73,7 +73,7 @@ def _read_network(folder: Path) -> Mask2FormerForUniversalSegmentation:
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(f"{folder}: cannot be read as a Mask2Former ({reason})") from error
-    # the buffer of a loss that inference does not need
+    # inference does not need the loss's buffer
     missing = sorted(name for name in notes["missing_keys"] if not name.startswith("criterion."))
     missing += [str(name) for name in notes["mismatched_keys"]]
     if missing:
@@ -115,14 +115,14 @@ def _backbone(config: Any, folder: Path) -> Any:
 
 
 def _categories(config: Mask2FormerConfig) -> Categories:
-    """Returns the classes of the checkpoint; the class list of COCO keeps COCO's ids."""
+    """Returns the checkpoint's classes; COCO's class list keeps COCO's ids."""
     names = [str(config.id2label[index]) for index in sorted(config.id2label)]
     coco = CLASS_LISTS["coco"]
     return coco if tuple(names) == coco.names else numbered(_distinct(names))
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """Appends numbers to names that a checkpoint uses twice."""
+    """Appends numbers to names that a checkpoint uses more than once."""
     return [
         name if names.count(name) == 1 else f"{name} {index}" for index, name in enumerate(names)
     ]

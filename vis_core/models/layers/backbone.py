@@ -1,4 +1,4 @@
-"""Backbones: ResNet, Swin and ConvNeXt of transformers by name or size."""
+"""Backbones by name or size: transformers' ResNet, Swin and ConvNeXt."""
 
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -10,7 +10,7 @@ from vis_core.config.segmentors import BackboneName, OwnBackbone
 
 _STAGES = ("stage1", "stage2", "stage3", "stage4")
 
-# Depths and widths as published (He 2016, Liu 2021, Liu 2022); "tiny" is ours, for CPU training.
+# Published depths and widths (He 2016, Liu 2021, Liu 2022); "tiny" is ours, for CPU training.
 _BACKBONES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
     "tiny": (
         ResNetConfig,
@@ -60,7 +60,7 @@ _FAMILIES: dict[str, type[PreTrainedConfig]] = {
 def backbone_config(
     backbone: BackboneName | OwnBackbone, stages: Sequence[str] = _STAGES
 ) -> PreTrainedConfig:
-    """Builds transformers' config of a backbone with outputs at ``stages``, strides 4 to 32."""
+    """Builds transformers' config for a backbone with outputs at ``stages``, strides 4 to 32."""
     if isinstance(backbone, OwnBackbone):
         kind, sizes = _FAMILIES[backbone.family], backbone.sizes
     else:
@@ -69,7 +69,7 @@ def backbone_config(
 
 
 def named_backbone(own: OwnBackbone) -> BackboneName | None:
-    """Finds the published backbone that has the given sizes, if there is one."""
+    """Finds the published backbone with the given sizes, if there is one."""
     for name in get_args(BackboneName):
         config = backbone_config(name)
         if isinstance(config, _FAMILIES[own.family]) and all(
@@ -81,9 +81,9 @@ def named_backbone(own: OwnBackbone) -> BackboneName | None:
 
 
 def freeze_stages(backbone: nn.Module, count: int) -> None:
-    """Freezes the first ``count`` parts of a ResNet, the stem first, and unfreezes all others.
+    """Freezes a ResNet's first ``count`` parts, starting at the stem, and unfreezes the others.
 
-    Backbones of other families learn as a whole.
+    Backbones from other families are trained entirely.
     """
     parts = ("embedder.", *(f"encoder.stages.{stage}." for stage in range(4)))
     is_resnet = isinstance(backbone.config, ResNetConfig)
@@ -92,16 +92,16 @@ def freeze_stages(backbone: nn.Module, count: int) -> None:
 
 
 def freeze_never_used(module: nn.Module) -> None:
-    """Freezes weights whose output nothing reads; data-parallel workers would wait for them."""
+    """Freezes weights with unused output; data-parallel workers would wait for their gradients."""
     for name, weight in module.named_parameters():
         if f".{name}".endswith(NEVER_USED_WEIGHTS):
             weight.requires_grad_(False)
 
 
 def freeze_batch_norm(module: nn.Module) -> None:
-    """Freezes batch norms: statistics, scales and shifts stay those of the pretraining.
+    """Freezes batch norms: statistics, scales and shifts keep their pretrained values.
 
-    Batches of clips are too small to estimate them (detectron2's FrozenBN in all five releases).
+    Clip batches are too small to estimate them (detectron2's FrozenBN in all five releases).
     """
     for child in module.modules():
         if isinstance(child, nn.BatchNorm2d):

@@ -1,4 +1,4 @@
-"""Masks by dynamic filters: the weights of a small network are predicted for every instance.
+"""Masks from dynamic filters: a small network's weights are predicted for every instance.
 
 IDOL Eq. 1 and STC Eq. 1, both after CondInst (Tian 2020).
 """
@@ -10,15 +10,15 @@ from vis_core.geometry.masks import aligned_upsampling
 
 
 class DynamicMaskHead(nn.Module):
-    """A few 1x1 convolutions with predicted weights; it has no weights of its own.
+    """A few 1x1 convolutions with predicted weights and no weights of their own.
 
     Args:
-        in_channels: Channels of the mask features, without the two relative coordinates.
+        in_channels: Mask feature channels, without the two relative coordinates.
         hidden_channels: Channels between the convolutions.
-        num_layers: Convolutions; the last has one output channel.
-        stride: Stride of the mask features in pixels of the padded input.
-        relative_coordinates: Whether the offset from the instance is an input of each pixel.
-        upsampling: Size of a mask relative to the features.
+        num_layers: Number of convolutions; the last has one output channel.
+        stride: Mask feature stride in pixels of the padded input.
+        relative_coordinates: Whether each pixel's offset from the instance is an input.
+        upsampling: Mask size relative to the features.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class DynamicMaskHead(nn.Module):
 
     @property
     def num_parameters(self) -> int:
-        """The number P of parameters of one mask."""
+        """The number of parameters per mask, P."""
         return sum(out * (inside + 1) for out, inside in self.shapes)
 
     def forward(
@@ -52,10 +52,10 @@ class DynamicMaskHead(nn.Module):
             parameters: (N, P) all weights, layer by layer, then all biases.
             points: (N, 2) x and y of each instance in pixels of the padded input.
             scale: (N,) pixels by which relative coordinates are divided (CondInst); None leaves
-                them in pixels (released IDOL).
+                them in pixels (IDOL release).
 
         Returns:
-            (N, 2 h, 2 w) mask logits at half the stride, for an upsampling of 2.
+            (N, 2 h, 2 w) mask logits at half the stride, if ``upsampling`` is 2.
         """
         count, (height, width) = len(parameters), features.shape[1:]
         x = features.flatten(1).expand(count, -1, -1)
@@ -81,7 +81,7 @@ class DynamicMaskHead(nn.Module):
 
 
 def pixel_centers(height: int, width: int, stride: int, like: Tensor) -> Tensor:
-    """Returns the (2, h * w) x and y of the middle of each cell, in pixels of the padded input."""
+    """Returns the (2, h * w) x and y of each cell's centre, in pixels of the padded input."""
     x = torch.arange(width, device=like.device, dtype=torch.float32) * stride + stride // 2
     y = torch.arange(height, device=like.device, dtype=torch.float32) * stride + stride // 2
     rows, columns = torch.meshgrid(y, x, indexing="ij")

@@ -24,7 +24,7 @@ class FeaturePyramid(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Computes five maps (F, C, h, w) at ``STRIDES`` from those at the first three strides.
 
-        The sides of the finest map are multiples of 4.
+        The finest map's sides must be multiples of 4.
         """
         mixed = [lateral(level) for lateral, level in zip(self.lateral, maps, strict=True)]
         for fine in range(len(mixed) - 2, -1, -1):

@@ -1,4 +1,4 @@
-"""Initialization of layers where the releases differ from torch's defaults."""
+"""Layer initialization where the releases differ from torch's defaults."""
 
 import math
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 def kaiming_uniform(module: nn.Module) -> None:
-    """Initializes linear and convolution layers as detectron2's ``c2_xavier_fill``; biases: 0."""
+    """Initializes linear and convolution layers like detectron2's ``c2_xavier_fill``; biases: 0."""
     for layer in _weighted(module):
         nn.init.kaiming_uniform_(layer.weight, a=1)
         _zero_bias(layer)
@@ -27,13 +27,13 @@ def normal(module: nn.Module, deviation: float) -> None:
 
 
 def prior_bias(layer: nn.Linear | nn.Conv2d, probability: float = 0.01) -> None:
-    """Initializes the bias of a class head so that every class is rare (focal loss, Lin 2017)."""
+    """Initializes a class head's bias so that every class starts rare (focal loss, Lin 2017)."""
     assert layer.bias is not None
     nn.init.constant_(layer.bias, -math.log((1 - probability) / probability))
 
 
 def uniform_bias(layer: nn.Linear) -> None:
-    """Initializes the bias of a linear layer as torch does: within ``1 / sqrt(in_features)``."""
+    """Initializes a linear layer's bias as torch does: within ``1 / sqrt(in_features)`` of 0."""
     bound = 1 / math.sqrt(layer.in_features)
     nn.init.uniform_(layer.bias, -bound, bound)
 

@@ -1,4 +1,4 @@
-"""The heads of CondInst (Tian 2020): predictions at places of the pyramid, and mask features."""
+"""The CondInst heads (Tian 2020): predictions at places in the pyramid, and mask features."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from vis_core.geometry.masks import aligned_upsampling
 from vis_core.models.layers.initialization import kaiming_uniform, normal, prior_bias
 
-_GROUPS = 32  # of the group norm (FCOS)
+_GROUPS = 32  # in the group norm (FCOS)
 
 
 class LocationHead(nn.Module):
-    """Class, box, centre-ness and mask kernels of every place; all levels share weights (FCOS).
+    """Class, box, centre-ness and mask kernel heads for every place; levels share weights (FCOS).
 
-    ``num_convs`` are those of each tower, and ``num_kernels`` are the parameters P of one mask.
+    Each tower has ``num_convs`` convolutions; ``num_kernels`` is P, the parameters per mask.
     """
 
     def __init__(
@@ -36,8 +36,8 @@ class LocationHead(nn.Module):
         """Predicts from each level (F, C, h, w).
 
         Returns:
-            For each level class logits (F, K, h, w), distances to the four sides in strides
-            (F, 4, h, w), not negative, centre-ness logits (F, 1, h, w) and kernels (F, P, h, w).
+            For each level, class logits (F, K, h, w), nonnegative distances to the four sides in
+            strides (F, 4, h, w), centre-ness logits (F, 1, h, w) and kernels (F, P, h, w).
         """
         predictions = []
         for level, scale in zip(levels, self.scales, strict=True):
@@ -50,10 +50,10 @@ class LocationHead(nn.Module):
 
 
 class SummedMaskBranch(nn.Module):
-    """The mask branch of CondInst: the three finest levels, resized to one size and summed.
+    """The CondInst mask branch: the three finest levels, resized to one size and summed.
 
-    ``num_convs`` follow the sum. ``num_classes`` are those of the auxiliary classification of
-    pixels; None leaves its head out.
+    ``num_convs`` convolutions follow the sum. ``num_classes`` is for the auxiliary pixel
+    classification; None omits its head.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class SummedMaskBranch(nn.Module):
         return self.tower(total)
 
     def semantic_logits(self, levels: Sequence[Tensor]) -> Tensor | None:
-        """Computes (F, K, h, w) class logits of pixels at stride 8; None without their head."""
+        """Computes (F, K, h, w) pixel class logits at stride 8; returns None without their head."""
         if self.semantic_tower is None or self.semantic_head is None:
             return None
         return self.semantic_head(self.semantic_tower(levels[0]))

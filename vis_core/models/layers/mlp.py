@@ -1,4 +1,4 @@
-"""The multilayer perceptron of DETR-like heads."""
+"""The multilayer perceptron in DETR-like heads."""
 
 from itertools import pairwise
 
@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 
 class Mlp(nn.Module):
-    """Linear layers with ReLU between them and none after the last.
+    """Linear layers with ReLU between them but not after the last.
 
-    CTVIS 3.1 and IDOL 3.1 use three layers as embedding head.
+    CTVIS 3.1 and IDOL 3.1 use three layers as the embedding head.
     """
 
     def __init__(self, in_width: int, hidden_width: int, out_width: int, num_layers: int) -> None:

@@ -12,11 +12,11 @@ _LISTS = ("layers", "blocks", "stages")
 
 
 def recompute_layers(network: nn.Module) -> int:
-    """Makes the repeated layers of a network keep only their inputs; the gradient is the same.
+    """Makes a network's repeated layers keep only their inputs, without changing gradients.
 
-    Layers with batch norms that learn statistics are skipped: they would count each batch twice.
-    Evaluation does not change. Call it once, after the network is copied and before it is wrapped.
-    Returns the number of layers.
+    Layers whose batch norms learn statistics are skipped: they would count each batch twice.
+    Evaluation does not change. Call this once, after the network is copied and before it is
+    wrapped. Returns the number of changed layers.
     """
     chosen = repeated_layers(network)
     for layer in chosen:
@@ -25,7 +25,7 @@ def recompute_layers(network: nn.Module) -> int:
 
 
 def repeated_layers(network: nn.Module) -> list[nn.Module]:
-    """Finds the innermost repeated layers that may be computed twice."""
+    """Finds the innermost repeated layers that can safely run twice."""
     lists = [
         module
         for name, module in network.named_modules()

@@ -1,4 +1,4 @@
-"""The tracking head of STC (3.3): one map of embeddings from the three finest levels."""
+"""The STC tracking head (3.3): one embedding map from the three finest levels."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ from vis_core.models.layers.initialization import normal
 class TrackingHead(nn.Module):
     """Shared convolutions over P3 to P5, joined at stride 8.
 
-    The paper states only "several convolutional layers" and "fused". The two convolutions, the
-    bilinear upsampling and the 1x1 convolution over all three are those of SipMask. The embeddings
-    have ``out_width`` channels (STC Table 5: 256).
+    The paper mentions only "several convolutional layers" and "fused". The two convolutions,
+    bilinear upsampling and 1x1 convolution over all three follow SipMask. The embeddings have
+    ``out_width`` channels (STC Table 5: 256).
     """
 
     def __init__(self, in_width: int, out_width: int, num_convs: int = 2) -> None:

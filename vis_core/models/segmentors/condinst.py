@@ -1,4 +1,4 @@
-"""CondInst (Tian 2020) as a segmentor: fully convolutional, with masks for chosen places."""
+"""CondInst (Tian 2020) as a segmentor: fully convolutional, with masks at chosen places only."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class CondInstOutput:
 
     Attributes:
         predictions: Predictions at every place.
-        mask_features: (F, c, h, w) at stride 8, the input of the mask head.
+        mask_features: (F, c, h, w) at stride 8, the mask head's input.
         levels: The pyramid, five maps (F, C, h, w).
         semantic_logits: (F, K, h, w) at stride 8, or None without ``semantic_loss``.
     """
@@ -40,7 +40,7 @@ class CondInstOutput:
 
 
 class CondInst(nn.Module):
-    """A CondInst: images to places with classes and boxes, and masks of chosen places."""
+    """The CondInst network: a class and a box at every place, and masks at chosen places."""
 
     def __init__(self, settings: CondInstSettings, num_classes: int) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class CondInst(nn.Module):
         freeze_batch_norm(self.backbone)
 
     def train(self, mode: bool = True) -> "CondInst":
-        """Switches to training; the batch norms of the backbone stay frozen, the others learn."""
+        """Sets the training mode; the backbone's batch norms stay frozen, the others learn."""
         super().train(mode)
         if mode:
             freeze_batch_norm(self.backbone)
@@ -83,7 +83,7 @@ class CondInst(nn.Module):
     def forward(self, images: Tensor, sizes: Tensor) -> CondInstOutput:
         """Segments (F, 3, H, W) uint8 RGB frames, padded right and bottom to multiples of 32.
 
-        ``sizes`` are (F, 2) height and width before padding.
+        ``sizes`` is the (F, 2) height and width before padding.
         """
         levels = self.pyramid(self.backbone(self.pixels(images, sizes)).feature_maps)
         return CondInstOutput(
@@ -94,7 +94,7 @@ class CondInst(nn.Module):
         )
 
     def mask_logits(self, output: CondInstOutput, frame: int, places: Tensor) -> Tensor:
-        """Computes the (N, h, w) mask logits of (N,) places of a frame at stride 4: STC Eq. 1."""
+        """Computes (N, h, w) mask logits at stride 4 for (N,) places in a frame (STC Eq. 1)."""
         predictions = output.predictions
         return self.mask_head(
             output.mask_features[frame],
@@ -104,7 +104,7 @@ class CondInst(nn.Module):
         )
 
     def _predictions(self, levels: list[Tensor]) -> LocationPredictions:
-        """Predicts at all levels and concatenates their places; in full precision."""
+        """Predicts on all levels and concatenates their places, in full precision."""
         predicted = self.head(levels)
         shapes = [(level.shape[2], level.shape[3]) for level in levels]
         places = Places.of(shapes, STRIDES, levels[0])

@@ -1,4 +1,4 @@
-"""Decoding of the predictions at places into the detections of a frame (CondInst; STC 3.5)."""
+"""Decoding of predictions at places into a frame's detections (CondInst; STC 3.5)."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,18 @@ from vis_core.config.segmentors import DecodingConfig
 from vis_core.models.criterion.condinst_matching import LocationPredictions
 from vis_core.models.segmentors.selection import box_nms
 
-_FIRST_NMS = 128  # candidates of the first round of NMS
+_FIRST_NMS = 128  # candidates in the first NMS round
 
 
 @dataclass(frozen=True)
 class Detections:
-    """The N detections of a frame, best score first.
+    """The N detections in a frame, best score first.
 
     Attributes:
-        place: (N,) int64; a place with two classes occurs twice.
+        place: (N,) int64; a place with two classes appears twice.
         label: (N,) int64 class indices.
-        scores: (N,) root of class score times centre-ness.
-        boxes: (N, 4) xyxy in pixels of the padded input; they may exceed it.
+        scores: (N,) square root of class score times centre-ness.
+        boxes: (N, 4) xyxy in pixels of the padded input; may extend beyond it.
     """
 
     place: Tensor
@@ -38,12 +38,12 @@ class Detections:
 
 
 def detections(predictions: LocationPredictions, frame: int, config: DecodingConfig) -> Detections:
-    """Selects detections (STC 3.5): threshold, best of each level, NMS in a class, best of all."""
+    """Selects detections (STC 3.5): threshold, top per level, NMS per class, top overall."""
     return _suppressed(_candidates(predictions, frame, config), config)
 
 
 def _candidates(predictions: LocationPredictions, frame: int, config: DecodingConfig) -> Detections:
-    """Returns the places and classes above the threshold, sorted, the best ones of each level."""
+    """Returns each level's best places and classes above the threshold, sorted by score."""
     probabilities = predictions.class_logits[frame].sigmoid()
     weighted = probabilities * predictions.center_logits[frame].sigmoid()[:, None]
     compared = weighted if config.threshold_with_center else probabilities
@@ -58,16 +58,16 @@ def _candidates(predictions: LocationPredictions, frame: int, config: DecodingCo
 
 
 def _rank_in_level(level: Tensor, num_levels: int) -> Tensor:
-    """Counts for each (N,) entry the earlier entries of its level."""
-    # levels first: a GPU sums 29,000 entries at once along the last axis, in 5 ms along the first
+    """Counts, for each of (N,) entries, the earlier entries on its level."""
+    # levels first: summing 29,000 entries along the first axis takes 5 ms on a GPU
     is_level = level == torch.arange(num_levels, device=level.device)[:, None]
     return (is_level.cumsum(dim=1) * is_level).sum(dim=0) - 1
 
 
 def _suppressed(candidates: Detections, config: DecodingConfig) -> Detections:
-    """Runs NMS on as many of the best candidates as needed to fill the frame.
+    """Runs NMS on only as many of the best candidates as needed to fill the frame.
 
-    The fate of a candidate depends on better ones alone, so the rest can be skipped.
+    Only better candidates can suppress a candidate, so the rest can be skipped.
     """
     count = max(_FIRST_NMS, 4 * config.max_instances)
     while True:

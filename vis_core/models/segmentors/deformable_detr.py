@@ -25,8 +25,8 @@ from vis_core.models.segmentors.pixel_norm import PixelNorm, inside_of
 _LEVELS, _POINTS = 4, 4  # Deformable DETR: four feature levels, four points each
 _MASK_LEVELS = 3  # IDOL's mask branch reads strides 8, 16 and 32
 _STRIDE = 8
-_FIRST_LOG_SIZE = -2.0  # the first boxes are small (released IDOL and Deformable DETR)
-_EPSILON = 1e-5  # of the inverse sigmoid
+_FIRST_LOG_SIZE = -2.0  # the first boxes are small (IDOL and Deformable DETR releases)
+_EPSILON = 1e-5  # in the inverse sigmoid
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class DeformableDetrOutput:
 
 
 class DeformableDetr(nn.Module):
-    """A Deformable DETR: images to queries with classes and boxes, and masks of chosen queries."""
+    """The Deformable DETR network: a class and a box per query, and masks for chosen queries."""
 
     def __init__(self, settings: DeformableDetrSettings, num_classes: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class DeformableDetr(nn.Module):
         width, layers = settings.hidden_width, range(settings.decoder_layers)
         self.pixels = PixelNorm()
         self.network = DeformableDetrModel(_transformers_config(settings))
-        # one head for each layer; transformers' own detection model ties its class heads to one
+        # one head per layer; transformers' detection model shares one class head between layers
         self.class_heads = nn.ModuleList(nn.Linear(width, num_classes) for _ in layers)
         self.network.decoder.bbox_embed = nn.ModuleList(Mlp(width, width, 4, 3) for _ in layers)
         self.mask_branch = MaskBranch(width, settings.mask_channels)
@@ -83,7 +83,7 @@ class DeformableDetr(nn.Module):
     def forward(self, images: Tensor, sizes: Tensor) -> DeformableDetrOutput:
         """Segments (F, 3, H, W) uint8 RGB frames, padded right and bottom to multiples of 32.
 
-        ``sizes`` are (F, 2) height and width before padding.
+        ``sizes`` is the (F, 2) height and width before padding.
         """
         sources, masks = self._sources(self.pixels(images, sizes), sizes)
         memory, first, decoded = self._transform(sources, masks)
@@ -104,7 +104,7 @@ class DeformableDetr(nn.Module):
         )
 
     def mask_features(self, output: DeformableDetrOutput) -> Tensor:
-        """Computes the (F, c, h, w) features at stride 8, the input of the mask head."""
+        """Computes the (F, c, h, w) features at stride 8, the mask head's input."""
         # the losses run in full precision, even if the network does not
         return self.mask_branch([level.float() for level in output.maps]).float()
 
@@ -117,10 +117,10 @@ class DeformableDetr(nn.Module):
         queries: Tensor,
         controller: nn.Module | None = None,
     ) -> Tensor:
-        """Computes the (N, h, w) mask logits of (N,) queries of one frame at stride 4 (IDOL Eq. 1).
+        """Computes (N, h, w) mask logits at stride 4 for (N,) queries in a frame (IDOL Eq. 1).
 
         ``features`` are the ``mask_features`` of all frames. A ``controller`` predicts the weights
-        of another kind of mask; None computes the usual masks.
+        for another kind of mask; None computes the usual masks.
         """
         height, width = output.sizes[frame].tolist()
         points = output.references[layer, frame, queries]
@@ -131,30 +131,30 @@ class DeformableDetr(nn.Module):
         )
 
     def _boxes(self, layer: int, state: Tensor, reference: Tensor) -> Tensor:
-        """Refines the reference (F, Q, 2 or 4) of a layer to its boxes (F, Q, 4)."""
+        """Refines a layer's reference (F, Q, 2 or 4) into its boxes (F, Q, 4)."""
         # the first references are points without a size
         start = functional.pad(_inverse_sigmoid(reference), (0, 4 - reference.shape[-1]))
         return (self.network.decoder.bbox_embed[layer](state) + start).sigmoid()
 
     def _sources(self, pixels: Tensor, sizes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Computes features (F, D, h, w) of all levels, and (F, h, w) bool without padding.
+        """Computes each level's features (F, D, h, w), and (F, h, w) bool, False in the padding.
 
-        As in the release, the mask of the last level is that of the first, resized. transformers
-        resizes the mask of the pixels.
+        As in the release, the last level's mask is the first level's, resized. transformers resizes
+        the pixel mask instead.
         """
         levels = self.network.backbone(pixels, inside_of(sizes, *pixels.shape[2:]))
         maps, masks = map(list, zip(*levels, strict=True))
-        # the projection of the last level reads the coarsest map again
+        # the last level's projection reads the coarsest map again
         inputs = zip(self.network.input_proj, [*maps, maps[-1]], strict=True)
         sources = [project(level) for project, level in inputs]
         resized = functional.interpolate(masks[0][None].float(), size=sources[-1].shape[2:])
         return sources, [*masks, resized[0].bool()]
 
     def _transform(self, sources: list[Tensor], masks: list[Tensor]) -> tuple[Tensor, Tensor, Any]:
-        """Runs encoder and decoder over the concatenated levels.
+        """Runs the encoder and decoder over the concatenated levels.
 
-        Returns the memory, the first (F, Q, 2) reference points, and transformers' output of the
-        decoder: (F, L, Q, D) states and (F, L, Q, 4) points after each layer, these detached.
+        Returns the memory, the first (F, Q, 2) reference points, and transformers' decoder output:
+        (F, L, Q, D) states and detached (F, L, Q, 4) points after each layer.
         """
         network = self.network
         positions = [
@@ -186,7 +186,7 @@ class DeformableDetr(nn.Module):
         return memory, first, decoded
 
     def _level_arguments(self, masks: list[Tensor]) -> dict[str, Any]:
-        """Returns the sizes of levels for transformers' layers, given their masks (F, h, w)."""
+        """Returns the level sizes for transformers' layers, given the level masks (F, h, w)."""
         shapes = [tuple(mask.shape[1:]) for mask in masks]
         spatial = torch.tensor(shapes, device=masks[0].device)
         ratios = [self.network.get_valid_ratio(mask) for mask in masks]
@@ -198,7 +198,7 @@ class DeformableDetr(nn.Module):
         }
 
     def _initialize(self) -> None:
-        """Initializes as released; transformers' initialization puts all queries at one place."""
+        """Initializes as in the release; transformers would put all queries at the same place."""
         network = self.network
         nn.init.normal_(network.query_position_embeddings.weight)
         xavier_uniform(network.input_proj)
@@ -215,7 +215,7 @@ class DeformableDetr(nn.Module):
         self._initialize_layer_heads()
 
     def _initialize_layer_heads(self) -> None:
-        """Initializes the heads of all decoder layers alike, except the size of the first boxes."""
+        """Initializes all decoder layers' heads alike, except for the size of the first boxes."""
         class_head, box_head = self.class_heads[0], self.network.decoder.bbox_embed[0]
         assert isinstance(class_head, nn.Linear)
         prior_bias(class_head)
@@ -228,16 +228,16 @@ class DeformableDetr(nn.Module):
         nn.init.constant_(box_head.layers[-1].bias[2:], _FIRST_LOG_SIZE)
 
     def _freeze(self) -> None:
-        """Freezes the first stages of the backbone and unfreezes the others.
+        """Freezes the backbone's first stages and unfreezes the others.
 
-        transformers freezes a whole ResNet: it looks for names that its own ResNet does not have.
+        transformers freezes a whole ResNet because it looks for names that its own ResNet lacks.
         """
         freeze_stages(self.network.backbone.model, self.settings.frozen_stages)
         freeze_never_used(self)
 
 
 class MaskBranch(nn.Module):
-    """Convolutions that join the encoder's maps into mask features (IDOL 3.1, as released)."""
+    """Convolutions that join the encoder's maps into mask features (IDOL 3.1 and release)."""
 
     def __init__(self, width: int, out_channels: int) -> None:
         super().__init__()
@@ -249,7 +249,7 @@ class MaskBranch(nn.Module):
         kaiming_uniform(self)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """Joins three maps (F, D, h, w), the finest first, to (F, c, h, w)."""
+        """Joins three maps (F, D, h, w), finest first, into (F, c, h, w)."""
         fine, middle, coarse = maps
         x = self.coarse(coarse).relu()
         x = self.middle(functional.interpolate(x, size=middle.shape[2:]) + middle).relu()
@@ -263,7 +263,7 @@ def _inverse_sigmoid(x: Tensor) -> Tensor:
 
 
 def _concatenate_levels(maps: list[Tensor]) -> Tensor:
-    """Concatenates (F, D, h, w) maps to (F, sum of h * w, D)."""
+    """Concatenates (F, D, h, w) maps into (F, sum of h * w, D)."""
     return torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
 
 

@@ -1,6 +1,6 @@
-"""Detections of still images as COCO's evaluation ranks them: pairs of a prediction and a class.
+"""Detections in still images, ranked for COCO's evaluation: pairs of a prediction and a class.
 
-Three releases define them: IDOL's ``coco_inference`` and CondInst, whose segmentors predict boxes,
+They follow three releases: IDOL's ``coco_inference`` and CondInst, whose segmentors predict boxes,
 and Mask2Former's ``instance_inference``, whose segmentor does not.
 """
 
@@ -15,19 +15,19 @@ from vis_core.models.segmentors.selection import box_nms
 from vis_core.rle.segmentation import Rle, encode_masks
 from vis_core.structures import Instances
 
-BOX_NMS_IOU = 0.7  # above it the weaker box of a class goes (released IDOL)
-MAX_DETECTIONS = 100  # of an image (released IDOL and Mask2Former; COCO's evaluator as well)
+BOX_NMS_IOU = 0.7  # above it, the weaker box of a class is removed (IDOL release)
+MAX_DETECTIONS = 100  # per image (IDOL and Mask2Former releases; COCO's evaluator)
 
 
 @dataclass(frozen=True)
 class ImageDetections:
-    """The D detections of an image, best score first; a prediction may occur with several classes.
+    """The D detections in an image, best score first; a prediction may have several classes.
 
     Attributes:
         scores: (D,) in [0, 1].
         labels: (D,) int64.
-        boxes: (D, 4) xyxy in pixels of the image, inside it.
-        segmentations: D compressed RLEs of the size of the image.
+        boxes: (D, 4) xyxy in image pixels, inside the image.
+        segmentations: D compressed RLEs at image size.
     """
 
     scores: Tensor
@@ -44,8 +44,8 @@ def best_classes(
 ) -> tuple[Tensor, Tensor]:
     """Finds the best pairs of a prediction and a class, after box NMS within each best class.
 
-    Returns (D,) predictions and (D,) classes, best score first, for (Q, K) scores and (Q, 4) xyxy
-    boxes; None skips NMS.
+    Returns (D,) predictions and (D,) classes, best score first, given (Q, K) scores and (Q, 4) xyxy
+    boxes. If the boxes are None, skips NMS.
     """
     best = class_scores.max(dim=1)
     order = best.values.argsort(descending=True, stable=True)
@@ -63,17 +63,17 @@ def detect_instances(
     image_size: tuple[int, int],
     last_resize: Resize = "bilinear",
 ) -> ImageDetections:
-    """Turns the predictions for one image into detections at its size.
+    """Turns the predictions for one image into detections at image size.
 
-    Without predicted boxes, the tight box of each mask is taken, and the mean probability of the
-    pixels of a mask multiplies its score (Mask2Former). A few masks are in memory at a time.
-    Detections without a score or whose box has no area inside the image are left out.
+    Without predicted boxes, uses each mask's tight box and multiplies its score by the mean
+    probability of its pixels (Mask2Former). Only a few masks are in memory at a time. Detections
+    with a score of 0 or no box area inside the image are omitted.
 
     Args:
-        predictions: All Q of an image, none left out by a threshold.
+        predictions: All Q predictions for the image, not thresholded.
         input_size: How the image was resized and padded.
         image_size: Height and width.
-        last_resize: How masks reach the size of the image; released IDOL takes the nearest pixel.
+        last_resize: How masks are resized to the image; the IDOL release takes the nearest pixel.
     """
     class_scores = predictions.class_scores
     if predictions.qualities is not None:
@@ -81,7 +81,7 @@ def detect_instances(
     queries, labels = best_classes(class_scores, predictions.boxes)
     scores = class_scores[queries, labels]
     queries, labels, scores = (part[scores > 0] for part in (queries, labels, scores))
-    # a prediction may occur with several classes; its mask is made once
+    # a prediction may have several classes; its mask is computed once
     distinct, row = queries.unique(return_inverse=True)
     rles, tight, certainty = [], [], []
     for logits in predictions.mask_logits[distinct].split(MASKS_AT_ONCE):
@@ -100,7 +100,7 @@ def detect_instances(
 
 
 def _in_image(boxes: Tensor, input_size: InputSize, image_size: tuple[int, int]) -> Tensor:
-    """Scales (D, 4) xyxy boxes of the unpadded input to the image and clips them."""
+    """Scales (D, 4) xyxy boxes from the unpadded input to the image and clips them."""
     height, width = image_size
     scale = boxes.new_tensor([width / input_size.resized_width, height / input_size.resized_height])
     return clipped(boxes * scale.repeat(2), height, width)

@@ -40,8 +40,8 @@ class SegmentorOutput:
 
     Attributes:
         predictions: Class and mask logits of every decoder layer.
-        queries: (F, Q, C) last decoder output after its norm, the input of all heads.
-        mask_features: (F, C, h, w), multiplied with queries to make masks.
+        queries: (F, Q, C) last decoder output after its norm, the input to all heads.
+        mask_features: (F, C, h, w), multiplied by queries to compute masks.
     """
 
     predictions: QueryPredictions
@@ -50,7 +50,7 @@ class SegmentorOutput:
 
 
 class Mask2Former(nn.Module):
-    """A Mask2Former: images to queries with classes and masks."""
+    """The Mask2Former network: a class and a mask per query."""
 
     def __init__(self, settings: Mask2FormerSettings, num_classes: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Mask2Former(nn.Module):
         self.pixels = PixelNorm()
 
     def train(self, mode: bool = True) -> "Mask2Former":
-        """Switches to training; batch norms stay frozen unless the settings let them learn."""
+        """Sets the training mode; batch norms stay frozen unless the settings unfreeze them."""
         super().train(mode)
         if mode and not self.settings.train_batch_norm:
             freeze_batch_norm(self)
@@ -74,9 +74,9 @@ class Mask2Former(nn.Module):
     ) -> SegmentorOutput:
         """Segments (F, 3, H, W) uint8 RGB frames, padded right and bottom to multiples of 32.
 
-        ``sizes`` are (F, 2) height and width before padding; None if nothing is padded. With
-        ``last_layer_only``, the predictions of the other layers are left out, which only losses
-        need and which take an eighth of the time. Masks are at stride 4.
+        ``sizes`` is the (F, 2) height and width before padding; None if nothing is padded.
+        ``last_layer_only`` skips the predictions of the other layers, which only losses need and
+        which take an eighth of the time. Masks are at stride 4.
         """
         pixels = self.normalize(images, sizes)
         output = self.network.model(pixel_values=pixels, output_hidden_states=True)
@@ -93,9 +93,9 @@ class Mask2Former(nn.Module):
     def mask_logits(
         self, output: SegmentorOutput, frame: int, queries: Tensor, head: nn.Module | None = None
     ) -> Tensor:
-        """Computes the (N, h, w) mask logits of (N,) queries of one frame, for the last layer.
+        """Computes the last layer's (N, h, w) mask logits for (N,) queries in a frame.
 
-        ``head`` maps queries to the factors of the features; None computes the usual masks.
+        ``head`` maps queries to feature weights; None computes the usual masks.
         """
         if head is None:
             return output.predictions.mask_logits[-1, frame, queries]
@@ -103,7 +103,7 @@ class Mask2Former(nn.Module):
         return torch.einsum("nc,chw->nhw", weights, output.mask_features[frame])
 
     def normalize(self, images: Tensor, sizes: Tensor | None) -> Tensor:
-        """Returns the normalised pixels, the input of the network."""
+        """Returns the normalised pixels, the network's input."""
         return self.pixels(images, sizes)
 
     def losses(
@@ -112,7 +112,7 @@ class Mask2Former(nn.Module):
         targets: list[FrameTargets],
         generator: torch.Generator | None = None,
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Computes named losses and the matched query of every instance (``query_losses``)."""
+        """Computes the losses by name and each instance's matched query (``query_losses``)."""
         return query_losses(
             output.predictions,
             targets,

@@ -1,4 +1,4 @@
-"""Normalisation of pixels: standardised, with zeros in the padding."""
+"""Pixel normalisation: standardised values, with zeros in the padding."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ STD = (58.395, 57.12, 57.375)
 
 
 class PixelNorm(nn.Module):
-    """Standardisation of pixels, then zeros for the padding (the order of the releases)."""
+    """Pixel standardisation, then zeros in the padding, in the same order as in the releases."""
 
     mean: Tensor
     std: Tensor
@@ -20,13 +20,13 @@ class PixelNorm(nn.Module):
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor, sizes: Tensor | None) -> Tensor:
-        """Standardises (F, 3, H, W) uint8 RGB frames of (F, 2) sizes; None if nothing is padded."""
+        """Standardises (F, 3, H, W) uint8 RGB frames; (F, 2) ``sizes`` is None without padding."""
         pixels = (images.float() - self.mean) / self.std
         return pixels if sizes is None else pixels * inside_of(sizes, *images.shape[2:])[:, None]
 
 
 def inside_of(sizes: Tensor, height: int, width: int) -> Tensor:
-    """Returns (F, height, width) bool: the pixels inside of (F, 2) sizes, which are not padding."""
+    """Returns (F, height, width) bool: whether a pixel is inside the (F, 2) sizes, not padding."""
     rows = torch.arange(height, device=sizes.device) < sizes[:, :1]
     columns = torch.arange(width, device=sizes.device) < sizes[:, 1:]
     return rows[:, :, None] & columns[:, None, :]

@@ -1,4 +1,4 @@
-"""Selection of the instances of a frame: score threshold, box NMS, then mask NMS."""
+"""Instance selection within a frame: score threshold, box NMS, then mask NMS."""
 
 import torch
 from torch import Tensor
@@ -12,8 +12,8 @@ def select_instances(instances: Instances, config: SelectionConfig) -> Instances
     """Selects instances by score, boxes and masks (IDOL 3.3, CTVIS 3.2).
 
     Runs ``select_by_score_and_box``, then class-agnostic NMS on the masks at stride 4, padding
-    included. The first step changes nothing if it was run before the masks were computed. The best
-    score comes first.
+    included. The first step has no effect if it already ran before the masks were computed. The
+    best score comes first.
     """
     ranked = instances[
         select_by_score_and_box(instances.scores, instances.class_scores, instances.boxes, config)
@@ -25,11 +25,11 @@ def select_instances(instances: Instances, config: SelectionConfig) -> Instances
 def select_by_score_and_box(
     scores: Tensor, class_scores: Tensor, boxes: Tensor | None, config: SelectionConfig
 ) -> Tensor:
-    """Selects the predictions above the threshold, or else the best one, after box NMS.
+    """Selects the predictions above the threshold, or else the best one, then runs box NMS.
 
-    It needs no masks, so a segmentor can compute masks for the selected predictions only. With
-    ``box_nms_iou``, NMS runs on the (Q, 4) xyxy boxes of each class, for the best class of a
-    prediction (released IDOL). Returns (N,) int64 indices, best score first.
+    Needs no masks, so a segmentor can compute masks for the selected predictions only. With
+    ``box_nms_iou``, NMS compares the (Q, 4) xyxy boxes of predictions with the same best class
+    (IDOL release). Returns (N,) int64 indices, best score first.
     """
     order = scores.argsort(descending=True, stable=True)
     kept = scores[order] > config.score_threshold
@@ -43,13 +43,13 @@ def select_by_score_and_box(
 
 
 def box_nms(boxes: Tensor, labels: Tensor, iou: float) -> Tensor:
-    """Returns (N,) bool: the boxes (N, 4), best first, that NMS within each class keeps."""
+    """Returns (N,) bool: whether NMS within each class keeps each of (N, 4) boxes, best first."""
     same_class = labels[:, None] == labels[None, :]
     return _greedy_nms(box_iou(boxes, boxes) * same_class, iou)
 
 
 def pairwise_mask_iou(masks: Tensor, smoothing_pixels: float = 0.0) -> Tensor:
-    """Computes the (N, N) IoU of masks (N, h, w); ``smoothing_pixels`` add to overlap and union.
+    """Computes the (N, N) IoU of masks (N, h, w) with ``smoothing_pixels`` in overlap and union.
 
     The IoU of two empty masks is 0 without smoothing and 1 with it.
     """
@@ -57,15 +57,15 @@ def pairwise_mask_iou(masks: Tensor, smoothing_pixels: float = 0.0) -> Tensor:
     overlap = flat @ flat.T
     area = flat.sum(dim=1)
     union = area[:, None] + area[None, :] - overlap
-    smallest = smoothing_pixels or 1.0  # the smallest union above 0
+    smallest = smoothing_pixels or 1.0  # the smallest nonzero union
     return (overlap + smoothing_pixels) / (union + smoothing_pixels).clamp(min=smallest)
 
 
 def _greedy_nms(iou: Tensor, limit: float) -> Tensor:
     """Runs greedy NMS on a sorted (N, N) IoU matrix, in rounds over all pairs.
 
-    A row is removed if an earlier row that stays overlaps it. The rounds start from "all stay" and
-    settle at least one row each, from the top, with the result of the loop over rows.
+    A row is removed if an earlier kept row overlaps it. At first, all rows are kept. Each round
+    settles at least one more row, from the first one on; the result equals a loop over rows.
     """
     overlaps = (iou > limit).tril(diagonal=-1)
     stays = torch.ones(len(iou), dtype=torch.bool, device=iou.device)

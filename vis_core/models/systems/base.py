@@ -1,4 +1,4 @@
-"""The base of all systems: losses of clips, instances of images, an associator of their kind."""
+"""The base of all systems: losses for clips, instances in images, and a matching associator."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -14,7 +14,7 @@ from vis_core.config.systems import BaseSystemConfig
 from vis_core.geometry.masks import InputSize
 from vis_core.structures import ClipBatch, Instances
 
-# Networks of five stages halve their input five times (detectron2 pads to it in all releases).
+# Five-stage networks halve their input five times (detectron2 pads to this in all releases).
 STRIDE = 32
 
 
@@ -23,20 +23,20 @@ class System(nn.Module, ABC):
 
     config: BaseSystemConfig
     num_classes: int
-    # prefix of the names of the backbone's parameters, which have their own learning rate
+    # name prefix of the backbone's parameters, which have their own learning rate
     backbone_prefix: ClassVar[str]
-    # prefix of ``ExtraHeads`` on disk; inference needs these only if the config asks for them
+    # prefix of ``ExtraHeads`` on disk; inference needs them only if the config enables them
     training_prefix: ClassVar[str] = "addons."
 
     @abstractmethod
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Computes the losses of a batch of clips, by name and unweighted."""
+        """Computes a clip batch's unweighted losses by name."""
 
     @abstractmethod
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
-        """Finds and selects (threshold, NMS) the instances of frames of one size, best score first.
+        """Finds and selects (threshold, NMS) the instances in frames of one size, best score first.
 
-        The frames (H, W, 3) are uint8 RGB and of one video.
+        The frames (H, W, 3) are uint8 RGB and from one video.
         """
 
     def new_associator(self) -> Associator:
@@ -57,7 +57,7 @@ class System(nn.Module, ABC):
         return InputSize(*resized, padded_height, padded_width)
 
     def input_frames(self, images: list[np.ndarray]) -> tuple[Tensor, Tensor]:
-        """Resizes and pads frames (H, W, 3) uint8 of one size to (F, 3, H', W').
+        """Resizes and pads uint8 frames (H, W, 3) of one size to (F, 3, H', W').
 
         Also returns (F, 2) int64 height and width before padding.
         """
@@ -74,7 +74,7 @@ class System(nn.Module, ABC):
     @property
     @abstractmethod
     def loss_weights(self) -> dict[str, float]:
-        """The weight of each loss by name."""
+        """The loss weights by name."""
 
     def forward(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Calls ``losses``; a data-parallel wrapper intercepts ``forward`` only."""

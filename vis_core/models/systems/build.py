@@ -1,7 +1,7 @@
 """Systems built from their config, saved to model folders and loaded from them.
 
-A model folder holds the files of ``config/model_files.py`` and no code. Loading checks names,
-shapes and finiteness before a tensor is used.
+A model folder contains the files named in ``config/model_files.py`` and no code. Loading checks
+names and shapes, and that values are finite, before a tensor is used.
 """
 
 import json
@@ -33,7 +33,7 @@ def build_system(config: AnySystemConfig, num_classes: int) -> System:
 
 
 def save_system(folder: Path, system: System, categories: Categories) -> None:
-    """Writes a model folder; each file appears whole or not at all."""
+    """Writes a model folder; each file is written completely or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     config = system.config
     weights = {name: tensor.contiguous() for name, tensor in system.state_dict().items()}
@@ -46,9 +46,9 @@ def save_system(folder: Path, system: System, categories: Categories) -> None:
 def load_system(
     folder: str | Path, device: str | torch.device = "cpu", *, for_training: bool = False
 ) -> System:
-    """Loads the system of a model folder, in evaluation mode.
+    """Loads a model folder's system in evaluation mode.
 
-    The parts that only training uses are left out unless ``for_training``.
+    Training-only parts are omitted unless ``for_training``.
 
     Raises:
         CheckpointError: A file is missing or a tensor does not fit; the message lists the names.
@@ -74,7 +74,7 @@ def load_system(
 
 
 def read_system_config(folder: Path) -> AnySystemConfig:
-    """Reads the config of a model folder."""
+    """Reads a model folder's config."""
     text = _read_text(folder / CONFIG_FILE)
     try:
         return TypeAdapter(SystemConfig).validate_json(text)
@@ -85,7 +85,7 @@ def read_system_config(folder: Path) -> AnySystemConfig:
 
 
 def read_categories(folder: Path) -> Categories:
-    """Reads the classes of a model folder."""
+    """Reads a model folder's classes."""
     path = folder / CATEGORIES_FILE
     try:
         return Categories.from_json(json.loads(_read_text(path)))
@@ -97,7 +97,7 @@ def read_categories(folder: Path) -> Categories:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Reads tensors and checks that they are finite; the file holds no code."""
+    """Reads tensors and checks that they are finite; the file contains no code."""
     if not path.is_file():
         raise CheckpointError(
             f"{path}: expected the weights of a model, found no file; check the path"
@@ -113,7 +113,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def fit_problems(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
-    """Lists missing and unexpected tensors, and those of another shape or kind."""
+    """Lists missing and unexpected tensors, and those with a different shape or kind."""
     problems = [f"{name} is missing" for name in wanted.keys() - found.keys()]
     problems += [f"{name} is unexpected" for name in found.keys() - wanted.keys()]
     for name in wanted.keys() & found.keys():

@@ -1,4 +1,4 @@
-"""CTVIS (Ying 2023): embeddings trained through the memory that inference uses."""
+"""CTVIS (Ying 2023): embeddings trained with the memory that inference uses."""
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ class Ctvis(QuerySystem):
         super().__init__(config, num_classes)
         width = config.segmentor.hidden_width
         self.embedding_head = Mlp(width, config.embedding_width, config.embedding_width, 3)
-        kaiming_uniform(self.embedding_head)  # as released
+        kaiming_uniform(self.embedding_head)  # as in the release
         self.addons = self.new_extra_heads()
 
     def embed(self, queries: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class Ctvis(QuerySystem):
         return self.embedding_head(queries)
 
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Computes the terms of CTVIS Eq. 6; the embedding loss of still images is 0."""
+        """Computes the terms of CTVIS Eq. 6; the embedding loss is 0 for still images."""
         output = self.segment_clips(batch)
         embeddings = self.embed(output.queries).float()
         with torch.autocast(embeddings.device.type, enabled=False):
@@ -54,7 +54,7 @@ class Ctvis(QuerySystem):
         embeddings: Tensor,
         generator: torch.Generator | None,
     ) -> dict[str, Tensor]:
-        """Computes the losses of predictions and embeddings (B * T, Q, C)."""
+        """Computes the losses from predictions and embeddings (B * T, Q, C)."""
         targets = batch.frame_targets()
         losses, matched = self.segmentation_losses(output, targets, generator)
         if self.config.items.match_again:
@@ -63,7 +63,7 @@ class Ctvis(QuerySystem):
             places = _matched_places(batch, targets, matched)
         items = self._items(embeddings, places, generator)
         if items is None:
-            # attached to the graph, so that every rank runs the same backward
+            # attached to the graph, so that every rank runs the same backward pass
             zero = embeddings.sum() * 0
             return losses | {"embed": zero, "embed_cosine": zero}
         positives = items.positives.unsqueeze(1)
@@ -77,7 +77,7 @@ class Ctvis(QuerySystem):
         places: list[tuple[Tensor, Tensor]],
         generator: torch.Generator | None,
     ) -> ContrastiveItems | None:
-        """Pools the contrastive items of all clips of the batch; None without items."""
+        """Pools the batch's contrastive items; returns None if there are none."""
         pooled = []
         clips = embeddings.split(len(embeddings) // len(places))
         for clip, (queries, present) in zip(clips, places, strict=True):
@@ -90,9 +90,9 @@ class Ctvis(QuerySystem):
     def _match_again(
         self, batch: ClipBatch, output: SegmentorOutput, generator: torch.Generator | None
     ) -> list[tuple[Tensor, Tensor]]:
-        """Matches all instances of each clip in each frame with fresh points (released CTVIS).
+        """Matches each clip's instances in every frame at new random points (CTVIS release).
 
-        An absent instance is an empty mask without a class and also takes a query.
+        An absent instance is an empty mask without a class, but still takes a query.
         """
         targets = []
         for masks, labels in zip(batch.masks, batch.labels, strict=True):
@@ -117,7 +117,7 @@ class Ctvis(QuerySystem):
 def _matched_places(
     batch: ClipBatch, targets: list[FrameTargets], matched: list[Tensor]
 ) -> list[tuple[Tensor, Tensor]]:
-    """Arranges the matching of the losses by clip: (T, G) queries and whether there is one."""
+    """Arranges the losses' matching by clip: (T, G) queries and a mask of valid ones."""
     num_frames = batch.images.shape[1]
     places = []
     for row, labels in enumerate(batch.labels):

@@ -1,4 +1,4 @@
-"""The extra heads of the 1st place of the long-video challenge, by default in training only."""
+"""The extra heads from the long-video challenge's 1st place, by default used only in training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from vis_core.models.criterion.quality import quality_loss
 from vis_core.models.layers.initialization import xavier_uniform
 from vis_core.models.layers.mlp import Mlp
 
-# Computes the (N, h, w) mask logits of N states, by a head that replaces the system's if given.
+# Computes the (N, h, w) mask logits of N states; a given head replaces the system's own.
 MasksOf = Callable[[nn.Module | None], Tensor]
 
 
 @dataclass(frozen=True)
 class MatchedFrame:
-    """The matched queries of one frame, as the losses of the extra heads need them.
+    """One frame's matched queries, as input to the extra heads' losses.
 
     Attributes:
         states: (N, C) last decoder output of the queries.
-        masks_of: Computes their masks, or other maps of the same features with another head.
+        masks_of: Computes their masks or, with another head, other maps from the same features.
         masks: (N, H, W) bool true masks.
     """
 
@@ -36,12 +36,12 @@ class MatchedFrame:
 class ExtraHeads(nn.Module):
     """The boundary head and the quality module (1st place 2.2, 2.3), each if enabled.
 
-    Both read the last decoder output of matched queries. The boundary head is "similar to the mask
-    head": of the same kind and size, over the same features.
+    Both read the last decoder output for matched queries. The boundary head is "similar to the mask
+    head": it has the same kind and size, and uses the same features.
     """
 
     def __init__(self, config: ExtraHeadsConfig, width: int, mask_width: int) -> None:
-        """Builds heads of (..., width) states; ``mask_width`` outputs define the map of a state."""
+        """Builds heads for (..., width) states; ``mask_width`` outputs define a state's map."""
         super().__init__()
         self.boundary, self.quality = config.boundary, config.quality
         if self.boundary:
@@ -57,12 +57,12 @@ class ExtraHeads(nn.Module):
         return {name: section.weight for name, section in sections.items() if section}
 
     def qualities(self, states: Tensor) -> Tensor | None:
-        """Predicts the (...) IoU of the masks of (..., C) states; None without ``rescore``."""
+        """Predicts the (...) mask IoU for (..., C) states; returns None without ``rescore``."""
         rescore = self.quality and self.quality.rescore
         return self._predicted_qualities(states) if rescore else None
 
     def losses(self, frames: Sequence[MatchedFrame]) -> dict[str, Tensor]:
-        """Computes the mean losses over the matched queries of F frames; 0 without one."""
+        """Computes the mean losses over the matched queries in F frames, or 0 without any."""
         if not self.loss_weights:
             return {}
         losses: dict[str, list[Tensor]] = {name: [] for name in self.loss_weights}

@@ -1,4 +1,4 @@
-"""Pairs of frames for training: the first frame of a clip and one other (IDOL 3.2, STC 3.3)."""
+"""Frame pairs for training: the first frame of a clip and one other (IDOL 3.2, STC 3.3)."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from vis_core.structures import ClipBatch, FrameTargets
 
 @dataclass(frozen=True)
 class FramePairs:
-    """The key and reference frame of B clips, clip by clip; still images have one frame each.
+    """The key and reference frames of B clips, clip by clip; still images have one frame each.
 
     Attributes:
         images: (F, 3, H, W) uint8.
@@ -26,7 +26,7 @@ class FramePairs:
 
     @classmethod
     def of(cls, batch: ClipBatch, generator: torch.Generator | None) -> "FramePairs":
-        """Picks the first frame of each clip and the second, or a random one of several others."""
+        """Picks each clip's first frame and one other, at random if there are several."""
         num_frames = batch.images.shape[1]
         reference = 1
         if num_frames > 2:

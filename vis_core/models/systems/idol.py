@@ -39,7 +39,7 @@ class Idol(System):
         self.segmentor = DeformableDetr(config.segmentor, num_classes)
         width = config.segmentor.hidden_width
         self.embedding_head = Mlp(width, config.embedding_width, config.embedding_width, 3)
-        # last, so that all other weights start alike with and without them
+        # built last, so that all other weights start alike with and without these heads
         self.addons = ExtraHeads(config, width, self.segmentor.mask_head.num_parameters)
 
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
@@ -61,9 +61,9 @@ class Idol(System):
 
     @torch.no_grad()
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
-        """Finds and selects the instances of frames of one size (see ``System.segment``).
+        """Finds and selects the instances in frames of one size (see ``System.segment``).
 
-        Masks are computed only for the queries that pass score and box.
+        Masks are computed only for the queries selected by score and box.
         """
         if not images:
             return []
@@ -101,7 +101,7 @@ class Idol(System):
         frames_a_clip: int,
         generator: torch.Generator | None,
     ) -> dict[str, Tensor]:
-        """Computes the losses of predictions and embeddings (F, Q, C) of all frames."""
+        """Computes the losses from all frames' predictions and embeddings (F, Q, C)."""
         keys = slice(0, None, frames_a_clip)
         key_output = output[keys]
         features = self.segmentor.mask_features(key_output)
@@ -131,7 +131,7 @@ class Idol(System):
         frames: list[FrameTargets],
         matched: list[TransportMatching],
     ) -> ContrastiveItems:
-        """Builds the contrastive items of the pairs; ``matched`` is of their key frames."""
+        """Builds the contrastive items of the pairs; ``matched`` belongs to the key frames."""
         keys, references = slice(0, None, 2), slice(1, None, 2)
         guesses = output[references]
         shared = [
@@ -155,7 +155,7 @@ class Idol(System):
         matching: TransportMatching,
         masks: Tensor,
     ) -> MatchedFrame:
-        """Returns the matched queries of a frame with (G, H, W) true masks, for the extra heads."""
+        """Returns a frame's matched queries, given (G, H, W) true masks, for the extra heads."""
         last = len(output.states) - 1
         queries = matching.queries
         return MatchedFrame(
@@ -167,7 +167,7 @@ class Idol(System):
     def _embedding_losses(
         self, items: ContrastiveItems, embeddings: Tensor, generator: torch.Generator | None
     ) -> dict[str, Tensor]:
-        """Computes IDOL Eq. 4 and the released auxiliary loss; both are 0 without items."""
+        """Computes IDOL Eq. 4 and the release's auxiliary loss; both are 0 without items."""
         if not len(items):
             zero = embeddings.sum() * 0
             return {"embed": zero, "embed_cosine": zero}

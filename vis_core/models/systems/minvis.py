@@ -1,4 +1,4 @@
-"""MinVIS (Huang 2022): trained on single frames, instances associated by their queries."""
+"""MinVIS (Huang 2022): trained on single frames, with instances associated by their queries."""
 
 import torch
 from torch import Tensor

@@ -16,7 +16,7 @@ from vis_core.structures import ClipBatch, FrameTargets, Instances
 
 
 class QuerySystem(System):
-    """A Mask2Former over frames; subclasses define the embeddings of queries."""
+    """A Mask2Former applied to frames; subclasses define the query embeddings."""
 
     config: QuerySystemConfig
     addons: ExtraHeads
@@ -29,17 +29,17 @@ class QuerySystem(System):
         self.segmentor = Mask2Former(config.segmentor, num_classes)
 
     def new_extra_heads(self) -> ExtraHeads:
-        """Builds the extra heads, last of all: other weights start alike with and without them."""
+        """Builds the extra heads; call it last, so that other weights start alike without them."""
         width = self.config.segmentor.hidden_width
         return ExtraHeads(self.config, width, width)
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """The weights of the config, for CTVIS those of Eq. 6, and of the extra heads."""
+        """The weights from the config (for CTVIS, those of Eq. 6) and from the extra heads."""
         return self.config.loss_weights.model_dump(by_alias=True) | self.addons.loss_weights
 
     def embed(self, queries: Tensor) -> Tensor:
-        """Returns the embeddings of (..., Q, C) queries; here the queries themselves."""
+        """Returns the embeddings of (..., Q, C) queries: by default, the queries themselves."""
         return queries
 
     def segment_clips(self, batch: ClipBatch) -> SegmentorOutput:
@@ -52,9 +52,9 @@ class QuerySystem(System):
         targets: list[FrameTargets],
         generator: torch.Generator | None,
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Computes the losses of F frames, those of the extra heads included, by name.
+        """Computes the losses of F frames by name, including those of the extra heads.
 
-        Also returns for each frame the (G,) query matched with each instance.
+        Also returns, for each frame, the (G,) query matched with each instance.
         """
         losses, matched = self.segmentor.losses(output, targets, generator)
         frames = []
@@ -67,7 +67,7 @@ class QuerySystem(System):
 
     @torch.no_grad()
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
-        """Finds and selects the instances of frames of one size (see ``System.segment``)."""
+        """Finds and selects the instances in frames of one size (see ``System.segment``)."""
         if not images:
             return []
         output = self.segmentor(*self.input_frames(images), last_layer_only=True)

@@ -30,7 +30,7 @@ from vis_core.structures import ClipBatch, FrameTargets, Instances
 
 
 class Stc(System):
-    """A CondInst with a map of embeddings, read at the centres of boxes."""
+    """A CondInst with an embedding map, read at box centres."""
 
     config: StcConfig
     backbone_prefix = "segmentor.backbone."
@@ -45,7 +45,7 @@ class Stc(System):
         self.criterion = LocationCriterion(config.matching, config.criterion)
 
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Computes the terms of STC Eq. 7; that of tracking is STC Eq. 5.
+        """Computes the terms of STC Eq. 7; the tracking term is STC Eq. 5.
 
         ``FramePairs`` chooses the frames. Still images have no tracking or consistency loss.
         """
@@ -57,18 +57,18 @@ class Stc(System):
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """The weights of STC Eq. 7; the terms of CondInst weigh 1 in the release."""
+        """The weights of STC Eq. 7; CondInst's terms have weight 1 in the release."""
         weights = self.config.loss_weights.model_dump(by_alias=True)
         if not self.config.segmentor.semantic_loss:
             del weights["semantic"]
         return weights
 
     def input_size(self, height: int, width: int) -> InputSize:
-        """Computes the input size; masks are upsampled as CondInst trains them."""
+        """Computes the input size; masks are upsampled as in CondInst's training."""
         return replace(super().input_size(height, width), upsampling="aligned_probabilities")
 
     def detection_config(self) -> StcConfig:
-        """Returns the config for COCO: as many instances of an image as it ranks (CondInst)."""
+        """Returns the config for COCO: as many instances per image as COCO ranks (CondInst)."""
         segmentor = self.config.segmentor
         decoding = segmentor.decoding.model_copy(update={"max_instances": MAX_DETECTIONS})
         segmentor = segmentor.model_copy(update={"decoding": decoding})
@@ -77,7 +77,7 @@ class Stc(System):
 
     @torch.no_grad()
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
-        """Finds and selects the instances of frames of one size (see ``System.segment``)."""
+        """Finds and selects the instances in frames of one size (see ``System.segment``)."""
         if not images:
             return []
         frames, sizes = self.input_frames(images)
@@ -88,7 +88,7 @@ class Stc(System):
     def _frame_instances(
         self, output: CondInstOutput, embeddings: Tensor, size: Tensor, row: int
     ) -> Instances:
-        """Returns the instances of one frame, ``size`` being its height and width: STC 3.5."""
+        """Returns one frame's instances (STC 3.5); ``size`` is its height and width."""
         found = detections(output.predictions, row, self.config.segmentor.decoding)
         boxes = clipped(found.boxes, *size.tolist())
         visible = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
@@ -110,7 +110,7 @@ class Stc(System):
         frames_a_clip: int,
         generator: torch.Generator | None,
     ) -> dict[str, Tensor]:
-        """Computes the losses of predictions and embeddings (F, C, h, w) of all frames."""
+        """Computes the losses from all frames' predictions and embeddings (F, C, h, w)."""
         matched = self.criterion.match(output.predictions, frames)
         step = 1 if self.config.tracking.both_frames else frames_a_clip
         compared = slice(0, None, step)
@@ -156,7 +156,7 @@ class Stc(System):
         frames: list[FrameTargets],
         generator: torch.Generator | None,
     ) -> Tensor:
-        """Computes STC Eq. 6 over all instances of the batch; 0 if it is disabled."""
+        """Computes STC Eq. 6 over all instances in the batch, or 0 if it is disabled."""
         kernels = output.predictions.kernels
         if not self.config.tracking.consistency:
             return kernels.sum() * 0
@@ -169,7 +169,7 @@ class Stc(System):
 
 
 def _class_scores(found: Detections, num_classes: int) -> Tensor:
-    """Returns (N, K) scores: that of the detected class, 0 for all others."""
+    """Returns (N, K) scores, 0 for all but the detected class."""
     scores = found.scores.new_zeros(len(found), num_classes)
     scores[torch.arange(len(found), device=scores.device), found.label] = found.scores
     return scores

@@ -1,4 +1,4 @@
-"""Transfer of weights from one system to another: the start of training."""
+"""Weight transfer from one system to another at the start of training."""
 
 import re
 from pathlib import Path
@@ -18,12 +18,12 @@ _CLASS_HEAD = re.compile(r"\.class_predictor\.|\.class_heads\.\d+\.|\.(class|sem
 
 
 def count_fitting_weights(config: AnySystemConfig, folder: Path) -> tuple[int, int]:
-    """Counts the tensors that ``start_from`` would load from a folder, and those of the system.
+    """Counts the tensors that ``start_from`` would load from a folder, and those in the system.
 
-    Reads all tensors, so that a faulty folder is refused.
+    Reads all tensors, so that a faulty folder is rejected.
 
     Raises:
-        CheckpointError: As ``start_from``.
+        CheckpointError: As in ``start_from``.
     """
     with torch.device("meta"):
         system = build_system(config, len(read_categories(folder)))
@@ -37,7 +37,7 @@ def count_fitting_weights(config: AnySystemConfig, folder: Path) -> tuple[int, i
 def _found_and_fitting(
     system: System, folder: Path, wanted: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Reads all weights, with the backbone as this system names it, and selects those that fit."""
+    """Reads all weights, using this system's backbone names, and selects those that fit."""
     found = {}
     for name, tensor in read_weights(folder / WEIGHTS_FILE).items():
         for prefix in {kind.backbone_prefix for kind in SYSTEMS.values()}:
@@ -57,21 +57,21 @@ def _nothing_fits(folder: Path) -> CheckpointError:
 def start_from(
     system: System, folder: Path, categories: Categories | None = None
 ) -> tuple[list[str], list[str]]:
-    """Loads the tensors of a model folder that fit: the start of a training stage.
+    """Loads the tensors that fit from a model folder, to start a training stage.
 
-    The folder may hold another kind of system; the backbones are alike. Class heads of other
-    categories keep their random weights, except the rows of classes with equal names.
+    The folder may contain another kind of system, because backbones are alike. A class head for
+    other categories keeps its random weights, except in the rows of classes with equal names.
 
     Args:
         system: Changed in place.
         folder: Model folder.
-        categories: Classes of ``system``; None copies no row of a class head.
+        categories: Classes of ``system``; None copies no class rows.
 
     Returns:
-        Names of the tensors that stay random, and of the unused ones in the file.
+        Names of the tensors that stay random, and of the file's unused tensors.
 
     Raises:
-        CheckpointError: Nothing fits at all.
+        CheckpointError: No tensor fits.
     """
     wanted = system.state_dict()
     found, fitting = _found_and_fitting(system, folder, wanted)

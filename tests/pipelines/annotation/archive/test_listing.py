@@ -1,4 +1,4 @@
-"""Which videos of an archive are wanted: folders, S3, lists, and filters on all of them."""
+"""Selection of an archive's videos: folders, S3, lists, and filters on all of them."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How many frames at once suit a machine: doubled until memory or time ends it."""
+"""The choice of batch size for a machine: doubled until memory or time runs out."""
 
 import math
 from pathlib import Path
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 class ToyMachine:
-    """A device with a clock: a batch takes a second and one for each frame, and memory for each."""
+    """A device with a clock and memory: a batch costs a second plus one second per frame."""
 
     def __init__(self, total: int, each: int = 10, refuses_above: int = 10**6) -> None:
         self.total, self.each, self.refuses_above = total, each, refuses_above

@@ -1,4 +1,4 @@
-"""What a job would take, estimated from a sample: exact where all is opened, nothing is written."""
+"""The cost of a job, estimated from a sample: exact if all videos are opened; writes nothing."""
 
 import time
 from dataclasses import replace
@@ -30,7 +30,7 @@ from vis_core.errors import ConfigError
 
 
 class FullSystem(ToySystem):
-    """Has no memory for more than some frames at once."""
+    """A system that runs out of memory above a number of frames per batch."""
 
     most = 2
 
@@ -47,7 +47,7 @@ class EmptySystem(FullSystem):
 
 @pytest.fixture
 def videos(tmp_path: Path) -> Path:
-    """Videos of 6, 7, 8 and 9 frames at 10 a second, an empty one and one that is none."""
+    """Writes videos of 6, 7, 8 and 9 frames at 10 per second, an empty one and a broken one."""
     folder = toy_archive(tmp_path / "videos", 4)
     (folder / "empty.mp4").touch()
     (folder / "no\nvideo.mp4").write_bytes(b"not a video" * 50)
@@ -106,7 +106,7 @@ def test_a_sample_is_the_largest_videos_and_every_nth_of_the_others() -> None:
 def totals_of(
     sampled: list[SampledVideo], others: list[ArchivedVideo], workers: int = 1, **cuts: int
 ) -> Totals:
-    """What follows from some rows for all videos."""
+    """Extrapolates some rows to all videos."""
     to_do = [row.video for row in sampled] + others
     measured = Measured("cpu", 0.5, sampled)
     plan = AnnotatePlan("out", "m", {}, None, 0.0, None, workers, measured)
@@ -199,7 +199,7 @@ def test_settings_that_leave_frames_out_count(videos: Path, tmp_path: Path) -> N
 
 
 def digest_of(model, config, max_frames):
-    """What names a job of these."""
+    """Returns the digest of a job's settings."""
     return json_digest([model.digest, AnnotateOptions(max_frames).settings_document(config)])
 
 
@@ -267,13 +267,13 @@ def test_an_archive_in_a_bucket_is_sampled_by_what_is_drawn_alone(
 def test_a_plan_and_a_job_name_a_run_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines.annotation import job
 
-    seen = []
+    digests = []
     monkeypatch.setattr(job, "_annotate_pending", lambda *_: None)
-    monkeypatch.setattr(job, "Ledger", lambda *a: seen.append(a[1]) or Ledger(*a))
+    monkeypatch.setattr(job, "Ledger", lambda *a: digests.append(a[1]) or Ledger(*a))
     folder, model = toy_archive(tmp_path / "videos", 1), toy_model(tmp_path / "model")
     config = InferenceConfig(chunk_frames=3)
     job.annotate_archive(folder, tmp_path / "out", model, config, AnnotateOptions(max_frames=2))
-    assert seen == [digest_of(model, config, 2)]
+    assert digests == [digest_of(model, config, 2)]
 
 
 def test_gpu_hours_are_those_that_are_reserved_and_cost_their_price() -> None:

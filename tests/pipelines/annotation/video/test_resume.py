@@ -1,4 +1,4 @@
-"""What is kept of a video on the way is taken up again, or passed over as a whole."""
+"""The saved parts of an unfinished video are resumed, or ignored as a whole."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def test_parts_of_another_release_are_passed_over(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     storage = open_storage(tmp_path)
-    # as they were before parts had boxes
+    # as before parts had boxes
     part = rows_of_frames(0, 2).drop_columns(["bbox"])
     UnfinishedVideo(storage, "video").save(2, part, STATE)
     found = UnfinishedVideo.newest(storage, "video")

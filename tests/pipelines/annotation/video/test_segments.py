@@ -1,4 +1,4 @@
-"""Segments of a video are seen apart and named in one pass: the result is that of one worker."""
+"""Segments of a video predicted separately, associated in one pass: the result of one worker."""
 
 import itertools
 import json
@@ -16,8 +16,8 @@ from pipelines.annotation.video.segments import frames_to_annotate, missing_runs
 from pipelines.registry.mlflow_registry import ModelReference
 from pipelines.registry.start_weights import TINY_WEIGHTS
 from pipelines.storage.local import LocalStorage
-from tests.helpers.segment_jobs import INFO, NUM_FRAMES, Apart
-from tests.helpers.toy_archive import toy_model, tree, write_clip
+from tests.helpers.segment_jobs import INFO, NUM_FRAMES, SegmentedJob
+from tests.helpers.toy_archive import tree, write_clip
 from tests.helpers.toy_loaders import load_toy
 from tests.helpers.toy_system import square_frames
 from tests.helpers.videos import write_video
@@ -35,13 +35,8 @@ def clip(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def model(tmp_path):
-    return toy_model(tmp_path / "model")
-
-
 def whole(folder: Path, videos: Path, model: ModelReference, **options) -> dict[str, bytes]:
-    job = Apart(folder / "whole", videos, model, **options)
+    job = SegmentedJob(folder / "whole", videos, model, **options)
     assert job.annotator.annotate(job.video).status == "done"
     return tree(folder / "whole")
 
@@ -56,7 +51,7 @@ def test_any_number_of_segments_in_any_order_gives_the_same_bytes(
     count, options, clip, model, tmp_path
 ):
     wanted = whole(tmp_path, clip, model, **options)
-    job = Apart(tmp_path / "out", clip, model, **options)
+    job = SegmentedJob(tmp_path / "out", clip, model, **options)
     for number in reversed(range(count)):
         assert job.predict(number, count) is None
     assert job.associate(count).status == "done"
@@ -71,7 +66,7 @@ def test_a_real_model_gives_the_same_bytes(tmp_path):
     config = InferenceConfig(chunk_frames=4, tracks=TrackConfig.ctvis_released(3))
     options = {"load": None, "config": config}
     wanted = whole(tmp_path, tmp_path / "videos", model, **options)
-    job = Apart(tmp_path / "out", tmp_path / "videos", model, **options)
+    job = SegmentedJob(tmp_path / "out", tmp_path / "videos", model, **options)
     for number in range(2):
         job.predict(number, 2)
     assert job.associate(2).num_frames == 18
@@ -79,7 +74,7 @@ def test_a_real_model_gives_the_same_bytes(tmp_path):
 
 
 def test_what_is_there_is_not_seen_again_whatever_the_number_of_segments(clip, model, tmp_path):
-    job = Apart(tmp_path / "out", clip, model)
+    job = SegmentedJob(tmp_path / "out", clip, model)
     job.predict(0, 2)
     seen = job.annotator.num_frames()
     assert seen == 12 and sorted(job.blocks().held()) == [0, 4, 8]
@@ -91,8 +86,8 @@ def test_what_is_there_is_not_seen_again_whatever_the_number_of_segments(clip, m
 
 
 def test_a_walk_that_was_begun_alone_is_gone_on_with_in_segments(clip, model, tmp_path):
-    job = Apart(tmp_path / "out", clip, model)
-    limited = Apart(tmp_path / "out", clip, model, load=load_that_stops_after(10))
+    job = SegmentedJob(tmp_path / "out", clip, model)
+    limited = SegmentedJob(tmp_path / "out", clip, model, load=load_that_stops_after(10))
     with pytest.raises(RuntimeError, match="enough"):
         limited.annotator.annotate(job.video)
     assert any("state-" in key for key in tree(tmp_path / "out"))
@@ -120,7 +115,7 @@ def load_that_stops_after(num_frames: int):
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "no end"])
 def test_nothing_is_named_until_all_is_whole(damage, clip, model, tmp_path):
-    job = Apart(tmp_path / "out", clip, model)
+    job = SegmentedJob(tmp_path / "out", clip, model)
     for number in range(2):
         job.predict(number, 2)
     key = job.blocks().held()[4]
@@ -129,7 +124,7 @@ def test_nothing_is_named_until_all_is_whole(damage, clip, model, tmp_path):
     elif damage == "gone":
         job.ledger.storage.delete(key)
     else:
-        job.ledger.storage.delete(f"{UNFINISHED}{job.ledger.name(job.video)}/end.json")
+        job.ledger.storage.delete(f"{UNFINISHED}{job.ledger.result_name(job.video)}/end.json")
     assert job.associate(2) is None
     before = job.annotator.num_frames()
     for number in range(2):
@@ -142,9 +137,9 @@ def test_nothing_is_named_until_all_is_whole(damage, clip, model, tmp_path):
 def test_a_file_that_is_no_video_fails_in_any_segment(model, tmp_path):
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "bad.mp4").write_bytes(b"nothing of a video" * 99)
-    wanted = Apart(tmp_path / "whole", tmp_path / "videos", model)
+    wanted = SegmentedJob(tmp_path / "whole", tmp_path / "videos", model)
     failed = wanted.annotator.annotate(wanted.video)
-    job = Apart(tmp_path / "out", tmp_path / "videos", model)
+    job = SegmentedJob(tmp_path / "out", tmp_path / "videos", model)
     assert job.predict(1, 2) == failed
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
@@ -154,7 +149,7 @@ def test_a_file_with_fewer_frames_than_it_says_is_cut_as_it_says(name, clip, mod
     videos = tmp_path / "videos"
     videos.mkdir()
     body = (clip / "clip.mp4").read_bytes()
-    if name == "truncated":  # its index is at the end of an mp4: a container that needs none
+    if name == "truncated":  # an mp4 has its index at the end: use a container without one
         frames = square_frames(NUM_FRAMES, labels=(0, 1, 2))
         write_clip(tmp_path / "whole.mkv", [frame.image for frame in frames])
         body = (tmp_path / "whole.mkv").read_bytes()
@@ -164,7 +159,7 @@ def test_a_file_with_fewer_frames_than_it_says_is_cut_as_it_says(name, clip, mod
     wanted = whole(tmp_path, videos, model)
     (result,) = [key for key in wanted if key.startswith("results/")]
     assert json.loads(wanted[result])["videos"][0]["decoding"]["truncated"]
-    job = Apart(tmp_path / "out", videos, model)
+    job = SegmentedJob(tmp_path / "out", videos, model)
     for number in range(5):
         job.predict(number, 5)
     assert job.associate(5).status == "done"
@@ -172,7 +167,7 @@ def test_a_file_with_fewer_frames_than_it_says_is_cut_as_it_says(name, clip, mod
 
 
 def with_more_samples(body: bytes) -> bytes:
-    """An mp4 whose table of durations (stts) promises a hundred frames."""
+    """Returns an mp4 whose duration table (stts) claims a hundred frames."""
     place = body.index(b"stts") + 12
     assert int.from_bytes(body[place : place + 4], "big") == NUM_FRAMES
     return body[:place] + (100).to_bytes(4, "big") + body[place + 4 :]
@@ -192,7 +187,7 @@ def test_segments_and_what_is_missing_of_them_cover_a_video_once(expected, count
     for number in range(count):
         first, last = segment_range(expected, number, count, step)
         for begin, stop in missing_runs(there, first, last, blocks):
-            if stop is None:  # goes on to the end, also through what is there
+            if stop is None:  # continues to the end, even over stored frames
                 seen = [place for place in seen if place < begin]
             seen += range(begin, min(end, end if stop is None else stop))
     assert sorted(seen) == list(range(end))

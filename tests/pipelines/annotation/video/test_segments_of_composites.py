@@ -1,7 +1,6 @@
 """Real objects that occlude each other keep their identities when a video is cut into segments.
 
-The bar is 95 % of the tracks, also for segments that are stitched; ``pytest -s`` prints what is
-reached.
+The bar is 95 % of the tracks, even for stitched segments; ``pytest -s`` prints the share reached.
 """
 
 from collections import defaultdict
@@ -12,7 +11,7 @@ import pytest
 
 from pipelines.registry.mlflow_registry import ModelReference
 from pipelines.registry.start_weights import TINY_WEIGHTS
-from tests.helpers.segment_jobs import Apart, Stitched
+from tests.helpers.segment_jobs import SegmentedJob, StitchedJob
 from tests.helpers.toy_archive import tree, write_clip
 from vis_core.config.inference import InferenceConfig
 from vis_core.config.stitching import StitchConfig
@@ -23,7 +22,7 @@ CONFIG = InferenceConfig(chunk_frames=4)
 
 
 def composites(data_dir: Path) -> list[Path]:
-    """The folders of frames of the composite videos."""
+    """Writes the frame folders of the composite videos."""
     return sorted((data_dir / "vis_mini").glob("JPEGImages/comp-*"))
 
 
@@ -40,19 +39,19 @@ def test_tracks_of_composite_videos_are_those_of_one_pass(data_dir: Path, tmp_pa
         height, width = (side // 2 * 2 for side in images[0].shape[:2])
         videos = tmp_path / folder.name / "videos"
         write_clip(videos / "clip.mp4", [image[:height, :width].copy() for image in images])
-        whole = Apart(videos.parent / "whole", videos, model, config=CONFIG, load=None)
+        whole = SegmentedJob(videos.parent / "whole", videos, model, config=CONFIG, load=None)
         assert whole.annotator.annotate(whole.video).status == "done"
         wanted = tracks(videos.parent / "whole")
         num_tracks += len(wanted)
         for count in SEGMENTS:
-            job = Apart(videos.parent / str(count), videos, model, config=CONFIG, load=None)
+            job = SegmentedJob(videos.parent / str(count), videos, model, config=CONFIG, load=None)
             for number in range(count):
                 assert job.predict(number, count) is None
             assert job.associate(count).num_frames == len(images)
             num_kept[count] += len(wanted & tracks(videos.parent / str(count)))
             assert tree(videos.parent / str(count)) == tree(videos.parent / "whole")
             out = videos.parent / f"stitched {count}"
-            assert Stitched(out, videos, model, **options).run(count) is not None
+            assert StitchedJob(out, videos, model, **options).run(count) is not None
             num_joined[count] += len(wanted & tracks(out))
     for count, kept in num_kept.items():
         print(f"{count} segments: {kept} of {num_tracks} tracks as in one pass")
@@ -62,7 +61,7 @@ def test_tracks_of_composite_videos_are_those_of_one_pass(data_dir: Path, tmp_pa
 
 
 def tracks(out: Path) -> set[str]:
-    """Every track of a result: what it shows in which frame."""
+    """Returns every track of a result, with its masks by frame."""
     (masks,) = (out / "masks").glob("*.parquet")
     shown: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
     for batch in read_mask_table(masks):

@@ -1,4 +1,4 @@
-"""Segments are named apart and joined: one result whoever does what, joins with a confidence."""
+"""Segments associated separately and joined: one result for any worker, joins with a confidence."""
 
 import json
 from collections import defaultdict
@@ -13,8 +13,8 @@ from pipelines.annotation.ledger import UNFINISHED
 from pipelines.annotation.video.prediction_store import VideoEnd
 from pipelines.annotation.video.stitched_segments import segment_cuts
 from pipelines.results.document import read_result_document
-from tests.helpers.segment_jobs import INFO, Apart, Stitched
-from tests.helpers.toy_archive import annotate, statuses, toy_model, tree, write_clip
+from tests.helpers.segment_jobs import INFO, SegmentedJob, StitchedJob
+from tests.helpers.toy_archive import annotate, statuses, tree, write_clip
 from tests.helpers.toy_loaders import load_remembering
 from tests.helpers.toy_system import square_frames
 from vis_core.config.inference import InferenceConfig, ShortTrackFilter, TrackConfig
@@ -26,7 +26,7 @@ NUM_FRAMES = 21
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """Three squares, of which the second hides around the seams of two and three segments."""
+    """Writes three squares; the second hides around the boundaries of two and of three segments."""
     folder = tmp_path_factory.mktemp("clip")
     images = []
     for frame in square_frames(NUM_FRAMES, labels=(0, 1, 2)):
@@ -39,18 +39,13 @@ def clip(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def model(tmp_path):
-    return toy_model(tmp_path / "model")
-
-
 def result(folder: Path) -> dict:
     (path,) = (folder / "results").glob("*.json")
     return json.loads(path.read_text())
 
 
 def shown(folder: Path) -> set[tuple]:
-    """What every track shows, without its id."""
+    """Returns every track's masks, without its id."""
     (masks,) = (folder / "masks").glob("*.parquet")
     rows: dict[int, list[tuple]] = defaultdict(list)
     for batch in read_mask_table(masks):
@@ -74,9 +69,9 @@ def shown(folder: Path) -> set[tuple]:
     ids=["all", "ten frames", "sampled", "quality", "every"],
 )
 def test_clear_videos_are_named_as_in_one_pass(count, options, clip, model, tmp_path):
-    whole = Apart(tmp_path / "whole", clip, model, load=load_remembering, **options)
+    whole = SegmentedJob(tmp_path / "whole", clip, model, load=load_remembering, **options)
     assert whole.annotator.annotate(whole.video).status == "done"
-    job = Stitched(tmp_path / "out", clip, model, **options)
+    job = StitchedJob(tmp_path / "out", clip, model, **options)
     row = job.run(count, reversed)
     assert row.status == "done"
     assert shown(tmp_path / "out") == shown(tmp_path / "whole")
@@ -91,7 +86,7 @@ def test_clear_videos_are_named_as_in_one_pass(count, options, clip, model, tmp_
 
 
 def test_every_join_states_how_sure_it_is(clip, model, tmp_path):
-    job = Stitched(tmp_path / "out", clip, model)
+    job = StitchedJob(tmp_path / "out", clip, model)
     job.run(2)
     document = result(tmp_path / "out")
     assert document["info"]["settings"]["stitching"]["overlap_frames"] == 3
@@ -111,15 +106,15 @@ def test_every_join_states_how_sure_it_is(clip, model, tmp_path):
 
 
 def test_who_does_what_and_how_often_changes_no_byte(clip, model, tmp_path):
-    Stitched(tmp_path / "calm", clip, model).run(3)
-    job = Stitched(tmp_path / "out", clip, model)
+    StitchedJob(tmp_path / "calm", clip, model).run(3)
+    job = StitchedJob(tmp_path / "out", clip, model)
     for number in (2, 0, 1):
         job.predict(number, 3)
-    assert job.associate(3) is None, "no segment is named"
+    assert job.associate(3) is None, "no segment is associated"
     job.track_segment(1, 3)
     job.track_segment(0, 3)
     assert job.associate(3) is None, "one is not"
-    other = Stitched(tmp_path / "out", clip, model)
+    other = StitchedJob(tmp_path / "out", clip, model)
     for number in (1, 2):
         other.track_segment(number, 3)
     assert other.associate(3).status == "done"
@@ -129,8 +124,8 @@ def test_who_does_what_and_how_often_changes_no_byte(clip, model, tmp_path):
 
 @pytest.mark.parametrize("damage", ["block", "state", "part"])
 def test_what_is_damaged_is_made_again(damage, clip, model, tmp_path):
-    Stitched(tmp_path / "calm", clip, model).run(2)
-    job = Stitched(tmp_path / "out", clip, model)
+    StitchedJob(tmp_path / "calm", clip, model).run(2)
+    job = StitchedJob(tmp_path / "out", clip, model)
     for number in range(2):
         job.predict(number, 2)
     if damage != "block":
@@ -154,7 +149,7 @@ def test_what_is_damaged_is_made_again(damage, clip, model, tmp_path):
 
 def test_the_filter_of_short_tracks_works_in_every_segment(clip, model, tmp_path):
     config = InferenceConfig(tracks=TrackConfig(short_tracks=ShortTrackFilter()))
-    Stitched(tmp_path / "out", clip, model, config=config).run(3)
+    StitchedJob(tmp_path / "out", clip, model, config=config).run(3)
     found = result(tmp_path / "out")
     assert len(found["tracks"]) == 3 and found["videos"][0]["length"] == NUM_FRAMES
 
@@ -170,7 +165,7 @@ def test_cuts_cover_a_video_once(num_frames, count, block, overlap, data):
     for before, cut in zip(cuts, cuts[1:], strict=False):
         assert cut.start % block == 0
         assert cut.warmup == min(overlap, cut.start)
-        assert cut.first_frame >= before.first_frame, "who is joined has seen the overlap"
+        assert cut.first_frame >= before.first_frame, "a joined segment includes the overlap"
 
 
 @pytest.mark.ray

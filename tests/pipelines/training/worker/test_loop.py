@@ -1,4 +1,4 @@
-"""Killed anywhere, a training ends with the weights and the losses of one that was left alone."""
+"""A training killed anywhere ends with the weights and losses of an undisturbed one."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def weights(training: Training) -> dict[str, torch.Tensor]:
 
 
 def losses(training: Training) -> list[dict[str, Any]]:
-    """The lines without what the clock and the machine say."""
+    """Reads the lines without times and machine data."""
     return [
         {key: value for key, value in row.items() if not key.startswith(("time", "system/"))}
         for row in read_losses(training.folder / "losses.jsonl")
@@ -46,7 +46,7 @@ def notes(training: Training) -> str:
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Training:
-    """A training that nobody disturbed."""
+    """Runs a training undisturbed."""
     training = Training(tmp_path_factory.mktemp("calm") / "run")
     assert training.run() == 0
     assert [row["step"] for row in losses(training)] == [STEPS]

@@ -1,4 +1,4 @@
-"""How weights move: groups of parameters, and a step in half precision."""
+"""Weight updates: groups of parameters, and a step in half precision."""
 
 import copy
 import math
@@ -31,7 +31,7 @@ SPARED = re.compile(  # norms, also those of convolution blocks, embeddings, tab
 
 
 def system_of(backbone: BackboneName) -> Ctvis:
-    """A full-size CTVIS without memory behind its tensors."""
+    """Builds a full-size CTVIS whose tensors take no memory."""
     with torch.device("meta"):
         return Ctvis(CtvisConfig(segmentor=Mask2FormerSettings(backbone=backbone)), 40)
 
@@ -55,7 +55,7 @@ def test_the_backbone_is_slow_and_norms_do_not_decay(backbone: BackboneName) -> 
     }
     for name, weight in system.named_parameters():
         if id(weight) not in found:
-            # FrozenBN, or the norm that nothing reads
+            # FrozenBN, or the norm that no module reads
             assert ("normalization" if backbone == "resnet50" else "swin.layernorm") in name
             continue
         spared = SPARED.search(name) is not None
@@ -108,7 +108,7 @@ def test_a_step_in_half_precision_is_close_to_one_in_full(name: str) -> None:
 
 
 def test_sgd_moves_by_its_momentum() -> None:
-    """Two steps of a constant gradient: 1 and 1 + 0.9 of the rate, plus the decay."""
+    """Checks two steps of a constant gradient: 1 and 1 + 0.9 of the rate, plus the decay."""
     torch.manual_seed(0)
     system = Ctvis(tiny_config("ctvis"), 2)
     settings = OptimizerSettings(name="sgd", learning_rate=0.1, backbone_factor=1, weight_decay=0)
@@ -131,7 +131,7 @@ def test_warm_up_may_start_above_nothing() -> None:
 
 
 def test_muon_moves_matrices_and_kernels_along_orthogonal_ones() -> None:
-    """A direction whose gradient is a hundred times as large does not rule the step."""
+    """Checks that a direction with a gradient a hundred times as large does not dominate."""
     torch.manual_seed(0)
     system = Ctvis(CtvisConfig(segmentor=tiny_minvis().segmentor), 2)
     settings = OptimizerSettings(
@@ -150,7 +150,7 @@ def test_muon_moves_matrices_and_kernels_along_orthogonal_ones() -> None:
         assert weight.grad is not None
         slopes = torch.linalg.svdvals(weight.grad.flatten(1))
         assert slopes[0] / slopes[-1] > 50
-        # torch's five rounds of Newton and Schulz leave singular values near 1, not at it
+        # torch's five Newton-Schulz iterations leave singular values near 1, not exactly 1
         found = torch.linalg.svdvals(moved) / (0.1 * 0.2 * max(moved.shape) ** 0.5)
         assert float(found.min()) > 0.4 and float(found.max()) < 1.3
     optimizer.zero_grad()

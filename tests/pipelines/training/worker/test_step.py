@@ -1,4 +1,4 @@
-"""A step is taken whole or not at all, in parts or at once; what is skipped is noted."""
+"""A step is taken wholly or not at all, in parts or at once; skipped steps are noted."""
 
 import copy
 import json
@@ -32,7 +32,7 @@ def batch(num_clips: int = 2) -> ClipBatch:
 
 
 def system() -> Stc:
-    """The system whose batch norms learn."""
+    """Builds the system whose batch norms learn."""
     torch.manual_seed(0)
     return Stc(tiny_config("stc"), len(CLASS_NAMES)).train()
 
@@ -43,7 +43,7 @@ def step(stc: Stc, optimizer: torch.optim.Optimizer, how: StepSettings = HOW) ->
 
 
 class Poisoned(Stc):
-    """Has a loss that is not finite, or one whose gradient is not."""
+    """A system with a loss that is not finite, or one whose gradient is not."""
 
     kind = "loss"
 
@@ -51,7 +51,7 @@ class Poisoned(Stc):
         found = super().losses(batch, generator)
         if self.kind == "loss":
             return found | {"mask": found["mask"] * math.inf}
-        grows = (found["box"] - found["box"].detach()).clamp(min=0).sqrt()  # 0, its slope is not
+        grows = (found["box"] - found["box"].detach()).clamp(min=0).sqrt()  # 0, slope infinite
         return found | {"box": found["box"] + grows}
 
 
@@ -79,7 +79,7 @@ def test_a_step_that_is_not_finite_changes_nothing(kind: str, reason: str) -> No
 
 def test_the_gradient_of_parts_is_their_mean() -> None:
     stc = system()
-    stc.eval()  # statistics of batches apart, a batch of two is not two of one
+    stc.eval()  # separate batch statistics: a batch of two differs from two batches of one
     settings = OptimizerSettings(name="sgd", learning_rate=1.0, backbone_factor=1, weight_decay=0)
     optimizer = build_optimizer(stc, settings)
     start = {name: value.clone() for name, value in stc.named_parameters()}
@@ -140,7 +140,7 @@ def numbers(path: Path) -> list[dict[str, object]]:
 def test_the_lines_of_an_interrupted_stage_are_those_of_a_calm_one(
     stopped: int, checkpoint: int, tmp_path: Path
 ) -> None:
-    """Killed after ``stopped`` of 33 steps, it goes on from the checkpoint before."""
+    """Kills a stage after ``stopped`` of 33 steps; it continues from the checkpoint before."""
     every = outcomes(33)
     calm = LossLog(tmp_path / "calm.jsonl", "videos")
     for number, outcome in enumerate(every, start=1):
@@ -175,7 +175,7 @@ def test_lines_of_other_stages_stay(tmp_path: Path) -> None:
 
 
 def one_of_two_ranks(rank: int, folder: str) -> None:
-    """Trains two steps beside another rank; the second rank's second batch is poisoned."""
+    """Trains two steps in parallel with another rank, whose second batch is poisoned."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2

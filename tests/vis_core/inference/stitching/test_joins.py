@@ -1,4 +1,4 @@
-"""Stitching: equal to loops over pixels, blind to order, one to one, and kind to the hidden."""
+"""Stitching: equal to loops over pixels, independent of order, one to one, aware of occlusion."""
 
 from collections.abc import Iterator
 from itertools import permutations
@@ -30,7 +30,7 @@ OVERLAP = (20, 24)
 
 
 def square(left: int, frames: int = 4, width: int = 3) -> np.ndarray:
-    """(4, H, W) masks of a square in the last frames of the overlap."""
+    """Returns (4, H, W) masks of a square in the last frames of the overlap."""
     masks = np.zeros((4, *SIZE), bool)
     masks[4 - frames :, 2:6, left : left + width] = True
     return masks
@@ -153,7 +153,7 @@ def random_side(draw: np.random.Generator, segment: int, count: int) -> SegmentB
 
 
 def naive_joins(before: SegmentBoundary, after: SegmentBoundary, config: StitchConfig) -> set:
-    """The two rounds, pixel by pixel and pair by pair."""
+    """Computes the two rounds, pixel by pixel and pair by pair."""
 
     def pixels(own: BoundaryTrack) -> np.ndarray:
         masks = np.zeros((4, *SIZE), bool)
@@ -260,7 +260,7 @@ def test_ids_go_on_over_all_segments_and_new_tracks_are_numbered_as_they_appear(
     joins = [
         Join((0, 4), (1, 1), 1.0, 1.0, 1.0),
         Join((1, 1), (2, 5), 1.0, 1.0, 1.0),
-        Join((0, 9), (1, 8), 1.0, 1.0, 1.0),  # shows in the overlap alone
+        Join((0, 9), (1, 8), 1.0, 1.0, 1.0),  # visible in the overlap only
         Join((1, 8), (2, 6), 1.0, 1.0, 1.0),
     ]
     assert stitched_ids(first_frames, joins) == {
@@ -302,7 +302,7 @@ def test_the_config_follows_the_association() -> None:
 
 
 def recorded(reach: int | None) -> tuple[SegmentBoundary, SegmentBoundary]:
-    """SegmentedVideo frames 4-12 of a video: 0 shows from 4 to 9, 1 from 8 on, 2 from 10 on."""
+    """Records frames 4-12 of a video: 0 is visible from 4 to 9, 1 from 8 on, 2 from 10 on."""
     associator = Associator(AssociationConfig.embeddings())
     recorder = BoundaryRecorder(3, Segment(6, 12, 2), associator.memory, overlap=3, reach=reach)
     for t in range(4, 12):
@@ -313,8 +313,8 @@ def recorded(reach: int | None) -> tuple[SegmentBoundary, SegmentBoundary]:
         masks = torch.zeros(len(shown), *SIZE, dtype=torch.bool)
         for row, k in enumerate(shown):
             masks[row, k, k : k + 2] = True
-        named, ids = associator.step(instances)
-        recorder.add(SIZE, named, ids, EncodedMasks.of(masks))
+        associated, ids = associator.step(instances)
+        recorder.add(SIZE, associated, ids, EncodedMasks.of(masks))
     return recorder.head, recorder.tail
 
 
@@ -339,7 +339,7 @@ def test_a_recorder_notes_no_start_beyond_its_reach() -> None:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Small tensors on many threads of a busy machine wait more than they work."""
+    """Limits torch to one thread: small tensors on many threads mostly wait on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""The plan of segments: every frame once, balanced, and nonsense refused."""
+"""The plan of segments: every frame once, balanced, and invalid numbers refused."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""A decoding process whose decoder fails at the third frame, in the way the file's name says."""
+"""A decoding process whose decoder fails at the third frame, in a way set by the file name."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from vis_core.media.sandbox import worker
 
 
 def main(*arguments: object) -> int:
-    """Serves as the real process does, but for files of certain names."""
+    """Serves as the real process does, except for files with certain names."""
     real = FrameDecoder._decode
 
     def decode(decoder: FrameDecoder):

@@ -16,7 +16,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.helpers.videos import grey_frames, write_video
-from vis_core.config.decoding import DecodeLimits
+from tests.helpers.waiting import wait_until
+from vis_core.config.media import DecodeLimits
 from vis_core.errors import DecoderError, VideoDecodeError
 from vis_core.media.sandbox import process as decoder_process
 from vis_core.media.sandbox.frame_ring import FrameRing, make_ring_file
@@ -37,7 +38,7 @@ def clip(tmp_path):
 
 @pytest.fixture
 def _failing(monkeypatch):
-    """Decoders that fail by the name of the file; the ones before and after are whole."""
+    """Replaces the decoder by one that fails by file name; the files before and after are whole."""
     end_idle_decoder()
     monkeypatch.setattr(
         decoder_process, "WORKER_MODULE", "tests.vis_core.media.sandbox.failing_child"
@@ -57,18 +58,11 @@ def idle_process():
 
 
 def process_is_gone(process_id):
-    """Whether a process has ended, or is only waiting to be reaped."""
+    """Returns whether a process has ended, even if it is not yet reaped."""
     try:
         return "State:\tZ" in Path(f"/proc/{process_id}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return True
-
-
-def wait_until(holds, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return holds()
 
 
 @pytest.mark.parametrize(
@@ -142,11 +136,11 @@ def test_a_failing_decoder_costs_its_video_alone(clip, name, kind, message):
     assert len(list(read_frames_sandboxed(clip, limits=limits))) == 23
     process = idle_process()
     bad = clip.rename(clip.with_stem(name))
-    seen = []
+    frames = []
     with pytest.raises(VideoDecodeError, match=f"{name}.mp4: .*{message}") as failure:
-        seen.extend(read_frames_sandboxed(bad, limits=limits))
+        frames.extend(read_frames_sandboxed(bad, limits=limits))
     assert failure.value.kind == kind
-    assert len(seen) in (2, 3)
+    assert len(frames) in (2, 3)
     assert process_is_gone(process)
     bad.rename(clip)
     assert len(list(read_frames_sandboxed(clip, limits=limits))) == 23
@@ -233,7 +227,7 @@ def test_no_decoder_outlives_a_killed_owner(clip, name):
 
 
 def count_frames(path):
-    """In another process: how many frames there are, and which process decoded them."""
+    """Returns the number of frames and the decoding process, from another process."""
     return sum(1 for _ in read_frames_sandboxed(path)), idle_process()
 
 
@@ -268,7 +262,7 @@ def test_a_machine_that_cannot_start_a_decoder_blames_no_video(clip, monkeypatch
 @pytest.mark.slow
 @pytest.mark.usefixtures("_failing")
 def test_many_passed_over_frames_are_no_hang(clip):
-    """What is decoded counts, not what is handed out."""
+    """Checks that the timeout counts decoded frames, not returned ones."""
     limits = DecodeLimits(frame_timeout_s=1.5)
     slow = clip.rename(clip.with_stem("slow"))
     with read_frames_sandboxed(slow, limits=limits, skip=22) as reader:

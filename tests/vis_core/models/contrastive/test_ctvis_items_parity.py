@@ -1,4 +1,4 @@
-"""The released contrastive items, losses and gradients, draw by draw (reference ctvis/, 2)."""
+"""The release's contrastive items, losses and gradients, draw by draw (reference ctvis/, 2)."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def read_case(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
 
 
 def items_config(case: dict) -> CtvisItemsConfig:
-    """Ours with the settings of a case."""
+    """Converts the settings of a case to ours."""
     return CtvisItemsConfig.released().model_copy(
         update={
             "positives": "memory_or_latest",
@@ -39,7 +39,7 @@ def items_config(case: dict) -> CtvisItemsConfig:
 
 
 def recorded_draws(case: dict, video: int) -> ItemDraws:
-    """The authors' draws at their places; without momentum the newest embedding always is taken."""
+    """Replays the authors' draws; without momentum it always takes the newest embedding."""
     shape = case["T"], case["num_obj"]
     latest = torch.full(shape, 1.0 if case["momentum_embed"] else 0.0)
     noise, pick = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape)
@@ -75,7 +75,7 @@ def all_items(values: dict, case: dict) -> list[ContrastiveItems]:
 def test_the_memory_of_a_clip_is_that_of_the_release(path: Path) -> None:
     values, case = read_case(path)
     for row in range(case["B"]):
-        walked = clip_memory(
+        memories = clip_memory(
             values["pred_embeds"][:, row],
             values["gt_query"][:, row].long(),
             values["valid"][:, row].bool(),
@@ -83,8 +83,8 @@ def test_the_memory_of_a_clip_is_that_of_the_release(path: Path) -> None:
             recorded_draws(case, row),
         )
         for ours, there, name in (
-            (walked.stored, walked.is_stored, "stored_embeds"),
-            (walked.fused, walked.is_known, "ma_embeds"),
+            (memories.stored, memories.is_stored, "stored_embeds"),
+            (memories.fused, memories.is_known, "ma_embeds"),
         ):
             wanted = values[name][row]
             assert torch.equal(there, ~wanted.isnan().any(dim=2)), name

@@ -1,4 +1,4 @@
-"""The whole embedding loss of the release with its second matching (train_loss_with_matcher)."""
+"""The release's whole embedding loss with its second matching (train_loss_with_matcher)."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_matches_losses_and_gradients_are_those_of_the_release(path: Path) -> No
         present = torch.stack([values[f"frame{n}_ids"] >= 0 for n in frames])
         queries = torch.stack([matched(values, case, n, t, video) for t, n in enumerate(frames)])
         clip = embeddings[frames.start : frames.stop]
-        # the release tosses a coin for each instance that it has seen before
+        # the release tosses a coin for each instance that was present before
         known = torch.cat([torch.zeros_like(present[:1]), (present.cumsum(0) > 0)[:-1]])
         latest = torch.ones(present.shape)
         for t, instance in (present & known).nonzero().tolist():
@@ -62,7 +62,7 @@ def test_matches_losses_and_gradients_are_those_of_the_release(path: Path) -> No
 
 
 def matched(values: dict, case: dict, frame: int, t: int, video: int) -> torch.Tensor:
-    """Our match of all instances of the clip at the recorded points, checked against theirs."""
+    """Matches all instances of the clip at the recorded points and checks against the authors."""
     ids, masks = values[f"frame{frame}_ids"], values[f"frame{frame}_masks"].float()
     labels = torch.where(ids >= 0, values[f"frame{frame}_classes"].long(), case["K"])
     points = values[f"points_frame{t}_video{video}"]

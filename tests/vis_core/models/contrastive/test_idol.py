@@ -1,4 +1,4 @@
-"""The contrastive items of IDOL: their keys, and their losses as released."""
+"""The contrastive items of IDOL: their keys, and their losses as in the release."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
-from tests.helpers.closeness import assert_near
+from tests.helpers.closeness import assert_near, recorded_values
 from vis_core.config.criterion import TransportConfig
 from vis_core.models.contrastive.idol import (
     ContrastiveItems,
@@ -26,11 +26,6 @@ CASES = [
 CONFIG = TransportConfig()
 
 
-def tensors(path: Path) -> dict[str, torch.Tensor]:
-    with np.load(path) as file:
-        return {name: torch.from_numpy(np.asarray(file[name])) for name in file}
-
-
 def squares(index: list[int]) -> FrameTargets:
     masks = torch.zeros(len(index), 20, 40, dtype=torch.bool)
     for row, instance in enumerate(index):
@@ -40,7 +35,7 @@ def squares(index: list[int]) -> FrameTargets:
 
 
 def built(index_on_reference: list[list[int]], config: TransportConfig) -> ContrastiveItems:
-    """Items of pairs whose key frames show the instances 0, 1 and 3."""
+    """Builds items of pairs whose key frames contain the instances 0, 1 and 3."""
     key, draw = squares([0, 1, 3]), torch.Generator().manual_seed(0)
     size = torch.tensor([20, 40])
     shared = [shared_truth(key, squares(index), size) for index in index_on_reference]
@@ -96,7 +91,7 @@ def test_ten_negatives_a_positive_are_drawn_or_all() -> None:
 @pytest.mark.parity
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_items_losses_and_gradients_are_the_authors(path: Path) -> None:
-    values = tensors(path)
+    values = recorded_values(path)
     key, reference = values["key_embeds"], values["ref_embeds"]
     for embeddings in (key, reference):
         embeddings.requires_grad_()

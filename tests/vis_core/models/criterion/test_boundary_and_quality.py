@@ -1,4 +1,4 @@
-"""Boundaries and qualities: by hand, and as in the code that the report follows (ctvis/, 6)."""
+"""Boundaries and qualities: by hand, and as in the code of the report (ctvis/, 6)."""
 
 import math
 from pathlib import Path
@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from tests.conftest import reference_cases
-from tests.helpers.closeness import assert_near
+from tests.helpers.closeness import assert_near, recorded_values
 from vis_core.geometry.masks import mask_boundary
 from vis_core.models.criterion.boundary import boundary_loss
 from vis_core.models.criterion.mask import dice_loss, mask_bce_loss, squared_dice_loss
@@ -18,15 +17,10 @@ from vis_core.models.criterion.quality import mask_iou, quality_loss
 RECORDED = reference_cases("ctvis/boundary_quality.npz")
 
 
-def recorded(path: Path) -> dict[str, Tensor]:
-    with np.load(path) as file:
-        return {name: torch.from_numpy(np.asarray(file[name])) for name in file}
-
-
 @pytest.mark.parity
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_boundaries_and_their_loss_are_those_of_bmask(path: Path) -> None:
-    values = recorded(path)
+    values = recorded_values(path)
     boundaries = mask_boundary(values["masks"])
     assert torch.equal(boundaries, values["boundary_targets"])
     logits = values["boundary_logits"]
@@ -43,7 +37,7 @@ def test_boundaries_and_their_loss_are_those_of_bmask(path: Path) -> None:
 @pytest.mark.parity
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_qualities_are_those_of_qdmn(path: Path) -> None:
-    values = recorded(path)
+    values = recorded_values(path)
     masks, predicted = values["masks"], values["pred_masks"]
     assert_near(mask_iou(predicted, masks), values["mask_iou"][:, 0])
     losses = quality_loss(values["scores"][:, 0], predicted.float() - 0.5, masks)

@@ -4,12 +4,11 @@ import math
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from tests.conftest import reference_cases
-from tests.helpers.closeness import assert_near
+from tests.helpers.closeness import assert_near, recorded_values
 from vis_core.models.criterion.box import giou_box_loss, l1_box_loss
 from vis_core.models.criterion.classification import focal_loss
 from vis_core.models.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
@@ -19,22 +18,17 @@ ELEMENTARY = reference_cases("idol/losses_elementary*.npz")
 CONTRASTIVE = reference_cases("idol/contrastive_loss_only*.npz")
 
 
-def tensors(path: Path) -> dict[str, torch.Tensor]:
-    with np.load(path) as file:
-        return {name: torch.from_numpy(np.asarray(file[name])) for name in file}
-
-
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def assert_gradients_close(found: torch.Tensor, expected: torch.Tensor) -> None:
-    """The recorded float32 gradients are themselves up to 3e-5 from those in float64."""
+    """Compares gradients; the recorded float32 ones are up to 3e-5 from those in float64."""
     assert_near(found, expected, share=1e-4)
 
 
 def items() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Three items over eight keys: anchors, keys, negatives that count, positives that count."""
+    """Builds three items over eight keys: anchors, keys, negatives in use, positives in use."""
     role = torch.tensor(
         [[0, 0, 1, 1, 1, 2, 2, 1], [0, 1, 1, 1, 1, 1, 1, 1], [0, 0, 2, 2, 2, 2, 2, 2]]
     )
@@ -103,7 +97,7 @@ def test_items_without_positives_or_negatives_cost_nothing_and_keep_gradients_fi
 @pytest.mark.parity
 @pytest.mark.parametrize("path", ELEMENTARY, ids=lambda path: path.stem)
 def test_focal_and_dice_are_the_authors(path: Path) -> None:
-    values = tensors(path)
+    values = recorded_values(path)
     logits, truth = values["mask_logits"], values["mask_targets"]
     found = {
         "dice": dice_loss(logits, truth).mean(),
@@ -118,7 +112,7 @@ def test_focal_and_dice_are_the_authors(path: Path) -> None:
 @pytest.mark.parity
 @pytest.mark.parametrize("path", CONTRASTIVE, ids=lambda path: path.stem)
 def test_contrastive_losses_and_gradients_are_the_authors(path: Path) -> None:
-    values = tensors(path)
+    values = recorded_values(path)
     cases = [name.removesuffix("_key") for name in values if name.endswith("_key")]
     cases = [case for case in cases if f"{case}_positives" in values]
     assert cases

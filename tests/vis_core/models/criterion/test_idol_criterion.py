@@ -129,7 +129,7 @@ def test_a_training_step_is_the_authors(path: Path) -> None:
             values[f"layer{layer}_pred_logits"][None], values[f"layer{layer}_pred_boxes"][None]
         )
 
-        # masks are recorded for the matched queries of the last layer only
+        # masks are recorded only for the matched queries of the last layer
         def masks_of(
             _: int, frame: int, queries: torch.Tensor, recorded_here: bool = last
         ) -> torch.Tensor:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.helpers.closeness import assert_near
-from tests.helpers.condinst import LEVELS, cases, condinst, maps, recorded
+from tests.helpers.closeness import assert_near, recorded_values
+from tests.helpers.condinst import LEVELS, cases, condinst, maps
 from vis_core.config.criterion import LocationLossConfig, LocationMatchingConfig
 from vis_core.geometry.masks import aligned_upsampling
 from vis_core.models.criterion.condinst_criterion import (
@@ -32,7 +32,7 @@ NORMALIZERS = {"fg": "positives", "all": "places", "moving_fg": "moving"}
 
 
 def by_level(values: dict[str, Tensor], name: str, num_images: int) -> Tensor:
-    """What the file has level by level, image by image: (F, L, ...)."""
+    """Reads a file's values level by level, image by image: (F, L, ...)."""
     levels = [values[f"level{n}_{name}"] for n in LEVELS]
     return torch.cat([own.unflatten(0, (num_images, -1)) for own in levels], dim=1)
 
@@ -40,7 +40,7 @@ def by_level(values: dict[str, Tensor], name: str, num_images: int) -> Tensor:
 @pytest.mark.parity
 @condinst("aligned_bilinear_locations*.npz")
 def test_places_and_aligned_upsampling_are_those_of_the_release(path: Path) -> None:
-    values = recorded(path)
+    values = recorded_values(path)
     for name in (name for name in values if name.endswith("_in")):
         stem = name.removesuffix("_in")
         grown = aligned_upsampling(values[name].flatten(0, 1), int(values[f"{stem}_factor"]))
@@ -54,7 +54,7 @@ def test_places_and_aligned_upsampling_are_those_of_the_release(path: Path) -> N
 @pytest.mark.parity
 @condinst("mask_head_*.npz")
 def test_masks_are_those_of_condinst(path: Path) -> None:
-    values, case = recorded(path), cases()[path.stem]
+    values, case = recorded_values(path), cases()[path.stem]
     head = DynamicMaskHead(
         case["in_channels"],
         case["channels"],
@@ -76,7 +76,7 @@ def test_masks_are_those_of_condinst(path: Path) -> None:
 @pytest.mark.parity
 @condinst("assign_*.npz")
 def test_every_place_learns_what_it_learns_in_the_release(path: Path) -> None:
-    values, case = recorded(path), cases()[path.stem]
+    values, case = recorded_values(path), cases()[path.stem]
     num_images = case["num_images"]
     places = Places.of(case["level_sizes"], case["strides"], torch.zeros(1))
     config = LocationMatchingConfig(center_sampling=case["center_sample"], radius=case["radius"])
@@ -102,7 +102,7 @@ def test_every_place_learns_what_it_learns_in_the_release(path: Path) -> None:
 @pytest.mark.parity
 @condinst("dice_ctrness*.npz")
 def test_dice_and_centerness_are_those_of_the_release(path: Path) -> None:
-    values = recorded(path)
+    values = recorded_values(path)
     logits = torch.logit(values["scores"].double()).flatten(1)
     found = squared_dice_loss(logits, values["target"].double().flatten(1))
     assert_near(found.float(), values["dice_loss"])
@@ -113,7 +113,7 @@ class RecordedLosses:
     """A recorded batch: predictions that collect gradients, truth, matching, criterion."""
 
     def __init__(self, path: Path) -> None:
-        self.values, case = recorded(path), cases()[path.stem]
+        self.values, case = recorded_values(path), cases()[path.stem]
         self.maps = {
             f"{name}{n}": self.values[f"{name}{n}"].requires_grad_()
             for name in ("logits", "reg", "ctr")
@@ -200,7 +200,7 @@ def test_losses_and_gradients_are_those_of_the_release(path: Path) -> None:
 
 
 def assert_same_positives(batch: RecordedLosses) -> None:
-    """Indices in the order of the release: level, image, place."""
+    """Compares indices in the release's order: level, image, place."""
     places, values = batch.predictions.places, batch.values
     num_images = len(batch.matched)
     counts = places.level.bincount()
@@ -238,7 +238,7 @@ def test_no_instance_and_no_place_near_one() -> None:
     places = Places.of([(2, 2)], [8], torch.zeros(1))
     nothing = match_locations(places, torch.zeros(0, 4), LocationMatchingConfig())
     assert nothing.instance.tolist() == [BACKGROUND] * 4
-    # strictly inside: a box that ends at the place does not hold it
+    # strictly inside: a box that ends at the place does not contain it
     box = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
     rule = LocationMatchingConfig(center_sampling=False)
     assert match_locations(places, box, rule).instance.tolist() == [BACKGROUND] * 4
@@ -246,7 +246,7 @@ def test_no_instance_and_no_place_near_one() -> None:
 
 
 def test_drawn_masks_are_the_same_for_the_same_seed() -> None:
-    """Of two instances with 18 places, 5 are drawn."""
+    """Draws 5 of two instances' 18 places."""
     shapes = [(16, 16), (8, 8), (4, 4), (2, 2), (1, 1)]
     places = Places.of(shapes, STRIDES, torch.zeros(1))
     masks = torch.zeros(2, 128, 128, dtype=torch.bool)
@@ -260,15 +260,15 @@ def test_drawn_masks_are_the_same_for_the_same_seed() -> None:
     criterion = LocationCriterion(LocationMatchingConfig(), LocationLossConfig(max_masks=5))
     matched = criterion.match(predictions, [target])
     assert len(matched[0].positives) > 10
-    seen: list[list[int]] = []
+    drawn: list[list[int]] = []
 
     def masks_of(frame: int, own: Tensor) -> Tensor:
-        seen.append([frame, *own.tolist()])
+        drawn.append([frame, *own.tolist()])
         return torch.zeros(len(own), 32, 32)
 
     for seed in (1, 1, 2):
         draw = torch.Generator().manual_seed(seed)
         losses = criterion(predictions, masks_of, [target], matched, draw)
         assert 0 < float(losses["mask"]) < 1
-    assert len(seen[0]) == 6
-    assert seen[0] == seen[1] != seen[2]
+    assert len(drawn[0]) == 6
+    assert drawn[0] == drawn[1] != drawn[2]

@@ -3,12 +3,11 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from tests.conftest import reference_cases
-from tests.helpers.closeness import assert_near
+from tests.helpers.closeness import assert_near, recorded_values
 from vis_core.association.similarity import cosine
 from vis_core.geometry.points import sample_at, uncertain_points
 from vis_core.models.criterion.classification import query_class_loss
@@ -30,18 +29,14 @@ CRITERIA = reference_cases("ctvis/mask2former_criterion*.npz")
 LOSSES = reference_cases("ctvis/train_loss_function*.npz")
 
 
-def tensors(path: Path) -> dict[str, torch.Tensor]:
-    with np.load(path) as file:
-        return {name: torch.from_numpy(np.asarray(file[name])) for name in file}
-
-
 @pytest.mark.parity
 @pytest.mark.parametrize("path", CRITERIA, ids=lambda path: path.stem)
 def test_costs_matches_and_losses(path: Path) -> None:
     case = json.loads((path.parent / "criterion_cases.json").read_text())[path.stem]
-    last = sum(name.startswith("layer") and name.endswith("_logits") for name in tensors(path)) - 1
+    names = recorded_values(path)
+    last = sum(name.startswith("layer") and name.endswith("_logits") for name in names) - 1
     for index in range(last + 1):
-        check_layer(tensors(path), case, index, "main" if index == last else f"aux{index}")
+        check_layer(recorded_values(path), case, index, "main" if index == last else f"aux{index}")
 
 
 def check_layer(values: dict[str, torch.Tensor], case: dict, index: int, layer: str) -> None:
@@ -95,7 +90,7 @@ def test_the_whole_criterion_keeps_the_points_of_the_release(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = json.loads((path.parent / "criterion_cases.json").read_text())[path.stem]
-    values = tensors(path)
+    values = recorded_values(path)
     logits, masks = layers(values, "layer", "logits"), layers(values, "layer", "masks")
     targets = [
         FrameTargets(labels.long(), values[f"target{n}_masks"].bool(), torch.arange(len(labels)))
@@ -117,7 +112,7 @@ def test_the_whole_criterion_keeps_the_points_of_the_release(
 
     def compared_points(*arguments: torch.Tensor) -> torch.Tensor:
         points = uncertain_points(*arguments)
-        # topk gives points in an order of its own
+        # topk returns points in its own order
         for ours, wanted in zip(points, wanted_points, strict=True):
             assert sorted(ours.tolist()) == sorted(wanted.tolist())
         return points
@@ -149,13 +144,13 @@ def test_the_whole_criterion_keeps_the_points_of_the_release(
 
 
 def layers(values: dict[str, torch.Tensor], prefix: str, kind: str) -> torch.Tensor:
-    """(L, F, ...) what is recorded of all decoder layers, the answer last."""
+    """Stacks a recorded value of all decoder layers (L, F, ...), the answer last."""
     count = sum(name.startswith(prefix) and name.endswith(kind) for name in values)
     return torch.stack([values[f"{prefix}{layer}_{kind}"] for layer in range(count)])
 
 
 def by_instance(values: dict[str, torch.Tensor], names: list[str], part: str) -> torch.Tensor:
-    """(N, P, 2) points of the masks of all layers, in the order of instances, not of queries."""
+    """Returns (N, P, 2) points of all layers' masks, in the order of instances, not of queries."""
     found = []
     for name in names:
         frames = sum(key.startswith(f"{name}_match") and "points" not in key for key in values)
@@ -171,7 +166,7 @@ def by_instance(values: dict[str, torch.Tensor], names: list[str], part: str) ->
 @pytest.mark.parity
 @pytest.mark.parametrize("path", LOSSES, ids=lambda path: path.stem)
 def test_contrastive_losses(path: Path) -> None:
-    values = tensors(path)
+    values = recorded_values(path)
     cases = sorted({name.split("_")[0] for name in values} - {"all"})
     assert cases
     found: dict[str, list[torch.Tensor]] = {"reid": [], "aux": []}

@@ -35,7 +35,7 @@ def drawn(num_queries: int, num_instances: int, seed: int = 0) -> tuple[FrameGue
 def looped_top_k(
     cost: torch.Tensor, iou: torch.Tensor, num_ious: int, rounds: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The search as one would write it down, query by query."""
+    """Searches query by query, as one would write it down."""
     cost = cost.clone()
     num_queries, num_instances = cost.shape
     owners: list[set[int]] = [set() for _ in range(num_queries)]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.conftest import reference_cases
-from tests.helpers.closeness import assert_near
+from tests.helpers.closeness import assert_near, recorded_values
 from vis_core.config.criterion import TransportConfig
 from vis_core.geometry.boxes import box_iou, to_xyxy
 from vis_core.models.criterion.transport_matching import (
@@ -27,13 +27,8 @@ PAIRS = [
 CONFIG = TransportConfig()
 
 
-def tensors(path: Path) -> dict[str, torch.Tensor]:
-    with np.load(path) as file:
-        return {name: torch.from_numpy(np.asarray(file[name])) for name in file}
-
-
 def assert_costs_close(found: torch.Tensor, expected: torch.Tensor) -> None:
-    """Compares by scale: a query outside every box costs about 1e4, in coarser floats."""
+    """Compares by scale: a query outside every box costs about 1e4, with coarser float spacing."""
     far = expected > 1000
     assert_near(found[~far], expected[~far])
     assert_near(found[far], expected[far])
@@ -54,7 +49,7 @@ def assert_prices(guess: FrameGuess, truth: FrameTruth, recorded: dict[str, torc
 @pytest.mark.parity
 @pytest.mark.parametrize("path", ASSIGNMENTS, ids=lambda path: path.stem)
 def test_costs_numbers_and_matched_queries(path: Path) -> None:
-    values = tensors(path)
+    values = recorded_values(path)
     cases = [name.removesuffix("_pred_boxes") for name in values if name.endswith("_pred_boxes")]
     assert cases
     for case in cases:
@@ -65,7 +60,7 @@ def test_costs_numbers_and_matched_queries(path: Path) -> None:
         }
         guess = FrameGuess(recorded["pred_logits"].sigmoid(), recorded["pred_boxes"])
         truth = FrameTruth(recorded["gt_labels"], recorded["gt_boxes"])
-        if len(truth.labels):  # the authors price nothing on an empty frame
+        if len(truth.labels):  # the authors compute no costs on an empty frame
             assert_prices(guess, truth, recorded)
         matching = transport_matching(guess, truth, CONFIG)
         selected = recorded["selected_query"].nonzero().flatten()
@@ -77,7 +72,7 @@ def test_costs_numbers_and_matched_queries(path: Path) -> None:
 @pytest.mark.parity
 @pytest.mark.parametrize("path", PAIRS, ids=lambda path: path.stem)
 def test_positives_and_negatives_on_the_reference_frame(path: Path) -> None:
-    values = tensors(path)
+    values = recorded_values(path)
     item = 0
     for video, boxes in enumerate(values["ref_boxes"]):
         shown = values[f"b{video}_valid"]

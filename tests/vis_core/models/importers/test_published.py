@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.conftest import reference_cases
-from tests.helpers.closeness import assert_near
+from tests.helpers.closeness import assert_near, recorded_values
 from vis_core.errors import CheckpointError
 from vis_core.models.importers.config_from_shapes import mask2former_num_classes_of
 from vis_core.models.importers.published import import_official, system_of
@@ -24,19 +24,14 @@ def tiny_tensors() -> dict[str, torch.Tensor]:
     return load_file(TINY[0])
 
 
-def recorded(path: Path) -> dict[str, torch.Tensor]:
-    with np.load(path) as file:
-        return {name: torch.from_numpy(np.asarray(file[name])) for name in file}
-
-
 @pytest.mark.parity
 @pytest.mark.parametrize("path", TINY, ids=lambda path: path.stem)
 def test_every_layer_gives_what_the_authors_network_gives(path: Path) -> None:
     system, unused = system_of(load_file(path), path.name)
-    system = system.double()  # no noise of ours: what remains is that of the recorded float32
+    system = system.double()  # none of our own noise: only that of the recorded float32 remains
     assert isinstance(system, Ctvis)
     assert all("criterion" in name or "relative_position_index" in name for name in unused)
-    values = recorded(path.with_suffix(".npz"))
+    values = recorded_values(path.with_suffix(".npz"))
     height, width = values["images_uint8"].shape[2:]
     padded = values["pixel_values_padded"].shape[2:]
     count = len(values["images_uint8"])

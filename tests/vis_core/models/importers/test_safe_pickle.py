@@ -1,4 +1,4 @@
-"""Pickled checkpoints: the tensors read, and that no code of a hostile file runs."""
+"""Pickled checkpoints: the tensors are read, and no code of a hostile file runs."""
 
 import json
 import pickle

@@ -2,20 +2,14 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from tests.conftest import reference_cases
-from tests.helpers.closeness import assert_near
+from tests.helpers.closeness import assert_near, recorded_values
 from vis_core.geometry.masks import aligned_upsampling
 from vis_core.models.layers.dynamic_mask_head import DynamicMaskHead
-
-
-def recorded(path: Path) -> dict[str, Tensor]:
-    with np.load(path) as file:
-        return {name: torch.from_numpy(np.asarray(file[name])) for name in file}
 
 
 def drawn(count: int) -> tuple[DynamicMaskHead, Tensor, Tensor, Tensor]:
@@ -31,7 +25,7 @@ def drawn(count: int) -> tuple[DynamicMaskHead, Tensor, Tensor, Tensor]:
     "path", reference_cases("idol/mask_head_*.npz"), ids=lambda path: path.stem
 )
 def test_masks_are_those_of_the_release(path: Path) -> None:
-    values = recorded(path)
+    values = recorded_values(path)
     features = values["mask_feats"]
     head = DynamicMaskHead(features.shape[1], values["weight1"].shape[1])
     assert head.num_parameters == values["params"].shape[2]
@@ -82,7 +76,7 @@ def test_coordinates_may_be_divided_or_left_out() -> None:
     "path", reference_cases("idol/aligned_bilinear*.npz"), ids=lambda path: path.stem
 )
 def test_maps_grow_as_in_the_release(path: Path) -> None:
-    values = recorded(path)
+    values = recorded_values(path)
     grown = {int(name.removeprefix("factor")): name for name in values if name != "x"}
     for factor, name in grown.items():
         found = aligned_upsampling(values["x"].flatten(0, 1), factor)

@@ -1,4 +1,4 @@
-"""Layers that compute their activations twice: the same gradient, less kept."""
+"""Layers that compute their activations twice: the same gradient with less memory."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def system(config: AnySystemConfig) -> System:
 
 
 def gradient(made: System) -> tuple[torch.Tensor, int]:
-    """The gradient of all losses, and the bytes that were kept for it."""
+    """Returns the gradient of all losses, and the bytes stored for it."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in made.parameters()}
     kept: dict[int, int] = {}
 

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.conftest import reference_cases
-from tests.helpers.closeness import assert_near, in_double
-from tests.helpers.condinst import cases, condinst, maps, recorded
+from tests.helpers.closeness import assert_near, in_double, recorded_values
+from tests.helpers.condinst import cases, condinst, maps
 from vis_core.config.criterion import LocationLossConfig
 from vis_core.config.segmentors import DecodingConfig
 from vis_core.geometry.boxes import clipped
@@ -52,7 +52,7 @@ def decoding_of(case: dict[str, Any]) -> DecodingConfig:
 @pytest.mark.parity
 @condinst("decode_*.npz")
 def test_detections_are_those_of_the_release(path: Path) -> None:
-    values, case = recorded(path), cases()[path.stem]
+    values, case = recorded_values(path), cases()[path.stem]
     predictions = predictions_of(values)
     for image, kept in enumerate(case["kept"]):
         found = detections(predictions, image, decoding_of(case))
@@ -72,7 +72,7 @@ def test_detections_are_those_of_the_release(path: Path) -> None:
 
 
 def test_nms_looks_at_as_many_candidates_as_it_takes() -> None:
-    """Three hundred doubles stand before the second thing."""
+    """Places three hundred duplicates before the second object."""
     places = Places.of([(16, 19)], [8], torch.zeros(1))
     total = len(places.level)
     near = torch.zeros(total, 2)
@@ -88,7 +88,7 @@ def test_nms_looks_at_as_many_candidates_as_it_takes() -> None:
 @pytest.mark.parity
 @condinst("postprocess*.npz")
 def test_masks_at_full_size_are_those_of_the_release(path: Path) -> None:
-    values, case = recorded(path), cases()[path.stem]
+    values, case = recorded_values(path), cases()[path.stem]
     size = InputSize(*case["image_hw"], *case["padded_hw"], "aligned_probabilities")
     height, width = case["out_hw"]
     boxes = values["in_boxes"] * torch.tensor(
@@ -102,14 +102,14 @@ def test_masks_at_full_size_are_those_of_the_release(path: Path) -> None:
     where = (size, (height, width))
     masks = full_size_masks(logits, *where)
     wrong = (masks != values["out_masks"]).float().mean().item()
-    assert wrong < 1e-5  # of all pixels: those that lie on the threshold
+    assert wrong < 1e-5  # of all pixels: those on the threshold
     same, confidences = masks_with_confidence(logits, *where)
     assert torch.equal(same, masks)
     assert ((confidences >= 0.5 * masks.sum(dim=(1, 2))) & (confidences > 0)).all()
 
 
 def heads(path: Path, values: dict[str, Tensor]) -> tuple[LocationHead, SummedMaskBranch]:
-    """The recorded heads with their weights, in float64."""
+    """Loads the recorded heads with their weights, in float64."""
     case = cases()[path.stem]
     head = LocationHead(
         case["channels"],
@@ -144,7 +144,7 @@ def heads(path: Path, values: dict[str, Tensor]) -> tuple[LocationHead, SummedMa
 @pytest.mark.parity
 @condinst("heads_forward*.npz")
 def test_heads_and_mask_branch_are_those_of_the_release(path: Path) -> None:
-    values = in_double(recorded(path))
+    values = in_double(recorded_values(path))
     head, branch = heads(path, values)
     levels = [values[f"in_p{n}"] for n in range(3, 8)]
     with torch.no_grad():
@@ -188,7 +188,7 @@ def test_a_full_size_checkpoint_becomes_an_stc(
     assert all(
         name.startswith("mask_head.") or name.endswith("num_batches_tracked") for name in unused
     )
-    # the first convolution sees the same thing: BGR in steps of 1, RGB in deviations
+    # the first convolution gets the same input: BGR in steps of 1, RGB in deviations
     image = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8, generator=draw)
     stem = system.segmentor.backbone.embedder.embedder.convolution
     ours = stem(system.segmentor.pixels(image, None))

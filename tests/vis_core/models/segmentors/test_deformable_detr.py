@@ -1,4 +1,4 @@
-"""How IDOL's segmentor starts: as the released code starts its own (VNext, db33833)."""
+"""The initial weights of IDOL's segmentor: as in the release (VNext, db33833)."""
 
 import math
 
@@ -18,7 +18,7 @@ def segmentor() -> DeformableDetr:
 
 
 def is_uniform(weight: Tensor, bound: float) -> bool:
-    """Whether numbers fill [-bound, bound] evenly; of 3,000 or more, five deviations at most."""
+    """Returns whether 3,000 or more numbers fill [-bound, bound] evenly, within five deviations."""
     weight = weight.detach()
     spread = float(weight.std()) * math.sqrt(3)
     few = 5 / math.sqrt(weight.numel())

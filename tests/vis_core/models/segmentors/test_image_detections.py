@@ -1,4 +1,4 @@
-"""Detections of still images: those of the released COCO evaluation (reference idol/, 7)."""
+"""Detections of still images: those of the COCO evaluation in the release (reference idol/, 7)."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ SIZE = InputSize(16, 24, 32, 32)
 
 
 def predictions(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Class scores, boxes within 16 x 24 pixels and mask logits at random."""
+    """Draws class scores, boxes within 16 x 24 pixels and mask logits at random."""
     draw = torch.Generator().manual_seed(seed)
     corner = torch.rand(count, 2, generator=draw) * torch.tensor([12.0, 8.0])
     boxes = torch.cat([corner, corner + 4 + 4 * torch.rand(count, 2, generator=draw)], dim=1)
@@ -34,7 +34,7 @@ def predictions(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 def detect(
     scores: Tensor, boxes: Tensor | None, masks: Tensor, size: InputSize, image: tuple[int, int]
 ) -> ImageDetections:
-    """The detections of an image as released IDOL resizes them."""
+    """Returns the detections of an image, resized as in the IDOL release."""
     nothing = torch.zeros(len(scores), 1)
     best = scores.amax(dim=1)
     return detect_instances(Instances(best, scores, masks, nothing, boxes), size, image, "nearest")
@@ -80,7 +80,7 @@ def test_a_box_outside_the_image_is_no_detection() -> None:
 
 
 def test_without_boxes_they_are_those_of_mask2former() -> None:
-    """The loop of Mask2Former's ``instance_inference``, on masks at the size of the input."""
+    """Follows the loop of Mask2Former's ``instance_inference``, on masks at input size."""
     scores, _, logits = predictions(9, 5)
     size = InputSize(30, 22, 32, 32)
     found = detect(scores, None, logits, size, (30, 22))

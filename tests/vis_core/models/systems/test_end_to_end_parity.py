@@ -34,7 +34,7 @@ def test_frames_become_the_identities_of_the_release(path: Path) -> None:
     kind = path.stem.removeprefix("ctvis_end_to_end_")
     weights = path.parent / f"mask2former_tiny_{kind}.safetensors"
     system, _ = system_of(load_file(weights), weights.name)
-    system = system.double()  # no noise of ours: what remains is that of the recorded float32
+    system = system.double()  # none of our own noise: only that of the recorded float32 remains
     with np.load(path) as file:
         values = {name: torch.from_numpy(np.asarray(file[name])) for name in file}
     frames = values["frames_uint8"]
@@ -51,7 +51,7 @@ def test_frames_become_the_identities_of_the_release(path: Path) -> None:
     assert_near(embeddings, values["pred_embeds"])
     associator = Associator(AssociationConfig.ctvis_released())
     selection = SelectionConfig(score_threshold=0.01, nms_iou=0.6)
-    input_size, named_frames = InputSize(height, width, *padded), []
+    input_size, tracked = InputSize(height, width, *padded), []
     for t in range(len(frames)):
         class_scores = logits[t].softmax(dim=1)[:, :-1]
         everything = Instances(
@@ -59,27 +59,27 @@ def test_frames_become_the_identities_of_the_release(path: Path) -> None:
         )
         selected = select_instances(everything, selection)
         assert_near(selected.scores, values[f"f{t}_scores_after_nms"])
-        named, ids = associator.step(selected)
+        associated, ids = associator.step(selected)
         wanted = values[f"f{t}_ids"]
-        assert len(named) == (wanted >= 0).sum()
+        assert len(associated) == (wanted >= 0).sum()
         assert ids.tolist() == wanted[wanted >= 0].tolist(), f"frame {t}"
-        named_frames.append((named, ids))
-    compare_tracks(named_frames, input_size, values, path)
+        tracked.append((associated, ids))
+    compare_tracks(tracked, input_size, values, path)
 
 
-def compare_tracks(named_frames: list, input_size: InputSize, values: dict, path: Path) -> None:
-    """Compares the scores of all tracks in all classes, and the tracks that are listed."""
+def compare_tracks(tracked: list, input_size: InputSize, values: dict, path: Path) -> None:
+    """Compares the scores of all tracks in all classes, and the listed tracks."""
     cases = json.loads((path.parent / "end_to_end_cases.json").read_text())
     case = cases[path.stem.removeprefix("ctvis_end_to_end_")]
     config = TrackConfig.ctvis_released(case["num_topk"])
     size = tuple(case["out_hw"])
-    everything = build_result(named_frames, input_size, size, config.model_copy(update=EVERYTHING))
-    # the ids of the release count up, and no track leaves before the ninth frame
+    everything = build_result(tracked, input_size, size, config.model_copy(update=EVERYTHING))
+    # the release's ids are ascending, and no track ends before the ninth frame
     table = values["video_logits"].softmax(dim=1)[:, :-1]
     assert len(everything.tracks) == table.numel()
     for track in everything.tracks:
         wanted = float(table[track.track_id, track.label])
         assert track.score == pytest.approx(wanted, abs=2e-5)
-    result = build_result(named_frames, input_size, size, config)
+    result = build_result(tracked, input_size, size, config)
     theirs = unpacked({name: value.numpy() for name, value in values.items()}, "out_masks")
     assert_same_listings(result, values["out_scores"], values["out_labels"], theirs)

@@ -1,4 +1,4 @@
-"""Every weight that is said to learn takes part in every step: several workers wait for it."""
+"""Every trainable weight takes part in every step: several workers wait for it."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ SYSTEMS |= {
 
 
 def clips(kind: str, num_frames: int) -> list[Clip]:
-    """Two clips, of which the second shows nothing, or both do not."""
+    """Builds two clips, of which the second or both are empty."""
     settings = SceneSettings(height=64, width=96)
     scenes = [render_scene(settings, num_frames, seed) for seed in (3, 4)]
     empty = [Clip(clip.clip_id, clip.images, clip.masks[:, :0], clip.labels[:0]) for clip in scenes]

@@ -79,13 +79,13 @@ def test_the_quality_module_does_not_teach_the_masks_and_the_boundary_head_does(
 
 
 def _mask_features_weight(system: System) -> torch.Tensor:
-    """A weight that only masks are made of."""
+    """Returns a weight used only for masks."""
     names = ("segmentor.mask_branch.", "segmentor.network.model.pixel_level_module.decoder.mask_")
     return next(p for key, p in system.named_parameters() if key.startswith(names))
 
 
 def test_rims_come_from_the_truth_and_the_iou_from_the_masks() -> None:
-    """A frame without a match beside it changes nothing."""
+    """Checks that a frame without a match changes nothing."""
     truth = torch.zeros(1, 32, 32, dtype=torch.bool)
     truth[:, 8:24, 8:24] = True
     logits = torch.where(truth[:, 2::4, 2::4], 20.0, -20.0)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.conftest import reference_cases
-from tests.helpers.closeness import assert_near
+from tests.helpers.closeness import assert_near, recorded_values
 from tests.helpers.recorded_results import assert_same_listings, unpacked
 from vis_core.association.associator import Associator
 from vis_core.config.association import AssociationConfig
@@ -34,13 +34,8 @@ FORWARD = reference_cases("idol/forward_*.npz")
 VIDEOS = [path for path in reference_cases("idol/video_*.npz") if "pair" not in path.stem]
 
 
-def recorded(path: Path) -> dict[str, Tensor]:
-    with np.load(path) as file:
-        return {name: torch.from_numpy(np.asarray(file[name])) for name in file}
-
-
 def tiny(path: Path) -> Idol:
-    """Our system with the weights of the case that a file is of."""
+    """Builds our system with the weights of the case in a file."""
     kind = path.stem.split("_")[-1]
     weights = path.parent / f"idol_tiny_{kind}.safetensors"
     system, _ = system_of(load_file(weights), weights.name)
@@ -49,7 +44,7 @@ def tiny(path: Path) -> Idol:
 
 
 def padded(images: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Frames of several sizes (3, H, W) as one batch, and their sizes."""
+    """Pads frames of several sizes (3, H, W) to one batch; returns it with their sizes."""
     sizes = torch.tensor([list(image.shape[1:]) for image in images])
     height, width = (-(-int(side) // 32) * 32 for side in sizes.amax(dim=0))
     batch = torch.zeros(len(images), 3, height, width, dtype=torch.uint8)
@@ -62,7 +57,7 @@ def padded(images: list[Tensor]) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("path", FORWARD, ids=lambda path: path.stem)
 @torch.no_grad()
 def test_every_part_gives_what_the_authors_network_gives(path: Path) -> None:
-    system, values = tiny(path), recorded(path)
+    system, values = tiny(path), recorded_values(path)
     count = sum(name.endswith("_uint8") for name in values)
     frames, sizes = padded([values[f"image{row}_uint8"] for row in range(count)])
     assert sizes.tolist() == values["image_sizes"].tolist()
@@ -98,8 +93,8 @@ def test_every_part_gives_what_the_authors_network_gives(path: Path) -> None:
 @pytest.mark.parity
 @pytest.mark.parametrize("path", VIDEOS, ids=lambda path: path.stem)
 def test_a_video_becomes_the_tracks_of_the_release(path: Path) -> None:
-    """From pixels to run lengths by the calls of every annotation."""
-    values = recorded(path)
+    """Runs from pixels to run lengths, by the same calls as every annotation."""
+    values = recorded_values(path)
     theirs = unpacked({name: value.numpy() for name, value in values.items()}, "out_masks")
     _, _, height, width = theirs.shape
     size = values["frames_uint8"].shape[2:]
@@ -108,17 +103,17 @@ def test_a_video_becomes_the_tracks_of_the_release(path: Path) -> None:
     frames = (Frame(blank, t, float(t)) for t in range(len(values["frames_uint8"])))
     result = annotate_video(replay, frames, tracks=TrackConfig.idol_released())
     assert_same_listings(result, values["out_scores"], values["out_labels"], theirs)
-    # the release lists a frame with an empty mask, ours leaves it out
+    # the release lists a frame with an empty mask, ours omits it
     assert not (theirs.any(axis=(2, 3)) & ~values["out_present"].numpy()).any()
 
 
 @dataclass
 class Replay:
-    """Is a system that is shown recorded frames whatever it is asked about.
+    """A system that processes recorded frames in place of its input.
 
     Attributes:
-        system: The real one; the frames have its test size.
-        frames: (T, 3, H, W) uint8, one after the other.
+        system: The real system; the frames have its test size.
+        frames: (T, 3, H, W) uint8, in order.
     """
 
     system: Idol
@@ -138,7 +133,7 @@ class Replay:
 
 
 def released(system: Idol, size: tuple[int, int]) -> Idol:
-    """The same weights with everything else as released, at the size of the recorded frames."""
+    """Copies the weights into a system with the release's settings, at the recorded frame size."""
     config = system.config.model_copy(
         update={
             "selection": SelectionConfig.idol_released(),
@@ -156,7 +151,7 @@ def released(system: Idol, size: tuple[int, int]) -> Idol:
 @pytest.mark.parametrize("path", VIDEOS, ids=lambda path: path.stem)
 @torch.no_grad()
 def test_frames_become_the_identities_of_the_release(path: Path) -> None:
-    system, values = tiny(path), recorded(path)
+    system, values = tiny(path), recorded_values(path)
     frames, sizes = padded(list(values["frames_uint8"]))
     output = system.segmentor(frames, sizes)
     embeddings = system.embedding_head(output.states[-1])
@@ -174,14 +169,14 @@ def test_frames_become_the_identities_of_the_release(path: Path) -> None:
         chosen = select_by_score_and_box(scores, class_scores, boxes, selection)
         found = Instances(
             scores[chosen],
-            # the query travels as one more class score, so that it is selected along
+            # one more class score holds the query, so that selection keeps it
             torch.cat([class_scores[chosen], chosen[:, None] * 1e-6 - 1], dim=1),
             system.segmentor.mask_logits(output, features, len(output.states) - 1, t, chosen),
             embeddings[t, chosen],
             boxes[chosen],
         )
-        named, ids = associator.step(select_instances(found, selection))
-        queries = ((named.class_scores[:, -1] + 1) * 1e6).round().long()
+        associated, ids = associator.step(select_instances(found, selection))
+        queries = ((associated.class_scores[:, -1] + 1) * 1e6).round().long()
         ours = torch.full((len(scores),), -1)
         ours[queries] = ids
         assert ours.tolist() == values["ids_per_query"][t].tolist(), f"frame {t}"
@@ -201,7 +196,7 @@ def test_names_are_those_of_the_recorded_table(path: Path) -> None:
     table = json.loads(path.read_text())["mapping"]
     for official, targets in table.items():
         if ".norm0." in official:
-            continue  # of a stage whose output is not read
+            continue  # of a stage whose output is not used
         wanted = []
         for target in targets:
             hf = target["hf"]
@@ -240,7 +235,7 @@ def named_backbone_of(system: Idol) -> object:
     return system.config.segmentor.backbone
 
 
-# what the authors call the losses of the last layer, and their weights
+# the authors' names of the last layer's losses, and their weights
 LOSSES = {
     "class": "loss_ce",
     "box": "loss_bbox",
@@ -253,7 +248,7 @@ LOSSES = {
 
 
 def without_dropout(system: Idol) -> Idol:
-    """The same weights; the authors recorded their steps without dropout."""
+    """Copies the weights into a system without dropout, as in the authors' recorded steps."""
     segmentor = system.config.segmentor.model_copy(update={"dropout": 0.0})
     twin = Idol(system.config.model_copy(update={"segmentor": segmentor}), system.num_classes)
     twin.load_state_dict(system.state_dict())
@@ -261,7 +256,7 @@ def without_dropout(system: Idol) -> Idol:
 
 
 def train_steps() -> list[tuple[Path, str]]:
-    """Every recorded step: a file and the prefix of the case in it."""
+    """Lists every recorded step: a file and the prefix of the case in it."""
     steps = []
     for path in reference_cases("idol/train_step_*.npz"):
         with np.load(path) as file:
@@ -272,7 +267,7 @@ def train_steps() -> list[tuple[Path, str]]:
 
 @dataclass(frozen=True)
 class RecordedBatch(ClipBatch):
-    """A batch in which the recorded ids say what is present: one step has an empty mask with one.
+    """A batch whose recorded ids define presence: in one step an empty mask has an id.
 
     Attributes:
         present: B tensors (2, G_b) bool.
@@ -281,7 +276,7 @@ class RecordedBatch(ClipBatch):
     present: list[Tensor] = field(default_factory=list)
 
     def frame_targets(self) -> list[FrameTargets]:
-        """The ground truth of all frames, instances without an id left out."""
+        """Returns the ground truth of all frames without the instances that lack an id."""
         return [
             FrameTargets(labels[there], masks[there], there.nonzero().flatten())
             for clip, labels, present in zip(self.masks, self.labels, self.present, strict=True)
@@ -290,7 +285,7 @@ class RecordedBatch(ClipBatch):
 
 
 def batch_of(values: dict[str, Tensor]) -> ClipBatch:
-    """The recorded pairs."""
+    """Builds a batch from the recorded pairs."""
     videos = sum(name.endswith("_labels") and name.startswith("video") for name in values)
     frames, sizes = padded(
         [values[f"video{v}_frame{t}_image_uint8"] for v in range(videos) for t in (0, 1)]
@@ -319,14 +314,14 @@ def batch_of(values: dict[str, Tensor]) -> ClipBatch:
 def test_a_training_step_has_the_losses_and_gradients_of_the_release(
     path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    everything = recorded(path)
+    everything = recorded_values(path)
     values = {
         name.removeprefix(prefix): value
         for name, value in everything.items()
         if name.startswith(prefix)
     }
     system = without_dropout(tiny(path)).train()
-    system.segmentor.network.backbone.eval()  # no paths of a Swin are dropped either
+    system.segmentor.network.backbone.eval()  # dropped paths of a Swin are disabled, too
 
     def recorded_negatives(items: ContrastiveItems, _: torch.Generator | None) -> Tensor:
         chosen = torch.zeros_like(items.negative_mask)
@@ -345,7 +340,7 @@ def test_a_training_step_has_the_losses_and_gradients_of_the_release(
     total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
     assert_near(total, values["total_weighted"])
     total.backward()
-    if not prefix:  # of the edge cases the norms are not recorded
+    if not prefix:  # the norms of the edge cases are not recorded
         assert_gradient_norms(system, path.parent / f"model_{path.stem.split('_')[-1]}.json")
     parameters = dict(system.named_parameters())
     for name in [name for name in values if name.startswith("grad_")]:
@@ -356,24 +351,24 @@ def test_a_training_step_has_the_losses_and_gradients_of_the_release(
 
 
 def assert_gradient_norms(system: Idol, path: Path) -> None:
-    """Compares the norm of every parameter's gradient with what is recorded in a ``model_*.json``.
+    """Compares the norm of every parameter's gradient with the record in a ``model_*.json``.
 
-    The authors keep q, k and v as one parameter, whose norm is that of ours together.
+    The authors keep q, k and v as one parameter, whose norm is that of our three together.
     """
     parameters = dict(system.named_parameters())
     recorded_norms = json.loads(path.read_text())["train"]["grad_norms"]
-    seen = set()
+    compared = set()
     for name, norm in recorded_norms.items():
         ours = [target for target, _ in our_idol_names(name) or ()]
         gradients = [parameters[target].grad for target in ours]
-        seen.update(ours)
-        if norm is None:  # frozen, or read by nothing
+        compared.update(ours)
+        if norm is None:  # frozen, or not used
             assert all(gradient is None for gradient in gradients), name
         else:
             together = torch.cat([g.flatten() for g in gradients if g is not None]).norm()
             assert float(together) == pytest.approx(norm, rel=1e-4, abs=1e-6), name
     learning = {name for name, weight in parameters.items() if weight.requires_grad}
-    assert learning <= seen
+    assert learning <= compared
 
 
 def test_box_heads_that_are_stored_twice_must_be_alike() -> None:

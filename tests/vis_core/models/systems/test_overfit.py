@@ -1,4 +1,4 @@
-"""Systems learn: on the two clips that they train on, their video AP is all but perfect."""
+"""Systems learn: on the two clips of their training, their video AP is nearly perfect."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,8 +26,8 @@ from vis_core.structures import Clip, ClipBatch
 
 WEIGHTS = Path(__file__).resolve().parents[4] / "vis_core" / "weights" / "tiny"
 FRAMES = 4
-# Masks made at an eighth of the resolution must overlap the truth by more than 0.95 for an AP that
-# is no closer to 0.9 than what another order of additions moves.
+# Masks made at an eighth of the resolution must overlap the truth by more than 0.95 for an AP
+# above 0.9 under any order of additions.
 LARGE = SceneSettings(height=256, width=384)
 SHOWN_WHOLE = {"test_short_side": LARGE.height, "test_max_long_side": LARGE.width}
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def learn(
     rate: float,
     optimizer_name: Literal["adamw", "muon"] = "adamw",
 ) -> None:
-    """Trains on what ``batches`` yields for so many steps."""
+    """Trains for the given number of steps on the output of ``batches``."""
     settings = OptimizerSettings(
         name=optimizer_name,
         learning_rate=rate,
@@ -79,7 +79,7 @@ def test_ctvis_learns_two_clips_by_heart() -> None:
 
 
 def test_idol_learns_two_clips_by_heart() -> None:
-    """Of large, smooth things: IDOL makes its masks at an eighth of the resolution."""
+    """Uses large, smooth objects: IDOL creates its masks at an eighth of the resolution."""
     torch.manual_seed(0)
     clips = scenes(LARGE, (89, 121))
     config = tiny_config("idol").model_copy(update=SHOWN_WHOLE)
@@ -90,7 +90,7 @@ def test_idol_learns_two_clips_by_heart() -> None:
 
 
 def test_stc_learns_two_clips_by_heart() -> None:
-    """The same clips, for the same reason."""
+    """Uses the same clips, for the same reason."""
     torch.manual_seed(0)
     clips = scenes(LARGE, (89, 121))
     config = tiny_config("stc").model_copy(update=SHOWN_WHOLE)
@@ -102,7 +102,7 @@ def test_stc_learns_two_clips_by_heart() -> None:
 
 
 def pairs(clips: list[Clip]) -> Iterator[ClipBatch]:
-    """Every ordered pair of two frames of the clips, again and again."""
+    """Yields every ordered pair of two frames of the clips, repeatedly."""
     while True:
         for apart in range(1, FRAMES):
             for key in range(FRAMES):

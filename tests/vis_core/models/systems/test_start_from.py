@@ -1,4 +1,4 @@
-"""The backbone of one system is a start for another."""
+"""One system's backbone is the start of another."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What STC compares between two frames, word for word, and what it gives for a frame."""
+"""STC's comparison of two frames, word for word, and its output for a frame."""
 
 import math
 from pathlib import Path
@@ -41,7 +41,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def frame(seed: int, identities: list[int], queries: list[int]) -> TrackingFrame:
-    """Instances in a row, each a box of 16 x 16 pixels, and a query in each one's middle."""
+    """Builds instances in a row, each a box of 16 x 16 pixels, with a query in its middle."""
     draw = generator(seed)
     masks = torch.zeros(len(identities), 48, 64, dtype=torch.bool)
     boxes = torch.zeros(len(identities), 4)
@@ -57,7 +57,7 @@ def frame(seed: int, identities: list[int], queries: list[int]) -> TrackingFrame
 
 @torch.no_grad()
 def naive_loss(one: TrackingFrame, other: TrackingFrame) -> list[float]:
-    """STC Eq. 3 in loops, all negatives, one number a query that is shown in the other frame."""
+    """Follows STC Eq. 3 in loops: all negatives, one number per query present in the other."""
     found = []
     for box, identity in zip(one.boxes.tolist(), one.identity.tolist(), strict=True):
         column, row = int((box[0] + box[2]) / 2 // 8), int((box[1] + box[3]) / 2 // 8)
@@ -91,11 +91,11 @@ EVERY_NEGATIVE = StcTrackingConfig(num_negatives=SIZE[0] * SIZE[1])
 def test_tracking_is_the_sum_of_logs_over_all_positives() -> None:
     one, other = frame(1, [4, 7, 9], [0, 1, 1, 2]), frame(2, [7, 4], [0])
     wanted = naive_loss(one, other)
-    assert len(wanted) == 3  # instance 9 is not shown in the other frame
+    assert len(wanted) == 3  # instance 9 is absent from the other frame
     found = tracking_losses([one], [other], EVERY_NEGATIVE, None)
     assert float(found.detach()) == pytest.approx(sum(wanted) / 3, rel=1e-5)
     averaged = EVERY_NEGATIVE.model_copy(update={"over_positives": "mean"})
-    # each of the two instances lies in 4 places
+    # each of the two instances covers 4 places
     assert value([one], [other], averaged, None) == pytest.approx(sum(wanted) / 12, rel=1e-5)
     found.backward()
     assert one.embeddings.grad is not None
@@ -121,14 +121,14 @@ def test_negatives_are_drawn_anew_and_from_boxes_if_asked_for() -> None:
 
 
 def test_classification_tells_the_instance_or_none() -> None:
-    """MaskTrack R-CNN: a 0 stands for being none of the reference frame's instances."""
+    """Follows MaskTrack R-CNN: a 0 means none of the reference frame's instances."""
     one, other = frame(1, [4, 9], [0, 1]), frame(2, [7, 4], [])
     config = StcTrackingConfig(loss="classification")
     found = value([one], [other], config, None)
     queries = embeddings_at(one.embeddings, one.boxes)
     instances = embeddings_at(other.embeddings, torch.tensor([[0, 8, 16, 24], [16, 8, 32, 24.0]]))
     wanted = []
-    for q, place in zip(queries, (2, 0), strict=True):  # 4 is the second one; 9 is not there
+    for q, place in zip(queries, (2, 0), strict=True):  # 4 is the second one; 9 is absent
         logits = torch.stack([torch.zeros(()), q @ instances[0], q @ instances[1]])
         wanted.append(-logits.log_softmax(0)[place].item())
     assert found == pytest.approx(sum(wanted) / 2, rel=1e-5)
@@ -194,7 +194,7 @@ def losses(stc: Stc, num_frames: int = 2, seeds: tuple[int, ...] = (3, 4)) -> di
 
 
 def test_each_part_of_the_ablations_is_one_setting() -> None:
-    """STC Table 4: what is switched off changes its own loss alone."""
+    """Follows STC Table 4: switching off a part changes only its own loss."""
     full = losses(system())
     assert full.keys() == {"class", "box", "center", "mask", "track", "consistency"}
     for changed, setting in (
@@ -250,7 +250,7 @@ def test_the_semantic_head_is_a_part_of_training_if_asked_for() -> None:
 def test_a_frame_gives_a_few_instances_of_one_class_each(tmp_path: Path) -> None:
     stc = system().eval()
     with torch.no_grad():
-        stc.segmentor.head.class_head.bias.fill_(0.0)  # everything is above the threshold
+        stc.segmentor.head.class_head.bias.fill_(0.0)  # every instance exceeds the threshold
     save_system(tmp_path, stc, numbered(CLASS_NAMES))
     again = load_system(tmp_path)
     assert isinstance(again, Stc)

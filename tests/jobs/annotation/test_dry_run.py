@@ -1,4 +1,4 @@
-"""``longtake annotate --plan``: what a person and a program read."""
+"""``longtake annotate --dry-run``: the output for people and for programs."""
 
 import json
 from dataclasses import asdict, replace

@@ -1,4 +1,4 @@
-"""The rooms of the house: imports go down only, heavy packages stay where they belong."""
+"""The code layout: import contracts, folder sizes, guarded calls, modules that stay light."""
 
 import ast
 import subprocess
@@ -23,11 +23,11 @@ def test_no_import_is_relative_or_of_tests(path: Path) -> None:
             assert (node.module or "").split(".")[0] != "tests"
 
 
-# call -> the modules that may make it, each with the guard that it needs
+# call -> the modules that may use it, each with the required guard
 GUARDED_CALLS = {
     "torch.load": {
         "pipelines/training/worker/loop.py"
-    },  # our own checkpoints, weights_only written out
+    },  # our own checkpoints, with an explicit weights_only
     "yaml.load": {"pipelines/config/strict_yaml.py"},  # with a loader that knows no tags
     "pickle.Unpickler": {
         "vis_core/models/importers/safe_pickle.py"
@@ -75,7 +75,7 @@ def test_the_guard_knows_its_spellings(program: str) -> None:
 
 
 def dangers(tree: ast.Module, here: str) -> list[str]:
-    """What in a module could run foreign code and may not stand there."""
+    """Lists the calls and imports in a module that could run foreign code and are not allowed."""
     aliases = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -105,7 +105,7 @@ def allowed(name: str, here: str) -> bool:
 
 
 def full_name(node: ast.expr, aliases: dict[str, str]) -> str:
-    """The dotted name of what is called, whatever it was imported as."""
+    """Returns the dotted name of a called function, whatever its import alias."""
     first, dot, rest = ast.unparse(node).partition(".")
     return aliases.get(first, first) + dot + rest
 
@@ -143,7 +143,7 @@ def test_the_tree_lists_every_file() -> None:
     assert begin + listed == tree.tree(), "run python -m tests.tree"
 
 
-def test_imports_go_down_only_and_no_hall_has_a_circle() -> None:
+def test_imports_go_down_only_and_no_folder_has_a_cycle() -> None:
     """Checks the contracts of pyproject.toml: layers, circles, forbidden packages."""
     program = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run(
@@ -152,16 +152,16 @@ def test_imports_go_down_only_and_no_hall_has_a_circle() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_no_hall_has_more_than_fifteen_rooms() -> None:
-    halls = {path.parent for path in MODULES}
-    rooms = {
-        str(hall.relative_to(ROOT)): sum(
-            (child.suffix == ".py" and child.name != "__init__.py") or child in halls
-            for child in hall.iterdir()
+def test_no_folder_has_more_than_fifteen_modules_and_folders() -> None:
+    folders = {path.parent for path in MODULES}
+    sizes = {
+        str(folder.relative_to(ROOT)): sum(
+            (child.suffix == ".py" and child.name != "__init__.py") or child in folders
+            for child in folder.iterdir()
         )
-        for hall in halls
+        for folder in folders
     }
-    assert {hall: count for hall, count in rooms.items() if count > 15} == {}
+    assert {folder: count for folder, count in sizes.items() if count > 15} == {}
 
 
 def test_shipped_weights_are_small_and_load() -> None:
