@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -223,4 +224,10 @@ def test_a_stream_that_waits_for_the_training_takes_no_core_from_it(tmp_path: Pa
 
 
 def coordinators() -> list[psutil.Process]:
-    return [p for p in psutil.process_iter() if "SplitCoordinator" in " ".join(p.cmdline())]
+    """Lists the executors of this process's Ray; other tests may run beside it."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            if "SplitCoordinator" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
