@@ -1,4 +1,4 @@
-"""Connection to Ray: a local cluster in this process, or a running one at an address."""
+"""Connection to Ray: a local cluster that this process starts, or a running one at an address."""
 
 import logging
 import os
@@ -36,7 +36,7 @@ _TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
 def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]:
     """Connects to Ray for a ``with`` block; reuses a session that the caller has open.
 
-    Without the ``address`` of a running cluster, starts one in this process.
+    Without the ``address`` of a running cluster, starts one on this machine.
     """
     configure_libraries()
     if address:
@@ -65,7 +65,7 @@ def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]
 
 
 def _start_local(config: RayConfig) -> None:
-    """Starts a cluster in this process, with several attempts of 30 seconds (Ray's limit) each."""
+    """Starts a cluster on this machine, with several attempts of 30 seconds (Ray's limit) each."""
     import ray
 
     for attempt in range(1, _STARTS + 1):

@@ -41,7 +41,7 @@ def run(
         int,
         option(
             "--long-from N",
-            "Fewest annotated frames of a long video; short YouTube-VIS ones have up to 36.",
+            "Videos with at least N annotated frames count as long (YouTube-VIS: 37).",
             min=1,
         ),
     ] = 40,

@@ -7,8 +7,8 @@ from jobs import options
 from jobs.options import option
 
 DETAILS = (
-    "--frames, --clips-per-image and --seed are short for --set pseudo.num_frames, "
-    "clips_per_image and seed."
+    "--frames N is short for --set pseudo.num_frames=N, --clips-per-image for clips_per_image, "
+    "--seed for seed."
 )
 EXAMPLES = (
     "longtake pseudo --coco scenes/coco --out clips --frames 3",

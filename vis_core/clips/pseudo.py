@@ -74,7 +74,7 @@ def crop_pair(still: Clip, config: AugmentConfig, generator: np.random.Generator
 def draw_motion(
     height: int, width: int, config: PseudoConfig, generator: np.random.Generator
 ) -> list[Affine]:
-    """Draws the maps from an image of ``height`` x ``width`` pixels to each of the T frames."""
+    """Draws T random affine maps, each from the ``height`` x ``width`` image to one frame."""
     views = np.tile([0.0, 0.0, width, height], (config.num_frames, 1))
     if generator.random() < config.crop_probability:
         zooms = generator.random() < config.zoom_share

@@ -49,7 +49,7 @@ def segment_cuts(
 
 
 class StitchedSegments:
-    """The association and joining of segments that were predicted in one view."""
+    """The association and joining of a video's segments; the config must have a single view."""
 
     def __init__(
         self, system: FrameSystem, config: InferenceConfig, max_frames: int | None

@@ -200,7 +200,7 @@ def _mask_loss(
 def _best_of_each(
     predictions: LocationPredictions, frame: int, matching: LocationMatching, limit: int
 ) -> Tensor:
-    """Selects the best places of a frame, an equal number for each instance."""
+    """Selects up to ``limit`` best places of a frame, shared equally by its instances."""
     score = predictions.class_logits[frame].detach().sigmoid().amax(dim=1)
     score = score * predictions.center_logits[frame].detach().sigmoid()
     present = matching.instance[matching.positives].unique()

@@ -27,7 +27,7 @@ def contrastive_loss(
         positive_mask: (I, A) bool, the positives that count; None counts all.
 
     Returns:
-        Scalar; an item without a positive or a negative adds 0.
+        Scalar; an item that lacks positives, or lacks negatives, counts as 0 in the mean.
     """
     # the double sum is a product of two sums, so no pairs are formed
     away = _counted(_products(anchors, negatives), negative_mask).logsumexp(dim=1)
@@ -48,7 +48,7 @@ def per_positive_loss(
         mean: Whether to average over the positives, so that all queries have equal weight.
 
     Returns:
-        (I,), with 0 for a query without a positive or a negative.
+        (I,), with 0 for a query that lacks positives or lacks negatives.
     """
     away = _counted(products, negative_mask).logsumexp(dim=1)
     # log(1 + sum exp(x - k)) = softplus(logsumexp(x) - k): no pairs are formed
