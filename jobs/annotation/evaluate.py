@@ -41,7 +41,7 @@ def run(
         int,
         option(
             "--long-from N",
-            "Videos with at least N annotated frames count as long (YouTube-VIS: 37).",
+            "Videos with at least N annotated frames count as long.",
             min=1,
         ),
     ] = 40,
