@@ -74,7 +74,7 @@ class Measured:
 
 
 def choose_sample(videos: Sequence[ArchivedVideo], count: int) -> list[ArchivedVideo]:
-    """Returns up to ``count`` videos: half the largest, half spread over the sizes of the others."""
+    """Returns ``count`` videos: half the largest, half spread over the sizes of the others."""
     by_size = sorted((v for v in videos if v.size), key=lambda video: (-video.size, video.key))
     num_largest = (count + 1) // 2
     others, num_others = by_size[num_largest:], count - num_largest
