@@ -131,10 +131,15 @@ def resolve_model(uri: str, tracking_uri: str | None, cache: Path) -> ModelRefer
         folder = read_model_folder(path)
         return ModelReference(folder.path, folder.path.resolve().name, None, folder.digest)
     parts = _URI.fullmatch(uri)
-    if parts is None or tracking_uri is None:
+    if parts is None:
         raise ConfigError(
-            f"model: expected models:/name@alias, models:/name/3 (with a tracking uri) or a model "
-            f"folder, got {mask_secrets(uri)!r}"
+            f"model: expected models:/name@alias, models:/name/3 or a model folder, "
+            f"got {mask_secrets(uri)!r}"
+        )
+    if tracking_uri is None:
+        raise ConfigError(
+            f"model: {mask_secrets(uri)} needs the store of registered models, found none; set "
+            "MLFLOW_TRACKING_URI or give --tracking-uri"
         )
     client = connect(tracking_uri, must_exist=True)
     with service_errors(f"cannot read {uri} from", tracking_uri):

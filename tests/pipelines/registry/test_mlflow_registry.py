@@ -299,3 +299,8 @@ def stop_server(server):
     if server.poll() is None:
         os.killpg(server.pid, 15)
         server.wait(timeout=30)
+
+
+def test_a_registered_model_without_a_store_names_the_missing_store(tmp_path):
+    with pytest.raises(ConfigError, match=r"models:/mine@champion needs .*MLFLOW_TRACKING_URI"):
+        resolve_model("models:/mine@champion", None, tmp_path)
