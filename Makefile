@@ -71,10 +71,10 @@ bench-decode: install
 bench-stitching: install
 	$(BIN)/python -m tests.benchmarks.bench_stitching $(if $(VIS_MINI),--data "$(VIS_MINI)")
 
-# memory of a hundred times as many frames; frames a second from file to result
 bench-resize: install
 	$(BIN)/python -m tests.benchmarks.bench_resize
 
+# memory of a hundred times as many frames; frames a second from file to result
 bench-shared: install
 	$(BIN)/python -m tests.benchmarks.bench_shared
 
