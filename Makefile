@@ -74,10 +74,10 @@ bench-stitching: install
 bench-resize: install
 	$(BIN)/python -m tests.benchmarks.bench_resize
 
-# memory of a hundred times as many frames; frames a second from file to result
 bench-shared: install
 	$(BIN)/python -m tests.benchmarks.bench_shared
 
+# memory of a hundred times as many frames; frames a second from file to result
 bench-long: install
 	$(BIN)/python -m tests.benchmarks.bench_long
 
