@@ -33,16 +33,16 @@ def make_pseudo_clip(
     """Makes a clip of T frames from one image, keeping its name and identities.
 
     An instance with fewer than ``min_visible_pixels`` in a frame is absent from it; an instance
-    absent from all frames is omitted. Pasted instances follow the image's own.
+    absent from all frames is omitted. Rows of pasted instances follow those of the image.
 
     Args:
-        still: The image as a clip of one frame. Masks that overlap here overlap in the clip.
+        still: The image as a clip of one frame. Its masks may overlap, also in the result.
         config: Motions, their probabilities and the frame size.
-        generator: The clip depends only on this and the other arguments.
+        generator: Source of the random numbers; the result depends on the arguments only.
         paste_from: Reads another image as a clip of one frame; called only if instances are pasted.
 
-    Differs: the release crops the view before rotating; here the corners show the image beyond the
-    view, and 0 only beyond the image. The release neither zooms nor pastes.
+    The release crops the view before it rotates it, but here the rotated corners show the
+    surrounding image, and 0 only outside the image. The release neither zooms nor pastes.
     """
     height, width = still.images.shape[1:3]
     affines = draw_motion(height, width, config, generator)
@@ -57,12 +57,12 @@ def crop_pair(still: Clip, config: AugmentConfig, generator: np.random.Generator
     """Makes a key and a reference frame as two independent views of one image (2nd place 2.2).
 
     Each view draws its own crop, size and flip. An instance has the same row in both views and is
-    absent from a view if it is outside its crop. Views of different sizes are padded to the larger;
-    ``sizes`` has the sizes before padding.
+    absent from a view if it is outside the crop. Views of different sizes are padded to the larger;
+    the result's ``sizes`` are those before padding.
 
-    Differs: the release resizes, crops and resizes again; here the image is cropped and resized
-    once. The release clips the annotated boxes to the crop, so they may exceed an instance's
-    visible part; ours are computed from the masks, as the release does on real videos.
+    The release resizes, crops and resizes again, but here the image is cropped and resized once.
+    The release clips the annotated boxes to the crop, so its boxes may exceed an instance's visible
+    part. Ours are computed from the masks, as the release does on real videos.
     """
     images, masks = (
         np.broadcast_to(values, (2, *values.shape[1:])) for values in (still.images, still.masks)
@@ -156,8 +156,8 @@ def copy_paste(
 
     An instance keeps its size and moves along a line between two uniformly drawn points in the
     frame. It may enter or leave the frame, and it hides the pixels behind it. There is no blending
-    (the paper's reference [7] found it unnecessary). Pasted instances follow the clip's own rows;
-    ``in_place`` overwrites the clip's images.
+    (the paper's reference [7] found it unnecessary). Rows of pasted instances follow the
+    clip's own. ``in_place`` overwrites the clip's images.
     """
     present = np.flatnonzero(source.masks[0].any(axis=(1, 2)))
     count = int(generator.integers(1, config.max_pasted_instances + 1))

@@ -27,7 +27,7 @@ from vis_core.formats.coco import ImageRecord
 from vis_core.formats.youtube_vis import VideoRecord
 from vis_core.structures import Clip
 
-_MAX_OPEN_FILES = 32  # each keeps a descriptor and a parsed footer
+_MAX_OPEN_FILES = 32  # each open file keeps a descriptor and a parsed footer
 
 _log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ class VideoClips:
 
 
 class ParquetClips:
-    """Clips in Parquet files as written by ``clips/rows.py``; reads only a clip's row group.
+    """Clips in Parquet files (``clips/rows.py``), of which only a clip's row group is read.
 
     Rows are ordered by file name and position; rows with an error are skipped. Without ``augment``,
     the clips are returned as stored.
@@ -242,7 +242,7 @@ class MixedClips:
 
 
 def _read_partner(record: ImageRecord) -> Clip:
-    """Reads an image to paste from; a damaged one pastes nothing, as its own clips report it."""
+    """Reads an image to paste from; a damaged image is returned blank, with a warning."""
     try:
         return read_still(record)
     except ImageError as error:

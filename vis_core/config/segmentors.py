@@ -23,7 +23,7 @@ class OwnBackbone(Section):
 
     family: Literal["resnet", "swin", "convnext"] = Field(description="Network family.")
     sizes: dict[str, int | float | str | list[int]] = Field(
-        description="Arguments of that family's transformers config: depths, embed_dim, ..."
+        description="Arguments of the family's config class in transformers: depths, embed_dim, ..."
     )
 
 
@@ -87,7 +87,7 @@ class DecodingConfig(Section):
         description="Threshold on score times centre-ness (STC 3.5: 0.03; CondInst: 0.05).",
     )
     threshold_with_center: bool = Field(
-        True, description="Multiply by centre-ness before the threshold (CondInst)."
+        True, description="Multiply scores by centre-ness before the threshold (CondInst)."
     )
     candidates: Count = Field(
         1000, description="Best location-class pairs kept per level before NMS."
@@ -149,13 +149,13 @@ class SelectionConfig(Section):
     )
     iou_smoothing_pixels: NonNegativeFloat = Field(
         0.0,
-        description="Added to the intersection and union of two masks. Two empty masks are both "
-        "kept with 0; with the IDOL release's 1e-6, the weaker one is removed.",
+        description="Pixels added to the intersection and union of two masks. With 0, NMS keeps "
+        "two empty masks; with the IDOL release's 1e-6, it removes the weaker of them.",
     )
 
     @classmethod
     def idol(cls) -> "SelectionConfig":
-        """Returns IDOL 3.3 as printed; the score threshold comes from the release."""
+        """Returns the settings of IDOL 3.3; the score threshold comes from the release."""
         return cls(score_threshold=0.1, nms_iou=0.5)
 
     @classmethod

@@ -67,12 +67,12 @@ MASK_TABLE = pa.schema(
 class MaskRows:
     """The rows of the frames added since the last ``take``; a ``MaskSink``.
 
-    Boxes are computed while the network runs, since nothing could run in parallel at the end.
+    Boxes are computed while the network runs; after it, they would delay the end of the video.
     """
 
     size: tuple[int, int]  # height and width of every frame
     _rows: list[_PartRow] = field(default_factory=list)
-    _boxes: list[list[float] | None] = field(default_factory=list)  # of the first rows
+    _boxes: list[list[float] | None] = field(default_factory=list)  # boxes of the first rows
     _open_frames: dict[int, list[tuple[int, float, bytes]]] = field(default_factory=dict)
 
     def add(self, frame_index: int, serial: int, score: float, counts: str) -> None:
@@ -84,7 +84,7 @@ class MaskRows:
         """Does nothing, since ``write_mask_table`` omits the rows of dropped tracks."""
 
     def close_frame(self, frame_index: int, frame_number: int, time_s: float) -> None:
-        """Ends a frame: ``frame_index`` among annotated frames, ``frame_number`` in the file."""
+        """Ends frame ``frame_index`` of the annotated frames, ``frame_number`` of the video."""
         frame = (frame_index, frame_number, time_s * 1000)
         self._rows.append((*frame, _NO_TRACK, 0.0, None))
         self._rows += [(*frame, *row) for row in self._open_frames.pop(frame_index, [])]

@@ -97,7 +97,7 @@ def entry_name(table: str, index: int, entry: Any) -> str:
 
 @contextmanager
 def paused_collector() -> Iterator[None]:
-    """Pauses garbage collection, which takes half the time of creating many acyclic objects."""
+    """Pauses garbage collection, which would take half the time when many objects are created."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -47,7 +47,7 @@ class RenamedTensors:
     """A checkpoint's tensors under our names.
 
     Attributes:
-        tensors: By translated name.
+        tensors: Tensors by translated name.
         unknown: Names in the file that no rule matches.
         unused: Names of tensors that are not needed.
         contradicted: Names of tensors that the file contains twice with different values.

@@ -14,7 +14,7 @@ from vis_core.models.criterion.quality import quality_loss
 from vis_core.models.layers.initialization import xavier_uniform
 from vis_core.models.layers.mlp import Mlp
 
-# Computes the (N, h, w) mask logits of N states; a given head replaces the system's own.
+# Computes the (N, h, w) mask logits of N states; a head, if given, replaces the mask head.
 MasksOf = Callable[[nn.Module | None], Tensor]
 
 
@@ -24,7 +24,7 @@ class MatchedFrame:
 
     Attributes:
         states: (N, C) last decoder output of the queries.
-        masks_of: Computes their masks or, with another head, other maps from the same features.
+        masks_of: Computes the queries' masks or, with another head, maps from the same features.
         masks: (N, H, W) bool true masks.
     """
 
@@ -41,7 +41,7 @@ class ExtraHeads(nn.Module):
     """
 
     def __init__(self, config: ExtraHeadsConfig, width: int, mask_width: int) -> None:
-        """Builds heads for (..., width) states; ``mask_width`` outputs define a state's map."""
+        """Builds heads for (..., width) states; ``mask_width`` is the mask head's output width."""
         super().__init__()
         self.boundary, self.quality = config.boundary, config.quality
         if self.boundary:
