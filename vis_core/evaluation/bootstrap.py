@@ -39,8 +39,8 @@ def resampled_ap(
 ) -> np.ndarray:
     """Computes the (N,) AP values of (N, V) draws, over all areas and all kept predictions.
 
-    Equals the AP of a data set that contains each video as often as it was drawn: copies of a
-    prediction are adjacent there, and the best precision in such a group is at one of its ends.
+    Equals the AP of a data set that contains each video as often as it was drawn. The copies of a
+    prediction are adjacent in its ranking, so precision is best at their first or last copy.
     Area range 0 of ``matches`` must include all areas.
     """
     ap = np.full((len(draws), num_classes), np.nan)

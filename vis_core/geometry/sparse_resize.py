@@ -11,8 +11,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-_MAX_PARTS = 16  # per map: each costs as much as a thousandth of a large frame
-_DENSE_SHARE = 0.3  # of a box: above it, searching for parts costs as much as it could save
+_MAX_PARTS = 16  # per map: a part costs as much as resizing a thousandth of a large frame
+_DENSE_SHARE = 0.3  # of a box: in a denser one, finding the parts takes longer than it saves
 
 
 @dataclass(frozen=True)

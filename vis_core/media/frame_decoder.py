@@ -96,7 +96,7 @@ class FrameDecoder:
             why = f"frames of {codec.width} x {codec.height} pixels exceed max_pixels {max_pixels}"
             why += "; raise inference.decoding.max_pixels to read it"
             raise failure(self.path, why, "too large")
-        codec.options = {"max_pixels": str(max_pixels)}  # for larger frames later on
+        codec.options = {"max_pixels": str(max_pixels)}  # in case later frames are larger
         # One thread: with several, libav ends a truncated file silently and several frames early,
         # and a pool with one actor per core has no idle cores.
         codec.thread_type = "NONE"

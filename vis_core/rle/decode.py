@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-MAX_PIXELS = 100_000_000  # per image; three times an 8K frame
+MAX_PIXELS = 100_000_000  # per image: three times the pixels of an 8K frame
 _FIRST_CHARACTER = 48
 _CONTINUES = 32
 _LONGEST_NUMBER = 6  # characters: 30 bits with sign, more than MAX_PIXELS
@@ -20,7 +20,7 @@ _LONGEST_NUMBER = 6  # characters: 30 bits with sign, more than MAX_PIXELS
 
 @dataclass(frozen=True)
 class RunLengths:
-    """The foreground runs of N masks of P pixels each, laid end to end on a line of N * P.
+    """The foreground runs of N masks of P pixels each, laid end to end on a line of N * P pixels.
 
     Attributes:
         ends: (R,) int32 or int64, end of each foreground run on the line (exclusive).
@@ -215,7 +215,7 @@ def _checked_runs(values: np.ndarray, first_value: np.ndarray, pixels: int) -> R
         return None
     starts, lasts = first[:-1], first[1:] - 1
     chains = values[0::2], values[1::2]
-    first_background = chains[0][starts]  # not part of its chain's sum
+    first_background = chains[0][starts]  # not a difference, so not part of the sum
     chains[0][starts] = 0
     for chain in chains:
         chain[starts[1:]] -= np.add.reduceat(chain, starts)[:-1]

@@ -28,8 +28,8 @@ class BoundaryRecorder:
 
         Args:
             overlap: Frames at the segment's end that the next segment also processes.
-            reach: Frames after the start of the output within which a new track may continue one
-                from an earlier segment; None means all.
+            reach: Frames after the start of the output within which a new track may continue a
+                track of an earlier segment; None means all frames.
         """
         self._number = number
         self._segment = segment

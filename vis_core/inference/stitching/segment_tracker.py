@@ -73,7 +73,7 @@ class SegmentTracker:
     """The association of one segment's frames, starting with its warm-up.
 
     Args:
-        associator: A new one, without a past.
+        associator: A new associator, without a past.
         number: Segment number, from 0.
         overlap: Frames at the segment's end that the next segment also processes.
         sink: Receives the masks of the output frames.
@@ -116,8 +116,8 @@ class StitchedVideo:
 
     Attributes:
         tracks: Best score first.
-        serials: For each segment, the video's serial for each of the segment's serials, without
-            dropped tracks.
+        serials: For each segment, a map from its serials to those of the video, without dropped
+            tracks.
         joins: Each join, with the video's id of the resulting track.
     """
 
