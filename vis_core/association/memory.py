@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vis_core.config.association import AssociationConfig
 
-_TAU = 0.5  # floor of the weights in IDOL Eq. 5
+_TAU = 0.5  # lower bound of the weights in IDOL Eq. 5
 _EPSILON = 1e-8  # as in torch's cosine similarity
 _ROWS = (
     "history", "history_norms", "history_scores", "stored", "fused", "momentum", "seen", "unseen",

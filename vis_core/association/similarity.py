@@ -1,6 +1,6 @@
 """Similarities (N, M) between N instances and M tracks; higher means more alike.
 
-Each is returned with the (N,) values that it must exceed: a threshold, or a new track's score.
+A similarity is returned with (N,) values that it must exceed: a threshold, or a new track's score.
 """
 
 from collections.abc import Callable

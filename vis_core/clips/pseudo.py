@@ -157,7 +157,7 @@ def copy_paste(
     An instance keeps its size and moves along a line between two uniformly drawn points in the
     frame. It may enter or leave the frame, and it hides the pixels behind it. There is no blending
     (the paper's reference [7] found it unnecessary). Rows of pasted instances follow the
-    clip's own. ``in_place`` overwrites the clip's images.
+    clip's own rows. ``in_place`` overwrites the clip's images.
     """
     present = np.flatnonzero(source.masks[0].any(axis=(1, 2)))
     count = int(generator.integers(1, config.max_pasted_instances + 1))

@@ -92,8 +92,8 @@ class ViewConfig(Section):
     crop_size: CropSize = Field(CropPixels(), description="How crop sides are drawn.")
     min_visible_pixels: PositiveInt = Field(
         16,
-        description="An instance with fewer visible pixels in a frame counts as absent from it; "
-        "our choice: one mask cell.",
+        description="An instance with fewer visible pixels than this is absent from a frame; our "
+        "choice: one mask cell.",
     )
 
 
@@ -131,8 +131,8 @@ class PairConfig(AugmentConfig):
     )
     min_visible_pixels: PositiveInt = Field(
         1,
-        description="An instance with fewer visible pixels in a view counts as absent from it "
-        "(IDOL release).",
+        description="An instance with fewer visible pixels than this is absent from a view (IDOL "
+        "release).",
     )
 
 
@@ -153,7 +153,7 @@ class PseudoConfig(ViewConfig):
         "CTVIS 3.4 gives no value; in the release, all clips shift (0).",
     )
     min_zoom: PositiveShare = Field(
-        0.5, description="Minimum side of the smallest view, relative to the largest; our choice."
+        0.5, description="Minimum side ratio of the smallest view to the largest view; our choice."
     )
     rotation_probability: Share = Field(
         1.0, description="Chance that a clip rotates (CTVIS release: always)."

@@ -22,7 +22,7 @@ class TransportConfig(Section):
     )
     center_radius: PositiveFloat = Field(
         2.5 / 32,
-        description="Half side of the centre area over the image side (simOTA: 2.5 of 32 cells).",
+        description="Half side of the centre area as a share of the image side (simOTA: 2.5 of 32).",
     )
     outside_cost: NonNegativeFloat = Field(
         100.0,

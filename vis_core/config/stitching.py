@@ -42,8 +42,8 @@ class StitchConfig(Section):
     )
     reach_frames: NonNegativeInt | None = Field(
         None,
-        description="Maximum frames between two tracks joined by embeddings alone (measured: 60 "
-        "loses returning tracks). null: no limit, as for the papers' memory.",
+        description="Maximum frames between two tracks joined by embeddings alone (measured: with "
+        "60, returning tracks are lost). null: no limit, as for the papers' memory.",
     )
 
     def following(self, association: AssociationConfig) -> "StitchConfig":

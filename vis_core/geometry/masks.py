@@ -187,7 +187,7 @@ def mask_boundary(masks: Tensor, threshold: float = 0.1) -> Tensor:
 
     Binarises each mask's Laplacian. Pixels beyond the image border are 0, so a mask that reaches
     the border has a boundary there. The report does not give the threshold T_b; BMask R-CNN,
-    which it follows, uses 0.1. A mask pixel is on the boundary if any of its 8 neighbours is outside
+    which it follows, uses 0.1. A mask pixel is on the boundary if any of its 8 neighbours is not in
     the mask.
     """
     kernel = masks.new_full((1, 1, 3, 3), -1, dtype=torch.float32)

@@ -34,7 +34,7 @@ def run_chunked(
 
     Args:
         frames: Remaining frames of the video; read in a separate thread.
-        after: Called with each chunk's last frame after all stages' ``associate``.
+        after: Called with a chunk's last frame once all stages have associated the chunk.
     """
     stream = SecondStream()
 

@@ -32,7 +32,7 @@ def fuse_tracks(
 
     Grouping is greedy: the best remaining track leads a group; from each other result, the track
     that overlaps it most joins the group if their IoU over space and time reaches the threshold. An
-    id is kept if all results agree on it; all other tracks get new ids. ``size`` is (height, width).
+    id is kept if all results agree on it; other tracks get new ids. ``size`` is (height, width).
     """
     if len(results) == 1:
         return sorted(results[0], key=lambda track: -track.score)

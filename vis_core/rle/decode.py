@@ -228,7 +228,7 @@ def _checked_runs(values: np.ndarray, first_value: np.ndarray, pixels: int) -> R
         return None
     if max(background.max(), foreground.max()) > pixels:
         return None
-    steps = np.add(background, foreground, out=chains[0])  # numpy sums a strided array faster
+    steps = np.add(background, foreground, out=chains[0])  # numpy sums strided values fastest
     line = np.int32 if len(starts) * pixels < 2**31 else np.int64
     ends = np.cumsum(steps, dtype=line)
     mask_ends = np.arange(1, len(starts) + 1, dtype=np.int64) * pixels

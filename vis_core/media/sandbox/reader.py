@@ -164,7 +164,7 @@ class SandboxedReader(Iterator[Frame]):
             raise failure(self._path, why, "decoder died")
         self._release(decoder)
         message = reply.message.removeprefix(shown_name(self._path.absolute()))
-        # Made printable again: the sender may have been taken over.
+        # Escaped once more, since the sender may have been taken over.
         raise VideoDecodeError(shown_name(self._path) + shown_name(message), reply.kind)
 
     def _release(self, decoder: Decoder) -> None:
