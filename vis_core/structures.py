@@ -216,7 +216,7 @@ class Track:
         label: Class index.
         score: Confidence in [0, 1] for the whole track.
         masks: Its masks in the frames where it has pixels; empty if they are in a mask table.
-        frame_scores: Its confidence in each frame of ``masks``; None if a file gave none.
+        frame_scores: Its confidence in each frame of ``masks``; None if its file has none.
         predicted_quality: Predicted IoU of its masks with the truth; None if not predicted.
         serial: The number that marks its rows in a mask table.
         stored_frames: ``shown_frames`` if its masks are in a mask table.

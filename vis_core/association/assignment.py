@@ -17,7 +17,7 @@ class Assignment:
 
     Attributes:
         row: (N,) int64 track of each instance; meaningless where ``matched`` is False.
-        matched: (N,) bool, whether the instance continues that track.
+        matched: (N,) bool, whether the instance continues its track.
         may_start: (N,) bool, whether it may start a new track.
     """
 
@@ -41,10 +41,10 @@ def greedy(scores: Tensor, floor: Tensor, seen: Tensor | None = None) -> Assignm
             m = argmax(scores[n, tracks that are still free])
             if scores[n, m] > floor[n]: assign m to n
 
-    but runs in rounds over all instances. In a round, each instance requests its best track that no
-    earlier instance holds, and the earliest request for a track wins. After round n, the first n
-    instances have the loop's tracks. The rounds end when a round changes nothing; a few suffice
-    unless many instances compete for the same tracks.
+    It runs in rounds over all instances instead. In a round, each instance requests its best track
+    that no earlier instance holds, and the earliest request for a track wins. After round n, the
+    first n instances have the loop's tracks. The rounds end when one changes nothing; a few rounds
+    suffice unless many instances compete for the same tracks.
 
     ``scores`` (N, M) must exceed ``floor`` (N,). If several scores of an instance do, they are
     weighted by ``seen`` (M,), the number of frames in which each track was seen (the releases'

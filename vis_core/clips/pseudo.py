@@ -36,7 +36,7 @@ def make_pseudo_clip(
     absent from all frames is omitted. Rows of pasted instances follow those of the image.
 
     Args:
-        still: The image as a clip of one frame. Its masks may overlap, also in the result.
+        still: The image as a clip of one frame. Masks that overlap also overlap in the clip.
         config: Motions, their probabilities and the frame size.
         generator: Source of the random numbers; the result depends on the arguments only.
         paste_from: Reads another image as a clip of one frame; called only if instances are pasted.
@@ -115,7 +115,7 @@ def crop_shift(
 ) -> np.ndarray:
     """Draws (T, 4) xyxy views of constant size that shift over the image (CTVIS 3.4, "Crop").
 
-    The upper-left corner moves along a line from a uniformly drawn point to another one below and
+    The upper-left corner moves along a line from a uniformly drawn point to another point below and
     to the right of it (CTVIS release); half of the clips run backwards.
     """
     sides = crop_sides(height, width, config.crop_size, generator)[::-1]

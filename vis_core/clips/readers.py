@@ -14,7 +14,7 @@ from vis_core.structures import Clip
 
 
 def with_instances(records: Sequence[ImageRecord]) -> list[ImageRecord]:
-    """Returns the images with instances (CTVIS release); raises AnnotationError if none has any."""
+    """Returns the images with instances (CTVIS release); raises AnnotationError without any."""
     kept = [record for record in records if record.labels]
     if not kept:
         raise AnnotationError(

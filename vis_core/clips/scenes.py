@@ -37,8 +37,8 @@ class _Actor:
 def render_scene(settings: SceneSettings, num_frames: int, seed: int) -> Clip:
     """Renders one scene; ``num_frames`` is 1 for a still image.
 
-    The masks contain only visible pixels: where objects overlap, the nearer one wins. Instances
-    that are never visible are omitted.
+    The masks contain only visible pixels: where objects overlap, the nearer one hides the other.
+    Instances that are never visible are omitted.
     """
     rng = np.random.default_rng(seed)
     actors = _draw_actors(settings, num_frames, rng)

@@ -70,7 +70,7 @@ class ImageClips(_StillClips):
 
 
 class PairClips(_StillClips):
-    """Key-reference pairs of still images, made on the fly (2nd place 2022, 2.2)."""
+    """Key-reference pairs made from still images on the fly (2nd place 2022, 2.2)."""
 
     def clip(self, index: int, seed: int) -> Clip:
         """Reads image ``index`` and makes two views of it."""

@@ -68,7 +68,7 @@ def warp_frames(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Warps an image and its masks by T maps, to (T, H, W, 3) uint8 and (T, G, H, W) bool.
 
-    All maps have one output size. If all maps shrink, the source is first averaged down, since
+    All maps have one output size. If all maps shrink it, the source is first averaged down, since
     bilinear interpolation of four pixels would alias.
     """
     image, masks, affines = shrink_source(image, masks, affines)

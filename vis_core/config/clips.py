@@ -150,7 +150,7 @@ class PseudoConfig(ViewConfig):
     zoom_share: Share = Field(
         0.5,
         description="Share of cropped clips that zoom; the other cropped clips shift. Our choice: "
-        "CTVIS 3.4 gives no value; in the release, all clips shift (0).",
+        "CTVIS 3.4 gives no value; in the release, all of them shift (0).",
     )
     min_zoom: PositiveShare = Field(
         0.5, description="Minimum side ratio of the smallest view to the largest view; our choice."

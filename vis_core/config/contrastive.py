@@ -31,8 +31,8 @@ class CtvisItemsConfig(Section):
     )
     noise: Literal["instance", "query"] = Field(
         "instance",
-        description="Noise: a wrong embedding stored for an absent instance. instance: that of "
-        "another instance (CTVIS 3.3); query: that of any query, used as an anchor, too (release).",
+        description="Noise stored as an absent instance's embedding. instance: another instance's "
+        "(CTVIS 3.3); query: any query's embedding, which also becomes an anchor (release).",
     )
     noise_probability: Share = Field(
         0.001,
@@ -77,7 +77,7 @@ class StcTrackingConfig(Section):
         128, description="Locations of the reference frame drawn as negatives (STC Table 8)."
     )
     negatives_in_boxes: bool = Field(
-        False, description="Draw negatives only in other instances' boxes (lower AP in STC Table 8)."
+        False, description="Draw negatives only in other instances' boxes (STC Table 8: lower AP)."
     )
     max_positives: Count | None = Field(
         None,

@@ -8,7 +8,7 @@ from vis_core.config.section import Count, PositiveShare, Section, Share
 
 
 class TransportConfig(Section):
-    """IDOL's matching of queries with true instances; defaults without a source: IDOL release."""
+    """IDOL's matching of queries and instances; the defaults are the release's unless noted."""
 
     selection: Literal["transport", "iou"] = Field(
         "transport",
@@ -22,7 +22,7 @@ class TransportConfig(Section):
     )
     center_radius: PositiveFloat = Field(
         2.5 / 32,
-        description="Half side of the centre area as a share of the image side (simOTA: 2.5 of 32).",
+        description="Half side of the centre area, as a share of the image (simOTA: 2.5 of 32).",
     )
     outside_cost: NonNegativeFloat = Field(
         100.0,
@@ -34,13 +34,13 @@ class TransportConfig(Section):
     )
     positive_ious: Count = Field(
         10,
-        description="The sum of this many best IoUs is an instance's number of positives (IDOL "
-        "A.2: m1).",
+        description="Number of best IoUs whose sum is an instance's number of positives (IDOL A.2: "
+        "m1).",
     )
     negative_ious: Count = Field(
         100,
-        description="The sum of this many best IoUs is the number of queries that are not "
-        "negatives (IDOL A.2: m2).",
+        description="Number of best IoUs whose sum is the number of queries that are not negatives "
+        "(IDOL A.2: m2).",
     )
     repair_cost: PositiveFloat = Field(
         100000.0, description="Cost added to used queries while an unmatched instance is matched."
@@ -91,8 +91,8 @@ class LocationMatchingConfig(Section):
 
     center_sampling: bool = Field(
         True,
-        description="Match only locations near an instance's centre (CondInst), not all in its box "
-        "(FCOS; STC 3.3 is ambiguous about the detector).",
+        description="Match only locations near an instance's centre (CondInst), rather than in its "
+        "whole box (FCOS; STC 3.3 is ambiguous about the detector).",
     )
     radius: PositiveFloat = Field(1.5, description="Half side of the centre area, in strides.")
     center: Literal["mass", "box"] = Field(

@@ -38,7 +38,8 @@ class TrackConfig(Section):
     )
     over_time: Literal["mean", "max"] = Field(
         "mean",
-        description="How the frames' values are combined. mean: papers; max: IDOL, CTVIS releases.",
+        description="How the frames' values are combined. mean: papers; max: option in the IDOL "
+        "and CTVIS releases.",
     )
     labels: Literal["best", "every", "majority"] = Field(
         "best",

@@ -93,7 +93,7 @@ class DecodingConfig(Section):
         1000, description="Best location-class pairs kept per level before NMS."
     )
     nms_iou: PositiveShare = Field(
-        0.5, description="Box IoU of NMS within a class (STC 3.5: 0.5; CondInst: 0.6)."
+        0.5, description="Box IoU threshold of NMS within a class (STC 3.5; CondInst: 0.6)."
     )
     max_instances: Count = Field(
         10, description="Maximum instances per frame (STC 3.5: 10; CondInst: 100)."
@@ -140,12 +140,13 @@ class SelectionConfig(Section):
     )
     nms_iou: PositiveShare = Field(
         0.6,
-        description="Mask IoU of NMS (CTVIS release; IDOL 3.3: 0.5; IDOL release on OVIS: 0.3).",
+        description="Mask IoU threshold of NMS (CTVIS release; IDOL 3.3: 0.5; IDOL release on OVIS: "
+        "0.3).",
     )
     box_nms_iou: PositiveShare | None = Field(
         None,
-        description="Box IoU of NMS within a class before masks are computed (IDOL release: 0.9; "
-        "not in the papers). null: no box NMS.",
+        description="Box IoU threshold of NMS within a class before masks are computed (IDOL "
+        "release: 0.9; not in the papers). null: no box NMS.",
     )
     iou_smoothing_pixels: NonNegativeFloat = Field(
         0.0,

@@ -15,7 +15,7 @@ class StitchConfig(Section):
     """Joining of identities across overlapping segments of one video."""
 
     overlap_frames: Count = Field(
-        16, description="Extra frames processed before a segment's start (measured: 4, 8, 16, 32)."
+        16, description="Extra frames processed before a segment's start (tried: 4, 8, 16, 32)."
     )
     mask_weight: PositiveFloat = Field(
         0.5,
@@ -26,7 +26,7 @@ class StitchConfig(Section):
         1.0, description="Weight of the embeddings' cosine; the other weights are relative to it."
     )
     label_weight: NonNegativeFloat = Field(
-        0.25, description="Weight of class equality (measured: no difference between 0 and 1)."
+        0.25, description="Weight of class equality (measured: 0 to 1 make no difference)."
     )
     min_mask_iou: PositiveShare = Field(
         0.01,
@@ -38,7 +38,7 @@ class StitchConfig(Section):
         ge=-1,
         le=1,
         description="Minimum cosine for joining a track hidden in the overlap to a later track by "
-        "embeddings alone (measured: 0.5 to 0.7; 0.9 loses many tracks). null: no minimum.",
+        "embeddings alone (measured: 0.9 loses many tracks, 0.5 to 0.7 do not). null: no minimum.",
     )
     reach_frames: NonNegativeInt | None = Field(
         None,

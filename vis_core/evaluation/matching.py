@@ -13,7 +13,7 @@ import numpy as np
 from vis_core.evaluation.loading import GroundTruth, Results, ResultVideo, TruthVideo
 from vis_core.rle.intersection import intersections
 
-_LANES_AT_ONCE = 1 << 22  # cells of (groups, areas, thresholds, ground truth) in memory
+_LANES_AT_ONCE = 1 << 22  # (group, area, threshold, ground truth) cells in memory
 _CERTAIN = 1 - 1e-10  # the highest IoU that the reference evaluator requires
 
 
@@ -237,8 +237,8 @@ def _match_batch(
     """Writes ``matched`` and ``ignored`` for the predictions of a batch of groups.
 
     For each lane (area, threshold) and each prediction by score, chooses among the free ground
-    truths (a crowd is always free) with sufficient IoU: prefers those not ignored, then the highest
-    IoU, then the last one.
+    truths (a crowd is always free) with sufficient IoU. It prefers those that are not ignored, then
+    the highest IoU, then the last one.
     """
     width = iou.shape[2]
     free = np.ones((len(iou), truth.skip.shape[1], len(needed), width), bool)

@@ -20,8 +20,8 @@ from vis_core.formats.categories import Categories
 from vis_core.rle.segmentation import Rle, rle_boxes_xywh
 from vis_core.structures import Track
 
-# Frames per row group, the unit of reading. Groups begin at its multiples, so that equal results
-# give identical bytes, however often the work was interrupted.
+# Frames per row group, the unit of reading. Groups begin at multiples of it, so that equal
+# results give identical bytes, however often the work was interrupted.
 GROUP_FRAMES = 256
 _NO_TRACK = -1
 _BOXES_AT_ONCE = 64  # rows; few, since the last batch delays the end of a video
@@ -143,7 +143,7 @@ def write_mask_table(
 
     Args:
         path: The file to write.
-        parts: In frame order, each with whole frames only.
+        parts: Parts in frame order, each with whole frames only.
         tracks: The result's tracks, best score first; rows with other serials are omitted. A track
             with several labels is written with the first one.
     """

@@ -21,8 +21,8 @@ MASKS_AT_ONCE = 8
 class InputSize:
     """An image's size in pixels as network input: resized, then padded on the right and bottom.
 
-    ``upsampling``: masks are enlarged to the padded input as logits, or as probabilities with
-    aligned corners (CondInst).
+    ``upsampling`` selects whether masks are enlarged to the padded input as logits or, with aligned
+    corners, as probabilities (CondInst).
     """
 
     resized_height: int
@@ -140,7 +140,7 @@ def _probabilities(values: Tensor, threshold: float) -> Tensor:
 
 
 def _concatenated(groups: list[Tensor], mask_logits: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Concatenates masks to (N, H, W) bool; N is 0 without a group."""
+    """Concatenates masks to (N, H, W) bool; N is 0 if there are no groups."""
     if not groups:
         return torch.zeros((0, *image_size), dtype=torch.bool, device=mask_logits.device)
     return torch.cat(groups)

@@ -30,9 +30,10 @@ _Entry = tuple[_Request, int]  # one image of a request
 class SharedNetwork:
     """A system for several threads, one per video.
 
-    A thread that calls an idle network runs it for itself, and then for all threads that called in
-    the meantime. A batch has images of one size, first come, first served. Batches are full as long
-    as there are enough frames, even at the ends of videos; no thread waits for more frames.
+    A thread that calls an idle network runs it until its own request is done; the batches also have
+    images from the requests of other threads. A batch has the oldest images of one size. Batches
+    are full as long as there are enough frames, even at the ends of videos, and no thread waits for
+    more frames.
     """
 
     def __init__(self, system: FrameSystem, batch_images: int) -> None:

@@ -1,7 +1,7 @@
 """Fuses several results for one video: multi-scale testing and model ensembles.
 
 2nd place 3.1 and 3.3, 1st place 3.3: "the IoU computation is carried out in both spatial domain and
-temporal domain". The papers give no other details; those are settings (``FusionConfig``).
+temporal domain". The papers give no other details, so all other choices are in ``FusionConfig``.
 Masks remain run lengths throughout, and a long video is processed in windows of frames.
 """
 

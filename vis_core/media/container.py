@@ -32,7 +32,7 @@ _PIECES_LOST = "freeing incomplete packet"
 def open_container(path: Path) -> tuple[InputContainer, int]:
     """Opens a regular file whose container is allowed.
 
-    Also returns the number of demuxer complaints, since a demuxer reads ahead and complains once.
+    Also counts the demuxer's complaints, since it reads ahead and reports damage only once.
 
     Raises:
         VideoDecodeError: If it is not a regular file, is empty, or its container is not allowed.

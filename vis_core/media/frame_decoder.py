@@ -1,6 +1,6 @@
 """Packet-by-packet decoding of one video stream, with a damage report.
 
-A damaged packet costs only its own frames. Sampling, rotation and sizes are in
+Only the frames of a damaged packet are lost. Sampling, rotation and sizes are in
 ``media/video_reader.py``.
 """
 
@@ -102,7 +102,7 @@ class FrameDecoder:
         codec.thread_type = "NONE"
 
     def _decode(self) -> Generator[VideoFrame, None, None]:
-        """Yields the frames packet by packet, so that a bad packet costs only its own frames."""
+        """Yields the frames packet by packet, so that only the frames of a bad packet are lost."""
         packets = self._packets()
         flushed = False
         while not flushed:

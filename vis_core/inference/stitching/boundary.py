@@ -20,7 +20,7 @@ class BoundaryTrack:
         label: Its most frequent class so far.
         embedding: (C,) float32, as the association's memory compares it.
         away: Frames between the boundary and the track's nearest instance. In the earlier segment,
-            this is its last instance; in the later segment, its first (0 for one in the overlap).
+            this is its last instance; in the later segment, its first (0 frames if in the overlap).
         masks: Its masks in the overlap; frames are counted from the start of the video.
     """
 

@@ -1,6 +1,6 @@
 """Joins identities across a long video's segments that were processed separately.
 
-Neighbouring segments both process the frames of their overlap. Two tracks with the same masks there
+Neighbouring segments both process the frames of their overlap. Two tracks with the same masks in it
 are joined. A track that was hidden during the overlap is joined, with less confidence, to a track
 that starts after the overlap and has a similar embedding. This module only decides the joins;
 ``segment_tracker.py`` associates the segments.
@@ -64,8 +64,8 @@ def join_tracks(
 
     Both rounds choose the pairs with the highest total confidence. The first round considers pairs
     whose mask IoU over the overlap reaches ``min_mask_iou``. The second round considers pairs of
-    remaining tracks that share no frame of the overlap, are at most ``reach_frames`` apart and have
-    embeddings whose similarity reaches ``min_similarity``.
+    remaining tracks that never appear together in the overlap, are at most ``reach_frames`` apart
+    and have embeddings whose similarity reaches ``min_similarity``.
 
     The confidence is the weighted mean of mask IoU, cosine (at least 0) and class equality. A join
     from the second round has an IoU of 0, so its confidence is at most 1 minus the masks' share of

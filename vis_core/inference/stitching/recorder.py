@@ -14,7 +14,7 @@ from vis_core.structures import Instances
 
 
 class BoundaryRecorder:
-    """The boundaries of one segment; their size depends on the number of tracks, not frames."""
+    """The boundaries of one segment; their size depends on the number of tracks, not of frames."""
 
     def __init__(
         self,

@@ -86,7 +86,7 @@ def tracking_losses(
 def consistency_loss(kernels: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Averages the squared distance between each instance's kernels in two frames: STC Eq. 6.
 
-    The mean includes the P kernel parameters: their sum, with weight 10, would dominate the loss.
+    The mean is also over the P parameters: their sum, with weight 10, would dominate the loss.
     Matching rows of the two frames' (N, P) kernels belong to one instance.
     """
     errors = torch.cat([(one - other).square() for one, other in kernels])

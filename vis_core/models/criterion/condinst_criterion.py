@@ -24,7 +24,7 @@ from vis_core.structures import FrameTargets
 # Computes the (N, h, w) mask logits for (N,) places in a frame.
 MasksOf = Callable[[int, Tensor], Tensor]
 
-_FIRST_COUNT, _MOMENTUM = 100.0, 0.9  # moving mean of the positives' number (AdelaiDet)
+_FIRST_COUNT, _MOMENTUM = 100.0, 0.9  # moving mean of the number of positives
 _MIN_CENTERNESS = 1e-6
 _IOU_SMOOTHING = 1.0  # square strides
 _SEMANTIC_STRIDE = 8

@@ -164,7 +164,7 @@ def _near_center(places: Places, boxes: Tensor, centers: Tensor, radius: float) 
 
 
 def _smallest_box(boxes: Tensor, allowed: Tensor) -> Tensor:
-    """Returns, for L places, the row of the smallest box in ``allowed``, or ``BACKGROUND``."""
+    """Returns, for L places, the row of the smallest allowed box, or ``BACKGROUND``."""
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
     candidates = areas.expand(len(allowed), -1).masked_fill(~allowed, float("inf"))
     smallest, instance = candidates.min(dim=1)

@@ -42,7 +42,7 @@ def best_classes(
     box_nms_iou: float = BOX_NMS_IOU,
     max_detections: int = MAX_DETECTIONS,
 ) -> tuple[Tensor, Tensor]:
-    """Finds the best pairs of a prediction and a class, after NMS among boxes with one best class.
+    """Finds the best (prediction, class) pairs, after NMS among boxes with the same best class.
 
     Returns (D,) predictions and (D,) classes, best score first, given (Q, K) scores and (Q, 4) xyxy
     boxes. If the boxes are None, skips NMS.

@@ -36,8 +36,8 @@ class MatchedFrame:
 class ExtraHeads(nn.Module):
     """The boundary head and the quality module (1st place 2.2, 2.3), each if enabled.
 
-    Both read the last decoder output for matched queries. The boundary head is "similar to the mask
-    head": it has the same kind and size, and uses the same features.
+    Both heads read the last decoder output for matched queries. The boundary head is "similar to
+    the mask head": it has the same kind and size, and uses the same features.
     """
 
     def __init__(self, config: ExtraHeadsConfig, width: int, mask_width: int) -> None:
@@ -62,7 +62,7 @@ class ExtraHeads(nn.Module):
         return self._predicted_qualities(states) if rescore else None
 
     def losses(self, frames: Sequence[MatchedFrame]) -> dict[str, Tensor]:
-        """Computes the mean losses over the matched queries in F frames, or 0 without any."""
+        """Computes the mean losses over the matched queries in F frames, or 0 if there are none."""
         if not self.loss_weights:
             return {}
         losses: dict[str, list[Tensor]] = {name: [] for name in self.loss_weights}
