@@ -140,8 +140,8 @@ class SelectionConfig(Section):
     )
     nms_iou: PositiveShare = Field(
         0.6,
-        description="Mask IoU threshold of NMS (CTVIS release; IDOL 3.3: 0.5; IDOL release on OVIS: "
-        "0.3).",
+        description="Mask IoU threshold of NMS (CTVIS release; IDOL 3.3: 0.5; IDOL release on "
+        "OVIS: 0.3).",
     )
     box_nms_iou: PositiveShare | None = Field(
         None,
