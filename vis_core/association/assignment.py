@@ -41,9 +41,9 @@ def greedy(scores: Tensor, floor: Tensor, seen: Tensor | None = None) -> Assignm
             m = argmax(scores[n, tracks that are still free])
             if scores[n, m] > floor[n]: assign m to n
 
-    It runs in rounds over all instances instead. In a round, each instance requests its best track
-    that no earlier instance holds, and the earliest request for a track wins. After round n, the
-    first n instances have the loop's tracks. The rounds end when one changes nothing; a few rounds
+    The code runs in rounds over all instances instead. In a round, each instance requests its best
+    track that no earlier instance holds, and the earliest request for a track wins. After round n,
+    the first n instances have the loop's tracks. The rounds end when a round changes nothing; a few
     suffice unless many instances compete for the same tracks.
 
     ``scores`` (N, M) must exceed ``floor`` (N,). If several scores of an instance do, they are

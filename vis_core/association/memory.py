@@ -24,7 +24,7 @@ class MemoryBank:
 
     Attributes:
         ids: (M,) int64 track ids, ascending.
-        history: (M, L, C) past embeddings, newest first; zeros where there is none.
+        history: (M, L, C) past embeddings, newest first; zeros in unused entries.
         history_norms: (M, L) norms of these embeddings.
         history_scores: (M, L) scores of their instances.
         stored: (M,) number of embeddings in the history, at most L.

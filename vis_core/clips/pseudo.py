@@ -132,7 +132,7 @@ def crop_zoom(
 ) -> np.ndarray:
     """Draws (T, 4) xyxy views that zoom in or out (CTVIS 3.4, "Crop"); not in the release.
 
-    The view shrinks to a smaller one with the same aspect ratio at a uniformly drawn position
+    The view shrinks to a smaller view with the same aspect ratio at a uniformly drawn position
     inside it; half of the clips run backwards and zoom out.
     """
     sides = crop_sides(height, width, config.crop_size, generator)[::-1]
@@ -155,9 +155,9 @@ def copy_paste(
     """Pastes moving instances of ``source``, a clip of one frame, into a clip (CTVIS 3.4).
 
     An instance keeps its size and moves along a line between two uniformly drawn points in the
-    frame. It may enter or leave the frame, and it hides the pixels behind it. There is no blending
-    (the paper's reference [7] found it unnecessary). Rows of pasted instances follow the
-    clip's own rows. ``in_place`` overwrites the clip's images.
+    frame. The instance may enter or leave the frame, and it hides the pixels behind it. Its edges
+    are not blended (the paper's reference [7] found blending unnecessary). Rows of pasted instances
+    follow the clip's own rows. ``in_place`` overwrites the clip's images.
     """
     present = np.flatnonzero(source.masks[0].any(axis=(1, 2)))
     count = int(generator.integers(1, config.max_pasted_instances + 1))

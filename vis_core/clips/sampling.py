@@ -12,9 +12,9 @@ def sample_frame_indices(
 ) -> list[int]:
     """Draws a clip's T frames as the CTVIS release does, in ascending order.
 
-    One frame is drawn uniformly. The other frames are drawn, with replacement, from the frames at
-    most ``frame_range`` away from it (release: 20 for YouTube-VIS, 15 for OVIS), excluding it. If a
-    video has only one frame, the clip repeats that frame.
+    One frame is drawn uniformly. The other frames are drawn, with replacement, from its neighbours,
+    at most ``frame_range`` frames away (release: 20 for YouTube-VIS, 15 for OVIS). If a video has
+    only one frame, the clip repeats that frame.
     """
     anchor = int(generator.integers(num_frames_in_video))
     first = max(0, anchor - frame_range)

@@ -1,8 +1,8 @@
 """Synthetic scenes: textured, deforming objects over a textured, moving background.
 
-They are used for demonstrations, tests and start weights. A scene depends only on its settings and
-a seed, and has the difficulties of video instance segmentation: occlusion, entry and exit,
-look-alike instances, deformation and camera motion.
+The scenes are used for demonstrations, tests and start weights. A scene depends only on its
+settings and a seed, and has the difficulties of video instance segmentation: occlusion, entry and
+exit, look-alike instances, deformation and camera motion.
 """
 
 from collections.abc import Callable

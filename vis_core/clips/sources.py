@@ -224,7 +224,7 @@ class ParquetClips:
 class MixedClips:
     """Clips drawn at random from two sources, with replacement (CTVIS release).
 
-    The seed selects the source; the first has probability ``share`` in (0, 1).
+    The seed selects the source; the first source has probability ``share`` in (0, 1).
     """
 
     def __init__(self, first: ClipSource, second: ClipSource, share: float) -> None:

@@ -77,7 +77,7 @@ class StcTrackingConfig(Section):
         128, description="Locations of the reference frame drawn as negatives (STC Table 8)."
     )
     negatives_in_boxes: bool = Field(
-        False, description="Draw negatives only in other instances' boxes (STC Table 8: lower AP)."
+        False, description="Draw negatives only in other instances' boxes (lowers AP: STC Table 8)."
     )
     max_positives: Count | None = Field(
         None,

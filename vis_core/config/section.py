@@ -2,7 +2,7 @@
 
 Nothing in this folder imports torch or numpy, so that run files can be parsed before heavy
 libraries load. Each default is given once, with its source, and follows the paper. Where the
-authors' release differs from it, ``released()`` or a named choice follows the release.
+authors' release differs, ``released()`` or a named choice follows the release.
 """
 
 from typing import Annotated

@@ -31,7 +31,7 @@ class Mask2FormerSettings(Section):
     """Architecture of Mask2Former; the defaults are the paper's with ResNet-50."""
 
     backbone: BackboneName | OwnBackbone = Field(
-        "resnet50", description="Feature extractor: a published one, or a family and its sizes."
+        "resnet50", description="Feature extractor: a published network, or a family and its sizes."
     )
     num_queries: Count = Field(
         100, description="Number of queries, Q (paper: 100 for R50, 200 for Swin-L)."
@@ -55,7 +55,7 @@ class DeformableDetrSettings(Section):
     """Architecture of IDOL's Deformable DETR; the defaults are the release's with ResNet-50."""
 
     backbone: BackboneName | OwnBackbone = Field(
-        "resnet50", description="Feature extractor: a published one, or a family and its sizes."
+        "resnet50", description="Feature extractor: a published network, or a family and its sizes."
     )
     num_queries: int = Field(300, ge=10, description="Number of queries, Q (IDOL 4.1).")
     hidden_width: int = Field(
@@ -105,7 +105,7 @@ class CondInstSettings(Section):
 
     backbone: BackboneName | OwnBackbone = Field(
         "resnet50_msra",
-        description="Feature extractor: a published one, or a family and its sizes.",
+        description="Feature extractor: a published network, or a family and its sizes.",
     )
     width: int = Field(
         256, ge=32, multiple_of=32, description="Channels of the pyramid and the towers."

@@ -19,8 +19,8 @@ class StitchConfig(Section):
     )
     mask_weight: PositiveFloat = Field(
         0.5,
-        description="Weight of two tracks' mask IoU over the overlap. Measured: more tracks are "
-        "lost with weight 2, since the masks of two segments agree only near the overlap's end.",
+        description="Weight of two tracks' mask IoU over the overlap. Measured: weight 2 loses "
+        "more tracks than 0.5, since masks of two segments agree only near the overlap's end.",
     )
     similarity_weight: NonNegativeFloat = Field(
         1.0, description="Weight of the embeddings' cosine; the other weights are relative to it."
@@ -31,7 +31,7 @@ class StitchConfig(Section):
     min_mask_iou: PositiveShare = Field(
         0.01,
         description="Minimum mask IoU over the overlap for joining two tracks; low, since both "
-        "segments have the same pixels (measured: more tracks are lost with 0.05 or more).",
+        "segments have the same pixels (measured: 0.05 and above lose more tracks than 0.01).",
     )
     min_similarity: float | None = Field(
         0.5,

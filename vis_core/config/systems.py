@@ -33,8 +33,8 @@ class BaseSystemConfig(Section):
     """The settings common to all systems.
 
     If a run file sets only a part of a section, the system's defaults complete it, rather than the
-    defaults of the section's class, which are CTVIS's. ``association`` may also be a name from
-    ``NAMED_ASSOCIATIONS``.
+    defaults of the section's class, which are those of CTVIS. ``association`` may also be a name
+    from ``NAMED_ASSOCIATIONS``.
     """
 
     selection: SelectionConfig = Field(default_factory=SelectionConfig)

@@ -186,9 +186,9 @@ def mask_boundary(masks: Tensor, threshold: float = 0.1) -> Tensor:
     """Finds the boundary pixels of bool masks (N, h, w) (1st place 2.2).
 
     Binarises each mask's Laplacian. Pixels beyond the image border are 0, so a mask that reaches
-    the border has a boundary there. The report does not give the threshold T_b; BMask R-CNN,
-    which it follows, uses 0.1. A mask pixel is on the boundary if any of its 8 neighbours is not in
-    the mask.
+    the border has a boundary there. The report does not give the threshold T_b; BMask R-CNN, which
+    the report follows, uses 0.1. A mask pixel is on the boundary if any of its 8 neighbours is not
+    in the mask.
     """
     kernel = masks.new_full((1, 1, 3, 3), -1, dtype=torch.float32)
     kernel[0, 0, 1, 1] = 8

@@ -31,9 +31,9 @@ class SharedNetwork:
     """A system for several threads, one per video.
 
     A thread that calls an idle network runs it until its own request is done; the batches also have
-    images from the requests of other threads. A batch has the oldest images of one size. Batches
-    are full as long as there are enough frames, even at the ends of videos, and no thread waits for
-    more frames.
+    images from the requests of other threads. A batch has waiting images of one size, oldest first.
+    Batches are full as long as there are enough frames, even at the ends of videos, and no thread
+    waits for more frames.
     """
 
     def __init__(self, system: FrameSystem, batch_images: int) -> None:

@@ -220,7 +220,7 @@ def _by_column(
 
 
 def _pack_words(top: np.ndarray, bottom: np.ndarray, height: int) -> np.ndarray:
-    """Packs the rows above each run and, in the upper half of the word, those below it."""
+    """Packs the rows above each run and, in the upper half of the word, the rows below."""
     narrow = height < 2**15
     word = np.int32 if narrow else np.int64
     packed: np.ndarray = (height - bottom).astype(word, copy=False)
@@ -230,7 +230,7 @@ def _pack_words(top: np.ndarray, bottom: np.ndarray, height: int) -> np.ndarray:
 
 
 def _cut_runs(runs: RunLengths, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cuts runs at column ends; returns column (on the line of all masks), top and bottom row."""
+    """Cuts runs at column ends; returns each part's column (over all masks), top and bottom row."""
     filled = runs.lengths > 0
     ends, lengths = runs.ends[filled], runs.lengths[filled]
     top = ends - lengths

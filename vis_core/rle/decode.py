@@ -173,7 +173,7 @@ def _decoded_slowly(counts: str) -> list[int] | None:
 
 
 def _numbers(characters: np.ndarray, is_last: np.ndarray, carries: np.ndarray) -> np.ndarray | None:
-    """(V,) int32 numbers in a text; None if one is too long.
+    """(V,) int32 numbers in a text; None if a number is too long.
 
     Args:
         characters: (L,) codes 0..63; a code of 32 or more continues its number.

@@ -43,7 +43,7 @@ class SegmentBoundary:
 
     Attributes:
         size: Height and width of every frame.
-        overlap: First frame that both segments process, and first output frame of the later one.
+        overlap: First frame that both process, and first output frame of the later segment.
         tracks: For the earlier segment, all tracks in its memory at the end; for the later segment,
             the tracks in its memory when its output begins, and all tracks that start after that.
     """

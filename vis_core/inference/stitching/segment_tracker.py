@@ -1,8 +1,8 @@
 """Associates a long video's segments separately, each with its own associator, and stitches them.
 
-This is for clusters whose networks together process more frames per second than one associator.
-The single pass of ``OnlineTracker.associate_predictions`` is exact; stitching is not, so each join
-has a confidence.
+Stitching is for clusters whose networks together process more frames per second than one
+associator. The single pass of ``OnlineTracker.associate_predictions`` is exact; stitching is not,
+so each join has a confidence.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
