@@ -36,7 +36,7 @@ def make_pseudo_clip(
     absent from all frames is omitted. Rows of pasted instances follow those of the image.
 
     Args:
-        still: The image as a clip of one frame. Masks that overlap also overlap in the clip.
+        still: The image as a clip of one frame. Overlapping masks remain overlapping.
         config: Motions, their probabilities and the frame size.
         generator: Source of the random numbers; the result depends on the arguments only.
         paste_from: Reads another image as a clip of one frame; called only if instances are pasted.

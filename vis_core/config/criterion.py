@@ -43,7 +43,8 @@ class TransportConfig(Section):
         "(IDOL A.2: m2).",
     )
     repair_cost: PositiveFloat = Field(
-        100000.0, description="Cost added to used queries while an unmatched instance is matched."
+        100000.0,
+        description="Cost added to queries in use while an unmatched instance chooses a query.",
     )
     max_repairs: NonNegativeInt = Field(
         100,

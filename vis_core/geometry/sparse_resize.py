@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 _MAX_PARTS = 16  # per map: a part costs as much as resizing a thousandth of a large frame
-_DENSE_SHARE = 0.3  # of a box: in a denser one, finding the parts takes longer than it saves
+_DENSE_SHARE = 0.3  # of a box; in a denser box, finding the parts takes longer than it saves
 
 
 @dataclass(frozen=True)

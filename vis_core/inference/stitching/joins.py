@@ -139,7 +139,7 @@ def stitched_ids(
 
     Args:
         first_frames: For each segment, the first output frame of each of its ids.
-        joins: From ``stitch_segments``; each track is at most once ``before`` and once ``after``.
+        joins: From ``stitch_segments``; each track has at most one join at either end.
 
     Returns:
         The id in the whole video for every segment and id in ``first_frames``.

@@ -38,7 +38,7 @@ class TrackedSegment:
     """A segment whose track ids are independent of other segments.
 
     The head is its boundary with the previous segment, the tail its boundary with the next. The
-    states are its tracks' sums over its output frames, by track id.
+    states are each track's sums over the output frames, by track id.
     """
 
     head: SegmentBoundary

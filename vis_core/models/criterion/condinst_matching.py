@@ -13,7 +13,7 @@ from vis_core.config.criterion import LocationMatchingConfig
 from vis_core.models.layers.dynamic_mask_head import pixel_centers
 
 BACKGROUND = -1
-# The greatest distance to a side that each level learns, in pixels; unlimited on the last level.
+# The greatest distance to a side on each level, in pixels; unlimited on the last level.
 _REACHES = (64.0, 128.0, 256.0, 512.0)
 _MIN_MASS = 1e-6  # divisor for an empty mask's centre of mass (AdelaiDet)
 

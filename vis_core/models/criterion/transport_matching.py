@@ -21,7 +21,7 @@ _MIN_PROBABILITY = 1e-8
 
 @dataclass(frozen=True)
 class TransportMatching:
-    """The queries in one frame that learn an instance.
+    """The queries in one frame that are matched with instances.
 
     Attributes:
         queries: (N,) int64 matched queries, ascending.
@@ -64,7 +64,7 @@ class FrameTruth:
 def transport_matching(
     guess: FrameGuess, truth: FrameTruth, config: TransportConfig
 ) -> TransportMatching:
-    """Chooses the queries that learn each instance in one frame (IDOL 3.1)."""
+    """Chooses the queries matched with each instance in one frame (IDOL 3.1)."""
     cost, chosen = dynamic_top_k(
         transport_cost(guess, truth, config), _pair_iou(guess, truth), config.positive_ious, config
     )
