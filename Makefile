@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= runs/demo
 DEMO_OPTIONS := $(if $(COCO),--coco "$(COCO)") $(if $(VIS),--vis "$(VIS)") $(if $(VIDEOS),--videos "$(VIDEOS)") $(if $(QUICK),--quick)
 
-.PHONY: demo learn test test-long check install tiny-weights bench-eval bench-association bench-idol bench-systems bench-input bench-rle bench-fusion bench-decode bench-stitching bench-long bench-shared clean
+.PHONY: demo learn test test-long check install tiny-weights bench-eval bench-association bench-idol bench-systems bench-input bench-rle bench-fusion bench-decode bench-stitching bench-resize bench-long bench-shared clean
 
 demo: install
 	$(BIN)/longtake demo --out "$(OUT)" $(DEMO_OPTIONS)
@@ -70,6 +70,9 @@ bench-decode: install
 
 bench-stitching: install
 	$(BIN)/python -m tests.benchmarks.bench_stitching $(if $(VIS_MINI),--data "$(VIS_MINI)")
+
+bench-resize: install
+	$(BIN)/python -m tests.benchmarks.bench_resize
 
 # memory of a hundred times as many frames; frames a second from file to result
 bench-shared: install

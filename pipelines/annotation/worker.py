@@ -27,6 +27,7 @@ from vis_core.config.inference import InferenceConfig
 from vis_core.errors import VideoDecodeError, shown_name
 from vis_core.files import file_sha256
 from vis_core.inference.batching import SharedNetwork
+from vis_core.inference.frame_predictor import View
 from vis_core.inference.protocols import FrameSystem
 
 MAX_DEATHS = 3  # lost decoders or workers after which a video is quarantined
@@ -64,7 +65,9 @@ class VideoAnnotator:
         self._categories = read_categories(folder)
         self._system = (self._job.load or _load_on_best_device)(str(folder))
         if self._job.config.videos_at_once > 1:
-            self._system = SharedNetwork(self._system, self._job.config.chunk_frames)
+            (view,) = View.of(self._job.config)
+            system = view.applied_to(self._system)
+            self._system = SharedNetwork(system, self._job.config.chunk_frames)
 
     def num_frames(self) -> int:
         """Returns the frame count so far; safe while ``annotate`` runs in another thread."""

@@ -74,7 +74,7 @@ class SegmentJob:
         max_frames: int | None,
         on_frame: Callable[[], None],
     ) -> None:
-        (view,) = View.of(config.views)  # several views are fused at the end of one pass
+        (view,) = View.of(config)  # several views are fused at the end of one pass
         self._predictor = FramePredictor(view.applied_to(system), config.tracks, view.flip)
         self._config = config
         self._max_frames = max_frames

@@ -54,7 +54,7 @@ class StitchedSegments:
     def __init__(
         self, system: FrameSystem, config: InferenceConfig, max_frames: int | None
     ) -> None:
-        (view,) = View.of(config.views)
+        (view,) = View.of(config)
         self._system = view.applied_to(system)
         self._config = config
         self._max_frames = max_frames

@@ -75,7 +75,7 @@ class VideoJob:
         """
         done = unfinished.num_frames
         with open_reader(path, self._config, max_frames=self._max_frames, skip=done) as reader:
-            if len(View.of(self._config.views)) == 1:
+            if len(View.of(self._config)) == 1:
                 return self._run_one_view(reader, unfinished)
             return self._run_views(reader)
 
