@@ -61,7 +61,7 @@ def view_trackers(
 
 
 def fused_result(trackers: "list[OnlineTracker]", config: InferenceConfig) -> VideoResult:
-    """Fuses the results of all views after the last frame; a single view's is returned as is."""
+    """Fuses the results of all views after the last frame; a single result remains as it is."""
     results = [tracker.tracks.result() for tracker in trackers]
     if len(results) == 1:
         return results[0]

@@ -1,4 +1,4 @@
-"""The base of all systems: losses for clips, instances in images, and a matching associator."""
+"""The base class of all systems, which compute losses and segment and associate frames."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
