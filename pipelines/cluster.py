@@ -1,4 +1,4 @@
-"""Connection to Ray: a local cluster that this process starts, or a running one at an address."""
+"""Connection to Ray, either to a local cluster started here or to a running one at an address."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ from pipelines.config.run import RayConfig
 from pipelines.progress import Progress
 from vis_core.errors import ClusterError, ConfigError, last_line
 
-# With the default poll of 2 s, each report() waits 1.7 s; on one machine 0.2 s costs nothing.
+# With Ray's poll interval of 2 s, each report() waits 1.7 s; polling every 0.2 s costs nothing.
 _LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -65,7 +65,7 @@ def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]
 
 
 def _start_local(config: RayConfig) -> None:
-    """Starts a cluster on this machine, with several attempts of 30 seconds (Ray's limit) each."""
+    """Starts a cluster on this machine; tries several times, each for 30 s (Ray's limit)."""
     import ray
 
     for attempt in range(1, _STARTS + 1):
@@ -96,7 +96,7 @@ def _start_local(config: RayConfig) -> None:
 
 
 def _present_token() -> None:
-    """Turns on token authentication if there is a token; Ray reads the mode when imported."""
+    """Turns on token authentication if there is a token; Ray reads this setting on import."""
     token_file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
     if "RAY_AUTH_TOKEN" in os.environ or token_file.is_file():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -117,7 +117,7 @@ def _connect(address: str) -> None:
 
 
 def _check_host(address: str) -> None:
-    """Raises a ClusterError at once if nothing listens; Ray itself would retry for minutes."""
+    """Raises a ClusterError at once if no server listens; Ray itself would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():  # such as "auto"
         return
@@ -174,7 +174,7 @@ def quiet_ray() -> None:
 
 
 def require_resources(num_workers: int, *, gpus: bool = False) -> None:
-    """Raises if training would wait forever: workers must leave one CPU for data tasks.
+    """Raises if training would wait forever for GPUs, or for a CPU for data tasks.
 
     Raises:
         ConfigError: The cluster has too few CPUs or GPUs.

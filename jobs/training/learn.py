@@ -8,8 +8,8 @@ from jobs.options import argument
 
 DETAILS = (
     "Several workers share each batch; on a CPU, two workers with one thread each may be faster "
-    "than one with two. --backbone-steps applies only to --from-scratch, where all systems start "
-    "from one backbone."
+    "than one worker with two threads. --backbone-steps applies only to "
+    "--from-scratch, where all systems start from the same backbone."
 )
 EXAMPLES = (
     "longtake learn idol --out runs/learn",

@@ -1,4 +1,4 @@
-"""Converts results in memory and canonical results on disk to YouTube-VIS files."""
+"""Converts results in memory and canonical results on disk to the YouTube-VIS format."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ _MEND = "give a result that `longtake annotate` wrote, with the folders beside i
 
 @dataclass
 class _Table:
-    """A mask table's content: masks by track id, and the time and number of each frame."""
+    """The content of a mask table: masks by track id, and each frame's time and number."""
 
     masks: MasksInMemory = field(default_factory=MasksInMemory)
     times_s: list[float] = field(default_factory=list)
@@ -48,7 +48,7 @@ def result_document(
 ) -> dict[str, Any]:
     """Builds the YouTube-VIS form of a result.
 
-    ``info`` describes its origin; ``video`` contains facts besides id, size and length.
+    ``info`` describes the result's origin; ``video`` contains more fields of the video's entry.
     """
     size = {"height": result.height, "width": result.width, "length": result.num_frames}
     return {
@@ -65,8 +65,8 @@ def result_document(
 def youtube_vis_of(root: dict[str, Any], masks: Path) -> dict[str, Any]:
     """Converts a canonical result to a YouTube-VIS file with its origin in ``info``.
 
-    ``file_names`` are those that a tool extracting all frames would write; ``times_s`` are the
-    presentation times.
+    ``file_names`` are the names that a tool would give to all frames when extracting them;
+    ``times_s`` are their presentation times.
 
     Raises:
         AnnotationError: The result and the masks do not belong together, or one is damaged.
@@ -104,7 +104,7 @@ def read_result_json(path: Path, open_file: OpenFile | None = None) -> Any:
 
     Args:
         path: The JSON file.
-        open_file: Opens the mask file by name; None looks in the output folder of ``path``.
+        open_file: Opens the mask file by name; None means the output folder of ``path``.
 
     Raises:
         AnnotationError: The result cannot be read.

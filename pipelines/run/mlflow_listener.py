@@ -1,4 +1,4 @@
-"""Reports from training to its run in the tracking store, with each number sent once."""
+"""Reporting of training to its run in the tracking store, with each number sent once."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""The canonical result of one video: a small JSON file of tracks and a Parquet file of masks.
+"""The canonical result of one video, a small JSON file of tracks and a Parquet file of masks.
 
     results/<name>.json              model, settings, video, tracks and the location of the masks
     masks/<name>-<digest>.parquet    one row per frame and track (``formats/mask_table.py``)

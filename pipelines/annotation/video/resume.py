@@ -1,7 +1,7 @@
 """Saved states of a video whose annotation is unfinished; any worker can continue from them.
 
     unfinished/<result name>/part-<first frame>-<digest>.parquet   rows of whole frames
-    unfinished/<result name>/state-<frames>.safetensors            the state after them
+    unfinished/<result name>/state-<frames>.safetensors            the tracker state after them
 
 A state lists the preceding parts by digest, so parts from different workers cannot be mixed.
 """
