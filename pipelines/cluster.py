@@ -36,7 +36,7 @@ _TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
 def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]:
     """Connects to Ray for a ``with`` block; reuses a session that the caller has open.
 
-    Without the ``address`` of a running cluster, starts one on this machine.
+    Without the ``address`` of a running cluster, starts a cluster on this machine.
     """
     configure_libraries()
     if address:
@@ -135,8 +135,8 @@ def kept_interrupts() -> Iterator[None]:
     """Raises KeyboardInterrupt after Ctrl-C in a block, whatever handlers Ray installs meanwhile.
 
     After Ctrl-C, Ray Train and Ray Tune end their run normally and return as usual, or exit with 0;
-    Ray Train ignores a Ctrl-C near the end of its run. So this block records the signal and, if it
-    ends without an error, raises KeyboardInterrupt for it.
+    Ray Train ignores a Ctrl-C near the end of its run. So this context records the signal and
+    raises KeyboardInterrupt at the end of the block, unless the block raised an error.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread receives signals

@@ -15,7 +15,7 @@ class Progress:
         total: Number of items; None if unknown.
         unit: Plural name of the items ("videos").
         label: Name of the step ("annotate").
-        stream: Stream to write to: a bar if it is a terminal, otherwise lines.
+        stream: Stream to write to, which gets a bar if it is a terminal, otherwise lines.
         clock: Function that returns seconds since any fixed moment.
     """
 

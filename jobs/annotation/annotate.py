@@ -82,19 +82,19 @@ def run(
         Literal["exact", "stitched"],
         option(
             "--join",
-            "Associate segments in one pass (exact), or in parallel with a confidence "
-            "per join (stitched).",
+            "Associate all segments in one pass (exact), or each segment separately, with a "
+            "confidence for each join (stitched).",
         ),
     ] = "exact",
     max_failed: Annotated[
-        int | None, option("--max-failed N", "Exit with 3 if more than N videos fail.")
+        int | None, option("--max-failed N", "Exit with code 3 if more than N videos fail.")
     ] = None,
     redo: Annotated[
         Literal["failed", "all", "changed-model"] | None,
         option(
             "--redo",
-            "Annotate failed or all videos again; changed-model removes the results of other "
-            "model versions once new results exist.",
+            "Annotate failed videos or all videos again; changed-model removes the results of "
+            "other model versions once new results exist.",
         ),
     ] = None,
     tracking_uri: options.TrackingUri = None,

@@ -37,7 +37,7 @@ def run(
     videos: options.Videos = None,
     as_json: options.Json = False,
 ) -> None:
-    """Trains, sweeps and scores the unfinished systems, and prints the table."""
+    """Trains, tunes and scores the unfinished systems, and prints the table."""
     from pipelines.data.given_data import check_given
     from pipelines.experiments.comparison import markdown
     from pipelines.experiments.learning import LearningJob, learn

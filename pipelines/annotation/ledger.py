@@ -90,7 +90,7 @@ class Ledger:
         return json_digest([video.key, video.version, self.run_digest])
 
     def is_done(self, video: ArchivedVideo) -> bool:
-        """Returns whether a video has a result, perhaps from an attempt whose answer was lost."""
+        """Returns whether a video has a result, perhaps from an attempt whose response was lost."""
         return self.storage.exists(self.result_key(video))
 
     def commit(self, video: ArchivedVideo, result: dict[str, Any]) -> bool:
@@ -121,7 +121,7 @@ class Ledger:
             clear_unfinished(self.storage, name)
 
     def masks_of(self, video: ArchivedVideo) -> dict[str, Any] | None:
-        """Reads the mask file entry of a video's result; returns None if there is none."""
+        """Reads the entry for the masks in a video's result; returns None if there is none."""
         body = read_if_there(self.storage, self.result_key(video))
         if body is None:
             return None

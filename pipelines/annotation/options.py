@@ -46,11 +46,11 @@ class AnnotateOptions:
         return int(self.segments)
 
     def segments_with(self, config: InferenceConfig) -> Segments:
-        """Returns the segments per video, 1 for several views because these need uncut videos."""
+        """Returns the number of segments per video, which is 1 if there are several views."""
         return self.segments if len(config.views) < 2 else 1
 
     def settings_document(self, config: InferenceConfig) -> dict[str, Any]:
-        """Returns every setting that affects a result; each result's name depends on them.
+        """Returns all settings that affect a result and therefore its name.
 
         Stitching settings are included only when segments are stitched, because exact results do
         not depend on them.

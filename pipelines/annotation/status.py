@@ -1,6 +1,6 @@
 """The file ``status.json`` with the progress of a running job, for users and other programs.
 
-The file is only informative. A job continues if it cannot be written, and no later run reads it.
+The file is only informative. A job continues if writing it fails, and no later run reads it.
 Secrets in video names are masked, and storage addresses are omitted.
 """
 
@@ -47,7 +47,7 @@ class JobCounts:
     frames_left: int | None = None  # frames of the pending videos; None if unknown
 
     def left_s(self, elapsed_s: float) -> float | None:
-        """Estimates the seconds left from frames, or else bytes, per second; None if unknown."""
+        """Estimates the seconds left from frames or bytes per second; None if unknown."""
         if self.pending == 0:
             return 0.0
         if self.frames_left is not None:
@@ -65,7 +65,7 @@ class WorkerStatus:
 
 @dataclass
 class JobStatus:
-    """A writer of a job's status, at most every few seconds and always at the end.
+    """A writer of a job's status, which writes at most every few seconds and always at the end.
 
     As a context manager it records how its block ended: finished, stopped by Ctrl-C, or failed.
     """

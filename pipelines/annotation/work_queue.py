@@ -68,7 +68,7 @@ class WorkQueue:
         return len(self._works) + len(self._suspects)
 
     def take(self, beside: Sequence[Work] = ()) -> Work | None:
-        """Returns the next work item, or None if a worker busy with ``beside`` must wait."""
+        """Returns the next work item, or None if none may run beside the items ``beside``."""
         if self._suspects:
             if beside:
                 return None

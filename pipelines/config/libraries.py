@@ -1,4 +1,4 @@
-"""Environment variables that configure libraries and are read when these are imported."""
+"""Environment variables for libraries, which read them on import."""
 
 import os
 

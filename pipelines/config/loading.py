@@ -149,7 +149,7 @@ def _lines(model: type[BaseModel], finding: Any, parents: tuple[str, ...]) -> It
 
 
 def _dotted(location: tuple[str | int, ...]) -> str:
-    """Returns the dotted key of a location, without pydantic's union member names."""
+    """Returns the dotted key of a location, without the union members that pydantic adds."""
     parts = [str(part) for part in location]
     if parts[:1] == ["system"] and parts[1:2] and parts[1] not in _SYSTEM_KEYS:
         del parts[1]

@@ -14,13 +14,13 @@ class OptimizerSettings(Section):
 
     name: Literal["adamw", "sgd", "muon"] = Field(
         "adamw",
-        description="AdamW (CTVIS 4.1), SGD (STC), or Muon for matrices and kernels with AdamW for "
-        "norms, biases and embeddings (ours, for training from random weights).",
+        description="AdamW (CTVIS 4.1), SGD (STC), or Muon for matrices and kernels plus AdamW for "
+        "norms, biases and embeddings (our choice for training from random weights).",
     )
     learning_rate: float = Field(1e-4, gt=0, description="Learning rate (CTVIS 4.1).")
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD momentum (CondInst).")
     backbone_factor: float = Field(
-        0.1, ge=0, description="The backbone's share of learning_rate (Mask2Former)."
+        0.1, ge=0, description="The backbone's rate as a fraction of learning_rate (Mask2Former)."
     )
     weight_decay: float = Field(
         0.05, ge=0, description="Weight decay (Mask2Former; IDOL's release: 1e-4)."
@@ -31,7 +31,7 @@ class OptimizerSettings(Section):
     clip_norm: float = Field(0.01, gt=0, description="Maximum gradient norm (Mask2Former).")
     warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up.")
     warmup_from: float = Field(
-        0.0, ge=0, le=1, description="Share of the rate that warm-up starts with (SipMask: 1/80)."
+        0.0, ge=0, le=1, description="Fraction of the rate at which warm-up starts (SipMask: 1/80)."
     )
     schedule: Literal["steps", "cosine"] = Field(
         "steps", description="Step decay (CTVIS 4.1), or half a cosine down to 1 % of the rate."

@@ -16,7 +16,8 @@ class StageConfig(Section):
     """A training stage, which starts from the previous stage's weights."""
 
     name: str = Field(
-        pattern=r"^[a-z][a-z0-9_]{0,30}$", description="Name of the stage, its folders and metrics."
+        pattern=r"^[a-z][a-z0-9_]{0,30}$",
+        description="Name of the stage, used for its folders and metrics.",
     )
     clips: Literal["images", "pairs", "pseudo", "videos", "mixed"] = Field(
         description="Training clips: still images, key-reference pairs of still images, "
@@ -61,8 +62,8 @@ class StageConfig(Section):
         None,
         gt=0,
         lt=1,
-        description="Decay of the running mean (EMA) of the weights, which is scored and becomes "
-        "the stage's model; null: use the weights themselves, as in all five papers.",
+        description="Decay of the running mean (EMA) of the weights. The mean is scored and "
+        "becomes the stage's model. null: use the weights themselves, as in all five papers.",
     )
     loss_weights: dict[str, float] = Field(
         default_factory=dict,
@@ -85,8 +86,8 @@ class StageConfig(Section):
     evaluate_videos: int = Field(
         8,
         ge=1,
-        description="Number of validation videos scored while a stage runs, starting with the "
-        "first.",
+        description="Number of validation videos on which models are scored while a stage runs, "
+        "starting with the first.",
     )
     max_bad_steps: int = Field(
         5,

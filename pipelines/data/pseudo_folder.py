@@ -1,4 +1,4 @@
-"""The folder of pseudo-videos: manifest, checks of existing shards, and publication."""
+"""The folder of pseudo-videos: manifest, checks of existing shards, and final renaming."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The papers' ablation tables, as changes to a run file. Imports no large libraries."""
+"""The papers' ablation tables, as changes to a run file. This module imports no large libraries."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -56,7 +56,7 @@ _segmentor = partial(_changes, "segmentor")
 _NO_CONTRAST = {"loss": "classification"}
 _ONE_WAY = {"bidirectional": False}
 _UNLIKE = _tracking(consistency=False)
-_NO_ID_HEAD = "the rows of the ID head are left out: no released code contains it"
+_NO_ID_HEAD = "the rows of the ID head are left out, because no released code contains it"
 
 TABLES: dict[str, AblationTable] = {
     "idol_6": AblationTable(

@@ -1,8 +1,8 @@
 """Pretraining of the tiny backbone by pixel classification, before training from scratch.
 
 Published systems start from an ImageNet backbone, which the tiny system lacks. From a random
-backbone, the queries learn masks but hardly any classes. After 1,000 steps, 31 % of the classes are
-correct, or 65 % if 600 steps of this pretraining come first (docs/decisions.md).
+backbone, the queries learn masks but hardly any classes. After 1,000 steps, 31 % of matched queries
+have the right class, or 65 % if 600 steps of this pretraining come first (docs/decisions.md).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -87,7 +87,7 @@ def pretrain_backbone(
 def _pixel_loss(
     heads: nn.ModuleList, features: Sequence[Tensor], labels: Tensor, num_classes: int
 ) -> Tensor:
-    """Computes the summed cross-entropy of all heads, with labels at feature cell centres."""
+    """Computes the summed cross-entropy of all heads; a cell's label is that of its centre."""
     weight = torch.ones(num_classes + 1)
     weight[-1] = _BACKGROUND_WEIGHT
     losses = []

@@ -123,7 +123,7 @@ _SCORE_EVERY = 500  # steps between two points of the learning curve
 
 
 def learning_changes(name: str) -> list[str]:
-    """Returns a preset's changes for more steps, more scenes and validation during training."""
+    """Returns changes to a preset for more steps, more scenes and validation during training."""
     changes = list(_SCENES)
     for number, steps in enumerate(SYSTEMS[name][1]):
         stage = f"stages.{number}"
@@ -135,7 +135,7 @@ def learning_changes(name: str) -> list[str]:
 
 
 def scratch_changes(name: str, backbone: Path) -> list[str]:
-    """Returns the additional changes for a system that starts from ``learn``'s backbone."""
+    """Returns the additional changes for a system that starts from the backbone of ``learn``."""
     changes = [f"stages.{k}.steps={steps}" for k, steps in enumerate(FROM_SCRATCH[name])]
     changes += [f"start_from={json.dumps(str(backbone))}", "stages.0.evaluate_every=1000"]
     changes.append("synthetic.images=9600")

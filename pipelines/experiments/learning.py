@@ -45,7 +45,7 @@ class LearningJob:
 
     @property
     def backbone(self) -> Path:
-        """The backbone's folder, named after the settings so that others do not reuse it."""
+        """The backbone's folder; its name contains the settings, so that no other run uses it."""
         return self.out / f"backbone-{self.backbone_steps}-{self.seed}"
 
     def runs(self) -> list[tuple[str, Run]]:

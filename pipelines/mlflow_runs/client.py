@@ -1,7 +1,7 @@
 """MLflow clients: environment, addresses and errors. No other module imports MLflow's client.
 
-The timeouts limit the cost of an unreachable server. A call blocks for 264 s by MLflow's defaults,
-but here for 2.4 s if the server refuses connections and 17.4 s if it hangs (MLflow 3.17.2).
+The timeouts limit the cost of an unreachable server. Calls to it block for 264 s by MLflow's
+defaults, but here for 2.4 s if it refuses connections and 17.4 s if it hangs (MLflow 3.17.2).
 """
 
 import logging
@@ -124,7 +124,7 @@ def service_errors(action: str, uri: str) -> Iterator[None]:
 
 @contextmanager
 def retried_transfers() -> Iterator[None]:
-    """Extends the timeout while files are transferred; the last transfer resets it."""
+    """Extends the timeout while files are transferred, until the last transfer ends."""
     name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
     with _transfer_lock:
         if not _transfers:

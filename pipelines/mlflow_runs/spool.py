@@ -24,7 +24,7 @@ class WriteSpool:
 
     Args:
         path: The file; its entries from an earlier process are sent first.
-        send: Sender of entries of one kind, in order; raises RegistryError if a retry may help.
+        send: Sends entries of one kind, in order; raises RegistryError if a retry may help.
     """
 
     def __init__(self, path: Path, send: Callable[[list[Entry]], None]) -> None:

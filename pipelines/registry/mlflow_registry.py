@@ -1,7 +1,7 @@
 """Models in the MLflow registry, checked in a fresh process before use and verified when fetched.
 
 MLflow runs a model's own code when loading it (models-from-code, loader modules, pickles), so its
-loaders are never used: files are downloaded, compared with the SHA-256 in the version tags, and
+loaders are never used. Files are downloaded, compared with the SHA-256 in the version tags, and
 read by ``vis_core``.
 """
 

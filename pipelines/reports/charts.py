@@ -41,7 +41,7 @@ def line_chart(
     """Draws lines as HTML; returns an empty string if no series has a finite value.
 
     The exponential mean restarts at every mark. The vertical axis runs from 0 to the highest value
-    of a mean or unsmoothed line. Higher values are cut off, so that a single spike does not flatten
+    after smoothing. Higher raw values are cut off, so that a single spike does not flatten
     everything else.
 
     Args:

@@ -33,7 +33,7 @@ class MediaBudget:
         return self._embed(path.read_bytes(), _TYPES[path.suffix.lower()])
 
     def poster(self, video: Path) -> str:
-        """Returns a video frame as a data URL; empty if no frame decodes or fits."""
+        """Returns a video frame as a data URL, or an empty string if no frame decodes or fits."""
         frame = _poster_frame(video)
         if not frame or len(frame) * _BASE64 > self._left:
             return ""

@@ -43,8 +43,8 @@ def detect_images(
     Args:
         model_folder: Folder of any system; its classes are matched to the ground truth by name.
         ground_truth: COCO file with the images and categories.
-        short_side: Short side of test images in pixels; None means the model's.
-        last_mask_resize: Interpolation of the last resize; "nearest" in the IDOL release.
+        short_side: Short side of test images in pixels; None means the model's setting.
+        last_mask_resize: Interpolation in the last resize of masks; "nearest" in the IDOL release.
 
     Raises:
         AnnotationError: An input is faulty, or the ground truth has none of the model's classes.

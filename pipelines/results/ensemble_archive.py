@@ -1,4 +1,4 @@
-"""Fuses ``annotate`` results of one video or archive by several models.
+"""Fuses results that ``annotate`` wrote with several models for one video or one archive.
 
 A fused result is written once, under a digest of its inputs. A repeated command fuses only the
 remaining videos, so a killed job loses at most one video.
@@ -115,7 +115,7 @@ def _fuse_video(
     finished: set[str],
     config: FusionConfig,
 ) -> VideoRow:
-    """Fuses a video's results unless this is done; the returned row reports any failure."""
+    """Fuses a video's results unless they are fused already; the row reports any failure."""
     # a key is a digest of video, model and settings; the order of the inputs does not matter
     result_key = f"{RESULTS}{json_digest([sorted(keys), ledger.run_digest])}.json"
     if result_key in finished:

@@ -53,7 +53,7 @@ class ScoreReport:
 def score_files(
     truth_file: Path, results_file: Path, other_file: Path | None, options: ScoreOptions
 ) -> ScoreReport:
-    """Scores YouTube-VIS results and compares them with any second results file.
+    """Scores YouTube-VIS results; compares them with a second results file if one is given.
 
     Raises:
         AnnotationError: A file is faulty, or the results do not belong to the ground truth.

@@ -37,7 +37,7 @@ class _Table:
             self.masks.add(frame, track_id, row["score"], row["rle_counts"].decode("ascii"))
 
     def track(self, entry: dict[str, Any]) -> Track:
-        """Returns the track of a result entry; its label is the category id."""
+        """Returns the track of a result entry; the track's label is the category id."""
         track_id, quality = entry["track_id"], entry.get("predicted_quality")
         masks, scores = self.masks.masks[track_id], self.masks.frame_scores[track_id]
         return Track(track_id, entry["category_id"], entry["score"], masks, scores, quality)
@@ -65,8 +65,8 @@ def result_document(
 def youtube_vis_of(root: dict[str, Any], masks: Path) -> dict[str, Any]:
     """Converts a canonical result to a YouTube-VIS file with its origin in ``info``.
 
-    ``file_names`` are the names that a tool would give to all frames when extracting them;
-    ``times_s`` are their presentation times.
+    ``file_names`` are the names of the frames if a tool extracts all of them; ``times_s`` are the
+    frames' presentation times.
 
     Raises:
         AnnotationError: The result and the masks do not belong together, or one is damaged.

@@ -106,7 +106,7 @@ def check_run(run: Run) -> None:
     """Checks a run's data, start weights and losses before anything is written.
 
     Raises:
-        ConfigError: A folder or start weights are missing, or a stage weights an unknown loss.
+        ConfigError: A folder or start weights are missing, or a stage has an unknown loss weight.
         AnnotationError: Annotations are faulty or refer to missing images.
     """
     check_given(run.given)

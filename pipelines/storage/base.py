@@ -42,7 +42,7 @@ class Storage(Protocol):
         """Provides an object as a local file; with ``etag``, only if its content has that ETag."""
 
     def write_once(self, key: str, body: bytes) -> bool:
-        """Writes an object, whole, unless it exists; returns whether it then has this content."""
+        """Writes a whole object unless it exists; returns whether the object has this content."""
 
     def write_once_file(self, key: str, path: Path) -> bool:
         """Writes a local file in small chunks, with the guarantees of ``write_once``."""

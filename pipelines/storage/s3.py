@@ -168,7 +168,7 @@ class S3Storage:
         self._with_retries("write", key, partial(self._put, key, file, _digests(file)))
 
     def _put_once(self, key: str, file: io.BytesIO | io.BufferedReader) -> bool:
-        """Puts an object unless it exists; returns whether it then has this content.
+        """Puts an object unless it exists; returns whether the object has this content.
 
         A refusal (412) may be due to an earlier attempt whose response was lost; the digest in the
         object's metadata shows whether that attempt wrote the object.
@@ -222,7 +222,7 @@ class S3Storage:
         return head
 
     def _with_retries(self, verb: str, key: str, action: Callable[[], Answer]) -> Answer:
-        """Retries an action after transient errors; ``verb`` names it in a StorageError."""
+        """Retries an action after transient errors; ``verb`` names the action in a StorageError."""
         where = shown_name(f"s3://{self.bucket}/{self._full(key)}")
         try:
             return with_retries(action, f"{verb} {where}", self.retry)

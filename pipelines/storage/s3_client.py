@@ -1,8 +1,8 @@
 """A boto3 client that retries transient errors, fails fast on permanent ones and hides secrets.
 
 boto3's own retries are off, because they do not cover interrupted bodies, flipped bits or
-conditional writes (409). They also share a quota; once an outage has used it up, no request is
-repeated.
+conditional writes (409). The retries also share a quota; once an outage has used it up, no request
+is repeated.
 """
 
 import logging
@@ -95,7 +95,7 @@ def connect(endpoint: str | None, read_timeout_s: float) -> Any:
 
 
 def with_retries(action: Callable[[], Answer], label: str, policy: RetryPolicy) -> Answer:
-    """Retries an action after transient errors; ``label`` names it in the log.
+    """Retries an action after transient errors; ``label`` names the action in the log.
 
     Raises:
         PermanentError: The error is permanent, or every attempt failed.

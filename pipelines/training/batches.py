@@ -54,7 +54,7 @@ class BatchPlan:
         return collate_clips([self._clip(source, first + n) for n in range(self.batch_size)])
 
     def _clip(self, source: ClipSource, draw: int) -> Any:
-        """Returns the clip of a draw; each epoch permutes all clips, each draw has its own seed."""
+        """Returns the clip of a draw; each epoch permutes all clips, and each draw has a seed."""
         epoch, place = divmod(draw, len(source))
         order = np.random.default_rng([self.seed, epoch]).permutation(len(source))
         return source.clip(int(order[place]), int(digest(self.seed, draw), 16))
@@ -99,9 +99,9 @@ def stream_batches(
 class BatchMaker:
     """A builder of one worker's batch rows, in a long-lived process.
 
-    This is a Ray actor, because Ray ends a process for tasks that is idle for a second if there are
-    more processes than CPUs. A new process takes six seconds to import modules and open its data,
-    while building eight batches takes only a tenth of a second.
+    The builder is a Ray actor, because Ray ends idle processes for tasks after a second if there
+    are more processes than CPUs. A new process takes six seconds to import modules and open its
+    data, while building eight batches takes only a tenth of a second.
     """
 
     def __init__(self, plan: BatchPlan, rank: int) -> None:
@@ -131,7 +131,7 @@ class ThrottledExecutor:
 
 
 def prefetch(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
-    """Computes up to ``count`` items ahead in a thread; re-raises its errors in the caller's."""
+    """Computes up to ``count`` items ahead in a thread; raises the thread's errors here."""
     ready: queue.Queue[tuple[bool, Any]] = queue.Queue(count)
     stopped = threading.Event()
 

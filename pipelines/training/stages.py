@@ -72,7 +72,7 @@ def run_stages(
 
     Args:
         listener: Receives losses, scores and finished stages, including those finished earlier.
-        only: Name of the only stage to train, whose predecessors must be finished; None for all.
+        only: Name of the only stage to train, whose predecessors must be finished; None means all.
 
     Raises:
         ConfigError: The stage does not exist, or an earlier one is not finished.

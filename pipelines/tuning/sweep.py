@@ -136,7 +136,7 @@ def summarize_trials(
     """Builds the table of trials, highest AP first, and picks the best trial.
 
     Raises:
-        KeyboardInterrupt: Trials are missing, because Ray Tune returns normally after Ctrl-C.
+        KeyboardInterrupt: Trials are missing because Ctrl-C ended Ray Tune without an error.
     """
     trials: list[dict[str, Any]] = [
         {"values": dict(result.config or {}), "ap": float(result.metrics["ap"])}

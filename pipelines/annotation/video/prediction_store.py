@@ -106,7 +106,7 @@ class PredictionStore:
         return None
 
     def complete(self, first: int, last: int, num_frames: int) -> Iterator[PredictionBlock | None]:
-        """Yields blocks of frames ``first`` to ``last`` (exclusive); ends with None at a gap."""
+        """Yields the blocks from ``first`` to ``last`` (exclusive); ends with None at a gap."""
         held, step = self.held(), self.block_frames
         for begin in range(first // step * step, last, step):
             block = self.read(held[begin]) if begin in held else None

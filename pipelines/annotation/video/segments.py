@@ -1,4 +1,4 @@
-"""Processes a long video in segments, predicted by workers in parallel and associated by one.
+"""Processes a long video in segments, which several workers predict and one worker associates.
 
 Association depends on the predictions alone, so any number of segments gives bit for bit the same
 result as one pass (``vis_core/inference/predictions.py``). A segment consists of blocks
@@ -50,11 +50,11 @@ def frames_to_annotate(
 def segment_range(
     expected: int | None, number: int, count: int, block_frames: int
 ) -> tuple[int, int | None]:
-    """Returns a frame range of a video that is cut between blocks into nearly equal segments.
+    """Returns the frame range of one segment of a video that is cut between blocks.
 
-    The range is the first frame and the exclusive end of segment ``number`` (from 0); None is the
-    end of the file. With more segments than blocks, some are empty. If ``expected``, the estimated
-    frame count, is None, the first segment has all frames.
+    The segments' lengths differ by at most one block, and some may be empty. The range is the first
+    frame and the exclusive end of segment ``number`` (from 0); None is the end of the file. If
+    ``expected``, the estimated frame count, is None, the first segment has all frames.
     """
     if expected is None:
         return (0, None) if number == 0 else (0, 0)

@@ -161,7 +161,7 @@ def open_reader(
 
 
 def played_s(begin_s: float, end_s: float, info: VideoInfo) -> float:
-    """Computes the duration of frames from the first and last times; 0 if there are no frames."""
+    """Computes the duration of frames from the first and last frame's times; 0 without frames."""
     step_s = 1 / info.rate if info.rate > 0 else 0.0
     return max(0.0, end_s - begin_s + step_s)
 

@@ -60,7 +60,7 @@ class CheckpointStore:
         self.prune()
 
     def prune(self) -> None:
-        """Removes all checkpoints but the ``keep`` newest complete ones and any still newer."""
+        """Removes checkpoints other than the ``keep`` newest complete ones and any newer ones."""
         files = self._files()
         complete = [step for step, names in files.items() if MANIFEST in names]
         for step, names in files.items():
@@ -76,7 +76,7 @@ class CheckpointStore:
     def newest(self, warn: Callable[[str], object]) -> Iterator[tuple[int, Path] | None]:
         """Provides the step and a temporary local copy of the newest intact checkpoint.
 
-        Yields None if no checkpoint is intact. ``warn`` receives a message per damaged one.
+        Yields None if no checkpoint is intact. ``warn`` receives a message per damaged checkpoint.
         """
         with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
             for step, names in reversed(self._files().items()):

@@ -1,4 +1,4 @@
-"""The running mean (EMA) of the weights during training, which the stage's model uses."""
+"""The running mean (EMA) of the weights during training; it becomes the stage's model."""
 
 from pathlib import Path
 from typing import Any
