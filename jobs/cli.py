@@ -48,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb.
 
     Returns:
-        0 done, 1 internal error, 2 bad input, 3 too many failed videos, 4 a service did not
-        answer, 130 stopped with Ctrl-C, 143 stopped with SIGTERM.
+        The exit code: 0 done, 1 internal error, 2 bad input, 3 too many failed videos, 4 a service
+        did not answer, 130 stopped with Ctrl-C, 143 stopped with SIGTERM.
     """
     try:
         try:

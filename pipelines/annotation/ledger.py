@@ -6,7 +6,7 @@
 
 A result's name is a digest of the video (name and content), the model and the settings. So two
 videos never share a result, a video name cannot point outside the folder, a new model does not
-overwrite old results, and repeated work keeps its name. The video's own name is in the file.
+overwrite old results, and repeated work keeps its name. The result contains the video's name.
 """
 
 import hashlib

@@ -1,7 +1,8 @@
 """The actors' work queue: whole videos, segments of long videos, and their association.
 
 A cut video passes through two or three stages. First its segments are predicted. For stitching,
-each segment is then associated separately. Finally, the video is associated or the segments joined.
+each segment is then associated separately. Finally, the video is associated, or its segments are
+joined.
 """
 
 from collections import Counter, deque

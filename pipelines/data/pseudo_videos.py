@@ -70,7 +70,7 @@ def find_pseudo_videos(
     """Returns the finished pseudo-videos at ``out``, or None; needs no Ray.
 
     Raises:
-        ConfigError: ``out`` contains other files or settings; the message names them.
+        ConfigError: ``out`` contains other files, or clips with other settings (then named).
     """
     usable = with_instances(records)
     return finished_folder(out, settings_of(usable, categories, config, seed, clips_per_image))
@@ -94,7 +94,7 @@ def generate_pseudo_videos(
 
     Raises:
         AnnotationError: No image has instances.
-        ConfigError: ``out`` contains other files or settings; the message names them.
+        ConfigError: ``out`` contains other files, or clips with other settings (then named).
         ImageError: No clip could be created.
         StorageError: Writing to disk failed.
     """

@@ -1,8 +1,9 @@
 """Training of the small start weights that the project ships (``make tiny-weights``).
 
 A Mask2Former learns slowly from scratch, and hub weights are not available everywhere. So the tiny
-segmentor is trained once, on synthetic scenes whose seeds no demonstration or test uses. It is
-shipped without an embedding head, because the demonstration itself must learn to link instances.
+segmentor is trained once, on synthetic scenes whose seeds no demonstration or test uses. The
+segmentor is shipped without an embedding head, because the demonstration itself must learn to link
+instances.
 """
 
 import time

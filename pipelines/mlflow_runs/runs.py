@@ -42,7 +42,7 @@ class MlflowStore:
         uri: ``sqlite:///FILE.db`` or ``http(s)://…``; None means a sqlite file in the run folder.
         experiment: Name of the experiment, which is created if absent.
         run_folder: Folder for the default store and the unsent writes.
-        required: Whether an unreachable store is an error at the start of a run. If not, the run
+        required: Whether an unreachable store is an error at the start of a run; if False, the run
             keeps its writes until the store answers.
         clock: Function that returns the time in seconds since 1970.
     """

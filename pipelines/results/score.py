@@ -45,7 +45,7 @@ def score_model(
     """Annotates every video of a split and computes the YouTube-VIS metric.
 
     Args:
-        out: Results go to ``<out>/results.json``, scores to ``<out>/stats.json``.
+        out: Folder in which ``results.json`` and ``stats.json`` (the scores) are written.
         label: Label of the progress line.
         max_videos: Number of videos to use, starting with the first; None means all.
 

@@ -100,7 +100,7 @@ def youtube_vis_of(root: dict[str, Any], masks: Path) -> dict[str, Any]:
 
 
 def read_result_json(path: Path, open_file: OpenFile | None = None) -> Any:
-    """Reads a result in either form and returns it in its YouTube-VIS form.
+    """Reads a canonical or YouTube-VIS result and returns its YouTube-VIS form.
 
     Args:
         path: The JSON file.

@@ -39,7 +39,7 @@ def git_commit(folder: Path) -> str:
 
 
 def data_fingerprint(data: RunData) -> str:
-    """Computes a digest of annotations and classes, but not of images, which would take hours."""
+    """Computes a digest of annotations and classes; hashing the images too would take hours."""
     fingerprint = hashlib.sha256(json.dumps(data.categories.to_json()).encode())
     videos = data.videos
     for path in dict.fromkeys((data.images.annotations, videos.train, videos.val, videos.test)):

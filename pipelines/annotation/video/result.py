@@ -4,7 +4,7 @@
     masks/<name>-<digest>.parquet    one row per frame and track (``formats/mask_table.py``)
 
 The masks are written first, under a name that contains their digest; the JSON is written once and
-marks the video as done. Every other format is derived from these two files.
+marks the video as done. All other formats are derived from the JSON and Parquet files.
 """
 
 import tempfile

@@ -181,7 +181,7 @@ def stage_loss_weights(system: System, changed: dict[str, float]) -> dict[str, f
 def repeat_sums_exactly() -> None:
     """Makes sums on the CPU deterministic, so that a resumed run equals an uninterrupted one.
 
-    Otherwise threads add the gradients of indexing (``index_put_`` with ``accumulate``) in random
+    By default, threads add the gradients of indexing (``index_put_`` with ``accumulate``) in random
     order. Operations without a deterministic form cause a warning.
     """
     torch.use_deterministic_algorithms(True, warn_only=True)
