@@ -1,4 +1,4 @@
-"""Line charts for HTML pages; lines are SVG, but text is HTML, to be readable on phones.
+"""Line charts for HTML pages; lines are SVG, but text is HTML, so that phones show it well.
 
 A chart has no script and no colours of its own. The page's style sheet defines ``--series-1`` to
 ``--series-8`` for light and dark mode.

@@ -83,11 +83,11 @@ class LocalStorage:
         return nullcontext(self._path(key))
 
     def write_once(self, key: str, body: bytes) -> bool:
-        """Writes and syncs a partial file, then links its final name unless that exists."""
+        """Writes and syncs a partial file, then links it to the final name, if that is free."""
         return self._write_once(key, (body,), lambda final: final.read_bytes() == body)
 
     def write_once_file(self, key: str, path: Path) -> bool:
-        """Copies and syncs a partial file, then links its final name unless that exists."""
+        """Copies and syncs a partial file, then links it to the final name, if that is free."""
         return self._write_once(key, _chunks(path), lambda file: filecmp.cmp(file, path, False))
 
     def replace(self, key: str, body: bytes) -> None:
