@@ -8,9 +8,9 @@ from jobs.options import argument, option
 from vis_core.errors import ConfigError
 
 DETAILS = (
-    "Trains on --coco and --vis, or on synthetic scenes. --out is the run folder, by default "
-    "runs/ and the recipe's name. The same command resumes a stopped run; --resume needs only "
-    "--out."
+    "Trains on the data given by --coco and --vis, or on synthetic scenes. --out is the run "
+    "folder, by default runs/RECIPE. The same command resumes a stopped run; --resume requires "
+    "only --out."
 )
 EXAMPLES = (
     "longtake train ctvis_r50_ytvis19 --coco COCO --vis YTVIS19 --out runs/ctvis",
@@ -28,7 +28,8 @@ def run(
     ] = None,
     out: options.Out = None,
     stage: Annotated[
-        str | None, option("--stage NAME", "Train only this stage; earlier ones must be finished.")
+        str | None,
+        option("--stage NAME", "Train only this stage; all earlier stages must be finished."),
     ] = None,
     resume: Annotated[
         bool, option("--resume", "Continue the run in --out with its original settings.")
