@@ -107,7 +107,10 @@ class TrackConfig(Section):
 
 
 class FusionConfig(Section):
-    """Fusion of several results of one video (2nd place 3.3; 1st place 3.3)."""
+    """Fusion of several results of one video (2nd place 3.3; 1st place 3.3).
+
+    The 2nd place's words also allow NMS over all tracks (``score: max``, ``mask: best``).
+    """
 
     iou_threshold: PositiveShare = Field(
         0.5,

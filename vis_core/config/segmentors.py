@@ -93,7 +93,9 @@ class DecodingConfig(Section):
         1000, description="Best location-class pairs kept per level before NMS."
     )
     nms_iou: PositiveShare = Field(
-        0.5, description="Box IoU threshold of NMS within a class (STC 3.5; CondInst: 0.6)."
+        0.5,
+        description="Box IoU threshold of plain NMS within a class (STC 3.5, which cites YOLACT and "
+        "its Fast NMS; SipMask: plain, 0.5; CondInst: 0.6).",
     )
     max_instances: Count = Field(
         10, description="Maximum instances per frame (STC 3.5: 10; CondInst: 100)."
