@@ -71,20 +71,13 @@ bench-decode: install
 bench-stitching: install
 	$(BIN)/python -m tests.benchmarks.bench_stitching $(if $(VIS_MINI),--data "$(VIS_MINI)")
 
-<<<<<<< HEAD
 bench-resize: install
 	$(BIN)/python -m tests.benchmarks.bench_resize
 
 bench-shared: install
 	$(BIN)/python -m tests.benchmarks.bench_shared
 
-# memory of a hundred times as many frames; frames a second from file to result
-=======
-bench-shared: install
-	$(BIN)/python -m tests.benchmarks.bench_shared
-
 # memory for a hundred times as many frames, and frames per second from file to result
->>>>>>> readpipes
 bench-long: install
 	$(BIN)/python -m tests.benchmarks.bench_long
 

@@ -94,8 +94,8 @@ class DecodingConfig(Section):
     )
     nms_iou: PositiveShare = Field(
         0.5,
-        description="Box IoU threshold of plain NMS within a class (STC 3.5, which cites YOLACT and "
-        "its Fast NMS; SipMask: plain, 0.5; CondInst: 0.6).",
+        description="Box IoU threshold of plain NMS within a class (STC 3.5, which cites YOLACT "
+        "and its Fast NMS; SipMask: plain, 0.5; CondInst: 0.6).",
     )
     max_instances: Count = Field(
         10, description="Maximum instances per frame (STC 3.5: 10; CondInst: 100)."
