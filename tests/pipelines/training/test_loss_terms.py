@@ -15,14 +15,14 @@ _RATIOS: dict[str, tuple[str, float]] = {}
 
 
 def with_tiny_backbone(config: RunConfig) -> RunConfig:
-    """Returns the recipe with random weights and a small backbone, which keeps the losses' scale."""
+    """Returns the recipe with a small random backbone, which keeps the losses' scale."""
     segmentor = config.system.segmentor.model_copy(update={"backbone": "tiny"})
     system = config.system.model_copy(update={"segmentor": segmentor})
     return config.model_copy(update={"system": system, "start_from": None})
 
 
 def ratio(config: RunConfig, stage: StageConfig) -> tuple[str, float]:
-    """Returns the name of a stage's largest loss, and its ratio to all others; recipes share results."""
+    """Returns the name of a stage's largest loss, and its ratio to all others together."""
     frames = num_frames(config, stage)
     inference = {"selection", "association", "test_short_side", "test_max_long_side"}
     training = config.system.model_dump(mode="json", exclude=inference)
@@ -34,7 +34,7 @@ def ratio(config: RunConfig, stage: StageConfig) -> tuple[str, float]:
 
 
 def excused(recipe: str) -> set[str]:
-    """Returns the losses that a recipe allows to dominate: ``# dominant loss: NAME, because ...``."""
+    """Returns the losses excused in a recipe: ``# dominant loss: NAME, because ...``."""
     text = (CONFIGS / f"{recipe}.yaml").read_text()
     return set(re.findall(r"# dominant loss: (\w+), because ", text))
 
