@@ -27,7 +27,11 @@ def training_plan(config: "RunConfig", given: "GivenData", out: Path) -> list[st
     """
     from pipelines.registry.start_weights import check_start
 
-    lines = [*_system(config), f"start       {check_start(config)}", *_data(config, given)]
+    lines = [
+        *_system(config),
+        f"start       {check_start(config, allow_random=True)}",
+        *_data(config, given),
+    ]
     for number, stage in enumerate(config.stages, 1):
         lines += _stage(config, stage, number)
     lines += [

@@ -27,6 +27,7 @@ from vis_core.errors import ConfigError
 from vis_core.files import write_json
 from vis_core.formats.categories import Categories
 from vis_core.models.systems.build import build_system
+from vis_core.models.systems.transfer import planned_transfer
 
 # File in a stage's evaluation folder with the stage's validation scores by step.
 ON_THE_WAY = "on_the_way.json"
@@ -96,6 +97,9 @@ def run_stages(
         else:
             if stage.start_from is not None:
                 start = start_folder(config, place.folder / START, stage)
+            if start is not None and (stage.start_from is not None or not results):
+                transfer = planned_transfer(config.system, start, place.data.categories)[1]
+                _log.info("stage %s: of the start weights, %s", stage.name, transfer.describe())
             result = _train_and_score(config, stage, place, start, key, listener)
         results.append(result)
         start = result.model
