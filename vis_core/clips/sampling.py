@@ -47,8 +47,8 @@ def output_frame(
 ) -> tuple[float, int, int]:
     """Draws the output size for an image: the scale (output over source), height and width.
 
-    With ``FixedSize``, the image may not fill the frame. With ``ShortSide``, the sides are rounded
-    as in detectron2.
+    With ``FixedSize``, the image can be smaller than the frame. With ``ShortSide``, the sides are
+    rounded as in detectron2.
     """
     if isinstance(size, FixedSize):
         return min(size.height / height, size.width / width), size.height, size.width

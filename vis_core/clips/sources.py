@@ -152,7 +152,7 @@ class VideoClips:
 
 
 class ParquetClips:
-    """Clips in Parquet files from ``clips/rows.py``; to read a clip, only its row group is read.
+    """Clips in Parquet files (see ``clips/rows.py``); to read a clip, only its row group is read.
 
     Rows are ordered by file name and position; rows with an error are skipped. Without ``augment``,
     the clips are returned as stored.

@@ -168,9 +168,9 @@ def _resize(maps: Tensor, size: tuple[int, int], mode: Resize = "bilinear") -> T
 
 
 def aligned_upsampling(maps: Tensor, factor: int = 2) -> Tensor:
-    """Enlarges (N, h, w) maps so that pixel ``factor * i`` keeps the value of pixel i (CondInst).
+    """Enlarges (N, h, w) maps with aligned corners, then shifts them by half a cell (CondInst).
 
-    The result is shifted right and down by half a cell, as in the releases.
+    Pixel ``factor * i + factor // 2`` has the value of pixel i, as in the releases.
     """
     if factor == 1:
         return maps
