@@ -56,11 +56,10 @@ def measure_batches(
     runs: list[BatchRun] = []
     best, frames, spent_s = None, 1, 0.0
     while frames <= LARGEST and spent_s < budget_s:
-        if runs and 2 * runs[-1].peak_bytes > limit:
-            runs.append(BatchRun(frames))
-            break
         memory.reset_peak()
         try:
+            if runs and 2 * runs[-1].peak_bytes > limit:
+                raise MemoryError
             times_s = [run(frames) for _ in range(_REPEATS)]
         except (MemoryError, RuntimeError) as error:
             if not runs or not is_out_of_memory(error):
@@ -69,21 +68,19 @@ def measure_batches(
             break
         spent_s += sum(times_s)
         speed, need = frames / max(min(times_s), 1e-9), max(0, memory.peak_bytes() - held)
-        is_faster = not runs or speed >= _GAIN * runs[-1].frames_per_s
         runs.append(BatchRun(frames, speed, need, fits=need <= limit))
-        if not is_faster:
+        if len(runs) > 1 and speed < _GAIN * runs[-2].frames_per_s:
             break
-        best = frames if need <= limit else best
-        frames *= 2
+        best, frames = frames if need <= limit else best, 2 * frames
     return BatchSpeeds(runs, best)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Returns whether an error means that memory ran out."""
     # PyTorch has no error class for running out of main memory
-    words = ("can't allocate memory", "not enough memory")
-    is_typed = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return is_typed or any(each in str(error) for each in words)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in str(error) for words in ("can't allocate memory", "not enough memory")
+    )
 
 
 class DeviceMemory:

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.cli import main
 from pipelines.annotation.plan import measure
-from pipelines.annotation.plan.text import plan_lines
+from pipelines.annotation.plan.plan import plan_lines
 from pipelines.registry.start_weights import TINY_WEIGHTS
 from tests.helpers.plans import gpu_plan
 from tests.helpers.toy_archive import toy_archive
