@@ -139,17 +139,15 @@ class Bench:
 
         def run(frames: int) -> float:
             start_s = time.monotonic()
-            with torch.inference_mode():
-                for system in systems:
-                    system.segment([image] * frames)
+            for system in systems:
+                system.segment([image] * frames)  # computes no gradients
             if self._device.type == "cuda":
                 torch.cuda.synchronize()
             return time.monotonic() - start_s
 
-        memory = batch_speed.DeviceMemory(self._device)
-        batches = batch_speed.measure_batches(run, memory, self._num_sharers, BATCHES_S)
-        self._measured.batches = batches
-        self._measured.chunk_frames = batches.allowed(self.request.config.chunk_frames)
+        memory, measured = batch_speed.DeviceMemory(self._device), self._measured
+        measured.batches = batch_speed.measure_batches(run, memory, self._num_sharers, BATCHES_S)
+        measured.chunk_frames = measured.batches.allowed(self.request.config.chunk_frames)
 
     def _probe(self, video: ArchivedVideo, path: Path, count: int) -> tuple[float, int]:
         """Annotates ``count`` frames into a scratch folder; returns the seconds and bytes used."""
