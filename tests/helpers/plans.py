@@ -10,7 +10,7 @@ from pipelines.annotation.plan.plan import AnnotatePlan, Totals
 def gpu_plan() -> AnnotatePlan:
     """Returns a plan of an hour with 4 workers that have half a GPU each."""
     totals = Totals(3600.0, 3600.0, 3600.0, 3600.0, 3600.0, 0.0)
-    counts = dict.fromkeys(("done", "failed", "to_do", "to_do_bytes", "left_out"), 0)
+    counts = dict.fromkeys(("done", "failed", "to_do", "to_do_bytes"), 0)
     measured = Measured("cuda", 0.0)
     return AnnotatePlan("out", "m", counts, 0.5, 2.5, 4, measured, totals, 2.0, 5.0)
 

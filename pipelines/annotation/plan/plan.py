@@ -67,7 +67,6 @@ def plan_archive(
         "failed": len(survey.failed),
         "to_do": len(to_do),
         "to_do_bytes": sum(video.size for video in to_do),
-        "left_out": len(archive.skipped),
     }
     share, price = options.gpus_per_worker, request.gpu_hour_cost
     plan = AnnotatePlan(ledger.storage.uri, str(model), counts, share, price)
@@ -97,9 +96,8 @@ def _totals(
     good_bytes = sum(row.video.size for row in rows)
     readable = good_bytes / sum(row.video.size for row in measured.videos)
     factor = 1 + readable * sum(video.size for video in others) / good_bytes
-    start_s = sum(row.start_s for row in rows) / len(rows)
-    work_s = factor * sum(row.rest_s for row in rows)
-    work_s += (len(rows) + readable * len(others)) * start_s
+    starts_s = sum(row.start_s for row in rows) * (1 + readable * len(others) / len(rows))
+    work_s = starts_s + factor * sum(row.rest_s for row in rows)
     # the largest videos are among the opened ones
     longest_s = max((row.start_s + row.rest_s) / cuts[row.video.key] for row in rows)
     # workers that share a GPU take turns
@@ -138,8 +136,7 @@ def _measured_lines(videos: dict[str, Any], measured: dict[str, Any]) -> list[st
     bad = [f"{shown_name(r['video']['key'])}: {r['problem']}" for r in rows if r["problem"]]
     share = sum(row["video"]["size"] for row in rows) / max(1, videos["to_do_bytes"])
     opened = f"{len(rows):,} of {videos['to_do']:,} videos, {share:.0%} of the bytes"
-    lines = [f"  opened    {opened}; {len(bad)} cannot be read"]
-    lines += [f"            {line}" for line in bad]
+    lines = [f"  opened    {opened}; {len(bad)} cannot be read", *(f"    {line}" for line in bad)]
     for run in batches["runs"] if batches else ():
         speed = f"{run['frames_per_s']:.3g} frames/s, {decimal(run['peak_bytes'])}"
         speed = speed if run["fits"] else "does not fit in memory"
