@@ -32,9 +32,9 @@ from vis_core.config.segmentors import (
 class BaseSystemConfig(Section):
     """The settings common to all systems.
 
-    A section that a run file gives only in part is completed with its system's defaults, not with
-    the section class's, which are CTVIS's. ``association`` may also be a name from
-    ``NAMED_ASSOCIATIONS``.
+    If a run file sets only a part of a section, the system's defaults complete it, rather than the
+    defaults of the section's class, which are those of CTVIS. ``association`` may also be a name
+    from ``NAMED_ASSOCIATIONS``.
     """
 
     selection: SelectionConfig = Field(default_factory=SelectionConfig)
@@ -93,7 +93,7 @@ class QuerySystemConfig(ExtraHeadsConfig):
 
 
 class MinvisConfig(QuerySystemConfig):
-    """MinVIS: all queries, latest memory, cosine similarity, Hungarian without a threshold."""
+    """MinVIS: all queries, latest embeddings, cosine similarity, Hungarian without a threshold."""
 
     name: Literal["minvis"] = "minvis"
     association: AssociationConfig = Field(default_factory=AssociationConfig.minvis)
@@ -104,7 +104,7 @@ class MinvisConfig(QuerySystemConfig):
 
 
 class CtvisConfig(QuerySystemConfig):
-    """CTVIS: Mask2Former, an embedding head, contrastive items through the memory."""
+    """CTVIS: Mask2Former, an embedding head, contrastive items built with the memory."""
 
     name: Literal["ctvis"] = "ctvis"
     loss_weights: CtvisLossWeights = Field(default_factory=CtvisLossWeights)
@@ -125,7 +125,7 @@ class IdolConfig(ExtraHeadsConfig):
     test_short_side: int = Field(
         360,
         ge=32,
-        description="Short side in pixels at inference (IDOL 4.1: 360; release: 480, OVIS 720).",
+        description="Short side in pixels at inference (IDOL 4.1: 360; release: 480, on OVIS 720).",
     )
 
 

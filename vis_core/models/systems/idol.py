@@ -39,7 +39,7 @@ class Idol(System):
         self.segmentor = DeformableDetr(config.segmentor, num_classes)
         width = config.segmentor.hidden_width
         self.embedding_head = Mlp(width, config.embedding_width, config.embedding_width, 3)
-        # built last, so that all other weights start alike with and without these heads
+        # built last, so that these heads do not change the other random weights
         self.addons = ExtraHeads(config, width, self.segmentor.mask_head.num_parameters)
 
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:

@@ -29,7 +29,7 @@ class QuerySystem(System):
         self.segmentor = Mask2Former(config.segmentor, num_classes)
 
     def new_extra_heads(self) -> ExtraHeads:
-        """Builds the extra heads; call it last, so that other weights start alike without them."""
+        """Builds the extra heads; call it last, or the other random weights change."""
         width = self.config.segmentor.hidden_width
         return ExtraHeads(self.config, width, width)
 

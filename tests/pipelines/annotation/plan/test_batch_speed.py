@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.annotation.plan.measure import (
+from pipelines.annotation.plan.batch_speed import (
     BatchSpeeds,
     DeviceMemory,
     container_free_bytes,
