@@ -29,7 +29,7 @@ def run(
         ),
     ],
 ) -> None:
-    """Writes the file and prints the omitted classes."""
+    """Writes the converted file and prints the omitted classes."""
     from pipelines.data.convert_classes import convert_classes
 
     converted = convert_classes(Path(source), options.local_path(out), class_map)

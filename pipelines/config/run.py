@@ -13,7 +13,7 @@ from vis_core.config.systems import CtvisConfig, SystemConfig
 
 
 class StageConfig(Section):
-    """A training stage, which starts from the previous stage's weights."""
+    """A training stage, which by default starts from the previous stage's weights."""
 
     name: str = Field(
         pattern=r"^[a-z][a-z0-9_]{0,30}$",
@@ -120,7 +120,7 @@ class SweepConfig(Section):
 
 
 class SyntheticConfig(Section):
-    """Synthetic scenes that replace missing data."""
+    """Synthetic scenes for a run without the user's own annotated data."""
 
     scene: SceneSettings = Field(default_factory=SceneSettings)
     images: int = Field(240, ge=4, description="Still images.")

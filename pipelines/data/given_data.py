@@ -26,7 +26,7 @@ def check_given(given: GivenData) -> None:
     """Checks folders, annotations and frames before anything is started or written.
 
     Raises:
-        ConfigError: A folder is missing or empty.
+        ConfigError: A folder is missing or empty, a frame is missing, or no video is annotated.
         AnnotationError: Annotations are faulty or refer to missing images.
     """
     names = None

@@ -35,7 +35,7 @@ class RunData:
     """A run's data set.
 
     Attributes:
-        images: Still images for stage 1 and for pseudo-videos.
+        images: Still images for training and for pseudo-videos.
         archive: Folder of video files to annotate.
         categories: The run's classes; files with other classes are mapped by name.
         notes: Remarks on how missing data was replaced.

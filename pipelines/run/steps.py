@@ -1,7 +1,7 @@
 """The steps of a run, from data to report, in one run folder; finished steps are not repeated.
 
 config.yaml   data/   pseudo/   models/<stage>/   losses.jsonl   stages.json   sweep/
-models/final/   evaluation.json   tracking.db   annotations/   overlays/   report.html
+models/final/   evaluation.json   mlflow/   annotations/   overlays/   report.html
 """
 
 import json
@@ -46,7 +46,7 @@ _FINAL = "final"
 
 
 def prepare(run: Run) -> RunData:
-    """Finds or creates the data."""
+    """Finds or creates the run's data."""
     folder = run.folder / "data"
     folder.mkdir(exist_ok=True)
     synthetic = not (run.given.coco or run.given.vis)

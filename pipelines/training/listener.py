@@ -29,7 +29,7 @@ class TrainingListener(Protocol):
     """
 
     def losses(self, row: dict[str, Any]) -> None:
-        """Receives one loss line (``loss_log.py``), in step order."""
+        """Receives one loss line (``loss_log.py``); the lines arrive in step order."""
 
     def scored(self, stage: str, step: int, scores: dict[str, float]) -> None:
         """Receives scores on validation videos while a stage runs."""

@@ -187,7 +187,7 @@ def _train(
 
 
 def _start_key(config: RunConfig, start: Path | None, categories: Categories) -> str:
-    """Returns a digest of everything that stages depend on besides their own settings."""
+    """Returns a digest of the start weights, classes and settings on which every stage depends."""
     return digest(
         config.seed,
         config.system,
