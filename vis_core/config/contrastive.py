@@ -84,7 +84,8 @@ class StcTrackingConfig(Section):
     )
     over_positives: Literal["sum", "mean"] = Field(
         "sum",
-        description="sum: as printed (STC Eq. 3), large instances weigh more; mean: averaged.",
+        description="sum: as printed (STC Eq. 3), up to a hundred times all other losses; mean: "
+        "averaged, as in the recipes.",
     )
     consistency: bool = Field(
         True, description="Penalize differences between an instance's kernels (STC Eq. 6)."
