@@ -110,7 +110,9 @@ def _stage(config: "RunConfig", stage: "StageConfig", number: int) -> list[str]:
 
 
 def _length(stage: "StageConfig") -> str:
-    epochs = "" if stage.epochs is None else f"{stage.epochs:g} epochs"
+    epochs = (
+        "" if stage.epochs is None else f"{stage.epochs:g} epoch{'s' if stage.epochs != 1 else ''}"
+    )
     if stage.steps is None:
         return f"{epochs} in steps of"
     return f"{stage.steps:,} steps{epochs and f' ({epochs})'} of"

@@ -114,8 +114,8 @@ def with_steps(config: RunConfig, place: TrainingPlace) -> RunConfig:
             clips = len(clip_source(config, stage, place.data, place.pseudo)())
             counted = in_steps(stage, clips, config.ray.num_workers)
             _log.info(
-                "stage %s: %g epochs of %d clips are %d steps",
-                *(stage.name, stage.epochs, clips, counted.num_steps),
+                "stage %s: %d steps (epochs: %g, clips: %d)",
+                *(stage.name, counted.num_steps, stage.epochs, clips),
             )
             stage = counted
         stages.append(stage)
