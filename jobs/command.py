@@ -182,5 +182,5 @@ def _start_log(debug: bool) -> None:
     )
     for name in _NOISY_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # it warns about every backbone except Swin, but all of them are tested
+    # transformers warns about every backbone except Swin, but all of them are tested
     logging.getLogger("transformers").setLevel(logging.ERROR)

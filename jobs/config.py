@@ -16,7 +16,8 @@ EXAMPLES = (
 def run(
     *,
     what: Annotated[
-        Literal["show", "schema"], argument("WHAT", "The resolved run file, or its schema.")
+        Literal["show", "schema"],
+        argument("WHAT", "Print the resolved run file, or the JSON schema."),
     ],
     config: options.Config = options.PRESET,
     overrides: options.Set,

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from pipelines.run.folder import Run
 
 DETAILS = (
-    "Runs on synthetic scenes, or on --coco, --vis and --videos. Finished steps are skipped, so "
-    "the same command resumes a stopped run."
+    "Runs on synthetic scenes, or on the data given by --coco, --vis and --videos. Finished steps "
+    "are skipped, so the same command resumes a stopped run."
 )
 EXAMPLES = (
     "longtake demo --quick --out runs/quick",

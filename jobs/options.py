@@ -1,4 +1,4 @@
-"""The command line's options, each declared once, and the handling that verbs share.
+"""The options of the command line, each declared once, and functions that verbs share.
 
 An option has the same name, help and type in every verb; a default may differ.
 """
@@ -37,7 +37,7 @@ def presets() -> list[str]:
 
 
 def option(words: str, text: str, **attributes: Any) -> Any:
-    """Declares an option by its name, placeholder (``--seed N``; a flag has none) and help."""
+    """Declares an option by its name, any placeholder (as in ``--seed N``) and its help."""
     name, _, metavar = words.partition(" ")
     return typer.Option(name, metavar=metavar or None, help=text, **attributes)
 

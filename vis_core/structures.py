@@ -94,7 +94,7 @@ class FrameTargets:
     Attributes:
         labels: (G,) int64 class indices.
         masks: (G, H, W) bool.
-        instance_index: (G,) int64, each instance's row in its clip, which identifies it.
+        instance_index: (G,) int64, each instance's row in its clip, the same in all frames.
     """
 
     labels: Tensor
@@ -117,7 +117,7 @@ class Clip:
         masks: (T, G, H, W) bool; all False where an instance is absent. Row g is one identity.
         labels: (G,) int64 class indices.
         sizes: (T, 2) height and width of each frame before it was padded with 0 on the right and
-            bottom (views of different sizes); None if all fill H x W.
+            bottom (views of different sizes); None if all frames fill H x W.
     """
 
     clip_id: str
@@ -221,10 +221,10 @@ class Track:
         label: Class index.
         score: Confidence in [0, 1] for the whole track.
         masks: Its masks in the frames where it has pixels; empty if they are in a mask table.
-        frame_scores: Its confidence in each frame of ``masks``; None if read from a file without.
+        frame_scores: Its confidence in each frame of ``masks``; None if its file has none.
         predicted_quality: Predicted IoU of its masks with the truth; None if not predicted.
         serial: The number that marks its rows in a mask table.
-        stored_frames: ``shown_frames`` for masks in a mask table.
+        stored_frames: ``shown_frames`` if its masks are in a mask table.
     """
 
     track_id: int | None
@@ -238,7 +238,7 @@ class Track:
 
     @property
     def shown_frames(self) -> tuple[int, int, int]:
-        """Count, first and last of the frames where it has pixels; 0, -1 and -1 without any."""
+        """Number, first and last of the frames with pixels; 0, -1 and -1 if there are none."""
         frames = self.masks.frame_indices
         in_masks = (len(frames), frames[0], frames[-1]) if frames else (0, -1, -1)
         return self.stored_frames or in_masks

@@ -7,8 +7,8 @@ from jobs import options
 from jobs.options import option
 
 DETAILS = (
-    "--from is a COCO or YouTube-VIS ground truth. Annotations without a class in the new list "
-    "are omitted and counted."
+    "--from is a COCO or YouTube-VIS ground-truth file. Annotations without a class in the new "
+    "list are omitted and counted."
 )
 EXAMPLES = (
     "longtake convert --from instances_train2017.json --out ytvis21.json --class-map ytvis_2021",

@@ -16,12 +16,13 @@ class StageConfig(Section):
     """A training stage, which starts from the previous stage's weights."""
 
     name: str = Field(
-        pattern=r"^[a-z][a-z0-9_]{0,30}$", description="Name for its folders and metrics."
+        pattern=r"^[a-z][a-z0-9_]{0,30}$",
+        description="Name of the stage, used for its folders and metrics.",
     )
     clips: Literal["images", "pairs", "pseudo", "videos", "mixed"] = Field(
         description="Training clips: still images, key-reference pairs of still images, "
         "pseudo-videos, clips of real videos (2 frames are a key and a reference frame), or a "
-        "random mix of the last two (CTVIS 4: COCO joint training)."
+        "random mix of pseudo-videos and real clips (CTVIS 4: COCO joint training)."
     )
     pseudo_share: float | None = Field(
         None,
@@ -33,14 +34,14 @@ class StageConfig(Section):
     )
     steps: int = Field(ge=1, description="Optimizer steps.")
     batch_size: int = Field(
-        16, ge=1, description="Clips per step and worker (CTVIS 4.1: 16 in all)."
+        16, ge=1, description="Clips per step and worker (CTVIS 4.1: 16 over all workers)."
     )
     clip_frames: int = Field(1, ge=1, description="Frames T per clip of a real video.")
     frame_range: int = Field(
         20,
         ge=1,
-        description="Frames on either side from which the T frames are drawn (CTVIS's release; "
-        "IDOL: 10).",
+        description="Maximum distance in frames between the first frame drawn for a clip and the "
+        "others (20 in CTVIS's release, 10 in IDOL).",
     )
     precision: Precision = Field(
         "float32", description="The network's precision in training; CTVIS's release uses AMP."
@@ -49,20 +50,20 @@ class StageConfig(Section):
     parts: int = Field(
         1,
         ge=1,
-        description="Number of parts that a batch is cut into. They pass through the network in "
-        "turn, so memory holds only one; the gradient is their mean.",
+        description="Number of parts into which a batch is split to save memory. The network "
+        "processes them in turn, and their gradients are averaged.",
     )
     recompute_activations: bool = Field(
         False,
-        description="Recompute activations in the backward pass instead of storing them: less "
-        "memory, more time, the same gradient.",
+        description="Recompute activations in the backward pass instead of storing them. "
+        "This saves memory and costs time; the gradient is the same.",
     )
     ema_decay: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="Decay of the running mean (EMA) of the weights, which is scored and becomes "
-        "the stage's model; null: use the weights themselves, as in all five papers.",
+        description="Decay of the running mean (EMA) of the weights. The mean is scored and "
+        "becomes the stage's model. null: use the weights themselves, as in all five papers.",
     )
     loss_weights: dict[str, float] = Field(
         default_factory=dict,
@@ -70,7 +71,7 @@ class StageConfig(Section):
     )
     start_from: str | None = Field(
         None,
-        description="Start weights instead of the previous stage's; see the run's start_from.",
+        description="Start weights that replace the previous stage's; see the run's start_from.",
     )
     evaluate_every: int | None = Field(
         None,
@@ -79,14 +80,14 @@ class StageConfig(Section):
     )
     keep: Literal["best", "last"] = Field(
         "best",
-        description="Model that the stage keeps: the one with the best AP, or the last one, with "
-        "scores only for the learning curve.",
+        description="Model that the stage keeps: the one with the best AP, or the last one. "
+        "If it keeps the last, the scores only serve for the learning curve.",
     )
     evaluate_videos: int = Field(
         8,
         ge=1,
-        description="Number of validation videos scored while a stage runs, starting with the "
-        "first.",
+        description="Number of validation videos on which models are scored while a stage runs, "
+        "starting with the first.",
     )
     max_bad_steps: int = Field(
         5,
@@ -110,8 +111,8 @@ class SweepConfig(Section):
     min_gain: float = Field(
         0.01,
         ge=0,
-        description="Gain in validation AP that a setting needs to replace the current one. Ours: "
-        "a gain of 0.001 on eight videos came with a loss of 0.1 on other videos.",
+        description="Gain in validation AP that new thresholds need to replace the current ones. "
+        "The value is ours: thresholds that gained 0.001 AP on eight videos lost 0.1 AP on others.",
     )
     match_threshold: tuple[float, float] = Field((0.1, 0.8), description="Range of similarities.")
     new_track_score: tuple[float, float] = Field((0.01, 0.7), description="Range of scores.")
@@ -138,11 +139,11 @@ class RayConfig(Section):
     data_tasks: int | None = Field(
         None,
         ge=1,
-        description="Processes that build one worker's batches, about 600 MiB each; null: "
-        "one per free core, at most 8.",
+        description="Number of processes that build one worker's batches (about 600 MiB of memory "
+        "each); null: one per free core, at most 8.",
     )
     object_store_mb: int = Field(
-        400, ge=100, description="Shared memory of a local cluster, in MB."
+        400, ge=100, description="Ray's shared memory on a local cluster, in MB."
     )
 
 
@@ -164,18 +165,18 @@ class CheckpointConfig(Section):
         None,
         description="Folder or s3://bucket/prefix shared by all workers; null: the run folder.",
     )
-    keep: int = Field(2, ge=2, description="Number of newest checkpoints to keep; one is a spare.")
+    keep: int = Field(2, ge=2, description="Number of checkpoints to keep, in case one is damaged.")
 
 
 class RunConfig(Section):
-    """A whole run, from images to annotated videos."""
+    """The settings of a whole run, from images to annotated videos."""
 
     seed: int = Field(0, ge=0, lt=1 << 32, description="Seed for all randomness.")
     system: SystemConfig = Field(default_factory=CtvisConfig)
     start_from: str | None = Field(
         None,
-        description="Start weights of stage 1: a model folder, a .pth or .pkl from the authors, a "
-        "transformers folder, hf:<id>, or 'tiny', the shipped weights.",
+        description="Start weights of stage 1: a model folder, a .pth or .pkl file of a paper's "
+        "authors, a transformers folder, hf:<id>, or 'tiny' (the weights in this package).",
     )
     synthetic: SyntheticConfig = Field(default_factory=SyntheticConfig)
     pseudo: PseudoConfig = Field(default_factory=PseudoConfig)

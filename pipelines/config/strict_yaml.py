@@ -1,7 +1,7 @@
-"""Strict YAML: no tags, no aliases, no duplicate keys, YAML 1.2 scalars.
+"""A strict YAML parser that rejects tags, aliases and duplicate keys and reads YAML 1.2 scalars.
 
 PyYAML's defaults read ``1e-4`` as text, ``on`` as true and ``010`` as 8, and silently keep the last
-of two equal keys; an alias bomb parses at once, but traversing it never finishes.
+of two equal keys. PyYAML also parses an alias bomb at once, but traversing that never finishes.
 """
 
 import math

@@ -1,6 +1,7 @@
 """A run's data set: the user's own files (``given_data.py``), or synthetic scenes.
 
-Derives missing parts: still images from videos, labelled videos from still images, an archive.
+Missing parts are derived: still images from videos, labelled videos from still images, and an
+archive from validation videos.
 """
 
 import json
@@ -70,7 +71,7 @@ def prepare_data(
         data = _few_frames(data, config.supervision.share, config.seed, folder / "few_frames")
     if max_frames is not None:
         data = _first_frames(data, folder / f"first_{max_frames}", max_frames)
-    # for people and for the report
+    # read by users and by the report
     values = asdict(data) | {"categories": data.categories.to_json()}
     write_text(folder / "data.json", json.dumps(values, indent=2, default=str) + "\n")
     return data

@@ -113,7 +113,7 @@ def _final(run_dir: Path, absent: list[str]) -> dict[str, float] | None:
 
 
 def _curves(run_dir: Path, absent: list[str]) -> tuple[Curves, tuple[Mark, ...]]:
-    """Reads the losses of all stages onto one step axis."""
+    """Reads the losses of all stages, with steps counted across stages."""
     path = run_dir / "losses.jsonl"
     if not path.is_file():
         absent.append("loss curves (no losses.jsonl)")

@@ -37,7 +37,7 @@ def open_run(run: Run) -> None:
     """Creates the run folder or checks that it belongs to the same run, and locks it.
 
     Raises:
-        ConfigError: The folder contains a run with other settings, or other files, or is in use by
+        ConfigError: The folder contains a run with other settings or unrelated files, or is used by
             another process.
     """
     lock = {
@@ -66,7 +66,7 @@ def open_run(run: Run) -> None:
 
 
 def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """Adds defaults for settings newer than the release that wrote the folder."""
+    """Adds defaults for settings that did not exist when the folder was written."""
     try:
         known = RunConfig.model_validate_json(json.dumps(config), strict=True)
     except ValidationError:
@@ -106,7 +106,7 @@ def check_run(run: Run) -> None:
     """Checks a run's data, start weights and losses before anything is written.
 
     Raises:
-        ConfigError: A folder or start weights are missing, or a stage weighs an unknown loss.
+        ConfigError: A folder or start weights are missing, or a stage has an unknown loss weight.
         AnnotationError: Annotations are faulty or refer to missing images.
     """
     check_given(run.given)
@@ -118,7 +118,7 @@ def check_run(run: Run) -> None:
 
 
 def _first_difference(before: Any, now: Any, path: str) -> str:
-    """Returns the first difference between nested values as ``key: old -> new``, or nothing."""
+    """Returns the first difference of nested values as ``key: old -> new``, or an empty string."""
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         before, now = dict(enumerate(before)), dict(enumerate(now))
     if isinstance(before, dict) and isinstance(now, dict):

@@ -1,4 +1,4 @@
-"""Reports from training to its run in the tracking store, with each number sent once."""
+"""A training listener that reports to the tracking store and sends each number once."""
 
 import json
 import threading
@@ -18,8 +18,8 @@ _NOT_METRICS = ("stage", "step", "time")
 class MlflowListener:
     """A listener that logs losses, scores and a picture; steps are counted across all stages.
 
-    A worker that restarts from a checkpoint writes the same loss lines again. They are not sent
-    again, because a file in ``tracking/`` records the last step sent.
+    A worker that restarts from a checkpoint writes the same loss lines again. These lines are not
+    sent again, because a file in ``tracking/`` records the last step sent.
     """
 
     def __init__(self, record: MlflowRun, config: RunConfig, place: TrainingPlace) -> None:

@@ -1,4 +1,4 @@
-"""The steps from data to report in one run folder; a finished step is not repeated.
+"""The steps of a run, from data to report, in one run folder; finished steps are not repeated.
 
 config.yaml   data/   pseudo/   models/<stage>/   losses.jsonl   stages.json   sweep/
 models/final/   evaluation.json   tracking.db   annotations/   overlays/   report.html
@@ -91,7 +91,7 @@ def train(run: Run, data: RunData, pseudo: Path, only: str | None = None) -> lis
 
 
 def sweep(run: Run, data: RunData, trained: Path) -> dict[str, Any]:
-    """Sweeps the thresholds on the validation videos and writes ``models/final`` with the best."""
+    """Sweeps thresholds on the validation videos; writes ``models/final`` with the best ones."""
     final, folder = run.folder / "models" / _FINAL, run.folder / "sweep"
     table = folder / "sweep.json"
     if not (table.is_file() and (final / CATEGORIES_FILE).is_file()):

@@ -23,7 +23,7 @@ def training_plan(config: "RunConfig", given: "GivenData", out: Path) -> list[st
     """Describes the system, start weights, stages and output; starts and writes nothing.
 
     Raises:
-        CheckpointError: The start weights cannot be trusted or do not fit.
+        CheckpointError: The start weights are unsafe to load or do not fit the system.
     """
     from pipelines.registry.start_weights import check_start
 

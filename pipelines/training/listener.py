@@ -1,4 +1,4 @@
-"""The interface through which a training reports its losses, scores and finished stages."""
+"""The interface through which a training run reports its losses, scores and finished stages."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ class StageResult:
 class TrainingListener(Protocol):
     """A receiver of training progress.
 
-    Calls may come from several threads, and may repeat earlier ones after a restart.
+    Several threads may call its methods, and a restarted run may repeat earlier calls.
     """
 
     def losses(self, row: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ from vis_core.files import write_json
 from vis_core.formats.categories import Categories
 from vis_core.models.systems.build import build_system
 
-# File in a stage's evaluation folder with its validation scores by step.
+# File in a stage's evaluation folder with the stage's validation scores by step.
 ON_THE_WAY = "on_the_way.json"
 _log = logging.getLogger(__name__)
 
@@ -48,12 +48,12 @@ class TrainingPlace:
 
     @property
     def validation_videos(self) -> LabelledVideos:
-        """The videos to score while a stage runs."""
+        """The videos on which models are scored while a stage runs."""
         return LabelledVideos(self.data.videos.val, self.data.videos.frames)
 
     @property
     def test_videos(self) -> LabelledVideos:
-        """The videos to score finished stages on."""
+        """The videos on which finished stages are scored."""
         return LabelledVideos(self.data.videos.test, self.data.videos.frames)
 
     def model(self, stage: str) -> Path:
@@ -72,7 +72,7 @@ def run_stages(
 
     Args:
         listener: Receives losses, scores and finished stages, including those finished earlier.
-        only: Name of the only stage to train, whose predecessors must be finished; None for all.
+        only: Name of the only stage to train, whose predecessors must be finished; None means all.
 
     Raises:
         ConfigError: The stage does not exist, or an earlier one is not finished.
@@ -122,7 +122,7 @@ def check_losses(config: RunConfig, num_classes: int) -> None:
 
 
 def batch_plan(config: RunConfig, stage: StageConfig, place: TrainingPlace, key: str) -> BatchPlan:
-    """Returns the plan for a stage's batches; ``key`` as in ``StageJob``."""
+    """Returns the plan for a stage's batches; ``key`` is that of the ``StageJob``."""
     return BatchPlan(
         make_source=clip_source(config, stage, place.data, place.pseudo),
         key=key,
@@ -169,7 +169,7 @@ def _train_and_score(
 def _train(
     job: StageJob, plan: BatchPlan, place: TrainingPlace, listener: TrainingListener
 ) -> None:
-    """Trains a stage, scoring models along the way, and writes its model folder."""
+    """Trains a stage, scores models meanwhile, and writes the stage's model folder."""
     stage, model = job.stage, place.model(job.stage.name)
     on_scores = partial(listener.scored, stage.name)
     with StageScores(job, place.validation_videos, on_scores) as scores:

@@ -62,7 +62,7 @@ class Associator:
         return self.config.new_track_score if len(self.memory) or first is None else first
 
     def _assign(self, instances: Instances) -> Assignment:
-        """Assigns the tracks in memory; if there are none, every instance may start one."""
+        """Assigns the tracks in memory; if there are none, every instance may start a track."""
         if not len(self.memory):
             return Assignment.empty(len(instances), instances.scores.device)
         scores, floor = SIMILARITIES[self.config.similarity](instances, self.memory)

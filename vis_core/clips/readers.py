@@ -14,7 +14,7 @@ from vis_core.structures import Clip
 
 
 def with_instances(records: Sequence[ImageRecord]) -> list[ImageRecord]:
-    """Returns the images with instances, as in the CTVIS release; AnnotationError without any."""
+    """Returns the images with instances (CTVIS release); raises AnnotationError without any."""
     kept = [record for record in records if record.labels]
     if not kept:
         raise AnnotationError(
@@ -36,7 +36,7 @@ def read_still(record: ImageRecord) -> Clip:
 
 
 def read_video_frames(video: VideoRecord, folder: Path, frames: Sequence[int], name: str) -> Clip:
-    """Reads some frames of a labelled video; each track except crowds becomes a row.
+    """Reads frames of a labelled video and their masks, with one row per track except crowds.
 
     Raises ImageError if a frame is damaged or its size differs from the video's.
     """

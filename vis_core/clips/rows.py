@@ -58,7 +58,7 @@ def clip_to_row(clip: Clip, image_id: int, categories: Categories) -> dict[str, 
     """Packs a clip made from an image into a row of ``CLIP_SCHEMA``."""
     height, width = clip.images.shape[1:3]
     absent = encode_mask(np.zeros((height, width), bool))["counts"]
-    encoded = encode_masks(clip.masks.reshape(-1, height, width))  # faster than one by one
+    encoded = encode_masks(clip.masks.reshape(-1, height, width))  # faster than a loop
     instances = []
     for row, label in enumerate(clip.labels):
         counts = [one["counts"] for one in encoded[row :: len(clip.labels)]]
@@ -87,7 +87,7 @@ def error_row(clip_id: str, image_id: int, error: str) -> dict[str, Any]:
 
 
 def row_to_clip(row: Mapping[str, Any], categories: Categories) -> Clip:
-    """Unpacks a row of ``CLIP_SCHEMA``; the images equal the clip's except for JPEG compression.
+    """Unpacks a row of ``CLIP_SCHEMA``; the images equal the packed ones up to JPEG compression.
 
     Raises:
         ImageError: A frame is damaged.

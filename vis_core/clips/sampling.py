@@ -12,9 +12,9 @@ def sample_frame_indices(
 ) -> list[int]:
     """Draws a clip's T frames as the CTVIS release does, in ascending order.
 
-    One frame is drawn uniformly; the others, with replacement, from the frames at most
-    ``frame_range`` away from it (release: 20 for YouTube-VIS, 15 for OVIS), excluding itself. A
-    video with one frame repeats it.
+    One frame is drawn uniformly. The other frames are drawn, with replacement, from its neighbours,
+    at most ``frame_range`` frames away (release: 20 for YouTube-VIS, 15 for OVIS). If a video has
+    only one frame, the clip repeats that frame.
     """
     anchor = int(generator.integers(num_frames_in_video))
     first = max(0, anchor - frame_range)
@@ -25,7 +25,7 @@ def sample_frame_indices(
 
 
 def row_seed(seed: int, record_id: int | str, replica: int) -> int:
-    """Computes the seed for a record's clip ``replica``, regardless of machine and parallelism.
+    """Computes the seed for clip number ``replica`` of a record, the same on every worker.
 
     ``seed`` is the seed of the run (and, in training, of the epoch).
     """
@@ -36,7 +36,7 @@ def row_seed(seed: int, record_id: int | str, replica: int) -> int:
 def path_fractions(num_frames: int, generator: np.random.Generator) -> np.ndarray:
     """Draws the positions of T frames along a path: (T,) in [0, 1], ascending or descending.
 
-    Equals T independent uniform draws, sorted; reversed with probability 0.5 (CTVIS release).
+    Sorts T independent uniform draws and reverses them with probability 0.5 (CTVIS release).
     """
     fractions = np.sort(generator.uniform(0, 1, num_frames))
     return fractions[::-1] if generator.random() < 0.5 else fractions

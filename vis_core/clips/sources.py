@@ -27,7 +27,7 @@ from vis_core.formats.coco import ImageRecord
 from vis_core.formats.youtube_vis import VideoRecord
 from vis_core.structures import Clip
 
-_MAX_OPEN_FILES = 32  # each keeps a descriptor and a parsed footer
+_MAX_OPEN_FILES = 32  # each open file keeps a descriptor and a parsed footer
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class ImageClips(_StillClips):
 
 
 class PairClips(_StillClips):
-    """Key-reference pairs of still images, made on the fly (2nd place 2022, 2.2)."""
+    """Key-reference pairs made from still images on the fly (2nd place 2022, 2.2)."""
 
     def clip(self, index: int, seed: int) -> Clip:
         """Reads image ``index`` and makes two views of it."""
@@ -152,7 +152,7 @@ class VideoClips:
 
 
 class ParquetClips:
-    """Clips in Parquet files as written by ``clips/rows.py``; reads only a clip's row group.
+    """Clips in Parquet files from ``clips/rows.py``; to read a clip, only its row group is read.
 
     Rows are ordered by file name and position; rows with an error are skipped. Without ``augment``,
     the clips are returned as stored.
@@ -224,7 +224,7 @@ class ParquetClips:
 class MixedClips:
     """Clips drawn at random from two sources, with replacement (CTVIS release).
 
-    The seed selects the source; the first has probability ``share`` in (0, 1).
+    The seed selects the source; the first source has probability ``share`` in (0, 1).
     """
 
     def __init__(self, first: ClipSource, second: ClipSource, share: float) -> None:
@@ -242,7 +242,7 @@ class MixedClips:
 
 
 def _read_partner(record: ImageRecord) -> Clip:
-    """Reads an image to paste from; a damaged one pastes nothing, as its own clips report it."""
+    """Reads an image to paste from; a damaged image is returned blank, with a warning."""
     try:
         return read_still(record)
     except ImageError as error:

@@ -60,7 +60,7 @@ class IdolMaskLossWeights(CtvisLossWeights):
 
 
 class StcLossWeights(Section):
-    """Loss weights of STC Eq. 7; CondInst's are 1 (AdelaiDet)."""
+    """Loss weights of STC Eq. 7; the terms from CondInst have weight 1 (AdelaiDet)."""
 
     class_: NonNegativeFloat = Field(1.0, alias="class", description="Focal loss at locations.")
     box: NonNegativeFloat = Field(1.0, description="Box GIoU loss.")

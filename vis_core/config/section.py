@@ -1,7 +1,7 @@
 """The base class of every settings section.
 
 Nothing in this folder imports torch or numpy, so that run files can be parsed before heavy
-libraries load. Each default is given once, with its source, and follows the paper; where the
+libraries load. Each default is given once, with its source, and follows the paper. Where the
 authors' release differs, ``released()`` or a named choice follows the release.
 """
 

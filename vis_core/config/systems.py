@@ -41,9 +41,9 @@ from vis_core.config.segmentors import (
 class BaseSystemConfig(Section):
     """The settings common to all systems.
 
-    A section that a run file gives only in part is completed with its system's defaults, not with
-    the section class's, which are CTVIS's. ``association`` may also be a name from
-    ``NAMED_ASSOCIATIONS``.
+    If a run file sets only a part of a section, the system's defaults complete it, rather than the
+    defaults of the section's class, which are those of CTVIS. ``association`` may also be a name
+    from ``NAMED_ASSOCIATIONS``.
     """
 
     selection: SelectionConfig = Field(default_factory=SelectionConfig)
@@ -146,7 +146,7 @@ class QuerySystemConfig(ExtraHeadsConfig):
 
 
 class MinvisConfig(QuerySystemConfig):
-    """MinVIS: all queries, latest memory, cosine similarity, Hungarian without a threshold."""
+    """MinVIS: all queries, latest embeddings, cosine similarity, Hungarian without a threshold."""
 
     weights_of = {"mask2former": QueryLossWeights}
     segmentor: Mask2FormerSettings = Field(default_factory=Mask2FormerSettings)
@@ -160,7 +160,7 @@ class MinvisConfig(QuerySystemConfig):
 
 
 class CtvisConfig(QuerySystemConfig):
-    """CTVIS: Mask2Former, an embedding head, contrastive items through the memory."""
+    """CTVIS: Mask2Former, an embedding head, contrastive items built with the memory."""
 
     weights_of = {"mask2former": CtvisLossWeights, "deformable_detr": CtvisBoxLossWeights}
     segmentor: QuerySegmentorSettings = Field(default_factory=Mask2FormerSettings)
@@ -193,7 +193,7 @@ class IdolConfig(QuerySystemConfig):
     test_short_side: int = Field(
         360,
         ge=32,
-        description="Short side in pixels at inference (IDOL 4.1: 360; release: 480, OVIS 720).",
+        description="Short side in pixels at inference (IDOL 4.1: 360; release: 480, on OVIS 720).",
     )
 
 

@@ -3,7 +3,7 @@
 A user's map is a small document::
 
     target: ytvis_2021          # the name of a published list, or a list of names
-    unmapped: drop              # for classes not listed below: drop the instances, or refuse
+    unmapped: drop              # drop or refuse instances of classes not listed below
     classes:
       kitten: cat
       sofa: null                # dropped on purpose

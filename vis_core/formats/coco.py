@@ -209,7 +209,7 @@ def _check_image(where: str, entry: dict[str, Any], folder: Path | None, defects
 def _check_segmentation(
     where: str, entry: dict[str, Any], image: CheckedImage | None, defects: Defects
 ) -> bool:
-    """Checks the segmentation; without its image, checks only properties independent of size."""
+    """Checks a segmentation; if its image is unknown, checks only what needs no image size."""
     segmentation = entry.get("segmentation")
     height, width = stated_size(segmentation)
     if image is not None:

@@ -143,7 +143,7 @@ def file_name_fault(name: object) -> str | None:
 
 
 def stated_size(segmentation: Any) -> tuple[Any, Any]:
-    """Returns the size given in an RLE whose image is unknown, or (1, 1) if it has none."""
+    """Returns the size given in an RLE whose image is unknown, or (1, 1) if the RLE has none."""
     size = segmentation.get("size") if isinstance(segmentation, dict) else None
     return (size[0], size[1]) if isinstance(size, list) and len(size) == 2 else (1, 1)
 

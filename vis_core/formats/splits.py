@@ -15,8 +15,8 @@ def split_videos(
 ) -> tuple[list[VideoRecord], list[VideoRecord]]:
     """Splits videos into training and holdout sets by a hash of their folder and the seed.
 
-    Groups are added to the holdout in hash order until it has its share, so that most videos stay
-    on their side when others are added or removed.
+    Groups are added to the holdout in hash order until the holdout has its share, so that most
+    videos stay in their set when videos are added or removed.
 
     Args:
         videos: The data set.

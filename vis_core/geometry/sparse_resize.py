@@ -11,8 +11,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-_MAX_PARTS = 16  # per map: each costs as much as a thousandth of a large frame
-_DENSE_SHARE = 0.3  # of a box: above it, searching for parts costs as much as it could save
+_MAX_PARTS = 16  # per map: a part costs as much as resizing a thousandth of a large frame
+_DENSE_SHARE = 0.3  # of a box; in a denser box, finding the parts takes longer than it saves
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def boxes_above(
 ) -> Iterator[BoxMask | None]:
     """Resizes maps like ``resized_boxes`` and yields the masks of pixels above the threshold.
 
-    Distant parts of a map are resized separately, so specks cost little.
+    Distant parts of a map are resized separately, so distant specks take little time.
     """
     axes = _axis(maps.shape[1], size[0]), _axis(maps.shape[2], size[1])
     for cells in maps:
@@ -95,7 +95,7 @@ def _extent(above: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]] | None
 
 
 def _parts(above: np.ndarray) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Returns boxes that cover a mask (h, w): a single one, or one per part if that saves much."""
+    """Returns boxes that cover a mask (h, w): a single box, or one per part if that saves time."""
     whole = _extent(above)
     if whole is None:
         return []

@@ -88,7 +88,7 @@ def _damage_error(path: Path, image: Image.Image, reason: str) -> ImageError:
 
 
 def _is_damaged_jpeg(path: Path) -> bool:
-    """Returns whether FFmpeg's strict decoder rejects the data; libjpeg silently fills in grey."""
+    """Returns whether FFmpeg's strict decoder rejects the data; libjpeg fills gaps with grey."""
     codec = av.CodecContext.create("mjpeg", "r")
     codec.options = {"err_detect": "explode"}
     try:

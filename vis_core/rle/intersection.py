@@ -50,7 +50,7 @@ class _Side:
 
     Attributes:
         low: First column of ``dense``.
-        dense: (D, T, w) first run of every column; in an empty column, one with H rows above it.
+        dense: (D, T, w) first run of every column; in an empty column, a run with H rows above it.
         more: Further runs, or None if there are none.
     """
 
@@ -143,7 +143,7 @@ def _further_runs(masks: ColumnMasks, rows: np.ndarray) -> _FurtherRuns | None:
 
 
 def _dense(masks: ColumnMasks, rows: np.ndarray, low: int, high: int) -> np.ndarray:
-    """(D, T, high - low) first runs of all columns, with 0 rows where a column is empty."""
+    """(D, T, high - low) first runs of columns; an empty column's run has H rows above it."""
     width, runs = high - low, masks.runs
     dense = np.full((len(rows), masks.num_frames, width), masks.height, runs.dtype)
     flat: Any = dense.reshape(-1).data  # memoryview slices cost half as much as array slices

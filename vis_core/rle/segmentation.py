@@ -201,7 +201,7 @@ def _polygon_fault(polygon: object, reach: int) -> str | None:
     low, high = min(polygon), max(polygon)
     if not -reach <= low <= high <= reach or _has_nan(polygon):
         return f"a coordinate that is not finite or beyond {reach} pixels"
-    if len(polygon) * (high - low) > _LONGEST_OUTLINE:  # otherwise the outline is shorter
+    if len(polygon) * (high - low) > _LONGEST_OUTLINE:  # otherwise the outline cannot be that long
         points = np.asarray(polygon, np.float64).reshape(-1, 2)
         outline = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
         if outline > _LONGEST_OUTLINE:

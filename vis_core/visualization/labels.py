@@ -45,7 +45,7 @@ def place_chip(
 
     Tries ``texts``, longest first, until a chip covers no other chip and is no wider than its
     instance or, if larger, 0.3 of the image. The shortest text may be wider, and up to half of its
-    chip may cover others. Returns None if even that does not fit.
+    chip may cover other chips. Returns None if even the shortest text does not fit.
     """
     height, width = size
     text_px = text_pixels(height, width)

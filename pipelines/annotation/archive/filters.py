@@ -34,7 +34,7 @@ class VideoFilter:
         return not self.globs or any(fnmatchcase(key, pattern) for pattern in self.globs)
 
     def wants(self, size: int, modified_s: float) -> bool:
-        """Returns whether size and date are within the limits."""
+        """Returns whether an entry's size and date are within the limits."""
         return (
             size >= self.min_bytes
             and (self.max_bytes is None or size <= self.max_bytes)

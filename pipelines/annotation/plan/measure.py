@@ -158,7 +158,7 @@ class Bench:
 
     def _measure_batches(self, image: "np.ndarray") -> None:
         """Measures the network's speed for each batch size, with all views."""
-        systems = [view.applied_to(self.system) for view in View.of(self.request.config.views)]
+        systems = [view.applied_to(self.system) for view in View.of(self.request.config)]
         device = torch.device(self.measured.device)
 
         def run(frames: int) -> None:

@@ -42,8 +42,8 @@ def confine(max_memory_mib: int) -> None:
 def leave_network(libc: ctypes.CDLL) -> None:
     """Moves to a new network namespace without connections, if the kernel permits.
 
-    Root needs no user namespace, so it can still open other users' files. Non-root users need one,
-    which many containers and some distributions forbid; the network then remains available.
+    Root needs no user namespace, so it can still open other users' files. Other users need a
+    user namespace, which many containers and some distributions forbid; they keep the network.
     """
     if libc.unshare(_CLONE_NEWNET) != 0 and os.geteuid() != 0:
         libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)

@@ -13,7 +13,7 @@ RING_BYTES = 64 * 2**20  # exceeded only if MIN_SLOTS frames need more
 
 
 class FrameRing:
-    """Shared memory in slots of one frame size at a time; untouched pages take no memory."""
+    """Shared memory, divided into slots of the current frame size; unused pages take no memory."""
 
     def __init__(self, descriptor: int) -> None:
         self._bytes = mmap.mmap(descriptor, os.fstat(descriptor).st_size)

@@ -76,7 +76,7 @@ class CondInst(nn.Module):
         freeze_batch_norm(self.backbone)
 
     def train(self, mode: bool = True) -> "CondInst":
-        """Sets the training mode; the backbone's batch norms stay frozen, the others learn."""
+        """Sets the training mode; only the backbone's batch norms stay frozen."""
         super().train(mode)
         if mode:
             freeze_batch_norm(self.backbone)

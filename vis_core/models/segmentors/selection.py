@@ -65,7 +65,7 @@ def _greedy_nms(iou: Tensor, limit: float) -> Tensor:
     """Runs greedy NMS on a sorted (N, N) IoU matrix, in rounds over all pairs.
 
     A row is removed if an earlier kept row overlaps it. At first, all rows are kept. Each round
-    settles at least one more row, from the first one on; the result equals a loop over rows.
+    decides at least one more row, in order, so the result equals that of a loop over the rows.
     """
     overlaps = (iou > limit).tril(diagonal=-1)
     stays = torch.ones(len(iou), dtype=torch.bool, device=iou.device)

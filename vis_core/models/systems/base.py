@@ -1,9 +1,8 @@
-"""The base of all systems: losses for clips, instances in images, and a matching associator."""
+"""The base class of all systems, which compute losses and segment and associate frames."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from vis_core.association.associator import Associator
 from vis_core.config.segmentors import SelectionConfig
 from vis_core.config.systems import BaseSystemConfig
+from vis_core.geometry.image_resize import resize_image
 from vis_core.geometry.masks import InputSize
 from vis_core.models.segmentors.condinst import CondInst
 from vis_core.models.segmentors.deformable_detr import DeformableDetr
@@ -32,6 +32,8 @@ class System(nn.Module, ABC):
     segmentor: CondInst | DeformableDetr | Mask2Former
     # prefix of ``ExtraHeads`` on disk; inference needs them only if the config enables them
     training_prefix: ClassVar[str] = "addons."
+    # whether ``input_frames`` resizes without antialiasing; set on copies by ``View``
+    quick_resize: bool = False
 
     @abstractmethod
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
@@ -67,13 +69,14 @@ class System(nn.Module, ABC):
         Also returns (F, 2) int64 height and width before padding.
         """
         size = self.input_size(*images[0].shape[:2])
-        shape = (size.resized_width, size.resized_height)
+        height, width = size.resized_height, size.resized_width
         pixels = np.zeros((len(images), size.padded_height, size.padded_width, 3), dtype=np.uint8)
         for row, image in enumerate(images):
-            resized = cv2.resize(image, shape, interpolation=cv2.INTER_LINEAR)
-            pixels[row, : shape[1], : shape[0]] = resized
+            pixels[row, :height, :width] = resize_image(
+                image, height, width, quick=self.quick_resize
+            )
         frames = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
-        sizes = torch.tensor([shape[::-1]], device=self.device)
+        sizes = torch.tensor([(height, width)], device=self.device)
         return frames, sizes.expand(len(images), 2)
 
     @property

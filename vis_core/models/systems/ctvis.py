@@ -98,7 +98,7 @@ class Ctvis(QuerySystem):
     ) -> list[tuple[Tensor, Tensor]]:
         """Matches each clip's instances in every frame at new random points (CTVIS release).
 
-        An absent instance is an empty mask without a class, but still takes a query.
+        An absent instance is matched as an empty mask without a class, so it occupies a query.
         """
         targets = []
         for masks, labels in zip(batch.masks, batch.labels, strict=True):
@@ -122,7 +122,7 @@ class Ctvis(QuerySystem):
 def _matched_places(
     batch: ClipBatch, targets: list[FrameTargets], matched: list[Tensor]
 ) -> list[tuple[Tensor, Tensor]]:
-    """Arranges the losses' matching by clip: (T, G) queries and a mask of valid ones."""
+    """Returns each clip's (T, G) queries as matched for the losses, and a mask of valid ones."""
     num_frames = batch.images.shape[1]
     places = []
     for row, labels in enumerate(batch.labels):

@@ -37,7 +37,7 @@ class QuerySystem(System):
             self.segmentor = Mask2Former(config.segmentor, num_classes)
 
     def new_extra_heads(self) -> ExtraHeads:
-        """Builds the extra heads; call it last, so that other weights start alike without them."""
+        """Builds the extra heads; call it last, or the other random weights change."""
         width = mask_width = self.config.segmentor.hidden_width
         if isinstance(self.segmentor, DeformableDetr):
             mask_width = self.segmentor.mask_head.num_parameters

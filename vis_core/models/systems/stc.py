@@ -64,11 +64,11 @@ class Stc(System):
         return weights
 
     def input_size(self, height: int, width: int) -> InputSize:
-        """Computes the input size; masks are upsampled as in CondInst's training."""
+        """Computes the input size, with the upsampling of masks from CondInst's training."""
         return replace(super().input_size(height, width), upsampling="aligned_probabilities")
 
     def detection_config(self) -> StcConfig:
-        """Returns the config for COCO: as many instances per image as COCO ranks (CondInst)."""
+        """Returns the config for COCO, with COCO's limit on instances per image (CondInst)."""
         segmentor = self.config.segmentor
         decoding = segmentor.decoding.model_copy(update={"max_instances": MAX_DETECTIONS})
         segmentor = segmentor.model_copy(update={"decoding": decoding})

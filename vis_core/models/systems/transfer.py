@@ -18,7 +18,7 @@ _CLASS_HEAD = re.compile(r"\.class_predictor\.|\.class_heads\.\d+\.|\.(class|sem
 
 
 def count_fitting_weights(config: AnySystemConfig, folder: Path) -> tuple[int, int]:
-    """Counts the tensors that ``start_from`` would load from a folder, and those in the system.
+    """Counts the tensors that ``start_from`` would load from a folder, and the system's tensors.
 
     Reads all tensors, so that a faulty folder is rejected.
 
@@ -37,7 +37,7 @@ def count_fitting_weights(config: AnySystemConfig, folder: Path) -> tuple[int, i
 def _found_and_fitting(
     system: System, folder: Path, wanted: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Reads all weights, using this system's backbone names, and selects those that fit."""
+    """Reads all weights, renames the backbone's and selects the weights that fit this system."""
     found = {}
     for name, tensor in read_weights(folder / WEIGHTS_FILE).items():
         for prefix in BACKBONE_PREFIXES:
@@ -59,7 +59,7 @@ def start_from(
 ) -> tuple[list[str], list[str]]:
     """Loads the tensors that fit from a model folder, to start a training stage.
 
-    The folder may contain another kind of system, because backbones are alike. A class head for
+    The folder may contain another kind of system with the same backbone. A class head for
     other categories keeps its random weights, except in the rows of classes with equal names.
 
     Args:
