@@ -84,3 +84,9 @@ def test_what_does_not_go_together_is_refused(preset: str, override: str, messag
     with pytest.raises(ConfigError) as caught:
         load_run_config(CONFIGS / f"{preset}.yaml", [f"system.{override}"])
     assert message in str(caught.value)
+
+
+def test_logits_for_no_object_are_not_expected_of_deformable_detr() -> None:
+    changes = ["system.segmentor={name: deformable_detr}", "system.items.match_again=false"]
+    with pytest.raises(ConfigError, match="evidence: expected scores with segmentor deformable"):
+        load_run_config(CONFIGS / "ctvis_r50_ytvis19.yaml", changes)
