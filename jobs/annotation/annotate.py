@@ -159,8 +159,7 @@ def run(
         address=address,
     )
     if dry_run:
-        from pipelines.annotation.plan.plan import plan_archive
-        from pipelines.annotation.plan.text import plan_lines
+        from pipelines.annotation.plan.plan import plan_archive, plan_lines
 
         samples = PlanRequest.num_samples if plan_samples is None else plan_samples
         request = PlanRequest(config, job_options, samples, gpu_hour_cost)

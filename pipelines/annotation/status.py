@@ -179,7 +179,7 @@ def read_status(out: Path | str) -> dict[str, Any]:
 
 
 def describe(document: Mapping[str, Any], now_s: float) -> list[str]:
-    """Formats a status as readable lines; at ``now_s``, an old status causes a warning."""
+    """Formats a status as readable lines; warns if a running job's status is old at ``now_s``."""
     counts = JobCounts(**{each.name: document[each.name] for each in fields(JobCounts)})
     ended = counts.done + counts.failed + counts.quarantined
     speed = f"{document['frames_per_s']:.2f} frames/s"

@@ -23,6 +23,7 @@ _SYSTEM_KEYS = {
     for system in (CtvisConfig, MinvisConfig, IdolConfig, StcConfig)
     for key in system.model_fields
 }
+_ALTERNATIVES = {"steps": "epochs", "epochs": "steps"}  # an override of one replaces the other
 _UNION_MEMBERS = {
     "size": ("short_side", "fixed"),
     "crop_size": ("fraction", "pixels"),
@@ -126,6 +127,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {override}: {parent!r} holds a value, not a section")
     if not isinstance(node, dict):
         raise ConfigError(f"--set {override}: {last!r} is not a key of a section")
+    if last in _ALTERNATIVES:
+        node.pop(_ALTERNATIVES[last], None)
     node[last] = parse_yaml(text, f"--set {key}")
 
 

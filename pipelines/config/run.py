@@ -32,7 +32,13 @@ class StageConfig(Section):
         "pseudo-videos against real clips 1 : 1.5 (YouTube-VIS 2019), 1 : 0.8 (2021) and 1 : 0.75 "
         "(OVIS).",
     )
-    steps: int = Field(ge=1, description="Optimizer steps.")
+    steps: int | None = Field(None, ge=1, description="Optimizer steps; null: from epochs.")
+    epochs: float | None = Field(
+        None,
+        gt=0,
+        description="Passes over the stage's clips, instead of steps: one clip per image, or per "
+        "video or frame as in sampling.",
+    )
     batch_size: int = Field(
         16, ge=1, description="Clips per step and worker (CTVIS 4.1: 16 over all workers)."
     )
@@ -42,6 +48,12 @@ class StageConfig(Section):
         ge=1,
         description="Maximum distance in frames between the first frame drawn for a clip and the "
         "others (20 in CTVIS's release, 10 in IDOL).",
+    )
+    sampling: Literal["videos", "frames"] = Field(
+        "videos",
+        description="Clips of real videos. videos: as many from each video, frames in order "
+        "(releases of CTVIS and IDOL); frames: one per annotated frame, which is the key frame, "
+        "with the others from either side, unsorted (CrossVIS).",
     )
     precision: Precision = Field(
         "float32", description="The network's precision in training; CTVIS's release uses AMP."
@@ -96,6 +108,21 @@ class StageConfig(Section):
         "training fails; until then, such steps are skipped and logged.",
     )
     optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings)
+
+    @property
+    def num_steps(self) -> int:
+        """The number of steps, known after ``with_steps`` if the stage has epochs."""
+        assert self.steps is not None, f"stage {self.name}: epochs are not counted in steps yet"
+        return self.steps
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            found = "neither" if self.steps is None else "both"
+            raise ValueError(f"expected either steps or epochs, found {found}")
+        if self.epochs is not None and self.clips == "mixed":
+            raise ValueError("clips: mixed draws from two sources and has no epochs; give steps")
+        return self
 
     @model_validator(mode="after")
     def _share_of_mixed(self) -> Self:
@@ -217,7 +244,7 @@ class RunConfig(Section):
     @property
     def stage_starts(self) -> dict[str, int]:
         """The number of steps before each stage, by stage name."""
-        starts = accumulate((stage.steps for stage in self.stages), initial=0)
+        starts = accumulate((stage.num_steps for stage in self.stages), initial=0)
         return {stage.name: start for stage, start in zip(self.stages, starts, strict=False)}
 
     @model_validator(mode="after")

@@ -32,7 +32,7 @@ from pipelines.run.facts import run_facts
 from pipelines.run.folder import Run
 from pipelines.run.mlflow_listener import MlflowListener
 from pipelines.training.listener import StageResult
-from pipelines.training.stages import TrainingPlace, run_stages
+from pipelines.training.stages import TrainingPlace, run_stages, with_steps
 from pipelines.tuning.instance_cache import cache_instances
 from pipelines.tuning.sweep import SweepJob, sweep_thresholds, with_thresholds
 from vis_core.config.model_files import CATEGORIES_FILE
@@ -84,10 +84,11 @@ def make_pseudo_videos(run: Run, data: RunData) -> Path:
 def train(run: Run, data: RunData, pseudo: Path, only: str | None = None) -> list[StageResult]:
     """Trains and scores the stages, or ``only`` one of them, and logs to the tracking store."""
     place = TrainingPlace(run.folder, data, pseudo)
+    config = with_steps(run.config, place)
     with mlflow_run(run) as record:
         record.log_params(flatten(run.config))
         record.set_tags(run_facts(data))
-        return run_stages(run.config, place, MlflowListener(record, run.config, place), only)
+        return run_stages(config, place, MlflowListener(record, config, place), only)
 
 
 def sweep(run: Run, data: RunData, trained: Path) -> dict[str, Any]:
@@ -194,7 +195,8 @@ def _overlay_name(video: str) -> str:
 def quick(config: RunConfig) -> RunConfig:
     """Shortens a run so that the first overlays appear within minutes; scores will be low."""
     stages = tuple(
-        stage.model_copy(update={"steps": max(10, stage.steps // 10)}) for stage in config.stages
+        stage.model_copy(update={"steps": max(10, (stage.steps or 0) // 10), "epochs": None})
+        for stage in config.stages
     )
     few = {"images": 48, "train_videos": 6, "val_videos": 3, "test_videos": 3}
     synthetic = config.synthetic.model_copy(update=few)

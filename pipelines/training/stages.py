@@ -18,7 +18,7 @@ from pipelines.registry.start_weights import START, start_folder
 from pipelines.results.score import LabelledVideos, score_model
 from pipelines.storage.open import absolute_uri
 from pipelines.training.batches import BatchPlan
-from pipelines.training.clip_sources import clip_source
+from pipelines.training.clip_sources import clip_source, in_steps
 from pipelines.training.listener import StageResult, TrainingListener
 from pipelines.training.ray_trainer import run_stage, stage_threads
 from pipelines.training.validation import StageScores
@@ -106,6 +106,22 @@ def run_stages(
     return results
 
 
+def with_steps(config: RunConfig, place: TrainingPlace) -> RunConfig:
+    """Returns the run with all epochs as steps, now that the data is known."""
+    stages = []
+    for stage in config.stages:
+        if stage.epochs is not None:
+            clips = len(clip_source(config, stage, place.data, place.pseudo)())
+            counted = in_steps(stage, clips, config.ray.num_workers)
+            _log.info(
+                "stage %s: %d steps (epochs: %g, clips: %d)",
+                *(stage.name, counted.num_steps, stage.epochs, clips),
+            )
+            stage = counted
+        stages.append(stage)
+    return config.model_copy(update={"stages": tuple(stages)})
+
+
 def check_losses(config: RunConfig, num_classes: int) -> None:
     """Raises a ConfigError if a stage sets weights for losses that the system lacks."""
     if not any(stage.loss_weights for stage in config.stages):
@@ -127,7 +143,7 @@ def batch_plan(config: RunConfig, stage: StageConfig, place: TrainingPlace, key:
         make_source=clip_source(config, stage, place.data, place.pseudo),
         key=key,
         seed=int(digest(config.seed, stage.name), 16),
-        num_steps=stage.steps,
+        num_steps=stage.num_steps,
         batch_size=stage.batch_size,
         world_size=config.ray.num_workers,
     )
@@ -158,7 +174,7 @@ def _train_and_score(
     metrics = score_model(
         model, place.test_videos, evaluation, config.inference, f"score {stage.name}"
     )
-    result = StageResult(stage.name, stage.steps, seconds, metrics, model)
+    result = StageResult(stage.name, stage.num_steps, seconds, metrics, model)
     write_json(_marker(place, stage.name), _row(result) | {"key": key}, indent=2)
     # the model folder is complete, so checkpoints and candidates can be removed
     job.checkpoints.remove()

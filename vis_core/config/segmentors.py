@@ -91,10 +91,12 @@ class DecodingConfig(Section):
         0.03,
         ge=0,
         lt=1,
-        description="Threshold on score times centre-ness (STC 3.5: 0.03; CondInst: 0.05).",
+        description="Threshold on the class score (STC 3.5: 0.03; CondInst: 0.05).",
     )
     threshold_with_center: bool = Field(
-        True, description="Multiply scores by centre-ness before the threshold (CondInst)."
+        False,
+        description="Multiply the class score by centre-ness before the threshold (configs of "
+        "CondInst and CrossVIS). false: as printed (STC 3.5, as in FCOS).",
     )
     candidates: Count = Field(
         1000, description="Best location-class pairs kept per level before NMS."

@@ -72,7 +72,7 @@ def parse_class_map(document: Any, where: str) -> ClassMap:
     """Reads a user's map from a parsed YAML document; ``where`` names the file in messages.
 
     Raises:
-        ConfigError: If the document does not have the format described above.
+        ConfigError: If the document does not have the format in this module's docstring.
     """
     if not isinstance(document, dict) or set(document) - {"target", "unmapped", "classes"}:
         found = sorted(map(str, document)) if isinstance(document, dict) else document

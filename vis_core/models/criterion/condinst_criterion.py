@@ -162,7 +162,7 @@ def distance_ious(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 def semantic_loss(
     logits: Tensor, targets: list[FrameTargets], config: LocationLossConfig
 ) -> Tensor:
-    """Computes the focal loss of pixel classes, each from the smallest instance there (CondInst).
+    """Computes the focal loss of pixel classes; the smallest instance at a pixel counts (CondInst).
 
     Returns the sum over (F, K, h, w) ``logits`` at stride 8, divided by the number of pixels with a
     class. The masks in the F ``targets`` have the padded input's size.

@@ -43,7 +43,7 @@ class System(nn.Module, ABC):
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
         """Finds and selects (threshold, NMS) the instances in frames of one size, best score first.
 
-        The frames (H, W, 3) are uint8 RGB and from one video.
+        The frames are (H, W, 3) uint8 RGB, from one or several videos.
         """
 
     def new_associator(self) -> Associator:

@@ -60,7 +60,7 @@ def start_from(
     """Loads the tensors that fit from a model folder, to start a training stage.
 
     The folder may contain another kind of system with the same backbone. A class head for
-    other categories keeps its random weights, except in the rows of classes with equal names.
+    other categories keeps its random weights, except in the rows of equal names and "no object".
 
     Args:
         system: Changed in place.
