@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from vis_core.config.criterion import TransportConfig
 from vis_core.config.systems import IdolConfig
 from vis_core.models.contrastive.idol import (
     ContrastiveItems,
@@ -31,7 +30,7 @@ class Idol(QuerySystem):
     config: IdolConfig
 
     def __init__(self, config: IdolConfig, num_classes: int) -> None:
-        super().__init__(config, num_classes)
+        super().__init__(config, num_classes, config.matching)
         width = config.segmentor.hidden_width
         self.embedding_head = Mlp(width, config.embedding_width, config.embedding_width, 3)
         self.addons = self.new_extra_heads()
@@ -51,11 +50,6 @@ class Idol(QuerySystem):
         embeddings = self.embed(predictions.queries).float()
         with torch.autocast(embeddings.device.type, enabled=False):
             return self._losses(predictions, embeddings, pairs, generator)
-
-    @property
-    def transport_matching(self) -> TransportConfig:
-        """The settings of the matching of queries with the ground truth."""
-        return self.config.matching
 
     def _losses(
         self,

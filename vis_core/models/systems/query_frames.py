@@ -24,6 +24,8 @@ from vis_core.models.segmentors.selection import select_by_score_and_box
 from vis_core.models.systems.extra_heads import MatchedFrame
 from vis_core.structures import FrameTargets, Instances
 
+EmbeddingsOf = Callable[[Tensor], Tensor]
+QualitiesOf = Callable[[Tensor], Tensor | None]
 # the losses by name; the (G,) query for each instance of each frame; all matched queries
 MatchedLosses = tuple[dict[str, Tensor], list[Tensor], list[MatchedFrame]]
 
@@ -70,10 +72,7 @@ class Mask2FormerFrames:
         return FrameGuess(scores, to_cxcywh(self._boxes(frame) / scale))
 
     def decode(
-        self,
-        config: QuerySystemConfig,
-        embed: Callable[[Tensor], Tensor],
-        qualities: Callable[[Tensor], Tensor | None],
+        self, config: QuerySystemConfig, embed: EmbeddingsOf, qualities: QualitiesOf
     ) -> Iterator[Instances]:
         """Yields each frame's instances, one per query; boxes only if they are compared."""
         with_boxes = config.selection.box_nms_iou or config.association.similarity == "cues"
@@ -138,10 +137,7 @@ class DeformableDetrFrames:
         return self.output.predictions.guess(-1, frame)
 
     def decode(
-        self,
-        config: QuerySystemConfig,
-        embed: Callable[[Tensor], Tensor],
-        qualities: Callable[[Tensor], Tensor | None],
+        self, config: QuerySystemConfig, embed: EmbeddingsOf, qualities: QualitiesOf
     ) -> Iterator[Instances]:
         """Yields each frame's instances, selected by score and box before masks are computed."""
         output, features = self.output, self.segmentor.mask_features(self.output)

@@ -27,10 +27,14 @@ class QuerySystem(System):
     segmentor: Mask2Former | DeformableDetr
     addons: ExtraHeads
 
-    def __init__(self, config: QuerySystemConfig, num_classes: int) -> None:
+    def __init__(
+        self, config: QuerySystemConfig, num_classes: int, matching: TransportConfig | None = None
+    ) -> None:
+        """Builds the segmentor; ``matching`` is for Deformable DETR, by default IDOL's."""
         super().__init__()
         self.config = config
         self.num_classes = num_classes
+        self.matching = matching or TransportConfig()
         if isinstance(config.segmentor, DeformableDetrSettings):
             self.segmentor = DeformableDetr(config.segmentor, num_classes)
         else:
@@ -48,11 +52,6 @@ class QuerySystem(System):
         """The weights from the config (CTVIS Eq. 6, IDOL Eq. 2) and from the extra heads."""
         return self.config.loss_weights.model_dump(by_alias=True) | self.addons.loss_weights
 
-    @property
-    def transport_matching(self) -> TransportConfig:
-        """The settings of Deformable DETR's matching with the ground truth."""
-        return TransportConfig()
-
     def embed(self, queries: Tensor) -> Tensor:
         """Returns the embeddings of (..., Q, C) queries: by default, the queries themselves."""
         return queries
@@ -61,7 +60,7 @@ class QuerySystem(System):
         """Runs the segmentor on F frames (see ``Mask2Former.forward``)."""
         if isinstance(self.segmentor, DeformableDetr):
             output = self.segmentor(images, sizes)
-            return DeformableDetrFrames(self.segmentor, output, self.transport_matching)
+            return DeformableDetrFrames(self.segmentor, output, self.matching)
         output = self.segmentor(images, sizes, last_layer_only=not for_losses)
         return Mask2FormerFrames(self.segmentor, output, sizes)
 
