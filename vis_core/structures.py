@@ -101,6 +101,11 @@ class FrameTargets:
     masks: Tensor
     instance_index: Tensor
 
+    def __getitem__(self, instances: Tensor) -> Self:
+        """Selects instances by a bool mask (G,) or an index tensor."""
+        given = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
+        return type(self)(**{name: tensor[instances] for name, tensor in given.items()})
+
 
 @dataclass(frozen=True)
 class Clip:

@@ -24,7 +24,11 @@ _SYSTEM_KEYS = {
     for key in system.model_fields
 }
 _ALTERNATIVES = {"steps": "epochs", "epochs": "steps"}  # an override of one replaces the other
-_UNION_MEMBERS = {"size": ("short_side", "fixed"), "crop_size": ("fraction", "pixels")}
+_UNION_MEMBERS = {
+    "size": ("short_side", "fixed"),
+    "crop_size": ("fraction", "pixels"),
+    "segmentor": ("mask2former", "deformable_detr"),
+}
 _PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
@@ -144,6 +148,8 @@ def _lines(model: type[BaseModel], finding: Any, parents: tuple[str, ...]) -> It
     if finding["type"] == "extra_forbidden":
         near = get_close_matches(str(finding["loc"][-1]), sorted(_known_keys(model)), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
+        if near == [finding["loc"][-1]]:
+            hint = "; only another section or another segmentor has this key"
         for key, _ in _leaves(finding["input"], tuple(path.split("."))):
             yield f"unknown key {key!r}{hint}"
     else:

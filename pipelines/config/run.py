@@ -262,3 +262,15 @@ class RunConfig(Section):
                     "make them equal"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _logits_that_exist(self) -> Self:
+        without = (
+            isinstance(self.system, CtvisConfig) and self.system.segmentor.name != "mask2former"
+        )
+        if without and self.inference.tracks.evidence == "logits":
+            raise ValueError(
+                "inference.tracks.evidence: expected scores with segmentor deformable_detr, which "
+                "has no logit for no object, found logits"
+            )
+        return self

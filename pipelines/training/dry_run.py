@@ -66,12 +66,13 @@ def _system(config: "RunConfig") -> list[str]:
     segmentor, association = config.system.segmentor, config.system.association
     backbone = segmentor.backbone
     name = backbone if isinstance(backbone, str) else f"a {backbone.family} of custom sizes"
+    named = config.system.model_dump()["segmentor"].get("name")  # if it is not the default
     number = getattr(segmentor, "num_queries", None)
     queries = "" if number is None else f", {number} queries"
     threshold = association.match_threshold
     losses = {name: weight for name, weight in system.loss_weights.items() if weight}
     return [
-        f"system      {config.system.name}, {name}{queries}",
+        f"system      {config.system.name}{f' on {named}' if named else ''}, {name}{queries}",
         f"weights     {total / 1e6:.1f} million, {trained / 1e6:.1f} million trained (40 classes)",
         f"association {association.memory}, {association.similarity}, {association.assignment}, "
         f"threshold {'none' if threshold is None else threshold}",

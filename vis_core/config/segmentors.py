@@ -30,6 +30,9 @@ class OwnBackbone(Section):
 class Mask2FormerSettings(Section):
     """Architecture of Mask2Former; the defaults are the paper's with ResNet-50."""
 
+    name: Literal["mask2former"] = Field(
+        "mask2former", description="The segmentor's name; may be left out where it is the default."
+    )
     backbone: BackboneName | OwnBackbone = Field(
         "resnet50", description="Feature extractor: a published network, or a family and its sizes."
     )
@@ -54,6 +57,10 @@ class Mask2FormerSettings(Section):
 class DeformableDetrSettings(Section):
     """Architecture of IDOL's Deformable DETR; the defaults are the release's with ResNet-50."""
 
+    name: Literal["deformable_detr"] = Field(
+        "deformable_detr",
+        description="The segmentor's name; may be left out where it is the default.",
+    )
     backbone: BackboneName | OwnBackbone = Field(
         "resnet50", description="Feature extractor: a published network, or a family and its sizes."
     )

@@ -10,8 +10,8 @@ from vis_core.config.model_files import WEIGHTS_FILE
 from vis_core.config.systems import AnySystemConfig
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import Categories
-from vis_core.models.systems.base import System
-from vis_core.models.systems.build import SYSTEMS, build_system, read_categories, read_weights
+from vis_core.models.systems.base import BACKBONE_PREFIXES, System
+from vis_core.models.systems.build import build_system, read_categories, read_weights
 
 # heads with one row per class, in the order of the class list
 _CLASS_HEAD = re.compile(r"\.class_predictor\.|\.class_heads\.\d+\.|\.(class|semantic)_head\.")
@@ -40,7 +40,7 @@ def _found_and_fitting(
     """Reads all weights, renames the backbone's and selects the weights that fit this system."""
     found = {}
     for name, tensor in read_weights(folder / WEIGHTS_FILE).items():
-        for prefix in {kind.backbone_prefix for kind in SYSTEMS.values()}:
+        for prefix in BACKBONE_PREFIXES:
             if name.startswith(prefix):
                 name = system.backbone_prefix + name.removeprefix(prefix)
         found[name] = tensor

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers.presets import tiny_config
+from tests.helpers.presets import combined_config, tiny_config
 from vis_core.config.systems import AnySystemConfig
 from vis_core.formats.categories import numbered
 from vis_core.models.systems.build import build_system, save_system
@@ -17,11 +17,22 @@ CONFIGS: dict[str, AnySystemConfig] = {
     "stc": tiny_config("stc"),
     "minvis": tiny_config("minvis"),
     "ctvis": tiny_config("ctvis"),
+    "ctvis_on_deformable_detr": combined_config("ctvis"),
+    "idol_on_mask2former": combined_config("idol"),
 }
 
 
 @pytest.mark.parametrize(
-    "source, target", [("idol", "ctvis"), ("minvis", "idol"), ("ctvis", "stc"), ("stc", "minvis")]
+    "source, target",
+    [
+        ("idol", "ctvis"),
+        ("minvis", "idol"),
+        ("ctvis", "stc"),
+        ("stc", "minvis"),
+        ("ctvis", "ctvis_on_deformable_detr"),
+        ("idol_on_mask2former", "idol"),
+        ("ctvis_on_deformable_detr", "idol_on_mask2former"),
+    ],
 )
 def test_a_backbone_goes_from_system_to_system(source: str, target: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
@@ -38,3 +49,13 @@ def test_a_backbone_goes_from_system_to_system(source: str, target: str, tmp_pat
             assert torch.equal(tensor, theirs[place]), name
     fitting, _ = count_fitting_weights(CONFIGS[target], tmp_path)
     assert fitting == len(system.state_dict()) - len(random)
+
+
+@pytest.mark.parametrize(
+    "source, target", [("idol", "ctvis_on_deformable_detr"), ("ctvis", "idol_on_mask2former")]
+)
+def test_systems_with_one_segmentor_share_every_weight(
+    source: str, target: str, tmp_path: Path
+) -> None:
+    save_system(tmp_path, build_system(CONFIGS[source], 2), CATEGORIES)
+    assert start_from(build_system(CONFIGS[target], 2), tmp_path, CATEGORIES) == ([], [])
