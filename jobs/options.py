@@ -150,10 +150,11 @@ def given_data(
     from pipelines.data.given_data import GivenData
     from vis_core.formats.class_maps import FROM_COCO
 
-    chosen = None if class_map is None else Path(class_map)
-    if chosen and class_map not in FROM_COCO:
-        chosen = chosen.absolute()
-    return GivenData(*(path and path.absolute() for path in (coco, vis, videos)), chosen)
+    file = None if class_map is None else Path(class_map)
+    if file and class_map not in FROM_COCO:
+        file = file.absolute()
+    coco, vis, videos = (path and path.absolute() for path in (coco, vis, videos))
+    return GivenData(coco, vis, videos, file)
 
 
 def inference_config(overrides: Sequence[str]) -> "InferenceConfig":
