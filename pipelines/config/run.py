@@ -24,6 +24,12 @@ class StageConfig(Section):
         "pseudo-videos, clips of real videos (2 frames are a key and a reference frame), or a "
         "random mix of pseudo-videos and real clips (CTVIS 4: COCO joint training)."
     )
+    classes: Literal["videos", "images"] = Field(
+        "videos",
+        description="Classes of the stage: the videos', or all of the still images' own, such as "
+        "COCO's 80 in IDOL's release (step 2). The stage is then not scored on videos of other "
+        "classes, and the next one starts with new class heads.",
+    )
     pseudo_share: float | None = Field(
         None,
         gt=0,
@@ -130,6 +136,19 @@ class StageConfig(Section):
             raise ValueError("pseudo_share belongs to clips: mixed, and mixed needs it")
         return self
 
+    @model_validator(mode="after")
+    def _classes_of_clips(self) -> Self:
+        if self.classes == "images" and self.clips in ("videos", "mixed"):
+            raise ValueError(
+                f"clips: {self.clips} have the classes of the videos; use classes: videos"
+            )
+        if self.classes == "images" and self.evaluate_every is not None:
+            raise ValueError(
+                "evaluate_every scores videos, which have other classes than the images; remove "
+                "it or use classes: videos"
+            )
+        return self
+
 
 class SweepConfig(Section):
     """The sweep of association thresholds on cached instances."""
@@ -219,6 +238,11 @@ class RunConfig(Section):
         description="Train only on a share of the training videos' frames, as still images; null: "
         "use the given images.",
     )
+    left_out: Literal["background", "ignore"] = Field(
+        "background",
+        description="Instances in still images whose class the videos lack: background, as in the "
+        "releases, or regions where STC's classes are not trained (ours).",
+    )
     clips_per_image: int = Field(1, ge=1, description="Pseudo-videos per image.")
     stream_pseudo: bool = Field(
         False,
@@ -249,7 +273,17 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _clips_that_fit(self) -> Self:
+        if self.left_out == "ignore" and self.system.name != "stc":
+            raise ValueError(
+                f"left_out: ignore needs class losses at places (system stc); {self.system.name} "
+                "has queries, so use left_out: background"
+            )
         for stage in self.stages:
+            if stage.classes == "images" and stage.clips == "pseudo" and not self.stream_pseudo:
+                raise ValueError(
+                    f"stage {stage.name}: stored pseudo-videos have the classes of the videos; "
+                    "use stream_pseudo: true or classes: videos"
+                )
             if self.supervision and stage.clips in ("videos", "mixed"):
                 raise ValueError(
                     f"stage {stage.name} trains on whole videos (clips: {stage.clips}), but "
