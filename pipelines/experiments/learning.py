@@ -67,6 +67,8 @@ class LearningJob:
             changes += scratch_changes(name, self.backbone)
         changes += shared_batches(load_run_config(preset, changes), self.workers)
         config = load_run_config(preset, [*changes, f"seed={self.seed}", *self.overrides])
+        if any(stage.epochs is not None for stage in config.stages):
+            raise ConfigError(f"{name}: expected stages with steps, found epochs; give their steps")
         return Run(self.out / name, config, self.given, self.max_frames)
 
 

@@ -11,7 +11,7 @@ class StageResult:
 
     Attributes:
         seconds: Wall-clock time of training.
-        metrics: Scores on the test videos.
+        metrics: Scores on the test videos; empty if the model has other classes.
         model: Model folder.
     """
 
@@ -20,6 +20,13 @@ class StageResult:
     seconds: float
     metrics: dict[str, float]
     model: Path
+
+    @property
+    def score(self) -> str:
+        """The AP as text, or the reason why there is none."""
+        if not self.metrics:
+            return "not scored on videos: it has the classes of the still images"
+        return f"AP {self.metrics.get('ap', -1):.3f}"
 
 
 class TrainingListener(Protocol):

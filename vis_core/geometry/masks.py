@@ -182,6 +182,19 @@ def aligned_upsampling(maps: Tensor, factor: int = 2) -> Tensor:
     return shifted[:, 0, : factor * height, : factor * width]
 
 
+def pairwise_mask_iou(masks: Tensor, smoothing_pixels: float = 0.0) -> Tensor:
+    """Computes the (N, N) IoU of masks (N, h, w) with ``smoothing_pixels`` in overlap and union.
+
+    The IoU of two empty masks is 0 without smoothing and 1 with it.
+    """
+    flat = masks.flatten(1).float()
+    overlap = flat @ flat.T
+    area = flat.sum(dim=1)
+    union = area[:, None] + area[None, :] - overlap
+    smallest = smoothing_pixels or 1.0  # the smallest nonzero union
+    return (overlap + smoothing_pixels) / (union + smoothing_pixels).clamp(min=smallest)
+
+
 def mask_boundary(masks: Tensor, threshold: float = 0.1) -> Tensor:
     """Finds the boundary pixels of bool masks (N, h, w) (1st place 2.2).
 

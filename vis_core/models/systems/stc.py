@@ -33,7 +33,7 @@ class Stc(System):
     """A CondInst with an embedding map, read at box centres."""
 
     config: StcConfig
-    backbone_prefix = "segmentor.backbone."
+    segmentor: CondInst
 
     def __init__(self, config: StcConfig, num_classes: int) -> None:
         super().__init__()
