@@ -20,7 +20,7 @@ class GivenData:
     """The paths of the user's own data, each None if not given.
 
     Attributes:
-        class_map: File that maps the classes of ``coco`` to those of ``vis``, or a public list.
+        class_map: File that maps the classes of ``coco`` to those of ``vis``, or a list's name.
     """
 
     coco: Path | None = None
@@ -35,7 +35,7 @@ def check_given(given: GivenData) -> ClassTable | None:
     Returns the classes of the still images, or None if there are none.
 
     Raises:
-        ConfigError: A folder, file or frame is missing, or the class map is faulty.
+        ConfigError: A folder, file, frame or annotated video is missing, or the map is faulty.
         AnnotationError: Annotations are faulty or refer to missing images.
     """
     files = find_coco(given.coco) if given.coco else None

@@ -21,11 +21,11 @@ _IN_NOTE = 5  # classes that a note lists; the plan of --dry-run lists all
 def find_class_map(
     given: Path | None, images: Path, source: Categories, target: Categories | None
 ) -> ClassMap:
-    """Returns the map from the still images' classes to the videos', or to the file's target list.
+    """Returns the map from the still images' classes to those of the videos or of ``given``.
 
     Args:
-        given: A user's map or the name of a public list; None: the published map, if there is one,
-            otherwise equal names.
+        given: A user's map or the name of a public list; None means the published map if there
+            is one, otherwise a map between equal names.
         images: The annotation file of the still images, for messages.
         target: Classes of the videos; None without videos.
 
@@ -55,7 +55,7 @@ def find_class_map(
 
 @dataclass(frozen=True)
 class ClassTable:
-    """The classes of a run's still images, with their number of annotations and what they become.
+    """The classes of a run's still images, their numbers of annotations and their target classes.
 
     Attributes:
         counts: Number of annotations by label of ``source``.
@@ -69,11 +69,11 @@ class ClassTable:
     def of(
         cls, records: Sequence[ImageRecord], source: Categories, class_map: ClassMap
     ) -> "ClassTable":
-        """Counts the annotations of images with the labels of ``source``."""
+        """Builds the table from the images' annotations, whose labels are those of ``source``."""
         return cls(source, class_map, Counter(label for r in records for label in r.labels))
 
     def describe(self, left_out: str) -> list[str]:
-        """Returns a plan's lines: every class of the images, and the videos' classes without any.
+        """Returns the plan's lines on all image classes, and on video classes without images.
 
         ``left_out`` is the run's setting.
         """
@@ -105,7 +105,7 @@ class ClassTable:
         )
 
     def _groups(self) -> tuple[list[tuple[str, int]], ...]:
-        """Returns the kept, renamed and left-out classes, each with its annotations."""
+        """Returns the kept, renamed and left-out classes, each with its number of annotations."""
         groups: tuple[list[tuple[str, int]], ...] = ([], [], [])
         names = self.class_map.target.names
         for label, target in enumerate(self.class_map.target_labels(self.source)):

@@ -41,8 +41,8 @@ class RunData:
         archive: Folder of video files to annotate.
         categories: The run's classes, those of the videos.
         notes: Remarks on how missing data was replaced, and on classes that change.
-        image_categories: The still images' own classes; None if they are ``categories``.
-        class_map: From these to ``categories``; None if the two are the same.
+        image_categories: Classes of the given COCO images; None without such images.
+        class_map: Map from ``image_categories`` to ``categories``; None without such images.
     """
 
     images: AnnotatedFiles
@@ -54,12 +54,12 @@ class RunData:
     class_map: ClassMap | None = None
 
     def stage_categories(self, classes: str) -> Categories:
-        """Returns the classes of a stage with the setting ``classes``: videos or images."""
+        """Returns the classes of a stage; its setting ``classes`` is "videos" or "images"."""
         own = self.image_categories if classes == "images" else None
         return own or self.categories
 
     def still_images(self, classes: str, left_out: str) -> list[ImageRecord]:
-        """Reads the still images of a stage; ``classes`` and ``left_out`` are settings."""
+        """Reads a stage's still images; ``classes`` and ``left_out`` are run file settings."""
         files = self.images
         records, own = read_coco(files.annotations, files.folder, check_images=False)
         if classes == "images":
@@ -220,7 +220,7 @@ def _pseudo_data(
 ) -> tuple[AnnotatedFiles, VideoFiles]:
     """Creates labelled videos from still images, holding out the last images for scoring.
 
-    The videos have the map's target classes, the other images their own.
+    The videos have the map's target classes; the remaining images keep their own classes.
     """
     mapped = map_records(records, own, class_map)[0]
     usable = [index for index, record in enumerate(mapped) if record.labels]

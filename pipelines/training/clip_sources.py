@@ -28,7 +28,7 @@ def clip_source(
 
 
 def in_steps(stage: StageConfig, num_clips: int, num_workers: int) -> StageConfig:
-    """Returns the stage with its epochs of ``num_clips`` clips as steps, rounded up."""
+    """Converts a stage's epochs, each of ``num_clips`` clips, to a number of steps, rounded up."""
     assert stage.epochs is not None
     steps = math.ceil(stage.epochs * num_clips / (stage.batch_size * num_workers))
     return stage.model_copy(update={"steps": steps, "epochs": None})

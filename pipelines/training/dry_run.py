@@ -47,7 +47,7 @@ def training_plan(
 
 
 def _in_steps(config: "RunConfig", stage: "StageConfig", given: "GivenData") -> "StageConfig":
-    """Returns the stage with epochs of given videos as steps; other clips are not counted yet."""
+    """Adds the number of steps to a stage with epochs of given videos; returns others unchanged."""
     from pipelines.data.find_data import find_coco, find_vis
     from pipelines.training.clip_sources import in_steps, open_videos
     from vis_core.formats.coco import read_coco

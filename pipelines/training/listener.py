@@ -11,7 +11,7 @@ class StageResult:
 
     Attributes:
         seconds: Wall-clock time of training.
-        metrics: Scores on the test videos; empty if the model has other classes.
+        metrics: Scores on the test videos; empty if these have other classes than the model.
         model: Model folder.
     """
 

@@ -112,7 +112,7 @@ def run_stages(
 
 
 def with_steps(config: RunConfig, place: TrainingPlace) -> RunConfig:
-    """Returns the run with all epochs as steps, now that the data is known."""
+    """Converts the epochs of all stages to steps, for which the data must exist."""
     stages = []
     for stage in config.stages:
         if stage.epochs is not None:
