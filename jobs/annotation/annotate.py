@@ -127,7 +127,7 @@ def run(
     ] = None,
     as_json: options.Json = False,
 ) -> int:
-    """Annotates an archive and prints the outcome of each video that needs attention."""
+    """Annotates an archive and prints a summary, or prints the plan of a dry run."""
     from pipelines.annotation.archive.filters import parse_filter
     from pipelines.annotation.archive.listing import list_archive
     from pipelines.annotation.options import AnnotateOptions, PlanRequest
@@ -159,8 +159,7 @@ def run(
         address=address,
     )
     if dry_run:
-        from pipelines.annotation.plan.plan import plan_archive
-        from pipelines.annotation.plan.text import plan_lines
+        from pipelines.annotation.plan.plan import plan_archive, plan_lines
 
         samples = PlanRequest.num_samples if plan_samples is None else plan_samples
         request = PlanRequest(config, job_options, samples, gpu_hour_cost)

@@ -57,7 +57,7 @@ def run(
         overrides=overrides,
     )
     if dry_run:
-        steps = {n: sum(stage.steps for stage in run.config.stages) for n, run in job.runs()}
+        steps = {n: sum(stage.num_steps for stage in run.config.stages) for n, run in job.runs()}
         lines = [f"{name}: {count} steps" for name, count in steps.items()]
         options.report({"out": job.out, "steps": steps}, lines, as_json=as_json)
         return

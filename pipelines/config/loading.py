@@ -23,7 +23,12 @@ _SYSTEM_KEYS = {
     for system in (CtvisConfig, MinvisConfig, IdolConfig, StcConfig)
     for key in system.model_fields
 }
-_UNION_MEMBERS = {"size": ("short_side", "fixed"), "crop_size": ("fraction", "pixels")}
+_ALTERNATIVES = {"steps": "epochs", "epochs": "steps"}  # an override of one replaces the other
+_UNION_MEMBERS = {
+    "size": ("short_side", "fixed"),
+    "crop_size": ("fraction", "pixels"),
+    "segmentor": ("mask2former", "deformable_detr"),
+}
 _PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
@@ -122,6 +127,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {override}: {parent!r} holds a value, not a section")
     if not isinstance(node, dict):
         raise ConfigError(f"--set {override}: {last!r} is not a key of a section")
+    if last in _ALTERNATIVES:
+        node.pop(_ALTERNATIVES[last], None)
     node[last] = parse_yaml(text, f"--set {key}")
 
 
@@ -136,11 +143,13 @@ def _refuse_secrets(values: Mapping[str, Any], source: str, parents: tuple[str, 
 
 
 def _lines(model: type[BaseModel], finding: Any, parents: tuple[str, ...]) -> Iterator[str]:
-    """Yields message lines for a pydantic error, each with the dotted key and a hint."""
+    """Yields message lines for a pydantic error, each with the dotted key and the fault."""
     path = _dotted((*parents, *finding["loc"]))
     if finding["type"] == "extra_forbidden":
         near = get_close_matches(str(finding["loc"][-1]), sorted(_known_keys(model)), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
+        if near == [finding["loc"][-1]]:
+            hint = "; only another section or another segmentor has this key"
         for key, _ in _leaves(finding["input"], tuple(path.split("."))):
             yield f"unknown key {key!r}{hint}"
     else:

@@ -45,7 +45,7 @@ class LearningJob:
 
     @property
     def backbone(self) -> Path:
-        """The backbone's folder; its name contains the settings, so that no other run uses it."""
+        """The backbone's folder, whose name contains the settings that the backbone depends on."""
         return self.out / f"backbone-{self.backbone_steps}-{self.seed}"
 
     def runs(self) -> list[tuple[str, Run]]:
@@ -67,6 +67,8 @@ class LearningJob:
             changes += scratch_changes(name, self.backbone)
         changes += shared_batches(load_run_config(preset, changes), self.workers)
         config = load_run_config(preset, [*changes, f"seed={self.seed}", *self.overrides])
+        if any(stage.epochs is not None for stage in config.stages):
+            raise ConfigError(f"{name}: expected stages with steps, found epochs; give their steps")
         return Run(self.out / name, config, self.given, self.max_frames)
 
 

@@ -40,7 +40,7 @@ def as_model_folder(uri: str, cache: Path, *, backbones: bool = False) -> Path:
 
     Args:
         uri: ``hf:<id or folder>``, a transformers folder, or a detectron2 checkpoint.
-        cache: Folder for converted models, with one subfolder each.
+        cache: Folder for converted models, with one subfolder per model.
         backbones: Whether a backbone alone is accepted, for the start of training.
 
     Raises:
@@ -181,8 +181,8 @@ def _import_model(source: Path) -> Callable[[Path], None]:
         if read_config(source)[0] in FAMILIES:
             backbone = backbones.import_backbone_folder(source)
             return partial(backbones.save_backbone, backbone=backbone)
-        system, categories = import_transformers(source)
-        return partial(save_system, system=system, categories=categories)
+        minvis, categories = import_transformers(source)
+        return partial(save_system, system=minvis, categories=categories)
     found = read_pickled_tensors(source)
     if backbones.is_backbone_file(found):
         backbone = backbones.backbone_of(found, str(source))

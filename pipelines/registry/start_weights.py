@@ -1,4 +1,4 @@
-"""The weights that the first stage starts from, found and read before other work begins.
+"""The start weights of a run and of its stages, found and read before other work begins.
 
 Only reading the weights imports torch; importing this module or finding a folder does not.
 """
@@ -43,7 +43,7 @@ def start_folder(
     if not _is_file(folder / WEIGHTS_FILE):
         raise ConfigError(
             f"{where}: {str(folder):.200} holds no {WEIGHTS_FILE}; "
-            "give a model folder, a checkpoint or backbone file of the authors, hf:<id>, 'tiny', or null"
+            "give a model folder, a checkpoint or backbone file, hf:<id>, 'tiny', or null"
         )
     return folder
 
@@ -104,21 +104,23 @@ def _refuse_random_frozen(
 
     weights, norms = random_frozen(system, taken)
     segmentor = config.system.segmentor
+    backbone = backbone_text(segmentor.backbone)
     reasons, mends = [], ["start_from=FILE|FOLDER|hf:<id>"]
     if weights:
         count = getattr(segmentor, "frozen_stages", 0)
         reasons.append(f"{len(weights)} weights by system.segmentor.frozen_stages={count}")
-        mends.append("system.segmentor.frozen_stages=0")
     if norms:
         reasons.append(f"{len(norms)} batch norms without statistics")
-        if hasattr(segmentor, "train_batch_norm"):
-            mends.append("system.segmentor.train_batch_norm=true")
+    if norms and hasattr(segmentor, "train_batch_norm"):
+        mends.append("system.segmentor.train_batch_norm=true")
+    elif not norms:
+        mends.append("system.segmentor.frozen_stages=0")
     if reasons:
         recipe = f" ({config.start_hint})" if config.start_hint else ""
         raise ConfigError(
-            f"{where}: expected trained weights for the backbone {backbone_text(segmentor.backbone)}"
-            f", found random ones that would stay frozen: {' and '.join(reasons)}; start from "
-            f"ImageNet or COCO weights of this backbone{recipe}: --set {' or --set '.join(mends)}"
+            f"{where}: expected trained weights of the backbone {backbone}, found random ones that "
+            f"would stay frozen: {' and '.join(reasons)}; start from ImageNet or COCO weights of "
+            f"this backbone{recipe}: --set {' or --set '.join(mends)}"
         )
 
 

@@ -1,7 +1,7 @@
 """Training batches, built by Ray Data ahead of the training loop, one batch per row.
 
 Every batch depends only on (seed, stage, rank, step), whatever the cluster does. So a resumed stage
-has the same batches as an uninterrupted one, and two runs with the same seed have the same batches.
+has the same batches as an uninterrupted one, and two runs with equal settings have equal batches.
 """
 
 import queue
@@ -54,7 +54,7 @@ class BatchPlan:
         return collate_clips([self._clip(source, first + n) for n in range(self.batch_size)])
 
     def _clip(self, source: ClipSource, draw: int) -> Any:
-        """Returns the clip of a draw; each epoch permutes all clips, and each draw has a seed."""
+        """Returns the clip of a draw; each epoch permutes all clips, each draw has its own seed."""
         epoch, place = divmod(draw, len(source))
         order = np.random.default_rng([self.seed, epoch]).permutation(len(source))
         return source.clip(int(order[place]), int(digest(self.seed, draw), 16))
@@ -131,7 +131,7 @@ class ThrottledExecutor:
 
 
 def prefetch(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
-    """Computes up to ``count`` items ahead in a thread; raises the thread's errors here."""
+    """Computes up to ``count`` items ahead in a thread; raises its errors in the caller."""
     ready: queue.Queue[tuple[bool, Any]] = queue.Queue(count)
     stopped = threading.Event()
 

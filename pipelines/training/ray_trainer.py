@@ -70,7 +70,7 @@ def run_stage(
                     raise
                 _log.warning("workers died after a new checkpoint; restarting them")
     with store.newest(_log.warning) as found:
-        if found is None or found[0] != job.stage.steps:
+        if found is None or found[0] != job.stage.num_steps:
             raise CheckpointError(f"{job.work}: stage {job.stage.name} ended without a checkpoint")
         save_system(model_folder, trained_system(found[1]), job.categories)
 

@@ -1,7 +1,7 @@
 """Pixel transforms of an image and its masks, step by step or by affine maps.
 
-Every function is pure and takes explicit parameters; ``clips/sampling.py`` and its callers draw
-them. Images are (H, W, 3) uint8, masks (G, H, W) bool. Pixels from outside the image are 0.
+No function draws random numbers; ``clips/sampling.py`` and its callers draw the parameters. Images
+are (H, W, 3) uint8, masks (G, H, W) bool. Pixels from outside the image are 0.
 """
 
 import math

@@ -72,7 +72,7 @@ class FramePredictor:
 
 
 def _groups(frames: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Groups consecutive frames of one size; only a single frame may exceed ``_MASKS_AT_ONCE``."""
+    """Groups successive frames of one logit size; a lone frame may exceed ``_MASKS_AT_ONCE``."""
     group: list[Tensor] = []
     for logits in frames:
         is_full = sum(map(len, group)) + len(logits) > _MASKS_AT_ONCE

@@ -36,8 +36,8 @@ class ColumnMasks:
         left: (N,) leftmost column with a pixel in any frame; W for a track without pixels.
         right: (N,) rightmost column with a pixel in any frame, exclusive.
         offset: (N, T) start of a mask's columns in ``runs``; meaningless where absent.
-        runs: (S,) first run of each column: the rows above it and, in the upper half of the word,
-            the rows below it.
+        runs: (S,) first run of each column: the number of rows above it and, in the upper half of
+            the word, below it.
         more_offset: (N + 1,) start of each track's further runs.
         more_column: (E,) ``t * W + column`` of each further run.
         more_runs: (2, E) top and bottom row of each further run.

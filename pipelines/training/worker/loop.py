@@ -81,12 +81,12 @@ class StageLoop:
         settings = StepSettings(stage.optimizer.clip_norm, stage.precision, stage.parts)
         use = MachineUse(self._device)
         for step, batch, wait_s in _timed(batches):
-            rate = set_rate(self._optimizer, rate_factor(step, stage.steps, stage.optimizer))
+            rate = set_rate(self._optimizer, rate_factor(step, stage.num_steps, stage.optimizer))
             outcome = self._step(step, batch, settings)
             done = step + 1
             self._bad_steps.add(done, outcome, batch.clip_ids)
             if self._losses:
-                self._losses.add(done, outcome, rate, wait_s, last=done == stage.steps, use=use)
+                self._losses.add(done, outcome, rate, wait_s, last=done == stage.num_steps, use=use)
             self._save_if_due(done)
         if self._writer:
             self._writer.wait()
@@ -110,7 +110,7 @@ class StageLoop:
     def _save_if_due(self, done: int) -> None:
         """Saves a checkpoint and a model for scoring, each at the steps where it is due."""
         stage = self._job.stage
-        ends = done == stage.steps
+        ends = done == stage.num_steps
         if self._writer is None:
             return
         if stage.evaluate_every and (ends or done % stage.evaluate_every == 0):
@@ -140,7 +140,7 @@ class StageLoop:
             if self._averaged:
                 self._averaged.restore(folder, state["averaged"])
         stage = self._job.stage
-        self._note(f"stage {stage.name}: resuming after step {step} of {stage.steps}")
+        self._note(f"stage {stage.name}: resuming after step {step} of {stage.num_steps}")
         return step, state["losses"]
 
     def _note(self, text: str) -> None:
@@ -167,7 +167,7 @@ def first_weights(job: StageJob) -> System:
     """Builds a stage's system with its start weights."""
     system = build_system(job.config.system, len(job.categories))
     if job.start is not None:
-        start_from(system, job.start, job.categories)
+        start_from(system, job.start, None if job.fresh_classes else job.categories)
     return system
 
 

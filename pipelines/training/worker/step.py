@@ -84,7 +84,7 @@ def _backward(
     settings: StepSettings,
     generator: torch.Generator | None,
 ) -> dict[str, float]:
-    """Adds up the gradients of all parts and returns the mean losses and their ``total``."""
+    """Averages the gradients over the parts; returns the mean losses and their mean ``total``."""
     size = -(-len(batch.images) // settings.parts)  # the last part may be smaller
     parts = [batch[first : first + size] for first in range(0, len(batch.images), size)]
     half = settings.precision == "bfloat16"

@@ -15,6 +15,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoBackbone
+from transformers.utils import logging
 
 from vis_core.config.model_files import CATEGORIES_FILE, CONFIG_FILE, WEIGHTS_FILE
 from vis_core.config.segmentors import BackboneName, BackboneOnly, OwnBackbone
@@ -140,13 +141,15 @@ def import_backbone_folder(folder: Path) -> Backbone:
             f"{source}: not the config of a {family} ({first_line(error)})"
         ) from error
     for key in _FIXED[family]:
-        if getattr(config, key) != getattr(like, key):
+        expected, value = getattr(like, key), getattr(config, key)
+        if value != expected:
             raise CheckpointError(
-                f"{source}: {key}: expected {getattr(like, key)!r}, found {getattr(config, key)!r}; "
-                "such backbones are not supported"
+                f"{source}: {key}: expected {expected!r}, found {value!r}; such backbones are not "
+                "supported"
             )
     path, found = _folder_tensors(folder)
     network: Any = type(AutoBackbone.from_config(like))
+    logging.disable_progress_bar()
     # renames the tensors of older versions too
     loaded, notes = network.from_pretrained(
         None, config=like, state_dict=found, output_loading_info=True, ignore_mismatched_sizes=True

@@ -42,7 +42,7 @@ def adapt_stem_to_pixels(found: dict[str, Tensor]) -> dict[str, Tensor]:
 def bgr_stem_for_our_pixels(stem: Tensor) -> Tensor:
     """Adapts a first convolution, trained on unscaled BGR pixels, to standardised RGB pixels.
 
-    The same means are subtracted from both kinds of pixels, so padding with 0 means the same.
+    The same means are subtracted from both kinds of pixels, so padding with 0 is right for both.
     """
     return stem.flip(1) * stem.new_tensor(STD).view(1, 3, 1, 1)
 

@@ -37,7 +37,7 @@ _STORAGES = {
 
 
 def read_pickled_tensors(path: Path) -> dict[str, Tensor]:
-    """Reads a checkpoint's dense tensors, under ``model``, ``state_dict`` or ``blobs`` or at the top.
+    """Reads dense tensors under ``model``, ``state_dict`` or ``blobs``, or at the top.
 
     Raises:
         CheckpointError: The file is missing or truncated, contains anything but tensors and plain
@@ -155,7 +155,7 @@ class _Reader(pickle.Unpickler):
 def _rebuild_tensor(
     storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
 ) -> Tensor:
-    """Rebuilds a tensor from its storage, as torch does, if it does not reach outside it."""
+    """Rebuilds a tensor as torch does, but rejects one with more values than its storage has."""
     count = math.prod(size)
     if count == 0:
         return storage.new_empty(size)

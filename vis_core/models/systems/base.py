@@ -12,10 +12,16 @@ from vis_core.config.segmentors import SelectionConfig
 from vis_core.config.systems import BaseSystemConfig
 from vis_core.geometry.image_resize import resize_image
 from vis_core.geometry.masks import InputSize
+from vis_core.models.segmentors.condinst import CondInst
+from vis_core.models.segmentors.deformable_detr import DeformableDetr
+from vis_core.models.segmentors.mask2former import Mask2Former
 from vis_core.structures import ClipBatch, Instances
 
 # Five-stage networks halve their input five times (detectron2 pads to this in all releases).
 STRIDE = 32
+BACKBONE_PREFIXES = tuple(
+    f"segmentor.{kind.backbone_prefix}" for kind in (CondInst, DeformableDetr, Mask2Former)
+)
 
 
 class System(nn.Module, ABC):
@@ -23,8 +29,7 @@ class System(nn.Module, ABC):
 
     config: BaseSystemConfig
     num_classes: int
-    # name prefix of the backbone's parameters, which have their own learning rate
-    backbone_prefix: ClassVar[str]
+    segmentor: CondInst | DeformableDetr | Mask2Former
     # prefix of ``ExtraHeads`` on disk; inference needs them only if the config enables them
     training_prefix: ClassVar[str] = "addons."
     # whether ``input_frames`` resizes without antialiasing; set on copies by ``View``
@@ -38,7 +43,7 @@ class System(nn.Module, ABC):
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
         """Finds and selects (threshold, NMS) the instances in frames of one size, best score first.
 
-        The frames (H, W, 3) are uint8 RGB and from one video.
+        The frames are (H, W, 3) uint8 RGB, from one or several videos.
         """
 
     def new_associator(self) -> Associator:
@@ -73,6 +78,11 @@ class System(nn.Module, ABC):
         frames = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
         sizes = torch.tensor([(height, width)], device=self.device)
         return frames, sizes.expand(len(images), 2)
+
+    @property
+    def backbone_prefix(self) -> str:
+        """The name prefix of the backbone's parameters, which have their own learning rate."""
+        return f"segmentor.{self.segmentor.backbone_prefix}"
 
     @property
     @abstractmethod

@@ -19,11 +19,10 @@ from vis_core.config.segmentors import BackboneName, BackboneOnly, OwnBackbone
 from vis_core.config.systems import AnySystemConfig
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import Categories
-from vis_core.formats.class_maps import CLASS_LISTS, FROM_COCO
+from vis_core.formats.class_maps import published_list
 from vis_core.models.layers.backbone import NEVER_USED_WEIGHTS, backbone_config
-from vis_core.models.systems.base import System
+from vis_core.models.systems.base import BACKBONE_PREFIXES, System
 from vis_core.models.systems.build import (
-    SYSTEMS,
     build_system,
     read_categories,
     read_system_config,
@@ -94,12 +93,13 @@ def start_from(
 
     The folder may contain another kind of system with the same backbone, or a backbone alone. Rows
     of a class head are copied for classes with equal names, or by number if the folder's classes
-    have no names and are as many; other rows keep their random weights.
+    have no names and are as many; other rows keep their random weights. Between COCO's classes and
+    a public list of videos, all rows start anew, as in the releases.
 
     Args:
         system: Changed in place.
         folder: Model folder.
-        categories: Classes of ``system``; None copies no class rows.
+        categories: Classes of ``system``; None starts the class heads anew.
 
     Returns:
         Names of the tensors that stay random, and of the file's unused tensors.
@@ -131,7 +131,7 @@ def random_frozen(system: System, taken: Collection[str] = ()) -> tuple[list[str
         if isinstance(module, nn.BatchNorm2d | DeformableDetrFrozenBatchNorm2d):
             stays = f"{prefix}{path}.running_mean" not in taken
             frozen = not any(p.requires_grad for p in own.values())
-            if stays and frozen and _backbone_of(system) != "tiny":
+            if stays and frozen and system.segmentor.settings.backbone != "tiny":
                 norms.append(f"{prefix}{path}")
         else:
             weights += [
@@ -153,15 +153,19 @@ def _transfer(
     """Reads all weights, renames the backbone's and selects the weights that fit this system."""
     wanted, found = system.state_dict(), {}
     for name, tensor in read_weights(folder / WEIGHTS_FILE).items():
-        for prefix in {kind.backbone_prefix for kind in SYSTEMS.values()}:
+        for prefix in BACKBONE_PREFIXES:
             if name.startswith(prefix):
                 name = system.backbone_prefix + name.removeprefix(prefix)
         found[name] = tensor
     common = found.keys() & wanted.keys()
     heads = {name for name in common if _CLASS_HEAD.search(name)}
     whole = {name for name in common - heads if found[name].shape == wanted[name].shape}
-    heads = {name for name in heads if rows and found[name].shape[1:] == wanted[name].shape[1:]}
-    if len(rows) == system.num_classes:
+    heads = {name for name in heads if found[name].shape[1:] == wanted[name].shape[1:]}
+    if not heads:
+        fate = "new, since the start weights have none that fit"
+    if not rows:
+        heads = set()
+    elif len(rows) == system.num_classes:
         whole |= heads
     if not whole:
         raise CheckpointError(
@@ -176,7 +180,7 @@ def _transfer(
         frozenset(whole),
         frozenset(heads),
         rows,
-        fate if heads or not rows else "new, since the start weights have none that fit",
+        fate,
         (len(backbone & whole), len(backbone)),
         len(wanted),
     )
@@ -184,7 +188,7 @@ def _transfer(
 
 def _check_strides(system: System, folder: Path) -> None:
     """Raises a CheckpointError if the blocks of two ResNets halve the map in different places."""
-    ours, theirs = _backbone_of(system), _read_backbone(folder)
+    ours, theirs = system.segmentor.settings.backbone, _read_backbone(folder)
     strides = [
         bool(getattr(backbone_config(each), "downsample_in_bottleneck", False))
         for each in (ours, theirs)
@@ -196,12 +200,6 @@ def _check_strides(system: System, folder: Path) -> None:
             f"{backbone_text(theirs)} ({_STRIDES[strides[1]]}); set system.segmentor.backbone="
             f"{hint}, or start from weights of {backbone_text(ours)}"
         )
-
-
-def _backbone_of(system: System) -> BackboneName | OwnBackbone:
-    config: Any = system.config
-    backbone: BackboneName | OwnBackbone = config.segmentor.backbone
-    return backbone
 
 
 def _read_backbone(folder: Path) -> BackboneName | OwnBackbone:
@@ -227,23 +225,16 @@ def _class_rows(new: Categories, old: Categories) -> tuple[tuple[tuple[int, int]
             f"{len(new)} rows by number, since the classes of the start weights have no names; if "
             "they are others or in another order, name them with import-weights --classes"
         )
-    names = _unambiguous(new, old)
-    rows = tuple((row, old.names.index(n)) for row, n in enumerate(new.names) if n in names)
+    if published_list(old, new) or published_list(new, old):
+        return (), "new, as in the releases between COCO's classes and a list of video classes"
+    names = [name for name in new.names if name in old.names]
+    rows = tuple((new.names.index(name), old.names.index(name)) for name in names)
     if rows:
         return rows, f"{len(rows)} of {len(new)} rows by name"
     if not len(old):
         return (), "new"
     reason = f"{len(old)} have no names" if old.unnamed else f"none of {len(old)} has an equal name"
     return (), f"new, since the start weights' classes are others ({reason})"
-
-
-def _unambiguous(new: Categories, old: Categories) -> set[str]:
-    """Returns the common names; COCO's "mouse" is not the animal of the video lists."""
-    names = set(new.names) & set(old.names)
-    for target, table in FROM_COCO.items():
-        if old.names == CLASS_LISTS["coco"].names and new.names == CLASS_LISTS[target].names:
-            return {name for name in names if table.get(name) == name}
-    return names
 
 
 def _unknown_fate(old: Categories) -> str:

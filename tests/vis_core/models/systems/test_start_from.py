@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers.presets import tiny_config
+from tests.helpers.presets import combined_config, tiny_config
 from vis_core.config.segmentors import OwnBackbone
 from vis_core.config.systems import AnySystemConfig
 from vis_core.errors import CheckpointError
@@ -21,11 +21,22 @@ CONFIGS: dict[str, AnySystemConfig] = {
     "stc": tiny_config("stc"),
     "minvis": tiny_config("minvis"),
     "ctvis": tiny_config("ctvis"),
+    "ctvis_on_deformable_detr": combined_config("ctvis"),
+    "idol_on_mask2former": combined_config("idol"),
 }
 
 
 @pytest.mark.parametrize(
-    "source, target", [("idol", "ctvis"), ("minvis", "idol"), ("ctvis", "stc"), ("stc", "minvis")]
+    "source, target",
+    [
+        ("idol", "ctvis"),
+        ("minvis", "idol"),
+        ("ctvis", "stc"),
+        ("stc", "minvis"),
+        ("ctvis", "ctvis_on_deformable_detr"),
+        ("idol_on_mask2former", "idol"),
+        ("ctvis_on_deformable_detr", "idol_on_mask2former"),
+    ],
 )
 def test_a_backbone_goes_from_system_to_system(source: str, target: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
@@ -42,6 +53,49 @@ def test_a_backbone_goes_from_system_to_system(source: str, target: str, tmp_pat
             assert torch.equal(tensor, theirs[place]), name
     _, transfer = planned_transfer(CONFIGS[target], tmp_path, CATEGORIES)
     assert len(transfer.whole) == len(system.state_dict()) - len(random)
+
+
+@pytest.mark.parametrize(
+    "source, target", [("idol", "ctvis_on_deformable_detr"), ("ctvis", "idol_on_mask2former")]
+)
+def test_systems_with_one_segmentor_share_every_weight(
+    source: str, target: str, tmp_path: Path
+) -> None:
+    save_system(tmp_path, build_system(CONFIGS[source], 2), CATEGORIES)
+    assert start_from(build_system(CONFIGS[target], 2), tmp_path, CATEGORIES) == ([], [])
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (CLASS_LISTS["coco"], CLASS_LISTS["ytvis_2019"]),  # a mouse of another kind, and 16 equal
+        (CLASS_LISTS["ytvis_2021"], CLASS_LISTS["coco"]),
+        (numbered(("a", "b", "c")), None),  # of a stage with other classes
+        (CATEGORIES, None),
+    ],
+)
+def test_class_heads_start_anew_as_in_the_releases(
+    name: str, old: Categories, new: Categories | None, tmp_path: Path
+) -> None:
+    save_system(tmp_path, build_system(CONFIGS[name], len(old)), old)
+    system = build_system(CONFIGS[name], len(new or CATEGORIES))
+    before = {key: tensor.clone() for key, tensor in system.state_dict().items()}
+    random, unused = start_from(system, tmp_path, new)
+    after = system.state_dict()
+    heads = {key for key in after if "class_predictor" in key or "class_head" in key}
+    assert heads and heads <= set(random) & set(unused)
+    assert all(torch.equal(before[key], after[key]) for key in heads)
+    assert len(random) < len(after) / 2  # everything else is carried over
+
+
+def test_equal_lists_keep_their_class_heads(tmp_path: Path) -> None:
+    person = Categories((1,), ("person",))  # part of COCO and of YouTube-VIS 2019
+    given = build_system(CONFIGS["idol"], 1)
+    save_system(tmp_path, given, person)
+    system = build_system(CONFIGS["idol"], 1)
+    random, _ = start_from(system, tmp_path, person)
+    assert not [key for key in random if "class" in key]
 
 
 HEADS = {
@@ -76,7 +130,7 @@ def random_system(name: str, categories: Categories, seed: int) -> System:
         (unnamed_categories(40), CLASS_LISTS["ytvis_2021"], {n: n for n in range(40)}),
         (unnamed_categories(40), numbered(("a", "b")), {}),
         (CLASS_LISTS["ytvis_2019"], CLASS_LISTS["ytvis_2021"], None),
-        (CLASS_LISTS["coco"], CLASS_LISTS["ytvis_2019"], None),
+        (CLASS_LISTS["coco"], CLASS_LISTS["ytvis_2019"], {}),
     ],
     ids=["same", "some", "subset", "others", "unnamed", "unnamed others", "lists", "coco"],
 )
@@ -89,11 +143,9 @@ def test_rows_of_class_heads_are_carried_by_name_or_number(
     before = {key: tensor.clone() for key, tensor in system.state_dict().items()}
     _, transfer = planned_transfer(CONFIGS[name], tmp_path, new)
     random, _ = start_from(system, tmp_path, new)
-    if kept is None:  # COCO's mouse is no animal
-        common = {n for n in new.names if n in old.names} - (
-            {"mouse"} if old is CLASS_LISTS["coco"] else set()
-        )
-        kept = {row: old.names.index(n) for row, n in enumerate(new.names) if n in common}
+    if kept is None:
+        rows = enumerate(new.names)
+        kept = {row: old.names.index(n) for row, n in rows if n in old.names}
     heads = [key for key in before if is_head(key)]
     assert heads
     for key in heads:
