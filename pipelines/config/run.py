@@ -50,7 +50,7 @@ class StageConfig(Section):
         1,
         ge=1,
         description="Number of parts that a batch is cut into. They pass through the network in "
-        "turn, so memory holds only one; the gradient is that of the whole batch (IDOL: their mean).",
+        "turn, so memory holds only one, with the gradient of the whole batch (IDOL: their mean).",
     )
     recompute_activations: bool = Field(
         False,
