@@ -1,4 +1,4 @@
-"""The papers' ablation tables, as changes to a run file. Imports nothing heavy."""
+"""The papers' ablation tables, as changes to a run file. This module imports no large libraries."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ class AblationRow:
     name: str  # as in the paper
     training: Overrides = ()  # rows with equal changes share a model
     inference: Overrides = ()  # changes to ``system`` or ``inference``, with the same weights
-    fused: tuple[str, ...] = ()  # earlier rows whose results are fused; such a row trains nothing
+    fused: tuple[str, ...] = ()  # earlier rows to fuse; a row that fuses others trains nothing
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ _SCALES = ('inference.views=["128", "160", "192"]',)
 
 
 def _changes(section: str, **settings: object) -> Overrides:
-    """Returns the changes to settings in a section of ``system``."""
+    """Returns settings of a section of ``system`` as ``dotted.key=value`` changes."""
     return tuple(
         f"system.{section}.{name}={str(value).lower()}" for name, value in settings.items()
     )
@@ -56,7 +56,7 @@ _segmentor = partial(_changes, "segmentor")
 _NO_CONTRAST = {"loss": "classification"}
 _ONE_WAY = {"bidirectional": False}
 _UNLIKE = _tracking(consistency=False)
-_NO_ID_HEAD = "the rows of the ID head are left out: no released code contains it"
+_NO_ID_HEAD = "the rows of the ID head are left out, because no released code contains it"
 
 TABLES: dict[str, AblationTable] = {
     "idol_6": AblationTable(
@@ -66,7 +66,7 @@ TABLES: dict[str, AblationTable] = {
         note=_NO_ID_HEAD,
     ),
     "idol_7": AblationTable(
-        "IDOL Table 7: the same on crowded scenes (OVIS)",
+        "IDOL Table 7: contrastive learning and inference on crowded scenes (OVIS)",
         "idol_tiny",
         _IDOL_ROWS,
         scenes=("synthetic.scene.min_objects=5", "synthetic.scene.max_objects=8"),
@@ -105,7 +105,7 @@ TABLES: dict[str, AblationTable] = {
             ),
             AblationRow("3 convolutions, consistency"),
         ),
-        note="counts the convolutions with generated kernels, as in CondInst's own table",
+        note="the rows count the convolutions with generated kernels, as CondInst's table does",
     ),
     "stc_7": AblationTable(
         "STC Table 7: relative coordinates, channels of the mask features",
@@ -131,7 +131,7 @@ TABLES: dict[str, AblationTable] = {
             ),
             AblationRow("128 negatives in boxes", _tracking(negatives_in_boxes=True)),
         ),
-        note="without negatives Eq. 3 is 0, so that row learns no embeddings",
+        note="without negatives, the loss of Eq. 3 is 0, so the first row learns no embeddings",
     ),
     "winner_1": AblationTable(
         "1st place Table 2: quality module, boundary branch, ensemble",
@@ -142,7 +142,7 @@ TABLES: dict[str, AblationTable] = {
             AblationRow("+ boundary", _BOUNDARY),
             AblationRow("+ ensemble", fused=("baseline", "+ quality", "+ boundary")),
         ),
-        note="the report does not name the models of its ensemble; here, the three rows above",
+        note="the report does not name its ensemble's models; here they are the three rows above",
     ),
     "winner_2": AblationTable(
         "2nd place Table 2: pseudo pairs, several scales, ensemble",
@@ -154,7 +154,7 @@ TABLES: dict[str, AblationTable] = {
             AblationRow("other model", ("system.segmentor.decoder_layers=4",), _SCALES),
             AblationRow("+ multi-model", fused=("+ multi-scale", "other model")),
         ),
-        note="instead of pairs the baseline trains on still images for as many steps; the other "
-        "model has a decoder of four layers where the report has another backbone (ConvNeXt-L)",
+        note="the baseline trains on still images instead of pairs, for the same number of steps; "
+        "the other model has four decoder layers, where the report uses a ConvNeXt-L backbone",
     ),
 }

@@ -46,9 +46,9 @@ def greedy(scores: Tensor, floor: Tensor, seen: Tensor | None = None) -> Assignm
     the first n instances have the loop's tracks. The rounds end when a round changes nothing; a few
     suffice unless many instances compete for the same tracks.
 
-    ``scores`` (N, M) must exceed ``floor`` (N,). If several scores of an instance do, they are
-    weighted by ``seen`` (M,), the number of frames in which each track was seen (the releases'
-    frame weighting).
+    A match needs one of ``scores`` (N, M) above ``floor`` (N,). If an instance has several such
+    scores, they are weighted by ``seen`` (M,), the number of frames in which each track was seen
+    (the releases' frame weighting).
     """
     count, tracks = scores.shape
     if count == 0 or tracks == 0:

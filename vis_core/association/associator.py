@@ -39,9 +39,9 @@ class Associator:
 
     @torch.no_grad()
     def associate(self, instances: Instances) -> Tensor:
-        """Associates the next frame's instances, best score first, ignoring their masks.
+        """Associates the next frame's instances, given in descending order of score.
 
-        Returns (N,) int64 track ids, -1 for instances without a track.
+        Ignores their masks. Returns (N,) int64 track ids, -1 for instances without a track.
         """
         assignment = self._assign(instances)
         starts = assignment.may_start & (instances.scores > self._start_score())

@@ -46,7 +46,7 @@ def cues(
     """Adds up the embedding, score, box and class cues (MaskTrack R-CNN Eq. 3; STC 3.5).
 
     ``log p_ij + a log s_i + b IoU(i, j) + c [label_i = label_j]``, where p is the softmax over the
-    dot products with all tracks and, for a new track, 0. A new track has no box and can have any
+    dot products with all tracks and a 0 for a new track. A new track has no box and can have any
     class, so its score is ``log p_i0 + a log s_i + c``. Returns the (N, M) similarities and the
     (N,) scores of a new track.
     """

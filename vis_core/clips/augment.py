@@ -14,7 +14,7 @@ _Window = tuple[int, int, int, int]  # x0, y0, height and width in pixels
 
 @dataclass(frozen=True)
 class _View:
-    """The view of one frame: crop, resize to ``height`` x ``width``, padding to the frame, flip."""
+    """The view of one frame: crop, resize to ``height`` x ``width``, flip, padding to the frame."""
 
     window: _Window
     height: int

@@ -41,8 +41,9 @@ def make_pseudo_clip(
         generator: Source of the random numbers; the result depends on the arguments only.
         paste_from: Reads another image as a clip of one frame; called only if instances are pasted.
 
-    The release crops the view before it rotates it, but here the rotated corners show the
-    surrounding image, and 0 only outside the image. The release neither zooms nor pastes.
+    The release rotates the view after cropping it. Here, the view is rotated within the image, so
+    its corners show the surrounding image, and 0 only outside it. The release neither zooms nor
+    pastes.
     """
     height, width = still.images.shape[1:3]
     affines = draw_motion(height, width, config, generator)
@@ -62,7 +63,7 @@ def crop_pair(still: Clip, config: AugmentConfig, generator: np.random.Generator
 
     The release resizes, crops and resizes again, but here the image is cropped and resized once.
     The release clips the annotated boxes to the crop, so its boxes may exceed an instance's visible
-    part. Ours are computed from the masks, as the release does on real videos.
+    part. Our boxes are computed from the masks, as in the release on real videos.
     """
     images, masks = (
         np.broadcast_to(values, (2, *values.shape[1:])) for values in (still.images, still.masks)

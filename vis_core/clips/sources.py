@@ -20,7 +20,7 @@ from vis_core.clips.augment import augment_clip
 from vis_core.clips.pseudo import crop_pair, make_pseudo_clip
 from vis_core.clips.readers import read_still, read_video_frames, with_instances
 from vis_core.clips.rows import classes_of_schema, row_to_clip
-from vis_core.clips.sampling import row_seed, sample_frame_indices
+from vis_core.clips.sampling import row_seed, sample_frame_indices, sample_near
 from vis_core.config.clips import AugmentConfig, PseudoConfig
 from vis_core.errors import AnnotationError, ImageError, StorageError
 from vis_core.formats.coco import ImageRecord
@@ -116,7 +116,10 @@ class PseudoClips:
 
 
 class VideoClips:
-    """Clips of T frames from labelled videos with tracks, as in the CTVIS release."""
+    """Clips of T frames from labelled videos with tracks, one per video as in the CTVIS release.
+
+    With ``by_frame``, there is one clip per annotated frame, which comes first in it (CrossVIS).
+    """
 
     def __init__(
         self,
@@ -125,6 +128,8 @@ class VideoClips:
         clip_frames: int,
         frame_range: int,
         config: AugmentConfig,
+        *,
+        by_frame: bool = False,
     ) -> None:
         self._videos = [video for video in videos if any(not t.iscrowd for t in video.tracks)]
         if not self._videos:
@@ -136,23 +141,38 @@ class VideoClips:
         self._clip_frames = clip_frames
         self._frame_range = frame_range
         self._config = config
+        self._clips = [
+            (video, key)
+            for video in self._videos
+            for key in (_annotated_frames(video) if by_frame else [None])
+        ]
 
     def __len__(self) -> int:
-        return len(self._videos)
+        return len(self._clips)
 
     def clip(self, index: int, seed: int) -> Clip:
-        """Samples T frames of video ``index`` and augments them together."""
-        video = self._videos[index]
-        generator = np.random.default_rng(row_seed(seed, video.video_id, 0))
-        frames = sample_frame_indices(
-            len(video.file_names), self._clip_frames, self._frame_range, generator
-        )
-        clip = read_video_frames(video, self._folder, frames, f"video:{video.video_id}:{seed}")
+        """Samples the T frames of clip ``index`` and augments them together."""
+        video, key = self._clips[index]
+        place = f"{video.video_id}" if key is None else f"{video.video_id}:{key}"
+        generator = np.random.default_rng(row_seed(seed, place, 0))
+        frames = self._frames(video, key, generator)
+        clip = read_video_frames(video, self._folder, frames, f"video:{place}:{seed}")
         return augment_clip(clip, self._config, generator)
+
+    def _frames(
+        self, video: VideoRecord, key: int | None, generator: np.random.Generator
+    ) -> list[int]:
+        """Draws a clip's frames, in order of time or after ``key``."""
+        if key is None:
+            return sample_frame_indices(
+                len(video.file_names), self._clip_frames, self._frame_range, generator
+            )
+        frames = _annotated_frames(video)
+        return [key, *sample_near(frames, key, self._clip_frames - 1, self._frame_range, generator)]
 
 
 class ParquetClips:
-    """Clips in Parquet files from ``clips/rows.py``; to read a clip, only its row group is read.
+    """Clips in Parquet files (see ``clips/rows.py``); to read a clip, only its row group is read.
 
     Rows are ordered by file name and position; rows with an error are skipped. Without ``augment``,
     the clips are returned as stored.
@@ -239,6 +259,12 @@ class MixedClips:
         generator = np.random.default_rng(row_seed(seed, "mixed", 0))
         source = self._sources[int(generator.random() >= self._share)]
         return source.clip(int(generator.integers(len(source))), seed)
+
+
+def _annotated_frames(video: VideoRecord) -> list[int]:
+    """Lists the frames that show an instance; crowds do not count."""
+    tracks = [track.segmentations for track in video.tracks if not track.iscrowd]
+    return [t for t in range(len(video.file_names)) if any(track[t] for track in tracks)]
 
 
 def _read_partner(record: ImageRecord) -> Clip:

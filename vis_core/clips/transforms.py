@@ -1,7 +1,7 @@
 """Pixel transforms of an image and its masks, step by step or by affine maps.
 
-Every function is pure and takes explicit parameters; ``clips/sampling.py`` and its callers draw
-them. Images are (H, W, 3) uint8, masks (G, H, W) bool. Pixels from outside the image are 0.
+No function draws random numbers; ``clips/sampling.py`` and its callers draw the parameters. Images
+are (H, W, 3) uint8, masks (G, H, W) bool. Pixels from outside the image are 0.
 """
 
 import math
@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from vis_core.clips.affine import Affine
+from vis_core.geometry.image_resize import resize_image
 from vis_core.structures import Clip
 
 _HALF = 128  # a pixel belongs to a mask if at least half of it is covered
@@ -27,14 +27,8 @@ def resize(
         return image, masks
     resized = np.zeros((len(masks), height, width), dtype=bool)
     for g in np.flatnonzero(masks.any(axis=(1, 2))):
-        resized[g] = _resize_plane(masks[g].astype(np.uint8) * 255, height, width) >= _HALF
-    return _resize_plane(image, height, width), resized
-
-
-def _resize_plane(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes uint8 pixels like detectron2: with Pillow, whose filter widens for shrinking."""
-    resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(resized)
+        resized[g] = resize_image(masks[g].astype(np.uint8) * 255, height, width) >= _HALF
+    return resize_image(image, height, width), resized
 
 
 def crop(

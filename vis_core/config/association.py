@@ -46,7 +46,7 @@ class AssociationConfig(Section):
         ge=-1,
         le=1,
         description="Similarity above which a track continues (CTVIS Eq. 4, IDOL Eq. 7: 0.5; "
-        "CTVIS release: 0.3); unused with similarity: cues. null: no threshold (MinVIS).",
+        "CTVIS release: 0.3); unused if similarity is cues. null: no threshold (MinVIS).",
     )
     new_track_score: Share = Field(
         0.01,
@@ -61,7 +61,7 @@ class AssociationConfig(Section):
     )
     newest_share: PositiveShare = Field(
         0.75,
-        description="Weight of the newest embedding, for memory: momentum (CTVIS release; IDOL "
+        description="Weight of the newest embedding if memory is momentum (CTVIS release; IDOL "
         "release: 0.8).",
     )
     max_unseen_frames: Count | None = Field(
@@ -75,7 +75,7 @@ class AssociationConfig(Section):
         "it was seen in (CTVIS and IDOL releases; not in the papers).",
     )
     cue_weights: CueWeights = Field(
-        default_factory=CueWeights, description="Cue weights, for similarity: cues."
+        default_factory=CueWeights, description="Weights of the cues; used if similarity is cues."
     )
 
     @classmethod

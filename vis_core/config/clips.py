@@ -28,7 +28,7 @@ class ShortSide(Section):
 
 
 class FixedSize(Section):
-    """A fixed output size; the aspect ratio is kept, and the rest is filled with 0."""
+    """A fixed output size; the aspect ratio is kept, and the rest of the frame is 0."""
 
     name: Literal["fixed"] = "fixed"
     height: PositiveInt = Field(128, description="Height in pixels; our choice for CPU training.")

@@ -86,8 +86,8 @@ class StcTrackingConfig(Section):
     )
     over_positives: Literal["sum", "mean"] = Field(
         "sum",
-        description="Reduction over an instance's positives. sum: large instances weigh more (STC "
-        "Eq. 3); mean: all instances weigh the same.",
+        description="Reduction over an instance's positives. sum: as printed (STC Eq. 3), up to a "
+        "hundred times all other losses; mean: all instances weigh the same, as in the recipes.",
     )
     consistency: bool = Field(
         True, description="Penalize differences between an instance's kernels (STC Eq. 6)."

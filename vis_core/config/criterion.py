@@ -34,17 +34,17 @@ class TransportConfig(Section):
     )
     positive_ious: Count = Field(
         10,
-        description="Number of best IoUs whose sum is an instance's number of positives (IDOL A.2: "
-        "m1).",
+        description="How many of an instance's best IoUs are summed; the sum is its number of "
+        "positives (IDOL A.2: m1).",
     )
     negative_ious: Count = Field(
         100,
-        description="Number of best IoUs whose sum is the number of queries that are not negatives "
-        "(IDOL A.2: m2).",
+        description="How many of an instance's best IoUs are summed; the sum is the number of its "
+        "cheapest queries that are no negatives (IDOL A.2: m2).",
     )
     repair_cost: PositiveFloat = Field(
         100000.0,
-        description="Cost added to queries in use while an unmatched instance chooses a query.",
+        description="Cost added to each query in use before an unmatched instance chooses one.",
     )
     max_repairs: NonNegativeInt = Field(
         100,
@@ -52,10 +52,10 @@ class TransportConfig(Section):
         "limit).",
     )
     positive_iou: PositiveShare = Field(
-        0.7, description="Box IoU above which a query is positive, with selection: iou (IDOL A.2)."
+        0.7, description="Box IoU above which a query is positive if selection is iou (IDOL A.2)."
     )
     negative_iou: Share = Field(
-        0.3, description="Box IoU below which a query is negative, with selection: iou (IDOL A.2)."
+        0.3, description="Box IoU below which a query is negative if selection is iou (IDOL A.2)."
     )
 
 

@@ -30,6 +30,9 @@ class OwnBackbone(Section):
 class Mask2FormerSettings(Section):
     """Architecture of Mask2Former; the defaults are the paper's with ResNet-50."""
 
+    name: Literal["mask2former"] = Field(
+        "mask2former", description="The segmentor's name; may be left out where it is the default."
+    )
     backbone: BackboneName | OwnBackbone = Field(
         "resnet50", description="Feature extractor: a published network, or a family and its sizes."
     )
@@ -54,6 +57,10 @@ class Mask2FormerSettings(Section):
 class DeformableDetrSettings(Section):
     """Architecture of IDOL's Deformable DETR; the defaults are the release's with ResNet-50."""
 
+    name: Literal["deformable_detr"] = Field(
+        "deformable_detr",
+        description="The segmentor's name; may be left out where it is the default.",
+    )
     backbone: BackboneName | OwnBackbone = Field(
         "resnet50", description="Feature extractor: a published network, or a family and its sizes."
     )
@@ -84,16 +91,20 @@ class DecodingConfig(Section):
         0.03,
         ge=0,
         lt=1,
-        description="Threshold on score times centre-ness (STC 3.5: 0.03; CondInst: 0.05).",
+        description="Threshold on the class score (STC 3.5: 0.03; CondInst: 0.05).",
     )
     threshold_with_center: bool = Field(
-        True, description="Multiply scores by centre-ness before the threshold (CondInst)."
+        False,
+        description="Multiply the class score by centre-ness before the threshold (configs of "
+        "CondInst and CrossVIS). false: as printed (STC 3.5, as in FCOS).",
     )
     candidates: Count = Field(
         1000, description="Best location-class pairs kept per level before NMS."
     )
     nms_iou: PositiveShare = Field(
-        0.5, description="Box IoU threshold of NMS within a class (STC 3.5; CondInst: 0.6)."
+        0.5,
+        description="Box IoU threshold of plain NMS within a class (STC 3.5, which cites YOLACT "
+        "and its Fast NMS; SipMask: plain, 0.5; CondInst: 0.6).",
     )
     max_instances: Count = Field(
         10, description="Maximum instances per frame (STC 3.5: 10; CondInst: 100)."

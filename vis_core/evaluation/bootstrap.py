@@ -40,8 +40,8 @@ def resampled_ap(
     """Computes the (N,) AP values of (N, V) draws, over all areas and all kept predictions.
 
     Equals the AP of a data set that contains each video as often as it was drawn. In its
-    ranking, the copies of a prediction are adjacent, so precision is best at the first or last.
-    Area range 0 of ``matches`` must include all areas.
+    ranking, the copies of a prediction are adjacent, so precision among them is best at the first
+    or last copy. Area range 0 of ``matches`` must include all areas.
     """
     ap = np.full((len(draws), num_classes), np.nan)
     bounds = np.searchsorted(matches.category, np.arange(num_classes + 1))

@@ -19,7 +19,7 @@ _CERTAIN = 1 - 1e-10  # the highest IoU that the reference evaluator requires
 
 @dataclass(frozen=True)
 class Group:
-    """The tracks of one class in one video; ``category`` and ``video`` are positions.
+    """The tracks of one class in one video; ``category`` and ``video`` are list positions, not ids.
 
     Attributes:
         iou: (D, G) IoU over space and time; D predictions by score, G ground truths in file order.

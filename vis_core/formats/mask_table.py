@@ -67,7 +67,7 @@ MASK_TABLE = pa.schema(
 class MaskRows:
     """The rows of the frames added since the last ``take``; a ``MaskSink``.
 
-    Boxes are computed while the network runs; after it, they would delay the end of the video.
+    Boxes are computed while the network runs; computed afterwards, they would delay the result.
     """
 
     size: tuple[int, int]  # height and width of every frame
@@ -186,7 +186,7 @@ def _groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _finished_rows(part: pa.Table, owners: Mapping[int, Track], header: TableHeader) -> pa.Table:
-    """Adds the track and header columns to a group; removes the rows of other tracks."""
+    """Adds the track and header columns to a group; removes rows whose serial has no owner."""
     serials, frames = part["serial"].to_numpy(), part["frame_index"].to_numpy()
     owned = np.isin(serials, np.fromiter(owners, np.int64, len(owners)))
     empty = (serials == _NO_TRACK) & ~np.isin(frames, frames[owned])

@@ -52,7 +52,7 @@ def split_videos(
 def leaks(
     train: Sequence[VideoRecord], holdout: Sequence[VideoRecord], image_folder: Path | None = None
 ) -> list[str]:
-    """Lists the pairs of videos that share frame folders, frame files, masks or frame contents.
+    """Lists holdout videos with the folder, frame files, masks or contents of a training video.
 
     If ``image_folder`` is given, the contents of the first, middle and last frames are compared.
     """

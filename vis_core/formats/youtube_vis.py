@@ -1,7 +1,7 @@
 """Reading, checking and writing YouTube-VIS and OVIS files: ground truth and results.
 
-Each annotation is one track: ``segmentations`` has an RLE (either form), polygons or null for every
-video frame. The reader collects all defects before it raises.
+Each annotation is one track: ``segmentations`` has an RLE (compressed or not), polygons or null for
+every video frame. The reader collects all defects before it raises.
 """
 
 import json

@@ -168,9 +168,9 @@ def _resize(maps: Tensor, size: tuple[int, int], mode: Resize = "bilinear") -> T
 
 
 def aligned_upsampling(maps: Tensor, factor: int = 2) -> Tensor:
-    """Enlarges (N, h, w) maps so that pixel ``factor * i`` keeps the value of pixel i (CondInst).
+    """Enlarges (N, h, w) maps with aligned corners, then shifts them by half a cell (CondInst).
 
-    The result is shifted right and down by half a cell, as in the releases.
+    Pixel ``factor * i + factor // 2`` has the value of pixel i, as in the releases.
     """
     if factor == 1:
         return maps
@@ -180,6 +180,19 @@ def aligned_upsampling(maps: Tensor, factor: int = 2) -> Tensor:
     enlarged = interpolate(padded, size=size, mode="bilinear", align_corners=True)
     shifted = pad(enlarged, (factor // 2, 0, factor // 2, 0), mode="replicate")
     return shifted[:, 0, : factor * height, : factor * width]
+
+
+def pairwise_mask_iou(masks: Tensor, smoothing_pixels: float = 0.0) -> Tensor:
+    """Computes the (N, N) IoU of masks (N, h, w) with ``smoothing_pixels`` in overlap and union.
+
+    The IoU of two empty masks is 0 without smoothing and 1 with it.
+    """
+    flat = masks.flatten(1).float()
+    overlap = flat @ flat.T
+    area = flat.sum(dim=1)
+    union = area[:, None] + area[None, :] - overlap
+    smallest = smoothing_pixels or 1.0  # the smallest nonzero union
+    return (overlap + smoothing_pixels) / (union + smoothing_pixels).clamp(min=smallest)
 
 
 def mask_boundary(masks: Tensor, threshold: float = 0.1) -> Tensor:

@@ -17,7 +17,7 @@ _DENSE_SHARE = 0.3  # of a box; in a denser box, finding the parts takes longer 
 
 @dataclass(frozen=True)
 class ResizedBox:
-    """A part (h, w) float32 of a resized map outside which nothing exceeds the threshold."""
+    """A rectangular part (h, w) float32 of a resized map, with its upper-left corner."""
 
     top: int
     left: int
@@ -32,7 +32,7 @@ class ResizedBox:
 
 @dataclass(frozen=True)
 class BoxMask:
-    """A mask that is background outside a box, whose pixels are ``inside`` (h, w) bool."""
+    """A mask that is background outside a box; ``inside`` (h, w) bool is the mask in the box."""
 
     top: int
     left: int
@@ -45,7 +45,7 @@ class BoxMask:
 
 @dataclass(frozen=True)
 class _Axis:
-    """The cells (L,) before and after each pixel of one axis, and the weight of the cell after."""
+    """The cells (L,) before and after each pixel of one axis, and the latter's weight."""
 
     before: np.ndarray
     after: np.ndarray
@@ -148,7 +148,7 @@ def _joined_boxes(boxes: list[ResizedBox], threshold: float) -> BoxMask:
 
 
 def _blend(cells: np.ndarray, axis: _Axis, begin: int, end: int, first: int) -> np.ndarray:
-    """Interpolates pixels ``begin`` to ``end`` (exclusive); row 0 of ``cells`` is row ``first``."""
+    """Interpolates pixels ``begin`` to ``end`` (exclusive); ``cells[0]`` is cell ``first``."""
     weight = axis.weight[begin:end, None]
     values = cells[axis.before[begin:end] - first]
     values *= 1 - weight

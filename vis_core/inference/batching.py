@@ -38,6 +38,7 @@ class SharedNetwork:
 
     def __init__(self, system: FrameSystem, batch_images: int) -> None:
         self._system = system
+        self.quick_resize = getattr(system, "quick_resize", False)
         self._batch_images = batch_images
         self._changed = threading.Condition()
         self._waiting: deque[_Entry] = deque()

@@ -153,7 +153,7 @@ def _fuse_group(
 
 
 def _mean(values: Sequence[float], divisor: int) -> float:
-    """Divides a sum by ``divisor`` exactly, independent of order and rounding."""
+    """Divides the exact sum by ``divisor``, so that the order of the values does not matter."""
     return float(sum(map(Fraction, values), Fraction(0)) / divisor)
 
 

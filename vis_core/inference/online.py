@@ -56,7 +56,7 @@ def view_trackers(
     """Starts one tracker per view of a config; a sink requires a single view."""
     return [
         OnlineTracker(view.applied_to(system), config.tracks, mirrored=view.flip, sink=sink)
-        for view in View.of(config.views)
+        for view in View.of(config)
     ]
 
 

@@ -1,7 +1,7 @@
 """Reading untrusted video files with one frame in memory at a time.
 
 Frames have their display orientation (rotation applied) and their true times. Missing frames are
-counted in the report; no frames are interpolated or invented.
+reported; no frames are interpolated or invented.
 """
 
 import math

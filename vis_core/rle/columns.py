@@ -1,8 +1,8 @@
 """Track masks as runs by column, for exact intersection over space and time.
 
 An RLE runs down the columns, and in most masks each column contains one run. A track's masks are
-therefore stored as the rows above and below each column's first run (two numbers where a pixel
-mask has hundreds), plus a list of the further runs. ``intersection.py`` computes with this form.
+therefore stored as two numbers per column (a pixel mask has hundreds): how many rows are above and
+how many are below the column's first run. Further runs are listed separately.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,8 +36,8 @@ class ColumnMasks:
         left: (N,) leftmost column with a pixel in any frame; W for a track without pixels.
         right: (N,) rightmost column with a pixel in any frame, exclusive.
         offset: (N, T) start of a mask's columns in ``runs``; meaningless where absent.
-        runs: (S,) first run of each column: the rows above it and, in the upper half of the word,
-            the rows below it.
+        runs: (S,) first run of each column: the number of rows above it and, in the upper half of
+            the word, below it.
         more_offset: (N + 1,) start of each track's further runs.
         more_column: (E,) ``t * W + column`` of each further run.
         more_runs: (2, E) top and bottom row of each further run.
@@ -220,7 +220,7 @@ def _by_column(
 
 
 def _pack_words(top: np.ndarray, bottom: np.ndarray, height: int) -> np.ndarray:
-    """Packs the rows above each run and, in the upper half of the word, the rows below."""
+    """Packs the numbers of rows above each run and, in a word's upper half, of those below."""
     narrow = height < 2**15
     word = np.int32 if narrow else np.int64
     packed: np.ndarray = (height - bottom).astype(word, copy=False)

@@ -172,6 +172,6 @@ def _common_pixels(tracks: np.ndarray, other: np.ndarray, height: int) -> np.nda
 
 
 def _unpacked(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unpacks the rows above and the rows below as int64."""
+    """Unpacks the numbers of rows above and below each run, as int64."""
     half, bits = half_of(runs.dtype)
     return runs.astype(half).astype(np.int64), (runs >> bits).astype(np.int64)

@@ -153,7 +153,7 @@ def segmentation_fault(segmentation: object, height: int, width: int) -> str | N
 
 
 def rle_fault(rle: dict[str, Any], height: int, width: int) -> str | None:
-    """Describes the fault in an RLE for an image of that size; None if it is sound."""
+    """Describes the fault in an RLE for an image of the given size; None if it is sound."""
     if (fault := size_fault(rle, height, width)) is not None:
         return fault
     counts = rle.get("counts")

@@ -1,9 +1,9 @@
 """Joins identities across a long video's segments that were processed separately.
 
-Neighbouring segments both process the frames of their overlap. Two tracks with equal masks in the
-overlap are joined. A track that was hidden during the overlap is joined, with less confidence, to a
-track that starts after the overlap and has a similar embedding. This module only decides the joins;
-``segment_tracker.py`` associates the segments.
+Neighbouring segments both process the frames of their overlap. Tracks whose masks intersect in the
+overlap are joined one to one. A track that was hidden during the overlap is joined, with less
+confidence, to a track that starts after the overlap and has a similar embedding. This module only
+decides the joins; ``segment_tracker.py`` associates the segments.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

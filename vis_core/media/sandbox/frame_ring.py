@@ -40,7 +40,7 @@ class FrameRing:
 def make_ring_file(max_pixels: int) -> int:
     """Creates an unnamed file in memory for frames of up to ``max_pixels``; returns its descriptor.
 
-    Its size is sealed, since a process that reads beyond the end of a mapped file is killed.
+    The file's size is sealed, since a process that reads beyond the end of a mapped file is killed.
     """
     size = max(RING_BYTES, MIN_SLOTS * max_pixels * 3)
     if sys.platform != "linux":

@@ -14,8 +14,10 @@ from vis_core.geometry.boxes import mask_boxes
 from vis_core.models.criterion.batch_share import batch_count, batch_share
 from vis_core.models.criterion.classification import focal_loss
 from vis_core.models.criterion.condinst_matching import (
+    BACKGROUND,
     LocationMatching,
     LocationPredictions,
+    Places,
     match_locations,
 )
 from vis_core.models.criterion.idol_criterion import sampled_masks
@@ -86,7 +88,9 @@ class LocationCriterion(nn.Module):
         frames = zip(targets, matched, positives, strict=True)
         for frame, (target, matching, rows) in enumerate(frames):
             wanted[frame, rows, target.labels[matching.instance[rows]]] = 1
-        loss = focal_loss(logits, wanted, config.focal_alpha, config.focal_gamma).sum()
+        learned = _learned_places(predictions.places, targets, matched)
+        errors = focal_loss(logits, wanted, config.focal_alpha, config.focal_gamma)
+        loss = (errors * learned[..., None]).sum()
         if config.class_normalizer == "places":
             places = predictions.center_logits.numel()
             return loss / places * batch_share(loss.new_tensor(places))
@@ -166,12 +170,12 @@ def distance_ious(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 def semantic_loss(
     logits: Tensor, targets: list[FrameTargets], config: LocationLossConfig
 ) -> Tensor:
-    """Computes the focal loss of pixel classes, each from the smallest instance there (CondInst).
+    """Computes the focal loss of pixel classes; the smallest instance at a pixel counts (CondInst).
 
     Returns the sum over (F, K, h, w) ``logits`` at stride 8, divided by the number of pixels with a
     class. The masks in the F ``targets`` have the padded input's size.
     """
-    wanted = torch.zeros_like(logits)
+    wanted, learned = torch.zeros_like(logits), torch.ones_like(logits[:, :1])
     middle = slice(_SEMANTIC_STRIDE // 2, None, _SEMANTIC_STRIDE)
     for frame, target in enumerate(targets):
         areas = target.masks.flatten(1).sum(dim=1)
@@ -181,8 +185,24 @@ def semantic_loss(
             inside = target.masks[instance, middle, middle]
             wanted[frame, :, inside] = 0
             wanted[frame, target.labels[instance], inside] = 1
-    loss = focal_loss(logits, wanted, config.focal_alpha, config.focal_gamma).sum()
-    return loss / batch_count(wanted.sum())
+        if target.ignored is not None:
+            learned[frame, 0] = ~target.ignored[middle, middle] | wanted[frame].any(dim=0)
+    errors = focal_loss(logits, wanted, config.focal_alpha, config.focal_gamma) * learned
+    return errors.sum() / batch_count(wanted.sum())
+
+
+def _learned_places(
+    places: Places, targets: list[FrameTargets], matched: list[LocationMatching]
+) -> Tensor:
+    """Returns (F, L) bool: all places but those of background in an ignored region."""
+    learned = torch.ones(len(targets), len(places.level), dtype=torch.bool).to(places.level.device)
+    for frame, (target, matching) in enumerate(zip(targets, matched, strict=True)):
+        if target.ignored is not None:
+            height, width = target.ignored.shape
+            x, y = places.points.long().T
+            ignored = target.ignored[y.clamp(max=height - 1), x.clamp(max=width - 1)]
+            learned[frame] = ~ignored | (matching.instance != BACKGROUND)
+    return learned
 
 
 def _mask_loss(

@@ -37,7 +37,7 @@ def our_condinst_names(official: str) -> list[Target] | None:
 def adapt_stem_to_pixels(found: dict[str, Tensor]) -> dict[str, Tensor]:
     """Adapts the first convolution, trained on unscaled BGR pixels, to standardised RGB pixels.
 
-    The same means are subtracted from both kinds of pixels, so padding with 0 means the same.
+    The same means are subtracted from both kinds of pixels, so padding with 0 is right for both.
     """
     if _STEM not in found:
         return found

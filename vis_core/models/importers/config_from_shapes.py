@@ -45,7 +45,7 @@ def mask2former_settings_of(shapes: Shapes) -> Mask2FormerSettings:
 
 
 def idol_settings_of(shapes: Shapes) -> DeformableDetrSettings:
-    """Derives IDOL's segmentor settings, assuming 8 heads and no dropout: shapes show neither."""
+    """Derives IDOL's segmentor settings; heads and dropout, which shapes lack, are the defaults."""
     queries, double_width = _shape(shapes, "detr.detr.query_embed.weight")
     mask_channels = _shape(shapes, "detr.mask_head.lay2.weight")[0]
     layers = r"detr\.detr\.transformer\.{}coder\.layers\.(\d+)\."

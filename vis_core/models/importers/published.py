@@ -67,7 +67,7 @@ def import_official(path: Path) -> tuple[System, list[str]]:
 
     Raises:
         CheckpointError: The file cannot be trusted, or a tensor is missing, unexpected, misshapen
-            or not finite; the message names every such tensor.
+            or not finite; the message or the log names every such tensor.
     """
     return system_of(read_pickled_tensors(path), str(path))
 

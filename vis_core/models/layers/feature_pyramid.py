@@ -1,4 +1,4 @@
-"""The feature pyramid of FCOS and CondInst: P3 to P5 from the backbone, P6 and P7 from P5."""
+"""The feature pyramid of FCOS and CondInst: P3 to P5 from the backbone, P6 from P5, P7 from P6."""
 
 from collections.abc import Sequence
 

@@ -42,6 +42,8 @@ class CondInstOutput:
 class CondInst(nn.Module):
     """The CondInst network: a class and a box at every place, and masks at chosen places."""
 
+    backbone_prefix = "backbone."
+
     def __init__(self, settings: CondInstSettings, num_classes: int) -> None:
         super().__init__()
         self.settings = settings

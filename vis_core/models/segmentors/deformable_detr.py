@@ -63,6 +63,8 @@ class DeformableDetrOutput:
 class DeformableDetr(nn.Module):
     """The Deformable DETR network: a class and a box per query, and masks for chosen queries."""
 
+    backbone_prefix = "network.backbone.model."
+
     def __init__(self, settings: DeformableDetrSettings, num_classes: int) -> None:
         super().__init__()
         self.settings = settings

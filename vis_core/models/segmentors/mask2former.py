@@ -52,6 +52,8 @@ class SegmentorOutput:
 class Mask2Former(nn.Module):
     """The Mask2Former network: a class and a mask per query."""
 
+    backbone_prefix = "network.model.pixel_level_module.encoder."
+
     def __init__(self, settings: Mask2FormerSettings, num_classes: int) -> None:
         super().__init__()
         self.settings = settings

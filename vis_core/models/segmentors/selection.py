@@ -5,6 +5,7 @@ from torch import Tensor
 
 from vis_core.config.segmentors import SelectionConfig
 from vis_core.geometry.boxes import box_iou
+from vis_core.geometry.masks import pairwise_mask_iou
 from vis_core.structures import Instances
 
 
@@ -46,19 +47,6 @@ def box_nms(boxes: Tensor, labels: Tensor, iou: float) -> Tensor:
     """Returns (N,) bool: whether NMS within each class keeps each of (N, 4) boxes, best first."""
     same_class = labels[:, None] == labels[None, :]
     return _greedy_nms(box_iou(boxes, boxes) * same_class, iou)
-
-
-def pairwise_mask_iou(masks: Tensor, smoothing_pixels: float = 0.0) -> Tensor:
-    """Computes the (N, N) IoU of masks (N, h, w) with ``smoothing_pixels`` in overlap and union.
-
-    The IoU of two empty masks is 0 without smoothing and 1 with it.
-    """
-    flat = masks.flatten(1).float()
-    overlap = flat @ flat.T
-    area = flat.sum(dim=1)
-    union = area[:, None] + area[None, :] - overlap
-    smallest = smoothing_pixels or 1.0  # the smallest nonzero union
-    return (overlap + smoothing_pixels) / (union + smoothing_pixels).clamp(min=smallest)
 
 
 def _greedy_nms(iou: Tensor, limit: float) -> Tensor:

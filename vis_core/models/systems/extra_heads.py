@@ -38,7 +38,9 @@ class ExtraHeads(nn.Module):
     """The boundary head and the quality module (1st place 2.2, 2.3), each if enabled.
 
     Both heads read the last decoder output for matched queries. The boundary head is "similar to
-    the mask head": it has the same kind and size, and uses the same features.
+    the mask head": it is of the same kind and size, and uses the same features. The report does not
+    say whether earlier layers have boundary losses, as they have mask losses, nor how the head
+    starts; here, they have none, and the head starts with random weights.
     """
 
     def __init__(self, config: ExtraHeadsConfig, width: int, mask_width: int) -> None:

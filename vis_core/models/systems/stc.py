@@ -33,7 +33,7 @@ class Stc(System):
     """A CondInst with an embedding map, read at box centres."""
 
     config: StcConfig
-    backbone_prefix = "segmentor.backbone."
+    segmentor: CondInst
 
     def __init__(self, config: StcConfig, num_classes: int) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Stc(System):
         return weights
 
     def input_size(self, height: int, width: int) -> InputSize:
-        """Computes the input size, with the upsampling of masks from CondInst's training."""
+        """Computes the input size; masks are upsampled as in CondInst's training."""
         return replace(super().input_size(height, width), upsampling="aligned_probabilities")
 
     def detection_config(self) -> StcConfig:
