@@ -43,6 +43,10 @@ class ClipSource(Protocol):
         """Makes clip ``index``, varied by ``seed``; raises ImageError if an image is damaged."""
         ...
 
+    def is_portrait(self, index: int) -> bool:
+        """Returns whether clip ``index`` is higher than wide at its source; False if unknown."""
+        ...
+
 
 class _StillClips:
     """The still images that have instances, before augmentation."""
@@ -53,6 +57,10 @@ class _StillClips:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def is_portrait(self, index: int) -> bool:
+        """Returns whether image ``index`` is higher than wide."""
+        return self._records[index].height > self._records[index].width
 
     def _read(self, index: int, seed: int, kind: str) -> tuple[Clip, np.random.Generator]:
         record = self._records[index]
@@ -94,6 +102,10 @@ class PseudoClips:
     def record(self, index: int) -> ImageRecord:
         """Returns the image that clip ``index`` is made from."""
         return self._records[index // self._clips_per_image]
+
+    def is_portrait(self, index: int) -> bool:
+        """Returns whether the image of clip ``index`` is higher than wide."""
+        return self.record(index).height > self.record(index).width
 
     def clip_id(self, index: int, seed: int) -> str:
         """Returns the name of clip ``index``: image, number among the image's clips, seed."""
@@ -150,6 +162,11 @@ class VideoClips:
     def __len__(self) -> int:
         return len(self._clips)
 
+    def is_portrait(self, index: int) -> bool:
+        """Returns whether the video of clip ``index`` is higher than wide."""
+        video, _ = self._clips[index]
+        return video.height > video.width
+
     def clip(self, index: int, seed: int) -> Clip:
         """Samples the T frames of clip ``index`` and augments them together."""
         video, key = self._clips[index]
@@ -197,6 +214,10 @@ class ParquetClips:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def is_portrait(self, index: int) -> bool:  # noqa: ARG002
+        """Returns False: stored clips are read one at a time."""
+        return False
 
     def clip(self, index: int, seed: int) -> Clip:
         """Reads and augments clip ``index``."""
@@ -253,6 +274,10 @@ class MixedClips:
 
     def __len__(self) -> int:
         return sum(len(source) for source in self._sources)
+
+    def is_portrait(self, index: int) -> bool:  # noqa: ARG002
+        """Returns False: the seed decides."""
+        return False
 
     def clip(self, index: int, seed: int) -> Clip:  # noqa: ARG002 (the seed decides)
         """Draws the source and makes one of its clips."""
