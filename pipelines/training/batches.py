@@ -77,7 +77,9 @@ def _epoch_order(key: str, count: int, seed: int, epoch: int, grouped: int | Non
     order = np.random.default_rng([seed, epoch]).permutation(count)
     if grouped is None:
         return order
-    portrait = np.array([_sources[key].is_portrait(index) for index in range(count)])
+    # stored and mixed clips are not known before they are read
+    is_portrait = getattr(_sources[key], "is_portrait", lambda index: False)  # noqa: ARG005
+    portrait = np.array([is_portrait(index) for index in range(count)])
     return group_by_aspect(order, portrait[order], grouped, begun=-epoch * count % grouped)
 
 

@@ -43,10 +43,6 @@ class ClipSource(Protocol):
         """Makes clip ``index``, varied by ``seed``; raises ImageError if an image is damaged."""
         ...
 
-    def is_portrait(self, index: int) -> bool:
-        """Returns whether clip ``index`` is higher than wide at its source; False if unknown."""
-        ...
-
 
 class _StillClips:
     """The still images that have instances, before augmentation."""
@@ -215,10 +211,6 @@ class ParquetClips:
     def __len__(self) -> int:
         return len(self._places)
 
-    def is_portrait(self, index: int) -> bool:  # noqa: ARG002
-        """Returns False: stored clips are read one at a time."""
-        return False
-
     def clip(self, index: int, seed: int) -> Clip:
         """Reads and augments clip ``index``."""
         path, group, row = self._places[index]
@@ -274,10 +266,6 @@ class MixedClips:
 
     def __len__(self) -> int:
         return sum(len(source) for source in self._sources)
-
-    def is_portrait(self, index: int) -> bool:  # noqa: ARG002
-        """Returns False: the seed decides."""
-        return False
 
     def clip(self, index: int, seed: int) -> Clip:  # noqa: ARG002 (the seed decides)
         """Draws the source and makes one of its clips."""
