@@ -49,7 +49,7 @@ def _open_clips(config: RunConfig, stage: StageConfig, data: RunData, pseudo: Pa
 
 
 def _open_pseudo(config: RunConfig, stage: StageConfig, data: RunData, folder: Path) -> ClipSource:
-    if config.stream_pseudo:
+    if config.streams_pseudo(stage):
         records = data.still_images(stage.classes, config.left_out)
         return PseudoClips(records, config.pseudo, config.clips_per_image)
     return ParquetClips(folder)

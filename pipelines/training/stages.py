@@ -151,6 +151,7 @@ def batch_plan(config: RunConfig, stage: StageConfig, place: TrainingPlace, key:
         num_steps=stage.num_steps,
         batch_size=stage.batch_size,
         world_size=config.ray.num_workers,
+        group_by_aspect=stage.group_by_aspect,
     )
 
 
