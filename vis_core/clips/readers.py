@@ -1,6 +1,7 @@
 """Readers for annotated images and video frames, with their masks."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,12 @@ def read_video_frames(video: VideoRecord, folder: Path, frames: Sequence[int], n
     masks = masks.reshape(len(frames), len(tracks), video.height, video.width)
     labels = np.array([track.label for track in tracks], dtype=np.int64)
     return Clip(name, np.stack([images[index] for index in frames]), masks, labels)
+
+
+def first_instance_ids(videos: Sequence[VideoRecord]) -> list[int]:
+    """Numbers the instances of videos: the first number of each video, and the total at the end."""
+    counts = (sum(not track.iscrowd for track in video.tracks) for video in videos)
+    return list(accumulate(counts, initial=0))
 
 
 def _read_sized(path: Path, height: int, width: int) -> np.ndarray:

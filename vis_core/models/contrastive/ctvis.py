@@ -213,7 +213,7 @@ def _bank(memory: ClipMemory, config: CtvisItemsConfig) -> Tensor:
 def _positives(
     memory: ClipMemory, keys: Tensor, sources: Tensor, config: CtvisItemsConfig, draws: ItemDraws
 ) -> tuple[Tensor, Tensor]:
-    """Returns the instances' positives (P, G, C) for P pairs of frames, and a mask of valid ones."""
+    """Returns the positives (P, G, C) for P pairs of frames, and a mask of valid ones."""
     before, known_before = _bank(memory, config)[sources], memory.is_known[sources]
     if config.positives == "memory_or_latest":
         newest = (draws.latest[keys] <= 0.5)[..., None]

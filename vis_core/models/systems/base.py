@@ -25,8 +25,8 @@ class System(nn.Module, ABC):
     num_classes: int
     # name prefix of the backbone's parameters, which have their own learning rate
     backbone_prefix: ClassVar[str]
-    # prefix of ``ExtraHeads`` on disk; inference needs them only if the config enables them
-    training_prefix: ClassVar[str] = "addons."
+    # prefixes of extra heads on disk; inference needs them only if the config enables them
+    training_prefixes: ClassVar[tuple[str, ...]] = ("addons.", "id_head.")
 
     @abstractmethod
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:

@@ -15,14 +15,15 @@ from vis_core.models.contrastive.idol import (
     shared_truth,
 )
 from vis_core.models.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
-from vis_core.models.criterion.idol_criterion import detection_losses
-from vis_core.models.criterion.transport_matching import TransportMatching
+from vis_core.models.criterion.idol_criterion import detection_losses, frame_truth
+from vis_core.models.criterion.transport_matching import TransportMatching, transport_matching
 from vis_core.models.layers.mlp import Mlp
 from vis_core.models.segmentors.deformable_detr import DeformableDetr, DeformableDetrOutput
 from vis_core.models.segmentors.selection import select_by_score_and_box, select_instances
 from vis_core.models.systems.base import System
 from vis_core.models.systems.extra_heads import ExtraHeads, MatchedFrame
 from vis_core.models.systems.frame_pairs import FramePairs
+from vis_core.models.systems.id_head import IdHead
 from vis_core.structures import ClipBatch, FrameTargets, Instances
 
 
@@ -41,6 +42,7 @@ class Idol(System):
         self.embedding_head = Mlp(width, config.embedding_width, config.embedding_width, 3)
         # built last, so that all other weights start alike with and without these heads
         self.addons = ExtraHeads(config, width, self.segmentor.mask_head.num_parameters)
+        self.id_head = IdHead(config.id_head, config.embedding_width) if config.id_head else None
 
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Computes the terms of IDOL Eq. 2.
@@ -57,7 +59,11 @@ class Idol(System):
     @property
     def loss_weights(self) -> dict[str, float]:
         """The weights of IDOL Eq. 2 and of the extra heads."""
-        return self.config.loss_weights.model_dump(by_alias=True) | self.addons.loss_weights
+        weights = self.config.loss_weights.model_dump(by_alias=True) | self.addons.loss_weights
+        if self.config.id_head:
+            del weights["embed"], weights["embed_cosine"]
+            weights["identity"] = self.config.id_head.weight
+        return weights
 
     @torch.no_grad()
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
@@ -118,11 +124,25 @@ class Idol(System):
             for row, (matching, frame) in enumerate(pairs)
         ]
         losses |= self.addons.losses(matched_frames)
+        if self.id_head is not None:
+            return losses | {"identity": self._identity_loss(output, embeddings, frames)}
         if frames_a_clip == 1:
             zero = embeddings.sum() * 0  # attached to the graph
             return losses | {"embed": zero, "embed_cosine": zero}
         items = self._items(output, embeddings, frames, matched[-1])
         return losses | self._embedding_losses(items, embeddings, generator)
+
+    def _identity_loss(
+        self, output: DeformableDetrOutput, embeddings: Tensor, frames: list[FrameTargets]
+    ) -> Tensor:
+        """Computes the ID head's loss for the matched queries of key and reference frames."""
+        assert self.id_head is not None
+        truths = [frame_truth(*frame) for frame in zip(frames, output.sizes, strict=True)]
+        matched = [
+            transport_matching(output.predictions.guess(-1, row), truth, self.config.matching)
+            for row, truth in enumerate(truths)
+        ]
+        return self.id_head.loss(embeddings, frames, matched)
 
     def _items(
         self,
