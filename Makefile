@@ -5,18 +5,18 @@ BIN := $(VENV)/bin
 OUT ?= runs/demo
 DEMO_OPTIONS := $(if $(COCO),--coco "$(COCO)") $(if $(VIS),--vis "$(VIS)") $(if $(VIDEOS),--videos "$(VIDEOS)") $(if $(QUICK),--quick)
 
-.PHONY: demo learn test test-long check install tiny-weights bench-eval bench-association bench-idol bench-systems bench-input bench-rle bench-fusion bench-decode bench-stitching bench-long bench-shared clean
+.PHONY: demo learn test test-long check install tiny-weights bench-eval bench-association bench-idol bench-systems bench-input bench-rle bench-fusion bench-decode bench-stitching bench-resize bench-long bench-shared clean
 
 demo: install
 	$(BIN)/longtake demo --out "$(OUT)" $(DEMO_OPTIONS)
 
-# two processes of one thread each: two threads in each would wait for one another on two cores
+# two processes with one thread each, because more threads would wait for one another on two cores
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test: install
 	$(PYTEST) -m "not slow" $(TEST_OPTIONS)
 
-# the long forms: kills, learning, memorised clips, the whole demo
+# the slow tests, such as kills, learning, memorised clips and the whole demo
 test-long: install
 	$(PYTEST) -m slow $(TEST_OPTIONS)
 
@@ -33,14 +33,14 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	# a test oracle; its requirements would bring opencv-python beside the headless wheel
+	# a test oracle, without its requirements, which would install opencv-python beside the headless wheel
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps trackeval
 	touch $@
 
 tiny-weights: install
 	$(BIN)/longtake tiny-weights --out vis_core/weights/tiny
 
-# one system, or all: make learn SYSTEM=idol
+# trains all systems, or one: make learn SYSTEM=idol
 learn: install
 	$(BIN)/longtake learn $(SYSTEM) --out "$(if $(filter runs/demo,$(OUT)),runs/learn,$(OUT))" $(if $(COCO),--coco "$(COCO)") $(if $(VIS),--vis "$(VIS)")
 
@@ -71,10 +71,13 @@ bench-decode: install
 bench-stitching: install
 	$(BIN)/python -m tests.benchmarks.bench_stitching $(if $(VIS_MINI),--data "$(VIS_MINI)")
 
-# memory of a hundred times as many frames; frames a second from file to result
+bench-resize: install
+	$(BIN)/python -m tests.benchmarks.bench_resize
+
 bench-shared: install
 	$(BIN)/python -m tests.benchmarks.bench_shared
 
+# memory for a hundred times as many frames, and frames per second from file to result
 bench-long: install
 	$(BIN)/python -m tests.benchmarks.bench_long
 

@@ -48,14 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb.
 
     Returns:
-        0 done, 1 internal error, 2 bad input, 3 too many failed videos, 4 a service did not
-        answer, 130 stopped with Ctrl-C, 143 stopped with SIGTERM.
+        The exit code: 0 done, 1 internal error, 2 bad input, 3 too many failed videos, 4 a service
+        did not answer, 130 stopped with Ctrl-C, 143 stopped with SIGTERM.
     """
     try:
         try:
             return _run(list(sys.argv[1:] if argv is None else argv))
         finally:
-            sys.stdout.flush()  # at exit it would be too late to report an error
+            sys.stdout.flush()  # an error in a flush at exit could not be reported
     except BrokenPipeError:
         if not _reader_left():
             raise  # a different pipe broke, which is an error
@@ -113,7 +113,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _usage_line(error: Any, arguments: Sequence[str]) -> str:
-    """Formats a usage error like any other message: the command, the option, expected, found."""
+    """Formats a usage error like other errors, with command, option, expected and found value."""
     known = " ".join(["longtake", *(word for word in arguments[:1] if word in VERBS)])
     command = error.ctx.command_path if getattr(error, "ctx", None) else known
     text = error.format_message()

@@ -1,4 +1,4 @@
-"""The group of all verbs, which loads each verb when called, and the execution of one verb."""
+"""The group of all verbs, each loaded when it is called, and the execution of one verb."""
 
 import importlib
 import logging
@@ -182,5 +182,5 @@ def _start_log(debug: bool) -> None:
     )
     for name in _NOISY_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # it warns about every backbone except Swin, but all of them are tested
+    # transformers warns about every backbone except Swin, but all of them are tested
     logging.getLogger("transformers").setLevel(logging.ERROR)

@@ -16,14 +16,15 @@ EXAMPLES = (
 def run(
     *,
     what: Annotated[
-        Literal["show", "schema"], argument("WHAT", "The resolved run file, or its schema.")
+        Literal["show", "schema"],
+        argument("WHAT", "Print the resolved run file, or the JSON schema."),
     ],
     config: options.Config = options.PRESET,
     overrides: options.Set,
     from_scratch: options.FromScratch = False,
     as_json: options.Json = False,
 ) -> None:
-    """Prints YAML or JSON."""
+    """Prints the resolved run file as YAML or JSON, or prints the JSON schema."""
     from pipelines.config.loading import to_yaml
     from pipelines.config.run import RunConfig
 

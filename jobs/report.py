@@ -16,12 +16,10 @@ def run(
     out: options.Out = None,
     embed_mb: Annotated[
         float,
-        option(
-            "--embed-mb MB", "Maximum size of embedded pictures and videos; the rest are linked."
-        ),
+        option("--embed-mb MB", "Maximum size of all embedded media; other files are linked."),
     ] = 48.0,
 ) -> None:
-    """Writes the page and prints its path."""
+    """Writes the report page and prints its path."""
     from pipelines.reports.collect import collect_report
     from pipelines.reports.page import write_report
 

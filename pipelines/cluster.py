@@ -1,4 +1,4 @@
-"""Connection to Ray: a local cluster that this process starts, or a running one at an address."""
+"""Connection to Ray, either to a local cluster started here or to a running one at an address."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ from pipelines.config.run import RayConfig
 from pipelines.progress import Progress
 from vis_core.errors import ClusterError, ConfigError, last_line
 
-# With the default poll of 2 s, each report() waits 1.7 s; on one machine 0.2 s costs nothing.
+# With Ray's poll interval of 2 s, each report() waits 1.7 s; polling every 0.2 s costs nothing.
 _LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -36,7 +36,7 @@ _TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
 def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]:
     """Connects to Ray for a ``with`` block; reuses a session that the caller has open.
 
-    Without the ``address`` of a running cluster, starts one on this machine.
+    Without the ``address`` of a running cluster, starts a cluster on this machine.
     """
     configure_libraries()
     if address:
@@ -65,7 +65,7 @@ def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]
 
 
 def _start_local(config: RayConfig) -> None:
-    """Starts a cluster on this machine, with several attempts of 30 seconds (Ray's limit) each."""
+    """Starts a cluster on this machine; tries several times, each for 30 s (Ray's limit)."""
     import ray
 
     for attempt in range(1, _STARTS + 1):
@@ -96,7 +96,7 @@ def _start_local(config: RayConfig) -> None:
 
 
 def _present_token() -> None:
-    """Turns on token authentication if there is a token; Ray reads the mode when imported."""
+    """Turns on token authentication if there is a token; Ray reads this setting on import."""
     token_file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
     if "RAY_AUTH_TOKEN" in os.environ or token_file.is_file():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -117,7 +117,7 @@ def _connect(address: str) -> None:
 
 
 def _check_host(address: str) -> None:
-    """Raises a ClusterError at once if nothing listens; Ray itself would retry for minutes."""
+    """Raises a ClusterError at once if no server listens; Ray itself would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():  # such as "auto"
         return
@@ -135,8 +135,8 @@ def kept_interrupts() -> Iterator[None]:
     """Raises KeyboardInterrupt after Ctrl-C in a block, whatever handlers Ray installs meanwhile.
 
     After Ctrl-C, Ray Train and Ray Tune end their run normally and return as usual, or exit with 0;
-    Ray Train ignores a Ctrl-C near the end of its run. So this block records the signal and, if it
-    ends without an error, raises KeyboardInterrupt for it.
+    Ray Train ignores a Ctrl-C near the end of its run. So this context records the signal and
+    raises KeyboardInterrupt at the end of the block, unless the block raised an error.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread receives signals
@@ -163,7 +163,7 @@ def kept_interrupts() -> Iterator[None]:
 
 
 def quiet_ray() -> None:
-    """Turns off Ray's progress bars and all of its messages except errors."""
+    """Turns off Ray Data's progress bars, and all messages of Ray's libraries except errors."""
     from ray.data import DataContext
 
     context = DataContext.get_current()
@@ -174,7 +174,7 @@ def quiet_ray() -> None:
 
 
 def require_resources(num_workers: int, *, gpus: bool = False) -> None:
-    """Raises if training would wait forever: workers must leave one CPU for data tasks.
+    """Raises if training would wait forever for GPUs, or for a CPU for data tasks.
 
     Raises:
         ConfigError: The cluster has too few CPUs or GPUs.

@@ -1,4 +1,4 @@
-"""Progress display for long steps: a bar on a terminal, plain lines in a log."""
+"""Progress display for long steps, as a bar on a terminal and as plain lines in a log."""
 
 import sys
 import time
@@ -15,8 +15,8 @@ class Progress:
         total: Number of items; None if unknown.
         unit: Plural name of the items ("videos").
         label: Name of the step ("annotate").
-        stream: Output for progress: a bar on a terminal, lines on anything else.
-        clock: Returns seconds since any fixed moment.
+        stream: Stream to write to, which gets a bar if it is a terminal, otherwise lines.
+        clock: Function that returns seconds since any fixed moment.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Progress:
             self._write_line()
 
     def close(self) -> None:
-        """Shows the final state, unless the last line already did."""
+        """Shows the final state, unless the last line already showed it."""
         if self._bar is not None:
             self._bar.close()
         elif self._line_done != self.done:
@@ -70,7 +70,7 @@ class Progress:
         self.close()
 
     def describe(self) -> str:
-        """Returns one line: label, done of total, rate, time left or taken, note."""
+        """Returns a line with the label, counts, rate, time left or taken, and note."""
         elapsed_s = self._clock() - self._start_s
         rate = self.done / elapsed_s if elapsed_s > 0 else 0.0
         done = str(self.done) if self._total is None else f"{self.done}/{self._total}"
@@ -104,7 +104,7 @@ class Progress:
 
 
 def in_words(seconds: float) -> str:
-    """Formats a duration as 42s, 3m05s or 2h14m."""
+    """Formats a duration, for example as 42s, 3m05s or 2h14m."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"

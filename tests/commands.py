@@ -14,15 +14,15 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "commands.md"
 HEAD = """# Commands
 
 `python -m tests.commands` writes this page from the command line; `longtake VERB --help` prints
-the same.
+the same text for one verb.
 
 - Exit codes: 0 done, 1 internal error, 2 bad input, 3 too many failed videos, 4 a service did not
   answer, 130 stopped with Ctrl-C, 143 stopped with SIGTERM.
 - An error is one line on standard error. `--debug` logs more and shows tracebacks.
-- With `--json` standard output holds one JSON document and nothing else.
+- With `--json`, standard output is one JSON document and nothing else.
 - `longtake --install-completion` completes verbs, options, presets and tables in the shell.
-- Earlier spellings stay valid: `--to` and `--zip` for `--out`, `--tracking` for `--tracking-uri`,
-  `--plan` for `--dry-run`, and `--images` of `scenes` for `--num-images`.
+- Former spellings of options remain valid: `--to` and `--zip` for `--out`, `--tracking` for
+  `--tracking-uri`, `--plan` for `--dry-run`, and `--images` of `scenes` for `--num-images`.
 """
 
 

@@ -15,7 +15,7 @@ from vis_core.errors import StorageError
 def whole_file(path: Path) -> Iterator[Path]:
     """Yields a temporary path; on success it is renamed to ``path``, otherwise removed.
 
-    Readers never find a partly written file, and two writers never share a temporary one. Creates
+    Readers never find a partly written file, and two writers never share a temporary file. Creates
     missing parent folders. Raises StorageError if the file cannot be written.
     """
     partial = path.with_name(f".{uuid.uuid4().hex}.part")

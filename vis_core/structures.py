@@ -94,14 +94,22 @@ class FrameTargets:
     Attributes:
         labels: (G,) int64 class indices.
         masks: (G, H, W) bool.
-        instance_index: (G,) int64, each instance's row in its clip, which identifies it.
+        instance_index: (G,) int64, each instance's row in its clip, the same in all frames.
+        ignored: (H, W) bool, where background is not learned either; None: nowhere.
         instance_ids: (G,) int64 as in ``ClipBatch``, or None.
     """
 
     labels: Tensor
     masks: Tensor
     instance_index: Tensor
+    ignored: Tensor | None = None
     instance_ids: Tensor | None = None
+
+    def __getitem__(self, instances: Tensor) -> Self:
+        """Selects instances by a bool mask (G,) or an index tensor."""
+        names = ("labels", "masks", "instance_index", "instance_ids")
+        given = {name: getattr(self, name) for name in names}
+        return replace(self, **{k: v[instances] for k, v in given.items() if v is not None})
 
 
 @dataclass(frozen=True)
@@ -112,9 +120,9 @@ class Clip:
         clip_id: Identifies the clip; equal ids mean equal content.
         images: (T, H, W, 3) uint8, RGB.
         masks: (T, G, H, W) bool; all False where an instance is absent. Row g is one identity.
-        labels: (G,) int64 class indices.
+        labels: (G,) int64 class indices; -1 marks an ignored region.
         sizes: (T, 2) height and width of each frame before it was padded with 0 on the right and
-            bottom (views of different sizes); None if all fill H x W.
+            bottom (views of different sizes); None if all frames fill H x W.
         instance_ids: (G,) int64 number of each instance among those of the training videos; None
             if the clip is not from one.
     """
@@ -212,9 +220,12 @@ class ClipBatch:
         every_ids = self.instance_ids or [None] * len(self.labels)
         for masks, labels, ids in zip(self.masks, self.labels, every_ids, strict=True):
             for frame_masks in masks:
-                present = frame_masks.flatten(1).any(dim=1).nonzero().flatten()
-                frame = labels[present], frame_masks[present], present
-                targets.append(FrameTargets(*frame, None if ids is None else ids[present]))
+                visible, known = frame_masks.flatten(1).any(dim=1), labels >= 0
+                present = (visible & known).nonzero().flatten()
+                ignored = None if known.all() else frame_masks[~known].any(dim=0)
+                kept = labels[present], frame_masks[present], present
+                numbers = None if ids is None else ids[present]
+                targets.append(FrameTargets(*kept, ignored, numbers))
         return targets
 
 
@@ -228,10 +239,10 @@ class Track:
         label: Class index.
         score: Confidence in [0, 1] for the whole track.
         masks: Its masks in the frames where it has pixels; empty if they are in a mask table.
-        frame_scores: Its confidence in each frame of ``masks``; None if read from a file without.
+        frame_scores: Its confidence in each frame of ``masks``; None if its file has none.
         predicted_quality: Predicted IoU of its masks with the truth; None if not predicted.
         serial: The number that marks its rows in a mask table.
-        stored_frames: ``shown_frames`` for masks in a mask table.
+        stored_frames: ``shown_frames`` if its masks are in a mask table.
     """
 
     track_id: int | None
@@ -245,7 +256,7 @@ class Track:
 
     @property
     def shown_frames(self) -> tuple[int, int, int]:
-        """Count, first and last of the frames where it has pixels; 0, -1 and -1 without any."""
+        """Number, first and last of the frames with pixels; 0, -1 and -1 if there are none."""
         frames = self.masks.frame_indices
         in_masks = (len(frames), frames[0], frames[-1]) if frames else (0, -1, -1)
         return self.stored_frames or in_masks

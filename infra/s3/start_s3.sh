@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Starts a real S3 server on this machine alone: one Ceph monitor, one OSD in memory, one gateway.
 #
-#   infra/s3/start_s3.sh FOLDER [PORT]    state in FOLDER, made anew; endpoint http://127.0.0.1:PORT
+#   infra/s3/start_s3.sh FOLDER [PORT]    new state in FOLDER; endpoint http://127.0.0.1:PORT
 #   infra/s3/stop_s3.sh FOLDER
 #
-# For tests: what is stored is in memory (2 GB at most) and gone after a stop. Needs the packages
-# ceph-mon, ceph-osd, radosgw and ceph-common (Debian and Ubuntu) and curl. PORT + 1 and PORT + 2
-# are the monitor's. The access key is LONGTAKE_S3_KEY (longtake), its secret LONGTAKE_S3_SECRET
-# (longtake-secret).
+# For tests: objects are stored in memory (2 GB at most) and lost after a stop. The script needs the
+# packages ceph-mon, ceph-osd, radosgw, ceph-common and curl of Debian or Ubuntu. The monitor uses
+# PORT + 1 and PORT + 2. LONGTAKE_S3_KEY is the access key (default longtake) and LONGTAKE_S3_SECRET
+# its secret (default longtake-secret).
 set -euo pipefail
 mkdir -p "${1:?usage: start_s3.sh FOLDER [PORT]}"
 state="$(cd "$1" && pwd)"
@@ -23,8 +23,8 @@ trap '"$stop" "$state"; echo "no S3 server: see $state/run" >&2' ERR
 
 monitor="[v2:127.0.0.1:$((port + 1)),v1:127.0.0.1:$((port + 2))]"
 fsid="$(cat /proc/sys/kernel/random/uuid)"
-# No authentication inside, which also needs "crc" below: the gateway insists on the secure mode
-# otherwise and waits for ever. One copy, few placement groups: nothing is worth keeping.
+# The daemons use no authentication among themselves. This also needs "crc" below, since otherwise
+# the gateway waits forever for the secure mode. One copy and few placement groups are enough here.
 cat > ceph.conf <<END
 [global]
 fsid = $fsid
@@ -70,7 +70,7 @@ rgw thread pool size = 16
 END
 export CEPH_CONF="$state/ceph.conf"
 
-waits_for() {  # COMMAND...: asks it until it says yes, 60 s at most
+waits_for() {  # COMMAND...: repeats it until it succeeds, for at most 60 s
   for _ in $(seq 300); do
     if "$@" > /dev/null 2>&1; then return; fi
     sleep 0.2

@@ -57,8 +57,8 @@ def run(
         str | None,
         option(
             "--views LIST",
-            "Annotate each video at several short sides and fuse the results, "
-            "such as 480,640,640+flip.",
+            "Short sides at which to annotate each video, such as 480,640,640+flip; the results "
+            "are fused.",
         ),
     ] = None,
     max_frames: options.MaxFrames = None,
@@ -73,8 +73,8 @@ def run(
         str,
         option(
             "--segments N|auto",
-            "Segments per video that are predicted in parallel; auto cuts videos that would keep "
-            "one worker busy while others are idle. Only stitched results depend on it.",
+            "Number of segments per video, which are predicted in parallel; auto cuts videos that "
+            "would keep one worker busy while others are idle. Only stitched results depend on it.",
             parser=_parse_segments,
         ),
     ] = "auto",
@@ -82,19 +82,19 @@ def run(
         Literal["exact", "stitched"],
         option(
             "--join",
-            "Associate segments in one pass (exact), or in parallel with a confidence "
-            "per join (stitched).",
+            "Associate all segments in one pass (exact), or each segment separately, with a "
+            "confidence for each join (stitched).",
         ),
     ] = "exact",
     max_failed: Annotated[
-        int | None, option("--max-failed N", "Exit with 3 if more than N videos fail.")
+        int | None, option("--max-failed N", "Exit with code 3 if more than N videos fail.")
     ] = None,
     redo: Annotated[
         Literal["failed", "all", "changed-model"] | None,
         option(
             "--redo",
-            "Annotate failed or all videos again; changed-model removes the results of other "
-            "model versions once new ones exist.",
+            "Annotate failed videos or all videos again; changed-model removes the results of "
+            "other model versions once new results exist.",
         ),
     ] = None,
     tracking_uri: options.TrackingUri = None,
@@ -103,7 +103,9 @@ def run(
     ] = options.MODEL_CACHE,
     address: options.Address = None,
     globs: options.Globs,
-    suffix: Annotated[str | None, _filter("--suffix LIST", "Suffixes such as mp4,mkv.")] = None,
+    suffix: Annotated[
+        str | None, _filter("--suffix LIST", "Only files with these suffixes, such as mp4,mkv.")
+    ] = None,
     min_size: Annotated[
         str | None, _filter("--min-size BYTES", "Minimum file size, such as 500k, 20M or 3G.")
     ] = None,
@@ -111,21 +113,21 @@ def run(
         str | None, _filter("--max-size BYTES", "Maximum file size; see --min-size.")
     ] = None,
     modified_after: Annotated[
-        str | None, _filter("--modified-after DATE", "Modified on this day or later, UTC.")
+        str | None, _filter("--modified-after DATE", "Only videos modified on or after DATE (UTC).")
     ] = None,
     modified_before: Annotated[
-        str | None, _filter("--modified-before DATE", "Modified before this day, UTC.")
+        str | None, _filter("--modified-before DATE", "Only videos modified before DATE (UTC).")
     ] = None,
     dry_run: options.DryRun = False,
     plan_samples: Annotated[
-        int | None, _planned("--plan-samples N", "Number of videos that a plan opens.")
+        int | None, _planned("--plan-samples N", "Number of videos that --dry-run opens.")
     ] = None,
     gpu_hour_cost: Annotated[
         float | None, _planned("--gpu-hour-cost X", "Price of one GPU hour.")
     ] = None,
     as_json: options.Json = False,
 ) -> int:
-    """Annotates an archive and prints the outcome of each video that needs attention."""
+    """Annotates an archive and prints a summary, or prints the plan of a dry run."""
     from pipelines.annotation.archive.filters import parse_filter
     from pipelines.annotation.archive.listing import list_archive
     from pipelines.annotation.options import AnnotateOptions, PlanRequest
@@ -157,8 +159,7 @@ def run(
         address=address,
     )
     if dry_run:
-        from pipelines.annotation.plan.plan import plan_archive
-        from pipelines.annotation.plan.text import plan_lines
+        from pipelines.annotation.plan.plan import plan_archive, plan_lines
 
         samples = PlanRequest.num_samples if plan_samples is None else plan_samples
         request = PlanRequest(config, job_options, samples, gpu_hour_cost)

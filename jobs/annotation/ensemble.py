@@ -6,8 +6,9 @@ from jobs import options
 from jobs.options import option
 
 DETAILS = (
-    "The inputs are YouTube-VIS results, or single-video results or whole folders (even on s3://) "
-    "that longtake annotate wrote. The output is of the same kind; the input order does not matter."
+    "The inputs are all of one kind: YouTube-VIS results, results of longtake annotate for one "
+    "video, or its output folders (also on s3://). The output is of the same kind. The order of "
+    "the inputs does not matter."
 )
 EXAMPLES = (
     "longtake ensemble --inputs a.json b.json --out c.json --set inference.fusion.score=max",

@@ -11,7 +11,7 @@ from vis_core.errors import ConfigError
 DETAILS = (
     "YouTube-VIS ground truth yields track AP; COCO ground truth, for images, yields mask and box "
     "AP. For images, --model and --images first write the detections to --results. --out saves "
-    "every number as JSON, even those not printed."
+    "all numbers as JSON, including those that are not printed."
 )
 EXAMPLES = (
     "longtake evaluate --gt truth.json --results results.json --per-class --identity",
@@ -32,7 +32,7 @@ def run(
         bool, option("--identity", "Also compute HOTA, IDF1 and identity switches.")
     ] = False,
     min_score: Annotated[
-        float, option("--min-score S", "Ignore tracks with a lower score in --identity.")
+        float, option("--min-score S", "With --identity, ignore tracks with a score below S.")
     ] = 0.5,
     split_by_length: Annotated[
         bool, option("--split-by-length", "Also score short and long videos separately.")
@@ -55,14 +55,14 @@ def run(
     ] = 0,
     compare: Annotated[
         Path | None,
-        option("--compare FILE", "Other results to compare with; tests whether the AP differs."),
+        option("--compare FILE", "Second results file, for a test of the difference in AP."),
     ] = None,
     seed: options.Seed = 0,
     model: options.Model = None,
     images: options.Images = None,
     as_json: options.Json = False,
 ) -> None:
-    """Prints the scores, and writes them to ``--out``."""
+    """Prints the scores, and writes them to ``--out`` if it is given."""
     from pipelines.data.check_files import holds_images
     from pipelines.results.score_files import ScoreOptions, score_files
     from vis_core.files import write_json

@@ -3,8 +3,8 @@
 from jobs import options
 
 DETAILS = (
-    "Writes results.json, with RLE counts as text, into a zip. --gt gives the challenge's videos "
-    "and classes; it needs no annotations."
+    "Writes results.json, with RLE counts as text, into a zip. --gt is a file with the "
+    "challenge's videos and classes; it needs no annotations."
 )
 EXAMPLES = ("longtake pack --results results.json --gt valid.json --out submission.zip",)
 

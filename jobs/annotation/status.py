@@ -6,7 +6,7 @@ from typing import Annotated
 from jobs import options
 from jobs.options import argument
 
-DETAILS = "The job may run on another machine; it keeps status.json next to its results."
+DETAILS = "The job may run on another machine, because its status.json is stored with the results."
 EXAMPLES = ("longtake status annotations", "longtake status s3://bucket/annotations --json")
 
 

@@ -7,8 +7,8 @@ from jobs import options
 from jobs.options import option
 
 DETAILS = (
-    "--frames N is short for --set pseudo.num_frames=N, --clips-per-image for clips_per_image, "
-    "--seed for seed."
+    "--frames N is short for --set pseudo.num_frames=N. In the same way, --clips-per-image sets "
+    "clips_per_image and --seed sets seed."
 )
 EXAMPLES = (
     "longtake pseudo --coco scenes/coco --out clips --frames 3",
@@ -27,14 +27,15 @@ def run(
     ] = None,
     seed: options.OptionalSeed = None,
     preview: Annotated[
-        int | None, option("--preview N", "Only draw N clips on a sheet next to --out.", min=1)
+        int | None,
+        option("--preview N", "Only draw N clips on a preview sheet next to --out.", min=1),
     ] = None,
     address: options.Address = None,
     config: options.Config = options.PRESET,
     overrides: options.Set,
     from_scratch: options.FromScratch = False,
 ) -> None:
-    """Generates the clips unless they are already finished."""
+    """Generates the clips unless they are already finished, or only draws a preview."""
     from pipelines.data.find_data import AnnotatedFiles, find_coco
     from vis_core.errors import ConfigError
     from vis_core.formats.coco import read_coco

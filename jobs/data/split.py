@@ -7,8 +7,8 @@ from jobs import options
 from jobs.options import option
 
 DETAILS = (
-    "Writes train.json and holdout.json below --out. Refuses a split whose sides share a video; "
-    "--images compares the frames, not just their names."
+    "Writes train.json and holdout.json below --out. It is an error if both contain the same "
+    "video; with --images, frames are compared by content and not only by name."
 )
 EXAMPLES = (
     "longtake split --gt scenes/vis/train.json --out parts --holdout 0.2",
@@ -26,8 +26,8 @@ def run(
         str | None,
         option(
             "--group REGEX",
-            "Keep videos together whose folder names agree in the part that REGEX matches (same "
-            "source).",
+            "Keep videos of the same source together; the source is the part of a video's folder "
+            "name that REGEX matches.",
         ),
     ] = None,
     check: Annotated[
@@ -36,7 +36,7 @@ def run(
     images: options.Images = None,
     as_json: options.Json = False,
 ) -> None:
-    """Writes the two files, or checks two files for leakage."""
+    """Writes ``train.json`` and ``holdout.json``, or only checks two files for leakage."""
     from vis_core.errors import AnnotationError, ConfigError
     from vis_core.formats.splits import leaks, split_videos
     from vis_core.formats.youtube_vis import read_youtube_vis, write_youtube_vis

@@ -7,8 +7,8 @@ from jobs import options
 from jobs.options import argument, option
 
 DETAILS = (
-    "Exits with 2 if a file cannot be used. --images opens every image; --gt checks results "
-    "against its videos and classes. --out saves the report as JSON."
+    "Exits with code 2 if a file cannot be used. --images opens every image; --gt checks results "
+    "against the videos and classes of a ground truth. --out saves the report as JSON."
 )
 EXAMPLES = (
     "longtake validate scenes/coco/instances.json --images scenes/coco/images",

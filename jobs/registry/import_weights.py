@@ -6,8 +6,8 @@ from jobs import options
 from jobs.options import option
 
 DETAILS = (
-    "--from is a .pth or .pkl from the authors of Mask2Former, MinVIS, CTVIS, IDOL or CondInst, a "
-    "transformers folder, or hf:ID. --out is the model folder, which must not exist yet."
+    "--from is a .pth or .pkl file by the authors of Mask2Former, MinVIS, CTVIS, IDOL or CondInst, "
+    "a transformers folder, or hf:ID. --out is the model folder, which must not exist yet."
 )
 EXAMPLES = (
     "longtake import-weights --from ctvis_r50.pth --out models/ctvis --classes ytvis_2019",
@@ -23,8 +23,8 @@ def run(
         str | None,
         option(
             "--classes LIST|FILE",
-            "Class names for a .pth or .pkl: coco, ytvis_2019, ytvis_2021, ytvis_2022, ovis, or a "
-            "file with one name per line.",
+            "Class names for a .pth or .pkl file: coco, ytvis_2019, ytvis_2021, ytvis_2022, ovis, "
+            "or a file with one name per line.",
         ),
     ] = None,
 ) -> None:

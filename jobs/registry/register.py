@@ -6,7 +6,7 @@ from typing import Annotated
 from jobs import options
 from jobs.options import argument, option
 
-DETAILS = "Without --tracking-uri, the store is a sqlite file below --run-dir."
+DETAILS = "Without --tracking-uri, the registry is an SQLite file below --run-dir."
 EXAMPLES = (
     "longtake register runs/ctvis/models/final --name ctvis --run-dir runs/ctvis",
     "longtake register models/ctvis --name ctvis --tracking-uri http://mlflow:5000 --no-alias",
@@ -23,7 +23,7 @@ def run(
     no_alias: Annotated[bool, option("--no-alias", "Leave all aliases unchanged.")] = False,
     tracking_uri: options.TrackingUri = None,
     run_dir: Annotated[
-        Path, option("--run-dir DIR", "Folder that contains the default store.")
+        Path, option("--run-dir DIR", "Folder that contains the default registry.")
     ] = Path("runs"),
     experiment: Annotated[str, option("--experiment NAME", "MLflow experiment.")] = "longtake",
     metrics: Annotated[

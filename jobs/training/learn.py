@@ -8,8 +8,8 @@ from jobs.options import argument
 
 DETAILS = (
     "Several workers share each batch; on a CPU, two workers with one thread each may be faster "
-    "than one with two. --backbone-steps applies only to --from-scratch, where all systems start "
-    "from one backbone."
+    "than one worker with two threads. --backbone-steps applies only to "
+    "--from-scratch, where all systems start from the same backbone."
 )
 EXAMPLES = (
     "longtake learn idol --out runs/learn",
@@ -37,7 +37,7 @@ def run(
     videos: options.Videos = None,
     as_json: options.Json = False,
 ) -> None:
-    """Trains, sweeps and scores the unfinished systems, and prints the table."""
+    """Trains, tunes and scores the unfinished systems, and prints the table."""
     from pipelines.data.given_data import check_given
     from pipelines.experiments.comparison import markdown
     from pipelines.experiments.learning import LearningJob, learn
@@ -57,7 +57,7 @@ def run(
         overrides=overrides,
     )
     if dry_run:
-        steps = {n: sum(stage.steps for stage in run.config.stages) for n, run in job.runs()}
+        steps = {n: sum(stage.num_steps for stage in run.config.stages) for n, run in job.runs()}
         lines = [f"{name}: {count} steps" for name, count in steps.items()]
         options.report({"out": job.out, "steps": steps}, lines, as_json=as_json)
         return

@@ -8,13 +8,14 @@ from jobs.options import argument, option
 from vis_core.errors import ConfigError
 
 DETAILS = (
-    "Trains on --coco and --vis, or on synthetic scenes. --out is the run folder, by default "
-    "runs/ and the recipe's name. The same command resumes a stopped run; --resume needs only "
-    "--out."
+    "Trains on the data given by --coco and --vis, or on synthetic scenes. --out is the run "
+    "folder, by default runs/RECIPE. The same command resumes a stopped run; --resume requires "
+    "only --out."
 )
 EXAMPLES = (
     "longtake train ctvis_r50_ytvis19 --coco COCO --vis YTVIS19 --out runs/ctvis",
     "longtake train ctvis_r50_ytvis19 --set stages.0.steps=100 --dry-run",
+    "longtake train stc_r50_ytvis19 --dry-run --terms",
     "longtake train --resume --out runs/ctvis",
 )
 
@@ -27,17 +28,22 @@ def run(
     ] = None,
     out: options.Out = None,
     stage: Annotated[
-        str | None, option("--stage NAME", "Train only this stage; earlier ones must be finished.")
+        str | None,
+        option("--stage NAME", "Train only this stage; all earlier stages must be finished."),
     ] = None,
     resume: Annotated[
         bool, option("--resume", "Continue the run in --out with its original settings.")
     ] = False,
     dry_run: options.DryRun = False,
+    terms: Annotated[
+        bool, option("--terms", "With --dry-run: compute and print each loss at step 0.")
+    ] = False,
     max_frames: options.MaxFrames = None,
     address: options.Address = None,
     coco: options.Coco = None,
     vis: options.Vis = None,
     videos: options.Videos = None,
+    class_map: options.ClassMap = None,
     config: options.Config = options.PRESET,
     overrides: options.Set,
     from_scratch: options.FromScratch = False,
@@ -56,12 +62,18 @@ def run(
         whole = read_run(folder)
     else:
         resolved = options.read_config(recipe or config, overrides, from_scratch=from_scratch)
-        whole = Run(folder, resolved, options.given_data(coco, vis, videos), max_frames)
-    check_run(whole)
+        whole = Run(folder, resolved, options.given_data(coco, vis, videos, class_map), max_frames)
+    classes = check_run(whole)
+    if terms and not dry_run:
+        raise ConfigError("--terms only works with --dry-run")
     if dry_run:
         from pipelines.training.dry_run import training_plan
 
-        plan = training_plan(whole.config, whole.given, folder)
+        plan = training_plan(whole.config, whole.given, folder, classes)
+        if terms:
+            from pipelines.training.loss_terms import terms_table
+
+            plan[-1:-1] = terms_table(whole.config)
         settings = whole.config.model_dump(mode="json", by_alias=True)
         options.report({"config": settings, "plan": plan}, plan, as_json=as_json)
         return
@@ -79,7 +91,7 @@ def run(
     with ray_session(whole.config.ray, address):
         pseudo = steps.make_pseudo_videos(whole, data)
         stages = steps.train(whole, data, pseudo, stage)
-    lines = [f"{s.name:<10} AP {s.metrics.get('ap', -1):.3f}  {s.model}" for s in stages]
+    lines = [f"{s.name:<10} {s.score}  {s.model}" for s in stages]
     document: dict[str, Any] = {
         "run": folder,
         "start": start,

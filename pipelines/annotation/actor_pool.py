@@ -1,7 +1,7 @@
-"""A pool of actors that annotates videos, longest first, and replaces lost actors.
+"""A pool of actors that annotates videos, largest first, and replaces lost actors.
 
-It uses Ray Core, not Ray Data: a video that kills its worker must be identified and quarantined
-after three losses instead of ending the job.
+The pool uses Ray Core instead of Ray Data, because a video that kills its worker must be identified
+and, after three lost workers, quarantined, so that it does not end the job.
 """
 
 import logging
@@ -42,7 +42,7 @@ class _Worker:
 
     @property
     def shown(self) -> str:
-        """A description of its work items."""
+        """A description of the work items in progress."""
         return ", ".join(work.shown for work in self.current)
 
 
@@ -50,8 +50,8 @@ class _Worker:
 class AnnotatorPool:
     """A fixed number of actors that process a work queue.
 
-    An actor call ends with an answer, with an error in the work (the actor survives), or with the
-    loss of the actor. Failed work is repeated; a video that has failed ``MAX_DEATHS`` times is
+    An actor call ends with an answer, with an error in the work (which the actor survives), or with
+    the loss of the actor. Failed work is repeated; a video that has failed ``MAX_DEATHS`` times is
     quarantined.
     """
 
@@ -65,7 +65,7 @@ class AnnotatorPool:
     def run(self, queue: WorkQueue, on_wait: OnWait) -> Generator[VideoRow, None, None]:
         """Yields the outcome of each video as soon as it is known.
 
-        Calls ``on_wait`` about once a second with the frame count and the workers' activity.
+        Calls ``on_wait`` at least once a second with the frame count and the workers' activity.
 
         Raises:
             VisError: The model cannot be loaded or a store cannot be reached.
@@ -86,7 +86,7 @@ class AnnotatorPool:
             self._calls.clear()
 
     def _start_worker(self) -> None:
-        """Starts an actor, which loads the model first."""
+        """Starts an actor, whose first call loads the model."""
         actor = (
             ray.remote(VideoAnnotator)
             # one thread per work item, and one that reports the frame count
@@ -102,7 +102,7 @@ class AnnotatorPool:
         self._calls[loading] = _Worker(actor, {loading: None})
 
     def _end_call(self, call: Any, queue: WorkQueue) -> VideoRow | None:
-        """Handles a finished call and gives the actor, or its replacement, more work."""
+        """Handles a finished call; gives the actor more work, or replaces it if it was lost."""
         worker = self._calls.pop(call)
         work = worker.works.pop(call)
         row: VideoRow | None = None
@@ -155,7 +155,7 @@ class AnnotatorPool:
     def _after_loss(
         self, worker: _Worker, work: Work | None, reason: str, queue: WorkQueue
     ) -> VideoRow | None:
-        """Handles a lost actor's work items; if it had several, each is repeated alone."""
+        """Handles a lost actor's work items; if there are several, each is repeated alone."""
         if work is None or not worker.works:
             return self._after_failure(work, reason, queue)
         for call in worker.works:
@@ -203,7 +203,7 @@ class AnnotatorPool:
                 answered, _ = ray.wait([worker.count_call], timeout=0)
                 if not answered:
                     continue
-                with suppress(RayError):  # the loss is handled when its call ends
+                with suppress(RayError):  # the lost actor is handled when its call ends
                     worker.num_frames = ray.get(worker.count_call)
             worker.count_call = worker.actor.num_frames.remote()
         return self._frames_of_former + sum(worker.num_frames for worker in workers)

@@ -1,4 +1,4 @@
-"""Annotates a video archive: each video gets exactly one result, or one failure with a reason.
+"""Annotates a video archive; each video gets exactly one result or one failure with a reason.
 
 A failed video does not affect the others. Running the same command again annotates only pending
 videos. Ray, torch and the model are loaded only when there is work.
@@ -42,10 +42,10 @@ def annotate_archive(
     """Annotates every video of an archive that has no outcome yet.
 
     Args:
-        archive: Folder or s3:// prefix of videos, a video file, or a listing of one of these.
+        archive: Folder or s3:// prefix of videos, a video file, a list, or an ``Archive``.
         out: Folder or s3:// prefix for the results.
         config: Inference settings; None means the defaults.
-        load: Loads a system from a model folder in each worker; None means ``load_system``.
+        load: Function that loads a model folder in each worker; None means ``load_system``.
 
     Raises:
         ConfigError: There is no video, or an option is out of range.
@@ -82,7 +82,7 @@ def annotate_archive(
 
 
 def _survey_and_clean(ledger: Ledger, archive: Archive, options: AnnotateOptions) -> Survey:
-    """Removes leftovers of killed jobs and outcomes to redo; returns the survey afterwards."""
+    """Removes leftovers of killed jobs and outcomes to redo, then surveys the videos."""
     ledger.storage.remove_stale_partials()
     survey = ledger.survey(archive.videos)
     to_redo = survey.to_redo(options.redo)
@@ -108,7 +108,7 @@ def _annotate_pending(
     cuts = num_segments(pending, options.segments_with(job.config), num_workers)
     queue = WorkQueue(pending, cuts, stitched=options.is_stitched)
     num_workers = min(num_workers, len(queue))
-    # no worker takes so much that another stays idle
+    # a worker takes few enough videos that no other worker stays idle
     at_once = min(job.config.videos_at_once, -(-len(queue) // num_workers))
     status = JobStatus(job.ledger.storage, {"model": str(job.model)})
     counted = PendingCounts(summary, {video.key: video.size for video in pending})

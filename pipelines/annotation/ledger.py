@@ -4,9 +4,9 @@
     failed/<sha256>.json    a video that cannot be annotated, with the reason
     unfinished/<sha256>/    the state of an unfinished video (``annotation/video/resume.py``)
 
-A result's name is a digest of the video (name and content), the model and the settings. So two
-videos never share a result, a video name cannot escape the folder, a new model does not overwrite
-old results, and repeated work keeps its name. The video's own name is in the file.
+A result's name is a digest of the video (name and version), the model and the settings. So two
+videos never share a result, a video name cannot point outside the folder, a new model does not
+overwrite old results, and a repeated job finds its results. A result contains the video's name.
 """
 
 import hashlib
@@ -32,8 +32,8 @@ class VideoRow:
 
     video: str  # key in the archive; not safe to print, see ``shown_name``
     status: Status  # annotated, unreadable, or quarantined after killing several workers
-    reason: str = ""  # why it is not done; empty if it is
-    result: str = ""  # key of its result or failure
+    reason: str = ""  # why the video is not done; empty if it is done
+    result: str = ""  # key of the video's result or failure
     num_frames: int = 0  # frames annotated by this run
     # "complete", or the kind of loss (see ``DecodeReport``); empty if unknown
     completeness: str = ""
@@ -90,7 +90,7 @@ class Ledger:
         return json_digest([video.key, video.version, self.run_digest])
 
     def is_done(self, video: ArchivedVideo) -> bool:
-        """Returns whether a video has a result, even from an attempt whose answer was lost."""
+        """Returns whether a video has a result, perhaps from an attempt whose response was lost."""
         return self.storage.exists(self.result_key(video))
 
     def commit(self, video: ArchivedVideo, result: dict[str, Any]) -> bool:
@@ -121,7 +121,7 @@ class Ledger:
             clear_unfinished(self.storage, name)
 
     def masks_of(self, video: ArchivedVideo) -> dict[str, Any] | None:
-        """Reads the mask file entry of a video's result; returns None if there is none."""
+        """Reads the entry for the masks in a video's result; returns None if there is none."""
         body = read_if_there(self.storage, self.result_key(video))
         if body is None:
             return None
@@ -174,18 +174,18 @@ def done_results(storage: Storage) -> dict[str, str]:
 
 
 def clear_unfinished(storage: Storage, name: str) -> None:
-    """Removes a video's intermediate state; state files first, since they list the parts."""
+    """Removes a video's intermediate state, state files first, since they list the parts."""
     keys = [entry.key for entry in storage.list(f"{UNFINISHED}{name}/")]
     for key in sorted(keys, key=lambda key: (f"/{STATE}" not in key, key)):
         storage.delete(key)
 
 
 def json_digest(value: Any) -> str:
-    """Returns the sha256 of a plain value's JSON, which escapes invalid Unicode."""
+    """Returns the SHA-256 of a plain value's JSON, as ``json_bytes`` writes it."""
     return hashlib.sha256(json_bytes(value)).hexdigest()
 
 
 def json_bytes(value: Any) -> bytes:
-    """Returns a value as JSON; equal values give equal bytes."""
+    """Returns a value as compact ASCII JSON, with the keys in their given order."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return (text + "\n").encode("ascii")

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from vis_core.config.inference import InferenceConfig
 from vis_core.errors import ConfigError
 
-# Half a minute at 30 frames per second: a state is a few files, and a kill loses no more video.
+# Half a minute of video at 30 frames per second, which is the most that a kill can lose.
 SAVE_EVERY = 1000
 Redo = Literal["failed", "all", "changed-model"]
 Join = Literal["exact", "stitched"]
@@ -40,20 +40,20 @@ class AnnotateOptions:
 
     @property
     def stitch_count(self) -> int | None:
-        """Number of segments that are stitched, or None if the result is exact."""
+        """The number of segments that are stitched, or None if the result is exact."""
         if not self.is_stitched or self.segments in ("auto", 1):
             return None
         return int(self.segments)
 
     def segments_with(self, config: InferenceConfig) -> Segments:
-        """Returns the segments per video: 1 for several views, which need an uncut video."""
+        """Returns the number of segments per video, which is 1 if there are several views."""
         return self.segments if len(config.views) < 2 else 1
 
     def settings_document(self, config: InferenceConfig) -> dict[str, Any]:
-        """Returns every setting that affects a result; each result's name depends on them.
+        """Returns all settings that affect a result and therefore its name.
 
-        Stitching settings are included only when segments are stitched: exact results do not
-        depend on them.
+        Stitching settings are included only when segments are stitched, because exact results do
+        not depend on them.
         """
         inference = config.model_dump(mode="json", exclude={"stitching"})
         settings = {"inference": inference, "max_frames": self.max_frames}

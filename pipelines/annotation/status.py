@@ -1,6 +1,6 @@
-"""``status.json``: the progress of a running job, for people and programs elsewhere.
+"""The file ``status.json`` with the progress of a running job, for users and other programs.
 
-The file only informs: a job continues if it cannot be written, and no later run reads it.
+The file is only informative. A job continues if writing it fails, and no later run reads it.
 Secrets in video names are masked, and storage addresses are omitted.
 """
 
@@ -24,7 +24,7 @@ from pipelines.storage.open import open_storage
 from vis_core.errors import ConfigError, StorageError, shown_name
 
 STATUS = "status.json"
-EVERY_S = 5.0  # in a bucket, each write is a paid request
+EVERY_S = 5.0  # seconds between writes; in a bucket, each write is a paid request
 _LONGEST_WAIT_S = 300.0  # between two writes to a store that refuses them
 _SILENT_S = 60.0  # age at which a running job's status triggers a warning
 State = Literal["running", "finished", "stopped", "failed"]
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class JobCounts:
-    """The progress of a job; only the first four numbers include earlier runs."""
+    """The progress of a job; only the first four fields include earlier runs."""
 
     done: int = 0
     failed: int = 0  # videos that cannot be annotated
@@ -47,7 +47,7 @@ class JobCounts:
     frames_left: int | None = None  # frames of the pending videos; None if unknown
 
     def left_s(self, elapsed_s: float) -> float | None:
-        """Estimates the seconds left from the speed in frames, or else bytes; None if unknown."""
+        """Estimates the seconds left from frames or bytes per second; None if unknown."""
         if self.pending == 0:
             return 0.0
         if self.frames_left is not None:
@@ -59,13 +59,13 @@ class JobCounts:
 class WorkerStatus:
     """The activity of one worker."""
 
-    video: str = ""  # its videos, on one line; empty while the model is loading
-    frame: int = 0  # annotated frames of this video
+    video: str = ""  # the worker's videos, on one line; empty while the model is loading
+    frame: int = 0  # annotated frames of these videos
 
 
 @dataclass
 class JobStatus:
-    """A writer of a job's status: writes at most every few seconds, and always at the end.
+    """A writer of a job's status, which writes at most every few seconds and always at the end.
 
     As a context manager it records how its block ended: finished, stopped by Ctrl-C, or failed.
     """
@@ -144,7 +144,7 @@ class JobStatus:
         }
 
     def _write(self, state: State, reason: str, now_s: float) -> None:
-        """Replaces the file; doubles the wait after each refused write."""
+        """Replaces the file; after each refused write, doubles the wait before the next one."""
         try:
             self.storage.replace(STATUS, json_bytes(self.document(state, reason, now_s)))
             self._wait_s = self.every_s
@@ -179,7 +179,7 @@ def read_status(out: Path | str) -> dict[str, Any]:
 
 
 def describe(document: Mapping[str, Any], now_s: float) -> list[str]:
-    """Returns a status as readable lines; ``now_s`` reveals a job that no longer updates it."""
+    """Formats a status as readable lines; warns if a running job's status is old at ``now_s``."""
     counts = JobCounts(**{each.name: document[each.name] for each in fields(JobCounts)})
     ended = counts.done + counts.failed + counts.quarantined
     speed = f"{document['frames_per_s']:.2f} frames/s"

@@ -14,7 +14,7 @@ class AnnotateSummary:
     """The outcome of a job."""
 
     out: str
-    rows: list[VideoRow] = field(default_factory=list)  # the outcome of every video that has one
+    rows: list[VideoRow] = field(default_factory=list)  # outcomes of all videos that have one
     num_skipped: int = 0  # rows from earlier runs
     num_pending: int = 0  # videos without an outcome after an interrupted job
     # names of omitted archive entries, each with the reason
@@ -63,7 +63,7 @@ class AnnotateSummary:
         return [*lines, counts, f"results: {self.out}"]
 
     def _table(self) -> list[str]:
-        """Returns a table of outcome counts by kind, if there are several kinds."""
+        """Returns a table of the number of videos per kind of outcome; empty for a single kind."""
         kinds = Counter(_outcome(row) for row in self.rows)
         if len(kinds) < 2:
             return []

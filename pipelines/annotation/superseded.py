@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 def remove_superseded(ledger: Ledger, done: list[ArchivedVideo], model: ModelReference) -> int:
-    """Removes finished videos' results from other model versions or settings.
+    """Removes the results that other model versions or settings produced for finished videos.
 
     Results of models with a different name are kept. Returns the number of removed results.
     """

@@ -1,7 +1,8 @@
 """The actors' work queue: whole videos, segments of long videos, and their association.
 
 A cut video passes through two or three stages. First its segments are predicted. For stitching,
-each is then associated separately. Finally, the video is associated, or its segments are joined.
+each segment is then associated separately. Finally, the video is associated, or its segments are
+joined.
 """
 
 from collections import Counter, deque
@@ -24,12 +25,12 @@ class Work:
     # or join the segments of a cut one
     segment: int | None = None
     num_segments: int = 1
-    # whether the segment is to be associated separately, now that all segments are predicted
+    # whether to associate the segment separately, after all segments have been predicted
     named: bool = False
 
     @property
     def size(self) -> float:
-        """Bytes of video to predict; association takes almost no time."""
+        """The bytes of video to predict; 0 for association, which takes almost no time."""
         if self.num_segments == 1:
             return self.video.size
         is_predicted = self.segment is not None and not self.named
@@ -47,7 +48,7 @@ class Work:
 
 
 class WorkQueue:
-    """The remaining work, longest first; a video advances when all its segments are done."""
+    """The remaining work, largest first; a video's next stage starts when its current one ends."""
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class WorkQueue:
         return len(self._works) + len(self._suspects)
 
     def take(self, beside: Sequence[Work] = ()) -> Work | None:
-        """Returns the next work item, or None if a worker busy with ``beside`` must wait."""
+        """Returns the next work item; None if there is none that may run beside ``beside``."""
         if self._suspects:
             if beside:
                 return None
@@ -80,7 +81,7 @@ class WorkQueue:
         return self._works.popleft()
 
     def do_alone(self, works: Sequence[Work]) -> None:
-        """Queues a lost worker's work items to run alone, since any may have been the cause."""
+        """Queues a lost worker's items to run one by one, since any of them may be the cause."""
         self._suspects.extend(work for work in works if not self.is_closed(work.video))
 
     def done(self, work: Work) -> None:
@@ -99,8 +100,8 @@ class WorkQueue:
     def again(self, work: Work) -> None:
         """Puts failed work back in the queue.
 
-        If association failed, the video starts again at its segments: stored predictions take no
-        time, missing ones are computed.
+        If association failed, the video's segments are repeated, but only missing predictions are
+        computed again.
         """
         if self.is_closed(work.video):
             return
@@ -129,8 +130,8 @@ class WorkQueue:
 def num_segments(videos: Sequence[ArchivedVideo], wanted: Segments, workers: int) -> dict[str, int]:
     """Returns each video's number of segments, by key.
 
-    With "auto", a video that would keep one worker busy while all others are idle is cut into
-    segments of at least ``MIN_SEGMENT_BYTES``.
+    With "auto", a video that is larger than one worker's share of all bytes is cut into segments of
+    at least ``MIN_SEGMENT_BYTES``.
     """
     if wanted != "auto":
         return {video.key: wanted for video in videos}

@@ -1,6 +1,6 @@
-"""The video annotator that runs in each actor; does not depend on Ray.
+"""The video annotator that runs in each actor; it does not depend on Ray.
 
-It imports torch, so the job (``pipelines/annotation/job.py``) imports it only when there is work.
+This module imports torch, so ``pipelines/annotation/job.py`` imports it only when there is work.
 """
 
 import logging
@@ -27,6 +27,7 @@ from vis_core.config.inference import InferenceConfig
 from vis_core.errors import VideoDecodeError, shown_name
 from vis_core.files import file_sha256
 from vis_core.inference.batching import SharedNetwork
+from vis_core.inference.frame_predictor import View
 from vis_core.inference.protocols import FrameSystem
 
 MAX_DEATHS = 3  # lost decoders or workers after which a video is quarantined
@@ -64,14 +65,16 @@ class VideoAnnotator:
         self._categories = read_categories(folder)
         self._system = (self._job.load or _load_on_best_device)(str(folder))
         if self._job.config.videos_at_once > 1:
-            self._system = SharedNetwork(self._system, self._job.config.chunk_frames)
+            (view,) = View.of(self._job.config)
+            system = view.applied_to(self._system)
+            self._system = SharedNetwork(system, self._job.config.chunk_frames)
 
     def num_frames(self) -> int:
-        """Returns the frame count so far; safe while ``annotate`` runs in another thread."""
+        """Returns the frame count so far; this is safe while another thread annotates."""
         return self._num_frames
 
     def do(self, work: Work) -> VideoRow | None:
-        """Processes one work item; returns the video's outcome, or None if it is still open.
+        """Processes one work item; returns the video's outcome, or None if it has none yet.
 
         Raises:
             StorageError: The archive or the results cannot be reached.
@@ -143,7 +146,7 @@ class VideoAnnotator:
         return self._commit(video, end.video_sha256, processed)
 
     def _done_elsewhere(self, video: ArchivedVideo) -> VideoRow | None:
-        """Returns the row of a video finished by a concurrent job, and removes its leftovers."""
+        """Returns the row of a video that a concurrent job finished; removes its leftovers."""
         ledger = self._job.ledger
         if not ledger.is_done(video):
             return None
@@ -185,7 +188,7 @@ class VideoAnnotator:
         return StitchedSegments(self._system, self._job.config, self._job.options.max_frames)
 
     def _with_decoders(self, read: Callable[[], Result]) -> Result:
-        """Reads a video, trying up to ``MAX_DEATHS`` times if the decoder dies."""
+        """Calls ``read``, and repeats it if the decoder dies, up to ``MAX_DEATHS`` times in all."""
         for attempt in range(1, MAX_DEATHS + 1):
             try:
                 return read()

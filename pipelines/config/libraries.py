@@ -1,8 +1,8 @@
-"""Environment variables that configure libraries, which read them when imported."""
+"""Environment variables for libraries, which read them on import."""
 
 import os
 
-# the user's own values take precedence
+# values that the user has set take precedence over these
 _DEFAULTS = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_TRAIN_ENABLE_PRINT_DEPRECATION": "0",

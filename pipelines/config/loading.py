@@ -23,7 +23,12 @@ _SYSTEM_KEYS = {
     for system in (CtvisConfig, MinvisConfig, IdolConfig, StcConfig)
     for key in system.model_fields
 }
-_UNION_MEMBERS = {"size": ("short_side", "fixed"), "crop_size": ("fraction", "pixels")}
+_ALTERNATIVES = {"steps": "epochs", "epochs": "steps"}  # an override of one replaces the other
+_UNION_MEMBERS = {
+    "size": ("short_side", "fixed"),
+    "crop_size": ("fraction", "pixels"),
+    "segmentor": ("mask2former", "deformable_detr"),
+}
 _PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
@@ -33,7 +38,7 @@ def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     In a list, a part of a key is an item's number or name, or ``*`` for all; null removes an item.
 
     Raises:
-        ConfigError: Names the file, the dotted key, and the expected and found values.
+        ConfigError: A value is faulty; the message names its file, its key and the expected value.
     """
     values = read_yaml_mapping(path)
     for override in overrides:
@@ -82,7 +87,7 @@ def flatten(model: BaseModel) -> dict[str, Any]:
 
 
 def digest(*parts: Any) -> str:
-    """Returns 12 hexadecimal digits that identify plain values and settings sections."""
+    """Returns a digest of plain values and settings sections, as 12 hexadecimal digits."""
     plain = [
         part.model_dump(mode="json", by_alias=True) if isinstance(part, BaseModel) else part
         for part in parts
@@ -92,7 +97,7 @@ def digest(*parts: Any) -> str:
 
 
 def to_yaml(config: RunConfig) -> str:
-    """Returns the complete resolved run as YAML."""
+    """Returns all settings of a run as YAML, including defaults."""
     return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
 
 
@@ -121,6 +126,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
             chosen = _chosen(node, last, override)
             node[:] = [item for place, item in enumerate(node) if place not in chosen]
         elif isinstance(node, dict):
+            if last in _ALTERNATIVES:
+                node.pop(_ALTERNATIVES[last], None)
             node[last] = value
         else:
             raise ConfigError(f"--set {override}: {last!r} is not a key of a section")
@@ -157,11 +164,13 @@ def _refuse_secrets(values: Mapping[str, Any], source: str, parents: tuple[str, 
 
 
 def _lines(model: type[BaseModel], finding: Any, parents: tuple[str, ...]) -> Iterator[str]:
-    """Yields a pydantic finding as lines: dotted key, expected, found, and the nearest key."""
+    """Yields message lines for a pydantic error, each with the dotted key and the fault."""
     path = _dotted((*parents, *finding["loc"]))
     if finding["type"] == "extra_forbidden":
         near = get_close_matches(str(finding["loc"][-1]), sorted(_known_keys(model)), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
+        if near == [finding["loc"][-1]]:
+            hint = "; only another section or another segmentor has this key"
         for key, _ in _leaves(finding["input"], tuple(path.split("."))):
             yield f"unknown key {key!r}{hint}"
     else:
@@ -170,7 +179,7 @@ def _lines(model: type[BaseModel], finding: Any, parents: tuple[str, ...]) -> It
 
 
 def _dotted(location: tuple[str | int, ...]) -> str:
-    """Returns the dotted key of a location, without pydantic's union member names."""
+    """Returns the dotted key of a location, without the union members that pydantic adds."""
     parts = [str(part) for part in location]
     if parts[:1] == ["system"] and parts[1:2] and parts[1] not in _SYSTEM_KEYS:
         del parts[1]
@@ -181,7 +190,7 @@ def _dotted(location: tuple[str | int, ...]) -> str:
 
 
 def _known_keys(model: type[BaseModel]) -> set[str]:
-    """Returns every key in the schema, for guessing the key that was mistyped."""
+    """Returns every key in the schema, for suggesting the key that was meant."""
     keys: set[str] = set()
     queue: list[Any] = [model.model_json_schema()]
     while queue:

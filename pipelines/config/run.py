@@ -13,15 +13,22 @@ from vis_core.config.systems import CtvisConfig, SystemConfig
 
 
 class StageConfig(Section):
-    """A training stage, which starts from the previous stage's weights."""
+    """A training stage, which by default starts from the previous stage's weights."""
 
     name: str = Field(
-        pattern=r"^[a-z][a-z0-9_]{0,30}$", description="Name for its folders and metrics."
+        pattern=r"^[a-z][a-z0-9_]{0,30}$",
+        description="Name of the stage, used for its folders and metrics.",
     )
     clips: Literal["images", "pairs", "pseudo", "videos", "mixed"] = Field(
         description="Training clips: still images, key-reference pairs of still images, "
         "pseudo-videos, clips of real videos (2 frames are a key and a reference frame), or a "
-        "random mix of the last two (CTVIS 4: COCO joint training)."
+        "random mix of pseudo-videos and real clips (CTVIS 4: COCO joint training)."
+    )
+    classes: Literal["videos", "images"] = Field(
+        "videos",
+        description="Classes of the stage: the videos', or all of the still images' own, such as "
+        "COCO's 80 in IDOL's release (step 2). The stage is then not scored on videos of other "
+        "classes, and the next one starts with new class heads.",
     )
     pseudo_share: float | None = Field(
         None,
@@ -31,16 +38,28 @@ class StageConfig(Section):
         "pseudo-videos against real clips 1 : 1.5 (YouTube-VIS 2019), 1 : 0.8 (2021) and 1 : 0.75 "
         "(OVIS).",
     )
-    steps: int = Field(ge=1, description="Optimizer steps.")
+    steps: int | None = Field(None, ge=1, description="Optimizer steps; null: from epochs.")
+    epochs: float | None = Field(
+        None,
+        gt=0,
+        description="Passes over the stage's clips, instead of steps: one clip per image, or per "
+        "video or frame as in sampling.",
+    )
     batch_size: int = Field(
-        16, ge=1, description="Clips per step and worker (CTVIS 4.1: 16 in all)."
+        16, ge=1, description="Clips per step and worker (CTVIS 4.1: 16 over all workers)."
     )
     clip_frames: int = Field(1, ge=1, description="Frames T per clip of a real video.")
     frame_range: int = Field(
         20,
         ge=1,
-        description="Frames on either side from which the T frames are drawn (CTVIS's release; "
-        "IDOL: 10).",
+        description="Maximum distance in frames between the first frame drawn for a clip and the "
+        "others (20 in CTVIS's release, 10 in IDOL).",
+    )
+    sampling: Literal["videos", "frames"] = Field(
+        "videos",
+        description="Clips of real videos. videos: as many from each video, frames in order "
+        "(releases of CTVIS and IDOL); frames: one per annotated frame, which is the key frame, "
+        "with the others from either side, unsorted (CrossVIS).",
     )
     precision: Precision = Field(
         "float32", description="The network's precision in training; CTVIS's release uses AMP."
@@ -49,20 +68,20 @@ class StageConfig(Section):
     parts: int = Field(
         1,
         ge=1,
-        description="Number of parts that a batch is cut into. They pass through the network in "
-        "turn, so memory holds only one; the gradient is their mean.",
+        description="Number of parts into which a batch is split to save memory. The network "
+        "processes them in turn, and their gradients are averaged.",
     )
     recompute_activations: bool = Field(
         False,
-        description="Recompute activations in the backward pass instead of storing them: less "
-        "memory, more time, the same gradient.",
+        description="Recompute activations in the backward pass instead of storing them. "
+        "This saves memory and costs time; the gradient is the same.",
     )
     ema_decay: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="Decay of the running mean (EMA) of the weights, which is scored and becomes "
-        "the stage's model; null: use the weights themselves, as in all five papers.",
+        description="Decay of the running mean (EMA) of the weights. The mean is scored and "
+        "becomes the stage's model. null: use the weights themselves, as in all five papers.",
     )
     loss_weights: dict[str, float] = Field(
         default_factory=dict,
@@ -70,7 +89,7 @@ class StageConfig(Section):
     )
     start_from: str | None = Field(
         None,
-        description="Start weights instead of the previous stage's; see the run's start_from.",
+        description="Start weights that replace the previous stage's; see the run's start_from.",
     )
     evaluate_every: int | None = Field(
         None,
@@ -79,14 +98,14 @@ class StageConfig(Section):
     )
     keep: Literal["best", "last"] = Field(
         "best",
-        description="Model that the stage keeps: the one with the best AP, or the last one, with "
-        "scores only for the learning curve.",
+        description="Model that the stage keeps: the one with the best AP, or the last one. "
+        "If it keeps the last, the scores only serve for the learning curve.",
     )
     evaluate_videos: int = Field(
         8,
         ge=1,
-        description="Number of validation videos scored while a stage runs, starting with the "
-        "first.",
+        description="Number of validation videos on which models are scored while a stage runs, "
+        "starting with the first.",
     )
     max_bad_steps: int = Field(
         5,
@@ -96,10 +115,38 @@ class StageConfig(Section):
     )
     optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings)
 
+    @property
+    def num_steps(self) -> int:
+        """The number of steps, known after ``with_steps`` if the stage has epochs."""
+        assert self.steps is not None, f"stage {self.name}: epochs are not counted in steps yet"
+        return self.steps
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            found = "neither" if self.steps is None else "both"
+            raise ValueError(f"expected either steps or epochs, found {found}")
+        if self.epochs is not None and self.clips == "mixed":
+            raise ValueError("clips: mixed draws from two sources and has no epochs; give steps")
+        return self
+
     @model_validator(mode="after")
     def _share_of_mixed(self) -> Self:
         if (self.clips == "mixed") != (self.pseudo_share is not None):
             raise ValueError("pseudo_share belongs to clips: mixed, and mixed needs it")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_of_clips(self) -> Self:
+        if self.classes == "images" and self.clips in ("videos", "mixed"):
+            raise ValueError(
+                f"clips: {self.clips} have the classes of the videos; use classes: videos"
+            )
+        if self.classes == "images" and self.evaluate_every is not None:
+            raise ValueError(
+                "evaluate_every scores videos, which have other classes than the images; remove "
+                "it or use classes: videos"
+            )
         return self
 
 
@@ -110,8 +157,8 @@ class SweepConfig(Section):
     min_gain: float = Field(
         0.01,
         ge=0,
-        description="Gain in validation AP that a setting needs to replace the current one. Ours: "
-        "a gain of 0.001 on eight videos came with a loss of 0.1 on other videos.",
+        description="Gain in validation AP that new thresholds need to replace the current ones. "
+        "The value is ours: thresholds that gained 0.001 AP on eight videos lost 0.1 AP on others.",
     )
     match_threshold: tuple[float, float] = Field((0.1, 0.8), description="Range of similarities.")
     new_track_score: tuple[float, float] = Field((0.01, 0.7), description="Range of scores.")
@@ -119,7 +166,7 @@ class SweepConfig(Section):
 
 
 class SyntheticConfig(Section):
-    """Synthetic scenes that replace missing data."""
+    """Synthetic scenes for a run without the user's own annotated data."""
 
     scene: SceneSettings = Field(default_factory=SceneSettings)
     images: int = Field(240, ge=4, description="Still images.")
@@ -138,11 +185,11 @@ class RayConfig(Section):
     data_tasks: int | None = Field(
         None,
         ge=1,
-        description="Processes that build one worker's batches, about 600 MiB each; null: "
-        "one per free core, at most 8.",
+        description="Number of processes that build one worker's batches (about 600 MiB of memory "
+        "each); null: one per free core, at most 8.",
     )
     object_store_mb: int = Field(
-        400, ge=100, description="Shared memory of a local cluster, in MB."
+        400, ge=100, description="Ray's shared memory on a local cluster, in MB."
     )
 
 
@@ -164,18 +211,18 @@ class CheckpointConfig(Section):
         None,
         description="Folder or s3://bucket/prefix shared by all workers; null: the run folder.",
     )
-    keep: int = Field(2, ge=2, description="Number of newest checkpoints to keep; one is a spare.")
+    keep: int = Field(2, ge=2, description="Number of checkpoints to keep, in case one is damaged.")
 
 
 class RunConfig(Section):
-    """A whole run, from images to annotated videos."""
+    """The settings of a whole run, from images to annotated videos."""
 
     seed: int = Field(0, ge=0, lt=1 << 32, description="Seed for all randomness.")
     system: SystemConfig = Field(default_factory=CtvisConfig)
     start_from: str | None = Field(
         None,
-        description="Start weights of stage 1: a model folder, a .pth or .pkl from the authors, a "
-        "transformers folder, hf:<id>, or 'tiny', the shipped weights.",
+        description="Start weights of stage 1: a model folder, a .pth or .pkl file of a paper's "
+        "authors, a transformers folder, hf:<id>, or 'tiny' (the weights in this package).",
     )
     synthetic: SyntheticConfig = Field(default_factory=SyntheticConfig)
     pseudo: PseudoConfig = Field(default_factory=PseudoConfig)
@@ -190,6 +237,11 @@ class RunConfig(Section):
         None,
         description="Train only on a share of the training videos' frames, as still images; null: "
         "use the given images.",
+    )
+    left_out: Literal["background", "ignore"] = Field(
+        "background",
+        description="Instances in still images whose class the videos lack: background, as in the "
+        "releases, or regions where STC's classes are not trained (ours).",
     )
     clips_per_image: int = Field(1, ge=1, description="Pseudo-videos per image.")
     stream_pseudo: bool = Field(
@@ -216,12 +268,22 @@ class RunConfig(Section):
     @property
     def stage_starts(self) -> dict[str, int]:
         """The number of steps before each stage, by stage name."""
-        starts = accumulate((stage.steps for stage in self.stages), initial=0)
+        starts = accumulate((stage.num_steps for stage in self.stages), initial=0)
         return {stage.name: start for stage, start in zip(self.stages, starts, strict=False)}
 
     @model_validator(mode="after")
     def _clips_that_fit(self) -> Self:
+        if self.left_out == "ignore" and self.system.name != "stc":
+            raise ValueError(
+                f"left_out: ignore needs class losses at places (system stc); {self.system.name} "
+                "has queries, so use left_out: background"
+            )
         for stage in self.stages:
+            if stage.classes == "images" and stage.clips == "pseudo" and not self.stream_pseudo:
+                raise ValueError(
+                    f"stage {stage.name}: stored pseudo-videos have the classes of the videos; "
+                    "use stream_pseudo: true or classes: videos"
+                )
             if self.supervision and stage.clips in ("videos", "mixed"):
                 raise ValueError(
                     f"stage {stage.name} trains on whole videos (clips: {stage.clips}), but "
@@ -233,4 +295,16 @@ class RunConfig(Section):
                     f"with pseudo-videos of {self.pseudo.num_frames} (pseudo.num_frames); "
                     "make them equal"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _logits_that_exist(self) -> Self:
+        without = (
+            isinstance(self.system, CtvisConfig) and self.system.segmentor.name != "mask2former"
+        )
+        if without and self.inference.tracks.evidence == "logits":
+            raise ValueError(
+                "inference.tracks.evidence: expected scores with segmentor deformable_detr, which "
+                "has no logit for no object, found logits"
+            )
         return self

@@ -21,9 +21,9 @@ class FileReport:
     """The defects of one file.
 
     Attributes:
-        defects: All defects that its reader found.
-        summary: Its kind and counts; empty if it could not be read.
-        unreadable: The error that stopped the reader; empty if there was none.
+        defects: All defects found while reading the file.
+        summary: Kind and counts of the file; empty if it could not be read.
+        unreadable: The error that made reading impossible; empty if there was none.
     """
 
     defects: Defects
@@ -32,11 +32,11 @@ class FileReport:
 
     @property
     def error_count(self) -> int:
-        """The number of errors, listed or not."""
+        """The number of errors, including those that are not listed."""
         return self.defects.error_count + bool(self.unreadable)
 
     def lines(self) -> Iterator[str]:
-        """Yields a line for each defect and one for the verdict."""
+        """Yields a line for each listed defect and one for the verdict."""
         defects = self.defects
         if self.unreadable:
             yield self.unreadable
@@ -63,13 +63,13 @@ class FileReport:
 
 
 def file_kind(file: Path) -> FileKind:
-    """Determines a file's kind from its suffix, or from the tables in the document."""
+    """Determines a file's kind from its suffix or, for JSON, from its content."""
     if file.suffix.lower() in _IMAGE_SUFFIXES:
         return "image"
     try:
         text = file.read_bytes()
     except OSError:
-        return "coco"  # its reader reports the error
+        return "coco"  # whose reader reports the error
     if text.lstrip()[:1] == b"[":
         return "results"
     return "youtube_vis" if b'"videos"' in text and b'"images"' not in text else "coco"
@@ -81,7 +81,7 @@ def holds_images(file: Path) -> bool:
         with file.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as text:
             return text.find(b'"videos"') < 0
     except (OSError, ValueError):  # absent or empty
-        return False  # its reader reports the error
+        return False  # the reader of the file reports the error
 
 
 def check_file(

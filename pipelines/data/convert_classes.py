@@ -16,8 +16,8 @@ class ConvertedFile:
     """A ground-truth file converted to another class list.
 
     Attributes:
-        counts: Its numbers of images or videos and of instances or tracks, as text.
-        left_out: Number of omitted annotations, by the former class that the new list lacks.
+        counts: Numbers of images and instances, or of videos and tracks, as text.
+        left_out: Number of omitted annotations for each class that the new list lacks.
     """
 
     path: Path
@@ -34,7 +34,7 @@ class ConvertedFile:
 
 
 def convert_classes(source: Path, out: Path, class_map: str) -> ConvertedFile:
-    """Converts a ground truth from COCO's classes to a public list, or by a user's YAML map.
+    """Converts ground truth from COCO's classes to a public class list, or by a user's YAML map.
 
     Raises:
         ConfigError: The map is faulty, or the source is not a ground truth.
@@ -65,7 +65,7 @@ def convert_classes(source: Path, out: Path, class_map: str) -> ConvertedFile:
 
 
 def read_class_map(value: str) -> class_maps.ClassMap:
-    """Returns a public map by name, or reads a user's; raises a ConfigError if it is faulty."""
+    """Returns a public class map by name, or reads a YAML file; raises ConfigError if faulty."""
     if value in class_maps.FROM_COCO or Path(value).suffix not in (".yaml", ".yml"):
         return class_maps.map_from_coco(value)
     return class_maps.parse_class_map(read_yaml_mapping(Path(value)), value)

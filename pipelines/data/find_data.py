@@ -1,6 +1,6 @@
 """Search of a user's folders for annotation files and image folders.
 
-``given_data.py`` checks their contents before a run; ``run_data.py`` prepares them for it.
+``given_data.py`` checks these files before a run; ``run_data.py`` prepares them for the run.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class VideoFiles:
 
     Attributes:
         val: Validation annotations, for choosing thresholds.
-        test: Test annotations, for scoring; the same as ``val`` if there is no third file.
+        test: Test annotations, for scoring; the same as ``val`` if there is no test file.
         frames: Folder that the file names are relative to.
     """
 
@@ -38,7 +38,7 @@ _FRAME_FOLDERS = ("JPEGImages", "train/JPEGImages", "frames", ".")
 
 
 def find_coco(path: Path) -> AnnotatedFiles:
-    """Finds ``instances*.json`` and the images for a COCO folder or a single annotation file.
+    """Finds the annotations and images in a COCO folder, or the images of an annotation file.
 
     Raises:
         ConfigError: Nothing was found; the message lists the expected names.
@@ -69,8 +69,8 @@ def find_coco(path: Path) -> AnnotatedFiles:
 def find_vis(path: Path, category_names: frozenset[str] | None) -> VideoFiles:
     """Finds the train and val annotations in a folder in YouTube-VIS style.
 
-    From several pairs (one per class list), chooses the one whose classes overlap most with
-    ``category_names``, so that images and videos have the same classes.
+    If there are several pairs of files (one per class list), the classes of the returned pair
+    overlap most with ``category_names``, so that images and videos have the same classes.
 
     Raises:
         ConfigError: Nothing was found; the message lists the expected names.
@@ -92,7 +92,7 @@ def find_vis(path: Path, category_names: frozenset[str] | None) -> VideoFiles:
 
 
 def find_archive(path: Path) -> Path:
-    """Checks and returns a folder; raises a ConfigError if it is missing or has no videos."""
+    """Returns a folder of videos; raises a ConfigError if it is missing or has no videos."""
     from vis_core.media.video_files import find_videos
 
     _must_exist(path, "--videos")
@@ -111,7 +111,7 @@ def _must_exist(path: Path, option: str) -> None:
 
 
 def _images_below(folder: Path) -> Path | None:
-    """Returns the first conventional folder that contains images, or None."""
+    """Returns the first subfolder with a usual name that contains images, or None."""
     for name in _IMAGE_FOLDERS:
         images = folder / name
         if images.is_dir() and any(

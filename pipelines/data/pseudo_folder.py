@@ -1,4 +1,4 @@
-"""The folder of pseudo-videos: manifest, checks of existing shards, and publication."""
+"""The folder of pseudo-videos: manifest, checks of existing shards, and final renaming."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ class PseudoVideos:
     """A finished folder of pseudo-videos.
 
     Attributes:
-        folder: Contains the shards (``vis_core/clips/sources.py::ParquetClips`` reads them).
+        folder: Folder of the shards, which ``vis_core/clips/sources.py::ParquetClips`` reads.
         failed: Clip id and reason for every clip that could not be created.
         made: Whether this call created the folder; False if it was already finished.
     """
@@ -40,7 +40,7 @@ def settings_of(
     seed: int,
     clips_per_image: int,
 ) -> dict[str, Any]:
-    """Returns everything that the clips depend on, under the names used in messages."""
+    """Returns everything that the clips depend on, by the name used in messages."""
     inputs = {
         "seed": seed,
         "clips_per_image": clips_per_image,

@@ -15,7 +15,7 @@ def write_preview(
 ) -> Path:
     """Draws clips spread over the whole set, as they would be stored in ``out``.
 
-    Returns the path of the picture, next to that folder.
+    Returns the path of the picture, which lies next to ``out``.
     """
     source = PseudoClips(records, config.pseudo, config.clips_per_image)
     count = min(count, len(source))

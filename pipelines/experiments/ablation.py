@@ -1,7 +1,7 @@
-"""Ablation tables: each training runs once per seed; each row is annotated and scored.
+"""Ablation tables, whose rows are trained, annotated and scored once per seed.
 
 <out>/seed_<s>/<training>/      a run folder (see ``pipelines/run/steps.py``)
-<out>/seed_<s>/<training>/models/<row>, evaluation/<row>
+<out>/seed_<s>/<training>/models/<digest>, evaluation/<digest>    digest of a row's settings
 <out>/table.json, table.md
 Finished parts are not repeated, so the same command resumes after an interruption.
 """
@@ -53,17 +53,17 @@ class RowScores:
     scores: tuple[dict[str, float], ...]
 
     def mean(self, column: str) -> float:
-        """Returns the mean over the seeds."""
+        """Returns a column's mean over the seeds."""
         return statistics.fmean(score[column] for score in self.scores)
 
     def spread(self, column: str) -> float:
-        """Returns the standard deviation over the seeds; 0 for one seed."""
+        """Returns a column's standard deviation over the seeds; 0 for one seed."""
         values = [score[column] for score in self.scores]
         return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def check(job: AblationJob) -> None:
-    """Checks that every row resolves; raises ConfigError if one does not fit the run file."""
+    """Checks that every row's changes fit the run file; raises a ConfigError if not."""
     for row in job.table.rows:
         job.config(row, job.seeds[0], inference=True)
 
@@ -107,7 +107,7 @@ def markdown(table: AblationTable, rows: Sequence[RowScores], seeds: Sequence[in
 
 @dataclass(frozen=True)
 class _Trained:
-    """A finished training: its run, data and last stage's model."""
+    """A finished training run with its data and the model of its last stage."""
 
     run: Run
     data: RunData
@@ -115,7 +115,7 @@ class _Trained:
 
 
 def _train(job: AblationJob, row: AblationRow, seed: int) -> _Trained:
-    """Trains a row's stages; rows with equal settings share one training."""
+    """Trains a row's stages; rows with equal training settings share one model."""
     config = job.config(row, seed, inference=False)
     name = _folder_name(row.training)
     if row.run_file != job.table.run_file:
@@ -148,7 +148,7 @@ def _result(
 
 
 def _folder_name(training: Overrides) -> str:
-    """Returns a readable folder name from the last words of the changed keys, or a digest."""
+    """Returns a folder name made of the changed keys and values, or else a digest."""
     changes = [change.partition("=") for change in training]
     pairs = [f"{key.rpartition('.')[2]}-{value}" for key, _, value in changes]
     readable = "_".join(pairs) or "unchanged"

@@ -55,18 +55,21 @@ def ablation_table(name: str, recipe: str | None = None) -> AblationTable:
         table["title"],
         run_file,
         tuple(
-            _row(row, run_file, changes.get("recipe", changes) if recipe else changes)
-            for row, changes in table["rows"].items()
+            _row(row, run_file, _changes(changes, recipe)) for row, changes in table["rows"].items()
         ),
-        _overrides(table.get("shared", {})),
+        _overrides(_changes(table.get("shared", {}), recipe)),
         table.get("note", ""),
     )
 
 
+def _changes(changes: Mapping[str, Any], recipe: str | None) -> Mapping[str, Any]:
+    """Returns the changes for a recipe or for the preset."""
+    return changes.get("recipe", changes) if recipe else changes
+
+
 def _row(name: str, run_file: str, changes: Mapping[str, Any]) -> AblationRow:
-    settings = {key: value for key, value in changes.items() if key not in _NO_SETTINGS}
-    kept = {key: value for key, value in settings.items() if key.startswith(_INFERENCE)}
-    trained = {key: value for key, value in settings.items() if key not in kept}
+    kept = {key: value for key, value in changes.items() if key.startswith(_INFERENCE)}
+    trained = {key: value for key, value in changes.items() if key not in kept}
     run_file = _run_file(name, run_file, changes.get("run_file", {}))
     fused = tuple(changes.get("fused", ()))
     return AblationRow(name, run_file, _overrides(trained), _overrides(kept), fused)
@@ -86,7 +89,7 @@ def _run_file(row: str, run_file: str, words: Mapping[str, str]) -> str:
 
 def _overrides(settings: Mapping[str, Any]) -> Overrides:
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in settings.items()}
-    return tuple(f"{key}={text}" for key, text in texts.items())
+    return tuple(f"{key}={text}" for key, text in texts.items() if key not in _NO_SETTINGS)
 
 
 _NO_SETTINGS = ("run_file", "fused", "recipe")

@@ -1,8 +1,8 @@
 """Pretraining of the tiny backbone by pixel classification, before training from scratch.
 
 Published systems start from an ImageNet backbone, which the tiny system lacks. From a random
-backbone the queries learn masks but hardly any classes: 31 % are correct after 1,000 steps, and
-65 % with 600 steps of this pretraining before them (docs/decisions.md).
+backbone, the queries learn masks but hardly any classes. After 1,000 steps, 31 % of matched queries
+have the right class, or 65 % if 600 steps of this pretraining come first (docs/decisions.md).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +22,7 @@ from vis_core.models.segmentors.mask2former import Mask2Former
 from vis_core.models.systems.minvis import Minvis
 from vis_core.structures import ClipBatch
 
-_DENSE_SEEDS = 5_000_000  # offset of its scene seeds from those of the training that follows
+_DENSE_SEEDS = 5_000_000  # offset of these scene seeds from those of later training
 _BATCH = 16  # images
 _BACKGROUND_WEIGHT = 0.2
 
@@ -30,7 +30,7 @@ _BACKGROUND_WEIGHT = 0.2
 def write_backbone(folder: Path, num_steps: int, seed: int) -> None:
     """Trains the tiny backbone on 16 images per step and writes it, unless the folder exists.
 
-    No demonstration, training or test uses its scene seeds.
+    No demonstration, test or other training uses the same scene seeds.
     """
     if not folder.is_dir():
         system = pretrained_segmentor(num_steps, _BATCH, seed)
@@ -40,7 +40,7 @@ def write_backbone(folder: Path, num_steps: int, seed: int) -> None:
 def pretrained_segmentor(num_steps: int, batch: int, seed: int) -> Minvis:
     """Builds the tiny system with random weights and pretrains its backbone.
 
-    ``batch`` is the number of images per step; 0 steps leave the backbone random.
+    ``batch`` is the number of images per step; with 0 steps, the backbone stays random.
     """
     torch.manual_seed(seed)
     system = Minvis(tiny_minvis(), len(CLASS_NAMES)).train()
@@ -62,10 +62,10 @@ def pretrain_backbone(
     """Trains the backbone with a linear pixel classifier on each of its four outputs.
 
     Args:
-        segmentor: Its backbone is trained in place.
+        segmentor: Segmentor whose backbone is trained in place.
         batches: At least ``num_steps`` batches of still images.
         num_steps: Length of the one-cycle schedule.
-        num_classes: K, not counting the background.
+        num_classes: Number K of classes, not counting the background.
         on_step: Called after each step.
     """
     if num_steps == 0:
@@ -87,7 +87,7 @@ def pretrain_backbone(
 def _pixel_loss(
     heads: nn.ModuleList, features: Sequence[Tensor], labels: Tensor, num_classes: int
 ) -> Tensor:
-    """Computes the summed cross-entropy of all heads, with labels taken at cell centres."""
+    """Computes the summed cross-entropy of all heads; a cell's label is that of its centre."""
     weight = torch.ones(num_classes + 1)
     weight[-1] = _BACKGROUND_WEIGHT
     losses = []

@@ -1,4 +1,4 @@
-"""Comparison of the systems' tiny presets: settings, scores, learning curves."""
+"""Comparison of the systems' tiny presets by their settings, scores and learning curves."""
 
 import json
 import math
@@ -99,10 +99,10 @@ SYSTEMS: dict[str, tuple[str, tuple[int, ...]]] = {
     "stc": ("stc_tiny", (1500, 1000)),
 }
 
-# Learning rates that differ from the preset's, which suit the demo's few steps.
+# Learning rates for systems whose preset's rates suit only the demo's few steps.
 _RATES = {"ctvis": (5.0e-4, 5.0e-4, 3.0e-4)}
 
-# Steps from random weights: more on still images, since masks are learnt slowly from scratch.
+# Steps for training from random weights, mostly on images: masks are learnt slowly from scratch.
 FROM_SCRATCH: dict[str, tuple[int, ...]] = {
     "ctvis": (3700, 700, 800),
     "idol": (4000, 1800, 2000),
@@ -110,8 +110,8 @@ FROM_SCRATCH: dict[str, tuple[int, ...]] = {
     "stc": (3500, 1000),
 }
 
-# Ten times the demo's scenes: with the demo's eight validation videos, a sweep gained 0.12 AP but
-# lost 0.11 on the twelve test videos.
+# Ten times as many scenes as in the demo, where a sweep gained 0.12 AP on the eight validation
+# videos but lost 0.11 AP on the twelve test videos.
 _SCENES = (
     "synthetic.images=2400",
     "synthetic.train_videos=160",
@@ -119,11 +119,11 @@ _SCENES = (
     "synthetic.test_videos=60",
 )
 
-_SCORE_EVERY = 500  # steps, for the learning curve
+_SCORE_EVERY = 500  # steps between two points of the learning curve
 
 
 def learning_changes(name: str) -> list[str]:
-    """Returns the changes to a preset: more steps, more scenes, validation during training."""
+    """Returns changes to a preset for more steps, more scenes and validation during training."""
     changes = list(_SCENES)
     for number, steps in enumerate(SYSTEMS[name][1]):
         stage = f"stages.{number}"
@@ -135,7 +135,7 @@ def learning_changes(name: str) -> list[str]:
 
 
 def scratch_changes(name: str, backbone: Path) -> list[str]:
-    """Returns the additional changes for a system that starts from ``learn``'s backbone."""
+    """Returns the additional changes for a system that starts from the backbone of ``learn``."""
     changes = [f"stages.{k}.steps={steps}" for k, steps in enumerate(FROM_SCRATCH[name])]
     changes += [f"start_from={json.dumps(str(backbone))}", "stages.0.evaluate_every=1000"]
     changes.append("synthetic.images=9600")

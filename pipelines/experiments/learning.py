@@ -37,19 +37,19 @@ class LearningJob:
     out: Path  # folder for the runs, the table and the curves
     given: GivenData
     seed: int = 0  # for scenes, weights and order
-    workers: int = 1  # data-parallel; they share each batch
+    workers: int = 1  # number of data-parallel workers, which share each batch
     from_scratch: bool = False
-    backbone_steps: int = 1500  # from scratch only: pretraining of the shared backbone
+    backbone_steps: int = 1500  # of pretraining the backbone, if ``from_scratch``
     max_frames: int | None = None  # of each scored video; None means all
     overrides: Sequence[str] = ()  # changes to all run files
 
     @property
     def backbone(self) -> Path:
-        """The backbone's folder, named after its settings so that no other run starts from it."""
+        """The backbone's folder, whose name contains the settings that the backbone depends on."""
         return self.out / f"backbone-{self.backbone_steps}-{self.seed}"
 
     def runs(self) -> list[tuple[str, Run]]:
-        """Resolves each system's run.
+        """Returns each system's name and run.
 
         Raises:
             ConfigError: A system does not exist, or a change does not fit its run file.
@@ -67,11 +67,13 @@ class LearningJob:
             changes += scratch_changes(name, self.backbone)
         changes += shared_batches(load_run_config(preset, changes), self.workers)
         config = load_run_config(preset, [*changes, f"seed={self.seed}", *self.overrides])
+        if any(stage.epochs is not None for stage in config.stages):
+            raise ConfigError(f"{name}: expected stages with steps, found epochs; give their steps")
         return Run(self.out / name, config, self.given, self.max_frames)
 
 
 def learn(job: LearningJob, address: str | None = None) -> list[LearntRow]:
-    """Trains, sweeps and scores unfinished systems; writes the table and curves to ``out``."""
+    """Trains, tunes and scores unfinished systems; writes the table and curves to ``out``."""
     runs = job.runs()
     if job.from_scratch:
         write_backbone(job.backbone, job.backbone_steps, job.seed)

@@ -1,8 +1,9 @@
 """Training of the small start weights that the project ships (``make tiny-weights``).
 
 A Mask2Former learns slowly from scratch, and hub weights are not available everywhere. So the tiny
-segmentor is trained once on synthetic scenes, whose seeds no demonstration or test uses, and is
-shipped without an embedding head: the demonstration itself must learn identity.
+segmentor is trained once, on synthetic scenes whose seeds no demonstration or test uses. The
+segmentor is shipped without an embedding head, because the demonstration itself must learn to link
+instances.
 """
 
 import time
@@ -33,7 +34,7 @@ _SMOOTHING = 0.98  # for the displayed losses
 
 @dataclass(frozen=True)
 class TinyTraining:
-    """The settings for training the tiny weights; ``batch`` is a number of images."""
+    """The settings for training the tiny weights; ``batch`` is the number of images per step."""
 
     out: Path
     steps: int
@@ -44,7 +45,7 @@ class TinyTraining:
 
 
 def train_tiny_weights(training: TinyTraining) -> Iterator[str]:
-    """Trains and saves ``weights.safetensors`` with its config and card; yields progress lines.
+    """Trains the tiny weights and saves them with a config and a card; yields progress lines.
 
     Raises:
         TrainingDivergedError: A loss or a gradient is not finite.

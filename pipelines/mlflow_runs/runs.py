@@ -1,9 +1,9 @@
-"""MLflow runs that never block training: every write goes to a file, and a thread sends it.
+"""MLflow runs that never block training, since writes go to a file and a thread sends them.
 
 The file (``tracking/<key>/metrics.jsonl`` in the run folder) contains the unsent writes. Sending a
-line twice is harmless: MLflow keeps one metric per (name, step, time, value), accepts unchanged
-parameters again, and replaces artifacts. A killed or offline run therefore loses nothing: the next
-run with the same key sends the rest.
+line twice is harmless, because MLflow keeps one metric per (name, step, time, value), accepts
+unchanged parameters again, and replaces artifacts. A killed or offline run therefore loses nothing,
+since the next run with the same key sends the rest.
 """
 
 import logging
@@ -42,9 +42,9 @@ class MlflowStore:
         uri: ``sqlite:///FILE.db`` or ``http(s)://…``; None means a sqlite file in the run folder.
         experiment: Name of the experiment, which is created if absent.
         run_folder: Folder for the default store and the unsent writes.
-        required: Whether it is an error if the store does not answer at the start. If not, the
-            runs keep their writes until it answers.
-        clock: Returns the time in seconds since 1970.
+        required: Whether an unreachable store is an error at the start of a run; if False, the run
+            keeps its writes until the store answers.
+        clock: Function that returns the time in seconds since 1970.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class MlflowStore:
     def start_run(
         self, key: str, name: str | None = None, parent: "MlflowRun | None" = None
     ) -> "MlflowRun":
-        """Starts the run with ``key``, or resumes it if the experiment already has it.
+        """Starts the run with ``key``, or resumes it if it exists in the experiment.
 
         Args:
-            key: Stable name of the work, such as ``train-3f2a91``; the same work has the same key.
+            key: Stable name of the task, such as ``train-3f2a91``; equal tasks have equal keys.
             name: The name in MLflow's pages; None means the key.
-            parent: The run that this one belongs to, if it is a trial of a sweep.
+            parent: The sweep's run if this run is one of its trials.
 
         Raises:
             ConfigError: If the key has characters that MLflow or a folder name does not allow.
@@ -102,7 +102,7 @@ class MlflowStore:
 
 
 class MlflowRun:
-    """One MLflow run, ended by ``finish`` or a ``with`` statement. Only ``finish`` may block."""
+    """One MLflow run, ended by ``finish`` or ``with``; only ``open`` and ``finish`` may block."""
 
     def __init__(
         self, tracking: MlflowStore, key: str, name: str, parent: "MlflowRun | None"
@@ -144,8 +144,8 @@ class MlflowRun:
     def log_params(self, params: Mapping[str, object]) -> None:
         """Logs flat settings; masks secrets and moves long values to files in ``long_params/``.
 
-        If the run already has a setting with a different value, the first value stays, with a
-        warning.
+        If a setting is already logged with another value, the first value stays and a warning is
+        logged.
         """
         short: dict[str, str] = {}
         for name, value in params.items():
@@ -162,13 +162,13 @@ class MlflowRun:
     def log_metrics(
         self, metrics: Mapping[str, float], step: int, time_s: float | None = None
     ) -> None:
-        """Logs metrics at a step without waiting; ``time_s``: since 1970, None means now."""
+        """Logs metrics at a step without waiting; ``time_s`` counts from 1970, None means now."""
         values = {name: float(value) for name, value in metrics.items()}
         time_ms = int((self.tracking.clock() if time_s is None else time_s) * 1000)
         self.spool.add({"kind": "metrics", "values": values, "step": int(step), "time_ms": time_ms})
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """Stores a file with the run; the file must exist until ``finish``."""
+        """Stores a file with the run; the file must exist until it is sent."""
         self.spool.add({"kind": "artifact", "path": str(path.absolute()), "folder": folder})
 
     def set_tags(self, tags: Mapping[str, object]) -> None:

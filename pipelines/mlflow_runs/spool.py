@@ -23,7 +23,7 @@ class WriteSpool:
     """A queue of entries, kept in a JSON-lines file until they are sent.
 
     Args:
-        path: The file; entries left in it by an earlier process are sent first.
+        path: The file; its entries from an earlier process are sent first.
         send: Sends entries of one kind, in order; raises RegistryError if a retry may help.
     """
 
@@ -82,7 +82,7 @@ class WriteSpool:
                     self._waiting.popleft()
 
     def _first_batch(self) -> list[Entry]:
-        """Returns the next entries to send: metrics up to the request limit, or one other entry."""
+        """Returns the next entries to send: several metrics up to a limit, or one other entry."""
         batch, size = [self._waiting[0]], len(self._waiting[0].get("values", ()))
         if batch[0]["kind"] == "metrics":
             for entry in islice(self._waiting, 1, None):
@@ -110,7 +110,7 @@ class WriteSpool:
 
 
 def _entries_of(path: Path) -> list[Entry]:
-    """Reads the entries of an earlier process, skipping lines cut short by a kill or full disk."""
+    """Reads the entries of an earlier process; skips lines cut off by a kill or full disk."""
     if not path.is_file():
         return []
     entries = []

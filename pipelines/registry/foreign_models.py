@@ -1,7 +1,7 @@
 """Conversion of published models into model folders.
 
-Models from the hub or transformers become MinVIS; a detectron2 checkpoint becomes the system that
-it was trained as. A converted model is cached under its source's digest.
+Models from the hub or transformers become MinVIS systems; detectron2 checkpoints become the system
+that they were trained with. A converted model is cached under the digest of its source.
 """
 
 import json
@@ -26,7 +26,7 @@ CHECKPOINT_SUFFIXES = (".pth", ".pt", ".pkl")
 
 
 def is_foreign(uri: str) -> bool:
-    """Returns whether a model must be converted: ``hf:<id>``, a checkpoint, a foreign folder."""
+    """Returns whether a model (``hf:<id>``, a checkpoint or a folder) must be converted."""
     path = Path(uri)
     return (
         uri.startswith(_HUB) or path.suffix in CHECKPOINT_SUFFIXES or _is_transformers_folder(path)
@@ -38,11 +38,11 @@ def as_model_folder(uri: str, cache: Path) -> Path:
 
     Args:
         uri: ``hf:<id or folder>``, a transformers folder, or a detectron2 checkpoint.
-        cache: Folder for converted models, with one subfolder each.
+        cache: Folder for converted models, with one subfolder per model.
 
     Raises:
         RegistryError: If the hub does not answer or has no such model.
-        CheckpointError: If the model cannot be trusted or is of an unknown kind.
+        CheckpointError: If the model is unsafe to load or of an unknown kind.
     """
     source = _download(uri.removeprefix(_HUB)) if uri.startswith(_HUB) else Path(uri)
     files = [source] if source.is_file() else sorted(p for p in source.glob("*") if p.is_file())
@@ -65,7 +65,7 @@ def import_weights(source: str, out: Path, classes: str | None) -> list[str]:
 
     Raises:
         ConfigError: If the folder exists, or the source is of an unknown kind.
-        CheckpointError: If the model cannot be trusted or is of an unknown kind.
+        CheckpointError: If the model is unsafe to load or of an unknown kind.
     """
     if out.exists():
         raise ConfigError(f"--out: {out} exists already; name another folder or remove it")
@@ -107,12 +107,12 @@ def official_categories(count: int, wanted: str | None, source: str) -> "Categor
 
     Args:
         count: Number of classes in the checkpoint.
-        wanted: A public class list or a text file with one name per line; None chooses the public
+        wanted: A public class list, or a text file with one name per line; None means the public
             list with ``count`` classes.
         source: The checkpoint, for messages.
 
     Raises:
-        ConfigError: If the wanted list has a different length, or no or several public lists fit.
+        ConfigError: If the wanted list has another length, or not exactly one public list fits.
     """
     from vis_core.formats.class_maps import CLASS_LISTS
 
@@ -187,7 +187,7 @@ def _download(name: str) -> Path:
 
 
 def _reason(error: Exception) -> str:
-    """Returns the first line of an error without secrets: a server may echo the user's token."""
+    """Returns an error's first line without secrets, since servers may repeat the user's token."""
     from huggingface_hub import get_token
 
     text, token = first_line(error), get_token()

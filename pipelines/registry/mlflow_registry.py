@@ -1,7 +1,7 @@
-"""Models in the MLflow registry: checked in a fresh process when registered, verified when fetched.
+"""Models in the MLflow registry, checked in a fresh process before use and verified when fetched.
 
 MLflow runs a model's own code when loading it (models-from-code, loader modules, pickles), so its
-loaders are never used: files are downloaded, compared with the SHA-256 in the version tags, and
+loaders are never used. Files are downloaded, compared with the SHA-256 in the version tags, and
 read by ``vis_core``.
 """
 
@@ -60,7 +60,7 @@ class RegisteredModel:
 
 @dataclass(frozen=True)
 class ModelReference:
-    """A folder with one verified model; unlike an alias, it cannot move to another version."""
+    """A verified model in a local folder; unlike an alias, it always means the same version."""
 
     path: Path
     name: str  # registered name, or the folder's name
@@ -83,16 +83,16 @@ def register_model(
     """Registers a model folder and moves the alias to it once it has passed its check.
 
     Args:
-        name: The same files under the same name stay one version, so registering twice is safe.
+        name: Registering the same files twice under the same name is safe and creates one version.
         metrics: The model's scores, stored as tags of the version and metrics of its run.
-        alias: The alias to move to the version; None moves no alias.
+        alias: Alias to move to the new version; None moves no alias.
         check: A command that runs in a fresh process with the downloaded model folder as its last
             argument; an exit code other than 0 rejects the model. None means
             ``pipelines.registry.self_check``.
 
     Raises:
         ConfigError: If the name or the alias has characters that MLflow does not allow.
-        CheckpointError: If the folder is not a model or the check fails; the alias does not move.
+        CheckpointError: If the folder is not a model or fails its check; the alias is not moved.
         RegistryError: If the store does not answer.
     """
     if not _NAME.fullmatch(name) or (alias is not None and not _NAME.fullmatch(alias)):
@@ -113,7 +113,7 @@ def register_model(
 
 
 def resolve_model(uri: str, tracking_uri: str | None, cache: Path) -> ModelReference:
-    """Resolves a model's name to verified local files.
+    """Finds a model by its uri and returns verified local files.
 
     Args:
         uri: ``models:/name@alias``, ``models:/name/3``, a model folder, or a model that
@@ -150,7 +150,7 @@ def resolve_model(uri: str, tracking_uri: str | None, cache: Path) -> ModelRefer
 def _cached_version(
     client: "MlflowClient", tracking_uri: str, name: str, version: int, cache: Path
 ) -> ModelReference:
-    """Finds a version in the cache, or downloads it if it is missing or damaged there."""
+    """Finds a version in the cache; downloads it if the cached copy is missing or damaged."""
     expected = _expected_digests(client, name, version)
     digest = ModelFolder(cache, expected).digest
     target = cache / digest[:32]

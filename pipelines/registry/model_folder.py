@@ -1,4 +1,4 @@
-"""The files of a model folder, their digests, and the comparison with the registered ones.
+"""The files of a model folder, their digests, and their comparison with registered digests.
 
     weights.safetensors   tensors only
     config.json           configuration of the system
@@ -32,7 +32,7 @@ class ModelFolder:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the whole model, over the lines ``<sha256>  <name>``, sorted by name."""
+        """SHA-256 of the whole model, computed from lines ``<sha256>  <name>`` sorted by name."""
         lines = "".join(f"{self.sha256[name]}  {name}\n" for name in sorted(self.sha256))
         return hashlib.sha256(lines.encode()).hexdigest()
 

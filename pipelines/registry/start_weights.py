@@ -1,6 +1,6 @@
-"""The weights that the first stage starts from, found and read before other work begins.
+"""The start weights of a run and of its stages, found and read before other work begins.
 
-Neither importing this module nor finding a folder imports torch; reading the weights does.
+Only reading the weights imports torch; importing this module or finding a folder does not.
 """
 
 import tempfile
@@ -48,7 +48,7 @@ def check_start(config: RunConfig) -> str:
 
     Raises:
         ConfigError: If there are no such weights.
-        CheckpointError: If the weights cannot be trusted, or no tensor fits the system.
+        CheckpointError: If the weights are unsafe to load, or no tensor fits the system.
     """
     stages = [stage for stage in config.stages if stage.start_from is not None]
     checked = (f"{stage.name}: {_check_one(config, stage)}" for stage in stages)

@@ -1,4 +1,4 @@
-"""Line charts for HTML pages: lines are SVG, and text is HTML, to be readable on phones.
+"""Line charts for HTML pages; lines are SVG, but text is HTML, so that phones show it well.
 
 A chart has no script and no colours of its own. The page's style sheet defines ``--series-1`` to
 ``--series-8`` for light and dark mode.
@@ -40,9 +40,9 @@ def line_chart(
 ) -> str:
     """Draws lines as HTML; returns an empty string if no series has a finite value.
 
-    The exponential mean restarts at every mark. The vertical axis runs from 0 to the highest value
-    of a strong line, so that a single spike does not flatten everything else; higher values are cut
-    off.
+    The exponential mean restarts at every mark. The vertical axis runs from 0 to a tick above the
+    highest smoothed value. Raw values above that tick are cut off, so that a single spike does not
+    flatten everything else.
 
     Args:
         label: Description of the chart for screen readers.
@@ -69,7 +69,7 @@ def line_chart(
 
 
 def nice_ticks(low: float, high: float) -> list[float]:
-    """Chooses about five round numbers (1, 2, 2.5 or 5 times a power of ten) that cover a range."""
+    """Chooses ticks that cover a range, at a step of 1, 2, 2.5 or 5 times a power of ten."""
     raw = max(high - low, 1e-12) / _TICKS
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
@@ -78,13 +78,13 @@ def nice_ticks(low: float, high: float) -> list[float]:
 
 
 def short_number(value: float) -> str:
-    """Formats a number for an axis: 1200 -> 1.2k, 0.250 -> 0.25."""
+    """Formats a number for an axis, for example 1200 as 1.2k and 0.250 as 0.25."""
     return f"{value / 1000:.4g}k" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """The map from values to the drawing's 1000 x 1000 units."""
+    """The mapping from values to the 1000 x 1000 units of the drawing."""
 
     x_low: float
     x_high: float
@@ -112,7 +112,7 @@ class _Frame:
 
 @dataclass(frozen=True)
 class _Line:
-    """A line's segments between marks: its values and, if smoothed, their mean."""
+    """A line's segments between marks; ``strong`` is the running mean, or the unsmoothed line."""
 
     name: str
     faint: list[_Points]
@@ -120,7 +120,7 @@ class _Line:
 
 
 def _cut(line: Series, marks: Sequence[Mark]) -> _Line:
-    """Cuts a line at the marks, drops non-finite values and thins out the rest."""
+    """Cuts a line at the marks, drops non-finite values and averages neighbours."""
     starts = [mark.x for mark in marks]
     groups: dict[int, _Points] = {}
     for x, y in zip(line.x, line.y, strict=True):

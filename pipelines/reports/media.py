@@ -1,4 +1,4 @@
-"""Pictures and videos in a report page, embedded while they fit and linked otherwise."""
+"""Pictures and videos in a report page, embedded if they fit and linked otherwise."""
 
 import base64
 import os
@@ -25,7 +25,7 @@ class MediaBudget:
         self._file_bytes = file_bytes
 
     def source(self, path: Path) -> str:
-        """Returns the value of ``src``: the file itself as a data URL, or a relative link to it."""
+        """Returns the ``src`` attribute, either the file as a data URL or a relative link to it."""
         size = int(path.stat().st_size * _BASE64)
         if size > min(self._left, self._file_bytes):
             link = os.path.relpath(path.absolute(), self._folder.absolute())
@@ -33,7 +33,7 @@ class MediaBudget:
         return self._embed(path.read_bytes(), _TYPES[path.suffix.lower()])
 
     def poster(self, video: Path) -> str:
-        """Returns a video frame as a data URL; empty if no frame decodes or fits."""
+        """Returns a video frame as a data URL, or an empty string if no frame decodes or fits."""
         frame = _poster_frame(video)
         if not frame or len(frame) * _BASE64 > self._left:
             return ""
@@ -46,7 +46,7 @@ class MediaBudget:
 
 
 def is_video(path: Path) -> bool:
-    """Returns whether the file is a video, judging by its suffix."""
+    """Returns whether a file's suffix is that of a video."""
     return _TYPES.get(path.suffix.lower(), "").startswith("video/")
 
 
@@ -56,7 +56,7 @@ def is_media(path: Path) -> bool:
 
 
 def _poster_frame(video: Path) -> bytes:
-    """Returns the frame after the first third as a JPEG; by then objects have usually appeared."""
+    """Returns the frame a third into a video as a JPEG; objects have usually appeared by then."""
     try:
         with av.open(str(video.absolute()), format="mp4") as container:
             stream = container.streams.video[0]

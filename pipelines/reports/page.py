@@ -35,8 +35,8 @@ def write_report(
     """Writes a report page, whole or not at all.
 
     Args:
-        total_bytes: Limit for all embedded pictures and videos together, as base64. Files beyond it
-            are linked by relative paths.
+        total_bytes: Limit for all embedded pictures and videos together, as base64. Other
+            files are linked by relative paths.
         file_bytes: Limit for one embedded file, as base64.
     """
     rows = _accuracy_rows(report)
@@ -72,7 +72,7 @@ def _environment() -> Environment:
 
 
 def _accuracy_rows(report: ReportData) -> list[StageRow]:
-    """Returns the stages in order and the finished system, if it was scored, as the last row."""
+    """Returns the stages in order; the last row is the finished system, if it was scored."""
     rows = list(report.stages)
     if report.final is not None:
         rows.append(StageRow("after the sweep" if report.sweep else "final", 0, None, report.final))
@@ -101,7 +101,7 @@ def _charts(report: ReportData) -> list[tuple[str, Markup]]:
 
 
 def _sweep_columns(report: ReportData) -> dict[str, Any]:
-    """Returns the keys of all trials; ``ambiguous_keys`` means that two end with the same word."""
+    """Returns the keys of all trials, and whether two of them end with the same word."""
     keys = sorted({key for trial in report.sweep for key in trial.values})
     endings = {key.rsplit(".", 1)[-1] for key in keys}
     return {"sweep_keys": keys, "ambiguous_keys": len(endings) < len(keys)}
@@ -122,7 +122,7 @@ def _setting(value: object) -> str:
 
 
 def _clean(value: Any) -> Any:
-    """Replaces characters that UTF-8 or a page cannot contain; HTML and other values stay."""
+    """Replaces characters that UTF-8 or a page cannot contain; keeps HTML and other values."""
     if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
         return value
     encodable = value.encode("utf-8", errors="replace").decode("utf-8")

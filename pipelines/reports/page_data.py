@@ -11,7 +11,7 @@ Curves = tuple[tuple[str, tuple[Series, ...]], ...]  # groups of lines with thei
 
 @dataclass(frozen=True)
 class Fact:
-    """A named value of a run, such as its seed, its duration or its config's digest."""
+    """A named value of a run, such as its seed, its duration or the digest of its config."""
 
     name: str
     value: str

@@ -1,4 +1,4 @@
-"""Instances in still images: a model's detections as COCO results, and their COCO scores."""
+"""Detection of instances in still images, stored as COCO results, and their COCO scores."""
 
 import io
 import json
@@ -43,8 +43,8 @@ def detect_images(
     Args:
         model_folder: Folder of any system; its classes are matched to the ground truth by name.
         ground_truth: COCO file with the images and categories.
-        short_side: Test size in pixels; None means the model's.
-        last_mask_resize: The IDOL release uses the nearest pixel.
+        short_side: Short side of test images in pixels; None means the model's setting.
+        last_mask_resize: Interpolation in the last resize of masks; "nearest" in the IDOL release.
 
     Raises:
         AnnotationError: An input is faulty, or the ground truth has none of the model's classes.
@@ -101,8 +101,8 @@ def _detections(
 def score_coco(ground_truth: Path, results: Path) -> dict[str, float]:
     """Computes COCO's average precision of masks and boxes.
 
-    Detection sizes come from the masks for ``segm`` and from the boxes for ``bbox``. Crowd regions
-    neither raise nor lower the score; a missing box is computed from the mask.
+    The size of a detection is the area of its mask for ``segm`` and of its box for ``bbox``. Crowd
+    regions neither raise nor lower the score; a missing box is computed from the mask.
 
     Returns:
         ``segm_AP``, ``segm_AP50``, ... and ``bbox_AP``, ... in [0, 1], or -1 without ground truth.
@@ -128,7 +128,7 @@ def score_coco(ground_truth: Path, results: Path) -> dict[str, float]:
 
 
 def _indexed(images: Images, categories: Categories, entries: list[dict[str, Any]]) -> COCO:
-    """Builds a pycocotools index; ids start at 1, since pycocotools treats 0 as no match."""
+    """Builds a pycocotools index with ids from 1, since pycocotools treats an id 0 as no match."""
     coco = COCO()
     coco.dataset = {
         "images": list(images.values()),

@@ -1,4 +1,4 @@
-"""Reads and checks the result of one video, in either of its two forms.
+"""Reads and checks the result of one video, which may be canonical or a YouTube-VIS file.
 
 ``info`` describes the video, its content and the model; ``videos`` and ``categories`` are as in
 YouTube-VIS, and each entry in ``annotations`` is a track with a score.
@@ -48,7 +48,7 @@ class ResultDocument:
 
 
 def read_result_document(path: Path, open_file: OpenFile | None = None) -> ResultDocument:
-    """Reads and checks a result; ``open_file`` as in ``read_result_json``.
+    """Reads and checks a result; for ``open_file``, see ``read_result_json``.
 
     Raises:
         AnnotationError: The result has defects; the message lists them.
@@ -76,7 +76,7 @@ def read_result_document(path: Path, open_file: OpenFile | None = None) -> Resul
 
 
 def stated_quality(where: str, entry: dict[str, Any], defects: Defects) -> float | None:
-    """Reads the optional ``predicted_quality`` of a result."""
+    """Reads the optional ``predicted_quality`` of a result entry."""
     quality: Any = entry.get("predicted_quality")
     if quality is None or is_number(quality):
         return quality

@@ -1,4 +1,4 @@
-"""Fusion of any kind of results: YouTube-VIS files, results of one video, or archives."""
+"""Fusion of results, which may be YouTube-VIS files, results of one video, or archives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,9 +47,9 @@ def fuse(inputs: Sequence[str], out: str, config: FusionConfig) -> FusedFile | F
 
 
 def _is_object(path: Path) -> bool:
-    """Returns whether a file is a JSON object, as ``annotate`` writes it, and not a list."""
+    """Returns whether a file is a JSON object, as written by ``annotate``, and not a list."""
     try:
         with path.open("rb") as file:
             return file.read(64).lstrip().startswith(b"{")
     except OSError:
-        return False  # its reader reports the error
+        return False  # the reader of the file reports the error

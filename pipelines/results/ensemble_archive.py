@@ -1,7 +1,7 @@
-"""Fuses ``annotate`` results: of one video, or of one archive annotated by several models.
+"""Fuses results that ``annotate`` wrote with several models for one video or one archive.
 
-A fused result is written once, under a digest of its inputs: repeating the command fuses only the
-remaining videos, and a killed job loses at most one video.
+A fused result is written once, under a digest of its inputs. A repeated command fuses only the
+remaining videos, so a killed job loses at most one video.
 """
 
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ class FusedArchive:
 
 
 def fuse_documents(inputs: Sequence[Path], out: Path, config: FusionConfig) -> int:
-    """Fuses results of one video, whole or not at all; returns the number of tracks.
+    """Fuses results of one video; returns the number of tracks. A failure writes nothing.
 
     Raises:
         AnnotationError: An input is faulty, or the inputs differ in their video or classes.
@@ -72,7 +72,7 @@ def fuse_documents(inputs: Sequence[Path], out: Path, config: FusionConfig) -> i
 
 
 def fuse_archives(inputs: Sequence[Storage], out: Storage, config: FusionConfig) -> FusedArchive:
-    """Fuses the results of every video that all inputs have, one video at a time in memory.
+    """Fuses the results of the videos that all inputs contain, one video in memory at a time.
 
     Args:
         inputs: ``annotate`` results for one archive, one store per model.
@@ -115,7 +115,7 @@ def _fuse_video(
     finished: set[str],
     config: FusionConfig,
 ) -> VideoRow:
-    """Fuses a video's results unless already done; the row reports any failure."""
+    """Fuses a video's results unless they are fused already; the row reports any failure."""
     # a key is a digest of video, model and settings; the order of the inputs does not matter
     result_key = f"{RESULTS}{json_digest([sorted(keys), ledger.run_digest])}.json"
     if result_key in finished:
@@ -138,7 +138,7 @@ def _fuse_video(
 def _fuse(
     documents: Sequence[ResultDocument], paths: Sequence[Path], config: FusionConfig
 ) -> dict[str, Any]:
-    """Fuses results of one video; raises AnnotationError if their videos or classes differ."""
+    """Fuses results of a video; raises AnnotationError if their videos or classes differ."""
     first = min(documents, key=lambda document: json_digest(document.info))
     for path, other in zip(paths[1:], documents[1:], strict=True):
         _check_same_video(documents[0], other, paths[0], path)

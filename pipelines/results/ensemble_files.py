@@ -1,7 +1,7 @@
 """Fuses results files of the same videos, one video in memory at a time.
 
 A first pass checks the entries of every file and sorts them by video into a spool folder next to
-the output; a second pass fuses the videos one by one and writes each video's entries at once.
+the output. A second pass fuses the videos one by one and writes each video's entries immediately.
 """
 
 import json
@@ -38,7 +38,7 @@ class _Video:
 def fuse_files(inputs: Sequence[Path], out: Path, config: FusionConfig) -> int:
     """Fuses YouTube-VIS results of the same videos; returns the number of tracks.
 
-    The output appears whole or not at all, sorted by video, best score first.
+    The output appears whole or not at all, sorted by video and then by score (best first).
 
     Raises:
         AnnotationError: An input is faulty, or the inputs differ in a video's size or length.
@@ -133,7 +133,7 @@ def _spool_entry(
 
 
 def _read_spool(path: Path) -> Iterator[Track]:
-    """Yields the tracks of one video from the spool; nothing if the input lacks the video."""
+    """Yields a video's tracks from the spool; yields nothing if the input lacks the video."""
     if not path.is_file():
         return
     with path.open(encoding="ascii") as file:

@@ -30,13 +30,13 @@ class ExportedResults:
 def export_results(results: Storage, folder: Path, globs: Sequence[str] = ()) -> ExportedResults:
     """Writes one YouTube-VIS file per video, one at a time in memory; keeps existing files.
 
-    Each file is named after its result, a digest of video, model and settings, so no video name
-    can escape the folder. The video name is in the file.
+    Each file is named after a digest of video, model and settings, so that no video name can point
+    outside the folder. The file contains the video's name.
 
     Args:
         results: Output of ``annotate``.
         folder: Folder for the files.
-        globs: Video name patterns, one of which must match; empty means all videos.
+        globs: Patterns, one of which must match a video's name; empty means all videos.
 
     Raises:
         ConfigError: No result matches.

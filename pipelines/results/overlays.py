@@ -26,7 +26,7 @@ class OverlayJob:
 
 
 def draw_overlays(jobs: list[OverlayJob]) -> list[str]:
-    """Writes the missing overlays; returns the problems of those that failed."""
+    """Writes the missing overlays; returns a message for each overlay that failed."""
     todo = [job for job in jobs if not job.overlay.is_file()]
     if jobs and not todo:
         _log.info("overlays are drawn, nothing to do")
@@ -36,7 +36,7 @@ def draw_overlays(jobs: list[OverlayJob]) -> list[str]:
 
 
 def _draw(job: OverlayJob) -> str:
-    """Draws one overlay; returns any problem, so that a failure does not stop the others."""
+    """Draws an overlay; returns a video's error as text, so that the other overlays are drawn."""
     document = read_result_document(job.result)
     result, names = document.result(), document.categories.names
     fps = float(document.video.get("rate") or 0.0)

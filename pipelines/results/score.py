@@ -45,12 +45,12 @@ def score_model(
     """Annotates every video of a split and computes the YouTube-VIS metric.
 
     Args:
-        out: Results go to ``<out>/results.json``, scores to ``<out>/stats.json``.
+        out: Folder in which ``results.json`` and ``stats.json`` (the scores) are written.
         label: Label of the progress line.
-        max_videos: Number of videos to use, from the first; None means all.
+        max_videos: Number of videos to use, starting with the first; None means all.
 
     Returns:
-        ``ap``, ``ap50``, ``ap75``, ``ar1``, ``ar10`` and the rest of the metric.
+        ``ap``, ``ap50``, ``ap75``, ``ar1``, ``ar10`` and the other scores of the metric.
     """
     records, categories = read_youtube_vis(videos.annotations)
     annotations = videos.annotations
@@ -69,7 +69,7 @@ def score_model(
 
 
 def evaluate_file(annotations: Path, results: Path) -> dict[str, float]:
-    """Scores a results file against its ground truth; returns ``ap``, ``ap50``… by name."""
+    """Scores a results file against its ground truth; returns the scores by name."""
     truth = load_ground_truth(annotations)
     stats = evaluate(truth, load_results(results, truth)).stats
     return {name.lower(): value for name, value in stats.items()}
@@ -82,7 +82,7 @@ def frames_of(record: VideoRecord, folder: Path) -> Iterator[Frame]:
 
 
 def blank_frames(record: VideoRecord) -> Iterator[Frame]:
-    """Yields the right number of black frames, for callers that need only the frame size."""
+    """Yields one black frame per frame of a video, for callers that need only the frame size."""
     black = np.zeros((record.height, record.width, 3), dtype=np.uint8)
     for index in range(len(record.file_names)):
         yield Frame(black, index, float(index))
@@ -103,7 +103,7 @@ def _annotate(
 
 
 def loaded_system(model_folder: Path) -> System:
-    """Loads a model once per process, on one thread, since workers share the cores."""
+    """Loads a model once per process; limits torch to one thread, since workers share cores."""
     import torch
 
     from vis_core.models.systems.build import load_system

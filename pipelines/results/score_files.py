@@ -1,4 +1,4 @@
-"""Scores of results files: AP by class and length, identity, intervals, and a comparison."""
+"""Scores of results files: AP by class and video length, identity scores, intervals, comparison."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +53,7 @@ class ScoreReport:
 def score_files(
     truth_file: Path, results_file: Path, other_file: Path | None, options: ScoreOptions
 ) -> ScoreReport:
-    """Scores YouTube-VIS results, and compares them with a second file if given.
+    """Scores YouTube-VIS results; compares them with a second results file if one is given.
 
     Raises:
         AnnotationError: A file is faulty, or the results do not belong to the ground truth.

@@ -1,4 +1,4 @@
-"""Converts results in memory and canonical results on disk to YouTube-VIS files."""
+"""Converts results in memory and canonical results on disk to the YouTube-VIS format."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ _MEND = "give a result that `longtake annotate` wrote, with the folders beside i
 
 @dataclass
 class _Table:
-    """A mask table's content: masks by track id, and the time and number of each frame."""
+    """The content of a mask table: masks by track id, and each frame's time and number."""
 
     masks: MasksInMemory = field(default_factory=MasksInMemory)
     times_s: list[float] = field(default_factory=list)
@@ -37,7 +37,7 @@ class _Table:
             self.masks.add(frame, track_id, row["score"], row["rle_counts"].decode("ascii"))
 
     def track(self, entry: dict[str, Any]) -> Track:
-        """Returns the track of a result entry; its label is the category id."""
+        """Returns the track of a result entry; the track's label is the category id."""
         track_id, quality = entry["track_id"], entry.get("predicted_quality")
         masks, scores = self.masks.masks[track_id], self.masks.frame_scores[track_id]
         return Track(track_id, entry["category_id"], entry["score"], masks, scores, quality)
@@ -48,7 +48,7 @@ def result_document(
 ) -> dict[str, Any]:
     """Builds the YouTube-VIS form of a result.
 
-    ``info`` describes its origin; ``video`` contains facts besides id, size and length.
+    ``info`` describes the result's origin; ``video`` contains further fields of the video's entry.
     """
     size = {"height": result.height, "width": result.width, "length": result.num_frames}
     return {
@@ -65,8 +65,8 @@ def result_document(
 def youtube_vis_of(root: dict[str, Any], masks: Path) -> dict[str, Any]:
     """Converts a canonical result to a YouTube-VIS file with its origin in ``info``.
 
-    ``file_names`` are those that a tool extracting all frames would write; ``times_s`` are the
-    presentation times.
+    ``file_names`` are the names of the frames if a tool extracts all of them; ``times_s`` are the
+    frames' presentation times.
 
     Raises:
         AnnotationError: The result and the masks do not belong together, or one is damaged.
@@ -100,11 +100,11 @@ def youtube_vis_of(root: dict[str, Any], masks: Path) -> dict[str, Any]:
 
 
 def read_result_json(path: Path, open_file: OpenFile | None = None) -> Any:
-    """Reads a result in either form and returns it in its YouTube-VIS form.
+    """Reads a canonical or YouTube-VIS result and returns its YouTube-VIS form.
 
     Args:
         path: The JSON file.
-        open_file: Opens the mask file by name; None looks in the output folder of ``path``.
+        open_file: Opens the mask file by name; None means the output folder of ``path``.
 
     Raises:
         AnnotationError: The result cannot be read.

@@ -1,4 +1,4 @@
-"""A run's tags in the tracking store: code, data, machine."""
+"""A run's tags in the tracking store, which describe its code, data and machine."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ _SOURCE = Path(str(files("pipelines"))).resolve().parent
 
 
 def run_facts(data: RunData) -> dict[str, str]:
-    """Collects the tags; the commit's tag has the name that MLflow's pages show."""
+    """Collects the tags; the commit's tag is named as MLflow's pages expect."""
     facts = {
         "longtake.version": version("longtake"),
         "longtake.data": data_fingerprint(data),
@@ -39,8 +39,10 @@ def git_commit(folder: Path) -> str:
 
 
 def data_fingerprint(data: RunData) -> str:
-    """Computes a digest of annotations and classes; hashing the images would take hours."""
+    """Computes a digest of annotations and classes; hashing the images too would take hours."""
     fingerprint = hashlib.sha256(json.dumps(data.categories.to_json()).encode())
+    if data.class_map:
+        fingerprint.update(json.dumps(dict(data.class_map.names)).encode())
     videos = data.videos
     for path in dict.fromkeys((data.images.annotations, videos.train, videos.val, videos.test)):
         fingerprint.update(bytes.fromhex(file_sha256(path)))

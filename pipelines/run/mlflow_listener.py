@@ -1,4 +1,4 @@
-"""Reports from training to its run in the tracking store, with each number sent once."""
+"""A training listener that reports to the tracking store and sends each number once."""
 
 import json
 import threading
@@ -18,8 +18,8 @@ _NOT_METRICS = ("stage", "step", "time")
 class MlflowListener:
     """A listener that logs losses, scores and a picture; steps are counted across all stages.
 
-    A worker that restarts from a checkpoint writes the same loss lines again. They are not sent
-    again, because a file in ``tracking/`` records the last step sent.
+    A worker that restarts from a checkpoint writes the same loss lines again. These lines are not
+    sent again, because a file in ``tracking/`` records the last step sent.
     """
 
     def __init__(self, record: MlflowRun, config: RunConfig, place: TrainingPlace) -> None:
@@ -46,7 +46,8 @@ class MlflowListener:
         """Logs the scores and a picture of predictions on test videos."""
         numbers = {f"test/{name}": value for name, value in result.metrics.items()}
         numbers["time/stage_s"] = result.seconds
-        if self._log_once(f"test/{result.name}", result.name, result.steps, numbers):
+        logged = self._log_once(f"test/{result.name}", result.name, result.steps, numbers)
+        if logged and result.metrics:
             samples = self._sent_file.parent / "pictures" / f"predictions_{result.name}.jpg"
             videos = self._place.data.videos
             results = self._place.folder / "evaluation" / result.name / "results.json"

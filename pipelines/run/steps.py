@@ -1,7 +1,7 @@
-"""The steps from data to report in one run folder; a finished step is not repeated.
+"""The steps of a run, from data to report, in one run folder; finished steps are not repeated.
 
 config.yaml   data/   pseudo/   models/<stage>/   losses.jsonl   stages.json   sweep/
-models/final/   evaluation.json   tracking.db   annotations/   overlays/   report.html
+models/final/   evaluation.json   mlflow/   annotations/   overlays/   report.html
 """
 
 import json
@@ -32,13 +32,13 @@ from pipelines.run.facts import run_facts
 from pipelines.run.folder import Run
 from pipelines.run.mlflow_listener import MlflowListener
 from pipelines.training.listener import StageResult
-from pipelines.training.stages import TrainingPlace, run_stages
+from pipelines.training.stages import TrainingPlace, run_stages, with_steps
 from pipelines.tuning.instance_cache import cache_instances
 from pipelines.tuning.sweep import SweepJob, sweep_thresholds, with_thresholds
 from vis_core.config.model_files import CATEGORIES_FILE
 from vis_core.config.systems import AnySystemConfig
+from vis_core.errors import ConfigError
 from vis_core.files import write_json
-from vis_core.formats.coco import read_coco
 from vis_core.models.systems.build import load_system, read_categories, save_system
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ _FINAL = "final"
 
 
 def prepare(run: Run) -> RunData:
-    """Finds or creates the data."""
+    """Finds or creates the run's data."""
     folder = run.folder / "data"
     folder.mkdir(exist_ok=True)
     synthetic = not (run.given.coco or run.given.vis)
@@ -66,9 +66,7 @@ def make_pseudo_videos(run: Run, data: RunData) -> Path:
         reason = "made during training" if streamed else "not used by any stage"
         _log.info("pseudo-videos are %s; none are written", reason)
         return out
-    records, _ = read_coco(
-        data.images.annotations, data.images.folder, data.categories, check_images=False
-    )
+    records = data.still_images("videos", run.config.left_out)
     clips = run.config.clips_per_image
     inputs = (records, data.categories, run.config.pseudo, out, run.config.seed, clips)
     if find_pseudo_videos(*inputs):
@@ -84,17 +82,23 @@ def make_pseudo_videos(run: Run, data: RunData) -> Path:
 def train(run: Run, data: RunData, pseudo: Path, only: str | None = None) -> list[StageResult]:
     """Trains and scores the stages, or ``only`` one of them, and logs to the tracking store."""
     place = TrainingPlace(run.folder, data, pseudo)
+    config = with_steps(run.config, place)
     with mlflow_run(run) as record:
         record.log_params(flatten(run.config))
         record.set_tags(run_facts(data))
-        return run_stages(run.config, place, MlflowListener(record, run.config, place), only)
+        return run_stages(config, place, MlflowListener(record, config, place), only)
 
 
 def sweep(run: Run, data: RunData, trained: Path) -> dict[str, Any]:
-    """Sweeps the thresholds on the validation videos and writes ``models/final`` with the best."""
+    """Sweeps thresholds on the validation videos; writes ``models/final`` with the best ones."""
     final, folder = run.folder / "models" / _FINAL, run.folder / "sweep"
     table = folder / "sweep.json"
     if not (table.is_file() and (final / CATEGORIES_FILE).is_file()):
+        if read_categories(trained).names != data.categories.names:
+            raise ConfigError(
+                f"{trained}: has the classes of the still images, not those of the videos; "
+                "end the run with a stage that has classes: videos"
+            )
         videos = LabelledVideos(data.videos.val, data.videos.frames)
         start = run.config.system.selection.score_threshold
         floor = min(run.config.sweep.score_threshold[0], start)
@@ -194,7 +198,8 @@ def _overlay_name(video: str) -> str:
 def quick(config: RunConfig) -> RunConfig:
     """Shortens a run so that the first overlays appear within minutes; scores will be low."""
     stages = tuple(
-        stage.model_copy(update={"steps": max(10, stage.steps // 10)}) for stage in config.stages
+        stage.model_copy(update={"steps": max(10, (stage.steps or 0) // 10), "epochs": None})
+        for stage in config.stages
     )
     few = {"images": 48, "train_videos": 6, "val_videos": 3, "test_videos": 3}
     synthetic = config.synthetic.model_copy(update=few)

@@ -20,14 +20,14 @@ class StoredObject:
 
 
 class Storage(Protocol):
-    """A root under which objects are read and written; can be sent to other processes."""
+    """A root below which objects are read and written; it can be sent to other processes."""
 
     @property
     def uri(self) -> str:
         """The root, as users write it."""
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yields the objects whose key starts with ``prefix``, such as "results/", sorted."""
+        """Yields the objects below ``prefix``, which is empty or ends with "/"."""
 
     def exists(self, key: str) -> bool:
         """Returns whether an object exists."""
@@ -39,34 +39,34 @@ class Storage(Protocol):
         """Reads an object; raises MissingObjectError if it does not exist."""
 
     def as_file(self, key: str, etag: str = "") -> AbstractContextManager[Path]:
-        """Provides an object as a local file; with ``etag``, only if it still has that content."""
+        """Provides an object as a local file; with ``etag``, only if its content has that ETag."""
 
     def write_once(self, key: str, body: bytes) -> bool:
-        """Writes a whole object unless it exists; returns whether it now has this content."""
+        """Writes a whole object unless it exists; returns whether the object has this content."""
 
     def write_once_file(self, key: str, path: Path) -> bool:
-        """Writes a local file as ``write_once`` does, in small chunks."""
+        """Writes a local file in small chunks, with the guarantees of ``write_once``."""
 
     def replace(self, key: str, body: bytes) -> None:
         """Writes a whole object, replacing any existing one."""
 
     def replace_file(self, key: str, path: Path) -> None:
-        """Writes a local file as ``replace`` does, in small chunks."""
+        """Writes a local file in small chunks, with the guarantees of ``replace``."""
 
     def delete(self, key: str) -> None:
         """Removes an object if it exists."""
 
     def remove_stale_partials(self) -> None:
-        """Removes partial files left by dead writers on this machine."""
+        """Removes partial files of writers on this machine that have ended."""
 
     def check_conditional_writes(self) -> None:
-        """Checks that ``write_once`` never overwrites; cheap, so call it before long work."""
+        """Checks that ``write_once`` never overwrites; quick enough to call before every job."""
 
 
 def read_if_there(storage: Storage, key: str) -> bytes | None:
     """Reads an object; returns None if it does not exist, for example if a job has removed it.
 
-    It makes a single request: a separate existence check could race with a concurrent write.
+    A single request is made, because the object may be removed between a check and the request.
 
     Raises:
         StorageError: The object exists but cannot be read.

@@ -32,7 +32,7 @@ class LocalStorage:
         return str(self.root)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yields the regular files below ``root / prefix``, sorted by key."""
+        """Yields the files below ``root / prefix``, each folder's files sorted by name."""
         try:
             for parent, folders, files in os.walk(self._path(prefix or ".")):
                 folders[:] = sorted(name for name in folders if name != PARTIAL_FOLDER)
@@ -83,11 +83,11 @@ class LocalStorage:
         return nullcontext(self._path(key))
 
     def write_once(self, key: str, body: bytes) -> bool:
-        """Writes and syncs a partial file, then links it, which fails if the name exists."""
+        """Writes and syncs a partial file, then links it to the final name, if that is free."""
         return self._write_once(key, (body,), lambda final: final.read_bytes() == body)
 
     def write_once_file(self, key: str, path: Path) -> bool:
-        """Copies and syncs a partial file, then links it, which fails if the name exists."""
+        """Copies ``path`` to a synced partial file, then links it to the final name, if free."""
         return self._write_once(key, _chunks(path), lambda file: filecmp.cmp(file, path, False))
 
     def replace(self, key: str, body: bytes) -> None:
@@ -95,11 +95,11 @@ class LocalStorage:
         self._replace(key, (body,))
 
     def replace_file(self, key: str, path: Path) -> None:
-        """Copies and syncs a partial file, then renames it."""
+        """Copies ``path`` to a synced partial file, then renames the copy."""
         self._replace(key, _chunks(path))
 
     def delete(self, key: str) -> None:
-        """Removes a file, and its folder if that becomes empty."""
+        """Removes a file, and its folder if the folder is then empty."""
         path = self._path(key)
         try:
             path.unlink(missing_ok=True)
@@ -119,7 +119,7 @@ class LocalStorage:
                 path.unlink(missing_ok=True)
 
     def check_conditional_writes(self) -> None:
-        """Does nothing: linking to an existing name fails on every file system."""
+        """Does nothing, because linking to an existing name fails on every file system."""
 
     def _path(self, key: str) -> Path:
         parts = PurePosixPath(key).parts
@@ -194,7 +194,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 
 def _put(final: Path, put: Callable[[], Put]) -> Put:
-    """Puts a file into its folder, which other processes may remove at any time."""
+    """Moves a file into its folder, which other processes may remove at any time."""
     for left in reversed(range(_TRIES)):
         try:
             final.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Opens local folders and s3:// prefixes as stores with a common interface.
 
-Objects appear whole or not at all, and the first writer wins: this is the only coordination
-between workers, jobs and reruns. The S3 store is in ``s3.py``.
+Objects appear whole or not at all, and the first ``write_once`` wins. Workers, jobs and reruns are
+coordinated only by these two rules. The S3 store is in ``s3.py``.
 """
 
 import os
@@ -14,7 +14,7 @@ from vis_core.errors import ConfigError, shown_name
 
 
 def open_storage(uri: Path | str) -> Storage:
-    """Opens a folder or an s3:// prefix; reads and writes nothing yet.
+    """Opens a folder or an s3:// prefix, without reading or writing anything yet.
 
     Raises:
         ConfigError: The scheme is not supported, or the bucket name is not valid.

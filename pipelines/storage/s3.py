@@ -1,7 +1,7 @@
 """An s3:// prefix as a store, on any server with conditional writes.
 
 Only this module, ``s3_client.py`` and ``s3_download.py`` use boto3. Credentials come only from
-boto3's default chain and never leave it; boto3's exceptions never leave these modules.
+boto3's default chain and never leave boto3; its exceptions never leave these modules.
 """
 
 import base64
@@ -74,7 +74,7 @@ class S3Storage:
 
     @contextmanager
     def as_file(self, key: str, etag: str = "") -> Iterator[Path]:
-        """Provides a copy, streamed to disk and checked against its digest.
+        """Provides a copy of an object, streamed to disk and checked against its digest.
 
         Raises:
             VideoDecodeError: The object no longer has this ``etag``.
@@ -107,7 +107,7 @@ class S3Storage:
         self._replace(key, io.BytesIO(body))
 
     def replace_file(self, key: str, path: Path) -> None:
-        """Puts a file of at most 5 GB, S3's limit, in one request."""
+        """Puts a file of at most 5 GB (S3's limit) in one request."""
         with path.open("rb") as file:
             self._replace(key, file)
 
@@ -116,13 +116,13 @@ class S3Storage:
         self._with_retries("delete", key, lambda: self._client.delete_object(**self._place(key)))
 
     def remove_stale_partials(self) -> None:
-        """Does nothing: S3 never shows a partial object."""
+        """Does nothing, because S3 never lists a partial object."""
 
     def check_conditional_writes(self) -> None:
-        """Writes a probe twice and removes it: four requests.
+        """Writes a probe object twice and removes it, in four requests.
 
         Raises:
-            StorageError: The server accepts the second write, as old servers do, so the last
+            StorageError: The server accepts the second write, as old servers do, so that the last
                 writer would silently win.
         """
         probe = f"{PROBE_FOLDER}{uuid.uuid4().hex}"
@@ -148,7 +148,7 @@ class S3Storage:
         return {"Bucket": self.bucket, "Key": self._full(key)}
 
     def _page(self, prefix: str, token: str) -> tuple[Sequence[StoredObject], str]:
-        """Returns one page of a listing and the next page's token, empty after the last."""
+        """Returns a page of a listing and the next page's token, empty after the last page."""
         options = {"ContinuationToken": token} if token else {}
         skip = len(self._full(""))
         try:
@@ -168,10 +168,10 @@ class S3Storage:
         self._with_retries("write", key, partial(self._put, key, file, _digests(file)))
 
     def _put_once(self, key: str, file: io.BytesIO | io.BufferedReader) -> bool:
-        """Puts an object unless it exists; returns whether it now has this content.
+        """Puts an object unless it exists; returns whether the object has this content.
 
-        A refusal (412) may be due to an earlier attempt whose answer was lost; the digest in the
-        object's metadata shows whether it is.
+        A refusal (412) may be due to an earlier attempt whose response was lost; the digest in the
+        object's metadata shows whether that attempt wrote the object.
         """
         digests = _digests(file)
 
@@ -191,7 +191,7 @@ class S3Storage:
     def _put(
         self, key: str, file: io.BytesIO | io.BufferedReader, digests: "_Digests", **condition: str
     ) -> None:
-        """Puts a file from its start; the server refuses damaged data."""
+        """Uploads a whole file; the server refuses it if it arrives damaged."""
         file.seek(0)
         self._client.put_object(
             **self._place(key),
@@ -222,7 +222,7 @@ class S3Storage:
         return head
 
     def _with_retries(self, verb: str, key: str, action: Callable[[], Answer]) -> Answer:
-        """Retries an action after transient errors; ``verb`` names it in a StorageError."""
+        """Retries an action after transient errors; ``verb`` names the action in a StorageError."""
         where = shown_name(f"s3://{self.bucket}/{self._full(key)}")
         try:
             return with_retries(action, f"{verb} {where}", self.retry)

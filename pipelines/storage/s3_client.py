@@ -1,7 +1,8 @@
 """A boto3 client that retries transient errors, fails fast on permanent ones and hides secrets.
 
-boto3's own retries are off: they do not cover interrupted bodies, flipped bits or conditional
-writes (409), and they share a quota; once a bad hour has used it up, no request is repeated.
+boto3's own retries are off, because they do not cover interrupted bodies, flipped bits or
+conditional writes (409). boto3's retries also share a quota; once an outage has used it up, no
+request is repeated.
 """
 
 import logging
@@ -19,7 +20,7 @@ from vis_core.errors import ConfigError
 
 Answer = TypeVar("Answer")
 _CONNECT_TIMEOUT_S = 5
-_CONNECTIONS = 32  # open connections per process; list look-ups run 16 at a time
+_CONNECTIONS = 32  # open connections per process; lists look up 16 objects at a time
 _LOG_EVERY_S = 60.0  # between two warnings about transient errors
 # error codes, with a status below 500, for requests that arrived damaged or late
 _TRANSIENT = {
@@ -36,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 class TransientError(Exception):
-    """A failure of one attempt; the same request may succeed if repeated."""
+    """A failed attempt of a request that may succeed if it is repeated."""
 
 
 class PermanentError(Exception):
@@ -51,7 +52,7 @@ class PermanentError(Exception):
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """The number of attempts and the pauses between them; over 80 s in total by default."""
+    """The number of attempts and the pauses between them, by default 53 to 105 s in total."""
 
     attempts: int = 12
     # seconds before the second attempt; doubles each time. Half of it is random, so that many
@@ -76,7 +77,7 @@ class RetryPolicy:
 
 @lru_cache(maxsize=4)
 def connect(endpoint: str | None, read_timeout_s: float) -> Any:
-    """Returns this process's client for a server; threads may share it."""
+    """Returns a server's client for this process; threads may share the client."""
     import boto3
     from botocore.config import Config
 
@@ -94,7 +95,7 @@ def connect(endpoint: str | None, read_timeout_s: float) -> Any:
 
 
 def with_retries(action: Callable[[], Answer], label: str, policy: RetryPolicy) -> Answer:
-    """Retries an action after transient errors; ``label`` names it in the log.
+    """Retries an action after transient errors; ``label`` names the action in the log.
 
     Raises:
         PermanentError: The error is permanent, or every attempt failed.
@@ -139,7 +140,7 @@ def _reason(error: Any) -> str:
 
 
 def _is_transient(error: Any) -> bool:
-    """Returns whether an error is temporary: server error, throttling, concurrent write (409)."""
+    """Returns whether an error may pass, such as a server error, throttling or a conflict (409)."""
     may_pass = status(error) >= 500 or status(error) in (408, 409, 429) or code(error) in _TRANSIENT
     return may_pass and status(error) != 501  # 501: not implemented
 
@@ -151,14 +152,14 @@ def _mend(error: Any) -> str:
 
 
 def _is_lost_request(error: Exception) -> bool:
-    """Returns whether a request was lost; other errors concern credentials and settings."""
+    """Returns whether a request was lost, rather than credentials or settings being wrong."""
     from botocore.exceptions import FlexibleChecksumError, HTTPClientError, IncompleteReadError
 
     return isinstance(error, HTTPClientError | IncompleteReadError | FlexibleChecksumError)
 
 
 class _RetryLog:
-    """A log of transient errors: the first at once, then one line a minute with their count."""
+    """A log of transient errors, with at most one line per minute and the count so far."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

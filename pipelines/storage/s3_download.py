@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class ObjectChangedError(Exception):
-    """An object that has changed since it was listed; ``now`` is its ETag, or "gone"."""
+    """An error for an object that changed after its listing; ``now`` is its new ETag, or "gone"."""
 
     def __init__(self, now: str) -> None:
         super().__init__(now)
@@ -25,7 +25,7 @@ class ObjectChangedError(Exception):
 
 
 class Download:
-    """A resumable download of an object to an empty file; no ``etag`` accepts any content."""
+    """A resumable download of an object to an empty file; an empty ``etag`` allows any version."""
 
     def __init__(self, client: Any, place: dict[str, str], file: BinaryIO, etag: str = "") -> None:
         self._client = client
@@ -46,7 +46,7 @@ class Download:
 
         answer = self._request()
         if self._position and "ContentRange" not in answer:
-            self._restart()  # a server without range support sends everything
+            self._restart()  # a server without support for ranges sends the whole object
         self._etag = answer["ETag"].strip('"')
         try:
             for chunk in answer["Body"].iter_chunks(_CHUNK):
@@ -110,7 +110,7 @@ class Download:
         if not is_md5 or encrypted or md5 == self._etag:
             return
         if md5 == self._wrong:
-            # the same bytes twice: this server's ETags are not MD5 digests
+            # the same bytes arrived twice, so this server's ETags are not MD5 digests
             _log.warning("%s: its ETag is no MD5, not checked", shown_name(self._place["Key"]))
             return
         self._wrong = md5

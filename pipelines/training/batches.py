@@ -1,7 +1,7 @@
 """Training batches, built by Ray Data ahead of the training loop, one batch per row.
 
 Every batch depends only on (seed, stage, rank, step), whatever the cluster does. So a resumed stage
-trains on the same batches as an uninterrupted one, and so do two runs with the same seed.
+has the same batches as an uninterrupted one, and two runs with equal settings have equal batches.
 """
 
 import queue
@@ -23,7 +23,7 @@ from vis_core.structures import ClipBatch
 # Blocks of about 8 steps are small enough to stream, and few enough to schedule.
 _STEPS_PER_BLOCK = 8
 _MAX_BLOCKS = 1000
-_JOIN_S = 10.0  # seconds for the item in progress to finish when a stream is closed
+_JOIN_S = 10.0  # seconds that a closed stream waits for its item in progress
 _PAUSE_S = 0.05  # per executor round, which may hand out many blocks
 _sources: dict[str, ClipSource] = {}
 Item = TypeVar("Item")
@@ -34,7 +34,7 @@ class BatchPlan:
     """The batches of a stage.
 
     Attributes:
-        make_source: Opens the clips; called once in each process that needs them.
+        make_source: Function that opens the clips, called once in each process that needs them.
         key: Identifies the source; equal keys mean equal clips.
         num_steps: Batches per worker.
         world_size: Number of workers; each gets different clips.
@@ -54,7 +54,7 @@ class BatchPlan:
         return collate_clips([self._clip(source, first + n) for n in range(self.batch_size)])
 
     def _clip(self, source: ClipSource, draw: int) -> Any:
-        """Returns the clip of one draw; epochs are permutations, and each draw has its own seed."""
+        """Returns the clip of a draw; each epoch permutes all clips, each draw has its own seed."""
         epoch, place = divmod(draw, len(source))
         order = np.random.default_rng([self.seed, epoch]).permutation(len(source))
         return source.clip(int(order[place]), int(digest(self.seed, draw), 16))
@@ -71,9 +71,9 @@ def stream_batches(
 ) -> Iterator[tuple[int, ClipBatch]]:
     """Builds one worker's batches with Ray Data, ahead of use and in step order.
 
-    The worker itself calls this, so the stream ends when the worker does. A resumed stage skips the
-    steps before ``first_step``. ``tasks`` processes build batches at once, each on half a logical
-    CPU.
+    The worker itself calls this function, so the stream ends when the worker ends. A resumed stage
+    skips the steps before ``first_step``. ``tasks`` processes build batches in parallel, and each
+    reserves half a logical CPU.
     """
     import ray.data
 
@@ -81,7 +81,7 @@ def stream_batches(
     if num_steps == 0:
         return
     blocks = max(1, min(_MAX_BLOCKS, num_steps // _STEPS_PER_BLOCK))
-    # Ray would read a range in tasks, each in its own process
+    # Ray would read a ``range`` in tasks, each in its own process
     steps = [{"step": step} for step in range(first_step, plan.num_steps)]
     rows = ray.data.from_items(steps, override_num_blocks=blocks).map(
         BatchMaker,
@@ -99,29 +99,29 @@ def stream_batches(
 class BatchMaker:
     """A builder of one worker's batch rows, in a long-lived process.
 
-    This is an actor, not a task: when processes outnumber CPUs, Ray ends a process that waits a
-    second for its next task. A new one needs six seconds to import and open its data, but only a
-    tenth of a second for eight batches.
+    The builder is a Ray actor, because Ray ends idle processes for tasks after a second if there
+    are more processes than CPUs. A new process takes six seconds to import modules and open its
+    data, while building eight batches takes only a tenth of a second.
     """
 
     def __init__(self, plan: BatchPlan, rank: int) -> None:
         self._plan, self._rank = plan, rank
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Adds the batch to a row with a ``step``."""
+        """Builds the batch of a row's ``step`` and adds it to the row."""
         return row | batch_to_row(self._plan.batch(self._rank, int(row["step"])))
 
 
 class ThrottledExecutor:
     """A callback that briefly pauses Ray Data's executor in each of its rounds.
 
-    While finished batches wait for a slow consumer, the executor's wait for tasks returns at once,
-    and it takes a whole core from training (Ray 2.60). The interface is ``ExecutionCallback``, from
-    a private module.
+    Without the pause, the executor polls in a busy loop while finished batches wait for a slow
+    consumer, and this loop takes a whole core from training (Ray 2.60). The class implements
+    ``ExecutionCallback``, an interface in a private module of Ray.
     """
 
     def on_execution_step(self, executor: Any) -> None:  # noqa: ARG002
-        """Pauses."""
+        """Pauses the executor."""
         time.sleep(_PAUSE_S)
 
     def before_execution_starts(self, *_: object) -> None:
@@ -131,7 +131,7 @@ class ThrottledExecutor:
 
 
 def prefetch(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
-    """Computes up to ``count`` items ahead in a thread and re-raises the thread's errors here."""
+    """Computes up to ``count`` items ahead in a thread; raises its errors in the caller."""
     ready: queue.Queue[tuple[bool, Any]] = queue.Queue(count)
     stopped = threading.Event()
 
@@ -170,7 +170,7 @@ def prefetch(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
 
 
 def batch_to_row(batch: ClipBatch) -> dict[str, Any]:
-    """Packs a batch into plain bytes and lists, with masks as bits."""
+    """Packs a batch into plain bytes and lists, with one bit per pixel of a mask."""
     return {
         "images": batch.images.numpy().tobytes(),
         "shape": list(batch.images.shape),

@@ -1,10 +1,12 @@
 """Training clips for a stage."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from pipelines.config.run import RunConfig, StageConfig
+from pipelines.data.find_data import VideoFiles
 from pipelines.data.run_data import RunData
 from vis_core.clips.readers import first_instance_ids
 from vis_core.clips.sources import (
@@ -18,7 +20,6 @@ from vis_core.clips.sources import (
 )
 from vis_core.config.systems import IdolConfig
 from vis_core.errors import ConfigError
-from vis_core.formats.coco import ImageRecord, read_coco
 from vis_core.formats.youtube_vis import read_youtube_vis
 
 
@@ -45,34 +46,42 @@ def with_instances_counted(config: RunConfig, data: RunData) -> RunConfig:
     return config.model_copy(update={"system": system})
 
 
+def in_steps(stage: StageConfig, num_clips: int, num_workers: int) -> StageConfig:
+    """Converts a stage's epochs, each of ``num_clips`` clips, to a number of steps, rounded up."""
+    assert stage.epochs is not None
+    steps = math.ceil(stage.epochs * num_clips / (stage.batch_size * num_workers))
+    return stage.model_copy(update={"steps": steps, "epochs": None})
+
+
 def _open_clips(config: RunConfig, stage: StageConfig, data: RunData, pseudo: Path) -> ClipSource:
     if stage.clips == "images":
-        return ImageClips(_image_records(data), config.augment)
+        return ImageClips(data.still_images(stage.classes, config.left_out), config.augment)
     if stage.clips == "pairs":
-        return PairClips(_image_records(data), config.pairs)
+        return PairClips(data.still_images(stage.classes, config.left_out), config.pairs)
     if stage.clips == "pseudo":
-        return _open_pseudo(config, data, pseudo)
+        return _open_pseudo(config, stage, data, pseudo)
     if stage.clips == "videos":
-        return _open_videos(config, stage, data)
+        return open_videos(config, stage, data.videos)
     assert stage.pseudo_share is not None, "the schema requires it"
-    videos = _open_videos(config, stage, data)
-    return MixedClips(_open_pseudo(config, data, pseudo), videos, stage.pseudo_share)
+    videos = open_videos(config, stage, data.videos)
+    return MixedClips(_open_pseudo(config, stage, data, pseudo), videos, stage.pseudo_share)
 
 
-def _image_records(data: RunData) -> list[ImageRecord]:
-    return read_coco(
-        data.images.annotations, data.images.folder, data.categories, check_images=False
-    )[0]
-
-
-def _open_pseudo(config: RunConfig, data: RunData, folder: Path) -> ClipSource:
+def _open_pseudo(config: RunConfig, stage: StageConfig, data: RunData, folder: Path) -> ClipSource:
     if config.stream_pseudo:
-        return PseudoClips(_image_records(data), config.pseudo, config.clips_per_image)
+        records = data.still_images(stage.classes, config.left_out)
+        return PseudoClips(records, config.pseudo, config.clips_per_image)
     return ParquetClips(folder)
 
 
-def _open_videos(config: RunConfig, stage: StageConfig, data: RunData) -> ClipSource:
-    records, _ = read_youtube_vis(data.videos.train)
+def open_videos(config: RunConfig, stage: StageConfig, files: VideoFiles) -> ClipSource:
+    """Opens the training videos as clips."""
+    records, _ = read_youtube_vis(files.train)
     return VideoClips(
-        records, data.videos.frames, stage.clip_frames, stage.frame_range, config.augment
+        records,
+        files.frames,
+        stage.clip_frames,
+        stage.frame_range,
+        config.augment,
+        by_frame=stage.sampling == "frames",
     )

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from pipelines.config.optimizer import OptimizerSettings
     from pipelines.config.run import RunConfig, StageConfig
     from pipelines.data.given_data import GivenData
+    from pipelines.data.run_classes import ClassTable
     from vis_core.config.clips import FixedSize, ShortSide, ViewConfig
 
 # The data that each kind of clip needs; the last word is the option for it.
@@ -19,17 +20,23 @@ _NEEDS = {
 }
 
 
-def training_plan(config: "RunConfig", given: "GivenData", out: Path) -> list[str]:
+def training_plan(
+    config: "RunConfig", given: "GivenData", out: Path, classes: "ClassTable | None" = None
+) -> list[str]:
     """Describes the system, start weights, stages and output; starts and writes nothing.
 
+    ``classes`` are those of the still images in ``given``.
+
     Raises:
-        CheckpointError: The start weights cannot be trusted or do not fit.
+        CheckpointError: The start weights are unsafe to load or do not fit the system.
     """
     from pipelines.registry.start_weights import check_start
 
     lines = [*_system(config), f"start       {check_start(config)}", *_data(config, given)]
+    if classes is not None and config.supervision is None:
+        lines += classes.describe(config.left_out)
     for number, stage in enumerate(config.stages, 1):
-        lines += _stage(config, stage, number)
+        lines += _stage(config, _in_steps(config, stage, given), number)
     lines += [
         f"writes      {out}: models/<stage>, losses.jsonl, evaluation/<stage>, tracking",
         f"checkpoints {config.checkpoints.storage or out / 'train'}, the newest "
@@ -37,6 +44,21 @@ def training_plan(config: "RunConfig", given: "GivenData", out: Path) -> list[st
         "nothing was started or written (--dry-run)",
     ]
     return lines
+
+
+def _in_steps(config: "RunConfig", stage: "StageConfig", given: "GivenData") -> "StageConfig":
+    """Adds the number of steps to a stage with epochs of given videos; returns others unchanged."""
+    from pipelines.data.find_data import find_coco, find_vis
+    from pipelines.training.clip_sources import in_steps, open_videos
+    from vis_core.formats.coco import read_coco
+
+    if stage.epochs is None or stage.clips != "videos" or given.vis is None:
+        return stage
+    images = find_coco(given.coco) if given.coco else None
+    names = frozenset(read_coco(images.annotations, None)[1].names) if images else None
+    clips = len(open_videos(config, stage, find_vis(given.vis, names)))
+    counted = in_steps(stage, clips, config.ray.num_workers)
+    return counted.model_copy(update={"epochs": stage.epochs})  # the plan names both
 
 
 def _system(config: "RunConfig") -> list[str]:
@@ -51,12 +73,13 @@ def _system(config: "RunConfig") -> list[str]:
     segmentor, association = config.system.segmentor, config.system.association
     backbone = segmentor.backbone
     name = backbone if isinstance(backbone, str) else f"a {backbone.family} of custom sizes"
+    named = config.system.model_dump()["segmentor"].get("name")  # if it is not the default
     number = getattr(segmentor, "num_queries", None)
     queries = "" if number is None else f", {number} queries"
     threshold = association.match_threshold
     losses = {name: weight for name, weight in system.loss_weights.items() if weight}
     return [
-        f"system      {config.system.name}, {name}{queries}",
+        f"system      {config.system.name}{f' on {named}' if named else ''}, {name}{queries}",
         f"weights     {total / 1e6:.1f} million, {trained / 1e6:.1f} million trained (40 classes)",
         f"association {association.memory}, {association.similarity}, {association.assignment}, "
         f"threshold {'none' if threshold is None else threshold}",
@@ -82,7 +105,7 @@ def _stage(config: "RunConfig", stage: "StageConfig", number: int) -> list[str]:
     backbone = optimizer.learning_rate * optimizer.backbone_factor
     where = "workers with a GPU" if config.ray.use_gpu else "workers"
     return [
-        f"stage {number}     {stage.name}: {stage.steps:,} steps of {stage.batch_size * workers} "
+        f"stage {number}     {stage.name}: {_length(stage)} {stage.batch_size * workers} "
         f"clips ({stage.batch_size} x {workers} {where})",
         f"  clips     {_clips(config, stage)}",
         f"  rate      {optimizer.learning_rate:g}, backbone {backbone:g}, {_schedule(stage)}",
@@ -94,9 +117,20 @@ def _stage(config: "RunConfig", stage: "StageConfig", number: int) -> list[str]:
     ]
 
 
+def _length(stage: "StageConfig") -> str:
+    epochs = (
+        "" if stage.epochs is None else f"{stage.epochs:g} epoch{'s' if stage.epochs != 1 else ''}"
+    )
+    if stage.steps is None:
+        return f"{epochs} in steps of"
+    return f"{stage.steps:,} steps{epochs and f' ({epochs})'} of"
+
+
 def _extras(stage: "StageConfig") -> list[str]:
     """Describes settings that most stages omit."""
     lines = []
+    if stage.classes == "images":
+        lines.append("  classes   all of the still images; not scored on videos of other classes")
     if stage.start_from is not None:
         lines.append(f"  start     {stage.start_from}")
     if stage.loss_weights:
@@ -124,6 +158,7 @@ def _clips(config: "RunConfig", stage: "StageConfig") -> str:
     videos = (
         f"{stage.clip_frames} frame{'s' if stage.clip_frames > 1 else ''} within "
         f"{stage.frame_range} of real videos ({_view(config.augment)})"
+        f"{', one per annotated frame' if stage.sampling == 'frames' else ''}"
     )
     if stage.clips == "mixed":
         return f"{stage.pseudo_share:.0%} {pseudo}, the others {videos}"
@@ -151,5 +186,9 @@ def _schedule(stage: "StageConfig") -> str:
     warm = f"{optimizer.warmup_steps} steps of warm-up, " if optimizer.warmup_steps else ""
     if optimizer.schedule == "cosine":
         return f"{warm}half a cosine down to 1 %"
-    places = " and ".join(f"{round(share * stage.steps):,}" for share in optimizer.decay_at)
-    return f"{warm}a tenth after {places} steps" if places else f"{warm}constant"
+    if stage.steps is None:
+        places = " and ".join(f"{share:.1%}" for share in optimizer.decay_at)
+    else:
+        places = " and ".join(f"{round(share * stage.steps):,}" for share in optimizer.decay_at)
+    unit = "of the steps" if stage.steps is None else "steps"
+    return f"{warm}a tenth after {places} {unit}" if places else f"{warm}constant"

@@ -33,7 +33,7 @@ class StageWatch:
 
     def _follow(self) -> None:
         stage = self._job.stage
-        with Progress(stage.steps, "steps", f"train {stage.name}") as progress:
+        with Progress(stage.num_steps, "steps", f"train {stage.name}") as progress:
             while True:
                 ended = self._stop.wait(1.0)
                 for note in self._notes.new():

@@ -1,4 +1,4 @@
-"""One training stage under Ray Train; ``worker/loop.py`` has the loop itself."""
+"""One training stage under Ray Train; ``worker/loop.py`` contains the training loop."""
 
 import logging
 import os
@@ -49,7 +49,7 @@ def run_stage(
 ) -> None:
     """Trains one stage and writes its model folder; a killed stage resumes from its checkpoint.
 
-    Workers and nodes may die as long as there is a new checkpoint in between.
+    Training survives dead workers and nodes unless several die without a new checkpoint in between.
     ``on_losses`` receives every loss line once, in order.
 
     Raises:
@@ -70,7 +70,7 @@ def run_stage(
                     raise
                 _log.warning("workers died after a new checkpoint; restarting them")
     with store.newest(_log.warning) as found:
-        if found is None or found[0] != job.stage.steps:
+        if found is None or found[0] != job.stage.num_steps:
             raise CheckpointError(f"{job.work}: stage {job.stage.name} ended without a checkpoint")
         save_system(model_folder, trained_system(found[1]), job.categories)
 
@@ -117,7 +117,7 @@ def data_tasks(config: RunConfig) -> int:
 
 
 def _fit(job: StageJob, plan: BatchPlan) -> None:
-    """Runs the workers to the end of the stage; only after a ClusterError may a restart help."""
+    """Runs the workers until the stage ends; a restart can only help after a ClusterError."""
     from ray.train import TrainingFailedError
 
     # checkpoints are stored by ``checkpoints.py``; Ray's files belong to this attempt only

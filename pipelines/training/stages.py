@@ -18,17 +18,16 @@ from pipelines.registry.start_weights import START, start_folder
 from pipelines.results.score import LabelledVideos, score_model
 from pipelines.storage.open import absolute_uri
 from pipelines.training.batches import BatchPlan
-from pipelines.training.clip_sources import clip_source, with_instances_counted
+from pipelines.training.clip_sources import clip_source, in_steps, with_instances_counted
 from pipelines.training.listener import StageResult, TrainingListener
 from pipelines.training.ray_trainer import run_stage, stage_threads
 from pipelines.training.validation import StageScores
 from pipelines.training.worker.job import StageJob, scores_file
 from vis_core.errors import ConfigError
 from vis_core.files import write_json
-from vis_core.formats.categories import Categories
 from vis_core.models.systems.build import build_system
 
-# File in a stage's evaluation folder with its validation scores by step.
+# File in a stage's evaluation folder with the stage's validation scores by step.
 ON_THE_WAY = "on_the_way.json"
 _log = logging.getLogger(__name__)
 
@@ -48,12 +47,12 @@ class TrainingPlace:
 
     @property
     def validation_videos(self) -> LabelledVideos:
-        """The videos to score while a stage runs."""
+        """The videos on which models are scored while a stage runs."""
         return LabelledVideos(self.data.videos.val, self.data.videos.frames)
 
     @property
     def test_videos(self) -> LabelledVideos:
-        """The videos to score finished stages on."""
+        """The videos on which finished stages are scored."""
         return LabelledVideos(self.data.videos.test, self.data.videos.frames)
 
     def model(self, stage: str) -> Path:
@@ -72,7 +71,7 @@ def run_stages(
 
     Args:
         listener: Receives losses, scores and finished stages, including those finished earlier.
-        only: Name of the only stage to train, whose predecessors must be finished; None for all.
+        only: Name of the only stage to train, whose predecessors must be finished; None means all.
 
     Raises:
         ConfigError: The stage does not exist, or an earlier one is not finished.
@@ -83,10 +82,12 @@ def run_stages(
     check_losses(config, len(place.data.categories))
     config = with_instances_counted(config, place.data)
     start = start_folder(config, place.folder / START)
-    key = _start_key(config, start, place.data.categories)
+    key = _start_key(config, start, place.data)
     results: list[StageResult] = []
+    start_classes = None  # of the previous stage; None for models from elsewhere
     for stage in config.stages:
         key = digest(key, stage)
+        classes = place.data.stage_categories(stage.classes).names
         result = _finished_result(place, stage, key)
         if result is not None:
             _log.info("stage %s is finished, nothing to do", stage.name)
@@ -97,14 +98,34 @@ def run_stages(
         else:
             if stage.start_from is not None:
                 start = start_folder(config, place.folder / START, stage)
-            result = _train_and_score(config, stage, place, start, key, listener)
+                start_classes = None
+            fresh = start_classes not in (None, classes)
+            result = _train_and_score(
+                config, stage, place, start, key, listener, fresh_classes=fresh
+            )
         results.append(result)
-        start = result.model
+        start, start_classes = result.model, classes
         listener.finished(result)
         if stage.name == only:
             break
     write_json(place.folder / "stages.json", [_row(result) for result in results], indent=2)
     return results
+
+
+def with_steps(config: RunConfig, place: TrainingPlace) -> RunConfig:
+    """Converts the epochs of all stages to steps, for which the data must exist."""
+    stages = []
+    for stage in config.stages:
+        if stage.epochs is not None:
+            clips = len(clip_source(config, stage, place.data, place.pseudo)())
+            counted = in_steps(stage, clips, config.ray.num_workers)
+            _log.info(
+                "stage %s: %d steps (epochs: %g, clips: %d)",
+                *(stage.name, counted.num_steps, stage.epochs, clips),
+            )
+            stage = counted
+        stages.append(stage)
+    return config.model_copy(update={"stages": tuple(stages)})
 
 
 def check_losses(config: RunConfig, num_classes: int) -> None:
@@ -123,12 +144,12 @@ def check_losses(config: RunConfig, num_classes: int) -> None:
 
 
 def batch_plan(config: RunConfig, stage: StageConfig, place: TrainingPlace, key: str) -> BatchPlan:
-    """Returns the plan for a stage's batches; ``key`` as in ``StageJob``."""
+    """Returns the plan for a stage's batches; ``key`` is that of the ``StageJob``."""
     return BatchPlan(
         make_source=clip_source(config, stage, place.data, place.pseudo),
         key=key,
         seed=int(digest(config.seed, stage.name), 16),
-        num_steps=stage.steps,
+        num_steps=stage.num_steps,
         batch_size=stage.batch_size,
         world_size=config.ray.num_workers,
     )
@@ -141,25 +162,33 @@ def _train_and_score(
     start: Path | None,
     key: str,
     listener: TrainingListener,
+    *,
+    fresh_classes: bool,
 ) -> StageResult:
     started = time.monotonic()
+    categories = place.data.stage_categories(stage.classes)
     job = StageJob(
         config,
         stage,
-        place.data.categories,
+        categories,
         start,
         place.folder,
         key,
         stage_threads(config),
         absolute_uri(config.checkpoints.storage),
+        fresh_classes,
     )
     _train(job, batch_plan(config, stage, place, key), place, listener)
     seconds = time.monotonic() - started
     model, evaluation = place.model(stage.name), place.evaluation(stage.name)
-    metrics = score_model(
-        model, place.test_videos, evaluation, config.inference, f"score {stage.name}"
-    )
-    result = StageResult(stage.name, stage.steps, seconds, metrics, model)
+    metrics: dict[str, float] = {}
+    if categories.names == place.data.categories.names:
+        metrics = score_model(
+            model, place.test_videos, evaluation, config.inference, f"score {stage.name}"
+        )
+    result = StageResult(stage.name, stage.num_steps, seconds, metrics, model)
+    if not metrics:
+        _log.info("stage %s is %s", stage.name, result.score)
     write_json(_marker(place, stage.name), _row(result) | {"key": key}, indent=2)
     # the model folder is complete, so checkpoints and candidates can be removed
     job.checkpoints.remove()
@@ -170,7 +199,7 @@ def _train_and_score(
 def _train(
     job: StageJob, plan: BatchPlan, place: TrainingPlace, listener: TrainingListener
 ) -> None:
-    """Trains a stage, scoring models along the way, and writes its model folder."""
+    """Trains a stage, scores models meanwhile, and writes the stage's model folder."""
     stage, model = job.stage, place.model(job.stage.name)
     on_scores = partial(listener.scored, stage.name)
     with StageScores(job, place.validation_videos, on_scores) as scores:
@@ -187,8 +216,8 @@ def _train(
         shutil.copytree(folder, model, dirs_exist_ok=True)
 
 
-def _start_key(config: RunConfig, start: Path | None, categories: Categories) -> str:
-    """Returns a digest of everything that stages depend on besides their own settings."""
+def _start_key(config: RunConfig, start: Path | None, data: RunData) -> str:
+    """Returns a digest of the start weights, classes and settings on which every stage depends."""
     return digest(
         config.seed,
         config.system,
@@ -199,7 +228,10 @@ def _start_key(config: RunConfig, start: Path | None, categories: Categories) ->
         config.clips_per_image,
         config.stream_pseudo,
         str(start),
-        categories.names,
+        config.left_out,
+        data.categories.names,
+        data.stage_categories("images").names,
+        data.class_map and dict(data.class_map.names),
     )
 
 

@@ -23,13 +23,13 @@ _log = logging.getLogger(__name__)
 
 
 class StageScores:
-    """A thread that scores models as they appear, in parallel with training in a ``with`` block.
+    """A thread that scores models as they appear, while a ``with`` block trains.
 
     Leaving the block scores the remaining models and raises the thread's errors.
 
     Args:
         videos: Validation videos; the first ``stage.evaluate_videos`` of them are scored.
-        on_scores: Receives the scores of every step, including those from an earlier process.
+        on_scores: Receives each model's step and scores, including those from an earlier process.
     """
 
     def __init__(self, job: StageJob, videos: LabelledVideos, on_scores: OnScores) -> None:
@@ -47,7 +47,7 @@ class StageScores:
 
     def __exit__(self, kind: object, *_: object) -> None:
         self._stop.set()
-        # Ctrl-C does not wait for scores: a resumed run computes them again
+        # Ctrl-C does not wait for scores, because a resumed run computes them again
         self._thread.join(timeout=None if kind is None else 2.0)
         if kind is None:
             if self._error:

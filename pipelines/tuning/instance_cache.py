@@ -21,7 +21,7 @@ from vis_core.structures import Instances
 
 
 def cache_instances(model_folder: Path, videos: LabelledVideos, out: Path, floor: float) -> None:
-    """Runs the network once over a split and stores each video's instances above a score.
+    """Runs the network once over a split and stores the instances that score above ``floor``.
 
     Existing files are kept. A sweep cannot use score thresholds below ``floor``.
     """
@@ -68,7 +68,7 @@ class CachedSystem:
 
 
 def load_cached(path: Path) -> tuple[list[Instances], InputSize]:
-    """Reads one video's cached instances, frame by frame."""
+    """Reads one video's cached instances of each frame, and the geometry of the network's input."""
     tensors = load_file(path)
     counts = tensors.pop("counts").tolist()
     height, width, padded_height, padded_width, number = tensors.pop("geometry").tolist()
@@ -97,7 +97,7 @@ def _cache_video(
         values = [getattr(instances, each.name) for instances in kept]
         if all(value is not None for value in values):
             tensors[each.name] = torch.cat(values)
-    # half precision is enough for a threshold at 0
+    # half precision is enough, since the logits are only compared with 0
     tensors["mask_logits"] = tensors["mask_logits"].half()
     with whole_file(cache_file(out, record)) as partial:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)

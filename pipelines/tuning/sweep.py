@@ -34,7 +34,7 @@ _STATE = "thresholds"
 
 @dataclass(frozen=True)
 class SweepJob:
-    """The input of every trial: a system to vary, videos to score, and their cached instances."""
+    """The input of every trial: a system to vary, and videos with their cached instances."""
 
     system: AnySystemConfig
     inference: InferenceConfig
@@ -45,7 +45,8 @@ class SweepJob:
 def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, Any]:
     """Tries thresholds and picks the best; resumes a sweep that was killed.
 
-    The first trial uses the current thresholds; others win only if they gain ``min_gain`` AP.
+    The first trial uses the current thresholds; the best other trial wins only if its AP is higher
+    by ``min_gain`` or more.
 
     Args:
         out: Folder for Ray Tune's state; the table of trials is ``<out>/sweep.json``.
@@ -69,7 +70,7 @@ def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, A
 
 
 def present_thresholds(system: AnySystemConfig) -> dict[str, float]:
-    """Returns a system's thresholds by dotted key, except those that are null (MinVIS)."""
+    """Returns a system's thresholds by dotted key, except null ones (as in MinVIS)."""
     thresholds = {
         MATCH: system.association.match_threshold,
         NEW_TRACK: system.association.new_track_score,
@@ -94,7 +95,7 @@ def search_ranges(start: dict[str, float], sweep: SweepConfig) -> dict[str, tupl
 def pick_best_trial(
     highest: dict[str, Any], present: dict[str, Any] | None, min_gain: float
 ) -> dict[str, Any]:
-    """Returns the trial with the highest AP, or the current setting if the gain is too small."""
+    """Returns the trial with the highest AP, or the current thresholds if it gains too little."""
     if present is None or highest["ap"] - present["ap"] >= min_gain:
         return highest
     return present
@@ -115,7 +116,7 @@ def with_thresholds(system: AnySystemConfig, values: dict[str, float]) -> AnySys
 
 
 def score_cached(job: SweepJob, system: AnySystemConfig, results: Path) -> float:
-    """Associates the cached instances with other thresholds and returns the AP."""
+    """Associates the cached instances with a system's thresholds and returns the AP."""
     records, categories = read_youtube_vis(job.videos.annotations)
     entries: list[dict[str, Any]] = []
     for record in records:
@@ -135,7 +136,7 @@ def summarize_trials(
     """Builds the table of trials, highest AP first, and picks the best trial.
 
     Raises:
-        KeyboardInterrupt: Trials are missing, because Ray Tune returns normally after Ctrl-C.
+        KeyboardInterrupt: Trials are missing because Ctrl-C ended Ray Tune without an error.
     """
     trials: list[dict[str, Any]] = [
         {"values": dict(result.config or {}), "ap": float(result.metrics["ap"])}

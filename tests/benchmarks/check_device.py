@@ -94,11 +94,14 @@ def systems(*, tiny: bool) -> dict[str, AnySystemConfig]:
     idol = tiny_config("idol") if tiny else IdolConfig()
     plain = idol.segmentor.model_copy(update={"dropout": 0.0})  # devices draw differently
     idol = idol.model_copy(update={"segmentor": plain})
+    ctvis = tiny_config("ctvis") if tiny else CtvisConfig()
     added = {"boundary": BoundaryConfig(), "quality": QualityConfig()}
     return {
-        "ctvis": tiny_config("ctvis") if tiny else CtvisConfig(),
+        "ctvis": ctvis,
+        "ctvis, DETR": CtvisConfig(segmentor=plain, embedding_width=ctvis.embedding_width),
         "minvis": tiny_config("minvis") if tiny else MinvisConfig(),
         "idol": idol,
+        "idol, masks": IdolConfig(segmentor=ctvis.segmentor, embedding_width=idol.embedding_width),
         "idol, 1st place": idol.model_copy(update=added),
         "stc": tiny_config("stc") if tiny else StcConfig(),
     }

@@ -30,9 +30,8 @@ Rows of another system change the run file of the same name with that system's n
 beside `ctvis_mine`. Each such file names its own start weights (`start_from`), since one `--set
 start_from=PATH` would apply to all rows.
 
-A row's command trains that row alone. Rows without a training of their own say so: changes to
-`system.association`, `system.selection` and `inference` keep the weights, and results are fused by
-`longtake ensemble`.
+A row's command below trains that row alone, on the preset. Changes to `system.association`,
+`system.selection` and `inference` need no training: `ablate` trains such rows once.
 """
 
 

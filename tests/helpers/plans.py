@@ -4,16 +4,15 @@ from typing import Any
 
 from pipelines.annotation.options import AnnotateOptions, PlanRequest
 from pipelines.annotation.plan.measure import Measured
-from pipelines.annotation.plan.plan import AnnotatePlan, Estimate, Totals
+from pipelines.annotation.plan.plan import AnnotatePlan, Totals
 
 
-def gpu_plan(**asked: Any) -> AnnotatePlan:
-    hour = Estimate(3600.0, 1800.0, 7200.0)
-    totals = Totals(hour, hour, hour, hour, hour, 0.0)
-    counts = dict.fromkeys(("done", "failed", "to_do", "to_do_bytes", "left_out"), 0)
-    share, price = asked.get("gpus_per_worker", 0.0), asked.get("gpu_hour_cost")
+def gpu_plan() -> AnnotatePlan:
+    """Returns a plan of an hour with 4 workers that have half a GPU each."""
+    totals = Totals(3600.0, 3600.0, 3600.0, 3600.0, 3600.0, 0.0)
+    counts = dict.fromkeys(("done", "failed", "to_do", "to_do_bytes"), 0)
     measured = Measured("cuda", 0.0)
-    return AnnotatePlan("out", "m", counts, None, share, price, 4, measured).with_totals(totals)
+    return AnnotatePlan("out", "m", counts, 0.5, 2.5, 4, measured, totals, 2.0, 5.0)
 
 
 def request_of(**asked: Any) -> PlanRequest:

@@ -17,7 +17,7 @@ class Assignment:
 
     Attributes:
         row: (N,) int64 track of each instance; meaningless where ``matched`` is False.
-        matched: (N,) bool, whether the instance continues that track.
+        matched: (N,) bool, whether the instance continues its track.
         may_start: (N,) bool, whether it may start a new track.
     """
 
@@ -41,14 +41,14 @@ def greedy(scores: Tensor, floor: Tensor, seen: Tensor | None = None) -> Assignm
             m = argmax(scores[n, tracks that are still free])
             if scores[n, m] > floor[n]: assign m to n
 
-    but runs in rounds over all instances: each requests its best track not held by an earlier
-    instance, and each track is given to the earliest request. After round n, the first n instances
-    have the loop's tracks; the rounds end when one changes nothing. A few rounds suffice unless
-    many instances compete for the same tracks.
+    The code runs in rounds over all instances instead. In a round, each instance requests its best
+    track that no earlier instance holds, and the earliest request for a track wins. After round n,
+    the first n instances have the loop's tracks. The rounds end when a round changes nothing; a few
+    suffice unless many instances compete for the same tracks.
 
-    ``scores`` (N, M) must exceed ``floor`` (N,). If several of an instance's scores do, they are
-    weighted by ``seen`` (M,), the number of frames in which each track was seen (the releases'
-    frame weighting).
+    A match needs one of ``scores`` (N, M) above ``floor`` (N,). If an instance has several such
+    scores, they are weighted by ``seen`` (M,), the number of frames in which each track was seen
+    (the releases' frame weighting).
     """
     count, tracks = scores.shape
     if count == 0 or tracks == 0:
@@ -98,16 +98,16 @@ def best_claim(scores: Tensor, floor: Tensor, _seen: Tensor | None = None) -> As
     """Assigns each track to the instance that claims it with the highest score.
 
     MaskTrack R-CNN, IDOL's "multi-cues", STC 3.5. Each instance claims its best track. An instance
-    whose claim fails gets no track and may not start one; an instance not above its threshold
-    claims no track and may start one. Equals the loop::
+    whose claim fails gets no track and may not start one; an instance whose best score is not above
+    its threshold claims no track and may start one. Equals the loop::
 
         for n in range(N):
             m = argmax(scores[n])
             if scores[n, m] <= floor[n]: n may start
             elif scores[n, m] > score of the holder of m: m passes from its holder to n
 
-    Differs: in the mmtracking release, an earlier instance also keeps a track that a later one
-    claims with a higher score; here only the later one gets it.
+    In the mmtracking release, an earlier instance also keeps a track that a later instance claims
+    with a higher score; here only the later instance gets it.
     """
     count, tracks = scores.shape
     if count == 0 or tracks == 0:

@@ -39,9 +39,9 @@ class Associator:
 
     @torch.no_grad()
     def associate(self, instances: Instances) -> Tensor:
-        """Associates the next frame's instances, best score first, ignoring their masks.
+        """Associates the next frame's instances, given in descending order of score.
 
-        Returns (N,) int64 track ids, -1 for instances without a track.
+        Ignores their masks. Returns (N,) int64 track ids, -1 for instances without a track.
         """
         assignment = self._assign(instances)
         starts = assignment.may_start & (instances.scores > self._start_score())
@@ -62,7 +62,7 @@ class Associator:
         return self.config.new_track_score if len(self.memory) or first is None else first
 
     def _assign(self, instances: Instances) -> Assignment:
-        """Assigns the tracks in memory; if there are none, every instance may start one."""
+        """Assigns the tracks in memory; if there are none, every instance may start a track."""
         if not len(self.memory):
             return Assignment.empty(len(instances), instances.scores.device)
         scores, floor = SIMILARITIES[self.config.similarity](instances, self.memory)

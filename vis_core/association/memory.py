@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vis_core.config.association import AssociationConfig
 
-_TAU = 0.5  # floor of the weights in IDOL Eq. 5
+_TAU = 0.5  # lower bound of the weights in IDOL Eq. 5
 _EPSILON = 1e-8  # as in torch's cosine similarity
 _ROWS = (
     "history", "history_norms", "history_scores", "stored", "fused", "momentum", "seen", "unseen",
@@ -24,14 +24,14 @@ class MemoryBank:
 
     Attributes:
         ids: (M,) int64 track ids, ascending.
-        history: (M, L, C) past embeddings, newest first; zeros where there is none.
-        history_norms: (M, L) their lengths.
-        history_scores: (M, L) their scores.
+        history: (M, L, C) past embeddings, newest first; zeros in unused entries.
+        history_norms: (M, L) norms of these embeddings.
+        history_scores: (M, L) scores of their instances.
         stored: (M,) number of embeddings in the history, at most L.
         fused: (M, C) similarity-guided average (CTVIS Eq. 1).
         momentum: (M, C) exponential average.
         seen: (M,) number of frames in which the track was written.
-        unseen: (M,) number of frames since the last of them.
+        unseen: (M,) number of frames since the track was last written.
         boxes: (M, 4) newest xyxy box; only with the similarity "cues".
         labels: (M,) newest class; only with the similarity "cues".
         next_id: Id of the next new track; ids are never reused.
@@ -91,7 +91,7 @@ class MemoryBank:
         boxes: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> None:
-        """Stores the N tracks of one frame and ages the others; unknown ids open new rows.
+        """Stores the N tracks of one frame and ages all other tracks; unknown ids open new rows.
 
         Ids must be unique. The similarity "cues" requires ``boxes`` (N, 4) xyxy and ``labels``
         (N,); other similarities do not store them.
@@ -107,7 +107,7 @@ class MemoryBank:
         ):
             shifted = torch.cat([new[:, None], old[:, :-1]], dim=1)
             whole = getattr(self, name)
-            # Gradients need earlier frames' tensors unchanged; inference does not.
+            # Gradients need the tensors of earlier frames; inference may overwrite them.
             put = whole.index_put if torch.is_grad_enabled() else whole.index_put_
             setattr(self, name, put((rows,), shifted))
         if self.config.similarity == "cues":
@@ -204,7 +204,7 @@ def temporally_weighted(memory: MemoryBank) -> Tensor:
 
     IDOL Eq. 5: ``e = sum_t e_t (tau + T/t) / sum_t (tau + T/t)``; t = 1 is the newest, tau = 0.5.
 
-    Differs: the authors' release uses other weights; see ``temporally_weighted_released``.
+    The authors' release uses other weights; see ``temporally_weighted_released``.
     """
     age = torch.arange(1, memory.history.shape[1] + 1, device=memory.ids.device)
     weights = _TAU + memory.stored[:, None] / age

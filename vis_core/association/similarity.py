@@ -1,6 +1,6 @@
 """Similarities (N, M) between N instances and M tracks; higher means more alike.
 
-Each comes with (N,) values that it must exceed: a threshold, or the score of being new.
+A similarity is returned with (N,) values that it must exceed: a threshold, or a new track's score.
 """
 
 from collections.abc import Callable
@@ -18,17 +18,17 @@ from vis_core.structures import Instances
 def bisoftmax(embeddings: Tensor, memory: Tensor, age: Tensor | None = None) -> Tensor:
     """Averages the (N, M) dot products' softmax over tracks and softmax over instances.
 
-    CTVIS Eq. 3; IDOL Eq. 6 with the age ``sigma`` of each track in frames. As printed, ``sigma`` is
-    added to the exponential, not inside it, and to every term of the sum::
+    CTVIS Eq. 3; IDOL Eq. 6 with the age ``sigma`` of each track in frames. As in the paper,
+    ``sigma`` is added outside the exponential, and also to every term of the sum::
 
         (exp(e_j d_i) + sigma_j) / sum_k (exp(e_k d_i) + sigma_k)
 
-    Sigma therefore decides between tracks that all have little in common with an instance, and
-    hardly changes a large dot product. The expression equals a softmax of
+    Sigma therefore decides between tracks that are all unlike the instance, but hardly matters if a
+    dot product is large. The expression equals a softmax of
     ``log(exp(e_j d_i) + sigma_j)``, which does not overflow. Without ``age``, sigma is 0.
 
-    Differs: the IDOL release has no sigma here; it weights the tracks above the threshold by the
-    same number of frames; see ``assignment.py::greedy``.
+    The IDOL release has no sigma here; it weights the tracks above the threshold by their age
+    instead (``assignment.py::greedy``).
     """
     dot = embeddings @ memory.T
     over_tracks = dot if age is None else torch.logaddexp(dot, age.to(dot).log().expand_as(dot))
@@ -46,9 +46,9 @@ def cues(
     """Adds up the embedding, score, box and class cues (MaskTrack R-CNN Eq. 3; STC 3.5).
 
     ``log p_ij + a log s_i + b IoU(i, j) + c [label_i = label_j]``, where p is the softmax over the
-    dot products with all tracks and a 0 for being new. A new track has no box and can have any
+    dot products with all tracks and a 0 for a new track. A new track has no box and can have any
     class, so its score is ``log p_i0 + a log s_i + c``. Returns the (N, M) similarities and the
-    (N,) scores of being new.
+    (N,) scores of a new track.
     """
     if instances.boxes is None:
         raise ValueError('the similarity "cues" compares boxes, but the instances have none')
@@ -80,7 +80,7 @@ def _cues(instances: Instances, memory: MemoryBank) -> tuple[Tensor, Tensor]:
 
 
 def _above_threshold(scores: Tensor, memory: MemoryBank) -> tuple[Tensor, Tensor]:
-    """Pairs scores (N, M) with the config's threshold, repeated N times."""
+    """Returns the scores (N, M) and the config's threshold, repeated N times."""
     threshold = memory.config.match_threshold
     return scores, scores.new_full(
         (len(scores),), float("-inf") if threshold is None else threshold

@@ -14,7 +14,7 @@ _Window = tuple[int, int, int, int]  # x0, y0, height and width in pixels
 
 @dataclass(frozen=True)
 class _View:
-    """The view of one frame: crop, resize to ``height`` x ``width``, padding to the frame, flip."""
+    """The view of one frame: crop, resize to ``height`` x ``width``, flip, padding to the frame."""
 
     window: _Window
     height: int
@@ -33,7 +33,7 @@ def augment_clip(clip: Clip, config: AugmentConfig, generator: np.random.Generat
     """Crops, resizes and flips a clip as the CTVIS and IDOL releases do with real videos.
 
     Removes instances that are no longer visible. Frames of different sizes are padded to the
-    largest; ``sizes`` has the sizes before padding.
+    largest; the result's ``sizes`` are those before padding.
     """
     views = _draw_views(len(clip), clip.images.shape[1:3], config, generator)
     height = max(view.frame_height for view in views)
@@ -45,7 +45,7 @@ def augment_clip(clip: Clip, config: AugmentConfig, generator: np.random.Generat
         images.append(image)
         masks[t, :, : view.height, : view.width] = frame_masks
     padded, sizes = pad_frames(images, height, width)
-    # With one view for all frames, the padding to a fixed size counts as image.
+    # If all frames share one view, the padding to a fixed size counts as part of the image.
     sizes = None if config.drawn_per_frame == "nothing" else sizes
     augmented = replace(clip, images=padded, masks=masks, sizes=sizes)
     return visible_instances(augmented, config.min_visible_pixels)

@@ -12,9 +12,10 @@ SIZE_DIVISOR = 32
 
 
 def collate_clips(clips: Sequence[Clip], size_divisor: int = SIZE_DIVISOR) -> ClipBatch:
-    """Pads clips of T frames with 0 on the right and bottom to one multiple of ``size_divisor``.
+    """Pads clips of T frames with 0 on the right and bottom to one size, and stacks them.
 
-    Clips and frames may differ in size; ``sizes`` has the sizes before padding.
+    The height and width are multiples of ``size_divisor``. Clips and frames may differ in size; the
+    result's ``sizes`` are those before padding.
     """
     frames = {len(clip) for clip in clips}
     if len(frames) != 1:

@@ -33,16 +33,17 @@ def make_pseudo_clip(
     """Makes a clip of T frames from one image, keeping its name and identities.
 
     An instance with fewer than ``min_visible_pixels`` in a frame is absent from it; an instance
-    absent from all frames is omitted. Pasted instances follow the image's own.
+    absent from all frames is omitted. Rows of pasted instances follow those of the image.
 
     Args:
-        still: The image as a clip of one frame. Masks that overlap here overlap in the clip.
+        still: The image as a clip of one frame. Overlapping masks remain overlapping.
         config: Motions, their probabilities and the frame size.
-        generator: The clip depends only on this and the other arguments.
+        generator: Source of the random numbers; the result depends on the arguments only.
         paste_from: Reads another image as a clip of one frame; called only if instances are pasted.
 
-    Differs: the release crops the view before rotating; here the corners show the image beyond the
-    view, and 0 only beyond the image. The release neither zooms nor pastes.
+    The release rotates the view after cropping it. Here, the view is rotated within the image, so
+    its corners show the surrounding image, and 0 only outside it. The release neither zooms nor
+    pastes.
     """
     height, width = still.images.shape[1:3]
     affines = draw_motion(height, width, config, generator)
@@ -57,12 +58,12 @@ def crop_pair(still: Clip, config: AugmentConfig, generator: np.random.Generator
     """Makes a key and a reference frame as two independent views of one image (2nd place 2.2).
 
     Each view draws its own crop, size and flip. An instance has the same row in both views and is
-    absent from a view if it is outside its crop. Views of different sizes are padded to the larger;
-    ``sizes`` has the sizes before padding.
+    absent from a view if it is outside the crop. Views of different sizes are padded to the larger;
+    the result's ``sizes`` are those before padding.
 
-    Differs: the release resizes, crops and resizes again; here the image is cropped and resized
-    once. The release clips the annotated boxes to the crop, so they may exceed an instance's
-    visible part; ours are computed from the masks, as the release does on real videos.
+    The release resizes, crops and resizes again, but here the image is cropped and resized once.
+    The release clips the annotated boxes to the crop, so its boxes may exceed an instance's visible
+    part. Our boxes are computed from the masks, as in the release on real videos.
     """
     images, masks = (
         np.broadcast_to(values, (2, *values.shape[1:])) for values in (still.images, still.masks)
@@ -115,7 +116,7 @@ def crop_shift(
 ) -> np.ndarray:
     """Draws (T, 4) xyxy views of constant size that shift over the image (CTVIS 3.4, "Crop").
 
-    The upper-left corner moves along a line from a uniformly drawn point to another one below and
+    The upper-left corner moves along a line from a uniformly drawn point to another point below and
     to the right of it (CTVIS release); half of the clips run backwards.
     """
     sides = crop_sides(height, width, config.crop_size, generator)[::-1]
@@ -132,7 +133,7 @@ def crop_zoom(
 ) -> np.ndarray:
     """Draws (T, 4) xyxy views that zoom in or out (CTVIS 3.4, "Crop"); not in the release.
 
-    The view shrinks to a smaller one with the same aspect ratio at a uniformly drawn position
+    The view shrinks to a smaller view with the same aspect ratio at a uniformly drawn position
     inside it; half of the clips run backwards and zoom out.
     """
     sides = crop_sides(height, width, config.crop_size, generator)[::-1]
@@ -155,9 +156,9 @@ def copy_paste(
     """Pastes moving instances of ``source``, a clip of one frame, into a clip (CTVIS 3.4).
 
     An instance keeps its size and moves along a line between two uniformly drawn points in the
-    frame. It may enter or leave the frame, and it hides the pixels behind it. There is no blending
-    (the paper's reference [7] found it unnecessary). Pasted instances follow the clip's own rows;
-    ``in_place`` overwrites the clip's images.
+    frame. The instance may enter or leave the frame, and it hides the pixels behind it. Its edges
+    are not blended (the paper's reference [7] found blending unnecessary). Rows of pasted instances
+    follow the clip's own rows. ``in_place`` overwrites the clip's images.
     """
     present = np.flatnonzero(source.masks[0].any(axis=(1, 2)))
     count = int(generator.integers(1, config.max_pasted_instances + 1))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vis_core.errors import AnnotationError, ImageError
-from vis_core.formats.coco import ImageRecord
+from vis_core.formats.coco import IGNORED, ImageRecord
 from vis_core.formats.youtube_vis import VideoRecord
 from vis_core.media.images import read_image
 from vis_core.rle.segmentation import decode_rles
@@ -15,8 +15,8 @@ from vis_core.structures import Clip
 
 
 def with_instances(records: Sequence[ImageRecord]) -> list[ImageRecord]:
-    """Returns the images with instances, as in the CTVIS release; AnnotationError without any."""
-    kept = [record for record in records if record.labels]
+    """Returns the images with instances (CTVIS release); raises AnnotationError without any."""
+    kept = [record for record in records if any(label != IGNORED for label in record.labels)]
     if not kept:
         raise AnnotationError(
             f"expected an image with an instance, found none in {len(records)} images; check the "
@@ -36,8 +36,10 @@ def read_still(record: ImageRecord) -> Clip:
     return Clip(str(record.image_id), image[None], masks[None], labels)
 
 
-def read_video_frames(video: VideoRecord, folder: Path, frames: Sequence[int], name: str) -> Clip:
-    """Reads some frames of a labelled video; each track except crowds becomes a row.
+def read_video_frames(
+    video: VideoRecord, folder: Path, frames: Sequence[int], name: str, first_id: int = 0
+) -> Clip:
+    """Reads frames of a labelled video and their masks, with one row per track except crowds.
 
     Raises ImageError if a frame is damaged or its size differs from the video's.
     """
@@ -50,7 +52,9 @@ def read_video_frames(video: VideoRecord, folder: Path, frames: Sequence[int], n
     masks = decode_rles(rles, video.height, video.width)
     masks = masks.reshape(len(frames), len(tracks), video.height, video.width)
     labels = np.array([track.label for track in tracks], dtype=np.int64)
-    return Clip(name, np.stack([images[index] for index in frames]), masks, labels)
+    ids = np.arange(first_id, first_id + len(tracks))
+    pixels = np.stack([images[index] for index in frames])
+    return Clip(name, pixels, masks, labels, instance_ids=ids)
 
 
 def first_instance_ids(videos: Sequence[VideoRecord]) -> list[int]:

@@ -1,6 +1,7 @@
 """Random draws for clips: frames, seeds, output sizes, crop sides."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,20 +13,28 @@ def sample_frame_indices(
 ) -> list[int]:
     """Draws a clip's T frames as the CTVIS release does, in ascending order.
 
-    One frame is drawn uniformly; the others, with replacement, from the frames at most
-    ``frame_range`` away from it (release: 20 for YouTube-VIS, 15 for OVIS), excluding itself. A
-    video with one frame repeats it.
+    One frame is drawn uniformly. The other frames are drawn, with replacement, from its neighbours,
+    at most ``frame_range`` frames away (release: 20 for YouTube-VIS, 15 for OVIS). If a video has
+    only one frame, the clip repeats that frame.
     """
     anchor = int(generator.integers(num_frames_in_video))
-    first = max(0, anchor - frame_range)
-    last = min(num_frames_in_video - 1, anchor + frame_range)
-    others = [index for index in range(first, last + 1) if index != anchor] or [anchor]
-    drawn = generator.choice(others, size=clip_frames - 1)
-    return sorted([anchor, *(int(index) for index in drawn)])
+    frames = range(num_frames_in_video)
+    return sorted([anchor, *sample_near(frames, anchor, clip_frames - 1, frame_range, generator)])
+
+
+def sample_near(
+    frames: Sequence[int], key: int, count: int, frame_range: int, generator: np.random.Generator
+) -> list[int]:
+    """Draws ``count`` of the frames near ``key`` on either side, with replacement, unsorted.
+
+    Without another frame at most ``frame_range`` away, ``key`` is repeated.
+    """
+    near = [frame for frame in frames if frame != key and abs(frame - key) <= frame_range]
+    return [int(frame) for frame in generator.choice(near or [key], size=count)]
 
 
 def row_seed(seed: int, record_id: int | str, replica: int) -> int:
-    """Computes the seed for a record's clip ``replica``, regardless of machine and parallelism.
+    """Computes the seed for clip number ``replica`` of a record, the same on every worker.
 
     ``seed`` is the seed of the run (and, in training, of the epoch).
     """
@@ -36,7 +45,7 @@ def row_seed(seed: int, record_id: int | str, replica: int) -> int:
 def path_fractions(num_frames: int, generator: np.random.Generator) -> np.ndarray:
     """Draws the positions of T frames along a path: (T,) in [0, 1], ascending or descending.
 
-    Equals T independent uniform draws, sorted; reversed with probability 0.5 (CTVIS release).
+    Sorts T independent uniform draws and reverses them with probability 0.5 (CTVIS release).
     """
     fractions = np.sort(generator.uniform(0, 1, num_frames))
     return fractions[::-1] if generator.random() < 0.5 else fractions
@@ -47,8 +56,8 @@ def output_frame(
 ) -> tuple[float, int, int]:
     """Draws the output size for an image: the scale (output over source), height and width.
 
-    With ``FixedSize``, the image may not fill the frame. With ``ShortSide``, the sides are rounded
-    as in detectron2.
+    With ``FixedSize``, the image can be smaller than the frame. With ``ShortSide``, the sides are
+    rounded as in detectron2.
     """
     if isinstance(size, FixedSize):
         return min(size.height / height, size.width / width), size.height, size.width

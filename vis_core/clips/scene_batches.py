@@ -13,7 +13,7 @@ _FIRST_SEED = 1_000_000_000  # demonstrations and tests use scene seeds below th
 
 
 class SceneBatches(Dataset[ClipBatch]):
-    """A data set of ``num_steps`` batches; batch i depends only on (first seed, i)."""
+    """A data set of batches; batch i depends only on i, ``batch`` and ``first_seed``."""
 
     def __init__(self, num_steps: int, batch: int, first_seed: int) -> None:
         self.num_steps, self.batch, self.first_seed = num_steps, batch, first_seed

@@ -1,8 +1,8 @@
 """Synthetic scenes: textured, deforming objects over a textured, moving background.
 
-They are used for demonstrations, tests and start weights. A scene depends only on its settings and
-a seed, and has the difficulties of video instance segmentation: occlusion, entry and exit,
-look-alike instances, deformation and camera motion.
+The scenes are used for demonstrations, tests and start weights. A scene depends only on its
+settings and a seed, and has the difficulties of video instance segmentation: occlusion, entry and
+exit, look-alike instances, deformation and camera motion.
 """
 
 from collections.abc import Callable
@@ -37,8 +37,8 @@ class _Actor:
 def render_scene(settings: SceneSettings, num_frames: int, seed: int) -> Clip:
     """Renders one scene; ``num_frames`` is 1 for a still image.
 
-    The masks contain only visible pixels: where objects overlap, the nearer one wins. Instances
-    that are never visible are omitted.
+    The masks contain only visible pixels: where objects overlap, the nearer one hides the other.
+    Instances that are never visible are omitted.
     """
     rng = np.random.default_rng(seed)
     actors = _draw_actors(settings, num_frames, rng)

@@ -25,14 +25,14 @@ from vis_core.clips.readers import (
     with_instances,
 )
 from vis_core.clips.rows import classes_of_schema, row_to_clip
-from vis_core.clips.sampling import row_seed, sample_frame_indices
+from vis_core.clips.sampling import row_seed, sample_frame_indices, sample_near
 from vis_core.config.clips import AugmentConfig, PseudoConfig
 from vis_core.errors import AnnotationError, ImageError, StorageError
 from vis_core.formats.coco import ImageRecord
 from vis_core.formats.youtube_vis import VideoRecord
 from vis_core.structures import Clip
 
-_MAX_OPEN_FILES = 32  # each keeps a descriptor and a parsed footer
+_MAX_OPEN_FILES = 32  # each open file keeps a descriptor and a parsed footer
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class ImageClips(_StillClips):
 
 
 class PairClips(_StillClips):
-    """Key-reference pairs of still images, made on the fly (2nd place 2022, 2.2)."""
+    """Key-reference pairs made from still images on the fly (2nd place 2022, 2.2)."""
 
     def clip(self, index: int, seed: int) -> Clip:
         """Reads image ``index`` and makes two views of it."""
@@ -121,7 +121,10 @@ class PseudoClips:
 
 
 class VideoClips:
-    """Clips of T frames from labelled videos with tracks, as in the CTVIS release."""
+    """Clips of T frames from labelled videos with tracks, one per video as in the CTVIS release.
+
+    With ``by_frame``, there is one clip per annotated frame, which comes first in it (CrossVIS).
+    """
 
     def __init__(
         self,
@@ -130,6 +133,8 @@ class VideoClips:
         clip_frames: int,
         frame_range: int,
         config: AugmentConfig,
+        *,
+        by_frame: bool = False,
     ) -> None:
         self._videos = [video for video in videos if any(not t.iscrowd for t in video.tracks)]
         if not self._videos:
@@ -143,24 +148,39 @@ class VideoClips:
         self._clip_frames = clip_frames
         self._frame_range = frame_range
         self._config = config
+        self._clips = [
+            (video, key)
+            for video in self._videos
+            for key in (_annotated_frames(video) if by_frame else [None])
+        ]
 
     def __len__(self) -> int:
-        return len(self._videos)
+        return len(self._clips)
 
     def clip(self, index: int, seed: int) -> Clip:
-        """Samples T frames of video ``index`` and augments them together."""
-        video = self._videos[index]
-        generator = np.random.default_rng(row_seed(seed, video.video_id, 0))
-        frames = sample_frame_indices(
-            len(video.file_names), self._clip_frames, self._frame_range, generator
-        )
-        clip = read_video_frames(video, self._folder, frames, f"video:{video.video_id}:{seed}")
-        ids = self._first_ids[video.video_id] + np.arange(len(clip.labels))
-        return augment_clip(replace(clip, instance_ids=ids), self._config, generator)
+        """Samples the T frames of clip ``index`` and augments them together."""
+        video, key = self._clips[index]
+        place = f"{video.video_id}" if key is None else f"{video.video_id}:{key}"
+        generator = np.random.default_rng(row_seed(seed, place, 0))
+        frames = self._frames(video, key, generator)
+        first_id = self._first_ids[video.video_id]
+        clip = read_video_frames(video, self._folder, frames, f"video:{place}:{seed}", first_id)
+        return augment_clip(clip, self._config, generator)
+
+    def _frames(
+        self, video: VideoRecord, key: int | None, generator: np.random.Generator
+    ) -> list[int]:
+        """Draws a clip's frames, in order of time or after ``key``."""
+        if key is None:
+            return sample_frame_indices(
+                len(video.file_names), self._clip_frames, self._frame_range, generator
+            )
+        frames = _annotated_frames(video)
+        return [key, *sample_near(frames, key, self._clip_frames - 1, self._frame_range, generator)]
 
 
 class ParquetClips:
-    """Clips in Parquet files as written by ``clips/rows.py``; reads only a clip's row group.
+    """Clips in Parquet files (see ``clips/rows.py``); to read a clip, only its row group is read.
 
     Rows are ordered by file name and position; rows with an error are skipped. Without ``augment``,
     the clips are returned as stored.
@@ -232,7 +252,7 @@ class ParquetClips:
 class MixedClips:
     """Clips drawn at random from two sources, with replacement (CTVIS release).
 
-    The seed selects the source; the first has probability ``share`` in (0, 1).
+    The seed selects the source; the first source has probability ``share`` in (0, 1).
     """
 
     def __init__(self, first: ClipSource, second: ClipSource, share: float) -> None:
@@ -249,8 +269,14 @@ class MixedClips:
         return source.clip(int(generator.integers(len(source))), seed)
 
 
+def _annotated_frames(video: VideoRecord) -> list[int]:
+    """Lists the frames that show an instance; crowds do not count."""
+    tracks = [track.segmentations for track in video.tracks if not track.iscrowd]
+    return [t for t in range(len(video.file_names)) if any(track[t] for track in tracks)]
+
+
 def _read_partner(record: ImageRecord) -> Clip:
-    """Reads an image to paste from; a damaged one pastes nothing, as its own clips report it."""
+    """Reads an image to paste from; a damaged image is returned blank, with a warning."""
     try:
         return read_still(record)
     except ImageError as error:

@@ -1,7 +1,7 @@
 """Pixel transforms of an image and its masks, step by step or by affine maps.
 
-Every function is pure and takes explicit parameters; ``clips/sampling.py`` and its callers draw
-them. Images are (H, W, 3) uint8, masks (G, H, W) bool. Pixels from outside the image are 0.
+No function draws random numbers; ``clips/sampling.py`` and its callers draw the parameters. Images
+are (H, W, 3) uint8, masks (G, H, W) bool. Pixels from outside the image are 0.
 """
 
 import math
@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from vis_core.clips.affine import Affine
+from vis_core.geometry.image_resize import resize_image
 from vis_core.structures import Clip
 
 _HALF = 128  # a pixel belongs to a mask if at least half of it is covered
@@ -27,14 +27,8 @@ def resize(
         return image, masks
     resized = np.zeros((len(masks), height, width), dtype=bool)
     for g in np.flatnonzero(masks.any(axis=(1, 2))):
-        resized[g] = _resize_plane(masks[g].astype(np.uint8) * 255, height, width) >= _HALF
-    return _resize_plane(image, height, width), resized
-
-
-def _resize_plane(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes uint8 pixels like detectron2; Pillow widens its filter when it shrinks."""
-    resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(resized)
+        resized[g] = resize_image(masks[g].astype(np.uint8) * 255, height, width) >= _HALF
+    return resize_image(image, height, width), resized
 
 
 def crop(
@@ -68,7 +62,7 @@ def warp_frames(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Warps an image and its masks by T maps, to (T, H, W, 3) uint8 and (T, G, H, W) bool.
 
-    All maps have one output size. If all shrink, the source is first shrunk by averaging, since
+    All maps have one output size. If all maps shrink the source, it is first averaged down, since
     bilinear interpolation of four pixels would alias.
     """
     image, masks, affines = shrink_source(image, masks, affines)
@@ -134,10 +128,10 @@ def reached_part(
 ) -> tuple[tuple[slice, slice], Affine] | None:
     """Computes the rows and columns of the output that a source of ``height`` x ``width`` reaches.
 
-    The second result is the map whose output is that part. Returns None if the source is outside.
+    Also returns the map to this part only. Returns None if the source is outside the output.
     """
-    # For four numbers, numpy would be six times as slow. Bilinear interpolation reaches half a
-    # pixel beyond the source; one pixel is safe.
+    # For four numbers, numpy takes six times as long as plain Python. Bilinear interpolation
+    # reaches half a pixel beyond the source; a margin of one pixel is safe.
     spans = []
     for (of_x, of_y, shift), end in zip(
         affine.matrix.tolist(), (affine.width, affine.height), strict=True

@@ -38,20 +38,20 @@ class AssociationConfig(Section):
     )
     assignment: Literal["greedy", "hungarian", "best_claim"] = Field(
         "greedy",
-        description="greedy: in order of score (CTVIS Eq. 4); hungarian: MinVIS; best_claim: "
-        "MaskTrack R-CNN.",
+        description="Assignment of instances to tracks. greedy: in order of score (CTVIS Eq. 4); "
+        "hungarian: MinVIS; best_claim: MaskTrack R-CNN.",
     )
     match_threshold: float | None = Field(
         0.5,
         ge=-1,
         le=1,
         description="Similarity above which a track continues (CTVIS Eq. 4, IDOL Eq. 7: 0.5; "
-        "CTVIS release: 0.3); not for cues. null: none (MinVIS).",
+        "CTVIS release: 0.3); unused if similarity is cues. null: no threshold (MinVIS).",
     )
     new_track_score: Share = Field(
         0.01,
         description="Score above which an unmatched instance starts a track (CTVIS release; "
-        "IDOL release: 0.2, OVIS 0.3).",
+        "IDOL release: 0.2, on OVIS 0.3).",
     )
     first_track_score: Share | None = Field(
         None, description="Replaces new_track_score while the memory is empty (IDOL release: 0.2)."
@@ -61,7 +61,8 @@ class AssociationConfig(Section):
     )
     newest_share: PositiveShare = Field(
         0.75,
-        description="Share of the newest embedding in momentum (CTVIS release; IDOL release: 0.8).",
+        description="Weight of the newest embedding if memory is momentum (CTVIS release; IDOL "
+        "release: 0.8).",
     )
     max_unseen_frames: Count | None = Field(
         None,
@@ -70,11 +71,11 @@ class AssociationConfig(Section):
     )
     frame_weighting: bool = Field(
         False,
-        description="Weight tracks by the number of frames they were seen in, if several exceed "
-        "the threshold (CTVIS and IDOL releases; not in the papers).",
+        description="If several tracks exceed the threshold, weight each by the number of frames "
+        "it was seen in (CTVIS and IDOL releases; not in the papers).",
     )
     cue_weights: CueWeights = Field(
-        default_factory=CueWeights, description="Cue weights, for similarity: cues."
+        default_factory=CueWeights, description="Weights of the cues; used if similarity is cues."
     )
 
     @classmethod
@@ -84,7 +85,7 @@ class AssociationConfig(Section):
 
     @classmethod
     def minvis(cls) -> "AssociationConfig":
-        """Returns MinVIS 3.3: every query continues one from the previous frame; no threshold."""
+        """Returns the settings of MinVIS 3.3: every query continues a query of the last frame."""
         return cls(
             memory="latest",
             similarity="cosine",
@@ -95,7 +96,7 @@ class AssociationConfig(Section):
 
     @classmethod
     def idol(cls) -> "AssociationConfig":
-        """Returns IDOL 3.3 as printed; T and the new-track score come from the release."""
+        """Returns the settings of IDOL 3.3; T and the new-track score come from the release."""
         return cls(
             memory="temporally_weighted",
             similarity="bisoftmax_with_age",
@@ -118,12 +119,12 @@ class AssociationConfig(Section):
 
     @classmethod
     def embeddings(cls) -> "AssociationConfig":
-        """Returns IDOL's association without history, "embeddings" in IDOL's Tables 6 and 7."""
+        """Returns IDOL's association without history: "embeddings" in IDOL's Tables 6 and 7."""
         return cls(memory="latest", new_track_score=0.2, history_length=1)
 
     @classmethod
     def multi_cues(cls) -> "AssociationConfig":
-        """Returns MaskTrack R-CNN's association, "multi-cues" in IDOL's Tables 6 and 7."""
+        """Returns MaskTrack R-CNN's association: "multi-cues" in IDOL's Tables 6 and 7."""
         return cls(
             memory="latest",
             similarity="cues",
@@ -135,7 +136,7 @@ class AssociationConfig(Section):
 
     @classmethod
     def stc(cls) -> "AssociationConfig":
-        """Returns STC 3.5: MaskTrack R-CNN's cues, no score limit for new tracks, no forgetting."""
+        """Returns the settings of STC 3.5: MaskTrack R-CNN's cues, without a new-track score."""
         return cls(
             memory="latest",
             similarity="cues",

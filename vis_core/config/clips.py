@@ -8,7 +8,7 @@ from vis_core.config.section import Count, PositiveShare, Section, Share
 
 
 def _check_order(section: Section, low: str, high: str) -> None:
-    """Raises if a setting exceeds another."""
+    """Raises ValueError if the setting ``low`` exceeds the setting ``high``."""
     smaller, larger = getattr(section, low), getattr(section, high)
     if smaller > larger:
         raise ValueError(f"{low} ({smaller}) must not exceed {high} ({larger})")
@@ -21,13 +21,14 @@ class ShortSide(Section):
     short_sides: tuple[PositiveInt, ...] = Field(
         (320, 352, 392, 416, 448, 480, 512, 544, 576, 608, 640),
         min_length=1,
-        description="Short sides in pixels; one per clip (CTVIS release; CTVIS 4.1: 320 to 640).",
+        description="Short sides in pixels; each clip draws one (CTVIS release; CTVIS 4.1: 320 to "
+        "640).",
     )
     max_long_side: PositiveInt = Field(768, description="Maximum long side in pixels (CTVIS 4.1).")
 
 
 class FixedSize(Section):
-    """A fixed output size; the aspect ratio is kept and the rest filled with 0."""
+    """A fixed output size; the aspect ratio is kept, and the rest of the frame is 0."""
 
     name: Literal["fixed"] = "fixed"
     height: PositiveInt = Field(128, description="Height in pixels; our choice for CPU training.")
@@ -61,11 +62,11 @@ class CropPixels(Section):
     )
     short_sides: tuple[PositiveInt, ...] = Field(
         (),
-        description="Short sides in pixels; the image is resized to one of them for the crop. "
-        "Empty: no resize (release on real videos; on pseudo-videos: (400, 500, 600)).",
+        description="Short sides in pixels; the image is resized to one of them before the crop. "
+        "Empty: no resize. Releases: empty on real videos, (400, 500, 600) on pseudo-videos.",
     )
     max_long_side: PositiveInt = Field(
-        1333, description="Maximum long side in pixels, used with short_sides (release)."
+        1333, description="Maximum long side in pixels, used with short_sides (releases)."
     )
 
     @model_validator(mode="after")
@@ -90,7 +91,9 @@ class ViewConfig(Section):
     )
     crop_size: CropSize = Field(CropPixels(), description="How crop sides are drawn.")
     min_visible_pixels: PositiveInt = Field(
-        16, description="Pixels below which an instance is absent; our choice, one mask cell."
+        16,
+        description="An instance with fewer visible pixels than this is absent from a frame; our "
+        "choice: one mask cell.",
     )
 
 
@@ -109,13 +112,13 @@ class PairConfig(AugmentConfig):
 
     size: OutputSize = Field(
         ShortSide(max_long_side=1333),
-        description="View size; the long side is at most 1333 (IDOL release, COCO).",
+        description="View size; the long side is at most 1333 pixels (IDOL release on COCO).",
     )
     flip_probability: Share = Field(
         0.5, description="Chance that a view is flipped (IDOL release)."
     )
     crop_probability: Share = Field(
-        1.0, description="Chance that a view is cropped (2.2: both; IDOL release: 0.5)."
+        1.0, description="Chance that a view is cropped (2nd place 2.2: 1; IDOL release: 0.5)."
     )
     crop_size: CropSize = Field(
         CropPixels(short_sides=(400, 500, 600)),
@@ -123,10 +126,13 @@ class PairConfig(AugmentConfig):
     )
     drawn_per_frame: Literal["nothing", "crop", "everything"] = Field(
         "everything",
-        description="everything: independent views (2.2); nothing: equal views (IDOL release).",
+        description="Choices drawn for each view. everything: independent views (2nd place 2.2); "
+        "nothing: two equal views (IDOL release).",
     )
     min_visible_pixels: PositiveInt = Field(
-        1, description="Pixels below which an instance is absent from a view (IDOL release)."
+        1,
+        description="An instance with fewer visible pixels than this is absent from a view (IDOL "
+        "release).",
     )
 
 
@@ -138,16 +144,16 @@ class PseudoConfig(ViewConfig):
     )
     crop_size: CropSize = Field(
         CropFraction(),
-        description="How view sides are drawn; not printed in CTVIS 3.4. The release has {name: "
+        description="How view sides are drawn; CTVIS 3.4 does not specify it. Release: {name: "
         "pixels, short_sides: [400, 500, 600]}.",
     )
     zoom_share: Share = Field(
         0.5,
-        description="Share of cropped clips that zoom; the others shift. Our choice: CTVIS 3.4 "
-        "prints no value; the release only shifts (0).",
+        description="Share of cropped clips that zoom; the other cropped clips shift. Our choice: "
+        "CTVIS 3.4 gives no value; in the release, all of them shift (0).",
     )
     min_zoom: PositiveShare = Field(
-        0.5, description="Minimum side ratio of the smallest to the largest view; our choice."
+        0.5, description="Minimum side ratio of the smallest view to the largest view; our choice."
     )
     rotation_probability: Share = Field(
         1.0, description="Chance that a clip rotates (CTVIS release: always)."
@@ -162,24 +168,24 @@ class PseudoConfig(ViewConfig):
         0.4,
         ge=0,
         le=0.5,
-        description="Share of a side; the rotation centre is in [margin, 1 - margin] (CTVIS "
-        "release: 0.4).",
+        description="The rotation centre is in [margin, 1 - margin] of the width and of the height "
+        "(CTVIS release: 0.4).",
     )
     paste_probability: Share = Field(
         0.5,
         description="Chance that instances from another image are pasted. Our choice: CTVIS 3.4 "
-        "prints no value; the release does not paste (0).",
+        "gives no value; the release does not paste (0).",
     )
     max_pasted_instances: PositiveInt = Field(
         3, description="Maximum number of instances pasted into a clip; our choice."
     )
     min_paste_scale: PositiveFloat = Field(
         0.5,
-        description="Minimum ratio of a pasted instance's size to its size in its own image, when "
-        "that image is fitted to the frame; our choice.",
+        description="Minimum scale of a pasted instance; at scale 1, its whole image would just "
+        "fit into the frame. Our choice.",
     )
     max_paste_scale: PositiveFloat = Field(
-        1.0, description="Maximum of the same ratio; our choice."
+        1.0, description="Maximum scale of a pasted instance; our choice."
     )
 
     @model_validator(mode="after")

@@ -20,8 +20,9 @@ class CtvisItemsConfig(Section):
     positives: Literal["memory", "memory_or_latest", "latest"] = Field(
         "memory",
         description="Positive for an embedding. memory: its instance's memory (CTVIS 3.3); "
-        "memory_or_latest: that or the latest embedding, with equal chance (release); latest: the "
-        "latest embedding, as for the other instances (CTVIS Table 3 without momentum).",
+        "memory_or_latest: the memory or the latest embedding, with equal chance (release); "
+        "latest: the latest embedding, also as the other instances' negative (CTVIS Table 3 "
+        "without momentum).",
     )
     future_positives: bool = Field(
         False,
@@ -31,8 +32,8 @@ class CtvisItemsConfig(Section):
     negatives: Literal["memory", "background", "previous_frame"] = Field(
         "memory",
         description="Negatives. memory: other instances' memories and background queries (CTVIS "
-        "3.3); background: only the latter (CTVIS Table 4); previous_frame: all other queries of "
-        "the previous frame (release).",
+        "3.3); background: only the latter (CTVIS Table 4); previous_frame: all queries of the "
+        "previous frame except the instance's own (release).",
     )
     num_background: NonNegativeInt = Field(99, description="Background queries among negatives.")
     background: Literal["local", "global"] = Field(
@@ -42,8 +43,8 @@ class CtvisItemsConfig(Section):
     )
     noise: Literal["instance", "query"] = Field(
         "instance",
-        description="Wrong embedding for an absent instance. instance: another instance's (CTVIS "
-        "3.3); query: any query's, which then also becomes an anchor (release).",
+        description="Noise stored as an absent instance's embedding. instance: another instance's "
+        "(CTVIS 3.3); query: any query's embedding, which also becomes an anchor (release).",
     )
     noise_probability: Share = Field(
         0.001,
@@ -53,7 +54,7 @@ class CtvisItemsConfig(Section):
     match_again: bool = Field(
         False,
         description="Match queries again for the items, with absent instances as empty masks "
-        "without a class (release). false: matched as for the losses.",
+        "without a class (release). false: use the matching of the losses.",
     )
 
     @classmethod
@@ -74,12 +75,12 @@ class StcTrackingConfig(Section):
 
     width: int = Field(256, ge=8, description="Width of the embeddings, C (STC Table 5).")
     convs: Count = Field(
-        2, description="Shared convolutions of the tracking head (SipMask; not printed)."
+        2, description="Shared convolutions of the tracking head (SipMask; not in the paper)."
     )
     loss: Literal["contrastive", "classification"] = Field(
         "contrastive",
-        description="contrastive: STC Eq. 3; classification: cross entropy over the reference "
-        "frame's instances and no instance (MaskTrack R-CNN; baseline of STC Tables 4 and 5).",
+        description="Embedding loss. contrastive: STC Eq. 3; classification: cross entropy over "
+        "the reference instances and none (MaskTrack R-CNN; baseline of STC Tables 4 and 5).",
     )
     bidirectional: bool = Field(
         True, description="Also compare the frames with their roles swapped (STC Eq. 5)."
@@ -88,19 +89,21 @@ class StcTrackingConfig(Section):
         128, description="Locations of the reference frame drawn as negatives (STC Table 8)."
     )
     negatives_in_boxes: bool = Field(
-        False, description="Draw negatives in other instances' boxes (STC Table 8: worse)."
+        False, description="Draw negatives only in other instances' boxes (lowers AP: STC Table 8)."
     )
     max_positives: Count | None = Field(
         None,
-        description="Positive locations drawn per reference instance (not printed). null: all.",
+        description="Positive locations drawn per reference instance (not in the paper). null: "
+        "all.",
     )
     over_positives: Literal["sum", "mean"] = Field(
         "sum",
-        description="sum: as printed (STC Eq. 3), large instances weigh more; mean: averaged.",
+        description="Reduction over an instance's positives. sum: as printed (STC Eq. 3), up to a "
+        "hundred times all other losses; mean: all instances weigh the same, as in the recipes.",
     )
     consistency: bool = Field(
         True, description="Penalize differences between an instance's kernels (STC Eq. 6)."
     )
     both_frames: bool = Field(
-        False, description="Apply detection losses to both frames (CrossVIS; not printed)."
+        False, description="Apply detection losses to both frames (CrossVIS; not in the paper)."
     )

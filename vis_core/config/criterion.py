@@ -8,7 +8,7 @@ from vis_core.config.section import Count, PositiveShare, Section, Share
 
 
 class TransportConfig(Section):
-    """IDOL's matching of queries with true instances, from its release unless a paper is named."""
+    """IDOL's matching of queries and instances; the defaults are the release's unless noted."""
 
     selection: Literal["transport", "iou"] = Field(
         "transport",
@@ -22,53 +22,64 @@ class TransportConfig(Section):
     )
     center_radius: PositiveFloat = Field(
         2.5 / 32,
-        description="Half side of the centre area over the image side (simOTA: 2.5 of 32 cells).",
+        description="Half side of the centre area, as a share of the image (simOTA: 2.5 of 32).",
     )
     outside_cost: NonNegativeFloat = Field(
-        100.0, description="Cost of a query whose centre is not in both a box and its centre area."
+        100.0,
+        description="Cost of a query whose centre is not in both an instance's box and its centre "
+        "area.",
     )
     background_cost: NonNegativeFloat = Field(
-        10000.0, description="Cost of a query whose centre is in no box or centre area."
+        10000.0, description="Cost of a query whose centre is in no instance's box or centre area."
     )
     positive_ious: Count = Field(
-        10, description="m1; an instance's m1 best IoUs sum to its number of positives (IDOL A.2)."
+        10,
+        description="How many of an instance's best IoUs are summed; the sum is its number of "
+        "positives (IDOL A.2: m1).",
     )
     negative_ious: Count = Field(
-        100, description="m2; the m2 best IoUs sum to its number of non-negatives (IDOL A.2)."
+        100,
+        description="How many of an instance's best IoUs are summed; the sum is the number of its "
+        "cheapest queries that are no negatives (IDOL A.2: m2).",
     )
     repair_cost: PositiveFloat = Field(
-        100000.0, description="Cost added to used queries while an unmatched instance is matched."
+        100000.0,
+        description="Cost added to each query in use before an unmatched instance chooses one.",
     )
     max_repairs: NonNegativeInt = Field(
         100,
-        description="Repair rounds before a query is shared (our choice; release: no limit).",
+        description="Repair rounds before instances may share a query (our choice; release: no "
+        "limit).",
     )
     positive_iou: PositiveShare = Field(
-        0.7, description="Box IoU above which a query is positive, with selection: iou (IDOL A.2)."
+        0.7, description="Box IoU above which a query is positive if selection is iou (IDOL A.2)."
     )
     negative_iou: Share = Field(
-        0.3, description="Box IoU below which a query is negative, with selection: iou (IDOL A.2)."
+        0.3, description="Box IoU below which a query is negative if selection is iou (IDOL A.2)."
     )
 
 
 class BoundaryConfig(Section):
     """The boundary branch of the long-video challenge's 1st place (2.2)."""
 
-    weight: NonNegativeFloat = Field(1.0, description="Loss weight (not printed; GSFM has 0.05).")
+    weight: NonNegativeFloat = Field(1.0, description="Loss weight (not in the paper; GSFM: 0.05).")
     threshold: float = Field(
-        0.1, ge=0, lt=8, description="T_b, for the Laplacian (not printed; BMask R-CNN: 0.1)."
+        0.1,
+        ge=0,
+        lt=8,
+        description="T_b, the threshold on the Laplacian (not in the paper; BMask R-CNN: 0.1).",
     )
     dice: Literal["squared", "plain"] = Field(
         "squared",
-        description="Denominator of the dice loss. squared: sums of squares as printed (1st place "
-        "Eq. 2); plain: sums as in BMask R-CNN and GSFM.",
+        description="Denominator of the dice loss. squared: sums of squares (1st place Eq. 2); "
+        "plain: plain sums (BMask R-CNN and GSFM).",
     )
 
 
 class QualityConfig(Section):
     """The quality assessment module of the 1st place (2.3)."""
 
-    weight: NonNegativeFloat = Field(1.0, description="Loss weight (not printed; QDMN has 1).")
+    weight: NonNegativeFloat = Field(1.0, description="Loss weight (not in the paper; QDMN: 1).")
     rescore: bool = Field(
         False,
         description="Keep the module for inference and multiply a track's score by its predicted "
@@ -93,12 +104,12 @@ class LocationMatchingConfig(Section):
 
     center_sampling: bool = Field(
         True,
-        description="Match only locations near an instance's centre (CondInst), not all in its box "
-        "(FCOS; STC 3.3, if it also applies to detection).",
+        description="Match only locations near an instance's centre (CondInst), rather than in its "
+        "whole box (FCOS; STC 3.3 is ambiguous about the detector).",
     )
     radius: PositiveFloat = Field(1.5, description="Half side of the centre area, in strides.")
     center: Literal["mass", "box"] = Field(
-        "mass", description="Centre of an instance: its mask's centroid, or its box's."
+        "mass", description="Centre of an instance. mass: centroid of the mask; box: box centre."
     )
 
 
@@ -113,11 +124,11 @@ class LocationLossConfig(Section):
     )
     class_normalizer: Literal["positives", "places", "moving"] = Field(
         "positives",
-        description="Divisor of the class loss. positives: those in the batch; places: all "
-        "locations; moving: a moving mean of positives.",
+        description="Divisor of the class loss. positives: number of positives in the batch; "
+        "places: number of locations; moving: moving mean of the number of positives.",
     )
     max_masks: Count | None = Field(
-        500, description="Positives per batch in the mask loss (CondInst). null: all."
+        500, description="Maximum positives per batch in the mask loss (CondInst). null: all."
     )
     masks_per_image: Count | None = Field(
         None,

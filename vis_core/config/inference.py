@@ -14,7 +14,7 @@ ViewName = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]{1,3}(\+flip)?
 class ShortTrackFilter(Section):
     """Removal of short tracks from the result during a video (IDOL and CTVIS releases).
 
-    They stay in the memory; one that is matched again restarts with its id but without its past.
+    A removed track stays in the memory; if matched again, it keeps its id but not its past frames.
     """
 
     after_frame: NonNegativeInt = Field(
@@ -38,13 +38,14 @@ class TrackConfig(Section):
     )
     over_time: Literal["mean", "max"] = Field(
         "mean",
-        description="Combination of frames. mean: papers; max: option in IDOL, CTVIS releases.",
+        description="How the frames' values are combined. mean: papers; max: option in the IDOL "
+        "and CTVIS releases.",
     )
     labels: Literal["best", "every", "majority"] = Field(
         "best",
-        description="Classes of a track. best: the one with the highest score; every: all, each "
-        "counted separately in max_tracks and min_score (MinVIS; CTVIS and IDOL releases); "
-        "majority: the most frequent one, with the mean score of all frames (STC 3.5).",
+        description="Classes of a track. best: the class with the highest score; every: all "
+        "classes, as separate tracks for max_tracks and min_score (MinVIS; CTVIS, IDOL releases); "
+        "majority: the most frequent class, with the mean score of all frames (STC 3.5).",
     )
     mask_quality: bool = Field(
         False,
@@ -66,16 +67,18 @@ class TrackConfig(Section):
     )
     min_score: Share = Field(
         0.0,
-        description="Score below which a track is dropped (IDOL release: 0.05); AP needs weak "
-        "tracks.",
+        description="Score below which a track is dropped (IDOL release: 0.05). Low-scoring tracks "
+        "can still raise AP.",
     )
     min_frames: NonNegativeInt = Field(
-        1, description="Minimum frames with a pixel (CTVIS, MinVIS and IDOL releases: 0)."
+        1,
+        description="Minimum number of frames in which a track's mask is not empty (CTVIS, MinVIS "
+        "and IDOL releases: 0).",
     )
 
     @classmethod
     def ctvis_released(cls, num_classes: int) -> "TrackConfig":
-        """Returns the settings of CTVIS's code, which keeps as many tracks as classes."""
+        """Returns the settings of CTVIS's code, which keeps as many tracks as there are classes."""
         return cls(
             evidence="logits",
             labels="every",
@@ -104,26 +107,30 @@ class TrackConfig(Section):
 
 
 class FusionConfig(Section):
-    """Fusion of several results of one video (2nd place 3.3; 1st place 3.3)."""
+    """Fusion of several results of one video (2nd place 3.3; 1st place 3.3).
+
+    The 2nd place's report can also mean NMS over all tracks (``score: max``, ``mask: best``).
+    """
 
     iou_threshold: PositiveShare = Field(
         0.5,
-        description="Minimum spatio-temporal IoU of fused tracks (not printed; as in IDOL Eq. 7).",
+        description="Minimum spatio-temporal IoU of fused tracks (not in the papers; value of IDOL "
+        "Eq. 7).",
     )
     score: Literal["mean", "mean_of_found", "max"] = Field(
         "mean",
-        description="Score of a fused track. mean: over all results, 0 where one lacks the track; "
-        "mean_of_found: over those that have it; max: the highest.",
+        description="Score of a fused track. mean: mean over all results, with 0 for a result "
+        "without the track; mean_of_found: mean over the results with the track; max: the highest.",
     )
     label: Literal["same", "vote"] = Field(
         "same",
-        description="same: only tracks of one class are fused; vote: all are, and the class with "
-        "the highest score sum wins.",
+        description="Classes of fused tracks. same: only tracks of one class are fused; vote: "
+        "tracks of any class are fused, and the class with the highest score sum wins.",
     )
     mask: Literal["vote", "best"] = Field(
         "vote",
-        description="Masks of a fused track. vote: pixels in members with at least half of the "
-        "score sum (absent members have no pixels); best: the best member's masks.",
+        description="Masks of a fused track. vote: a pixel needs members with at least half of the "
+        "score sum (an absent member has no pixels); best: the masks of the best member.",
     )
 
 
@@ -136,18 +143,25 @@ class InferenceConfig(Section):
     videos_at_once: Count = Field(
         1,
         description="Videos per worker at a time, with shared batches; hides the time to open, "
-        "download and write many short videos. Above 1, results are equal up to rounding, which "
-        "depends on the batch.",
+        "download and write many short videos. Above 1, results differ by rounding, which depends "
+        "on the batch.",
     )
     sample_fps: PositiveFloat | None = Field(
         None,
-        description="Maximum annotated frames per second; others are only decoded. null: all.",
+        description="Maximum annotated frames per second; other frames are only decoded. null: "
+        "annotate all.",
     )
     views: tuple[ViewName, ...] = Field(
         (),
         description="Test-time augmentation: short sides whose results are fused, such as 480, "
         "640+flip (mirrored), or flip (the model's size, mirrored). 2nd place 3.1: 480, 640, 800. "
         "Empty: only the model's size.",
+    )
+    resize: Literal["antialiased", "quick"] = Field(
+        "antialiased",
+        description="Resizing of frames to the test size. antialiased: equal to training "
+        "(detectron2); quick: reads four pixels per output pixel, for archives; saves 3 to 7 ms "
+        "per 720p frame and changes the pixels of shrunk frames.",
     )
     fusion: FusionConfig = Field(
         default_factory=FusionConfig, description="Fusion of results from several views."
@@ -156,7 +170,7 @@ class InferenceConfig(Section):
     decoding: DecodeLimits = Field(default_factory=DecodeLimits)
     stitching: StitchConfig = Field(
         default_factory=StitchConfig,
-        description="Joining of segments with --join stitched; not used for exact results.",
+        description="Joining of segments with --join stitched; unused with other values of --join.",
     )
 
     @model_validator(mode="after")

@@ -47,8 +47,20 @@ class IdolLossWeights(Section):
         )
 
 
+class CtvisBoxLossWeights(IdolLossWeights):
+    """Loss weights of CTVIS on Deformable DETR: IDOL's for a frame, CTVIS's for embeddings."""
+
+    embed: NonNegativeFloat = Field(2.0, description="Contrastive loss (CTVIS 4.1: lambda_emb).")
+
+
+class IdolMaskLossWeights(CtvisLossWeights):
+    """Loss weights of IDOL on Mask2Former: Mask2Former's for a frame, IDOL's for embeddings."""
+
+    embed: NonNegativeFloat = Field(1.0, description="Contrastive loss (IDOL 3.1: lambda_2).")
+
+
 class StcLossWeights(Section):
-    """Loss weights of STC Eq. 7; CondInst's are 1 (AdelaiDet)."""
+    """Loss weights of STC Eq. 7; the terms from CondInst have weight 1 (AdelaiDet)."""
 
     class_: NonNegativeFloat = Field(1.0, alias="class", description="Focal loss at locations.")
     box: NonNegativeFloat = Field(1.0, description="Box GIoU loss.")

@@ -1,8 +1,8 @@
 """The base class of every settings section.
 
 Nothing in this folder imports torch or numpy, so that run files can be parsed before heavy
-libraries load. Each default is given once, with its source, and follows the paper; where the
-authors' release differs, ``released()`` or a named choice follows the release.
+libraries load. Each default is given once, with its source: the paper, if it gives a value. Where
+the authors' release differs, ``released()`` or a named choice follows the release.
 """
 
 from typing import Annotated

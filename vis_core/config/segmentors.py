@@ -23,15 +23,18 @@ class OwnBackbone(Section):
 
     family: Literal["resnet", "swin", "convnext"] = Field(description="Network family.")
     sizes: dict[str, int | float | str | list[int]] = Field(
-        description="Arguments of that family's transformers config: depths, embed_dim, ..."
+        description="Arguments of the family's config class in transformers: depths, embed_dim, ..."
     )
 
 
 class Mask2FormerSettings(Section):
     """Architecture of Mask2Former; the defaults are the paper's with ResNet-50."""
 
+    name: Literal["mask2former"] = Field(
+        "mask2former", description="The segmentor's name; may be left out where it is the default."
+    )
     backbone: BackboneName | OwnBackbone = Field(
-        "resnet50", description="Feature extractor: a published one, or a family and its sizes."
+        "resnet50", description="Feature extractor: a published network, or a family and its sizes."
     )
     num_queries: Count = Field(
         100, description="Number of queries, Q (paper: 100 for R50, 200 for Swin-L)."
@@ -54,8 +57,12 @@ class Mask2FormerSettings(Section):
 class DeformableDetrSettings(Section):
     """Architecture of IDOL's Deformable DETR; the defaults are the release's with ResNet-50."""
 
+    name: Literal["deformable_detr"] = Field(
+        "deformable_detr",
+        description="The segmentor's name; may be left out where it is the default.",
+    )
     backbone: BackboneName | OwnBackbone = Field(
-        "resnet50", description="Feature extractor: a published one, or a family and its sizes."
+        "resnet50", description="Feature extractor: a published network, or a family and its sizes."
     )
     num_queries: int = Field(300, ge=10, description="Number of queries, Q (IDOL 4.1).")
     hidden_width: int = Field(
@@ -84,16 +91,20 @@ class DecodingConfig(Section):
         0.03,
         ge=0,
         lt=1,
-        description="Threshold on score times centre-ness (STC 3.5: 0.03; CondInst: 0.05).",
+        description="Threshold on the class score (STC 3.5: 0.03; CondInst: 0.05).",
     )
     threshold_with_center: bool = Field(
-        True, description="Multiply by centre-ness before the threshold (CondInst)."
+        False,
+        description="Multiply the class score by centre-ness before the threshold (configs of "
+        "CondInst and CrossVIS). false: as printed (STC 3.5, as in FCOS).",
     )
     candidates: Count = Field(
         1000, description="Best location-class pairs kept per level before NMS."
     )
     nms_iou: PositiveShare = Field(
-        0.5, description="Box IoU of NMS within a class (STC 3.5: 0.5; CondInst: 0.6)."
+        0.5,
+        description="Box IoU threshold of plain NMS within a class (STC 3.5, which cites YOLACT "
+        "and its Fast NMS; SipMask: plain, 0.5; CondInst: 0.6).",
     )
     max_instances: Count = Field(
         10, description="Maximum instances per frame (STC 3.5: 10; CondInst: 100)."
@@ -105,7 +116,7 @@ class CondInstSettings(Section):
 
     backbone: BackboneName | OwnBackbone = Field(
         "resnet50_msra",
-        description="Feature extractor: a published one, or a family and its sizes.",
+        description="Feature extractor: a published network, or a family and its sizes.",
     )
     width: int = Field(
         256, ge=32, multiple_of=32, description="Channels of the pyramid and the towers."
@@ -140,22 +151,23 @@ class SelectionConfig(Section):
     )
     nms_iou: PositiveShare = Field(
         0.6,
-        description="Mask IoU of NMS (CTVIS release; IDOL 3.3: 0.5; IDOL release on OVIS: 0.3).",
+        description="Mask IoU threshold of NMS (CTVIS release; IDOL 3.3: 0.5; IDOL release on "
+        "OVIS: 0.3).",
     )
     box_nms_iou: PositiveShare | None = Field(
         None,
-        description="Box IoU of NMS within a class before masks are computed (IDOL release: 0.9; "
-        "not in the papers). null: no box NMS.",
+        description="Box IoU threshold of NMS within a class before masks are computed (IDOL "
+        "release: 0.9; not in the papers). null: no box NMS.",
     )
     iou_smoothing_pixels: NonNegativeFloat = Field(
         0.0,
-        description="Added to the intersection and union of two masks. Two empty masks are both "
-        "kept with 0; with the IDOL release's 1e-6, the weaker one is removed.",
+        description="Pixels added to the intersection and union of two masks. With 0, NMS keeps "
+        "two empty masks; with the IDOL release's 1e-6, it removes the weaker of them.",
     )
 
     @classmethod
     def idol(cls) -> "SelectionConfig":
-        """Returns IDOL 3.3 as printed; the score threshold comes from the release."""
+        """Returns the settings of IDOL 3.3; the score threshold comes from the release."""
         return cls(score_threshold=0.1, nms_iou=0.5)
 
     @classmethod

@@ -15,42 +15,42 @@ class StitchConfig(Section):
     """Joining of identities across overlapping segments of one video."""
 
     overlap_frames: Count = Field(
-        16, description="Extra frames processed before a segment's start (measured: 4, 8, 16, 32)."
+        16, description="Extra frames processed before a segment's start (tried: 4, 8, 16, 32)."
     )
     mask_weight: PositiveFloat = Field(
         0.5,
-        description="Weight of two tracks' IoU over the overlap (measured: 2 loses more tracks, as "
-        "segments only agree near the end of the overlap, where the embeddings come from).",
+        description="Weight of two tracks' mask IoU over the overlap. Measured: weight 2 loses "
+        "more tracks than 0.5, since masks of two segments agree only near the overlap's end.",
     )
     similarity_weight: NonNegativeFloat = Field(
         1.0, description="Weight of the embeddings' cosine; the other weights are relative to it."
     )
     label_weight: NonNegativeFloat = Field(
-        0.25, description="Weight of class equality (measured: no difference from 0 to 1)."
+        0.25, description="Weight of class equality (measured: 0 to 1 make no difference)."
     )
     min_mask_iou: PositiveShare = Field(
         0.01,
-        description="Minimum IoU over the overlap for masks to join two tracks; low, since both "
-        "segments have the same pixels (measured: 0.05 and above lose more tracks).",
+        description="Minimum mask IoU over the overlap for joining two tracks; low, since both "
+        "segments have the same pixels (measured: 0.05 and above lose more tracks than 0.01).",
     )
     min_similarity: float | None = Field(
         0.5,
         ge=-1,
         le=1,
-        description="Minimum cosine for embeddings alone to join a track hidden in the overlap to "
-        "a later one (measured: 0.5 to 0.7; 0.9 loses many tracks). null: any.",
+        description="Minimum cosine for joining a track hidden in the overlap to a later track by "
+        "embeddings alone (measured: 0.9 loses many tracks, 0.5 to 0.7 do not). null: no minimum.",
     )
     reach_frames: NonNegativeInt | None = Field(
         None,
-        description="Frames without either track that embeddings alone may bridge (measured: 60 "
-        "loses returning tracks). null: any number, like the papers' memory.",
+        description="Maximum frames between two tracks joined by embeddings alone (measured: with "
+        "60, returning tracks are lost). null: no limit, as for the papers' memory.",
     )
 
     def following(self, association: AssociationConfig) -> "StitchConfig":
         """Returns the settings that join hidden tracks where the association itself would.
 
-        The threshold is omitted if the association has none (MinVIS), and equals the association's
-        if that is a cosine. The reach is no longer than the association's memory.
+        ``min_similarity`` is None without a match threshold (MinVIS), and equal to the threshold if
+        the similarity is a cosine. ``reach_frames`` is limited to ``max_unseen_frames``.
         """
         changes: dict[str, Any] = {}
         if association.match_threshold is None:

@@ -1,9 +1,16 @@
 """System settings, one class per system; ``pipelines/config/loading.py`` reads the files."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from vis_core.config.association import NAMED_ASSOCIATIONS, AssociationConfig
 from vis_core.config.contrastive import CtvisItemsConfig, StcTrackingConfig
@@ -16,8 +23,10 @@ from vis_core.config.criterion import (
     TransportConfig,
 )
 from vis_core.config.loss_weights import (
+    CtvisBoxLossWeights,
     CtvisLossWeights,
     IdolLossWeights,
+    IdolMaskLossWeights,
     QueryLossWeights,
     StcLossWeights,
 )
@@ -33,9 +42,9 @@ from vis_core.config.segmentors import (
 class BaseSystemConfig(Section):
     """The settings common to all systems.
 
-    A section that a run file gives only in part is completed with its system's defaults, not with
-    the section class's, which are CTVIS's. ``association`` may also be a name from
-    ``NAMED_ASSOCIATIONS``.
+    If a run file sets only a part of a section, the system's defaults complete it, rather than the
+    defaults of the section's class, which are those of CTVIS. ``association`` may also be a name
+    from ``NAMED_ASSOCIATIONS``.
     """
 
     selection: SelectionConfig = Field(default_factory=SelectionConfig)
@@ -86,16 +95,63 @@ class ExtraHeadsConfig(BaseSystemConfig):
         return self.model_copy(update={"boundary": None, "quality": quality})
 
 
-class QuerySystemConfig(ExtraHeadsConfig):
-    """The settings common to CTVIS and MinVIS."""
+def _match_any(schema: dict[str, Any]) -> None:
+    """Changes a union so that, in an editor, a section without a name may match several members."""
+    schema["anyOf"] = schema.pop("oneOf")
 
-    segmentor: Mask2FormerSettings = Field(default_factory=Mask2FormerSettings)
-    loss_weights: QueryLossWeights = Field(default_factory=QueryLossWeights)
+
+QuerySegmentorSettings = Annotated[
+    Mask2FormerSettings | DeformableDetrSettings,
+    Field(discriminator="name", json_schema_extra=_match_any),
+]
+
+
+class QuerySystemConfig(ExtraHeadsConfig):
+    """The settings common to CTVIS, MinVIS and IDOL.
+
+    ``segmentor`` may leave out ``name`` where it is the system's default, and is stored without it.
+    ``loss_weights`` has the keys of the chosen segmentor.
+    """
+
+    # the loss weights for each segmentor that the system allows, its default first
+    weights_of: ClassVar[dict[str, type[Section]]]
+    if TYPE_CHECKING:  # each system declares the fields in its own order, the order on disk
+        segmentor: QuerySegmentorSettings
+        loss_weights: QueryLossWeights | IdolLossWeights
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_segmentor(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        segmentor = values.get("segmentor", {})
+        if isinstance(segmentor, Mapping):
+            segmentor = {"name": next(iter(cls.weights_of)), **segmentor}
+        return {"loss_weights": {}, **values, "segmentor": segmentor}
+
+    @field_validator("loss_weights", mode="before", check_fields=False)
+    @classmethod
+    def _read_weights_of_segmentor(cls, value: Any, info: ValidationInfo) -> Any:
+        segmentor = info.data.get("segmentor")
+        name = segmentor.name if segmentor else next(iter(cls.weights_of))
+        return cls.weights_of[name].model_validate(value, strict=True)
+
+    @model_serializer(mode="wrap")
+    def _omit_default_segmentor_name(
+        self, serialize: SerializerFunctionWrapHandler
+    ) -> dict[str, Any]:
+        values: dict[str, Any] = serialize(self)
+        if self.segmentor.name == next(iter(self.weights_of)):
+            values.get("segmentor", {}).pop("name", None)
+        return values
 
 
 class MinvisConfig(QuerySystemConfig):
-    """MinVIS: all queries, latest memory, cosine similarity, Hungarian without a threshold."""
+    """MinVIS: all queries, latest embeddings, cosine similarity, Hungarian without a threshold."""
 
+    weights_of = {"mask2former": QueryLossWeights}
+    segmentor: Mask2FormerSettings = Field(default_factory=Mask2FormerSettings)
+    loss_weights: QueryLossWeights = Field(default_factory=QueryLossWeights)
     name: Literal["minvis"] = "minvis"
     association: AssociationConfig = Field(default_factory=AssociationConfig.minvis)
     selection: SelectionConfig = Field(
@@ -105,22 +161,34 @@ class MinvisConfig(QuerySystemConfig):
 
 
 class CtvisConfig(QuerySystemConfig):
-    """CTVIS: Mask2Former, an embedding head, contrastive items through the memory."""
+    """CTVIS: Mask2Former, an embedding head, contrastive items built with the memory."""
 
+    weights_of = {"mask2former": CtvisLossWeights, "deformable_detr": CtvisBoxLossWeights}
+    segmentor: QuerySegmentorSettings = Field(default_factory=Mask2FormerSettings)
+    loss_weights: CtvisLossWeights | CtvisBoxLossWeights = Field(default_factory=CtvisLossWeights)
     name: Literal["ctvis"] = "ctvis"
-    loss_weights: CtvisLossWeights = Field(default_factory=CtvisLossWeights)
     embedding_width: int = Field(256, ge=8, description="Embedding width, C (CTVIS 3.1).")
     items: CtvisItemsConfig = Field(default_factory=CtvisItemsConfig)
 
+    @model_validator(mode="after")
+    def _check_match_again(self) -> Self:
+        if self.items.match_again and self.segmentor.name == "deformable_detr":
+            raise ValueError(
+                "items.match_again: expected false with segmentor deformable_detr, found true; an "
+                "absent instance has no box that a query could be matched with"
+            )
+        return self
 
-class IdolConfig(ExtraHeadsConfig):
+
+class IdolConfig(QuerySystemConfig):
     """IDOL: Deformable DETR with a dynamic mask head, pairs of frames, optimal transport."""
 
     name: Literal["idol"] = "idol"
-    segmentor: DeformableDetrSettings = Field(default_factory=DeformableDetrSettings)
+    weights_of = {"deformable_detr": IdolLossWeights, "mask2former": IdolMaskLossWeights}
+    segmentor: QuerySegmentorSettings = Field(default_factory=DeformableDetrSettings)
     selection: SelectionConfig = Field(default_factory=SelectionConfig.idol)
     association: AssociationConfig = Field(default_factory=AssociationConfig.idol)
-    loss_weights: IdolLossWeights = Field(default_factory=IdolLossWeights)
+    loss_weights: IdolLossWeights | IdolMaskLossWeights = Field(default_factory=IdolLossWeights)
     matching: TransportConfig = Field(default_factory=TransportConfig)
     id_head: IdHeadConfig | None = Field(
         None,
@@ -131,7 +199,7 @@ class IdolConfig(ExtraHeadsConfig):
     test_short_side: int = Field(
         360,
         ge=32,
-        description="Short side in pixels at inference (IDOL 4.1: 360; release: 480, OVIS 720).",
+        description="Short side in pixels at inference (IDOL 4.1: 360; release: 480, on OVIS 720).",
     )
 
     def for_inference(self) -> Self:

@@ -5,7 +5,7 @@ from vis_core.config.systems import MinvisConfig
 
 
 def tiny_minvis() -> MinvisConfig:
-    """Returns a MinVIS with about one million weights that learns from scratch (our choice)."""
+    """Returns the settings of a MinVIS with about one million weights (our choice)."""
     return MinvisConfig(
         segmentor=Mask2FormerSettings(
             backbone="tiny",

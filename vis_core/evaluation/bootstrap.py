@@ -1,8 +1,8 @@
 """Confidence intervals for AP from a paired bootstrap over videos.
 
-Videos are drawn with replacement and AP is computed for each draw; the interval is the spread over
-many draws. Two results files use the same draws, so the interval of their difference is paired
-(Efron and Tibshirani 1993, ch. 13; Koehn 2004 for the paired test).
+Videos are drawn with replacement and AP is computed for each draw; the interval is a
+percentile range of these values. Two results files use the same draws, so the interval of their
+difference is paired (Efron and Tibshirani 1993, ch. 13; Koehn 2004 for the paired test).
 """
 
 from dataclasses import dataclass
@@ -39,9 +39,9 @@ def resampled_ap(
 ) -> np.ndarray:
     """Computes the (N,) AP values of (N, V) draws, over all areas and all kept predictions.
 
-    Equals the AP of a data set that contains each video as often as it was drawn: copies of a
-    prediction are adjacent there, and the best precision in such a group is at one of its ends.
-    Area range 0 of ``matches`` must include all areas.
+    Equals the AP of a data set that contains each video as often as it was drawn. In its
+    ranking, the copies of a prediction are adjacent, so precision among them is best at the first
+    or last copy. Area range 0 of ``matches`` must include all areas.
     """
     ap = np.full((len(draws), num_classes), np.nan)
     bounds = np.searchsorted(matches.category, np.arange(num_classes + 1))

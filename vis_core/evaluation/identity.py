@@ -183,7 +183,7 @@ def _add_hota(frames: SequenceFrames, counts: _Counts) -> None:
 
 
 def _alignment(frames: SequenceFrames, lengths: np.ndarray) -> np.ndarray:
-    """Computes the (G, D) soft Jaccard index of pairs over the video; ``lengths`` are pair sums."""
+    """Computes the (G, D) soft Jaccard index of pairs; ``lengths`` adds up each pair's lengths."""
     common = np.zeros(frames.shape)
     for truth, tracks, iou in zip(frames.truth, frames.tracks, frames.iou, strict=True):
         total = iou.sum(axis=0)[None, :] + iou.sum(axis=1)[:, None] - iou

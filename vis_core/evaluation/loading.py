@@ -133,7 +133,7 @@ _Loaded = TypeVar("_Loaded")
 
 
 def _with_fault_positions(load: Callable[[bool], _Loaded]) -> _Loaded:
-    """Loads the fast way; after any fault, reloads the slow way, which reports its position."""
+    """Loads the fast way; after a fault, reloads the slow way, which reports where the fault is."""
     try:
         return load(True)
     except (FaultyRunsError, NotStreamableError):

@@ -13,13 +13,13 @@ import numpy as np
 from vis_core.evaluation.loading import GroundTruth, Results, ResultVideo, TruthVideo
 from vis_core.rle.intersection import intersections
 
-_LANES_AT_ONCE = 1 << 22  # cells of (groups, areas, thresholds, ground truth) in memory
+_LANES_AT_ONCE = 1 << 22  # (group, area, threshold, ground truth) cells in memory
 _CERTAIN = 1 - 1e-10  # the highest IoU that the reference evaluator requires
 
 
 @dataclass(frozen=True)
 class Group:
-    """The tracks of one class in one video; ``category`` and ``video`` are positions.
+    """The tracks of one class in one video; ``category`` and ``video`` are list positions, not ids.
 
     Attributes:
         iou: (D, G) IoU over space and time; D predictions by score, G ground truths in file order.
@@ -70,7 +70,7 @@ def group_tracks(
 ) -> list[Group]:
     """Groups all tracks by video and class; keeps each group's ``limit`` best predictions.
 
-    Without categories, all classes form one, with the ground truth ordered by class.
+    Without ``use_categories``, all classes count as one; the ground truth is ordered by class.
     """
     groups = []
     position_of = {category_id: place for place, category_id in enumerate(category_ids)}
@@ -203,7 +203,7 @@ def _group(
 
 
 def _batches(depths: np.ndarray, widths: np.ndarray, lanes: int) -> Iterator[np.ndarray]:
-    """Yields batches of similarly wide groups, deepest first, to save padding."""
+    """Yields batches of groups of similar width (ground truths), most predictions first."""
     useful = np.flatnonzero((depths > 0) & (widths > 0))
     if not len(useful):
         return
@@ -218,7 +218,7 @@ def _batches(depths: np.ndarray, widths: np.ndarray, lanes: int) -> Iterator[np.
 
 
 def _padded(ious: Sequence[np.ndarray], width: int) -> np.ndarray:
-    """Stacks the IoUs of groups, deepest group first, to (B, D, G); -1 where there is no pair."""
+    """Stacks the IoUs of groups, the largest D first, to (B, D, G); -1 where there is no pair."""
     padded = np.full((len(ious), len(ious[0]), width), -1.0)
     for row, iou in enumerate(ious):
         padded[row, : iou.shape[0], : iou.shape[1]] = iou
@@ -237,8 +237,8 @@ def _match_batch(
     """Writes ``matched`` and ``ignored`` for the predictions of a batch of groups.
 
     For each lane (area, threshold) and each prediction by score, chooses among the free ground
-    truths (a crowd is always free) with sufficient IoU: prefers those not ignored, then the highest
-    IoU, then the last one.
+    truths (a crowd is always free) with sufficient IoU. It prefers truths that are not ignored,
+    then the highest IoU, then the last one.
     """
     width = iou.shape[2]
     free = np.ones((len(iou), truth.skip.shape[1], len(needed), width), bool)

@@ -36,7 +36,7 @@ def interval_line(title: str, interval: Interval) -> str:
 
 
 def shown_score(value: float) -> str:
-    """Formats a score as a percentage, or a dash without ground truth."""
+    """Formats a score as a percentage; -1 (no ground truth) becomes a dash."""
     return "-" if value == -1 else f"{100 * value:.2f}"
 
 

@@ -154,7 +154,7 @@ def _curves_by_limit(
     curves = None
     for m in reversed(range(len(settings.max_detections))):
         limit = settings.max_detections[m]
-        if curves is None or limit < deepest:  # otherwise the predictions are the same
+        if curves is None or limit < deepest:  # otherwise the limit changes nothing
             kept = rows[matches.rank[rows] < limit]
             curves = _curves(matches, kept, areas, positives, settings.recall_points)
         yield m, curves

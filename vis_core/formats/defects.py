@@ -12,7 +12,7 @@ from vis_core.errors import AnnotationError, Found, shown
 
 NONE = Found("none")
 SHOWN_IN_MESSAGE = 20
-KEPT = 10_000  # more suggest a different kind of file; the rest are only counted
+KEPT = 10_000  # more defects suggest a wrong kind of file; further defects are only counted
 
 _log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Checks for the fields common to COCO and YouTube-VIS files: ids, sizes, names, boxes, areas.
 
-Each check returns whether the field is valid and adds a defect if it is not.
+Each ``check_`` function returns whether the field is valid and adds a defect if it is not.
 """
 
 import re
@@ -143,7 +143,7 @@ def file_name_fault(name: object) -> str | None:
 
 
 def stated_size(segmentation: Any) -> tuple[Any, Any]:
-    """Returns the size given in an RLE whose image is unknown, or (1, 1) if it has none."""
+    """Returns the size given in an RLE whose image is unknown, or (1, 1) if the RLE has none."""
     size = segmentation.get("size") if isinstance(segmentation, dict) else None
     return (size[0], size[1]) if isinstance(size, list) and len(size) == 2 else (1, 1)
 
@@ -166,7 +166,7 @@ def is_area(area: Any) -> bool:
 
 
 def are_areas(areas: list[Any]) -> bool:
-    """Returns whether every entry is null or satisfies ``is_area``, in bulk for speed."""
+    """Returns whether all entries are null or satisfy ``is_area``, faster than entry by entry."""
     if not {*map(type, areas)} <= {int, float, NoneType}:
         return False
     numbers = [area for area in areas if area is not None]

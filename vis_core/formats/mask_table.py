@@ -20,8 +20,8 @@ from vis_core.formats.categories import Categories
 from vis_core.rle.segmentation import Rle, rle_boxes_xywh
 from vis_core.structures import Track
 
-# Frames per row group, the unit of reading. Groups begin at its multiples, so that equal results
-# give identical bytes, however often the work was interrupted.
+# Frames per row group, the unit of reading. Groups begin at multiples of it, so that equal
+# results give identical bytes, however often the work was interrupted.
 GROUP_FRAMES = 256
 _NO_TRACK = -1
 _BOXES_AT_ONCE = 64  # rows; few, since the last batch delays the end of a video
@@ -67,12 +67,12 @@ MASK_TABLE = pa.schema(
 class MaskRows:
     """The rows of the frames added since the last ``take``; a ``MaskSink``.
 
-    Boxes are computed while the network runs, since nothing could run in parallel at the end.
+    Boxes are computed while the network runs; computed afterwards, they would delay the result.
     """
 
     size: tuple[int, int]  # height and width of every frame
     _rows: list[_PartRow] = field(default_factory=list)
-    _boxes: list[list[float] | None] = field(default_factory=list)  # of the first rows
+    _boxes: list[list[float] | None] = field(default_factory=list)  # boxes of the first rows
     _open_frames: dict[int, list[tuple[int, float, bytes]]] = field(default_factory=dict)
 
     def add(self, frame_index: int, serial: int, score: float, counts: str) -> None:
@@ -84,7 +84,7 @@ class MaskRows:
         """Does nothing, since ``write_mask_table`` omits the rows of dropped tracks."""
 
     def close_frame(self, frame_index: int, frame_number: int, time_s: float) -> None:
-        """Ends a frame: ``frame_index`` among annotated frames, ``frame_number`` in the file."""
+        """Ends frame ``frame_index`` of the annotated frames, ``frame_number`` of the video."""
         frame = (frame_index, frame_number, time_s * 1000)
         self._rows.append((*frame, _NO_TRACK, 0.0, None))
         self._rows += [(*frame, *row) for row in self._open_frames.pop(frame_index, [])]
@@ -143,7 +143,7 @@ def write_mask_table(
 
     Args:
         path: The file to write.
-        parts: In frame order, each with whole frames only.
+        parts: Parts in frame order, each with whole frames only.
         tracks: The result's tracks, best score first; rows with other serials are omitted. A track
             with several labels is written with the first one.
     """
@@ -186,7 +186,7 @@ def _groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _finished_rows(part: pa.Table, owners: Mapping[int, Track], header: TableHeader) -> pa.Table:
-    """Adds the track and header columns to a group; removes the rows of other tracks."""
+    """Adds the track and header columns to a group; removes rows whose serial has no owner."""
     serials, frames = part["serial"].to_numpy(), part["frame_index"].to_numpy()
     owned = np.isin(serials, np.fromiter(owners, np.int64, len(owners)))
     empty = (serials == _NO_TRACK) & ~np.isin(frames, frames[owned])

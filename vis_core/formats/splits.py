@@ -15,8 +15,8 @@ def split_videos(
 ) -> tuple[list[VideoRecord], list[VideoRecord]]:
     """Splits videos into training and holdout sets by a hash of their folder and the seed.
 
-    Groups are added to the holdout in hash order until it has its share, so that most videos stay
-    on their side when others are added or removed.
+    Groups are added to the holdout in hash order until the holdout has its share, so that most
+    videos stay in their set when videos are added or removed.
 
     Args:
         videos: The data set.
@@ -52,7 +52,7 @@ def split_videos(
 def leaks(
     train: Sequence[VideoRecord], holdout: Sequence[VideoRecord], image_folder: Path | None = None
 ) -> list[str]:
-    """Lists the pairs of videos that share frame folders, frame files, masks or frame contents.
+    """Lists holdout videos with the folder, frame files, masks or contents of a training video.
 
     If ``image_folder`` is given, the contents of the first, middle and last frames are compared.
     """

@@ -1,7 +1,7 @@
 """Strict JSON reading: UTF-8, finite numbers, no duplicate keys, limited depth.
 
 ``json.loads`` silently accepts NaN, Infinity, UTF-16 and duplicate keys, and raises RecursionError
-for 100,000 nested brackets. Here each of these raises an AnnotationError that names the file.
+for 100,000 nested brackets. Here, each of these raises an AnnotationError naming the file.
 """
 
 import codecs
@@ -97,7 +97,7 @@ def entry_name(table: str, index: int, entry: Any) -> str:
 
 @contextmanager
 def paused_collector() -> Iterator[None]:
-    """Pauses garbage collection, which takes half the time of creating many acyclic objects."""
+    """Pauses garbage collection, which would take half the time when many objects are created."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -90,8 +90,8 @@ def frame_segmentations(
     """Checks a track's masks and returns them as compressed RLEs, or None if one is faulty.
 
     A track's RLEs are decoded together, and checked one by one only if there is a fault. With
-    ``runs_read_later`` they are not decoded: the caller decodes all returned masks and, after a
-    fault, calls again without the option to locate it.
+    ``runs_read_later``, RLE strings are not decoded here: the caller decodes all returned masks
+    and, to locate a fault, calls again without the option.
     """
     masks: Any = entry.get("segmentations")
     place = f'{where} "segmentations"'

@@ -1,7 +1,7 @@
 """Reading, checking and writing YouTube-VIS and OVIS files: ground truth and results.
 
-Each annotation is one track: ``segmentations`` has an RLE (either form), polygons or null for every
-video frame. The reader collects all defects before it raises.
+Each annotation is one track: ``segmentations`` has an RLE (compressed or not), polygons or null for
+every video frame. The reader collects all defects before it raises.
 """
 
 import json
@@ -28,7 +28,7 @@ from vis_core.formats.video_checks import (
 )
 from vis_core.rle.segmentation import Rle, areas_and_boxes
 
-if TYPE_CHECKING:  # this imports torch, which reading does not need
+if TYPE_CHECKING:  # imports torch, which reading a file does not need
     from vis_core.structures import VideoResult
 
 MEMBER = "results.json"  # file name in a submission zip

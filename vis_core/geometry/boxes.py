@@ -73,5 +73,5 @@ def _overlap_and_union(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _area(boxes: Tensor) -> Tensor:
-    """Computes (...) areas; 0 for a box whose far corner precedes its near one."""
+    """Computes (...) areas; 0 for a box whose far corner precedes its near corner."""
     return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(dim=-1)

@@ -21,8 +21,8 @@ MASKS_AT_ONCE = 8
 class InputSize:
     """An image's size in pixels as network input: resized, then padded on the right and bottom.
 
-    ``upsampling``: masks are enlarged to the padded input as logits, or as probabilities with
-    aligned corners (CondInst).
+    ``upsampling`` selects whether masks are enlarged to the padded input as logits or, with aligned
+    corners, as probabilities (CondInst).
     """
 
     resized_height: int
@@ -43,12 +43,12 @@ def full_size_masks(
     image_size: tuple[int, int],
     last_resize: Resize = "bilinear",
 ) -> Tensor:
-    """Returns masks at image size: enlarges to the padded input, crops, resizes, thresholds.
+    """Returns masks at image size: logits are enlarged, cropped, resized and thresholded.
 
     The masks are (N, H, W) bool. The (N, h, w) logits cover the padded input and are resized
     bilinearly without aligned corners, as in segmentor training; CondInst enlarges probabilities
     with aligned corners. The last resize is from the resized to the original image; the IDOL
-    release uses nearest.
+    release takes the nearest pixel.
     """
     groups = _image_masks(mask_logits, input_size, image_size, last_resize, with_sums=False)
     return _concatenated([masks for masks, _ in groups], mask_logits, image_size)
@@ -77,8 +77,8 @@ def boxed_masks(
 ) -> list[BoxMask | None] | None:
     """Returns the bilinear masks of ``full_size_masks`` as boxes, with None for an empty mask.
 
-    Returns None instead of a list if boxes are not faster: for masks not on the CPU, or already at
-    image size before the last resize.
+    Returns None instead of a list if boxes would not save time: for masks on a GPU, or at image
+    size already before the last resize.
     """
     if mask_logits.device.type != "cpu" or input_size.resized_size == image_size:
         return None
@@ -140,7 +140,7 @@ def _probabilities(values: Tensor, threshold: float) -> Tensor:
 
 
 def _concatenated(groups: list[Tensor], mask_logits: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Concatenates masks to (N, H, W) bool; N is 0 without a group."""
+    """Concatenates masks to (N, H, W) bool; N is 0 if there are no groups."""
     if not groups:
         return torch.zeros((0, *image_size), dtype=torch.bool, device=mask_logits.device)
     return torch.cat(groups)
@@ -168,9 +168,9 @@ def _resize(maps: Tensor, size: tuple[int, int], mode: Resize = "bilinear") -> T
 
 
 def aligned_upsampling(maps: Tensor, factor: int = 2) -> Tensor:
-    """Enlarges (N, h, w) maps so that pixel ``factor * i`` keeps the value of pixel i (CondInst).
+    """Enlarges (N, h, w) maps with aligned corners, then shifts them by half a cell (CondInst).
 
-    The result is shifted right and down by half a cell, as in the releases.
+    Pixel ``factor * i + factor // 2`` has the value of pixel i, as in the releases.
     """
     if factor == 1:
         return maps
@@ -182,13 +182,26 @@ def aligned_upsampling(maps: Tensor, factor: int = 2) -> Tensor:
     return shifted[:, 0, : factor * height, : factor * width]
 
 
+def pairwise_mask_iou(masks: Tensor, smoothing_pixels: float = 0.0) -> Tensor:
+    """Computes the (N, N) IoU of masks (N, h, w) with ``smoothing_pixels`` in overlap and union.
+
+    The IoU of two empty masks is 0 without smoothing and 1 with it.
+    """
+    flat = masks.flatten(1).float()
+    overlap = flat @ flat.T
+    area = flat.sum(dim=1)
+    union = area[:, None] + area[None, :] - overlap
+    smallest = smoothing_pixels or 1.0  # the smallest nonzero union
+    return (overlap + smoothing_pixels) / (union + smoothing_pixels).clamp(min=smallest)
+
+
 def mask_boundary(masks: Tensor, threshold: float = 0.1) -> Tensor:
     """Finds the boundary pixels of bool masks (N, h, w) (1st place 2.2).
 
     Binarises each mask's Laplacian. Pixels beyond the image border are 0, so a mask that reaches
-    the border has a boundary there. The threshold T_b is not printed; BMask R-CNN, which the report
-    follows, uses 0.1. A mask pixel is on the boundary if any of its 8 neighbours is outside the
-    mask.
+    the border has a boundary there. The report does not give the threshold T_b; BMask R-CNN, which
+    the report follows, uses 0.1. A mask pixel is on the boundary if any of its 8 neighbours is not
+    in the mask.
     """
     kernel = masks.new_full((1, 1, 3, 3), -1, dtype=torch.float32)
     kernel[0, 0, 1, 1] = 8

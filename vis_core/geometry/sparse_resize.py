@@ -11,13 +11,13 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-_MAX_PARTS = 16  # per map: each costs as much as a thousandth of a large frame
-_DENSE_SHARE = 0.3  # of a box: above it, searching for parts costs as much as it could save
+_MAX_PARTS = 16  # per map: a part costs as much as resizing a thousandth of a large frame
+_DENSE_SHARE = 0.3  # of a box; in a denser box, finding the parts takes longer than it saves
 
 
 @dataclass(frozen=True)
 class ResizedBox:
-    """A part (h, w) float32 of a resized map outside which nothing exceeds the threshold."""
+    """A rectangular part (h, w) float32 of a resized map, with its upper-left corner."""
 
     top: int
     left: int
@@ -32,7 +32,7 @@ class ResizedBox:
 
 @dataclass(frozen=True)
 class BoxMask:
-    """A mask that is background outside a box, whose pixels are ``inside`` (h, w) bool."""
+    """A mask that is background outside a box; ``inside`` (h, w) bool is the mask in the box."""
 
     top: int
     left: int
@@ -45,7 +45,7 @@ class BoxMask:
 
 @dataclass(frozen=True)
 class _Axis:
-    """The cells (L,) before and after each pixel of one axis, and the weight of the cell after."""
+    """The cells (L,) before and after each pixel of one axis, and the latter's weight."""
 
     before: np.ndarray
     after: np.ndarray
@@ -76,7 +76,7 @@ def boxes_above(
 ) -> Iterator[BoxMask | None]:
     """Resizes maps like ``resized_boxes`` and yields the masks of pixels above the threshold.
 
-    Distant parts of a map are resized separately, so specks cost little.
+    Distant parts of a map are resized separately, so distant specks take little time.
     """
     axes = _axis(maps.shape[1], size[0]), _axis(maps.shape[2], size[1])
     for cells in maps:
@@ -95,7 +95,7 @@ def _extent(above: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]] | None
 
 
 def _parts(above: np.ndarray) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Returns boxes that cover a mask (h, w): a single one, or one per part if that saves much."""
+    """Returns boxes that cover a mask (h, w): a single box, or one per part if that saves time."""
     whole = _extent(above)
     if whole is None:
         return []
@@ -148,7 +148,7 @@ def _joined_boxes(boxes: list[ResizedBox], threshold: float) -> BoxMask:
 
 
 def _blend(cells: np.ndarray, axis: _Axis, begin: int, end: int, first: int) -> np.ndarray:
-    """Interpolates pixels ``begin`` to ``end`` (exclusive); row 0 of ``cells`` is row ``first``."""
+    """Interpolates pixels ``begin`` to ``end`` (exclusive); ``cells[0]`` is cell ``first``."""
     weight = axis.weight[begin:end, None]
     values = cells[axis.before[begin:end] - first]
     values *= 1 - weight

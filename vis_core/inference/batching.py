@@ -30,13 +30,15 @@ _Entry = tuple[_Request, int]  # one image of a request
 class SharedNetwork:
     """A system for several threads, one per video.
 
-    A thread that calls an idle network runs it for itself and for all threads that call in the
-    meantime, on images of one size, first come, first served. Batches are full as long as there
-    are frames, even at the ends of videos, and no thread waits for more frames to arrive.
+    A thread that calls an idle network runs it until its own request is done; the batches also have
+    images from the requests of other threads. A batch has waiting images of one size, oldest first.
+    Batches are full as long as there are enough frames, even at the ends of videos, and no thread
+    waits for more frames.
     """
 
     def __init__(self, system: FrameSystem, batch_images: int) -> None:
         self._system = system
+        self.quick_resize = getattr(system, "quick_resize", False)
         self._batch_images = batch_images
         self._changed = threading.Condition()
         self._waiting: deque[_Entry] = deque()
@@ -87,7 +89,7 @@ class SharedNetwork:
         return batch
 
     def _process(self, batch: list[_Entry]) -> None:
-        """Processes a batch; after an error, retries each request alone so that only one fails."""
+        """Processes a batch; after an error, retries each request alone."""
         try:
             results = self._system.segment([request.images[place] for request, place in batch])
             for (request, place), instances in zip(batch, results, strict=True):

@@ -29,12 +29,12 @@ def run_chunked(
 ) -> None:
     """Runs all stages over a video, a few frames at a time.
 
-    While the network processes one chunk, a second thread associates and encodes the previous one,
-    and a third reads the next, so at most three chunks are in memory.
+    While the network processes a chunk, a second thread associates and encodes the previous chunk,
+    and a third thread reads the next one, so at most three chunks are in memory.
 
     Args:
         frames: Remaining frames of the video; read in a separate thread.
-        after: Called with each chunk's last frame after all stages' ``associate``.
+        after: Called with a chunk's last frame once all stages have associated the chunk.
     """
     stream = SecondStream()
 

@@ -2,14 +2,14 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vis_core.config.inference import TrackConfig
+from vis_core.config.inference import InferenceConfig, TrackConfig
 from vis_core.errors import ConfigError
 from vis_core.geometry.masks import boxed_masks, full_size_masks, masks_with_confidence
 from vis_core.inference.protocols import FrameSystem
@@ -72,7 +72,7 @@ class FramePredictor:
 
 
 def _groups(frames: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Groups consecutive frames with logits of one size: ``_MASKS_AT_ONCE`` masks or one frame."""
+    """Groups successive frames of one logit size; a lone frame may exceed ``_MASKS_AT_ONCE``."""
     group: list[Tensor] = []
     for logits in frames:
         is_full = sum(map(len, group)) + len(logits) > _MASKS_AT_ONCE
@@ -86,10 +86,11 @@ def _groups(frames: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 @dataclass(frozen=True)
 class View:
-    """The size and flip with which a video is processed; the default size is the system's."""
+    """The size, flip and resizing with which a video is processed; by default, the system's."""
 
     short_side: int | None = None
     flip: bool = False
+    quick_resize: bool = False
 
     @classmethod
     def parse(cls, text: str) -> "View":
@@ -98,24 +99,27 @@ class View:
         return cls(int(parts[0]) if parts[0].isdigit() else None, "flip" in parts)
 
     @classmethod
-    def of(cls, names: Sequence[str]) -> "list[View]":
-        """Parses a config's views; without any, returns the model's own view."""
-        return [cls.parse(name) for name in names] or [cls()]
+    def of(cls, config: InferenceConfig) -> "list[View]":
+        """Returns a config's views, or one view at the model's size."""
+        views = [cls.parse(name) for name in config.views] or [cls()]
+        return [replace(view, quick_resize=config.resize == "quick") for view in views]
 
     def applied_to(self, system: FrameSystem) -> FrameSystem:
-        """Returns the system with this view's test size and shared weights.
+        """Returns the system with this view's test size and resizing, and with shared weights.
 
         Raises:
             ConfigError: The system has no test size.
         """
-        if self.short_side is None:
+        is_quick = getattr(system, "quick_resize", False)
+        if self.short_side is None and self.quick_resize == is_quick:
             return system
         config: Any = getattr(system, "config", None)
         if config is None:
-            raise ConfigError(
-                f"inference.views: {self.short_side} is a size, but this system has none"
-            )
+            setting = f"views: {self.short_side}" if self.short_side else "resize: quick"
+            raise ConfigError(f"inference.{setting} needs a system with a test size")
         copied: Any = copy.copy(system)
-        copied.config = config.model_copy(update={"test_short_side": self.short_side})
+        copied.quick_resize = self.quick_resize
+        if self.short_side is not None:
+            copied.config = config.model_copy(update={"test_short_side": self.short_side})
         resized: FrameSystem = copied
         return resized

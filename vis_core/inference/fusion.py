@@ -1,7 +1,7 @@
 """Fuses several results for one video: multi-scale testing and model ensembles.
 
 2nd place 3.1 and 3.3, 1st place 3.3: "the IoU computation is carried out in both spatial domain and
-temporal domain"; the papers print no more, so all other choices are settings (``FusionConfig``).
+temporal domain". The papers give no other details, so all other choices are in ``FusionConfig``.
 Masks remain run lengths throughout, and a long video is processed in windows of frames.
 """
 
@@ -31,8 +31,8 @@ def fuse_tracks(
     """Fuses the tracks from R results for one video (2nd place 3.3), best score first.
 
     Grouping is greedy: the best remaining track leads a group; from each other result, the track
-    that overlaps it most joins if their IoU over space and time reaches the threshold. An id is
-    kept if all results agree on it; all other tracks get new ids. ``size`` is (height, width).
+    that overlaps it most joins the group if their IoU over space and time reaches the threshold. An
+    id is kept if all results agree on it; other tracks get new ids. ``size`` is (height, width).
     """
     if len(results) == 1:
         return sorted(results[0], key=lambda track: -track.score)
@@ -101,7 +101,7 @@ def _present(
 def _groups(
     tracks: Sequence[Track], sources: np.ndarray, overlap: np.ndarray, config: FusionConfig
 ) -> list[list[int]]:
-    """Groups the tracks, at most one from each result: the leader, then the others in order."""
+    """Groups the tracks, at most one from each result; a group's leader is its first member."""
     free = set(range(len(tracks)))
     groups = []
     for leader in range(len(tracks)):
@@ -153,7 +153,7 @@ def _fuse_group(
 
 
 def _mean(values: Sequence[float], divisor: int) -> float:
-    """Divides a sum by ``divisor`` exactly, independent of order and rounding."""
+    """Divides the exact sum by ``divisor``, so that the order of the values does not matter."""
     return float(sum(map(Fraction, values), Fraction(0)) / divisor)
 
 

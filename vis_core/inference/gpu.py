@@ -59,7 +59,7 @@ class SecondStream:
 
     @contextmanager
     def after(self, event: torch.cuda.Event | None) -> Iterator[None]:
-        """Runs on this stream after an event from ``record`` and waits for the stream at the end.
+        """Runs a block on this stream after an event from ``record``, then waits for the stream.
 
         The network may then overwrite its predictions.
         """

@@ -56,12 +56,12 @@ def view_trackers(
     """Starts one tracker per view of a config; a sink requires a single view."""
     return [
         OnlineTracker(view.applied_to(system), config.tracks, mirrored=view.flip, sink=sink)
-        for view in View.of(config.views)
+        for view in View.of(config)
     ]
 
 
 def fused_result(trackers: "list[OnlineTracker]", config: InferenceConfig) -> VideoResult:
-    """Fuses the results of all views after the last frame; a single view's is returned as is."""
+    """Fuses the results of all views after the last frame; a single result remains as it is."""
     results = [tracker.tracks.result() for tracker in trackers]
     if len(results) == 1:
         return results[0]

@@ -15,7 +15,7 @@ def finished_tracks(states: Mapping[int, TrackState], config: TrackConfig) -> li
 
     By default, a track's score is the highest of its mean class scores over the frames with an
     instance of it, and its label is the class of that score (IDOL, CTVIS). The score is multiplied
-    by the predicted mask quality, if there is one. ``states`` are by track id.
+    by the predicted mask quality, if there is one. ``states`` maps track ids to sums.
     """
     kept = {key: state for key, state in states.items() if state.num_shown >= config.min_frames}
     if not kept:

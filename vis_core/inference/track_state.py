@@ -135,7 +135,7 @@ def unpack_states(packed: Mapping[str, Tensor]) -> dict[int, TrackState]:
 
 
 def join_parts(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Joins named tables of tensors into one with keys ``<part>.<name>``; no part has a dot."""
+    """Joins named tables of tensors into one, with keys ``<part>.<name>``; ``part`` has no dot."""
     return {
         f"{part}.{name}": tensor
         for part, tensors in parts.items()

@@ -22,7 +22,7 @@ from vis_core.errors import DecodeFailure, VideoDecodeError, shown_name
 # Demuxers that read one file and nothing else. Without this list libav follows a playlist or a
 # concat script to other files and hosts (CVE-2026-107695, -107697).
 ALLOWED_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,gif,asf,ogg"
-# These store no length, so a truncated end cannot be detected.
+# These containers store no length, so a truncated end cannot be detected.
 CONTAINERS_WITHOUT_LENGTH = frozenset({"mpegts", "mpeg"})
 # Transport packet bytes: plain, with a leading time code, with trailing error correction.
 TRANSPORT_PACKET_BYTES = (188, 192, 204)
@@ -32,7 +32,7 @@ _PIECES_LOST = "freeing incomplete packet"
 def open_container(path: Path) -> tuple[InputContainer, int]:
     """Opens a regular file whose container is allowed.
 
-    Also returns the number of demuxer complaints: a demuxer reads ahead and reports damage once.
+    Also counts the demuxer's complaints: it reads ahead and reports each fault only once.
 
     Raises:
         VideoDecodeError: If it is not a regular file, is empty, or its container is not allowed.
@@ -40,7 +40,7 @@ def open_container(path: Path) -> tuple[InputContainer, int]:
     _check_regular_file(path)
     # At lower levels libav does not report damage.
     av.logging.set_level(av.logging.INFO)
-    # Otherwise a complaint identical to the previous video's last one is dropped.
+    # Otherwise libav drops a complaint that repeats the last complaint about the previous video.
     av.logging.set_skip_repeated(False)
     try:
         with av.logging.Capture(local=True) as lines:
@@ -88,7 +88,7 @@ def choose_stream(container: InputContainer, path: Path) -> VideoStream:
 
 
 def ends_within_packet(path: Path, container: InputContainer) -> bool:
-    """Returns whether a transport stream, whose packets all have the same size, ends within one."""
+    """Returns whether a transport stream ends within a packet; all packets have the same size."""
     if container.format.name != "mpegts":
         return False
     size = path.stat().st_size

@@ -1,6 +1,6 @@
 """Packet-by-packet decoding of one video stream, with a damage report.
 
-A damaged packet costs only its own frames. Sampling, rotation and sizes are in
+Only the frames of a damaged packet are lost. Sampling, rotation and sizes are in
 ``media/video_reader.py``.
 """
 
@@ -96,13 +96,13 @@ class FrameDecoder:
             why = f"frames of {codec.width} x {codec.height} pixels exceed max_pixels {max_pixels}"
             why += "; raise inference.decoding.max_pixels to read it"
             raise failure(self.path, why, "too large")
-        codec.options = {"max_pixels": str(max_pixels)}  # for larger frames later on
+        codec.options = {"max_pixels": str(max_pixels)}  # in case later frames are larger
         # One thread: with several, libav ends a truncated file silently and several frames early,
         # and a pool with one actor per core has no idle cores.
         codec.thread_type = "NONE"
 
     def _decode(self) -> Generator[VideoFrame, None, None]:
-        """Yields the frames packet by packet, so that a bad packet costs only its own frames."""
+        """Yields the frames packet by packet, so that only the frames of a bad packet are lost."""
         packets = self._packets()
         flushed = False
         while not flushed:

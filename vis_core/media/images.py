@@ -88,7 +88,7 @@ def _damage_error(path: Path, image: Image.Image, reason: str) -> ImageError:
 
 
 def _is_damaged_jpeg(path: Path) -> bool:
-    """Returns whether FFmpeg's strict decoder rejects the data; libjpeg silently fills in grey."""
+    """Returns whether FFmpeg's strict decoder rejects the data; libjpeg fills gaps with grey."""
     codec = av.CodecContext.create("mjpeg", "r")
     codec.options = {"err_detect": "explode"}
     try:
@@ -111,7 +111,7 @@ def _as_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _eight_bit(values: np.ndarray) -> np.ndarray:
-    """Scales 16-bit grey to 8 bits by the type's range, not by the brightest pixel."""
+    """Scales grey from 0..65535 to 8 bits; int32 may also be in 0..255, float in 0..255 or 0..1."""
     highest = float(values.max(initial=0))
     scale = 1.0 if highest <= 255 and values.dtype != np.uint16 else 255 / 65535
     if values.dtype.kind == "f" and highest <= 1:

@@ -27,7 +27,7 @@ class VideoClock:
     time_s: float = 0.0  # of the last frame
     begin_s: float = 0.0  # of the first frame
     end_s: float = 0.0  # latest frame end
-    gaps: int = 0  # steps between frames where others may be missing
+    gaps: int = 0  # steps that are so long that frames may be missing
     _num_frames: int = 0
     _shortest_s: float = math.inf
 
@@ -48,7 +48,7 @@ class VideoClock:
         return self.time_s
 
     def _add_step(self, step_s: float) -> None:
-        """Counts a gap if a step far exceeds 1 / rate or, without a rate, the shortest so far."""
+        """Counts a gap if a step exceeds 1.5 frames (without a rate, 1.5 of the shortest steps)."""
         if step_s > 0:
             self._shortest_s = min(self._shortest_s, step_s)
         usual_s = 1 / self.rate if self.rate > 0 else self._shortest_s
@@ -57,7 +57,7 @@ class VideoClock:
     def ends_before(self, duration_s: float | None, *, may_be_audio: bool) -> bool:
         """Returns whether the frames fall short of the declared duration, so that some are missing.
 
-        With ``may_be_audio``, the duration is that of the whole file, which has audio.
+        With ``may_be_audio``, the duration is that of the whole file, so it may be the audio's.
         """
         if duration_s is None or self.rate <= 0:
             return False
@@ -70,7 +70,7 @@ class VideoClock:
         return self.end_s - self.begin_s < duration_s - slack_s - LATE_START_S
 
     def may_end_before(self, duration_s: float | None) -> bool:
-        """Returns whether frames may be missing at the end if the duration is the video's."""
+        """Returns whether the last frame ends so early that frames may be missing after it."""
         if duration_s is None or self.rate <= 0:
             return False
         return self.end_s < duration_s - GAP_FRAMES / self.rate

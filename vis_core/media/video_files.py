@@ -69,7 +69,7 @@ def search_videos(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES) -> Fo
 
 
 def _entries(folder: Path, skipped: list[tuple[Path, str]]) -> Iterator[Path]:
-    """Yields every entry below ``folder`` that is not a plain folder, in sorted order."""
+    """Yields the files below ``folder``, and the folders that are links or named like videos."""
 
     def skip_folder(error: OSError) -> None:
         skipped.append((Path(error.filename), f"folder cannot be read ({error.strerror})"))

@@ -1,7 +1,7 @@
 """Reading untrusted video files with one frame in memory at a time.
 
 Frames have their display orientation (rotation applied) and their true times. Missing frames are
-counted in the report; no frames are interpolated or invented.
+reported; no frames are interpolated or invented.
 """
 
 import math
@@ -50,7 +50,7 @@ class VideoReader(Iterator[Frame]):
         self._new_image = new_image
         self._period_s = 0.0 if sample_fps is None else 1 / sample_fps
         self._num_returned = self.number = 0
-        self._reformatter = VideoReformatter()  # shared, since each new one sets up its tables
+        self._reformatter = VideoReformatter()  # one for all frames, since setting it up takes time
         self._decoder = FrameDecoder(path, limits.max_pixels, on_decoded)
         self.report = self._decoder.report
         self._next_stored: VideoFrame | None
@@ -160,7 +160,7 @@ def read_frames(
         path: A regular file; links are followed.
         max_frames: Number of frames, including skipped ones, after which the reader stops; at
             least 1. None reads all.
-        sample_fps: Maximum frames per second; returns the first frame, then the first one at or
+        sample_fps: Maximum frames per second; returns the first frame, then the first frame at or
             after each further multiple of the period. None returns all frames.
         skip: Number of frames that are decoded and counted but not returned; the index of the
             first returned frame is ``skip``.

@@ -1,8 +1,8 @@
 """Track masks as runs by column, for exact intersection over space and time.
 
 An RLE runs down the columns, and in most masks each column contains one run. A track's masks are
-therefore stored as the rows above and below each column's first run (two numbers where a pixel
-mask has hundreds), plus a list of the further runs. ``intersection.py`` computes with this form.
+therefore stored as two numbers per column (a pixel mask has hundreds): how many rows are above and
+how many are below the column's first run. Further runs are listed separately.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,14 +16,14 @@ from vis_core.errors import AnnotationError
 from vis_core.rle.decode import RunLengths, runs_of_strings
 
 _CHUNK = 1 << 18  # characters of RLE text decoded at once, to fit a processor cache
-_MASKS_AT_ONCE = 600  # from neighbouring videos: enough to outweigh the overhead of a numpy call
+_MASKS_AT_ONCE = 600  # of several videos: enough to outweigh the overhead of a numpy call
 _BY_TRACK = ("first_column", "columns", "left", "right", "areas")  # arrays of N rows
 
 Tracks = Sequence[Sequence[dict[str, Any] | None]]  # N tracks of T compressed RLEs or None
 
 
 class FaultyRunsError(AnnotationError):
-    """A fault in one of many masks; a reader that checks each mask can locate it."""
+    """A fault in one of many masks; checking each mask alone locates it."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class ColumnMasks:
         first_column: (N, T) leftmost column with a pixel; 0 where absent.
         columns: (N, T) number of columns from leftmost to rightmost; 0 where absent.
         left: (N,) leftmost column with a pixel in any frame; W for a track without pixels.
-        right: (N,) rightmost such column, exclusive.
+        right: (N,) rightmost column with a pixel in any frame, exclusive.
         offset: (N, T) start of a mask's columns in ``runs``; meaningless where absent.
-        runs: (S,) first run of each column: the rows above it and, in the upper half of the word,
-            the rows below it.
+        runs: (S,) first run of each column: the number of rows above it and, in the upper half of
+            the word, below it.
         more_offset: (N + 1,) start of each track's further runs.
         more_column: (E,) ``t * W + column`` of each further run.
         more_runs: (2, E) top and bottom row of each further run.
@@ -73,7 +73,7 @@ class ColumnMasks:
 
 
 def masks_of_videos(videos: Iterable[tuple[Tracks, tuple[int, int, int]]]) -> Iterator[ColumnMasks]:
-    """Converts the tracks of (H, W, T) videos, small neighbours of one size together.
+    """Converts the tracks of (H, W, T) videos; small videos of one size are converted together.
 
     Equals ``column_masks(tracks, *size)`` for each video.
     """
@@ -188,7 +188,7 @@ def _by_column(
     left, right = column[bounds[filled]], column[bounds[filled + 1] - 1] + 1
     spans = (right - left).astype(np.int64)
     offsets = np.cumsum(spans) - spans
-    further = np.flatnonzero(column[1:] == column[:-1]) + 1  # not the first of their column
+    further = np.flatnonzero(column[1:] == column[:-1]) + 1  # not first in a column
     table = _pack_words(top, bottom, height)
     if len(further) or int(spans.sum()) != len(column):
         first_runs, table = table, np.full(int(spans.sum()), height, table.dtype)
@@ -220,7 +220,7 @@ def _by_column(
 
 
 def _pack_words(top: np.ndarray, bottom: np.ndarray, height: int) -> np.ndarray:
-    """Packs the rows above each run and, in the upper half of the word, those below it."""
+    """Packs the numbers of rows above each run and, in a word's upper half, of those below."""
     narrow = height < 2**15
     word = np.int32 if narrow else np.int64
     packed: np.ndarray = (height - bottom).astype(word, copy=False)
@@ -230,7 +230,7 @@ def _pack_words(top: np.ndarray, bottom: np.ndarray, height: int) -> np.ndarray:
 
 
 def _cut_runs(runs: RunLengths, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cuts runs at column ends; returns column (on the line of all masks), top and bottom row."""
+    """Cuts runs at column ends; returns each part's column (over all masks), top and bottom row."""
     filled = runs.lengths > 0
     ends, lengths = runs.ends[filled], runs.lengths[filled]
     top = ends - lengths

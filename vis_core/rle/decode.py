@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-MAX_PIXELS = 100_000_000  # per image; three times an 8K frame
+MAX_PIXELS = 100_000_000  # per image: three times the pixels of an 8K frame
 _FIRST_CHARACTER = 48
 _CONTINUES = 32
 _LONGEST_NUMBER = 6  # characters: 30 bits with sign, more than MAX_PIXELS
@@ -20,7 +20,7 @@ _LONGEST_NUMBER = 6  # characters: 30 bits with sign, more than MAX_PIXELS
 
 @dataclass(frozen=True)
 class RunLengths:
-    """The foreground runs of N masks of P pixels each, laid end to end on a line of N * P.
+    """The foreground runs of N masks of P pixels each, laid end to end on a line of N * P pixels.
 
     Attributes:
         ends: (R,) int32 or int64, end of each foreground run on the line (exclusive).
@@ -173,7 +173,7 @@ def _decoded_slowly(counts: str) -> list[int] | None:
 
 
 def _numbers(characters: np.ndarray, is_last: np.ndarray, carries: np.ndarray) -> np.ndarray | None:
-    """(V,) int32 numbers in a text; None if one is too long.
+    """(V,) int32 numbers in a text; None if a number is too long.
 
     Args:
         characters: (L,) codes 0..63; a code of 32 or more continues its number.
@@ -215,7 +215,7 @@ def _checked_runs(values: np.ndarray, first_value: np.ndarray, pixels: int) -> R
         return None
     starts, lasts = first[:-1], first[1:] - 1
     chains = values[0::2], values[1::2]
-    first_background = chains[0][starts]  # not part of its chain's sum
+    first_background = chains[0][starts]  # not a difference, so not part of the sum
     chains[0][starts] = 0
     for chain in chains:
         chain[starts[1:]] -= np.add.reduceat(chain, starts)[:-1]
@@ -228,7 +228,7 @@ def _checked_runs(values: np.ndarray, first_value: np.ndarray, pixels: int) -> R
         return None
     if max(background.max(), foreground.max()) > pixels:
         return None
-    steps = np.add(background, foreground, out=chains[0])  # numpy sums a strided array faster
+    steps = np.add(background, foreground, out=chains[0])  # numpy sums strided values fastest
     line = np.int32 if len(starts) * pixels < 2**31 else np.int64
     ends = np.cumsum(steps, dtype=line)
     mask_ends = np.arange(1, len(starts) + 1, dtype=np.int64) * pixels

@@ -50,7 +50,7 @@ class _Side:
 
     Attributes:
         low: First column of ``dense``.
-        dense: (D, T, w) first run of every column; in an empty column, one with H rows above it.
+        dense: (D, T, w) first run of every column; in an empty column, a run with H rows above it.
         more: Further runs, or None if there are none.
     """
 
@@ -143,7 +143,7 @@ def _further_runs(masks: ColumnMasks, rows: np.ndarray) -> _FurtherRuns | None:
 
 
 def _dense(masks: ColumnMasks, rows: np.ndarray, low: int, high: int) -> np.ndarray:
-    """(D, T, high - low) first runs of all columns, with 0 rows where a column is empty."""
+    """(D, T, high - low) first runs of columns; an empty column's run has H rows above it."""
     width, runs = high - low, masks.runs
     dense = np.full((len(rows), masks.num_frames, width), masks.height, runs.dtype)
     flat: Any = dense.reshape(-1).data  # memoryview slices cost half as much as array slices
@@ -172,6 +172,6 @@ def _common_pixels(tracks: np.ndarray, other: np.ndarray, height: int) -> np.nda
 
 
 def _unpacked(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unpacks the rows above and the rows below as int64."""
+    """Unpacks the numbers of rows above and below each run, as int64."""
     half, bits = half_of(runs.dtype)
     return runs.astype(half).astype(np.int64), (runs >> bits).astype(np.int64)

@@ -153,7 +153,7 @@ def segmentation_fault(segmentation: object, height: int, width: int) -> str | N
 
 
 def rle_fault(rle: dict[str, Any], height: int, width: int) -> str | None:
-    """Describes the fault in an RLE for an image of that size; None if it is sound."""
+    """Describes the fault in an RLE for an image of the given size; None if it is sound."""
     if (fault := size_fault(rle, height, width)) is not None:
         return fault
     counts = rle.get("counts")
@@ -201,7 +201,7 @@ def _polygon_fault(polygon: object, reach: int) -> str | None:
     low, high = min(polygon), max(polygon)
     if not -reach <= low <= high <= reach or _has_nan(polygon):
         return f"a coordinate that is not finite or beyond {reach} pixels"
-    if len(polygon) * (high - low) > _LONGEST_OUTLINE:  # otherwise the outline is shorter
+    if len(polygon) * (high - low) > _LONGEST_OUTLINE:  # otherwise the outline cannot be that long
         points = np.asarray(polygon, np.float64).reshape(-1, 2)
         outline = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
         if outline > _LONGEST_OUTLINE:

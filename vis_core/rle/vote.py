@@ -54,7 +54,7 @@ def _by_frame(tracks: Sequence[PackedMasks], units: Sequence[int]) -> Iterator[t
 
 
 def _unanimous(masks: _Frame, total: int) -> str | None:
-    """Returns a frame's result if no count is needed ("" for no pixels), or None if it is."""
+    """Returns a frame's result ("" for no pixels) if it needs no count of votes, or else None."""
     if 2 * sum(weight for weight, _ in masks) < total:
         return ""
     return masks[0][1] if len({counts for _, counts in masks}) == 1 else None
@@ -95,6 +95,6 @@ def _count_votes(frames: Sequence[_Frame], total: int, size: tuple[int, int]) ->
 
 
 def _stretches(positions: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(S,) starts and stops of the stretches inside; the line begins and ends outside."""
+    """(S,) starts and stops of the stretches inside masks; both ends of the line are outside."""
     change = np.diff(np.concatenate([[False], inside]).astype(np.int8))
     return positions[change == 1], positions[change == -1]

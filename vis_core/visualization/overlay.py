@@ -149,7 +149,7 @@ def write_picture(path: Path, image: np.ndarray) -> None:
 
 
 def display_size(height: int, width: int) -> tuple[int, int]:
-    """Returns the even (height, width) for a preview: short side 360 or more, long 1280 or less."""
+    """Returns an even preview size: long side at most 1280, short side at least 360 if possible."""
     scale: float = max(1, math.ceil(_MIN_SHORT_SIDE / min(height, width)))
     scale = min(scale, _MAX_LONG_SIDE / max(height, width))
     return max(2, round(height * scale / 2) * 2), max(2, round(width * scale / 2) * 2)

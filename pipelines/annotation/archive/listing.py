@@ -1,4 +1,4 @@
-"""Lists the videos in an archive, each with a version that changes with its content."""
+"""Lists an archive's videos, each with a version (its ETag, or a digest of its size and ends)."""
 
 import hashlib
 import logging
@@ -15,8 +15,8 @@ from pipelines.storage.open import open_storage
 from vis_core.errors import ConfigError, shown_name
 from vis_core.media.video_files import search_videos
 
-# Bytes at each end of a local file that, with its size, identify its content: reading a whole
-# archive only to skip it would take as long as annotating it.
+# Bytes at each end of a local file that, with its size, identify its content. Reading a whole
+# archive only to skip its finished videos would take as long as annotating it.
 FINGERPRINT_BYTES = 1 << 16
 VideoStore = Storage | ListedStorage
 _log = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ def _local_video(key: str, path: Path, size: int) -> ArchivedVideo:
 
 
 def _version(path: Path, size: int) -> str:
-    """Returns a digest of a local file's size and ends, regardless of its date."""
+    """Returns a digest of a local file's size and both ends of its content."""
     digest = hashlib.blake2b(str(size).encode(), digest_size=16)
     with path.open("rb") as file:
         digest.update(file.read(FINGERPRINT_BYTES))

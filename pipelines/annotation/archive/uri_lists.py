@@ -1,4 +1,4 @@
-"""Archives given as a list: a text, CSV or Parquet file of paths and s3:// uris.
+"""Archives given as a list, which is a text, CSV or Parquet file of paths and s3:// uris.
 
 A text file has one entry per line. CSV and Parquet files have a column ``uri``, and also allow
 names with line feeds.
@@ -46,7 +46,7 @@ def is_list(uri: Path | str) -> bool:
 
 
 def read_uris(path: Path) -> list[str]:
-    """Reads a list; relative paths start at its folder, and duplicates count once.
+    """Reads a list; paths are relative to its folder, and duplicates count once.
 
     Raises:
         ConfigError: The list cannot be read, or a row has no uri; the message names the row.
@@ -63,7 +63,7 @@ def read_uris(path: Path) -> list[str]:
 
 
 def look_up(uris: list[str], storage: ListedStorage) -> Iterator[tuple[str, StoredObject | None]]:
-    """Yields each uri with its object, or None if missing; looks up several at once."""
+    """Yields each uri with its object, or None if it is missing; looks up several in parallel."""
     with ThreadPoolExecutor(_LOOK_UPS) as threads:
         yield from zip(uris, threads.map(storage.stat, uris), strict=True)
 

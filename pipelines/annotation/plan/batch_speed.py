@@ -14,10 +14,8 @@ import torch
 
 LARGEST = 64  # frames per batch; a worker also keeps this many decoded images
 MEMORY_SHARE = 0.8  # of the free memory; the rest is for masks, run lengths and the decoder
-_REPEATS = 2
+_REPEATS = 3  # the fastest counts; the first one warms up
 _GAIN = 1.05  # a larger batch must be faster by this factor to be worth its memory
-# PyTorch has no error class for running out of main memory
-_OUT_OF_MEMORY_WORDS = ("can't allocate memory", "not enough memory")
 
 
 @dataclass(frozen=True)
@@ -25,92 +23,63 @@ class BatchRun:
     """The speed of the network alone, and its memory use, for one batch size."""
 
     frames: int
-    frames_per_s: float = 0.0  # 0 if memory ran out
-    peak_bytes: int = 0  # in addition to the loaded model; 0 if memory ran out
+    frames_per_s: float = 0.0  # 0 if memory ran out or would have run out
+    peak_bytes: int = 0  # in addition to the loaded model; 0 if there is no speed
     fits: bool = False  # whether every worker on the machine can use that much
-    out_of_memory: bool = False
 
 
 @dataclass(frozen=True)
 class BatchSpeeds:
-    """Measurements for increasing batch sizes."""
+    """Measurements for increasing batch sizes; the last one may be a batch that did not fit."""
 
     runs: list[BatchRun]
-    limit_bytes: int = 0  # memory that each worker may use in addition to the loaded model
-    held_bytes: int = 0  # memory of a worker with the loaded model
-    stopped: str = ""  # why no larger batch was measured
-
-    def best(self) -> BatchRun | None:
-        """Returns the smallest batch nearly as fast as the fastest that fits; None if none fits."""
-        fitting = [run for run in self.runs if run.fits]
-        top = max((run.frames_per_s for run in fitting), default=0.0)
-        return next((run for run in fitting if _GAIN * run.frames_per_s >= top), None)
+    best: int | None  # frames of the fastest batch that fits; None if none fits
 
     def allowed(self, frames: int) -> int:
-        """Returns ``frames``, or the largest batch known to fit in memory if that is smaller."""
-        if "memory" not in self.stopped:
-            return frames
-        return min(frames, max((run.frames for run in self.runs if run.fits), default=1))
+        """Returns ``frames``, limited to the largest batch that fits if a larger one did not."""
+        largest = max((run.frames for run in self.runs if run.fits), default=1)
+        return frames if self.runs[-1].fits else min(frames, largest)
 
 
 def measure_batches(
-    run: Callable[[int], None],
-    memory: "DeviceMemory",
-    clock: Callable[[], float],
-    num_sharers: int,
-    budget_s: float,
+    run: Callable[[int], float], memory: "DeviceMemory", num_sharers: int, budget_s: float
 ) -> BatchSpeeds:
     """Doubles the batch size while speed rises and memory and time allow.
 
-    A batch that would exceed the limit, judging by the previous one, is not tried: the system may
-    kill a process that requests too much memory. Nor is one that would exceed ``budget_s`` seconds.
-    ``run`` processes a number of frames and waits for the result; ``num_sharers`` workers share
-    the memory.
+    ``run`` processes a number of frames and returns the seconds; ``num_sharers`` workers share the
+    memory. A batch that would exceed the limit, judging by the previous one, is not tried: the
+    system may kill a process that requests too much memory. After ``budget_s`` seconds, no further
+    batch is tried. If memory runs out at a batch of one frame, the error is raised.
     """
-    start_s, held = clock(), memory.held_bytes()
+    held = memory.held_bytes()
     limit = int(MEMORY_SHARE * (memory.free_bytes() + held) / num_sharers) - held
     runs: list[BatchRun] = []
-
-    def stopped(why: str) -> BatchSpeeds:
-        return BatchSpeeds(runs, limit, held, why)
-
-    frames = 1
-    while frames <= LARGEST:
-        if runs and 2 * runs[-1].peak_bytes > limit:
-            return stopped(f"{frames} would need more memory than there is")
-        expected_s = (1 + _REPEATS) * frames / runs[-1].frames_per_s if runs else 0.0
-        if clock() - start_s + expected_s > budget_s:
-            return stopped(f"{frames} would take too long to measure")
+    best, frames, spent_s = None, 1, 0.0
+    while frames <= LARGEST and spent_s < budget_s:
         memory.reset_peak()
         try:
-            seconds = _fastest(run, frames, clock)
+            if runs and 2 * runs[-1].peak_bytes > limit:
+                raise MemoryError
+            times_s = [run(frames) for _ in range(_REPEATS)]
         except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
+            if not runs or not is_out_of_memory(error):
                 raise
-            runs.append(BatchRun(frames, out_of_memory=True))
-            return stopped(f"{frames} ran out of memory")
-        need = max(0, memory.peak_bytes() - held)
-        runs.append(BatchRun(frames, frames / seconds, need, fits=need <= limit))
-        if len(runs) > 1 and runs[-1].frames_per_s < _GAIN * runs[-2].frames_per_s:
-            return stopped(f"{frames} is hardly faster than {frames // 2}")
-        frames *= 2
-    return stopped(f"{LARGEST} is the most that is tried")
-
-
-def _fastest(run: Callable[[int], None], frames: int, clock: Callable[[], float]) -> float:
-    """Returns the shortest of several run times, after one warm-up run."""
-    times_s = []
-    for _ in range(1 + _REPEATS):
-        start_s = clock()
-        run(frames)
-        times_s.append(clock() - start_s)
-    return max(min(times_s[1:]), 1e-9)  # a clock may be too coarse
+            runs.append(BatchRun(frames))
+            break
+        spent_s += sum(times_s)
+        speed, need = frames / max(min(times_s), 1e-9), max(0, memory.peak_bytes() - held)
+        runs.append(BatchRun(frames, speed, need, fits=need <= limit))
+        if len(runs) > 1 and speed < _GAIN * runs[-2].frames_per_s:
+            break
+        best, frames = frames if need <= limit else best, 2 * frames
+    return BatchSpeeds(runs, best)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Returns whether an error means that memory ran out."""
+    # PyTorch has no error class for running out of main memory
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in str(error) for words in _OUT_OF_MEMORY_WORDS
+        words in str(error) for words in ("can't allocate memory", "not enough memory")
     )
 
 
@@ -151,14 +120,12 @@ class DeviceMemory:
 
 def container_free_bytes(root: Path = Path("/sys/fs/cgroup")) -> float:
     """Returns the bytes that the container may still use (cgroup v2, or v1); inf if unlimited."""
-    v1 = "memory/memory."
-    for limit, used, stat in (
-        ("memory.max", "memory.current", "memory.stat"),
-        (f"{v1}limit_in_bytes", f"{v1}usage_in_bytes", f"{v1}stat"),
-    ):
+    v2, v1 = (root, "max", "current"), (root / "memory", "limit_in_bytes", "usage_in_bytes")
+    for folder, limit, used in (v2, v1):
         with suppress(OSError, ValueError):  # no such file, or "max"
-            free = int((root / limit).read_text()) - int((root / used).read_text())
-            rows = (row.split() for row in (root / stat).read_text().splitlines())
+            free = int((folder / f"memory.{limit}").read_text())
+            free -= int((folder / f"memory.{used}").read_text())
+            rows = map(str.split, (folder / "memory.stat").read_text().splitlines())
             # cached files count as used, but are dropped when memory is needed
             return max(0, free + sum(int(size) for name, size in rows if name == "inactive_file"))
     return math.inf

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from av.error import FFmpegError
 
@@ -22,23 +22,19 @@ from pipelines.annotation.plan.batch_speed import (
     measure_batches,
 )
 from pipelines.annotation.video.segments import frames_to_annotate
-from pipelines.annotation.worker import AnnotateJob, LoadSystem, VideoAnnotator
+from pipelines.annotation.video.whole_video import open_reader
+from pipelines.annotation.worker import AnnotateJob, VideoAnnotator
 from pipelines.progress import Progress
 from pipelines.registry.mlflow_registry import ModelReference
 from pipelines.storage.local import LocalStorage
 from vis_core.errors import ConfigError, VideoDecodeError, shown_name
 from vis_core.inference.frame_predictor import View
 from vis_core.media.container import choose_stream, open_container
-from vis_core.media.sandbox.reader import read_frames_sandboxed
 from vis_core.models.systems.build import load_system
 
-if TYPE_CHECKING:
-    import numpy as np
-
-BATCHES_S = 20.0  # for all batch sizes
-PROBES_S = 60.0  # for all probes; after that, no further video is opened
-_PROBE_CHUNKS = 4
-_PROBE_FRAMES = 16
+BATCHES_S = 10.0  # after that, no larger batch is tried
+BUDGET_S = 90.0  # after that, no further video is opened
+_PROBE_FRAMES = 16  # or four batches if these are more
 
 
 @dataclass(frozen=True)
@@ -49,16 +45,9 @@ class SampledVideo:
     problem: str = ""  # why it cannot be read
     frames_to_annotate: int = 0
     duration_s: float = 0.0  # playing time of these frames
-    fetch_s: float = 0.0
+    result_bytes: float = 0.0  # for these frames
     start_s: float = 0.0  # for the first frame, including opening and writing
-    frame_s: float = 0.0  # for each further frame
-    frame_bytes: float = 0.0  # result size for each further frame
-    probed_frames: int = 0
-
-    @property
-    def seconds(self) -> float:
-        """Seconds that one worker needs for the whole video, excluding ``start_s``."""
-        return self.fetch_s + self.frame_s * max(0, self.frames_to_annotate - 1)
+    rest_s: float = 0.0  # for fetching the video and for all further frames
 
 
 @dataclass
@@ -69,12 +58,11 @@ class Measured:
     load_s: float  # time to load the model
     videos: list[SampledVideo] = field(default_factory=list)  # largest first
     batches: BatchSpeeds | None = None  # None if no video could be read
-    chunk_frames: int = 0  # batch size in the probes
-    advised_chunk_frames: int | None = None  # None if not even one frame fits
+    chunk_frames: int = 1  # batch size in the probes
 
 
 def choose_sample(videos: Sequence[ArchivedVideo], count: int) -> list[ArchivedVideo]:
-    """Returns ``count`` videos: half the largest, half spread over the sizes of the others."""
+    """Returns up to ``count`` videos: half are the largest, half are spread over other sizes."""
     by_size = sorted((v for v in videos if v.size), key=lambda video: (-video.size, video.key))
     num_largest = (count + 1) // 2
     others, num_others = by_size[num_largest:], count - num_largest
@@ -89,31 +77,28 @@ class Bench:
     model: ModelReference
     request: PlanRequest
     num_workers: int
-    load: LoadSystem | None
 
     def measure(self, videos: list[ArchivedVideo], store: VideoStore) -> Measured:
-        """Loads the model and annotates each video's start; raises as ``plan_archive`` does."""
+        """Loads the model and annotates the videos' starts until the time budget is spent."""
         # Ray hides GPUs from workers that request none
         gpu_share = self.request.options.gpus_per_worker if torch.cuda.is_available() else 0.0
-        device = torch.device("cuda" if gpu_share > 0 else "cpu")
         most = max(1, int(1 / gpu_share)) if gpu_share else os.cpu_count() or 1
-        self.num_sharers = min(self.num_workers, most)
+        self._num_sharers = min(self.num_workers, most)
+        self._device = torch.device("cuda" if gpu_share else "cpu")
         num_threads, start_s = torch.get_num_threads(), time.monotonic()
         torch.set_num_threads(1)  # as in a worker
         try:
-            path = self.model.path
-            self.system = self.load(str(path)) if self.load else load_system(path, device)
-            loaded_s = time.monotonic()
-            self.measured = Measured(device.type, loaded_s - start_s)
+            self._system = load_system(self.model.path, self._device)
+            self._measured = Measured(self._device.type, time.monotonic() - start_s)
             with Progress(len(videos), "videos", "sample") as progress:
                 for video in videos:
-                    if self.measured.videos and time.monotonic() - loaded_s > BATCHES_S + PROBES_S:
-                        break
-                    self.measured.videos.append(self._open(video, store))
+                    self._measured.videos.append(self._open(video, store))
                     progress.update(1, video.shown)
+                    if time.monotonic() - start_s > self._measured.load_s + BUDGET_S:
+                        break
         finally:
             torch.set_num_threads(num_threads)
-        return self.measured
+        return self._measured
 
     def _open(self, video: ArchivedVideo, store: VideoStore) -> SampledVideo:
         """Fetches a video, reads its header, and annotates its start."""
@@ -128,74 +113,65 @@ class Bench:
             if not is_out_of_memory(error):
                 raise
             raise ConfigError(
-                f"inference.chunk_frames: {self.measured.chunk_frames} frames at once run out of "
-                f"memory ({self.measured.device}); give a smaller number"
+                f"inference.chunk_frames: {self._measured.chunk_frames} at once do not fit in "
+                f"memory ({self._device}); give a smaller number, model or test size"
             ) from error
 
     def _measure(self, video: ArchivedVideo, path: Path, fetch_s: float) -> SampledVideo:
         config, max_frames = self.request.config, self.request.options.max_frames
-        with read_frames_sandboxed(path, max_frames=1, limits=config.decoding) as reader:
+        with open_reader(path, config, max_frames=1) as reader:
             info, image = reader.info, next(reader).image
         if frames_to_annotate(info, None, None) is None:
             info = replace(info, declared_frames=_count_packets(path))
         wanted = frames_to_annotate(info, config.sample_fps, max_frames) or 1
-        if self.measured.batches is None:
+        if self._measured.batches is None:
             self._measure_batches(image)
-        probed = min(wanted, max(_PROBE_FRAMES, _PROBE_CHUNKS * self.measured.chunk_frames))
+        probed = min(wanted, max(_PROBE_FRAMES, 4 * self._measured.chunk_frames))
         probes = [self._probe(video, path, count) for count in sorted({1, probed})]
         (first_s, first_bytes), (last_s, last_bytes) = probes[0], probes[-1]
-        rate, further = min(info.rate, config.sample_fps or info.rate), max(1, probed - 1)
+        rate = min(info.rate, config.sample_fps or info.rate)
+        further = (wanted - 1) / max(1, probed - 1)  # times as many frames as the probe had
         return SampledVideo(
             video,
             frames_to_annotate=wanted,
             duration_s=wanted / rate if rate > 0 else 0.0,
-            fetch_s=fetch_s,
+            result_bytes=first_bytes + further * max(0, last_bytes - first_bytes),
             start_s=first_s,
-            frame_s=max(0.0, last_s - first_s) / further,
-            frame_bytes=max(0, last_bytes - first_bytes) / further,
-            probed_frames=probed,
+            rest_s=fetch_s + further * max(0.0, last_s - first_s),
         )
 
-    def _measure_batches(self, image: "np.ndarray") -> None:
+    def _measure_batches(self, image: np.ndarray) -> None:
         """Measures the network's speed for each batch size, with all views."""
-        systems = [view.applied_to(self.system) for view in View.of(self.request.config.views)]
-        device = torch.device(self.measured.device)
+        systems = [view.applied_to(self._system) for view in View.of(self.request.config)]
 
-        def run(frames: int) -> None:
-            with torch.inference_mode():
-                for system in systems:
-                    system.segment([image] * frames)
-            if device.type == "cuda":
+        def run(frames: int) -> float:
+            start_s = time.monotonic()
+            for system in systems:
+                system.segment([image] * frames)  # computes no gradients
+            if self._device.type == "cuda":
                 torch.cuda.synchronize()
+            return time.monotonic() - start_s
 
-        memory = DeviceMemory(device)
-        batches = measure_batches(run, memory, time.monotonic, self.num_sharers, BATCHES_S)
-        if batches.runs[0].out_of_memory:
-            raise ConfigError(
-                f"--model: one frame of {image.shape[1]} x {image.shape[0]} pixels does not fit in "
-                f"memory ({device.type}); give a smaller model or test size, or a larger machine"
-            )
-        self.measured.batches, best = batches, batches.best()
-        self.measured.advised_chunk_frames = None if best is None else best.frames
-        self.measured.chunk_frames = batches.allowed(self.request.config.chunk_frames)
+        memory, measured = DeviceMemory(self._device), self._measured
+        measured.batches = measure_batches(run, memory, self._num_sharers, BATCHES_S)
+        measured.chunk_frames = measured.batches.allowed(self.request.config.chunk_frames)
 
     def _probe(self, video: ArchivedVideo, path: Path, count: int) -> tuple[float, int]:
         """Annotates ``count`` frames into a scratch folder; returns the seconds and bytes used."""
-        config = self.request.config.model_copy(update={"chunk_frames": self.measured.chunk_frames})
+        batch = {"chunk_frames": self._measured.chunk_frames}
+        config = self.request.config.model_copy(update=batch)
         options = replace(self.request.options, max_frames=count)
         with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
             store, results = LocalStorage(path.parent), LocalStorage(Path(folder))
             ledger = Ledger(results, "")
-            annotator = VideoAnnotator(
-                AnnotateJob(store, ledger, self.model, config, options, lambda _: self.system)
-            )
+            job = AnnotateJob(store, ledger, self.model, config, options, lambda _: self._system)
+            annotator = VideoAnnotator(job)
             annotator.load()
             start_s = time.monotonic()
             outcome = annotator.annotate(ArchivedVideo(path.name, video.size, ""))
-            seconds = time.monotonic() - start_s
             if outcome.status != "done":
                 raise VideoDecodeError(outcome.reason)
-            return seconds, sum(entry.size for entry in results.list())
+            return time.monotonic() - start_s, sum(entry.size for entry in results.list())
 
 
 def _count_packets(path: Path) -> int:

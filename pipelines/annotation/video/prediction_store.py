@@ -1,10 +1,10 @@
 """Stored predictions of a video that is processed in segments, kept until its association.
 
-    unfinished/<result name>/seen-<first>-<last>-<digest>.safetensors   last is exclusive
+    unfinished/<result name>/seen-<first>-<last>-<digest>.safetensors   frame range, <last> excluded
     unfinished/<result name>/end.json                                   how decoding ended
 
 Each block starts at a multiple of the block size; only the last one may be shorter. Blocks do not
-depend on the worker or the number of segments, so any job can continue with existing ones.
+depend on the worker or the number of segments, so any job can continue with existing blocks.
 """
 
 import json
@@ -66,7 +66,7 @@ class PredictionStore:
     block_frames: int
 
     def held(self) -> dict[int, str]:
-        """Returns the key of each existing block by its first frame."""
+        """Returns the keys of the existing blocks by their first frame."""
         keys: dict[int, str] = {}
         prefix = f"{UNFINISHED}{self.name}/{_SEEN}"
         for entry in self.storage.list(f"{UNFINISHED}{self.name}/"):
@@ -106,7 +106,7 @@ class PredictionStore:
         return None
 
     def complete(self, first: int, last: int, num_frames: int) -> Iterator[PredictionBlock | None]:
-        """Yields blocks of frames ``first`` to ``last`` (exclusive); ends with None at a gap."""
+        """Yields the blocks from ``first`` to ``last`` (exclusive); ends with None at a gap."""
         held, step = self.held(), self.block_frames
         for begin in range(first // step * step, last, step):
             block = self.read(held[begin]) if begin in held else None
@@ -116,7 +116,7 @@ class PredictionStore:
             yield block
 
     def end(self) -> VideoEnd | None:
-        """Reads the end of the video; returns None if no worker has reached it."""
+        """Reads the facts about the end of the video; returns None if no worker has reached it."""
         body = read_if_there(self.storage, self._end_key)
         if body is None:
             return None
@@ -129,7 +129,7 @@ class PredictionStore:
         )
 
     def put_end(self, end: VideoEnd) -> None:
-        """Stores the end of the video; the first write wins."""
+        """Stores the facts about the end of the video; the first write wins."""
         self.storage.write_once(self._end_key, json_bytes(asdict(end)))
 
     @property

@@ -1,10 +1,10 @@
-"""The canonical result of one video: a small JSON file of tracks and a Parquet file of masks.
+"""The canonical result of one video, a small JSON file of tracks and a Parquet file of masks.
 
     results/<name>.json              model, settings, video, tracks and the location of the masks
     masks/<name>-<digest>.parquet    one row per frame and track (``formats/mask_table.py``)
 
 The masks are written first, under a name that contains their digest; the JSON is written once and
-marks the video as done. Every other format is derived from these two files.
+marks the video as done. All other formats are derived from the JSON and Parquet files.
 """
 
 import tempfile

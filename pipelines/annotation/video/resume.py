@@ -1,7 +1,7 @@
 """Saved states of a video whose annotation is unfinished; any worker can continue from them.
 
     unfinished/<result name>/part-<first frame>-<digest>.parquet   rows of whole frames
-    unfinished/<result name>/state-<frames>.safetensors            the state after them
+    unfinished/<result name>/state-<frames>.safetensors            the tracker state after the rows
 
 A state lists the preceding parts by digest, so parts from different workers cannot be mixed.
 """
@@ -33,7 +33,7 @@ class UnfinishedVideo:
     """The parts and the newest state of one video.
 
     This process also keeps the parts in a temporary file, since another job may finish the video
-    first and delete the stored ones.
+    first and delete the stored parts.
     """
 
     storage: Storage

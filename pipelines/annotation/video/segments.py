@@ -1,4 +1,4 @@
-"""Processes a long video in segments: workers predict them in parallel, one associates them all.
+"""Processes a long video in segments, which several workers predict and one worker associates.
 
 Association depends on the predictions alone, so any number of segments gives bit for bit the same
 result as one pass (``vis_core/inference/predictions.py``). A segment consists of blocks
@@ -33,8 +33,8 @@ def frames_to_annotate(
 ) -> int | None:
     """Returns how many frames of a video will be annotated if its container is accurate.
 
-    The reader yields the first frame, then the first one in each further period of
-    ``1 / sample_fps``. Returns None if the container declares neither frames nor duration.
+    The reader yields the first frame of the video and of each further period of
+    ``1 / sample_fps`` seconds. Returns None if the container declares neither frames nor duration.
     """
     count = info.declared_frames
     if count is None and info.duration_s is not None:
@@ -50,10 +50,10 @@ def frames_to_annotate(
 def segment_range(
     expected: int | None, number: int, count: int, block_frames: int
 ) -> tuple[int, int | None]:
-    """Cuts a video between blocks into segments whose lengths differ by at most one block.
+    """Returns the frame range of one segment of a video that is cut between blocks.
 
-    Returns the first frame and the exclusive end of segment ``number`` (from 0); the last segment
-    ends at None, the end of the file. With more segments than blocks, some are empty. If
+    The segments' lengths differ by at most one block, and some may be empty. The range is the first
+    frame and the exclusive end of segment ``number`` (from 0); None is the end of the file. If
     ``expected``, the estimated frame count, is None, the first segment has all frames.
     """
     if expected is None:
@@ -65,7 +65,7 @@ def segment_range(
 
 
 class SegmentJob:
-    """A predictor of segments in one view; calls ``on_frame`` after reading each frame."""
+    """A predictor of segments in one view, which calls ``on_frame`` after reading each frame."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class SegmentJob:
         max_frames: int | None,
         on_frame: Callable[[], None],
     ) -> None:
-        (view,) = View.of(config.views)  # several views are fused at the end of one pass
+        (view,) = View.of(config)  # several views are fused at the end of one pass
         self._predictor = FramePredictor(view.applied_to(system), config.tracks, view.flip)
         self._config = config
         self._max_frames = max_frames
@@ -136,8 +136,8 @@ def missing_runs(
 ) -> Iterator[tuple[int, int | None]]:
     """Yields the frame ranges of a segment that have no blocks yet.
 
-    ``held`` contains the first frames of existing blocks. ``last`` is exclusive; while it is not
-    known (None), the only range is open-ended.
+    ``held`` contains the first frames of existing blocks. ``last`` is exclusive; while it is
+    unknown (None), there is one range without an end.
     """
     step = blocks.block_frames
     if last is None:
@@ -162,7 +162,7 @@ def associate_blocks(
     blocks: PredictionStore,
     unfinished: UnfinishedVideo,
 ) -> tuple[ProcessedVideo, VideoEnd] | None:
-    """Associates the predictions of all of a video's segments; returns None if a block is missing.
+    """Associates the predictions of a video's segments; returns None if any block is missing.
 
     ``unfinished`` contains the results of earlier attempts and saves this attempt's states.
     """

@@ -2,8 +2,8 @@
 
     unfinished/<result name>/named-<number>/   rows and tracks of one segment
 
-Segments are cut at block boundaries (``prediction_store.py``). The cuts, and so the result, depend
-only on the number of segments and the file, not on the workers or restarts.
+Segments are cut at block boundaries (``prediction_store.py``). The cuts, and therefore the result,
+depend only on the file and the number of segments, not on workers or restarts.
 """
 
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def segment_cuts(
     config: InferenceConfig,
     max_frames: int | None,
 ) -> list[Segment]:
-    """Returns the segments of a video, fewer than ``count`` if it has fewer blocks."""
+    """Returns the segments of a video, fewer than ``count`` if the video has fewer blocks."""
     expected = frames_to_annotate(end.info, config.sample_fps, max_frames)
     starts = [segment_range(expected, number, count, block_frames)[0] for number in range(count)]
     bounds = sorted({start for start in starts if start < end.num_frames} | {end.num_frames})
@@ -49,12 +49,12 @@ def segment_cuts(
 
 
 class StitchedSegments:
-    """The association and joining of a video's segments; the config must have a single view."""
+    """The association and joining of a video's segments, for a config with a single view."""
 
     def __init__(
         self, system: FrameSystem, config: InferenceConfig, max_frames: int | None
     ) -> None:
-        (view,) = View.of(config.views)
+        (view,) = View.of(config)
         self._system = view.applied_to(system)
         self._config = config
         self._max_frames = max_frames
@@ -154,8 +154,8 @@ def _folder(blocks: PredictionStore, number: int) -> str:
 class _Finished:
     """A segment after its association."""
 
-    rows: UnfinishedVideo  # rows of its output frames
-    tracked: TrackedSegment  # its tracks and boundaries
+    rows: UnfinishedVideo  # rows of the segment's output frames
+    tracked: TrackedSegment  # tracks and boundaries of the segment
     times_s: tuple[float, float]  # presentation times of its first and last frames
 
 

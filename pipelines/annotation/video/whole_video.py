@@ -1,4 +1,4 @@
-"""Processes one video file from its first frame to its last; can be stopped and resumed."""
+"""Processes one video file from its first to its last frame; a killed job can be resumed."""
 
 import math
 from collections import deque
@@ -44,7 +44,7 @@ class ProcessedVideo:
 class VideoJob:
     """A system with the settings for processing video files.
 
-    It saves a state every ``save_every`` frames and calls ``on_frame`` after reading each frame.
+    The job saves a state every ``save_every`` frames and calls ``on_frame`` after reading a frame.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class VideoJob:
         """
         done = unfinished.num_frames
         with open_reader(path, self._config, max_frames=self._max_frames, skip=done) as reader:
-            if len(View.of(self._config.views)) == 1:
+            if len(View.of(self._config)) == 1:
                 return self._run_one_view(reader, unfinished)
             return self._run_views(reader)
 
@@ -142,7 +142,7 @@ class VideoJob:
             yield frame
 
     def _take_pending(self, last: Frame) -> Iterator[FrameTime]:
-        """Removes and yields pending frames up to ``last``; later ones may already be read."""
+        """Removes and yields pending frames up to ``last``; later frames may also be pending."""
         while self._pending and self._pending[0][0] <= last.index:
             yield self._pending.popleft()
 
@@ -161,7 +161,7 @@ def open_reader(
 
 
 def played_s(begin_s: float, end_s: float, info: VideoInfo) -> float:
-    """Computes the duration of frames from the first and last times; 0 if there are no frames."""
+    """Computes the duration of frames from the first and last frame's times; 0 without frames."""
     step_s = 1 / info.rate if info.rate > 0 else 0.0
     return max(0.0, end_s - begin_s + step_s)
 

@@ -1,10 +1,10 @@
 """Training checkpoints in a folder or on S3; incomplete ones are ignored.
 
-    step-00000050/weights.safetensors, …    files of a worker, any
+    step-00000050/weights.safetensors, …    any files that a worker saves
     step-00000050/manifest.json             their sizes and digests, written last
 
-A kill leaves at most files without a manifest, which are ignored. At least two checkpoints are
-kept, because a damaged one is skipped with a warning.
+A killed process leaves at most files without a manifest, which are ignored. At least two
+checkpoints are kept, so that one remains if another is damaged and skipped with a warning.
 """
 
 import json
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CheckpointStore:
-    """The ``keep`` newest checkpoints of one stage, in a storage of its own."""
+    """The ``keep`` newest checkpoints of one stage, in a storage that no other stage uses."""
 
     storage: Storage
     keep: int = 2
@@ -60,7 +60,7 @@ class CheckpointStore:
         self.prune()
 
     def prune(self) -> None:
-        """Removes older checkpoints, complete or not, except the ``keep`` newest complete ones."""
+        """Removes all but the ``keep`` newest complete checkpoints and later incomplete ones."""
         files = self._files()
         complete = [step for step, names in files.items() if MANIFEST in names]
         for step, names in files.items():
@@ -76,7 +76,7 @@ class CheckpointStore:
     def newest(self, warn: Callable[[str], object]) -> Iterator[tuple[int, Path] | None]:
         """Provides the step and a temporary local copy of the newest intact checkpoint.
 
-        Yields None if no checkpoint is intact. ``warn`` receives a message for each skipped one.
+        Yields None if no checkpoint is intact. ``warn`` receives a message per damaged checkpoint.
         """
         with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
             for step, names in reversed(self._files().items()):
@@ -90,7 +90,7 @@ class CheckpointStore:
             yield None
 
     def _fetch(self, step: int, names: list[str], copy: Path) -> str:
-        """Copies a checkpoint and returns its defect, or an empty string."""
+        """Copies a checkpoint; returns its defect, or an empty string if it is intact."""
         copy.mkdir(parents=True)
         if MANIFEST not in names:
             return "it is incomplete"
@@ -112,7 +112,7 @@ class CheckpointStore:
         return ""
 
     def _files(self) -> dict[int, list[str]]:
-        """Returns the file names by step, in step order."""
+        """Returns the names of each step's files, in step order."""
         files: dict[int, list[str]] = {}
         for entry in self.storage.list():
             match = _STEP.fullmatch(entry.key)
@@ -137,7 +137,7 @@ class CheckpointWriter:
         store.prune()  # a killed process may have left old checkpoints
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
-        """Waits for the previous snapshot, then takes one with ``write`` and stores it later.
+        """Waits for the previous snapshot to be stored, writes a new one and starts storing it.
 
         Raises:
             StorageError: The previous snapshot could not be stored.
@@ -149,7 +149,7 @@ class CheckpointWriter:
         self._pending = self._thread.submit(self._store_snapshot, step, folder)
 
     def wait(self) -> None:
-        """Waits until the last snapshot is stored; raises a StorageError if that failed."""
+        """Waits until the last snapshot is stored; raises a StorageError if storing it failed."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()

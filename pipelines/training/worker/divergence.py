@@ -1,4 +1,4 @@
-"""Handling of steps whose loss or gradient is not finite: skip, log, and fail after too many."""
+"""A log of steps skipped for a non-finite loss or gradient; too many in a row end training."""
 
 import json
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class BadSteps:
     in_a_row: int = 0
 
     def add(self, step: int, outcome: StepOutcome, clip_ids: tuple[str, ...]) -> None:
-        """Adds a step; ``step`` counts from 1.
+        """Adds the outcome of a step; ``step`` counts from 1.
 
         Raises:
             TrainingDivergedError: The limit of consecutive skipped steps is reached.

@@ -1,4 +1,4 @@
-"""The running mean (EMA) of the weights during training, which becomes the model."""
+"""The running mean (EMA) of the weights during training; it becomes the stage's model."""
 
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ _FILE = "averaged.safetensors"
 
 
 class AveragedWeights:
-    """A system's running mean: ``mean = decay * mean + (1 - decay) * weights`` at each step.
+    """The mean of a system's weights: ``mean = decay * mean + (1 - decay) * weights`` at each step.
 
-    Buffers are copied from the system. The first step sets the mean. The decay is in (0, 1).
+    Buffers are copied from the system. The first step sets the mean to the weights. The decay is in
+    (0, 1).
     """
 
     def __init__(self, system: System, decay: float) -> None:

@@ -1,8 +1,8 @@
-"""One worker's training loop for a stage: restore, step, save. It needs no Ray.
+"""One worker's training loop for a stage: restore, step, save. This module needs no Ray.
 
-The result depends only on the settings: batches, points and noise are drawn from (seed, rank,
-step), and a checkpoint contains everything that a later step needs. So a run that is killed and
-resumed ends with the same weights and loss lines as an uninterrupted one.
+The result depends only on the settings, because batches, sampled points and noise are drawn from
+(seed, rank, step) and a checkpoint contains everything that a later step needs. So a run that is
+killed and resumed ends with the same weights and loss lines as an uninterrupted one.
 """
 
 import time
@@ -38,7 +38,7 @@ class StageLoop:
 
     Args:
         rank: Rank of this worker; rank 0 writes losses and checkpoints.
-        wrap: Makes the trained system data-parallel.
+        wrap: Function that makes the trained system data-parallel.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class StageLoop:
         settings = StepSettings(stage.optimizer.clip_norm, stage.precision, stage.parts)
         use = MachineUse(self._device)
         for step, batch, wait_s in _timed(batches):
-            rate = set_rate(self._optimizer, rate_factor(step, stage.steps, stage.optimizer))
+            rate = set_rate(self._optimizer, rate_factor(step, stage.num_steps, stage.optimizer))
             outcome = self._step(step, batch, settings)
             done = step + 1
             self._bad_steps.add(done, outcome, batch.clip_ids)
             if self._losses:
-                self._losses.add(done, outcome, rate, wait_s, last=done == stage.steps, use=use)
+                self._losses.add(done, outcome, rate, wait_s, last=done == stage.num_steps, use=use)
             self._save_if_due(done)
         if self._writer:
             self._writer.wait()
@@ -108,9 +108,9 @@ class StageLoop:
         return outcome
 
     def _save_if_due(self, done: int) -> None:
-        """Saves a checkpoint and a model for scoring at the steps where they are due."""
+        """Saves a checkpoint and a model for scoring, each at the steps where it is due."""
         stage = self._job.stage
-        ends = done == stage.steps
+        ends = done == stage.num_steps
         if self._writer is None:
             return
         if stage.evaluate_every and (ends or done % stage.evaluate_every == 0):
@@ -129,7 +129,7 @@ class StageLoop:
         torch.save(state, folder / _STATE_FILE)
 
     def _restore(self) -> tuple[int, dict[str, Any] | None]:
-        """Loads the newest checkpoint, if any; returns the next step and the log's state."""
+        """Loads the newest checkpoint, if any; returns the next step and the loss log's state."""
         with self._job.checkpoints.newest(self._note) as found:
             if found is None:
                 return 0, None
@@ -140,7 +140,7 @@ class StageLoop:
             if self._averaged:
                 self._averaged.restore(folder, state["averaged"])
         stage = self._job.stage
-        self._note(f"stage {stage.name}: resuming after step {step} of {stage.steps}")
+        self._note(f"stage {stage.name}: resuming after step {step} of {stage.num_steps}")
         return step, state["losses"]
 
     def _note(self, text: str) -> None:
@@ -167,7 +167,7 @@ def first_weights(job: StageJob) -> System:
     """Builds a stage's system with its start weights."""
     system = build_system(job.config.system, len(job.categories))
     if job.start is not None:
-        start_from(system, job.start, job.categories)
+        start_from(system, job.start, None if job.fresh_classes else job.categories)
     return system
 
 
@@ -181,7 +181,7 @@ def stage_loss_weights(system: System, changed: dict[str, float]) -> dict[str, f
 def repeat_sums_exactly() -> None:
     """Makes sums on the CPU deterministic, so that a resumed run equals an uninterrupted one.
 
-    Otherwise threads sum the gradients of indexing (``index_put_`` with ``accumulate``) in any
+    By default, threads add the gradients of indexing (``index_put_`` with ``accumulate``) in random
     order. Operations without a deterministic form cause a warning.
     """
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -190,7 +190,7 @@ def repeat_sums_exactly() -> None:
 
 
 def step_generator(seed: int, rank: int, step: int) -> torch.Generator:
-    """Returns the generator for one step, so that a resumed run draws the same points and noise."""
+    """Returns a step's own generator, so that a resumed run draws the same points and noise."""
     mixed = (seed * 1_000_003 + rank) * 10_000_019 + step
     return torch.Generator().manual_seed(mixed % (1 << 63))
 

@@ -1,7 +1,7 @@
 """Training losses in a file that outlives the workers, one JSON line every ten steps.
 
-A line is the mean over the steps since the previous line, even after an interruption, because
-checkpoints keep the sums of an incomplete line.
+A line contains means over the steps since the previous line, even after an interruption, because
+checkpoints contain the sums for the next line.
 """
 
 import json
@@ -15,14 +15,14 @@ from vis_core.files import write_text
 
 LOG_EVERY = 10
 LOSS_PREFIX = "train/loss/"
-# Names with the same prefix that are not terms of the total.
+# Names that have this prefix but are not terms of the total loss.
 NOT_LOSSES = ("total", "gradient_norm", "rate")
 
 
 class LossLog:
     """A writer that adds one stage's lines to the file for all stages.
 
-    ``first_step`` and ``state`` come from the checkpoint; lines for later steps are removed.
+    ``first_step`` and ``state`` come from a checkpoint; the stage's later lines are removed.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class LossLog:
 
     @property
     def state(self) -> dict[str, Any]:
-        """The sums of the incomplete line, for a checkpoint."""
+        """The sums for the next line so far, to be stored in a checkpoint."""
         return {
             "sums": dict(self._sums),
             "count": self._count,
@@ -62,7 +62,7 @@ class LossLog:
     ) -> None:
         """Adds a step, numbered from 1; a skipped step is only counted.
 
-        ``rate`` is the maximum learning rate, ``wait_s`` the seconds spent waiting for the batch.
+        ``rate`` is the maximum learning rate; ``wait_s`` is the time spent waiting for the batch.
         """
         self._waited += wait_s
         if outcome.reason:

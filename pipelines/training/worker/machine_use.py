@@ -7,7 +7,7 @@ _MIB = 1 << 20
 
 
 class MachineUse:
-    """A meter for this machine, process and GPU, cheap enough for every loss line."""
+    """A meter for this machine, process and GPU, fast enough to be read for every loss line."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

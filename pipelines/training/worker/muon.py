@@ -1,6 +1,6 @@
 """Muon for a network's matrices and AdamW for the rest, as one optimizer.
 
-Muon (Jordan et al. 2024) updates each matrix by an orthogonal one, so that directions with small
+Muon (Jordan et al. 2024) updates each matrix by an orthogonal matrix, so that directions with small
 gradients are learned as fast as those with large ones. torch implements it for matrices only. Here
 convolution kernels count as matrices of shape outputs x (inputs x positions); AdamW updates vectors
 and embeddings.
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 
 def is_matrix(weight: Tensor) -> bool:
-    """Returns whether a weight has at least two rows and columns, with its last axes flattened."""
+    """Returns whether a weight, flattened after its first axis, has several rows and columns."""
     return weight.ndim > 1 and min(weight.shape[0], weight[0].numel()) > 1
 
 
 class KernelMuon(torch.optim.Muon):
-    """PyTorch's Muon for matrices and convolution kernels, with steps as large as AdamW's.
+    """PyTorch's Muon for matrices and convolution kernels, with updates of the same RMS as AdamW's.
 
     Args:
         groups: Parameter groups with ``lr``, ``initial_lr`` and ``weight_decay``; each parameter is

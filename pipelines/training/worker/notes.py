@@ -1,6 +1,6 @@
-"""Messages from training workers to the driver, one JSON line each.
+"""Messages from training workers, one JSON line each, which the driver shows to the user.
 
-A worker's logs stay in Ray's files on its node; the driver shows these lines to the user.
+In contrast, a worker's logs stay in Ray's files on its node.
 """
 
 import json

@@ -18,7 +18,7 @@ AnyOptimizer = torch.optim.Optimizer | JointOptimizer
 def build_optimizer(system: System, settings: OptimizerSettings) -> AnyOptimizer:
     """Builds an optimizer with separate groups for the backbone, and for norms and embeddings.
 
-    The groups are those of Mask2Former's release, where Swin's position tables count as embeddings.
+    The groups are those of Mask2Former's release, where Swin's position biases count as embeddings.
     """
     matrices, others = _parameter_groups(system, settings)
     if settings.name == "sgd":
@@ -61,7 +61,7 @@ def rate_factor(step: int, num_steps: int, settings: OptimizerSettings) -> float
 
 
 def set_rate(optimizer: AnyOptimizer, factor: float) -> float:
-    """Scales every group's initial rate and returns the maximum rate."""
+    """Sets every group's rate to its initial rate times ``factor``; returns the largest rate."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
     return max(group["lr"] for group in optimizer.param_groups)

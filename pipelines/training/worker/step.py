@@ -1,4 +1,4 @@
-"""One training step: losses, backward pass, clipping and update, or no change at all."""
+"""One training step, which changes nothing if a loss or gradient is not finite."""
 
 import math
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class StepOutcome:
 
     Attributes:
         values: The unweighted losses by name, their weighted ``total`` and the ``gradient_norm``.
-        reason: Why the step was skipped, such as ``train/loss/mask is nan``; otherwise empty.
+        reason: Reason for skipping the step (``train/loss/mask is nan``), or an empty string.
     """
 
     values: dict[str, float]
@@ -36,8 +36,8 @@ class StepSettings:
         clip_norm: Maximum gradient norm.
         precision: The network's precision; weights, losses and the optimizer stay in float32.
             bfloat16 has the range of float32, so losses need no scaling.
-        parts: Number of parts that a batch is cut into and processed in, so that memory holds one
-            at a time; the gradient is their mean.
+        parts: Number of parts into which a batch is split to save memory; they are processed in
+            turn, and their gradients are averaged.
     """
 
     clip_norm: float
@@ -53,13 +53,13 @@ def train_step(
     settings: StepSettings,
     generator: torch.Generator | None = None,
 ) -> StepOutcome:
-    """Takes one step, or leaves weights, statistics and optimizer unchanged.
+    """Takes a step, or changes no weight, statistic or optimizer state if a value is not finite.
 
     A loss or gradient that is not finite spreads to the gradients of all ranks, so every rank skips
     the same step.
 
     Args:
-        system: In training mode, possibly wrapped for several ranks; ``batch`` is on its device.
+        system: System in training mode, possibly wrapped for several ranks, on the batch's device.
         weights: Loss weights by name; a loss without a weight is a programming error.
         generator: Source of all randomness in the losses.
     """
@@ -84,7 +84,7 @@ def _backward(
     settings: StepSettings,
     generator: torch.Generator | None,
 ) -> dict[str, float]:
-    """Adds up the gradients of all parts and returns the mean losses and their ``total``."""
+    """Averages the gradients over the parts; returns the mean losses and their mean ``total``."""
     size = -(-len(batch.images) // settings.parts)  # the last part may be smaller
     parts = [batch[first : first + size] for first in range(0, len(batch.images), size)]
     half = settings.precision == "bfloat16"
@@ -102,7 +102,7 @@ def _backward(
 
 
 def _fault(values: Mapping[str, float], norm: float) -> str:
-    """Describes the first value that is not finite, or returns an empty string."""
+    """Describes the first value that is not finite; returns an empty string if all are finite."""
     for name, value in values.items():
         if not math.isfinite(value):
             return f"train/loss/{name} is {value}"

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.cli import main
 from pipelines.annotation.plan import measure
-from pipelines.annotation.plan.text import plan_lines
+from pipelines.annotation.plan.plan import plan_lines
 from pipelines.registry.start_weights import TINY_WEIGHTS
 from tests.helpers.plans import gpu_plan
 from tests.helpers.toy_archive import toy_archive
@@ -29,12 +29,12 @@ def test_a_plan_with_real_weights_reads_well_and_writes_nothing(
         "0 done, 0 failed, 4 to do",
         "opened    4 of 4 videos, 100% of the bytes; 1 cannot be read",
         "broken\\n.mp4: not a video",
-        "21 frames to annotate, 2s of video",
-        "network   on the CPU",
+        "network    1 at once on the cpu: ",
         "--set inference.chunk_frames=",
-        "extrapolated to all videos to do (every video was opened)",
+        "extrapolated to all videos to do\n",
         "frames    21\n",
-        "cost      not known: --gpus-per-worker is 0",
+        "video     2s\n",
+        "cost      not known without --gpus-per-worker",
         "nothing was started or written\n",
     ):
         assert part in text
@@ -42,7 +42,7 @@ def test_a_plan_with_real_weights_reads_well_and_writes_nothing(
     assert main([*words, "--plan", "--json", "--max-frames", "2"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["videos"]["to_do"] == 4
-    assert document["extrapolated"]["frames"] == {"value": 6, "low": 6, "high": 6}
+    assert document["extrapolated"]["frames"] == 6
     assert document["measured"]["chunk_frames"] > 0
     assert document["measured"]["batches"]["runs"][0]["frames"] == 1
     assert len([row for row in document["measured"]["videos"] if row["problem"]]) == 1
@@ -77,8 +77,10 @@ def test_an_archive_that_is_done_says_so() -> None:
     assert done["extrapolated"] is None
 
 
-def test_a_program_reads_hours_and_cost_with_their_intervals() -> None:
-    document = asdict(gpu_plan(gpus_per_worker=0.5, gpu_hour_cost=2.5))
-    assert document["gpu_hours"] == {"value": 2.0, "low": 1.0, "high": 4.0}
-    assert document["cost"] == {"value": 5.0, "low": 2.5, "high": 10.0}
+def test_hours_and_cost_are_numbers_for_programs_and_lines_for_people() -> None:
+    document = asdict(gpu_plan())
     assert json.loads(json.dumps(document)) == document
+    assert (document["gpu_hours"], document["cost"]) == (2.0, 5.0)
+    lines = plan_lines(document)
+    assert "  GPU       2.00 GPU hours, 0.5 each" in lines
+    assert "  cost      5.00" in lines

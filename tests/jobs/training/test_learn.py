@@ -68,6 +68,14 @@ def test_a_number_of_backbone_steps_below_none_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_epochs_which_would_not_be_comparable_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["learn", "stc", "--dry-run", "--out", str(tmp_path), "--set", "stages.1.epochs=1"]
+    assert main(words) == 2
+    assert "stc: expected stages with steps, found epochs" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("workers", "words"),
     [

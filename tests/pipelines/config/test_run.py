@@ -20,6 +20,7 @@ from pipelines.config.run import RunConfig
 from pipelines.registry.start_weights import start_folder
 from tests.conftest import data_dir_or_none
 from vis_core.config.inference import InferenceConfig
+from vis_core.config.systems import StcConfig
 from vis_core.errors import ConfigError
 
 PRESETS = sorted((Path(__file__).resolve().parents[3] / "jobs" / "configs").glob("*.yaml"))
@@ -113,6 +114,14 @@ def test_a_list_item_is_changed_by_name_all_at_once_or_removed() -> None:
     assert len({stage.optimizer.clip_norm for stage in config.stages}) == 2
     rest = load_run_config(tiny(), ["stages.pseudo=null"]).stages
     assert [stage.name for stage in rest] == [name for name in names if name != "pseudo"]
+
+
+def test_an_override_of_steps_replaces_epochs_and_the_other_way_round() -> None:
+    (stage, *_) = load_run_config(tiny(), ["stages.0.epochs=1.5"]).stages
+    assert (stage.steps, stage.epochs) == (None, 1.5)
+    recipe = next(path for path in PRESETS if path.stem == "stc_r50_ytvis19")
+    (stage,) = load_run_config(recipe, ["stages.0.steps=9"]).stages
+    assert (stage.steps, stage.epochs) == (9, None)
 
 
 def test_overrides_alone_inherit_no_section_of_a_preset() -> None:
@@ -227,3 +236,30 @@ def test_a_mixed_stage_that_does_not_fit_is_refused(stage: dict, words: str) -> 
     run = {"stages": [{"name": "joint", "steps": 1} | stage]}
     with pytest.raises(ConfigError, match=words):
         parse_run_config(run, "run.yaml")
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ({}, "stages.0: value error, expected either steps or epochs, found neither"),
+        ({"steps": 3, "epochs": 1}, "expected either steps or epochs, found both"),
+        ({"epochs": 0}, "stages.0.epochs: input should be greater than 0"),
+        ({"clips": "mixed", "pseudo_share": 0.5, "epochs": 1}, "mixed draws from two sources"),
+    ],
+)
+def test_a_stage_has_either_steps_or_epochs(stage: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse_run_config({"stages": [{"name": "joint", "clips": "videos"} | stage]}, "run.yaml")
+
+
+@pytest.mark.parametrize("path", [p for p in PRESETS if p.stem.startswith("stc_r")], ids=str)
+def test_the_stc_recipes_have_a_form_that_learns(path: Path) -> None:
+    config = load_run_config(path)
+    system = config.system
+    assert isinstance(system, StcConfig)
+    tracking = system.tracking
+    assert (tracking.over_positives, tracking.both_frames) == ("mean", True)
+    assert tracking.max_positives == tracking.num_negatives == 128
+    assert not system.segmentor.decoding.threshold_with_center
+    (stage,) = config.stages
+    assert (stage.sampling, stage.clip_frames, stage.epochs) == ("frames", 2, 6)

@@ -1,8 +1,11 @@
 """Steps of a run, with their actual work replaced."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -17,6 +20,8 @@ from pipelines.reports.collect import collect_report
 from pipelines.run import steps
 from pipelines.run.folder import Run, open_run
 from vis_core.errors import ConfigError
+from vis_core.formats.class_maps import CLASS_LISTS
+from vis_core.formats.coco import read_coco
 
 FEW = SyntheticConfig(
     images=4, train_videos=1, val_videos=1, test_videos=1, archive_videos=1, video_frames=3
@@ -77,6 +82,27 @@ def test_pseudo_videos_are_generated_once_with_the_seed_of_the_run(
     assert (seed, clips_per_image) == (run.config.seed, run.config.clips_per_image)
 
 
+@pytest.mark.parametrize("epochs", [1.0, 2.5])
+def test_training_counts_epochs_in_steps_and_leaves_the_run_as_it_is(
+    epochs: float, run: Run, data: RunData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs: list[Any] = []
+    monkeypatch.setattr(steps, "mlflow_run", lambda _: MagicMock())
+    monkeypatch.setattr(
+        steps, "run_stages", lambda config, _, listener, *__: configs.append((config, listener))
+    )
+    first, *others = run.config.stages
+    length = {"steps": None, "epochs": epochs, "batch_size": 1, "clips": "images"}
+    config = run.config.model_copy(update={"stages": (first.model_copy(update=length), *others)})
+    steps.train(replace(run, config=config), data, run.folder / "pseudo")
+    ((counted, listener),) = configs
+    images = sum(bool(r.labels) for r in read_coco(data.images.annotations, None)[0])
+    expected = math.ceil(epochs * images)
+    assert counted.stages[0].steps == expected > 1
+    assert list(listener._stage_starts.values())[:2] == [0, expected]
+    assert config.stages[0].epochs == epochs
+
+
 def test_a_run_of_a_release_without_a_setting_resumes_with_its_default(run: Run) -> None:
     path = run.folder / "run.json"
     stored = json.loads(path.read_text())
@@ -87,3 +113,12 @@ def test_a_run_of_a_release_without_a_setting_resumes_with_its_default(run: Run)
     path.write_text(json.dumps(stored))
     with pytest.raises(ConfigError, match=r"other settings \(.*chunk_frames"):
         open_run(run)
+
+
+def test_thresholds_are_not_swept_on_classes_of_the_images(run: Run, data: RunData) -> None:
+    trained = run.folder / "models" / "pairs"
+    trained.mkdir(parents=True)
+    (trained / "categories.json").write_text(json.dumps(CLASS_LISTS["coco"].to_json()))
+    with pytest.raises(ConfigError, match="end the run with a stage that has classes: videos"):
+        steps.sweep(run, data, trained)
+    assert not (run.folder / "sweep").exists()

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -13,8 +13,9 @@ import numpy as np
 import psutil
 import pytest
 import torch
+import yaml
 
-from pipelines.config.loading import parse_run_config
+from pipelines.config.loading import parse_run_config, to_yaml
 from pipelines.config.run import RunConfig
 from pipelines.data.find_data import AnnotatedFiles, VideoFiles
 from pipelines.data.run_data import RunData
@@ -26,6 +27,7 @@ from pipelines.training.batches import (
     stream_batches,
 )
 from pipelines.training.clip_sources import clip_source, with_instances_counted
+from pipelines.training.stages import TrainingPlace, with_steps
 from vis_core.clips.scenes import render_scene
 from vis_core.clips.sources import PseudoClips
 from vis_core.config.clips import SceneSettings
@@ -154,6 +156,78 @@ def test_streamed_pseudo_videos_are_those_that_would_be_written_and_new_in_each_
     plan = BatchPlan(partial(lambda given: given, source), "streamed", 3, 4, len(source), 1)
     epochs = [plan.batch(0, epoch).clip_ids for epoch in (0, 1)]
     assert not set(epochs[0]) & set(epochs[1])
+
+
+def labelled_videos(folder: Path, lengths: Sequence[int]) -> VideoFiles:
+    """Writes videos of one track with these numbers of frames."""
+    masks = encode_masks(np.ones((1, 32, 32), dtype=bool))
+    (folder / "frames").mkdir()
+    records = []
+    for video_id, length in enumerate(lengths, 1):
+        names = tuple(f"frames/{video_id}_{t}.jpg" for t in range(length))
+        for t, name in enumerate(names):
+            (folder / name).write_bytes(encode_jpeg(np.full((32, 32, 3), 9 * t, np.uint8)))
+        track = TrackRecord(video_id, 0, tuple(masks * length), False)
+        records.append(VideoRecord(video_id, 32, 32, names, (track,)))
+    write_youtube_vis(folder / "train.json", records, Categories((1,), ("thing",)))
+    return VideoFiles(folder / "train.json", folder, folder, folder)
+
+
+LENGTHS = (3, 20, 1)
+
+
+def stage_by_frame(folder: Path, **stage: Any) -> tuple[RunConfig, RunData]:
+    files = labelled_videos(folder, LENGTHS)
+    videos = {"name": "videos", "clips": "videos", "sampling": "frames", "clip_frames": 2}
+    size = {"name": "fixed", "height": 32, "width": 32}
+    values = {"stages": [videos | stage], "augment": {"size": size, "crop_probability": 0.0}}
+    nothing = AnnotatedFiles(folder, folder)
+    data = RunData(nothing, files, folder, Categories((1,), ("thing",)), ())
+    return parse_run_config(values, "run.yaml"), data
+
+
+@pytest.mark.parametrize(("workers", "batch_size"), [(1, 4), (2, 3), (3, 2)])
+def test_workers_share_the_frames_of_an_epoch_and_each_frame_is_a_key_frame_once(
+    workers: int, batch_size: int, tmp_path: Path
+) -> None:
+    config, data = stage_by_frame(tmp_path, steps=1)
+    frames = [(video, t) for video, n in enumerate(LENGTHS, 1) for t in range(n)]
+    source = clip_source(config, config.stages[0], data, tmp_path)
+    plan = BatchPlan(source, f"{tmp_path}", 3, 100, batch_size, workers)
+    steps = 2 * len(frames) // (batch_size * workers)
+    assert steps * batch_size * workers == 2 * len(frames), "two whole epochs"
+    batches = {(s, r): plan.batch(r, s).clip_ids for s in range(steps) for r in range(workers)}
+    names = [name for place in sorted(batches) for name in batches[place]]
+    keys = [tuple(map(int, name.split(":")[1:3])) for name in names]
+    first, second = keys[: len(frames)], keys[len(frames) :]
+    assert sorted(first) == sorted(second) == frames
+    assert first != second != frames
+    again = BatchPlan(source, "resumed", 3, 100, batch_size, workers)
+    last = max(batches)
+    assert again.batch(last[1], last[0]).clip_ids == batches[last]
+
+
+@pytest.mark.parametrize(
+    ("stage", "workers", "steps"),
+    [
+        ({"epochs": 6, "batch_size": 2}, 8, 9),  # 6 * 24 / 16
+        ({"epochs": 0.5, "batch_size": 5}, 1, 3),  # 12 / 5, rounded up
+        ({"epochs": 2, "batch_size": 1, "sampling": "videos"}, 1, 6),
+        ({"steps": 7}, 2, 7),
+    ],
+)
+def test_epochs_become_steps_once_the_data_are_known(
+    stage: dict[str, Any], workers: int, steps: int, tmp_path: Path
+) -> None:
+    config, data = stage_by_frame(tmp_path, **stage)
+    ray = config.ray.model_copy(update={"num_workers": workers})
+    config = config.model_copy(update={"ray": ray})
+    counted = with_steps(config, TrainingPlace(tmp_path, data, tmp_path))
+    (found,) = counted.stages
+    assert (found.num_steps, found.epochs) == (steps, None)
+    assert parse_run_config(yaml.safe_load(to_yaml(counted)), "again") == counted
+    assert counted.stage_starts == {"videos": 0}
+    assert config.stages[0].steps == stage.get("steps"), "the run file stays as it is"
 
 
 def test_items_are_computed_ahead_and_errors_come_out() -> None:

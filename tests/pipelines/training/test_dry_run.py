@@ -1,5 +1,7 @@
 """``longtake train --dry-run``: every preset and recipe resolves, and its figures are printed."""
 
+import math
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,8 @@ import pytest
 from jobs.cli import main
 from jobs.options import CONFIGS
 from pipelines.config.loading import load_run_config
+from pipelines.data.find_data import find_vis
+from vis_core.formats.youtube_vis import read_youtube_vis
 
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
@@ -25,7 +29,10 @@ def test_every_recipe_has_a_plan(
     config = load_run_config(CONFIGS / f"{recipe}.yaml")
     for stage in config.stages:
         clips = stage.batch_size * config.ray.num_workers
-        assert f"{stage.name}: {stage.steps:,} steps of {clips} clips" in plan
+        length = (
+            f"{stage.steps:,} steps of" if stage.steps else f"{stage.epochs:g} epochs in steps of"
+        )
+        assert f"{stage.name}: {length} {clips} clips" in plan
     assert plan.endswith("nothing was started or written (--dry-run)\n")
 
 
@@ -45,6 +52,26 @@ def test_a_plan_tells_the_published_numbers(
 ) -> None:
     plan = plan_of(recipe, tmp_path / "run", capsys)
     assert [word for word in words if word not in plan] == []
+
+
+@pytest.mark.data
+def test_a_plan_counts_the_steps_of_epochs_in_given_videos(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vis = data_dir / "vis_mini"
+    plan = plan_of("stc_r50_ytvis19", tmp_path / "run", capsys, "--vis", str(vis))
+    videos = read_youtube_vis(find_vis(vis, None).train)[0]
+    keys = sum(
+        any(track.segmentations[t] for track in video.tracks if not track.iscrowd)
+        for video in videos
+        for t in range(len(video.file_names))
+    )
+    (stage,) = load_run_config(CONFIGS / "stc_r50_ytvis19.yaml").stages
+    assert stage.epochs is not None
+    steps = math.ceil(stage.epochs * keys / 16)
+    assert f"videos: {steps:,} steps ({stage.epochs:g} epochs) of 16 clips" in plan
+    first, second = (f"{round(share * steps):,}" for share in stage.optimizer.decay_at)
+    assert f"a tenth after {first} and {second} steps" in plan
 
 
 def test_missing_data_and_start_weights_are_named(
@@ -104,3 +131,16 @@ def test_a_recipe_may_stand_alone_and_names_the_run(
     assert "give one run file" in capsys.readouterr().err
     assert main(["train", "--dry-run"]) == 2
     assert "expected a recipe or --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if re.match("idol_(?!tiny)", name)])
+def test_recipes_of_idol_train_all_of_coco_before_the_videos(recipe: str) -> None:
+    config = load_run_config(CONFIGS / f"{recipe}.yaml")
+    stages = [(stage.name, stage.clips, stage.classes) for stage in config.stages]
+    videos = ("videos", "videos", "videos")
+    if recipe.endswith("_coco"):  # the run has COCO's classes only
+        assert stages == [("images", "images", "videos"), ("pairs", "pairs", "videos")]
+    elif recipe.endswith(("_1st", "_2nd")):
+        assert stages == [("pairs", "pairs", "images"), videos]
+    else:
+        assert stages == [videos]

@@ -9,8 +9,8 @@ from torch import Tensor
 from vis_core.association.assignment import greedy, hungarian
 from vis_core.config.segmentors import SelectionConfig
 from vis_core.geometry.boxes import box_iou
+from vis_core.geometry.masks import pairwise_mask_iou
 from vis_core.models.segmentors.selection import (
-    pairwise_mask_iou,
     select_by_score_and_box,
     select_instances,
 )

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers.clips import disc_masks, still, textured_image
+from vis_core.clips import sources
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.readers import (
     first_instance_ids,
@@ -143,6 +144,7 @@ def test_every_source_is_a_function_of_index_and_seed(tmp_path):
         lambda: PseudoClips(records, SMALL, clips_per_image=2),
         lambda: VideoClips(*_video(tmp_path), 3, 2, AugmentConfig()),
         lambda: VideoClips(*_video(tmp_path), 2, 10, AugmentConfig(drawn_per_frame="crop")),
+        lambda: VideoClips(*_video(tmp_path), 2, 10, AugmentConfig(), by_frame=True),
         lambda: PairClips(records, PairConfig(size=ShortSide(short_sides=(48, 64)))),
     ]
     for make in makers:
@@ -223,6 +225,37 @@ def test_the_instances_of_all_videos_are_numbered_and_keep_their_numbers(tmp_pat
     assert batch.instance_ids[1].tolist() == [-1] * len(batch.labels[1])
     frame = batch.frame_targets()[0]
     assert frame.instance_ids.tolist() == batch.instance_ids[0][frame.instance_index].tolist()
+
+
+@pytest.mark.parametrize(("reach", "clip_frames"), [(1, 2), (2, 3), (1000, 2)])
+def test_by_frame_every_annotated_frame_is_a_key_frame_and_no_other_is_drawn(
+    tmp_path, monkeypatch, reach, clip_frames
+):
+    (video,), folder = _video(tmp_path)
+    shown = {1, 2, 4}
+    seen, late, crowd = (
+        replace(track, segmentations=tuple(s if t in kept else None for t, s in enumerate(masks)))
+        for track, masks, kept in zip(
+            video.tracks,
+            (t.segmentations for t in video.tracks),
+            ({1, 2}, {4}, {0, 5}),
+            strict=True,
+        )
+    )
+    drawn = []
+    monkeypatch.setattr(
+        sources, "read_video_frames", lambda *given: drawn.append(given[2]) or given[3]
+    )
+    monkeypatch.setattr(sources, "augment_clip", lambda clip, *_: clip)
+    video = replace(video, tracks=(seen, late, crowd))
+    source = VideoClips([video], folder, clip_frames, reach, AugmentConfig(), by_frame=True)
+    names = {source.clip(i, seed) for i in range(len(source)) for seed in range(50)}
+    assert len(source) == len(shown) and len(names) == 50 * len(shown)
+    assert {frames[0] for frames in drawn} == shown
+    references = {(key, other) for key, *others in drawn for other in others}
+    near = {(k, o) for k in shown for o in shown if o != k and abs(o - k) <= reach}
+    alone = {(k, k) for k in shown if all(k != key for key, _ in near)}
+    assert references == near | alone
 
 
 def _store(path, rows, categories=CATEGORIES, group=2):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.clips import still
 from vis_core.clips.collate import collate_clips
-from vis_core.clips.sampling import sample_frame_indices
+from vis_core.clips.sampling import sample_frame_indices, sample_near
 from vis_core.structures import Clip
 
 
@@ -31,6 +31,31 @@ def test_every_frame_of_a_video_is_drawn():
     generator = np.random.default_rng(0)
     drawn = {index for _ in range(200) for index in sample_frame_indices(9, 2, 3, generator)}
     assert drawn == set(range(9))
+
+
+@given(
+    frames=st.sets(st.integers(0, 60), min_size=1, max_size=30),
+    count=st.integers(1, 8),
+    reach=st.integers(0, 25),
+    seed=st.integers(0, 1000),
+)
+def test_frames_near_a_key_frame_equal_the_naive_statement(frames, count, reach, seed):
+    key = min(frames)
+    drawn = sample_near(sorted(frames), key, count, reach, np.random.default_rng(seed))
+    near = [f for f in sorted(frames) if f != key and abs(f - key) <= reach] or [key]
+    generator = np.random.default_rng(seed)
+    assert drawn == [near[int(i)] for i in generator.choice(len(near), size=count)]
+
+
+@pytest.mark.parametrize(("total", "key", "reach"), [(9, 4, 3), (30, 12, 1000)])
+def test_frames_near_a_key_frame_lie_on_either_side_alike(total, key, reach):
+    generator = np.random.default_rng(0)
+    drawn = sample_near(range(total), key, 4000, reach, generator)
+    near = [f for f in range(max(0, key - reach), min(total, key + reach + 1)) if f != key]
+    counts = [drawn.count(frame) for frame in near]
+    assert sum(counts) == len(drawn)
+    expected = len(drawn) / len(near)
+    assert max(abs(count - expected) for count in counts) < 5 * expected**0.5
 
 
 def _clip(height, width, frames=2, places=((20, 20, 8),)):

@@ -107,7 +107,7 @@ def test_views_are_named_apart_and_fused_into_what_one_view_gives() -> None:
 
 
 def test_a_view_of_another_size_needs_a_system_that_has_one() -> None:
-    with pytest.raises(ConfigError, match="inference.views: 640 is a size"):
+    with pytest.raises(ConfigError, match="inference.views: 640 needs a system"):
         annotate_views(ToySystem(), square_frames(2), InferenceConfig(views=("640+flip",)))
 
 

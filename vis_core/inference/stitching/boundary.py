@@ -19,9 +19,8 @@ class BoundaryTrack:
         track_id: Identity in the segment.
         label: Its most frequent class so far.
         embedding: (C,) float32, as the association's memory compares it.
-        away: Frames between the boundary and the track's nearest instance: in the earlier segment,
-            since its last instance; in the later one, until its first, or 0 if that is in the
-            overlap.
+        away: Frames between the boundary and the track's nearest instance. In the earlier segment,
+            this is its last instance; in the later segment, its first (0 frames if in the overlap).
         masks: Its masks in the overlap; frames are counted from the start of the video.
     """
 
@@ -44,9 +43,9 @@ class SegmentBoundary:
 
     Attributes:
         size: Height and width of every frame.
-        overlap: The first frame that both segments process, and the later one's first output frame.
-        tracks: For the earlier segment, all tracks in its memory at the end; for the later one,
-            those in its memory when its output begins, and those that start after that.
+        overlap: First frame that both process, and first output frame of the later segment.
+        tracks: For the earlier segment, all tracks in its memory at the end; for the later segment,
+            the tracks in its memory when its output begins, and all tracks that start after that.
     """
 
     size: tuple[int, int]

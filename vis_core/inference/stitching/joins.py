@@ -1,9 +1,9 @@
 """Joins identities across a long video's segments that were processed separately.
 
-Neighbouring segments both process the frames of their overlap. Two tracks with the same masks there
-are joined. With less confidence, so are a track that was hidden during the overlap and one that
-starts after it, if their embeddings are similar. This module only decides the joins;
-``segment_tracker.py`` associates the segments.
+Neighbouring segments both process the frames of their overlap. Tracks whose masks intersect in the
+overlap are joined one to one. A track that was hidden during the overlap is joined, with less
+confidence, to a track that starts after the overlap and has a similar embedding. This module only
+decides the joins; ``segment_tracker.py`` associates the segments.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -62,10 +62,10 @@ def join_tracks(
 ) -> list[Join]:
     """Pairs the tracks of two neighbouring segments one to one, in two rounds.
 
-    Both rounds choose the pairs with the highest total confidence. The first considers pairs whose
-    mask IoU over the overlap reaches ``min_mask_iou``. The second compares the remaining tracks by
-    embedding alone: pairs that no frame of the overlap shows together, at most ``reach_frames``
-    apart, whose similarity reaches ``min_similarity``.
+    Both rounds choose the pairs with the highest total confidence. The first round considers pairs
+    whose mask IoU over the overlap reaches ``min_mask_iou``. The second round considers pairs of
+    remaining tracks that never appear together in the overlap, are at most ``reach_frames`` apart
+    and have embeddings whose similarity reaches ``min_similarity``.
 
     The confidence is the weighted mean of mask IoU, cosine (at least 0) and class equality. A join
     from the second round has an IoU of 0, so its confidence is at most 1 minus the masks' share of
@@ -110,8 +110,8 @@ def stitch_segments(
 ) -> list[Join]:
     """Joins all segments of a video.
 
-    A track that is not joined at one boundary remains a candidate at later ones, as a track hidden
-    in the meantime.
+    A track that is not joined at one boundary remains a candidate at later boundaries, as a track
+    hidden in the meantime.
 
     Args:
         boundaries: In time order, the end of each segment and the start of the next one.
@@ -139,7 +139,7 @@ def stitched_ids(
 
     Args:
         first_frames: For each segment, the first output frame of each of its ids.
-        joins: From ``stitch_segments``; each track is at most once ``before`` and once ``after``.
+        joins: From ``stitch_segments``; each track has at most one join at either end.
 
     Returns:
         The id in the whole video for every segment and id in ``first_frames``.

@@ -14,7 +14,7 @@ from vis_core.structures import Instances
 
 
 class BoundaryRecorder:
-    """The boundaries of one segment; their size depends on the number of tracks, not frames."""
+    """The boundaries of one segment; their size depends on the number of tracks, not of frames."""
 
     def __init__(
         self,
@@ -28,8 +28,8 @@ class BoundaryRecorder:
 
         Args:
             overlap: Frames at the segment's end that the next segment also processes.
-            reach: Frames after the start of the output within which a new track may continue one
-                from an earlier segment; None means all.
+            reach: Frames after the start of the output within which a new track may continue a
+                track of an earlier segment; None means all frames.
         """
         self._number = number
         self._segment = segment

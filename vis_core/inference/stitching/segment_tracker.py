@@ -1,8 +1,8 @@
 """Associates a long video's segments separately, each with its own associator, and stitches them.
 
-This is for clusters whose networks together process more frames per second than one associator.
-The single pass of ``OnlineTracker.associate_predictions`` is exact; stitching is not, so each join
-has a confidence.
+Stitching is for clusters whose networks together process more frames per second than one
+associator. The single pass of ``OnlineTracker.associate_predictions`` is exact; stitching is not,
+so each join has a confidence.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ class TrackedSegment:
     """A segment whose track ids are independent of other segments.
 
     The head is its boundary with the previous segment, the tail its boundary with the next. The
-    states are its tracks' sums over its output frames, by track id.
+    states are each track's sums over the output frames, by track id.
     """
 
     head: SegmentBoundary
@@ -73,7 +73,7 @@ class SegmentTracker:
     """The association of one segment's frames, starting with its warm-up.
 
     Args:
-        associator: A new one, without a past.
+        associator: A new associator, without a past.
         number: Segment number, from 0.
         overlap: Frames at the segment's end that the next segment also processes.
         sink: Receives the masks of the output frames.
@@ -116,8 +116,8 @@ class StitchedVideo:
 
     Attributes:
         tracks: Best score first.
-        serials: For each segment, the video's serial for each of the segment's serials, without
-            dropped tracks.
+        serials: For each segment, a map from its serials to those of the video, without dropped
+            tracks.
         joins: Each join, with the video's id of the resulting track.
     """
 

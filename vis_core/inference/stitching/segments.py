@@ -33,6 +33,6 @@ def cut_at(bounds: Sequence[int], overlap: int) -> list[Segment]:
 
     Args:
         bounds: Ascending: 0, the start of each further segment, and the end of the video.
-        overlap: Warm-up frames, even across several segments; fewer near the video's start.
+        overlap: Number of warm-up frames, which may span segments; fewer at the video's start.
     """
     return [Segment(first, last, min(overlap, first)) for first, last in pairwise(bounds)]

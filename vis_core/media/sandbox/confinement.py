@@ -42,15 +42,15 @@ def confine(max_memory_mib: int) -> None:
 def leave_network(libc: ctypes.CDLL) -> None:
     """Moves to a new network namespace without connections, if the kernel permits.
 
-    Root needs no user namespace, so it can still open other users' files. Non-root users need one,
-    which many containers and some distributions forbid; the network then remains available.
+    Root needs no user namespace, so it can still open other users' files. Other users need one;
+    if it is forbidden, as in many containers and some distributions, they keep the network.
     """
     if libc.unshare(_CLONE_NEWNET) != 0 and os.geteuid() != 0:
         libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
 
 
 def drop_capabilities(libc: ctypes.CDLL) -> None:
-    """Drops all capabilities, so the network cannot be regained; root can still read all files."""
+    """Drops capabilities, so the network cannot be regained; root can still read all files."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
     kept = 1 << _CAP_DAC_READ_SEARCH if os.geteuid() == 0 else 0
     # effective, permitted, inheritable: first the lower 32 capabilities, then the upper 32

@@ -13,7 +13,7 @@ RING_BYTES = 64 * 2**20  # exceeded only if MIN_SLOTS frames need more
 
 
 class FrameRing:
-    """Shared memory in slots of one frame size at a time; untouched pages take no memory."""
+    """Shared memory, divided into slots of the current frame size; unused pages take no memory."""
 
     def __init__(self, descriptor: int) -> None:
         self._bytes = mmap.mmap(descriptor, os.fstat(descriptor).st_size)
@@ -40,7 +40,7 @@ class FrameRing:
 def make_ring_file(max_pixels: int) -> int:
     """Creates an unnamed file in memory for frames of up to ``max_pixels``; returns its descriptor.
 
-    Its size is sealed, since a process that reads beyond the end of a mapped file is killed.
+    The file's size is sealed, since a process that reads beyond the end of a mapped file is killed.
     """
     size = max(RING_BYTES, MIN_SLOTS * max_pixels * 3)
     if sys.platform != "linux":

@@ -68,7 +68,7 @@ class Decoder:
         self.exit_reason()
 
     def exit_reason(self) -> tuple[bool, str]:
-        """Waits for the end; returns whether memory ran out, and the exit code or signal."""
+        """Awaits the process's end; returns whether memory ran out, and the exit code or signal."""
         self.channel.socket.close()
         try:
             code = self._process.wait(END_TIMEOUT_S)

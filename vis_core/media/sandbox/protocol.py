@@ -67,7 +67,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Refused:
-    """A reply: the video cannot be read, or read further, and the decoder is free."""
+    """A reply: the video, or the rest of it, cannot be read, and the decoder is free."""
 
     message: str
     kind: DecodeFailure

@@ -1,8 +1,8 @@
 """Decoding of untrusted videos in a sandboxed process.
 
 The frames are byte-identical to those of ``media/video_reader.py``. Whatever a file does to its
-decoder (crash or hang it, exhaust its memory, run foreign code) affects a process without secrets
-or a model, and costs only that video. The process decodes ahead while the caller computes.
+decoder (crash or hang it, exhaust its memory, run foreign code) affects only a process without
+secrets or a model, so only that video is lost. The process decodes ahead while the caller computes.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from vis_core.media.sandbox.protocol import (
 )
 from vis_core.media.video_reader import check_selection
 
-# Seconds a decoder is given to stop when a video is closed early; after that it is ended.
+# Seconds a decoder is given to stop when a video is closed early; then it is killed.
 STOP_TIMEOUT_S = 2.0
 _HOSTILE = "the file is damaged or hostile"
 
@@ -164,7 +164,7 @@ class SandboxedReader(Iterator[Frame]):
             raise failure(self._path, why, "decoder died")
         self._release(decoder)
         message = reply.message.removeprefix(shown_name(self._path.absolute()))
-        # Made printable again: the sender may have been taken over.
+        # Escaped once more, since the sender may have been taken over.
         raise VideoDecodeError(shown_name(self._path) + shown_name(message), reply.kind)
 
     def _release(self, decoder: Decoder) -> None:
@@ -186,8 +186,8 @@ def read_frames_sandboxed(
 ) -> SandboxedReader:
     """Opens a video file like ``read_frames``, but decodes it in another process.
 
-    The other process is kept for the next video and ends with the caller's. It has an empty
-    environment and at most ``max_memory_mib`` of memory, and cannot write files; if the kernel
+    The decoder is kept for the next video and ends with the calling process. It inherits
+    no secrets, has at most ``max_memory_mib`` of memory and cannot write files; if the kernel
     permits, it has no network (``media/sandbox/confinement.py``). Each reader has its own process.
 
     The caller must close or exhaust the reader.

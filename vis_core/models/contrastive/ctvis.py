@@ -1,7 +1,7 @@
-"""The contrastive items of CTVIS 3.3: each embedding's comparisons in training.
+"""The contrastive items of CTVIS 3.3: anchors, each with its positive and negatives.
 
-A clip is stored frame by frame in the memory that inference uses. Then the items for all frames are
-built at once.
+A clip's embeddings are stored frame by frame in the same kind of memory as in inference. Then the
+items for all frames are built at once.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ class ItemDraws:
     """The random numbers for the items of one clip, each uniform in [0, 1).
 
     Attributes:
-        latest: (T, G); at 0.5 or below, the positive is the newest embedding, if configured.
-        noise: (T, G); at ``1 - noise_probability`` or above, an absent instance receives noise.
-        noise_pick: (T, G) choice of the noise embedding.
+        latest: (T, G); 0.5 or less makes the newest embedding the positive, if configured.
+        noise: (T, G); ``1 - noise_probability`` or more stores noise for an absent instance.
+        noise_pick: (T, G); selects the embedding stored as noise.
         background: (T, Q); the queries with the lowest numbers are sampled.
     """
 
@@ -92,7 +92,8 @@ def contrastive_items(
 
     An instance both in the memory and in frame t yields one item: its embedding is the anchor, and
     its memory is the positive. The negatives are the other instances' memories and the previous
-    frame's background queries. ``compare_with`` names other sources. Nothing is detached.
+    frame's background queries. ``compare_with`` names other sources. Gradients flow through all
+    embeddings.
 
     Args:
         embeddings: (T, Q, C) of all queries.
@@ -185,7 +186,7 @@ def _with_noise(
         known_before = present.cumsum(dim=0) > 0
         count = present.sum(dim=1, keepdim=True)
         noisy &= known_before & (count > 0)
-        # picks one of the frame's present instances, which come first, in order
+        # picks one of the instances present in the frame, which are sorted to the front
         present_first = (~present).to(torch.uint8).argsort(dim=1, stable=True)
         chosen = present_first.gather(1, (draws.noise_pick * count).long())
         pick = matched_query.gather(1, chosen)
@@ -227,8 +228,8 @@ def _positives(
 def _first_later(memory: ClipMemory) -> tuple[Tensor, Tensor]:
     """Returns the first embedding (T, G, C) stored after each frame, and a mask of valid ones.
 
-    As in the release, an instance absent from exactly t frames after frame t counts as never
-    returning.
+    As in the release, an instance counts as never returning after frame t if it is absent from
+    exactly t of the later frames.
     """
     never, device = len(memory.is_stored), memory.stored.device
     index = torch.arange(never, device=device)

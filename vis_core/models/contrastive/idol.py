@@ -34,7 +34,7 @@ class SharedTruth:
 
 @dataclass(frozen=True)
 class ContrastiveItems:
-    """I items, each with an anchor and keys: one for each instance in both frames of a pair.
+    """I items with an anchor and keys: one item for each instance in both frames of a pair.
 
     Attributes:
         places: (I, 2) pair and instance (key-frame row) of each item.
@@ -71,7 +71,7 @@ def contrastive_items(
     shared: Sequence[SharedTruth],
     config: TransportConfig,
 ) -> ContrastiveItems:
-    """Builds the items for B pairs (IDOL 3.2, Fig. 2). Only the selection is detached.
+    """Builds the items for B pairs (IDOL 3.2, Fig. 2). No gradient flows through the selection.
 
     Args:
         key_embeddings: (B, Q, C) of all queries of the key frames.
@@ -97,7 +97,7 @@ def contrastive_items(
 
 
 def sample_negatives(items: ContrastiveItems, generator: torch.Generator | None) -> Tensor:
-    """Draws the auxiliary loss's (I, Q) bool negatives from a CPU generator.
+    """Draws the auxiliary loss's negatives, (I, Q) bool, from a CPU generator.
 
     Draws ten per positive, or all if there are fewer, and ten for an item without a positive.
     """

@@ -1,4 +1,4 @@
-"""STC's comparisons between two frames: embeddings (3.3) and kernels (3.4)."""
+"""STC's comparison of two frames: of their embeddings (3.3) and of their kernels (3.4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ def tracking_losses(
 ) -> Tensor:
     """Computes the loss of B frames' queries against B reference frames: STC Eq. 4.
 
-    Returns the mean over all queries that have a comparison, or 0 without any.
+    Returns the mean over all queries that have a comparison, or 0 if there are none.
     """
     losses = []
     for frame, reference in zip(frames, references, strict=True):
@@ -86,7 +86,7 @@ def tracking_losses(
 def consistency_loss(kernels: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Averages the squared distance between each instance's kernels in two frames: STC Eq. 6.
 
-    Kernel parameters are averaged too: their sum with weight 10 would dominate the other losses.
+    The mean is also over the P parameters: their sum, with weight 10, would dominate the loss.
     Matching rows of the two frames' (N, P) kernels belong to one instance.
     """
     errors = torch.cat([(one - other).square() for one, other in kernels])
@@ -126,7 +126,7 @@ def _contrastive_losses(
     config: StcTrackingConfig,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """Computes STC Eq. 3 for (N, C) queries: one loss for each with a positive in the reference."""
+    """Computes STC Eq. 3 for each of (N, C) queries that has a positive in the reference frame."""
     keys = reference.embeddings.flatten(1).T
     owner = _owners(reference)
     is_positive = identity[:, None] == owner
@@ -151,7 +151,7 @@ def _classification_losses(queries: Tensor, identity: Tensor, reference: Trackin
 
 
 def _owners(frame: TrackingFrame) -> Tensor:
-    """Returns the (h * w,) identity of the instance whose box contains each place in the map."""
+    """Returns, for each of h * w places in the map, the identity of the instance around it."""
     height, width = frame.embeddings.shape[1:]
     points = pixel_centers(height, width, _STRIDE, frame.embeddings).T
     rows = in_box_instances(points, mask_boxes(frame.truth.masks))

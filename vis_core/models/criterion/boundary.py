@@ -17,7 +17,7 @@ def boundary_loss(logits: Tensor, boundaries: Tensor, dice: str = "squared") -> 
     """Computes dice loss plus binary cross entropy for predicted boundaries: 1st place Eq. 1.
 
     ``logits`` and ``boundaries`` (bool, from ``mask_boundary``) are (N, h, w); ``dice`` is a key in
-    ``DICE_FORMS``. Returns (N,), one loss per instance; BCE is the mean over its pixels.
+    ``DICE_FORMS``. Returns (N,), one loss per instance; BCE is averaged over the pixels.
     """
     flat, targets = logits.flatten(1), boundaries.flatten(1).float()
     return DICE_FORMS[dice](flat, targets) + mask_bce_loss(flat, targets)

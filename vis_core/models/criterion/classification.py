@@ -28,7 +28,7 @@ def focal_loss(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> T
         logits: (...), independent classes or pixels (sigmoid).
         targets: (...) 0 or 1.
         alpha: Weight of targets that are 1; the others have weight ``1 - alpha``.
-        gamma: Exponent of one minus the true value's probability.
+        gamma: Exponent of ``1 - p``, where p is the predicted probability of the target.
     """
     probabilities = logits.sigmoid()
     wrong = targets * (1 - probabilities) + (1 - targets) * probabilities

@@ -1,6 +1,6 @@
-"""The CondInst criterion: matching of every place, and losses (AdelaiDet).
+"""The CondInst criterion: matching of places with instances, and losses (AdelaiDet).
 
-Differs: the release divides by means over all GPUs; here each worker divides by its own counts.
+The release divides the losses by means over all GPUs, but here each worker uses its own counts.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,10 @@ from vis_core.config.criterion import LocationLossConfig, LocationMatchingConfig
 from vis_core.geometry.boxes import mask_boxes
 from vis_core.models.criterion.classification import focal_loss
 from vis_core.models.criterion.condinst_matching import (
+    BACKGROUND,
     LocationMatching,
     LocationPredictions,
+    Places,
     match_locations,
 )
 from vis_core.models.criterion.idol_criterion import sampled_masks
@@ -24,14 +26,14 @@ from vis_core.structures import FrameTargets
 # Computes the (N, h, w) mask logits for (N,) places in a frame.
 MasksOf = Callable[[int, Tensor], Tensor]
 
-_FIRST_COUNT, _MOMENTUM = 100.0, 0.9  # for the moving count of positives (AdelaiDet)
+_FIRST_COUNT, _MOMENTUM = 100.0, 0.9  # moving mean of the number of positives
 _MIN_CENTERNESS = 1e-6
 _IOU_SMOOTHING = 1.0  # square strides
 _SEMANTIC_STRIDE = 8
 
 
 class LocationCriterion(nn.Module):
-    """The CondInst losses, which STC 3.5 adopts as a whole."""
+    """The CondInst losses, which STC 3.5 adopts unchanged."""
 
     moving_count: Tensor
 
@@ -44,7 +46,7 @@ class LocationCriterion(nn.Module):
     def match(
         self, predictions: LocationPredictions, targets: list[FrameTargets]
     ) -> list[LocationMatching]:
-        """Matches the places in F frames; masks have the padded input's size."""
+        """Matches places with instances in F frames; masks have the padded input's size."""
         return [
             match_locations(
                 predictions.places, mask_boxes(target.masks), self.matching, target.masks
@@ -84,7 +86,9 @@ class LocationCriterion(nn.Module):
         frames = zip(targets, matched, positives, strict=True)
         for frame, (target, matching, rows) in enumerate(frames):
             wanted[frame, rows, target.labels[matching.instance[rows]]] = 1
-        loss = focal_loss(logits, wanted, config.focal_alpha, config.focal_gamma).sum()
+        learned = _learned_places(predictions.places, targets, matched)
+        errors = focal_loss(logits, wanted, config.focal_alpha, config.focal_gamma)
+        loss = (errors * learned[..., None]).sum()
         if config.class_normalizer == "places":
             return loss / predictions.center_logits.numel()
         if config.class_normalizer == "moving":
@@ -148,9 +152,9 @@ def centerness(distances: Tensor) -> Tensor:
 
 
 def distance_ious(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Computes (N,) IoU and generalized IoU of boxes, given (N, 4) distances from shared places.
+    """Computes (N,) IoU and generalized IoU of boxes, given (N, 4) distances from the same places.
 
-    Adds 1 square stride to overlap and union, as in AdelaiDet.
+    Adds an area of one stride squared to overlap and union, as in AdelaiDet.
     """
     overlap = _area(torch.minimum(found, wanted))
     union = _area(found) + _area(wanted) - overlap
@@ -162,23 +166,39 @@ def distance_ious(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 def semantic_loss(
     logits: Tensor, targets: list[FrameTargets], config: LocationLossConfig
 ) -> Tensor:
-    """Computes the focal loss of pixel classes, using the smallest instance (CondInst).
+    """Computes the focal loss of pixel classes; the smallest instance at a pixel counts (CondInst).
 
     Returns the sum over (F, K, h, w) ``logits`` at stride 8, divided by the number of pixels with a
     class. The masks in the F ``targets`` have the padded input's size.
     """
-    wanted = torch.zeros_like(logits)
+    wanted, learned = torch.zeros_like(logits), torch.ones_like(logits[:, :1])
     middle = slice(_SEMANTIC_STRIDE // 2, None, _SEMANTIC_STRIDE)
     for frame, target in enumerate(targets):
         areas = target.masks.flatten(1).sum(dim=1)
-        # the largest first, so that smaller ones overwrite it; among equals, the first wins
+        # from large to small, so that the smallest wins; among equal areas, the first wins
         for row in areas.flip(0).argsort(descending=True, stable=True):
             instance = len(areas) - 1 - int(row)
             inside = target.masks[instance, middle, middle]
             wanted[frame, :, inside] = 0
             wanted[frame, target.labels[instance], inside] = 1
-    loss = focal_loss(logits, wanted, config.focal_alpha, config.focal_gamma).sum()
-    return loss / wanted.sum().clamp(min=1)
+        if target.ignored is not None:
+            learned[frame, 0] = ~target.ignored[middle, middle] | wanted[frame].any(dim=0)
+    errors = focal_loss(logits, wanted, config.focal_alpha, config.focal_gamma) * learned
+    return errors.sum() / wanted.sum().clamp(min=1)
+
+
+def _learned_places(
+    places: Places, targets: list[FrameTargets], matched: list[LocationMatching]
+) -> Tensor:
+    """Returns (F, L) bool: all places but those of background in an ignored region."""
+    learned = torch.ones(len(targets), len(places.level), dtype=torch.bool).to(places.level.device)
+    for frame, (target, matching) in enumerate(zip(targets, matched, strict=True)):
+        if target.ignored is not None:
+            height, width = target.ignored.shape
+            x, y = places.points.long().T
+            ignored = target.ignored[y.clamp(max=height - 1), x.clamp(max=width - 1)]
+            learned[frame] = ~ignored | (matching.instance != BACKGROUND)
+    return learned
 
 
 def _mask_loss(
@@ -187,7 +207,7 @@ def _mask_loss(
     matched: list[LocationMatching],
     chosen: list[Tensor],
 ) -> Tensor:
-    """Averages the dice loss over masks at chosen places; 0 without any, attached to the graph."""
+    """Averages the dice loss over masks at chosen places; without any, returns an attached 0."""
     losses = []
     for frame, (target, matching, rows) in enumerate(zip(targets, matched, chosen, strict=True)):
         logits = masks_of(frame, rows)
@@ -200,7 +220,7 @@ def _mask_loss(
 def _best_of_each(
     predictions: LocationPredictions, frame: int, matching: LocationMatching, limit: int
 ) -> Tensor:
-    """Selects up to ``limit`` best places of a frame, shared equally by its instances."""
+    """Selects up to ``limit`` of a frame's best places, with an equal share for each instance."""
     score = predictions.class_logits[frame].detach().sigmoid().amax(dim=1)
     score = score * predictions.center_logits[frame].detach().sigmoid()
     present = matching.instance[matching.positives].unique()

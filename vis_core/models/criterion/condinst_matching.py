@@ -13,7 +13,7 @@ from vis_core.config.criterion import LocationMatchingConfig
 from vis_core.models.layers.dynamic_mask_head import pixel_centers
 
 BACKGROUND = -1
-# The greatest distance to a side that each level learns, in pixels; unlimited on the last level.
+# The greatest distance to a side on each level, in pixels; unlimited on the last level.
 _REACHES = (64.0, 128.0, 256.0, 512.0)
 _MIN_MASS = 1e-6  # divisor for an empty mask's centre of mass (AdelaiDet)
 
@@ -105,11 +105,11 @@ class LocationMatching:
 def match_locations(
     places: Places, boxes: Tensor, config: LocationMatchingConfig, masks: Tensor | None = None
 ) -> LocationMatching:
-    """Matches each place with the smallest instance around it whose size its level learns.
+    """Matches each place with the smallest instance around it that fits the level's size range.
 
     A place must be strictly inside the instance's box and, with centre sampling, near its centre
-    (FCOS, STC 3.3). Among equal boxes, the first wins. ``boxes`` are (G, 4) xyxy in pixels;
-    ``masks`` (G, H, W) bool are for centres of mass (AdelaiDet).
+    (FCOS, STC 3.3). Among equal boxes, the first wins. ``boxes`` are (G, 4) xyxy in pixels. The
+    centre may be the centre of mass of ``masks`` (G, H, W) bool (AdelaiDet).
     """
     if not len(boxes):
         background = torch.full_like(places.level, BACKGROUND)
@@ -133,7 +133,7 @@ def match_locations(
 
 
 def in_box_instances(points: Tensor, boxes: Tensor) -> Tensor:
-    """Returns the (L,) smallest of (G, 4) boxes around each point, or ``BACKGROUND``: STC 3.3."""
+    """Returns the (L,) rows of the smallest box around each point, or ``BACKGROUND`` (STC 3.3)."""
     if not len(boxes):
         return torch.full((len(points),), BACKGROUND, device=points.device)
     to_sides = _distances(points, boxes[None].expand(len(points), -1, -1))
@@ -164,7 +164,7 @@ def _near_center(places: Places, boxes: Tensor, centers: Tensor, radius: float) 
 
 
 def _smallest_box(boxes: Tensor, allowed: Tensor) -> Tensor:
-    """Returns the (L,) smallest of the boxes allowed by (L, G) bool, or ``BACKGROUND``."""
+    """Returns, for L places, the row of the smallest allowed box, or ``BACKGROUND``."""
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
     candidates = areas.expand(len(allowed), -1).masked_fill(~allowed, float("inf"))
     smallest, instance = candidates.min(dim=1)

@@ -1,4 +1,4 @@
-"""Contrastive losses between anchors, positives and negatives: dot products, no temperature.
+"""Contrastive losses between anchors and keys: dot products without a temperature.
 
 IDOL Eq. 4 is the log of a double sum, STC Eq. 3 a sum of logs; they agree only for one positive.
 """
@@ -17,14 +17,14 @@ def contrastive_loss(
 ) -> Tensor:
     """Computes ``log(1 + sum_+ sum_- exp(v.k- - v.k+))``, averaged over items.
 
-    CTVIS Eq. 5 and IDOL Eq. 3 (one positive); IDOL Eq. 4 and the 2nd place's Eq. 1 (several).
+    One positive: CTVIS Eq. 5, IDOL Eq. 3; several positives: IDOL Eq. 4, the 2nd place's Eq. 1.
 
     Args:
         anchors: (I, C) embeddings v.
         positives: (I, A, C) embeddings k+.
         negatives: (I, P, C) embeddings k-.
-        negative_mask: (I, P) bool, the negatives that count.
-        positive_mask: (I, A) bool, the positives that count; None counts all.
+        negative_mask: (I, P) bool, True for valid negatives.
+        positive_mask: (I, A) bool, True for valid positives; None if all are valid.
 
     Returns:
         Scalar; an item that lacks positives, or lacks negatives, counts as 0 in the mean.
@@ -42,9 +42,9 @@ def per_positive_loss(
     """Computes ``sum_+ log(1 + sum_- exp(q.k- - q.k+))`` for each query: STC Eq. 3.
 
     Args:
-        products: (I, P) dot products of queries with their shared keys.
-        positive_mask: (I, P) bool, the keys of the same instance that count.
-        negative_mask: (I, P) bool, the other keys that count.
+        products: (I, P) dot products of I queries with the same P keys.
+        positive_mask: (I, P) bool, True for keys used as positives of a query.
+        negative_mask: (I, P) bool, True for keys used as negatives of a query.
         mean: Whether to average over the positives, so that all queries have equal weight.
 
     Returns:
@@ -64,11 +64,11 @@ def cosine_auxiliary_loss(
     negative_mask: Tensor,
     positive_mask: Tensor | None = None,
 ) -> Tensor:
-    """Computes the mean squared error of cosines: 1 for positives, 0 for negatives.
+    """Computes the mean squared error of cosines: targets are 1 for positives, 0 for negatives.
 
-    From the IDOL and CTVIS releases (loss_reid_aux, loss_aux_reid, weight 3), not the papers. The
-    arguments are those of ``contrastive_loss``. Returns the mean over each item's keys, then over
-    items.
+    The releases of IDOL and CTVIS have this loss (loss_reid_aux, loss_aux_reid, weight 3), but the
+    papers do not. The arguments are those of ``contrastive_loss``. Averages over each item's keys,
+    then over items.
     """
     if positive_mask is None:
         positive_mask = torch.ones_like(positives[:, :, 0], dtype=torch.bool)

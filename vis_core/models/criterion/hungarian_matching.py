@@ -52,8 +52,8 @@ def matching_cost(
 def hungarian_matching(cost: Tensor) -> Tensor:
     """Matches each true instance with one query at minimum total (Q, G) cost; returns (G,) int64.
 
-    NaN and infinite costs count as very high. If G exceeds Q, the G - Q most expensive instances
-    are ``UNMATCHED``.
+    NaN and infinite costs count as very high. If G exceeds Q, G - Q instances remain
+    ``UNMATCHED``.
     """
     safe = torch.nan_to_num(cost.detach().float(), nan=1e10, posinf=1e10, neginf=-1e10)
     query, instance = linear_sum_assignment(safe.cpu().numpy())

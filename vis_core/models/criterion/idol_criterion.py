@@ -1,6 +1,6 @@
-"""The IDOL criterion for single frames: transport matching in every layer, and losses.
+"""The IDOL criterion for single frames: transport matching for every layer, and losses.
 
-They are the single-frame terms of IDOL Eq. 2; masks are computed for matched queries only.
+The losses are the single-frame terms of IDOL Eq. 2. Masks are computed for matched queries only.
 """
 
 from collections.abc import Callable
@@ -58,8 +58,8 @@ def detection_losses(
 ) -> tuple[dict[str, Tensor], list[list[TransportMatching]]]:
     """Computes the losses of every frame, summed over layers (deep supervision).
 
-    Each layer's losses are divided by its number of matched queries in the batch. Without any, the
-    class loss is divided by 1, and the others are 0 and attached to the graph.
+    Each layer's losses are divided by its number of matched queries in the batch. If none is
+    matched, the class loss is divided by 1; the other losses are 0 and attached to the graph.
 
     Args:
         predictions: For F frames.
@@ -71,7 +71,7 @@ def detection_losses(
 
     Returns:
         The unweighted losses ``class``, ``box``, ``giou``, ``mask`` and ``dice``, and the matchings
-        [layer][frame]; the last layer's ``best_query`` is each instance's key query.
+        as [layer][frame]; the last layer's ``best_query`` selects the contrastive anchors.
     """
     truths = [frame_truth(target, size) for target, size in zip(targets, sizes, strict=True)]
     losses, matchings = [], []
@@ -129,7 +129,7 @@ def _mask_losses(
     targets: list[FrameTargets],
     config: TransportConfig,
 ) -> dict[str, Tensor]:
-    """Compares (N, h, w) masks of matched queries with every fourth pixel in the truth."""
+    """Compares (N, h, w) masks of matched queries with true masks sampled at stride 4."""
     masks = [
         sampled_masks(target.masks, *logits.shape[1:])[matching.instances]
         for matching, target in zip(matched, targets, strict=True)

@@ -19,9 +19,9 @@ def mask_focal_loss(logits: Tensor, targets: Tensor, alpha: float, gamma: float)
 def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Computes one minus the smoothed dice overlap of each mask.
 
-    Mask2Former 3.3 and IDOL 3.1, as in the releases: plain sums in the denominator, and 1 added to
-    numerator and denominator. Takes (N, P) logits and (N, P) targets in [0, 1]; returns (N,) losses
-    in [0, 1].
+    Defined as in Mask2Former 3.3, IDOL 3.1 and the releases: the sums in the denominator are not of
+    squares, and 1 is added to numerator and denominator. Takes (N, P) logits and (N, P) targets in
+    [0, 1]; returns (N,) losses in [0, 1].
     """
     probabilities = logits.sigmoid()
     overlap = 2 * (probabilities * targets).sum(1)

@@ -1,4 +1,4 @@
-"""The Mask2Former criterion: matching every layer with the ground truth, and losses.
+"""The Mask2Former criterion: matching with the ground truth for every layer, and losses.
 
 It equals transformers' ``Mask2FormerLoss`` for the same random points, but also handles all layers
 at once, takes a generator for the random points and returns the matched queries.
@@ -29,7 +29,7 @@ class PointSampling:
     Attributes:
         num_points: P.
         oversample: Candidates per point; the most uncertain ones are kept.
-        importance: Share of uncertain points.
+        importance: Share of the points chosen by uncertainty.
     """
 
     num_points: int

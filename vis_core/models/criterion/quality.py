@@ -8,8 +8,8 @@ from torch import Tensor
 def mask_iou(predicted: Tensor, truth: Tensor) -> Tensor:
     """Computes the IoU of predicted and true masks, the module's target: 1st place Eq. 3.
 
-    Both are (N, h, w) bool, the predictions binarised at 0.5. Returns (N,) in [0, 1], and 0 where
-    both are empty.
+    Both masks are (N, h, w) bool; predictions are binarised at 0.5. Returns (N,) in [0, 1], and 0
+    where both masks are empty.
     """
     common = (predicted & truth).flatten(1).sum(dim=1)
     either = (predicted | truth).flatten(1).sum(dim=1)

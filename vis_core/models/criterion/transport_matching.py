@@ -21,7 +21,7 @@ _MIN_PROBABILITY = 1e-8
 
 @dataclass(frozen=True)
 class TransportMatching:
-    """The queries in one frame that learn an instance.
+    """The queries in one frame that are matched with instances.
 
     Attributes:
         queries: (N,) int64 matched queries, ascending.
@@ -64,7 +64,7 @@ class FrameTruth:
 def transport_matching(
     guess: FrameGuess, truth: FrameTruth, config: TransportConfig
 ) -> TransportMatching:
-    """Chooses the queries that learn each instance in one frame (IDOL 3.1)."""
+    """Chooses the queries matched with each instance in one frame (IDOL 3.1)."""
     cost, chosen = dynamic_top_k(
         transport_cost(guess, truth, config), _pair_iou(guess, truth), config.positive_ious, config
     )
@@ -113,11 +113,11 @@ def dynamic_top_k(
     """Chooses the k cheapest queries for each instance, where k is the sum of its best IoUs.
 
     IDOL A.2, as in the release: k is at least 1. If several instances choose a query, only the
-    cheapest pair is kept. Instances left without a query search again among the unused ones. After
-    that, only conflicts from the first round are resolved, so another query may keep two instances.
+    cheapest pair is kept. Each instance left without a query then chooses another one, among the
+    unused queries. Conflicts over unused queries are not resolved, so two instances may share one.
 
-    Takes (Q, G) costs and IoUs, and sums each instance's ``num_ious`` best. Returns (Q, G) costs,
-    raised for queries in use in a new search (the release reuses them), and (Q, G) bool choices.
+    Takes (Q, G) costs and IoUs, and sums each instance's ``num_ious`` best IoUs. Returns the costs
+    and the choices; as in the release, a second choice raises the costs of the queries in use.
     """
     chosen = cost.argsort(dim=0, stable=True).argsort(dim=0) < dynamic_k(iou, num_ious)
     if chosen.shape[1] == 0:
@@ -149,9 +149,9 @@ def select_pairs(
 ) -> tuple[Tensor, Tensor]:
     """Chooses each instance's positives and negatives on the reference frame (IDOL 3.2, A.2).
 
-    The m1 cheapest queries are positives, where m1 is the sum of the best 10 IoUs. All but the m2
-    cheapest are negatives, where m2 is the sum of the best 100. Another instance's query is a
-    negative. Returns (G, Q) bool positives and (G, Q) bool negatives.
+    The cheapest queries are positives; their number is the sum of the 10 best IoUs. The sum of the
+    100 best IoUs is the number of cheapest queries that are not negatives. Another instance's query
+    is a negative. Returns (G, Q) bool positives and (G, Q) bool negatives.
     """
     cost, iou = transport_cost(guess, truth, config), _pair_iou(guess, truth)
     cost, positive = dynamic_top_k(cost, iou, config.positive_ious, config)
@@ -177,7 +177,7 @@ SELECTIONS: dict[str, Selection] = {"transport": select_pairs, "iou": select_by_
 
 
 def _focal_cost(probabilities: Tensor, config: TransportConfig) -> Tensor:
-    """Computes the (Q, K) focal loss of each class if it is true, minus its loss if it is false."""
+    """Computes (Q, K) costs: a class's focal loss if it is true minus the loss if it is false."""
     alpha, gamma = config.focal_alpha, config.focal_gamma
     rest = 1 - probabilities
     as_true = -alpha * rest**gamma * (probabilities + _MIN_PROBABILITY).log()

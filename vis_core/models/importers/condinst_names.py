@@ -18,10 +18,10 @@ from vis_core.models.segmentors.pixel_norm import STD
 
 HEAD = "proposal_generator.fcos_head."
 BACKBONE = "backbone.bottom_up."
-TRACKING_HEAD = "tracking_head."  # CondInst has none
+TRACKING_HEAD = "tracking_head."  # not in CondInst
 _OURS = "segmentor."
 _STEM = BACKBONE + "stem.conv1.weight"
-# sizes of interest and a counter, which inference does not need
+# the sizes of interest and a counter; inference needs neither
 _UNUSED = r"mask_head\.(sizes_of_interest|_iter)"
 
 
@@ -35,9 +35,9 @@ def our_condinst_names(official: str) -> list[Target] | None:
 
 
 def adapt_stem_to_pixels(found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Adapts the first convolution from unscaled BGR pixels to RGB in standard deviations.
+    """Adapts the first convolution, trained on unscaled BGR pixels, to standardised RGB pixels.
 
-    The means are equal, so the padding keeps its meaning.
+    The same means are subtracted from both kinds of pixels, so padding with 0 is right for both.
     """
     if _STEM not in found:
         return found

@@ -28,7 +28,7 @@ def mask2former_settings_of(shapes: Shapes) -> Mask2FormerSettings:
     The shapes do not show the number of attention heads; it is 8, as in every release.
 
     Raises:
-        CheckpointError: A tensor that every Mask2Former has is missing.
+        CheckpointError: A required tensor is missing.
     """
     # the queries were called static_query before version 2 of the release
     old, new = _PREDICTOR + "static_query.weight", _PREDICTOR + "query_feat.weight"
@@ -45,7 +45,7 @@ def mask2former_settings_of(shapes: Shapes) -> Mask2FormerSettings:
 
 
 def idol_settings_of(shapes: Shapes) -> DeformableDetrSettings:
-    """Derives IDOL's segmentor settings, assuming 8 heads and no dropout: shapes show neither."""
+    """Derives IDOL's segmentor settings; heads and dropout, which shapes lack, are the defaults."""
     queries, double_width = _shape(shapes, "detr.detr.query_embed.weight")
     mask_channels = _shape(shapes, "detr.mask_head.lay2.weight")[0]
     layers = r"detr\.detr\.transformer\.{}coder\.layers\.(\d+)\."
@@ -92,7 +92,7 @@ def condinst_num_classes_of(shapes: Shapes) -> int:
 
 
 def _dynamic_channels(shapes: Shapes, name: str, mask_channels: int) -> int:
-    """Solves for d, given (c + 2) d + d d + d weights and 2 d + 1 biases for c mask channels."""
+    """Solves for d, given (c + 2) d + d d + d weights, 2 d + 1 biases and c mask channels."""
     num_parameters = _shape(shapes, name)[0]
     for channels in range(1, 257):
         if (mask_channels + 2) * channels + channels**2 + 3 * channels + 1 == num_parameters:
@@ -109,7 +109,7 @@ def mask2former_num_classes_of(shapes: Shapes) -> int:
 
 
 def embedding_width_of(shapes: Shapes) -> int | None:
-    """Returns CTVIS's embedding width C; None for MinVIS and Mask2Former, which lack it."""
+    """Returns CTVIS's embedding width C; None for MinVIS and Mask2Former (no embedding head)."""
     last = shapes.get(_PREDICTOR + "reid_embed.layers.2.weight")
     return last[0] if last else None
 

@@ -1,6 +1,6 @@
 """Translation of tensor names from detectron2's Mask2Former, MinVIS and CTVIS to ours.
 
-The rules replace a 1,000-line table; tests compare them with the recorded tables, name by name.
+The rules replace a table of 1,000 lines; tests compare their results with recorded tables.
 """
 
 import re
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from re import Match
 
 Target = tuple[str, int | None]
-"""Our name, and which third of the rows it takes (None: the whole tensor)."""
+"""Our name, and the third of the rows stored under it (None: all rows)."""
 
 Rules = list[tuple[str, str | Callable[[Match[str]], str | list[Target]]]]
 """Patterns that match whole names, and our names for them."""
@@ -31,7 +31,7 @@ def our_names(official: str) -> list[Target] | None:
 
 
 def backbone_names(official: str, theirs: str, ours: str) -> list[Target] | None:
-    """Translates a backbone tensor's name from their prefix to ours."""
+    """Translates a backbone tensor's name, replacing the release's prefix with ours."""
     targets = our_names("backbone." + official.removeprefix(theirs))
     return targets and [(name.replace(ENCODER, ours), third) for name, third in targets]
 

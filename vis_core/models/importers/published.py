@@ -47,7 +47,7 @@ class RenamedTensors:
     """A checkpoint's tensors under our names.
 
     Attributes:
-        tensors: By translated name.
+        tensors: Tensors by translated name.
         unknown: Names in the file that no rule matches.
         unused: Names of tensors that are not needed.
         contradicted: Names of tensors that the file contains twice with different values.
@@ -63,11 +63,11 @@ def import_official(path: Path) -> tuple[System, list[str]]:
     """Reads a checkpoint into an IDOL, CTVIS, MinVIS or STC system of the same size.
 
     STC's tracking head, which CondInst lacks, stays random. The file is a ``.pth`` or ``.pkl`` from
-    detectron2. Returns the system in evaluation mode and the file's unused names.
+    detectron2. Returns the system in evaluation mode and the names of the file's unused tensors.
 
     Raises:
         CheckpointError: The file cannot be trusted, or a tensor is missing, unexpected, misshapen
-            or not finite; the message names every such tensor.
+            or not finite; the message or the log names every such tensor.
     """
     return system_of(read_pickled_tensors(path), str(path))
 

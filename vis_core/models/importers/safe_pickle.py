@@ -153,7 +153,7 @@ class _Reader(pickle.Unpickler):
 def _rebuild_tensor(
     storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
 ) -> Tensor:
-    """Rebuilds a tensor from its storage, as torch does, if every value is stored separately."""
+    """Rebuilds a tensor as torch does, but rejects one with more values than its storage has."""
     count = math.prod(size)
     if count == 0:
         return storage.new_empty(size)

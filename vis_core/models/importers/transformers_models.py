@@ -1,7 +1,7 @@
 """Import of a Mask2Former in transformers' format as MinVIS, which needs no video training.
 
-MinVIS (Huang 2022) associates a Mask2Former's queries from frame to frame, so any instance
-segmentation checkpoint from a model hub can annotate videos without training.
+MinVIS (Huang 2022) associates a Mask2Former's queries from frame to frame, so any Mask2Former
+for instance segmentation from a model hub can annotate videos without training.
 """
 
 import json

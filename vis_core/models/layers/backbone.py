@@ -60,7 +60,7 @@ _FAMILIES: dict[str, type[PreTrainedConfig]] = {
 def backbone_config(
     backbone: BackboneName | OwnBackbone, stages: Sequence[str] = _STAGES
 ) -> PreTrainedConfig:
-    """Builds transformers' config for a backbone with outputs at ``stages``, strides 4 to 32."""
+    """Builds transformers' config for a backbone with outputs at ``stages`` (strides 4 to 32)."""
     if isinstance(backbone, OwnBackbone):
         kind, sizes = _FAMILIES[backbone.family], backbone.sizes
     else:
@@ -101,7 +101,7 @@ def freeze_never_used(module: nn.Module) -> None:
 def freeze_batch_norm(module: nn.Module) -> None:
     """Freezes batch norms: statistics, scales and shifts keep their pretrained values.
 
-    Clip batches are too small to estimate them (detectron2's FrozenBN in all five releases).
+    Clip batches are too small to estimate statistics (all releases use detectron2's FrozenBN).
     """
     for child in module.modules():
         if isinstance(child, nn.BatchNorm2d):

@@ -1,4 +1,4 @@
-"""The feature pyramid of FCOS and CondInst: P3 to P5 from the backbone, P6 and P7 from P5."""
+"""The feature pyramid of FCOS and CondInst: P3 to P5 from the backbone, P6 from P5, P7 from P6."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ STRIDES = (8, 16, 32, 64, 128)
 
 
 class FeaturePyramid(nn.Module):
-    """Three maps, mixed from coarse to fine (Lin 2017), and two coarser ones (Tian 2019)."""
+    """Three maps, merged from coarse to fine (Lin 2017), and two coarser maps (Tian 2019)."""
 
     def __init__(self, in_widths: Sequence[int], width: int) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class FeaturePyramid(nn.Module):
         kaiming_uniform(self)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Computes five maps (F, C, h, w) at ``STRIDES`` from those at the first three strides.
+        """Computes five maps (F, C, h, w), at ``STRIDES``, from maps at the first three strides.
 
         The finest map's sides must be multiples of 4.
         """

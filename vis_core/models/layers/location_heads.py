@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vis_core.geometry.masks import aligned_upsampling
 from vis_core.models.layers.initialization import kaiming_uniform, normal, prior_bias
 
-_GROUPS = 32  # in the group norm (FCOS)
+_GROUPS = 32  # groups of the group norm (FCOS)
 
 
 class LocationHead(nn.Module):

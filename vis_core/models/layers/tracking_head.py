@@ -13,8 +13,8 @@ class TrackingHead(nn.Module):
     """Shared convolutions over P3 to P5, joined at stride 8.
 
     The paper mentions only "several convolutional layers" and "fused". The two convolutions,
-    bilinear upsampling and 1x1 convolution over all three follow SipMask. The embeddings have
-    ``out_width`` channels (STC Table 5: 256).
+    bilinear upsampling and 1x1 convolution over the three levels follow SipMask. The embeddings
+    have ``out_width`` channels (STC Table 5: 256).
     """
 
     def __init__(self, in_width: int, out_width: int, num_convs: int = 2) -> None:

@@ -42,6 +42,8 @@ class CondInstOutput:
 class CondInst(nn.Module):
     """The CondInst network: a class and a box at every place, and masks at chosen places."""
 
+    backbone_prefix = "backbone."
+
     def __init__(self, settings: CondInstSettings, num_classes: int) -> None:
         super().__init__()
         self.settings = settings
@@ -74,7 +76,7 @@ class CondInst(nn.Module):
         freeze_batch_norm(self.backbone)
 
     def train(self, mode: bool = True) -> "CondInst":
-        """Sets the training mode; the backbone's batch norms stay frozen, the others learn."""
+        """Sets the training mode; only the backbone's batch norms stay frozen."""
         super().train(mode)
         if mode:
             freeze_batch_norm(self.backbone)

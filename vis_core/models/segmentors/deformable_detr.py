@@ -26,7 +26,7 @@ _LEVELS, _POINTS = 4, 4  # Deformable DETR: four feature levels, four points eac
 _MASK_LEVELS = 3  # IDOL's mask branch reads strides 8, 16 and 32
 _STRIDE = 8
 _FIRST_LOG_SIZE = -2.0  # the first boxes are small (IDOL and Deformable DETR releases)
-_EPSILON = 1e-5  # in the inverse sigmoid
+_EPSILON = 1e-5  # limit for the inverse sigmoid
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ class DeformableDetrOutput:
 
 class DeformableDetr(nn.Module):
     """The Deformable DETR network: a class and a box per query, and masks for chosen queries."""
+
+    backbone_prefix = "network.backbone.model."
 
     def __init__(self, settings: DeformableDetrSettings, num_classes: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Detections in still images, ranked for COCO's evaluation: pairs of a prediction and a class.
+"""Detections in still images for COCO's evaluation: ranked pairs of a prediction and a class.
 
-They follow three releases: IDOL's ``coco_inference`` and CondInst, whose segmentors predict boxes,
-and Mask2Former's ``instance_inference``, whose segmentor does not.
+The ranking follows three releases: IDOL's ``coco_inference`` and CondInst, whose segmentors predict
+boxes, and Mask2Former's ``instance_inference``, whose segmentor predicts none.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from vis_core.models.segmentors.selection import box_nms
 from vis_core.rle.segmentation import Rle, encode_masks
 from vis_core.structures import Instances
 
-BOX_NMS_IOU = 0.7  # above it, the weaker box of a class is removed (IDOL release)
+BOX_NMS_IOU = 0.7  # of two boxes of a class above this IoU, the weaker is removed (IDOL)
 MAX_DETECTIONS = 100  # per image (IDOL and Mask2Former releases; COCO's evaluator)
 
 
@@ -42,7 +42,7 @@ def best_classes(
     box_nms_iou: float = BOX_NMS_IOU,
     max_detections: int = MAX_DETECTIONS,
 ) -> tuple[Tensor, Tensor]:
-    """Finds the best pairs of a prediction and a class, after box NMS within each best class.
+    """Finds the best (prediction, class) pairs, after NMS among boxes with the same best class.
 
     Returns (D,) predictions and (D,) classes, best score first, given (Q, K) scores and (Q, 4) xyxy
     boxes. If the boxes are None, skips NMS.
@@ -65,9 +65,9 @@ def detect_instances(
 ) -> ImageDetections:
     """Turns the predictions for one image into detections at image size.
 
-    Without predicted boxes, uses each mask's tight box and multiplies its score by the mean
-    probability of its pixels (Mask2Former). Only a few masks are in memory at a time. Detections
-    with a score of 0 or no box area inside the image are omitted.
+    Without predicted boxes, uses the tight box of each mask and multiplies each score by the mean
+    probability of the mask's pixels (Mask2Former). Only a few masks are in memory at a time.
+    Detections with a score of 0 or no box area inside the image are omitted.
 
     Args:
         predictions: All Q predictions for the image, not thresholded.

@@ -52,6 +52,8 @@ class SegmentorOutput:
 class Mask2Former(nn.Module):
     """The Mask2Former network: a class and a mask per query."""
 
+    backbone_prefix = "network.model.pixel_level_module.encoder."
+
     def __init__(self, settings: Mask2FormerSettings, num_classes: int) -> None:
         super().__init__()
         self.settings = settings
@@ -75,8 +77,8 @@ class Mask2Former(nn.Module):
         """Segments (F, 3, H, W) uint8 RGB frames, padded right and bottom to multiples of 32.
 
         ``sizes`` is the (F, 2) height and width before padding; None if nothing is padded.
-        ``last_layer_only`` skips the predictions of the other layers, which only losses need and
-        which take an eighth of the time. Masks are at stride 4.
+        ``last_layer_only`` skips the other layers' predictions, which only losses need; it saves an
+        eighth of the forward pass's time. Masks are at stride 4.
         """
         pixels = self.normalize(images, sizes)
         output = self.network.model(pixel_values=pixels, output_hidden_states=True)

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from vis_core.config.segmentors import SelectionConfig
 from vis_core.geometry.boxes import box_iou
+from vis_core.geometry.masks import pairwise_mask_iou
 from vis_core.structures import Instances
 
 
@@ -48,24 +49,11 @@ def box_nms(boxes: Tensor, labels: Tensor, iou: float) -> Tensor:
     return _greedy_nms(box_iou(boxes, boxes) * same_class, iou)
 
 
-def pairwise_mask_iou(masks: Tensor, smoothing_pixels: float = 0.0) -> Tensor:
-    """Computes the (N, N) IoU of masks (N, h, w) with ``smoothing_pixels`` in overlap and union.
-
-    The IoU of two empty masks is 0 without smoothing and 1 with it.
-    """
-    flat = masks.flatten(1).float()
-    overlap = flat @ flat.T
-    area = flat.sum(dim=1)
-    union = area[:, None] + area[None, :] - overlap
-    smallest = smoothing_pixels or 1.0  # the smallest nonzero union
-    return (overlap + smoothing_pixels) / (union + smoothing_pixels).clamp(min=smallest)
-
-
 def _greedy_nms(iou: Tensor, limit: float) -> Tensor:
     """Runs greedy NMS on a sorted (N, N) IoU matrix, in rounds over all pairs.
 
     A row is removed if an earlier kept row overlaps it. At first, all rows are kept. Each round
-    settles at least one more row, from the first one on; the result equals a loop over rows.
+    decides at least one more row, in order, so the result equals that of a loop over the rows.
     """
     overlaps = (iou > limit).tril(diagonal=-1)
     stays = torch.ones(len(iou), dtype=torch.bool, device=iou.device)

@@ -1,9 +1,8 @@
-"""The base of all systems: losses for clips, instances in images, and a matching associator."""
+"""The base class of all systems, which compute losses and segment and associate frames."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -11,11 +10,18 @@ from torch import Tensor, nn
 from vis_core.association.associator import Associator
 from vis_core.config.segmentors import SelectionConfig
 from vis_core.config.systems import BaseSystemConfig
+from vis_core.geometry.image_resize import resize_image
 from vis_core.geometry.masks import InputSize
+from vis_core.models.segmentors.condinst import CondInst
+from vis_core.models.segmentors.deformable_detr import DeformableDetr
+from vis_core.models.segmentors.mask2former import Mask2Former
 from vis_core.structures import ClipBatch, Instances
 
 # Five-stage networks halve their input five times (detectron2 pads to this in all releases).
 STRIDE = 32
+BACKBONE_PREFIXES = tuple(
+    f"segmentor.{kind.backbone_prefix}" for kind in (CondInst, DeformableDetr, Mask2Former)
+)
 
 
 class System(nn.Module, ABC):
@@ -23,10 +29,11 @@ class System(nn.Module, ABC):
 
     config: BaseSystemConfig
     num_classes: int
-    # name prefix of the backbone's parameters, which have their own learning rate
-    backbone_prefix: ClassVar[str]
+    segmentor: CondInst | DeformableDetr | Mask2Former
     # prefixes of extra heads on disk; inference needs them only if the config enables them
     training_prefixes: ClassVar[tuple[str, ...]] = ("addons.", "id_head.")
+    # whether ``input_frames`` resizes without antialiasing; set on copies by ``View``
+    quick_resize: bool = False
 
     @abstractmethod
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
@@ -36,7 +43,7 @@ class System(nn.Module, ABC):
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
         """Finds and selects (threshold, NMS) the instances in frames of one size, best score first.
 
-        The frames (H, W, 3) are uint8 RGB and from one video.
+        The frames are (H, W, 3) uint8 RGB, from one or several videos.
         """
 
     def new_associator(self) -> Associator:
@@ -62,14 +69,20 @@ class System(nn.Module, ABC):
         Also returns (F, 2) int64 height and width before padding.
         """
         size = self.input_size(*images[0].shape[:2])
-        shape = (size.resized_width, size.resized_height)
+        height, width = size.resized_height, size.resized_width
         pixels = np.zeros((len(images), size.padded_height, size.padded_width, 3), dtype=np.uint8)
         for row, image in enumerate(images):
-            resized = cv2.resize(image, shape, interpolation=cv2.INTER_LINEAR)
-            pixels[row, : shape[1], : shape[0]] = resized
+            pixels[row, :height, :width] = resize_image(
+                image, height, width, quick=self.quick_resize
+            )
         frames = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
-        sizes = torch.tensor([shape[::-1]], device=self.device)
+        sizes = torch.tensor([(height, width)], device=self.device)
         return frames, sizes.expand(len(images), 2)
+
+    @property
+    def backbone_prefix(self) -> str:
+        """The name prefix of the backbone's parameters, which have their own learning rate."""
+        return f"segmentor.{self.segmentor.backbone_prefix}"
 
     @property
     @abstractmethod

@@ -51,7 +51,7 @@ def load_system(
     Training-only parts are omitted unless ``for_training``.
 
     Raises:
-        CheckpointError: A file is missing or a tensor does not fit; the message lists the names.
+        CheckpointError: A file is missing, or tensors do not fit; the message names at most 20.
     """
     folder = Path(folder)
     config = read_system_config(folder)

@@ -19,13 +19,18 @@ from vis_core.models.criterion.mask2former_criterion import (
 )
 from vis_core.models.layers.initialization import kaiming_uniform
 from vis_core.models.layers.mlp import Mlp
-from vis_core.models.segmentors.mask2former import SegmentorOutput
+from vis_core.models.systems.query_frames import Mask2FormerFrames, QueryFrames
 from vis_core.models.systems.query_system import QuerySystem
 from vis_core.structures import ClipBatch, FrameTargets
 
 
 class Ctvis(QuerySystem):
-    """A Mask2Former with an embedding head, trained on clips (CTVIS 3.3)."""
+    """A Mask2Former with an embedding head, trained on clips (CTVIS 3.3).
+
+    With a Deformable DETR (CTVIS Table 2, not described), all T frames have IDOL's losses, and an
+    instance's embedding in a frame is that of its best query in their transport matching. The
+    alternative is one query per instance from Hungarian matching.
+    """
 
     config: CtvisConfig
 
@@ -42,23 +47,24 @@ class Ctvis(QuerySystem):
 
     def losses(self, batch: ClipBatch, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Computes the terms of CTVIS Eq. 6; the embedding loss is 0 for still images."""
-        output = self.segment_clips(batch)
-        embeddings = self.embed(output.queries).float()
+        predictions = self.predict_clips(batch)
+        embeddings = self.embed(predictions.queries).float()
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self._losses(batch, output, embeddings, generator)
+            return self._losses(batch, predictions, embeddings, generator)
 
     def _losses(
         self,
         batch: ClipBatch,
-        output: SegmentorOutput,
+        predictions: QueryFrames,
         embeddings: Tensor,
         generator: torch.Generator | None,
     ) -> dict[str, Tensor]:
         """Computes the losses from predictions and embeddings (B * T, Q, C)."""
         targets = batch.frame_targets()
-        losses, matched = self.segmentation_losses(output, targets, generator)
+        losses, matched = self.frame_losses(predictions, targets, generator)
         if self.config.items.match_again:
-            places = self._match_again(batch, output, generator)
+            assert isinstance(predictions, Mask2FormerFrames), "the config allows no other"
+            places = self._match_again(batch, predictions, generator)
         else:
             places = _matched_places(batch, targets, matched)
         items = self._items(embeddings, places, generator)
@@ -88,11 +94,11 @@ class Ctvis(QuerySystem):
         return items if len(items.anchors) else None
 
     def _match_again(
-        self, batch: ClipBatch, output: SegmentorOutput, generator: torch.Generator | None
+        self, batch: ClipBatch, predictions: Mask2FormerFrames, generator: torch.Generator | None
     ) -> list[tuple[Tensor, Tensor]]:
         """Matches each clip's instances in every frame at new random points (CTVIS release).
 
-        An absent instance is an empty mask without a class, but still takes a query.
+        An absent instance is matched as an empty mask without a class, so it occupies a query.
         """
         targets = []
         for masks, labels in zip(batch.masks, batch.labels, strict=True):
@@ -101,10 +107,9 @@ class Ctvis(QuerySystem):
                 present = frame_masks.flatten(1).any(dim=1)
                 wanted = torch.where(present, labels, self.num_classes)
                 targets.append(FrameTargets(wanted, frame_masks, rows))
-        last = QueryPredictions(
-            output.predictions.class_logits[-1:], output.predictions.mask_logits[-1:]
-        )
-        sampling = PointSampling(self.config.segmentor.num_points)
+        layers = predictions.output.predictions
+        last = QueryPredictions(layers.class_logits[-1:], layers.mask_logits[-1:])
+        sampling = PointSampling(predictions.segmentor.settings.num_points)
         (matched,) = match_layers(last, targets, sampling, generator)
         num_frames = batch.images.shape[1]
         places = []
@@ -117,7 +122,7 @@ class Ctvis(QuerySystem):
 def _matched_places(
     batch: ClipBatch, targets: list[FrameTargets], matched: list[Tensor]
 ) -> list[tuple[Tensor, Tensor]]:
-    """Arranges the losses' matching by clip: (T, G) queries and a mask of valid ones."""
+    """Returns each clip's (T, G) queries as matched for the losses, and a mask of valid ones."""
     num_frames = batch.images.shape[1]
     places = []
     for row, labels in enumerate(batch.labels):

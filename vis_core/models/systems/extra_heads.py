@@ -14,7 +14,7 @@ from vis_core.models.criterion.quality import quality_loss
 from vis_core.models.layers.initialization import xavier_uniform
 from vis_core.models.layers.mlp import Mlp
 
-# Computes the (N, h, w) mask logits of N states; a given head replaces the system's own.
+# Computes the (N, h, w) mask logits of N states; a head, if given, replaces the mask head.
 MasksOf = Callable[[nn.Module | None], Tensor]
 
 
@@ -24,7 +24,7 @@ class MatchedFrame:
 
     Attributes:
         states: (N, C) last decoder output of the queries.
-        masks_of: Computes their masks or, with another head, other maps from the same features.
+        masks_of: Computes the queries' masks or, with another head, maps from the same features.
         masks: (N, H, W) bool true masks.
     """
 
@@ -36,12 +36,14 @@ class MatchedFrame:
 class ExtraHeads(nn.Module):
     """The boundary head and the quality module (1st place 2.2, 2.3), each if enabled.
 
-    Both read the last decoder output for matched queries. The boundary head is "similar to the mask
-    head": it has the same kind and size, and uses the same features.
+    Both heads read the last decoder output for matched queries. The boundary head is "similar to
+    the mask head": it is of the same kind and size, and uses the same features. The report does not
+    say whether earlier layers have boundary losses, as they have mask losses, nor how the head
+    starts; here, they have none, and the head starts with random weights.
     """
 
     def __init__(self, config: ExtraHeadsConfig, width: int, mask_width: int) -> None:
-        """Builds heads for (..., width) states; ``mask_width`` outputs define a state's map."""
+        """Builds heads for (..., width) states; ``mask_width`` is the mask head's output width."""
         super().__init__()
         self.boundary, self.quality = config.boundary, config.quality
         if self.boundary:
@@ -62,7 +64,7 @@ class ExtraHeads(nn.Module):
         return self._predicted_qualities(states) if rescore else None
 
     def losses(self, frames: Sequence[MatchedFrame]) -> dict[str, Tensor]:
-        """Computes the mean losses over the matched queries in F frames, or 0 without any."""
+        """Computes the mean losses over the matched queries in F frames, or 0 if there are none."""
         if not self.loss_weights:
             return {}
         losses: dict[str, list[Tensor]] = {name: [] for name in self.loss_weights}

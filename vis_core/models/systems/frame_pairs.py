@@ -26,7 +26,7 @@ class FramePairs:
 
     @classmethod
     def of(cls, batch: ClipBatch, generator: torch.Generator | None) -> "FramePairs":
-        """Picks each clip's first frame and one other, at random if there are several."""
+        """Picks each clip's first frame and one other frame, drawn at random from the rest."""
         num_frames = batch.images.shape[1]
         reference = 1
         if num_frames > 2:

@@ -1,54 +1,76 @@
-"""The common base of CTVIS and MinVIS: a Mask2Former whose queries have embeddings."""
-
-from functools import partial
+"""The common base of CTVIS, MinVIS and IDOL: a segmentor whose queries have embeddings."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vis_core.config.criterion import TransportConfig
+from vis_core.config.segmentors import DeformableDetrSettings
 from vis_core.config.systems import QuerySystemConfig
-from vis_core.models.criterion.hungarian_matching import UNMATCHED
-from vis_core.models.segmentors.mask2former import Mask2Former, SegmentorOutput
+from vis_core.models.segmentors.deformable_detr import DeformableDetr
+from vis_core.models.segmentors.mask2former import Mask2Former
 from vis_core.models.segmentors.selection import select_instances
 from vis_core.models.systems.base import System
-from vis_core.models.systems.extra_heads import ExtraHeads, MatchedFrame
+from vis_core.models.systems.extra_heads import ExtraHeads
+from vis_core.models.systems.query_frames import (
+    DeformableDetrFrames,
+    Mask2FormerFrames,
+    QueryFrames,
+)
 from vis_core.structures import ClipBatch, FrameTargets, Instances
 
 
 class QuerySystem(System):
-    """A Mask2Former applied to frames; subclasses define the query embeddings."""
+    """A segmentor with queries applied to frames; subclasses define the query embeddings."""
 
     config: QuerySystemConfig
+    segmentor: Mask2Former | DeformableDetr
     addons: ExtraHeads
-    backbone_prefix = "segmentor.network.model.pixel_level_module.encoder."
 
-    def __init__(self, config: QuerySystemConfig, num_classes: int) -> None:
+    def __init__(
+        self, config: QuerySystemConfig, num_classes: int, matching: TransportConfig | None = None
+    ) -> None:
+        """Builds the segmentor; ``matching`` is for Deformable DETR, by default IDOL's."""
         super().__init__()
         self.config = config
         self.num_classes = num_classes
-        self.segmentor = Mask2Former(config.segmentor, num_classes)
+        self.matching = matching or TransportConfig()
+        if isinstance(config.segmentor, DeformableDetrSettings):
+            self.segmentor = DeformableDetr(config.segmentor, num_classes)
+        else:
+            self.segmentor = Mask2Former(config.segmentor, num_classes)
 
     def new_extra_heads(self) -> ExtraHeads:
-        """Builds the extra heads; call it last, so that other weights start alike without them."""
-        width = self.config.segmentor.hidden_width
-        return ExtraHeads(self.config, width, width)
+        """Builds the extra heads; call it last, or the other random weights change."""
+        width = mask_width = self.config.segmentor.hidden_width
+        if isinstance(self.segmentor, DeformableDetr):
+            mask_width = self.segmentor.mask_head.num_parameters
+        return ExtraHeads(self.config, width, mask_width)
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """The weights from the config (for CTVIS, those of Eq. 6) and from the extra heads."""
+        """The weights from the config (CTVIS Eq. 6, IDOL Eq. 2) and from the extra heads."""
         return self.config.loss_weights.model_dump(by_alias=True) | self.addons.loss_weights
 
     def embed(self, queries: Tensor) -> Tensor:
         """Returns the embeddings of (..., Q, C) queries: by default, the queries themselves."""
         return queries
 
-    def segment_clips(self, batch: ClipBatch) -> SegmentorOutput:
-        """Segments the B * T frames of a batch, clip by clip."""
-        return self.segmentor(batch.images.flatten(0, 1), batch.sizes.flatten(0, 1))
+    def predict(self, images: Tensor, sizes: Tensor, *, for_losses: bool = True) -> QueryFrames:
+        """Runs the segmentor on F frames (see ``Mask2Former.forward``)."""
+        if isinstance(self.segmentor, DeformableDetr):
+            output = self.segmentor(images, sizes)
+            return DeformableDetrFrames(self.segmentor, output, self.matching)
+        output = self.segmentor(images, sizes, last_layer_only=not for_losses)
+        return Mask2FormerFrames(self.segmentor, output, sizes)
 
-    def segmentation_losses(
+    def predict_clips(self, batch: ClipBatch) -> QueryFrames:
+        """Predicts the B * T frames of a batch, clip by clip."""
+        return self.predict(batch.images.flatten(0, 1), batch.sizes.flatten(0, 1))
+
+    def frame_losses(
         self,
-        output: SegmentorOutput,
+        predictions: QueryFrames,
         targets: list[FrameTargets],
         generator: torch.Generator | None,
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
@@ -56,32 +78,14 @@ class QuerySystem(System):
 
         Also returns, for each frame, the (G,) query matched with each instance.
         """
-        losses, matched = self.segmentor.losses(output, targets, generator)
-        frames = []
-        for row, (target, match) in enumerate(zip(targets, matched, strict=True)):
-            found = match != UNMATCHED
-            queries = match[found]
-            masks_of = partial(self.segmentor.mask_logits, output, row, queries)
-            frames.append(MatchedFrame(output.queries[row, queries], masks_of, target.masks[found]))
-        return losses | self.addons.losses(frames), matched
+        losses, queries, frames = predictions.losses(targets, generator)
+        return losses | self.addons.losses(frames), queries
 
     @torch.no_grad()
     def segment(self, images: list[np.ndarray]) -> list[Instances]:
         """Finds and selects the instances in frames of one size (see ``System.segment``)."""
         if not images:
             return []
-        output = self.segmentor(*self.input_frames(images), last_layer_only=True)
-        return [self._frame_instances(output, row) for row in range(len(images))]
-
-    def _frame_instances(self, output: SegmentorOutput, row: int) -> Instances:
-        class_logits = output.predictions.class_logits[-1, row]
-        class_scores = class_logits.softmax(dim=1)[:, :-1]
-        predictions = Instances(
-            scores=class_scores.max(dim=1).values,
-            class_scores=class_scores,
-            mask_logits=output.predictions.mask_logits[-1, row],
-            embeddings=self.embed(output.queries[row]),
-            class_logits=class_logits,
-            qualities=self.addons.qualities(output.queries[row]),
-        )
-        return select_instances(predictions, self.config.selection)
+        predictions = self.predict(*self.input_frames(images), for_losses=False)
+        decoded = predictions.decode(self.config, self.embed, self.addons.qualities)
+        return [select_instances(instances, self.config.selection) for instances in decoded]

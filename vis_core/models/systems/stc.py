@@ -33,7 +33,7 @@ class Stc(System):
     """A CondInst with an embedding map, read at box centres."""
 
     config: StcConfig
-    backbone_prefix = "segmentor.backbone."
+    segmentor: CondInst
 
     def __init__(self, config: StcConfig, num_classes: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Stc(System):
         return replace(super().input_size(height, width), upsampling="aligned_probabilities")
 
     def detection_config(self) -> StcConfig:
-        """Returns the config for COCO: as many instances per image as COCO ranks (CondInst)."""
+        """Returns the config for COCO, with COCO's limit on instances per image (CondInst)."""
         segmentor = self.config.segmentor
         decoding = segmentor.decoding.model_copy(update={"max_instances": MAX_DETECTIONS})
         segmentor = segmentor.model_copy(update={"decoding": decoding})

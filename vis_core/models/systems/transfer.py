@@ -10,15 +10,16 @@ from vis_core.config.model_files import WEIGHTS_FILE
 from vis_core.config.systems import AnySystemConfig
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import Categories
-from vis_core.models.systems.base import System
-from vis_core.models.systems.build import SYSTEMS, build_system, read_categories, read_weights
+from vis_core.formats.class_maps import published_list
+from vis_core.models.systems.base import BACKBONE_PREFIXES, System
+from vis_core.models.systems.build import build_system, read_categories, read_weights
 
 # heads with one row per class, in the order of the class list
 _CLASS_HEAD = re.compile(r"\.class_predictor\.|\.class_heads\.\d+\.|\.(class|semantic)_head\.")
 
 
 def count_fitting_weights(config: AnySystemConfig, folder: Path) -> tuple[int, int]:
-    """Counts the tensors that ``start_from`` would load from a folder, and those in the system.
+    """Counts the tensors that ``start_from`` would load from a folder, and the system's tensors.
 
     Reads all tensors, so that a faulty folder is rejected.
 
@@ -37,10 +38,10 @@ def count_fitting_weights(config: AnySystemConfig, folder: Path) -> tuple[int, i
 def _found_and_fitting(
     system: System, folder: Path, wanted: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Reads all weights, using this system's backbone names, and selects those that fit."""
+    """Reads all weights, renames the backbone's and selects the weights that fit this system."""
     found = {}
     for name, tensor in read_weights(folder / WEIGHTS_FILE).items():
-        for prefix in {kind.backbone_prefix for kind in SYSTEMS.values()}:
+        for prefix in BACKBONE_PREFIXES:
             if name.startswith(prefix):
                 name = system.backbone_prefix + name.removeprefix(prefix)
         found[name] = tensor
@@ -59,13 +60,14 @@ def start_from(
 ) -> tuple[list[str], list[str]]:
     """Loads the tensors that fit from a model folder, to start a training stage.
 
-    The folder may contain another kind of system, because backbones are alike. A class head for
-    other categories keeps its random weights, except in the rows of classes with equal names.
+    The folder may contain another kind of system with the same backbone. A class head for
+    other categories keeps its random weights, except in the rows of equal names and "no object".
+    Between COCO's classes and a public list of videos, all its rows start anew, as in the releases.
 
     Args:
         system: Changed in place.
         folder: Model folder.
-        categories: Classes of ``system``; None copies no class rows.
+        categories: Classes of ``system``; None starts the class heads anew.
 
     Returns:
         Names of the tensors that stay random, and of the file's unused tensors.
@@ -75,14 +77,22 @@ def start_from(
     """
     wanted = system.state_dict()
     found, fitting = _found_and_fitting(system, folder, wanted)
-    old_names, names = read_categories(folder).names, categories.names if categories else ()
-    if names != old_names:
+    old = read_categories(folder)
+    if categories is None or _start_anew(old, categories):
+        fitting = {name: t for name, t in fitting.items() if not _CLASS_HEAD.search(name)}
+    elif categories.names != old.names:
         for name in [n for n in found if _CLASS_HEAD.search(n) and n in wanted]:
-            fitting[name] = _copy_class_rows(wanted[name], found[name], names, old_names)
+            fitting[name] = _copy_class_rows(wanted[name], found[name], categories.names, old.names)
     if not fitting:
         raise _nothing_fits(folder)
     system.load_state_dict(wanted | fitting)
     return sorted(wanted.keys() - fitting.keys()), sorted(found.keys() - fitting.keys())
+
+
+def _start_anew(old: Categories, new: Categories) -> bool:
+    """Returns whether one list is COCO's and the other one a public list of video classes."""
+    is_published = published_list(old, new) or published_list(new, old)
+    return old.names != new.names and is_published is not None
 
 
 def _copy_class_rows(

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from pipelines.annotation.plan.batch_speed import (
-    BatchRun,
     BatchSpeeds,
     DeviceMemory,
     container_free_bytes,
@@ -19,22 +18,19 @@ CPU = torch.device("cpu")
 
 
 class ToyMachine:
-    """A device with a clock and memory: a batch costs a second plus one second per frame."""
+    """A device with memory: a batch costs a second plus one second per frame."""
 
     def __init__(self, total: int, each: int = 10, refuses_above: int = 10**6) -> None:
         self.total, self.each, self.refuses_above = total, each, refuses_above
-        self.now, self.held, self.last, self.tried = 0.0, 100, 0, list[int]()
+        self.held, self.last, self.tried = 100, 0, list[int]()
         self.error: Exception = torch.OutOfMemoryError("out of memory")
 
-    def run(self, frames: int) -> None:
+    def run(self, frames: int) -> float:
         self.tried.append(frames)
         if frames > self.refuses_above:
             raise self.error
-        self.now += 1 + frames
         self.last = frames
-
-    def clock(self) -> float:
-        return self.now
+        return 1.0 + frames
 
     def free_bytes(self) -> int:
         return self.total - self.held
@@ -50,7 +46,7 @@ class ToyMachine:
 
 
 def speeds_of(machine: ToyMachine, num_sharers: int = 1, budget_s: float = 1e9) -> BatchSpeeds:
-    return measure_batches(machine.run, machine, machine.clock, num_sharers, budget_s)
+    return measure_batches(machine.run, machine, num_sharers, budget_s)
 
 
 def test_sizes_double_while_the_speed_rises() -> None:
@@ -60,24 +56,25 @@ def test_sizes_double_while_the_speed_rises() -> None:
     assert [run.frames_per_s for run in speeds.runs] == pytest.approx(
         [n / (n + 1) for n in (1, 2, 4, 8, 16, 32)]
     )
-    assert speeds.stopped == "32 is hardly faster than 16"
-    assert speeds.held_bytes == 100
     assert speeds.allowed(40) == 40
-    best = speeds.best()
-    assert best is not None and best.frames == 16
+    assert speeds.best == 16, "32 is hardly faster"
 
 
 def test_workers_share_what_is_free_and_each_holds_the_model() -> None:
     # 0.8 of 1000 for two: 400 each, 100 of it for the model
-    assert speeds_of(ToyMachine(total=1000), num_sharers=2).limit_bytes == 300
+    fit, full = ToyMachine(total=1000, each=300), ToyMachine(total=1000, each=301)
+    assert speeds_of(fit, num_sharers=2).runs[0].fits
+    assert not speeds_of(full, num_sharers=2).runs[0].fits
+    assert speeds_of(full, num_sharers=2).best is None
+    assert speeds_of(full, num_sharers=1).best == 2
 
 
 def test_a_size_that_would_not_fit_is_not_tried() -> None:
     machine = ToyMachine(total=1000, each=50)
     speeds = speeds_of(machine, num_sharers=2)
     assert max(machine.tried) == 4  # 8 frames are 400, more than 300
-    assert all(run.fits for run in speeds.runs)
-    assert speeds.stopped == "8 would need more memory than there is"
+    assert [(run.frames, run.fits) for run in speeds.runs][-2:] == [(4, True), (8, False)]
+    assert speeds.best == 4
     assert (speeds.allowed(16), speeds.allowed(3)) == (4, 3)
 
 
@@ -93,11 +90,13 @@ def test_a_refusal_is_a_measured_limit(error: Exception) -> None:
     machine = ToyMachine(total=10_000, refuses_above=4)
     machine.error = error
     speeds = speeds_of(machine)
-    assert [(run.frames, run.out_of_memory) for run in speeds.runs[-2:]] == [(4, False), (8, True)]
-    assert speeds.stopped == "8 ran out of memory"
-    assert speeds.allowed(16) == 4
-    best = speeds.best()
-    assert best is not None and best.frames == 4
+    assert [(run.frames, run.fits) for run in speeds.runs[-2:]] == [(4, True), (8, False)]
+    assert (speeds.allowed(16), speeds.best) == (4, 4)
+
+
+def test_one_frame_that_does_not_fit_is_an_error() -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        speeds_of(ToyMachine(total=10_000, refuses_above=0))
 
 
 def test_an_error_that_is_none_of_memory_is_not_hidden() -> None:
@@ -107,32 +106,11 @@ def test_an_error_that_is_none_of_memory_is_not_hidden() -> None:
         speeds_of(machine)
 
 
-def test_a_size_that_would_take_too_long_is_not_tried() -> None:
-    # 1 frame: 3 runs of 2 s; 2: 3 of 3 s; 4 would be 3 times 4 / (2/3) = 18 s, beyond 30
+def test_no_larger_size_is_tried_after_the_time_is_spent() -> None:
+    # 1 frame: 3 runs of 2 s; 2: 3 of 3 s; 4: 3 of 5 s, together 30 s
     speeds = speeds_of(ToyMachine(total=10_000), budget_s=30)
-    assert [run.frames for run in speeds.runs] == [1, 2]
-    assert speeds.stopped == "4 would take too long to measure"
+    assert [run.frames for run in speeds.runs] == [1, 2, 4]
     assert speeds.allowed(16) == 16
-
-
-def batch(frames: int, speed: float, fits: bool = True) -> BatchRun:
-    return BatchRun(frames, speed, 10 * frames, fits)
-
-
-@pytest.mark.parametrize(
-    "runs, best",
-    [
-        ([batch(1, 5), batch(2, 9), batch(4, 9.2), batch(8, 9.3)], 2),  # nearly as fast
-        ([batch(1, 5), batch(2, 9), batch(4, 20, fits=False)], 2),
-        ([batch(1, 5), batch(2, 4)], 1),
-        ([batch(1, 5, fits=False)], None),
-    ],
-)
-def test_the_advice_is_the_smallest_that_is_nearly_as_fast_as_any_that_fits(
-    runs: list[BatchRun], best: int | None
-) -> None:
-    found = BatchSpeeds(runs).best()
-    assert (found and found.frames) == best
 
 
 def test_the_peak_of_a_process_counts_memory_that_was_freed() -> None:

@@ -1,7 +1,6 @@
 """The cost of a job, estimated from a sample: exact if all videos are opened; writes nothing."""
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,11 @@ import torch
 from pipelines.annotation.archive.listing import ArchivedVideo, list_archive
 from pipelines.annotation.ledger import Ledger, json_digest
 from pipelines.annotation.options import AnnotateOptions
-from pipelines.annotation.plan.measure import Measured, SampledVideo, choose_sample
-from pipelines.annotation.plan.plan import (
-    AnnotatePlan,
-    Estimate,
-    Totals,
-    _totals,
-    plan_archive,
-    time_of_schedule,
-)
+from pipelines.annotation.plan import measure
+from pipelines.annotation.plan.measure import Bench, Measured, SampledVideo, choose_sample
+from pipelines.annotation.plan.plan import AnnotatePlan, Totals, _totals, plan_archive
 from pipelines.storage.open import open_storage
-from tests.helpers.plans import gpu_plan, request_of
+from tests.helpers.plans import request_of
 from tests.helpers.toy_archive import toy_archive, toy_model, tree, write_clip
 from tests.helpers.toy_loaders import load_toy
 from tests.helpers.toy_system import ToySystem, square_frames
@@ -58,18 +51,16 @@ def plan_of(videos: Path, tmp_path: Path, load: Any = load_toy, **asked: Any) ->
     model = toy_model(tmp_path / "model")
     request = request_of(**{"workers": 2, **asked})
     archive = list_archive(videos)
-    return plan_archive(archive, tmp_path / "out", model, request, load=load)
-
-
-def exactly(value: float) -> Estimate:
-    return Estimate(value, value, value)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "load_system", lambda path, _: load(str(path)))
+        return plan_archive(archive, tmp_path / "out", model, request)
 
 
 def test_an_archive_that_is_opened_whole_is_estimated_exactly(videos: Path, tmp_path: Path) -> None:
     plan = plan_of(videos, tmp_path)
     assert plan.extrapolated is not None
-    assert plan.extrapolated.frames == exactly(30)
-    assert plan.extrapolated.video_s.value == pytest.approx(3.0)
+    assert plan.extrapolated.frames == 30
+    assert plan.extrapolated.video_s == pytest.approx(3.0)
     assert plan.extrapolated.unreadable == 2
     assert plan.videos["to_do"] == 6
     assert plan.workers == 2
@@ -109,58 +100,49 @@ def totals_of(
     """Extrapolates some rows to all videos."""
     to_do = [row.video for row in sampled] + others
     measured = Measured("cpu", 0.5, sampled)
-    plan = AnnotatePlan("out", "m", {}, None, 0.0, None, workers, measured)
+    plan = AnnotatePlan("out", "m", {}, 0.0, None, workers, measured)
     return _totals(plan, measured, to_do, {one.key: cuts.get(one.key[0], 1) for one in to_do})
 
 
 SAMPLED = [
-    SampledVideo(video(0, 100), "", 40, 4.0, fetch_s=1.0, start_s=2.0, frame_s=0.1, frame_bytes=5),
-    SampledVideo(video(1, 50), "", 10, 1.0, fetch_s=0.5, start_s=2.0, frame_s=0.1, frame_bytes=5),
+    SampledVideo(video(0, 100), "", 40, 4.0, result_bytes=200, start_s=2.0, rest_s=4.9),
+    SampledVideo(video(1, 50), "", 10, 1.0, result_bytes=50, start_s=2.0, rest_s=1.4),
 ]
 
 
 def test_videos_that_were_not_opened_have_their_share_of_bytes() -> None:
     totals = totals_of(SAMPLED, [video(2, 30), video(3, 0)])
-    assert totals.frames == Estimate(50 + 30 * 50 / 150, 50 + 30 * 10 / 50, 50 + 30 * 40 / 100)
-    assert totals.video_s.value == pytest.approx(5 + 30 * 5 / 150)
-    assert totals.result_bytes.value == pytest.approx(5 * totals.frames.value)
+    assert totals.frames == pytest.approx(50 + 30 * 50 / 150)
+    assert totals.video_s == pytest.approx(5 + 30 * 5 / 150)
+    assert totals.result_bytes == pytest.approx(5 * totals.frames)
     assert totals.unreadable == 1, "the empty one"
-    # a start and a download for each, and a tenth of a second for each frame but the first
-    opened = (2 + 1 + 3.9) + (2 + 0.5 + 0.9)
-    assert totals.work_s.value == pytest.approx(opened + 2 + 30 * (1 + 3.9 + 0.5 + 0.9) / 150)
-    assert totals.wall_s.value == pytest.approx(totals.work_s.value + 0.5)
-    assert totals.wall_s.low < totals.wall_s.value < totals.wall_s.high
+    # a start for each, and a share of the download and the other frames
+    opened = (2 + 4.9) + (2 + 1.4)
+    assert totals.work_s == pytest.approx(opened + 2 + 30 * (4.9 + 1.4) / 150)
+    assert totals.wall_s == pytest.approx(totals.work_s + 0.5)
 
 
 def test_videos_that_cannot_be_read_leave_their_share_out() -> None:
     bad = SampledVideo(video(4, 150), "not a video")
     totals = totals_of([*SAMPLED, bad], [video(2, 30)])
-    assert totals.frames.value == pytest.approx(50 + 15 * 50 / 150), "half of the bytes are bad"
+    assert totals.frames == pytest.approx(50 + 15 * 50 / 150), "half of the bytes are bad"
     assert totals.unreadable == pytest.approx(1 + 1 / 3)
 
 
-def test_workers_share_the_videos_and_segments_share_the_time_of_one() -> None:
+def test_workers_share_the_work_unless_one_piece_takes_longer() -> None:
     alone, two = totals_of(SAMPLED, []), totals_of(SAMPLED, [], workers=2)
-    assert alone.wall_s.value == pytest.approx(0.5 + 6.9 + 3.4)
-    assert two.wall_s.value == pytest.approx(0.5 + 6.9)
-    cut = totals_of(SAMPLED[:1], [], workers=3, **{"0": 3})
-    assert cut.wall_s.value == pytest.approx(0.5 + 6.9 / 3)
+    assert alone.wall_s == pytest.approx(0.5 + 6.9 + 3.4)
+    assert two.wall_s == pytest.approx(0.5 + 6.9), "the longest video"
+    cut = totals_of(SAMPLED, [], workers=2, **{"0": 2})
+    assert cut.wall_s == pytest.approx(0.5 + (6.9 + 3.4) / 2), "half of all work"
 
 
-def test_the_longest_task_left_is_taken_first() -> None:
-    assert time_of_schedule([1, 1, 1, 3], 2) == 3
-    assert time_of_schedule([3, 3, 2, 2, 2], 2) == 7
-    assert time_of_schedule([4], 3) == 4
-
-
-def test_a_part_of_an_archive_is_opened_and_the_range_holds_the_truth(tmp_path: Path) -> None:
+def test_a_part_of_an_archive_is_opened_and_the_estimate_is_near_the_truth(tmp_path: Path) -> None:
     folder = toy_archive(tmp_path / "videos", 12)
     plan = plan_of(folder, tmp_path, num_samples=4)
     assert plan.measured is not None and plan.extrapolated is not None
     assert len(plan.measured.videos) == 4
-    frames, truth = plan.extrapolated.frames, sum(range(6, 18))
-    assert frames.low <= truth <= frames.high
-    assert frames.value == pytest.approx(truth, rel=0.3)
+    assert plan.extrapolated.frames == pytest.approx(sum(range(6, 18)), rel=0.3)
 
 
 def test_segments_are_counted_for_all_workers(tmp_path: Path) -> None:
@@ -175,27 +157,25 @@ def test_memory_that_runs_out_limits_the_probes_too(videos: Path, tmp_path: Path
     assert plan.measured is not None and plan.measured.batches is not None
     runs = plan.measured.batches.runs
     assert [run.frames for run in runs][-1] in (2, 4)
-    assert plan.measured.chunk_frames == 2 or not runs[-1].out_of_memory
-    assert plan.extrapolated is not None and plan.extrapolated.frames.value == 30
+    assert plan.measured.chunk_frames == 2 or runs[-1].fits
+    assert plan.extrapolated is not None and plan.extrapolated.frames == 30
 
 
 def test_a_model_that_has_no_room_for_one_frame_is_refused(videos: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="one frame of 48 x 32 pixels does not fit"):
+    with pytest.raises(ConfigError, match="chunk_frames: 1 at once do not fit in memory"):
         plan_of(videos, tmp_path, load=lambda _: EmptySystem())
 
 
 def test_of_a_video_that_is_cut_only_what_is_annotated_plays(videos: Path, tmp_path: Path) -> None:
     plan = plan_of(videos, tmp_path, max_frames=3)
     assert plan.extrapolated is not None
-    assert plan.extrapolated.video_s.value == pytest.approx(4 * 0.3)
+    assert plan.extrapolated.video_s == pytest.approx(4 * 0.3)
 
 
 def test_settings_that_leave_frames_out_count(videos: Path, tmp_path: Path) -> None:
     plan = plan_of(videos, tmp_path, max_frames=4, config=InferenceConfig(sample_fps=5))
     assert plan.extrapolated is not None
-    assert plan.extrapolated.frames.value == 3 + 4 + 4 + 4  # every second of 6, 7, 8 and 9
-    assert plan.measured is not None
-    assert [row.probed_frames for row in plan.measured.videos if not row.problem] == [4, 4, 4, 3]
+    assert plan.extrapolated.frames == 3 + 4 + 4 + 4  # every second of 6, 7, 8 and 9
 
 
 def digest_of(model, config, max_frames):
@@ -214,7 +194,7 @@ def test_what_has_an_outcome_is_not_to_do_unless_it_is_asked_for(
     before = tree(tmp_path / "out")
     plan = plan_of(videos, tmp_path)
     assert [plan.videos[name] for name in ("done", "failed", "to_do")] == [1, 1, 4]
-    assert plan.extrapolated is not None and plan.extrapolated.frames.value == 24
+    assert plan.extrapolated is not None and plan.extrapolated.frames == 24
     assert plan_of(videos, tmp_path, redo="failed").videos["to_do"] == 5
     assert plan_of(videos, tmp_path, redo="all").videos["to_do"] == 6
     assert plan_of(videos, tmp_path, redo="changed-model").videos["to_do"] == 4
@@ -258,8 +238,9 @@ def test_an_archive_in_a_bucket_is_sampled_by_what_is_drawn_alone(
     monkeypatch.setattr(kind, "as_file", noted)
     model = toy_model(tmp_path / "model")
     request = request_of(num_samples=2, workers=1)
-    plan = plan_archive(archive, f"{s3_bucket}/out", model, request, load=load_toy)
-    assert plan.extrapolated is not None and plan.extrapolated.frames.value == pytest.approx(36)
+    monkeypatch.setattr(measure, "load_system", lambda path, _: load_toy(str(path)))
+    plan = plan_archive(archive, f"{s3_bucket}/out", model, request)
+    assert plan.extrapolated is not None and plan.extrapolated.frames == pytest.approx(36)
     assert len(fetched) == 2
     assert list(open_storage(f"{s3_bucket}/out").list()) == []
 
@@ -276,14 +257,28 @@ def test_a_plan_and_a_job_name_a_run_alike(tmp_path: Path, monkeypatch: pytest.M
     assert digests == [digest_of(model, config, 2)]
 
 
-def test_gpu_hours_are_those_that_are_reserved_and_cost_their_price() -> None:
-    plan = gpu_plan(gpus_per_worker=0.5, gpu_hour_cost=2.5)
-    assert plan.gpu_hours == Estimate(2.0, 1.0, 4.0)  # an hour, 4 workers, half a GPU each
-    assert plan.cost == Estimate(5.0, 2.5, 10.0)
-    assert gpu_plan(gpus_per_worker=1.0).cost is None
-    assert plan.extrapolated is not None
-    on_cpu = replace(plan, measured=Measured("cpu", 0.0), gpu_hours=None, cost=None)
-    assert on_cpu.with_totals(plan.extrapolated).cost is None
+@pytest.mark.parametrize(
+    "device, price, hours, cost",
+    [("cuda", 2.5, 2.0, 5.0), ("cuda", None, 2.0, None), ("cpu", 2.5, None, None)],
+)
+def test_gpu_hours_are_those_that_are_reserved_and_cost_their_price(
+    device: str,
+    price: float | None,
+    hours: float | None,
+    cost: float | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = toy_archive(tmp_path / "videos", 4)
+
+    def measured(_: Bench, videos: list[ArchivedVideo], _store: Any) -> Measured:
+        # 4 workers take turns on two GPUs: half an hour each, an hour in all
+        rows = [SampledVideo(one, "", 10, 1.0, start_s=0.0, rest_s=1800.0) for one in videos]
+        return Measured(device, 0.0, rows)
+
+    monkeypatch.setattr(Bench, "measure", measured)
+    plan = plan_of(folder, tmp_path, workers=4, gpus_per_worker=0.5, gpu_hour_cost=price)
+    assert (plan.gpu_hours, plan.cost) == (hours, cost)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.helpers.presets import tiny_config
+from tests.helpers.presets import combined_config, tiny_config
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
@@ -31,6 +31,8 @@ SYSTEMS: dict[str, AnySystemConfig] = {
     "ctvis": CtvisConfig(segmentor=tiny_config("minvis").segmentor),
     "idol": tiny_config("idol"),
     "stc": tiny_config("stc"),
+    "ctvis_on_deformable_detr": combined_config("ctvis"),
+    "idol_on_mask2former": combined_config("idol"),
 }
 EXTRA_HEADS = {"boundary": BoundaryConfig(), "quality": QualityConfig()}
 SYSTEMS |= {

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers.presets import tiny_config
+from tests.helpers.presets import combined_config, tiny_config
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
@@ -27,6 +27,8 @@ CONFIGS: dict[str, AnySystemConfig] = {
     "idol": tiny_config("idol"),
     "ctvis": CtvisConfig(segmentor=tiny_config("minvis").segmentor, test_short_side=128),
     "minvis": tiny_config("minvis"),
+    "ctvis_on_deformable_detr": combined_config("ctvis"),
+    "idol_on_mask2former": combined_config("idol"),
 }
 every_system = pytest.mark.parametrize("name", CONFIGS)
 

@@ -41,7 +41,8 @@ def batch(first_id: int | None, num_frames: int = 2) -> ClipBatch:
 def frame(ids: list[int] | None) -> FrameTargets:
     empty = torch.zeros(len(ids or [0]), 1, 1).bool()
     numbers = None if ids is None else torch.tensor(ids)
-    return FrameTargets(torch.zeros(len(empty)).long(), empty, torch.arange(len(empty)), numbers)
+    labels, index = torch.zeros(len(empty)).long(), torch.arange(len(empty))
+    return FrameTargets(labels, empty, index, instance_ids=numbers)
 
 
 def matching(queries: list[int], instances: list[int]) -> TransportMatching:

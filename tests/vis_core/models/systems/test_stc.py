@@ -118,6 +118,8 @@ def test_negatives_are_drawn_anew_and_from_boxes_if_asked_for() -> None:
     fewer = EVERY_NEGATIVE.model_copy(update={"max_positives": 1})
     one_of_four = value([one], [other], fewer, generator())
     assert 0 < one_of_four < value([one], [other], EVERY_NEGATIVE, None)
+    mean = fewer.model_copy(update={"over_positives": "mean"})
+    assert value([one], [other], mean, generator()) == pytest.approx(one_of_four, rel=1e-5)
 
 
 def test_classification_tells_the_instance_or_none() -> None:
@@ -277,6 +279,7 @@ def test_the_papers_form_is_the_default() -> None:
     assert (config.tracking.width, config.tracking.num_negatives) == (256, 128)
     decoding = config.segmentor.decoding
     assert (decoding.score_threshold, decoding.nms_iou, decoding.max_instances) == (0.03, 0.5, 10)
+    assert not decoding.threshold_with_center
     assert config.association == AssociationConfig.stc()
     assert (config.test_short_side, config.test_max_long_side) == (360, 640)
 
