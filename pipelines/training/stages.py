@@ -26,6 +26,7 @@ from pipelines.training.worker.job import StageJob, scores_file
 from vis_core.errors import ConfigError
 from vis_core.files import write_json
 from vis_core.models.systems.build import build_system
+from vis_core.models.systems.transfer import planned_transfer
 
 # File in a stage's evaluation folder with the stage's validation scores by step.
 ON_THE_WAY = "on_the_way.json"
@@ -99,6 +100,10 @@ def run_stages(
             if stage.start_from is not None:
                 start = start_folder(config, place.folder / START, stage)
                 start_classes = None
+            if start is not None and (stage.start_from is not None or not results):
+                categories = place.data.stage_categories(stage.classes)
+                transfer = planned_transfer(config.system, start, categories)[1]
+                _log.info("stage %s: of the start weights, %s", stage.name, transfer.describe())
             fresh = start_classes not in (None, classes)
             result = _train_and_score(
                 config, stage, place, start, key, listener, fresh_classes=fresh
