@@ -47,7 +47,7 @@ class Categories:
 
     @property
     def unnamed(self) -> bool:
-        """Whether these are the placeholders of ``unnamed_categories``."""
+        """True for the placeholders of ``unnamed_categories``."""
         return len(self) > 0 and self.names == unnamed_categories(len(self)).names
 
     def to_json(self) -> list[dict[str, Any]]:
