@@ -1,4 +1,4 @@
-"""The group of all verbs, which loads each verb when called, and the execution of one verb."""
+"""The group of all verbs, each loaded when it is called, and the execution of one verb."""
 
 import importlib
 import logging

@@ -24,7 +24,7 @@ def run(
     from_scratch: options.FromScratch = False,
     as_json: options.Json = False,
 ) -> None:
-    """Prints YAML or JSON."""
+    """Prints the resolved run file as YAML or JSON, or prints the JSON schema."""
     from pipelines.config.loading import to_yaml
     from pipelines.config.run import RunConfig
 

@@ -40,7 +40,7 @@ def run(
     resolved = options.read_config(config, overrides, from_scratch=from_scratch)
     folder = options.local_path(out or "").absolute()
     whole = Run(folder, resolved, options.given_data(coco, vis, videos), max_frames)
-    check_run(whole)
+    classes = check_run(whole)
     from dataclasses import replace
 
     from pipelines.registry.start_weights import check_start
@@ -51,7 +51,7 @@ def run(
     if dry_run:
         from pipelines.training.dry_run import training_plan
 
-        print("\n".join(training_plan(whole.config, whole.given, folder)))
+        print("\n".join(training_plan(whole.config, whole.given, folder, classes)))
         return
     print(f"start: {check_start(resolved)}")
     open_run(whole)
@@ -76,7 +76,8 @@ def _all_steps(run: "Run", address: str | None) -> Path:
         print("[3/8] staged training")
         stages = steps.train(run, data, pseudo)
         for stage in stages:
-            print(f"  {stage.name:<10} {_scores(stage.metrics)}")
+            scores = _scores(stage.metrics) if stage.metrics else stage.score
+            print(f"  {stage.name:<10} {scores}")
         print("[4/8] sweep of thresholds")
         summary = steps.sweep(run, data, stages[-1].model)
         print(f"  AP on validation {summary['start_ap']:.3f} -> {summary['best_ap']:.3f}")

@@ -53,6 +53,11 @@ def repeated(words: str, text: str) -> Any:
     return option(words, text, default_factory=list, show_default=False)
 
 
+_CLASS_MAP = option(
+    "--class-map LIST|FILE",
+    "ytvis_2019, ytvis_2021, ytvis_2022 or ovis (from COCO's classes), or a YAML file "
+    "with the keys target, classes and unmapped.",
+)
 _COCO = option("--coco PATH", "COCO folder or annotation file.")
 _GROUND_TRUTH = option("--gt FILE", "Ground-truth JSON file.")
 _MODEL = option("--model MODEL", "Model folder, models:/NAME@ALIAS, hf:ID or published checkpoint.")
@@ -66,6 +71,8 @@ Address = Annotated[
 BackboneSteps = Annotated[
     int, option("--backbone-steps N", "Backbone pretraining steps; 0: none.", min=0)
 ]
+ClassMap = Annotated[str | None, _CLASS_MAP]
+RequiredClassMap = Annotated[str, _CLASS_MAP]
 Coco = Annotated[Path | None, _COCO]
 RequiredCoco = Annotated[Path, _COCO]
 Config = Annotated[
@@ -136,11 +143,18 @@ def read_config(
     return load_run_config(path, [*overrides, *(["start_from=null"] if from_scratch else [])])
 
 
-def given_data(coco: Path | None, vis: Path | None, videos: Path | None) -> "GivenData":
+def given_data(
+    coco: Path | None, vis: Path | None, videos: Path | None, class_map: str | None = None
+) -> "GivenData":
     """Collects the user's data as absolute paths, since Ray Train workers run in other folders."""
     from pipelines.data.given_data import GivenData
+    from vis_core.formats.class_maps import FROM_COCO
 
-    return GivenData(*(path and path.absolute() for path in (coco, vis, videos)))
+    file = None if class_map is None else Path(class_map)
+    if file and class_map not in FROM_COCO:
+        file = file.absolute()
+    coco, vis, videos = (path and path.absolute() for path in (coco, vis, videos))
+    return GivenData(coco, vis, videos, file)
 
 
 def inference_config(overrides: Sequence[str]) -> "InferenceConfig":

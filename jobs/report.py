@@ -19,7 +19,7 @@ def run(
         option("--embed-mb MB", "Maximum size of all embedded media; other files are linked."),
     ] = 48.0,
 ) -> None:
-    """Writes the page and prints its path."""
+    """Writes the report page and prints its path."""
     from pipelines.reports.collect import collect_report
     from pipelines.reports.page import write_report
 

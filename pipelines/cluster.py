@@ -163,7 +163,7 @@ def kept_interrupts() -> Iterator[None]:
 
 
 def quiet_ray() -> None:
-    """Turns off Ray's progress bars and all of its messages except errors."""
+    """Turns off Ray Data's progress bars, and all messages of Ray's libraries except errors."""
     from ray.data import DataContext
 
     context = DataContext.get_current()

@@ -95,16 +95,18 @@ class FrameTargets:
         labels: (G,) int64 class indices.
         masks: (G, H, W) bool.
         instance_index: (G,) int64, each instance's row in its clip, the same in all frames.
+        ignored: (H, W) bool, where background is not learned either; None: nowhere.
     """
 
     labels: Tensor
     masks: Tensor
     instance_index: Tensor
+    ignored: Tensor | None = None
 
     def __getitem__(self, instances: Tensor) -> Self:
         """Selects instances by a bool mask (G,) or an index tensor."""
-        given = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
-        return type(self)(**{name: tensor[instances] for name, tensor in given.items()})
+        fields_ = ("labels", "masks", "instance_index")
+        return replace(self, **{name: getattr(self, name)[instances] for name in fields_})
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Clip:
         clip_id: Identifies the clip; equal ids mean equal content.
         images: (T, H, W, 3) uint8, RGB.
         masks: (T, G, H, W) bool; all False where an instance is absent. Row g is one identity.
-        labels: (G,) int64 class indices.
+        labels: (G,) int64 class indices; -1 marks an ignored region.
         sizes: (T, 2) height and width of each frame before it was padded with 0 on the right and
             bottom (views of different sizes); None if all frames fill H x W.
     """
@@ -206,8 +208,11 @@ class ClipBatch:
         targets = []
         for masks, labels in zip(self.masks, self.labels, strict=True):
             for frame_masks in masks:
-                present = frame_masks.flatten(1).any(dim=1).nonzero().flatten()
-                targets.append(FrameTargets(labels[present], frame_masks[present], present))
+                visible, known = frame_masks.flatten(1).any(dim=1), labels >= 0
+                present = (visible & known).nonzero().flatten()
+                ignored = None if known.all() else frame_masks[~known].any(dim=0)
+                kept = labels[present], frame_masks[present], present
+                targets.append(FrameTargets(*kept, ignored))
         return targets
 
 

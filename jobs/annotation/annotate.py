@@ -127,7 +127,7 @@ def run(
     ] = None,
     as_json: options.Json = False,
 ) -> int:
-    """Annotates an archive and prints the outcome of each video that needs attention."""
+    """Annotates an archive and prints a summary, or prints the plan of a dry run."""
     from pipelines.annotation.archive.filters import parse_filter
     from pipelines.annotation.archive.listing import list_archive
     from pipelines.annotation.options import AnnotateOptions, PlanRequest

@@ -62,7 +62,7 @@ def run(
     images: options.Images = None,
     as_json: options.Json = False,
 ) -> None:
-    """Prints the scores, and writes them to ``--out``."""
+    """Prints the scores, and writes them to ``--out`` if it is given."""
     from pipelines.data.check_files import holds_images
     from pipelines.results.score_files import ScoreOptions, score_files
     from vis_core.files import write_json

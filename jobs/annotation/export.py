@@ -18,7 +18,7 @@ def run(
     globs: options.Globs,
     as_json: options.Json = False,
 ) -> None:
-    """Writes the missing files and prints the numbers of files."""
+    """Writes the missing files and prints how many were written and how many already existed."""
     from pipelines.results.export import export_results
     from pipelines.storage.open import open_storage
 

@@ -35,7 +35,7 @@ def run(
     overrides: options.Set,
     from_scratch: options.FromScratch = False,
 ) -> None:
-    """Generates the clips unless they are already finished."""
+    """Generates the clips unless they are already finished, or only draws a preview."""
     from pipelines.data.find_data import AnnotatedFiles, find_coco
     from vis_core.errors import ConfigError
     from vis_core.formats.coco import read_coco

@@ -36,7 +36,7 @@ def run(
     images: options.Images = None,
     as_json: options.Json = False,
 ) -> None:
-    """Writes the two files, or checks two files for leakage."""
+    """Writes ``train.json`` and ``holdout.json``, or only checks two files for leakage."""
     from vis_core.errors import AnnotationError, ConfigError
     from vis_core.formats.splits import leaks, split_videos
     from vis_core.formats.youtube_vis import read_youtube_vis, write_youtube_vis

@@ -43,6 +43,7 @@ def run(
     coco: options.Coco = None,
     vis: options.Vis = None,
     videos: options.Videos = None,
+    class_map: options.ClassMap = None,
     config: options.Config = options.PRESET,
     overrides: options.Set,
     from_scratch: options.FromScratch = False,
@@ -61,14 +62,14 @@ def run(
         whole = read_run(folder)
     else:
         resolved = options.read_config(recipe or config, overrides, from_scratch=from_scratch)
-        whole = Run(folder, resolved, options.given_data(coco, vis, videos), max_frames)
-    check_run(whole)
+        whole = Run(folder, resolved, options.given_data(coco, vis, videos, class_map), max_frames)
+    classes = check_run(whole)
     if terms and not dry_run:
         raise ConfigError("--terms only works with --dry-run")
     if dry_run:
         from pipelines.training.dry_run import training_plan
 
-        plan = training_plan(whole.config, whole.given, folder)
+        plan = training_plan(whole.config, whole.given, folder, classes)
         if terms:
             from pipelines.training.loss_terms import terms_table
 
@@ -90,7 +91,7 @@ def run(
     with ray_session(whole.config.ray, address):
         pseudo = steps.make_pseudo_videos(whole, data)
         stages = steps.train(whole, data, pseudo, stage)
-    lines = [f"{s.name:<10} AP {s.metrics.get('ap', -1):.3f}  {s.model}" for s in stages]
+    lines = [f"{s.name:<10} {s.score}  {s.model}" for s in stages]
     document: dict[str, Any] = {
         "run": folder,
         "start": start,

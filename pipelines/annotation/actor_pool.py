@@ -1,4 +1,4 @@
-"""A pool of actors that annotates videos, longest first, and replaces lost actors.
+"""A pool of actors that annotates videos, largest first, and replaces lost actors.
 
 The pool uses Ray Core instead of Ray Data, because a video that kills its worker must be identified
 and, after three lost workers, quarantined, so that it does not end the job.
@@ -65,7 +65,7 @@ class AnnotatorPool:
     def run(self, queue: WorkQueue, on_wait: OnWait) -> Generator[VideoRow, None, None]:
         """Yields the outcome of each video as soon as it is known.
 
-        Calls ``on_wait`` about once a second with the frame count and the workers' activity.
+        Calls ``on_wait`` at least once a second with the frame count and the workers' activity.
 
         Raises:
             VisError: The model cannot be loaded or a store cannot be reached.
@@ -102,7 +102,7 @@ class AnnotatorPool:
         self._calls[loading] = _Worker(actor, {loading: None})
 
     def _end_call(self, call: Any, queue: WorkQueue) -> VideoRow | None:
-        """Handles a finished call and gives the actor, or its replacement, more work."""
+        """Handles a finished call; gives the actor more work, or replaces it if it was lost."""
         worker = self._calls.pop(call)
         work = worker.works.pop(call)
         row: VideoRow | None = None

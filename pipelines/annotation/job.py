@@ -42,7 +42,7 @@ def annotate_archive(
     """Annotates every video of an archive that has no outcome yet.
 
     Args:
-        archive: Folder or s3:// prefix of videos, a video file, or an ``Archive``.
+        archive: Folder or s3:// prefix of videos, a video file, a list, or an ``Archive``.
         out: Folder or s3:// prefix for the results.
         config: Inference settings; None means the defaults.
         load: Function that loads a model folder in each worker; None means ``load_system``.

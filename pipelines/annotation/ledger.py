@@ -4,9 +4,9 @@
     failed/<sha256>.json    a video that cannot be annotated, with the reason
     unfinished/<sha256>/    the state of an unfinished video (``annotation/video/resume.py``)
 
-A result's name is a digest of the video (name and content), the model and the settings. So two
+A result's name is a digest of the video (name and version), the model and the settings. So two
 videos never share a result, a video name cannot point outside the folder, a new model does not
-overwrite old results, and repeated work keeps its name. The result contains the video's name.
+overwrite old results, and a repeated job finds its results. A result contains the video's name.
 """
 
 import hashlib
@@ -181,11 +181,11 @@ def clear_unfinished(storage: Storage, name: str) -> None:
 
 
 def json_digest(value: Any) -> str:
-    """Returns the SHA-256 of a plain value as JSON, in which invalid Unicode is escaped."""
+    """Returns the SHA-256 of a plain value's JSON, as ``json_bytes`` writes it."""
     return hashlib.sha256(json_bytes(value)).hexdigest()
 
 
 def json_bytes(value: Any) -> bytes:
-    """Returns a value as JSON; equal values give equal bytes."""
+    """Returns a value as compact ASCII JSON, with the keys in their given order."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return (text + "\n").encode("ascii")

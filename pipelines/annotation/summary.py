@@ -63,7 +63,7 @@ class AnnotateSummary:
         return [*lines, counts, f"results: {self.out}"]
 
     def _table(self) -> list[str]:
-        """Returns a table of the number of videos per kind of outcome, if there are several."""
+        """Returns a table of the number of videos per kind of outcome; empty for a single kind."""
         kinds = Counter(_outcome(row) for row in self.rows)
         if len(kinds) < 2:
             return []

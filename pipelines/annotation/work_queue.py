@@ -48,7 +48,7 @@ class Work:
 
 
 class WorkQueue:
-    """The remaining work, longest first; a video's next stage starts when all segments are done."""
+    """The remaining work, largest first; a video's next stage starts when its current one ends."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class WorkQueue:
         return len(self._works) + len(self._suspects)
 
     def take(self, beside: Sequence[Work] = ()) -> Work | None:
-        """Returns the next work item, or None if none may run beside the items ``beside``."""
+        """Returns the next work item; None if there is none that may run beside ``beside``."""
         if self._suspects:
             if beside:
                 return None
@@ -81,7 +81,7 @@ class WorkQueue:
         return self._works.popleft()
 
     def do_alone(self, works: Sequence[Work]) -> None:
-        """Queues a lost worker's work items to run alone, since any may have been the cause."""
+        """Queues a lost worker's items to run one by one, since any of them may be the cause."""
         self._suspects.extend(work for work in works if not self.is_closed(work.video))
 
     def done(self, work: Work) -> None:
@@ -130,8 +130,8 @@ class WorkQueue:
 def num_segments(videos: Sequence[ArchivedVideo], wanted: Segments, workers: int) -> dict[str, int]:
     """Returns each video's number of segments, by key.
 
-    With "auto", a video that would keep one worker busy while all others are idle is cut into
-    segments of at least ``MIN_SEGMENT_BYTES``.
+    With "auto", a video that is larger than one worker's share of all bytes is cut into segments of
+    at least ``MIN_SEGMENT_BYTES``.
     """
     if wanted != "auto":
         return {video.key: wanted for video in videos}

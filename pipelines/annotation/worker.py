@@ -101,7 +101,7 @@ class VideoAnnotator:
         return self._commit(video, video_sha256, processed)
 
     def predict(self, video: ArchivedVideo, segment: int, num_segments: int) -> VideoRow | None:
-        """Predicts and stores a segment's missing blocks; returns any outcome of the video."""
+        """Predicts and stores a segment's missing blocks; returns the video's outcome, if any."""
         job = self._job
         if (done := self._done_elsewhere(video)) is not None:
             return done
@@ -188,7 +188,7 @@ class VideoAnnotator:
         return StitchedSegments(self._system, self._job.config, self._job.options.max_frames)
 
     def _with_decoders(self, read: Callable[[], Result]) -> Result:
-        """Calls ``read`` up to ``MAX_DEATHS`` times, until the decoder does not die."""
+        """Calls ``read``, and repeats it if the decoder dies, up to ``MAX_DEATHS`` times in all."""
         for attempt in range(1, MAX_DEATHS + 1):
             try:
                 return read()

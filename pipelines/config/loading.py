@@ -143,7 +143,7 @@ def _refuse_secrets(values: Mapping[str, Any], source: str, parents: tuple[str, 
 
 
 def _lines(model: type[BaseModel], finding: Any, parents: tuple[str, ...]) -> Iterator[str]:
-    """Yields message lines for a pydantic error, each with the dotted key and a hint."""
+    """Yields message lines for a pydantic error, each with the dotted key and the fault."""
     path = _dotted((*parents, *finding["loc"]))
     if finding["type"] == "extra_forbidden":
         near = get_close_matches(str(finding["loc"][-1]), sorted(_known_keys(model)), n=1)

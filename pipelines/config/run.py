@@ -13,7 +13,7 @@ from vis_core.config.systems import CtvisConfig, SystemConfig
 
 
 class StageConfig(Section):
-    """A training stage, which starts from the previous stage's weights."""
+    """A training stage, which by default starts from the previous stage's weights."""
 
     name: str = Field(
         pattern=r"^[a-z][a-z0-9_]{0,30}$",
@@ -23,6 +23,12 @@ class StageConfig(Section):
         description="Training clips: still images, key-reference pairs of still images, "
         "pseudo-videos, clips of real videos (2 frames are a key and a reference frame), or a "
         "random mix of pseudo-videos and real clips (CTVIS 4: COCO joint training)."
+    )
+    classes: Literal["videos", "images"] = Field(
+        "videos",
+        description="Classes of the stage: the videos', or all of the still images' own, such as "
+        "COCO's 80 in IDOL's release (step 2). The stage is then not scored on videos of other "
+        "classes, and the next one starts with new class heads.",
     )
     pseudo_share: float | None = Field(
         None,
@@ -55,6 +61,11 @@ class StageConfig(Section):
         "(releases of CTVIS and IDOL); frames: one per annotated frame, which is the key frame, "
         "with the others from either side, unsorted (CrossVIS).",
     )
+    group_by_aspect: bool = Field(
+        True,
+        description="Build a worker's batch from clips that are all higher than wide, or from "
+        "others (detectron2, in all releases); unknown for stored pseudo-videos and mixed clips.",
+    )
     precision: Precision = Field(
         "float32", description="The network's precision in training; CTVIS's release uses AMP."
     )
@@ -63,7 +74,7 @@ class StageConfig(Section):
         1,
         ge=1,
         description="Number of parts into which a batch is split to save memory. The network "
-        "processes them in turn, and their gradients are averaged.",
+        "processes them in turn, with the gradient of the whole batch (IDOL: their mean).",
     )
     recompute_activations: bool = Field(
         False,
@@ -130,6 +141,19 @@ class StageConfig(Section):
             raise ValueError("pseudo_share belongs to clips: mixed, and mixed needs it")
         return self
 
+    @model_validator(mode="after")
+    def _classes_of_clips(self) -> Self:
+        if self.classes == "images" and self.clips in ("videos", "mixed"):
+            raise ValueError(
+                f"clips: {self.clips} have the classes of the videos; use classes: videos"
+            )
+        if self.classes == "images" and self.evaluate_every is not None:
+            raise ValueError(
+                "evaluate_every scores videos, which have other classes than the images; remove "
+                "it or use classes: videos"
+            )
+        return self
+
 
 class SweepConfig(Section):
     """The sweep of association thresholds on cached instances."""
@@ -147,7 +171,7 @@ class SweepConfig(Section):
 
 
 class SyntheticConfig(Section):
-    """Synthetic scenes that replace missing data."""
+    """Synthetic scenes for a run without the user's own annotated data."""
 
     scene: SceneSettings = Field(default_factory=SceneSettings)
     images: int = Field(240, ge=4, description="Still images.")
@@ -219,11 +243,17 @@ class RunConfig(Section):
         description="Train only on a share of the training videos' frames, as still images; null: "
         "use the given images.",
     )
+    left_out: Literal["background", "ignore"] = Field(
+        "background",
+        description="Instances in still images whose class the videos lack: background, as in the "
+        "releases, or regions where STC's classes are not trained (ours).",
+    )
     clips_per_image: int = Field(1, ge=1, description="Pseudo-videos per image.")
-    stream_pseudo: bool = Field(
-        False,
-        description="Generate pseudo-videos during training, new ones in each epoch, instead of "
-        "writing them once beforehand.",
+    stream_pseudo: bool | None = Field(
+        None,
+        description="Generate pseudo-videos during training, new ones in each epoch as in the "
+        "CTVIS release, instead of writing them once beforehand; null: in stages of pseudo-videos "
+        "alone, which see each image often.",
     )
     stages: tuple[StageConfig, ...] = Field(min_length=1, description="Stages, in order.")
     sweep: SweepConfig = Field(default_factory=SweepConfig)
@@ -237,9 +267,14 @@ class RunConfig(Section):
     @property
     def needs_pseudo_videos(self) -> bool:
         """True if a stage reads stored pseudo-videos."""
-        return not self.stream_pseudo and any(
-            stage.clips in ("pseudo", "mixed") for stage in self.stages
+        return any(
+            stage.clips in ("pseudo", "mixed") and not self.streams_pseudo(stage)
+            for stage in self.stages
         )
+
+    def streams_pseudo(self, stage: StageConfig) -> bool:
+        """Returns whether a stage generates its pseudo-videos during training."""
+        return stage.clips == "pseudo" if self.stream_pseudo is None else self.stream_pseudo
 
     @property
     def stage_starts(self) -> dict[str, int]:
@@ -249,7 +284,18 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _clips_that_fit(self) -> Self:
+        if self.left_out == "ignore" and self.system.name != "stc":
+            raise ValueError(
+                f"left_out: ignore needs class losses at places (system stc); {self.system.name} "
+                "has queries, so use left_out: background"
+            )
         for stage in self.stages:
+            stored = stage.clips == "pseudo" and not self.streams_pseudo(stage)
+            if stage.classes == "images" and stored:
+                raise ValueError(
+                    f"stage {stage.name}: stored pseudo-videos have the classes of the videos; "
+                    "use stream_pseudo: true or classes: videos"
+                )
             if self.supervision and stage.clips in ("videos", "mixed"):
                 raise ValueError(
                     f"stage {stage.name} trains on whole videos (clips: {stage.clips}), but "

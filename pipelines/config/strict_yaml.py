@@ -1,7 +1,7 @@
-"""A strict YAML parser that rejects tags, aliases and duplicate keys and reads YAML 1.2 scalars.
+"""A YAML parser that reads YAML 1.2 scalars and rejects custom tags, aliases and duplicate keys.
 
 PyYAML's defaults read ``1e-4`` as text, ``on`` as true and ``010`` as 8, and silently keep the last
-of two equal keys. PyYAML also parses an alias bomb at once, but traversing that never finishes.
+of two equal keys. PyYAML also parses an alias bomb at once, but traversing the result never ends.
 """
 
 import math
@@ -22,7 +22,7 @@ def _fault(problem: str, at: Any) -> yaml.YAMLError:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A loader that accepts only plain mappings, lists and scalars."""
+    """A loader that rejects custom tags, aliases, duplicate keys and numbers that are too large."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}
     depth = 0
@@ -74,7 +74,7 @@ def parse_yaml(text: str, source: str) -> Any:
     """Parses one YAML document; errors name its ``source``, a file or an option.
 
     Raises:
-        ConfigError: The document is faulty; the message gives the line.
+        ConfigError: The document is faulty; the message gives the line if it is known.
     """
     try:
         # safe: the loader builds mappings, lists and scalars only

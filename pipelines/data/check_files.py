@@ -63,7 +63,7 @@ class FileReport:
 
 
 def file_kind(file: Path) -> FileKind:
-    """Determines a file's kind from its suffix or, for JSON, from the keys in the file."""
+    """Determines a file's kind from its suffix or, for JSON, from its content."""
     if file.suffix.lower() in _IMAGE_SUFFIXES:
         return "image"
     try:

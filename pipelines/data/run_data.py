@@ -13,11 +13,13 @@ from pipelines.config.loading import digest
 from pipelines.config.run import RunConfig
 from pipelines.data.find_data import AnnotatedFiles, VideoFiles, find_archive, find_coco, find_vis
 from pipelines.data.given_data import GivenData
+from pipelines.data.run_classes import ClassTable, find_class_map
 from pipelines.data.synthetic import FPS, write_clips_as_videos, write_synthetic
 from vis_core.clips.sources import PseudoClips
 from vis_core.errors import ConfigError
 from vis_core.files import whole_file, write_text
 from vis_core.formats.categories import Categories
+from vis_core.formats.class_maps import ClassMap, map_between, map_records
 from vis_core.formats.coco import ImageRecord, read_coco, write_coco
 from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis, write_youtube_vis
 from vis_core.media.images import read_image
@@ -35,10 +37,12 @@ class RunData:
     """A run's data set.
 
     Attributes:
-        images: Still images for stage 1 and for pseudo-videos.
+        images: Still images for training and for pseudo-videos.
         archive: Folder of video files to annotate.
-        categories: The run's classes; files with other classes are mapped by name.
-        notes: Remarks on how missing data was replaced.
+        categories: The run's classes, those of the videos.
+        notes: Remarks on how missing data was replaced, and on classes that change.
+        image_categories: Classes of the given COCO images; None without such images.
+        class_map: Map from ``image_categories`` to ``categories``; None without such images.
     """
 
     images: AnnotatedFiles
@@ -46,6 +50,22 @@ class RunData:
     archive: Path
     categories: Categories
     notes: tuple[str, ...]
+    image_categories: Categories | None = None
+    class_map: ClassMap | None = None
+
+    def stage_categories(self, classes: str) -> Categories:
+        """Returns the classes of a stage; its setting ``classes`` is "videos" or "images"."""
+        own = self.image_categories if classes == "images" else None
+        return own or self.categories
+
+    def still_images(self, classes: str, left_out: str) -> list[ImageRecord]:
+        """Reads a stage's still images; ``classes`` and ``left_out`` are run file settings."""
+        files = self.images
+        records, own = read_coco(files.annotations, files.folder, check_images=False)
+        if classes == "images":
+            return records
+        class_map = self.class_map or map_between(own, self.categories)
+        return map_records(records, own, class_map, keep_ignored=left_out == "ignore")[0]
 
 
 def prepare_data(
@@ -72,7 +92,9 @@ def prepare_data(
     if max_frames is not None:
         data = _first_frames(data, folder / f"first_{max_frames}", max_frames)
     # read by users and by the report
-    values = asdict(data) | {"categories": data.categories.to_json()}
+    names = data.class_map and dict(data.class_map.names)
+    values = asdict(data) | {"categories": data.categories.to_json(), "class_map": names}
+    del values["image_categories"]
     write_text(folder / "data.json", json.dumps(values, indent=2, default=str) + "\n")
     return data
 
@@ -117,28 +139,35 @@ def _synthetic_data(folder: Path, given: GivenData) -> RunData:
 def _user_data(
     given: GivenData, config: RunConfig, folder: Path, on_item: Callable[[int], None]
 ) -> RunData:
-    notes = []
+    notes: list[str] = []
     images = find_coco(given.coco) if given.coco else None
-    if given.vis:
-        names = frozenset(read_coco(images.annotations, None)[1].names) if images else None
-        videos = find_vis(given.vis, names)
-        categories = read_youtube_vis(videos.train)[1]
+    own = class_map = None
+    if images:
+        records, own = read_coco(images.annotations, images.folder, check_images=False)
+    videos = find_vis(given.vis, frozenset(own.names) if own else None) if given.vis else None
+    categories = read_youtube_vis(videos.train)[1] if videos else None
+    if images and own:
+        class_map = find_class_map(given.class_map, images.annotations, own, categories)
+        categories = class_map.target
+        note = ClassTable.of(records, own, class_map).note(config.left_out)
+        notes += [note] if note and config.supervision is None else []
+    if videos:
         if videos.test == videos.val:
             notes.append("thresholds are chosen and scores measured on the same videos (val)")
         if images is None:
             images = _stills(videos, folder / "stills", lambda _, t: t % _STILL_EVERY == 0)
             notes.append(f"still images are every {_STILL_EVERY}th frame of the training videos")
     else:
-        assert images is not None
-        categories = read_coco(images.annotations, None)[1]
-        images, videos = _pseudo_data(images, categories, config, folder, on_item)
+        assert images and own and class_map
+        images, videos = _pseudo_data(images, records, own, class_map, config, folder, on_item)
         notes.append("labelled videos are pseudo-videos; the scores are of held-out images")
     if given.videos:
         archive = find_archive(given.videos)
     else:
         archive = _encode_archive(videos, folder / "archive")
         notes.append("the archive is the first validation videos, encoded as mp4")
-    return RunData(images, videos, archive, categories, tuple(notes))
+    assert categories is not None, "there are images or videos"
+    return RunData(images, videos, archive, categories, tuple(notes), own, class_map)
 
 
 def _few_frames(data: RunData, share: float, seed: int, folder: Path) -> RunData:
@@ -150,7 +179,8 @@ def _few_frames(data: RunData, share: float, seed: int, folder: Path) -> RunData
     chosen = set(sorted(places, key=lambda place: digest(seed, *place))[:count])
     images = _stills(data.videos, folder, lambda video_id, t: (video_id, t) in chosen)
     note = f"still images are {count} of the {len(places)} frames of the training videos"
-    return replace(data, images=images, notes=(*data.notes, note))
+    notes = (*data.notes, note)
+    return replace(data, images=images, notes=notes, image_categories=None, class_map=None)
 
 
 def _stills(
@@ -182,28 +212,35 @@ def _stills(
 
 def _pseudo_data(
     images: AnnotatedFiles,
-    categories: Categories,
+    records: list[ImageRecord],
+    own: Categories,
+    class_map: ClassMap,
     config: RunConfig,
     folder: Path,
     on_item: Callable[[int], None],
 ) -> tuple[AnnotatedFiles, VideoFiles]:
-    """Creates labelled videos from still images, holding out the last images for scoring."""
-    records = [r for r in read_coco(images.annotations, images.folder)[0] if r.labels]
-    held_out = min(_HELD_OUT_IMAGES, len(records) // 3)
+    """Creates labelled videos from still images, holding out the last images for scoring.
+
+    The videos have the map's target classes; the remaining images keep their own classes.
+    """
+    mapped = map_records(records, own, class_map)[0]
+    usable = [index for index, record in enumerate(mapped) if record.labels]
+    held_out = min(_HELD_OUT_IMAGES, len(usable) // 3)
     if held_out == 0:
         raise ConfigError(
-            f"{images.annotations}: {len(records)} images with instances; expected at least 3, or "
+            f"{images.annotations}: {len(usable)} images with instances; expected at least 3, or "
             "give labelled videos (--vis)"
         )
-    rest, held_out_records = records[:-held_out], records[-held_out:]
+    rest, last = usable[:-held_out], usable[-held_out:]
     settings = config.pseudo.model_copy(update={"num_frames": config.synthetic.video_frames})
     vis = folder / "pseudo_vis"
-    for part, chosen in (("train", rest[:_MAX_PSEUDO_TRAIN]), ("val", held_out_records)):
-        source = PseudoClips(chosen, settings)
+    for part, chosen in (("train", rest[:_MAX_PSEUDO_TRAIN]), ("val", last)):
+        source = PseudoClips([mapped[index] for index in chosen], settings)
         clips = (source.clip(index, config.seed) for index in range(len(source)))
-        write_clips_as_videos(vis, part, clips, categories, on_item)
-    kept = [replace(r, path=str(Path(r.path).relative_to(images.folder))) for r in rest]
-    write_coco(vis / "instances_rest.json", kept, categories)
+        write_clips_as_videos(vis, part, clips, class_map.target, on_item)
+    kept = [records[index] for index in rest]
+    kept = [replace(r, path=str(Path(r.path).relative_to(images.folder))) for r in kept]
+    write_coco(vis / "instances_rest.json", kept, own)
     files = VideoFiles(vis / "train.json", vis / "val.json", vis / "val.json", vis / "JPEGImages")
     return AnnotatedFiles(vis / "instances_rest.json", images.folder), files
 

@@ -1,7 +1,7 @@
 """Ablation tables, whose rows are trained, annotated and scored once per seed.
 
 <out>/seed_<s>/<training>/      a run folder (see ``pipelines/run/steps.py``)
-<out>/seed_<s>/<training>/models/<row>, evaluation/<row>
+<out>/seed_<s>/<training>/models/<digest>, evaluation/<digest>    digest of a row's settings
 <out>/table.json, table.md
 Finished parts are not repeated, so the same command resumes after an interruption.
 """
@@ -52,11 +52,11 @@ class RowScores:
     scores: tuple[dict[str, float], ...]
 
     def mean(self, column: str) -> float:
-        """Returns the mean over the seeds."""
+        """Returns a column's mean over the seeds."""
         return statistics.fmean(score[column] for score in self.scores)
 
     def spread(self, column: str) -> float:
-        """Returns the standard deviation over the seeds; 0 for one seed."""
+        """Returns a column's standard deviation over the seeds; 0 for one seed."""
         values = [score[column] for score in self.scores]
         return statistics.stdev(values) if len(values) > 1 else 0.0
 

@@ -45,7 +45,7 @@ class LearningJob:
 
     @property
     def backbone(self) -> Path:
-        """The backbone's folder; its name contains the settings, so that no other run uses it."""
+        """The backbone's folder, whose name contains the settings that the backbone depends on."""
         return self.out / f"backbone-{self.backbone_steps}-{self.seed}"
 
     def runs(self) -> list[tuple[str, Run]]:

@@ -102,7 +102,7 @@ class MlflowStore:
 
 
 class MlflowRun:
-    """One MLflow run, ended by ``finish`` or a ``with`` statement. Only ``finish`` may block."""
+    """One MLflow run, ended by ``finish`` or ``with``; only ``open`` and ``finish`` may block."""
 
     def __init__(
         self, tracking: MlflowStore, key: str, name: str, parent: "MlflowRun | None"
@@ -168,7 +168,7 @@ class MlflowRun:
         self.spool.add({"kind": "metrics", "values": values, "step": int(step), "time_ms": time_ms})
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """Stores a file with the run; the file must exist until ``finish``."""
+        """Stores a file with the run; the file must exist until it is sent."""
         self.spool.add({"kind": "artifact", "path": str(path.absolute()), "folder": folder})
 
     def set_tags(self, tags: Mapping[str, object]) -> None:

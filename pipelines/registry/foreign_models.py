@@ -38,7 +38,7 @@ def as_model_folder(uri: str, cache: Path) -> Path:
 
     Args:
         uri: ``hf:<id or folder>``, a transformers folder, or a detectron2 checkpoint.
-        cache: Folder for converted models, with one subfolder each.
+        cache: Folder for converted models, with one subfolder per model.
 
     Raises:
         RegistryError: If the hub does not answer or has no such model.

@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """The outcome of ``register_model``; ``previous`` is the version that the alias had before."""
+    """The outcome of ``register_model``; ``previous`` is the version that had the alias before."""
 
     name: str
     version: int  # from 1
@@ -60,7 +60,7 @@ class RegisteredModel:
 
 @dataclass(frozen=True)
 class ModelReference:
-    """A folder with one verified model, which unlike an alias always means the same version."""
+    """A verified model in a local folder; unlike an alias, it always means the same version."""
 
     path: Path
     name: str  # registered name, or the folder's name

@@ -1,4 +1,4 @@
-"""The weights that the first stage starts from, found and read before other work begins.
+"""The start weights of a run and of its stages, found and read before other work begins.
 
 Only reading the weights imports torch; importing this module or finding a folder does not.
 """

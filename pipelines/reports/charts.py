@@ -40,9 +40,9 @@ def line_chart(
 ) -> str:
     """Draws lines as HTML; returns an empty string if no series has a finite value.
 
-    The exponential mean restarts at every mark. The vertical axis runs from 0 to the highest value
-    after smoothing. Higher raw values are cut off, so that a single spike does not flatten
-    everything else.
+    The exponential mean restarts at every mark. The vertical axis runs from 0 to a tick above the
+    highest smoothed value. Raw values above that tick are cut off, so that a single spike does not
+    flatten everything else.
 
     Args:
         label: Description of the chart for screen readers.
@@ -69,7 +69,7 @@ def line_chart(
 
 
 def nice_ticks(low: float, high: float) -> list[float]:
-    """Chooses about five round numbers (1, 2, 2.5 or 5 times a power of ten) that cover a range."""
+    """Chooses ticks that cover a range, at a step of 1, 2, 2.5 or 5 times a power of ten."""
     raw = max(high - low, 1e-12) / _TICKS
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
@@ -112,7 +112,7 @@ class _Frame:
 
 @dataclass(frozen=True)
 class _Line:
-    """A line's segments between marks, with values and, if smoothed, their running mean."""
+    """A line's segments between marks; ``strong`` is the running mean, or the unsmoothed line."""
 
     name: str
     faint: list[_Points]

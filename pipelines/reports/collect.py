@@ -1,12 +1,12 @@
 """Reads a report page's contents from a run folder, and lists the missing parts.
 
 stages.json               [{name, steps, seconds, metrics}]
-losses.jsonl              one {stage, step, train/loss/<name>…} per line, step 1 first in each stage
+losses.jsonl              one {stage, step, train/loss/<name>…} per line; steps count from 1
 sweep.json                {best, start, best_ap, trials: [{values, ap}], failed_trials}
 evaluation.json           scores of the finished system
 data/data.json            {notes: [sentence]}
-annotations/summary.json  {videos: [{name, status, reason, frames, tracks, seconds}]}
-overlays/                 <video name>.mp4, or a strip as .png or .jpg
+annotations/summary.json  {videos: [{name, status, reason, frames, tracks, seconds, overlay}]}
+overlays/                 the files in ``overlay``, otherwise <video name>.mp4, .png or .jpg
 config.yaml               the resolved run
 """
 

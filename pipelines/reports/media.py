@@ -56,7 +56,7 @@ def is_media(path: Path) -> bool:
 
 
 def _poster_frame(video: Path) -> bytes:
-    """Returns the frame at a third of a video, when objects have usually appeared, as a JPEG."""
+    """Returns the frame a third into a video as a JPEG; objects have usually appeared by then."""
     try:
         with av.open(str(video.absolute()), format="mp4") as container:
             stream = container.streams.video[0]

@@ -1,4 +1,4 @@
-"""Reads and checks the result of one video, canonical or in the form of a YouTube-VIS file.
+"""Reads and checks the result of one video, which may be canonical or a YouTube-VIS file.
 
 ``info`` describes the video, its content and the model; ``videos`` and ``categories`` are as in
 YouTube-VIS, and each entry in ``annotations`` is a track with a score.

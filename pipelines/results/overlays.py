@@ -36,7 +36,7 @@ def draw_overlays(jobs: list[OverlayJob]) -> list[str]:
 
 
 def _draw(job: OverlayJob) -> str:
-    """Draws an overlay; returns an error message instead of raising, so that others are drawn."""
+    """Draws an overlay; returns a video's error as text, so that the other overlays are drawn."""
     document = read_result_document(job.result)
     result, names = document.result(), document.categories.names
     fps = float(document.video.get("rate") or 0.0)

@@ -50,7 +50,7 @@ def score_model(
         max_videos: Number of videos to use, starting with the first; None means all.
 
     Returns:
-        ``ap``, ``ap50``, ``ap75``, ``ar1``, ``ar10`` and the rest of the metric.
+        ``ap``, ``ap50``, ``ap75``, ``ar1``, ``ar10`` and the other scores of the metric.
     """
     records, categories = read_youtube_vis(videos.annotations)
     annotations = videos.annotations
@@ -82,7 +82,7 @@ def frames_of(record: VideoRecord, folder: Path) -> Iterator[Frame]:
 
 
 def blank_frames(record: VideoRecord) -> Iterator[Frame]:
-    """Yields a video's number of black frames, for callers that need only the frame size."""
+    """Yields one black frame per frame of a video, for callers that need only the frame size."""
     black = np.zeros((record.height, record.width, 3), dtype=np.uint8)
     for index in range(len(record.file_names)):
         yield Frame(black, index, float(index))

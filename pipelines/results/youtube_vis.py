@@ -48,7 +48,7 @@ def result_document(
 ) -> dict[str, Any]:
     """Builds the YouTube-VIS form of a result.
 
-    ``info`` describes the result's origin; ``video`` contains more fields of the video's entry.
+    ``info`` describes the result's origin; ``video`` contains further fields of the video's entry.
     """
     size = {"height": result.height, "width": result.width, "length": result.num_frames}
     return {

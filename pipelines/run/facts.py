@@ -41,6 +41,8 @@ def git_commit(folder: Path) -> str:
 def data_fingerprint(data: RunData) -> str:
     """Computes a digest of annotations and classes; hashing the images too would take hours."""
     fingerprint = hashlib.sha256(json.dumps(data.categories.to_json()).encode())
+    if data.class_map:
+        fingerprint.update(json.dumps(dict(data.class_map.names)).encode())
     videos = data.videos
     for path in dict.fromkeys((data.images.annotations, videos.train, videos.val, videos.test)):
         fingerprint.update(bytes.fromhex(file_sha256(path)))

@@ -11,6 +11,7 @@ from pipelines.config.loading import digest, parse_run_config, to_yaml
 from pipelines.config.run import RunConfig
 from pipelines.config.strict_yaml import read_yaml_mapping
 from pipelines.data.given_data import GivenData, check_given
+from pipelines.data.run_classes import ClassTable
 from pipelines.registry.start_weights import start_folder
 from pipelines.run.lock import hold_folder
 from vis_core.config.model_files import WEIGHTS_FILE
@@ -42,7 +43,10 @@ def open_run(run: Run) -> None:
     """
     lock = {
         "config": json.loads(run.config.model_dump_json(by_alias=True)),
-        "data": {name: value and str(value.resolve()) for name, value in vars(run.given).items()},
+        "data": {
+            name: value and str(value.resolve() if value.is_absolute() else value)
+            for name, value in vars(run.given).items()
+        },
         "max_frames": run.max_frames,
     }
     path = run.folder / "run.json"
@@ -102,19 +106,22 @@ def read_trained_run(folder: Path) -> tuple[Run, Path]:
     return run, model
 
 
-def check_run(run: Run) -> None:
+def check_run(run: Run) -> ClassTable | None:
     """Checks a run's data, start weights and losses before anything is written.
+
+    Returns the classes of the still images, or None if there are none.
 
     Raises:
         ConfigError: A folder or start weights are missing, or a stage has an unknown loss weight.
         AnnotationError: Annotations are faulty or refer to missing images.
     """
-    check_given(run.given)
+    classes = check_given(run.given)
     start_folder(run.config)
     if any(stage.loss_weights for stage in run.config.stages):
         from pipelines.training.stages import check_losses  # imports torch
 
         check_losses(run.config, num_classes=1)
+    return classes
 
 
 def _first_difference(before: Any, now: Any, path: str) -> str:

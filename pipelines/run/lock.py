@@ -11,7 +11,7 @@ _held: dict[Path, int] = {}  # descriptors, open until this process ends
 
 
 def hold_folder(folder: Path) -> None:
-    """Locks a run folder until this process ends; raises ConfigError if another has the lock."""
+    """Locks a run folder until this process ends; raises ConfigError if another has locked it."""
     resolved = folder.resolve()
     if resolved in _held:
         return

@@ -46,7 +46,8 @@ class MlflowListener:
         """Logs the scores and a picture of predictions on test videos."""
         numbers = {f"test/{name}": value for name, value in result.metrics.items()}
         numbers["time/stage_s"] = result.seconds
-        if self._log_once(f"test/{result.name}", result.name, result.steps, numbers):
+        logged = self._log_once(f"test/{result.name}", result.name, result.steps, numbers)
+        if logged and result.metrics:
             samples = self._sent_file.parent / "pictures" / f"predictions_{result.name}.jpg"
             videos = self._place.data.videos
             results = self._place.folder / "evaluation" / result.name / "results.json"

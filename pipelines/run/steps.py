@@ -1,7 +1,7 @@
 """The steps of a run, from data to report, in one run folder; finished steps are not repeated.
 
 config.yaml   data/   pseudo/   models/<stage>/   losses.jsonl   stages.json   sweep/
-models/final/   evaluation.json   tracking.db   annotations/   overlays/   report.html
+models/final/   evaluation.json   mlflow/   annotations/   overlays/   report.html
 """
 
 import json
@@ -37,8 +37,8 @@ from pipelines.tuning.instance_cache import cache_instances
 from pipelines.tuning.sweep import SweepJob, sweep_thresholds, with_thresholds
 from vis_core.config.model_files import CATEGORIES_FILE
 from vis_core.config.systems import AnySystemConfig
+from vis_core.errors import ConfigError
 from vis_core.files import write_json
-from vis_core.formats.coco import read_coco
 from vis_core.models.systems.build import load_system, read_categories, save_system
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ _FINAL = "final"
 
 
 def prepare(run: Run) -> RunData:
-    """Finds or creates the data."""
+    """Finds or creates the run's data."""
     folder = run.folder / "data"
     folder.mkdir(exist_ok=True)
     synthetic = not (run.given.coco or run.given.vis)
@@ -62,13 +62,11 @@ def make_pseudo_videos(run: Run, data: RunData) -> Path:
     """Writes the pseudo-videos unless they are finished or no stage reads them."""
     out = run.folder / "pseudo"
     if not run.config.needs_pseudo_videos:
-        streamed = run.config.stream_pseudo
+        streamed = any(stage.clips in ("pseudo", "mixed") for stage in run.config.stages)
         reason = "made during training" if streamed else "not used by any stage"
         _log.info("pseudo-videos are %s; none are written", reason)
         return out
-    records, _ = read_coco(
-        data.images.annotations, data.images.folder, data.categories, check_images=False
-    )
+    records = data.still_images("videos", run.config.left_out)
     clips = run.config.clips_per_image
     inputs = (records, data.categories, run.config.pseudo, out, run.config.seed, clips)
     if find_pseudo_videos(*inputs):
@@ -96,6 +94,11 @@ def sweep(run: Run, data: RunData, trained: Path) -> dict[str, Any]:
     final, folder = run.folder / "models" / _FINAL, run.folder / "sweep"
     table = folder / "sweep.json"
     if not (table.is_file() and (final / CATEGORIES_FILE).is_file()):
+        if read_categories(trained).names != data.categories.names:
+            raise ConfigError(
+                f"{trained}: has the classes of the still images, not those of the videos; "
+                "end the run with a stage that has classes: videos"
+            )
         videos = LabelledVideos(data.videos.val, data.videos.frames)
         start = run.config.system.selection.score_threshold
         floor = min(run.config.sweep.score_threshold[0], start)

@@ -27,7 +27,7 @@ class Storage(Protocol):
         """The root, as users write it."""
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yields, sorted by key, the objects whose key starts with ``prefix``."""
+        """Yields the objects below ``prefix``, which is empty or ends with "/"."""
 
     def exists(self, key: str) -> bool:
         """Returns whether an object exists."""
@@ -66,7 +66,7 @@ class Storage(Protocol):
 def read_if_there(storage: Storage, key: str) -> bytes | None:
     """Reads an object; returns None if it does not exist, for example if a job has removed it.
 
-    A single request is made, because a separate check for existence could race with a write.
+    A single request is made, because the object may be removed between a check and the request.
 
     Raises:
         StorageError: The object exists but cannot be read.

@@ -32,7 +32,7 @@ class LocalStorage:
         return str(self.root)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yields the regular files below ``root / prefix``, sorted by key."""
+        """Yields the files below ``root / prefix``, each folder's files sorted by name."""
         try:
             for parent, folders, files in os.walk(self._path(prefix or ".")):
                 folders[:] = sorted(name for name in folders if name != PARTIAL_FOLDER)
@@ -87,7 +87,7 @@ class LocalStorage:
         return self._write_once(key, (body,), lambda final: final.read_bytes() == body)
 
     def write_once_file(self, key: str, path: Path) -> bool:
-        """Copies and syncs a partial file, then links it to the final name, if that is free."""
+        """Copies ``path`` to a synced partial file, then links it to the final name, if free."""
         return self._write_once(key, _chunks(path), lambda file: filecmp.cmp(file, path, False))
 
     def replace(self, key: str, body: bytes) -> None:
@@ -95,7 +95,7 @@ class LocalStorage:
         self._replace(key, (body,))
 
     def replace_file(self, key: str, path: Path) -> None:
-        """Copies and syncs a partial file, then renames it."""
+        """Copies ``path`` to a synced partial file, then renames the copy."""
         self._replace(key, _chunks(path))
 
     def delete(self, key: str) -> None:

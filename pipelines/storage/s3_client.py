@@ -1,8 +1,8 @@
 """A boto3 client that retries transient errors, fails fast on permanent ones and hides secrets.
 
 boto3's own retries are off, because they do not cover interrupted bodies, flipped bits or
-conditional writes (409). The retries also share a quota; once an outage has used it up, no request
-is repeated.
+conditional writes (409). boto3's retries also share a quota; once an outage has used it up, no
+request is repeated.
 """
 
 import logging
@@ -52,7 +52,7 @@ class PermanentError(Exception):
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """The number of attempts and the pauses between them, by default over 80 s in total."""
+    """The number of attempts and the pauses between them, by default 53 to 105 s in total."""
 
     attempts: int = 12
     # seconds before the second attempt; doubles each time. Half of it is random, so that many
@@ -77,7 +77,7 @@ class RetryPolicy:
 
 @lru_cache(maxsize=4)
 def connect(endpoint: str | None, read_timeout_s: float) -> Any:
-    """Returns this process's client for a server, which threads may share."""
+    """Returns a server's client for this process; threads may share the client."""
     import boto3
     from botocore.config import Config
 
@@ -140,7 +140,7 @@ def _reason(error: Any) -> str:
 
 
 def _is_transient(error: Any) -> bool:
-    """Returns whether an error is a server error, throttling or a concurrent write (409)."""
+    """Returns whether an error may pass, such as a server error, throttling or a conflict (409)."""
     may_pass = status(error) >= 500 or status(error) in (408, 409, 429) or code(error) in _TRANSIENT
     return may_pass and status(error) != 501  # 501: not implemented
 

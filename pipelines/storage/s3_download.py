@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class ObjectChangedError(Exception):
-    """An error for an object that changed after it was listed; ``now`` is its ETag, or "gone"."""
+    """An error for an object that changed after its listing; ``now`` is its new ETag, or "gone"."""
 
     def __init__(self, now: str) -> None:
         super().__init__(now)

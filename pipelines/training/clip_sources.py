@@ -17,7 +17,6 @@ from vis_core.clips.sources import (
     PseudoClips,
     VideoClips,
 )
-from vis_core.formats.coco import ImageRecord, read_coco
 from vis_core.formats.youtube_vis import read_youtube_vis
 
 
@@ -29,7 +28,7 @@ def clip_source(
 
 
 def in_steps(stage: StageConfig, num_clips: int, num_workers: int) -> StageConfig:
-    """Returns the stage with its epochs of ``num_clips`` clips as steps, rounded up."""
+    """Converts a stage's epochs, each of ``num_clips`` clips, to a number of steps, rounded up."""
     assert stage.epochs is not None
     steps = math.ceil(stage.epochs * num_clips / (stage.batch_size * num_workers))
     return stage.model_copy(update={"steps": steps, "epochs": None})
@@ -37,27 +36,22 @@ def in_steps(stage: StageConfig, num_clips: int, num_workers: int) -> StageConfi
 
 def _open_clips(config: RunConfig, stage: StageConfig, data: RunData, pseudo: Path) -> ClipSource:
     if stage.clips == "images":
-        return ImageClips(_image_records(data), config.augment)
+        return ImageClips(data.still_images(stage.classes, config.left_out), config.augment)
     if stage.clips == "pairs":
-        return PairClips(_image_records(data), config.pairs)
+        return PairClips(data.still_images(stage.classes, config.left_out), config.pairs)
     if stage.clips == "pseudo":
-        return _open_pseudo(config, data, pseudo)
+        return _open_pseudo(config, stage, data, pseudo)
     if stage.clips == "videos":
         return open_videos(config, stage, data.videos)
     assert stage.pseudo_share is not None, "the schema requires it"
     videos = open_videos(config, stage, data.videos)
-    return MixedClips(_open_pseudo(config, data, pseudo), videos, stage.pseudo_share)
+    return MixedClips(_open_pseudo(config, stage, data, pseudo), videos, stage.pseudo_share)
 
 
-def _image_records(data: RunData) -> list[ImageRecord]:
-    return read_coco(
-        data.images.annotations, data.images.folder, data.categories, check_images=False
-    )[0]
-
-
-def _open_pseudo(config: RunConfig, data: RunData, folder: Path) -> ClipSource:
-    if config.stream_pseudo:
-        return PseudoClips(_image_records(data), config.pseudo, config.clips_per_image)
+def _open_pseudo(config: RunConfig, stage: StageConfig, data: RunData, folder: Path) -> ClipSource:
+    if config.streams_pseudo(stage):
+        records = data.still_images(stage.classes, config.left_out)
+        return PseudoClips(records, config.pseudo, config.clips_per_image)
     return ParquetClips(folder)
 
 

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from pipelines.config.optimizer import OptimizerSettings
     from pipelines.config.run import RunConfig, StageConfig
     from pipelines.data.given_data import GivenData
+    from pipelines.data.run_classes import ClassTable
     from vis_core.config.clips import FixedSize, ShortSide, ViewConfig
 
 # The data that each kind of clip needs; the last word is the option for it.
@@ -19,8 +20,12 @@ _NEEDS = {
 }
 
 
-def training_plan(config: "RunConfig", given: "GivenData", out: Path) -> list[str]:
+def training_plan(
+    config: "RunConfig", given: "GivenData", out: Path, classes: "ClassTable | None" = None
+) -> list[str]:
     """Describes the system, start weights, stages and output; starts and writes nothing.
+
+    ``classes`` are those of the still images in ``given``.
 
     Raises:
         CheckpointError: The start weights are unsafe to load or do not fit the system.
@@ -28,6 +33,8 @@ def training_plan(config: "RunConfig", given: "GivenData", out: Path) -> list[st
     from pipelines.registry.start_weights import check_start
 
     lines = [*_system(config), f"start       {check_start(config)}", *_data(config, given)]
+    if classes is not None and config.supervision is None:
+        lines += classes.describe(config.left_out)
     for number, stage in enumerate(config.stages, 1):
         lines += _stage(config, _in_steps(config, stage, given), number)
     lines += [
@@ -40,7 +47,7 @@ def training_plan(config: "RunConfig", given: "GivenData", out: Path) -> list[st
 
 
 def _in_steps(config: "RunConfig", stage: "StageConfig", given: "GivenData") -> "StageConfig":
-    """Returns the stage with epochs of given videos as steps; other clips are not counted yet."""
+    """Adds the number of steps to a stage with epochs of given videos; returns others unchanged."""
     from pipelines.data.find_data import find_coco, find_vis
     from pipelines.training.clip_sources import in_steps, open_videos
     from vis_core.formats.coco import read_coco
@@ -122,6 +129,8 @@ def _length(stage: "StageConfig") -> str:
 def _extras(stage: "StageConfig") -> list[str]:
     """Describes settings that most stages omit."""
     lines = []
+    if stage.classes == "images":
+        lines.append("  classes   all of the still images; not scored on videos of other classes")
     if stage.start_from is not None:
         lines.append(f"  start     {stage.start_from}")
     if stage.loss_weights:
@@ -146,6 +155,7 @@ def _optimizer(settings: "OptimizerSettings") -> str:
 
 def _clips(config: "RunConfig", stage: "StageConfig") -> str:
     pseudo = f"pseudo-videos of {config.pseudo.num_frames} frames ({_view(config.pseudo)})"
+    pseudo += ", new in each epoch" if config.streams_pseudo(stage) else ""
     videos = (
         f"{stage.clip_frames} frame{'s' if stage.clip_frames > 1 else ''} within "
         f"{stage.frame_range} of real videos ({_view(config.augment)})"

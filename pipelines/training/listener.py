@@ -11,7 +11,7 @@ class StageResult:
 
     Attributes:
         seconds: Wall-clock time of training.
-        metrics: Scores on the test videos.
+        metrics: Scores on the test videos; empty if these have other classes than the model.
         model: Model folder.
     """
 
@@ -21,6 +21,13 @@ class StageResult:
     metrics: dict[str, float]
     model: Path
 
+    @property
+    def score(self) -> str:
+        """The AP as text, or the reason why there is none."""
+        if not self.metrics:
+            return "not scored on videos: it has the classes of the still images"
+        return f"AP {self.metrics.get('ap', -1):.3f}"
+
 
 class TrainingListener(Protocol):
     """A receiver of training progress.
@@ -29,7 +36,7 @@ class TrainingListener(Protocol):
     """
 
     def losses(self, row: dict[str, Any]) -> None:
-        """Receives one loss line (``loss_log.py``), in step order."""
+        """Receives one loss line (``loss_log.py``); the lines arrive in step order."""
 
     def scored(self, stage: str, step: int, scores: dict[str, float]) -> None:
         """Receives scores on validation videos while a stage runs."""

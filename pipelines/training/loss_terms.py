@@ -1,4 +1,4 @@
-"""The size of each loss at step 0, before a long training run depends on it."""
+"""The size of each loss at step 0, to be checked before a long training run."""
 
 import tempfile
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class LossTerm:
 def loss_terms(config: RunConfig, stage: StageConfig) -> list[LossTerm]:
     """Computes a stage's losses on a synthetic clip of 360 x 640 pixels, largest first.
 
-    The weights are the run's start weights, or random ones drawn from its seed.
+    The network has the run's start weights, or random ones drawn from the run's seed.
     """
     system, batch = _start_system(config), _scene(config, stage)
     generator = torch.Generator().manual_seed(config.seed)

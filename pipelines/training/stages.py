@@ -25,7 +25,6 @@ from pipelines.training.validation import StageScores
 from pipelines.training.worker.job import StageJob, scores_file
 from vis_core.errors import ConfigError
 from vis_core.files import write_json
-from vis_core.formats.categories import Categories
 from vis_core.models.systems.build import build_system
 
 # File in a stage's evaluation folder with the stage's validation scores by step.
@@ -82,10 +81,12 @@ def run_stages(
         raise ConfigError(f"--stage {only}: no such stage; the run has {', '.join(names)}")
     check_losses(config, len(place.data.categories))
     start = start_folder(config, place.folder / START)
-    key = _start_key(config, start, place.data.categories)
+    key = _start_key(config, start, place.data)
     results: list[StageResult] = []
+    start_classes = None  # of the previous stage; None for models from elsewhere
     for stage in config.stages:
         key = digest(key, stage)
+        classes = place.data.stage_categories(stage.classes).names
         result = _finished_result(place, stage, key)
         if result is not None:
             _log.info("stage %s is finished, nothing to do", stage.name)
@@ -96,9 +97,13 @@ def run_stages(
         else:
             if stage.start_from is not None:
                 start = start_folder(config, place.folder / START, stage)
-            result = _train_and_score(config, stage, place, start, key, listener)
+                start_classes = None
+            fresh = start_classes not in (None, classes)
+            result = _train_and_score(
+                config, stage, place, start, key, listener, fresh_classes=fresh
+            )
         results.append(result)
-        start = result.model
+        start, start_classes = result.model, classes
         listener.finished(result)
         if stage.name == only:
             break
@@ -107,7 +112,7 @@ def run_stages(
 
 
 def with_steps(config: RunConfig, place: TrainingPlace) -> RunConfig:
-    """Returns the run with all epochs as steps, now that the data is known."""
+    """Converts the epochs of all stages to steps, for which the data must exist."""
     stages = []
     for stage in config.stages:
         if stage.epochs is not None:
@@ -146,6 +151,7 @@ def batch_plan(config: RunConfig, stage: StageConfig, place: TrainingPlace, key:
         num_steps=stage.num_steps,
         batch_size=stage.batch_size,
         world_size=config.ray.num_workers,
+        group_by_aspect=stage.group_by_aspect,
     )
 
 
@@ -156,25 +162,33 @@ def _train_and_score(
     start: Path | None,
     key: str,
     listener: TrainingListener,
+    *,
+    fresh_classes: bool,
 ) -> StageResult:
     started = time.monotonic()
+    categories = place.data.stage_categories(stage.classes)
     job = StageJob(
         config,
         stage,
-        place.data.categories,
+        categories,
         start,
         place.folder,
         key,
         stage_threads(config),
         absolute_uri(config.checkpoints.storage),
+        fresh_classes,
     )
     _train(job, batch_plan(config, stage, place, key), place, listener)
     seconds = time.monotonic() - started
     model, evaluation = place.model(stage.name), place.evaluation(stage.name)
-    metrics = score_model(
-        model, place.test_videos, evaluation, config.inference, f"score {stage.name}"
-    )
+    metrics: dict[str, float] = {}
+    if categories.names == place.data.categories.names:
+        metrics = score_model(
+            model, place.test_videos, evaluation, config.inference, f"score {stage.name}"
+        )
     result = StageResult(stage.name, stage.num_steps, seconds, metrics, model)
+    if not metrics:
+        _log.info("stage %s is %s", stage.name, result.score)
     write_json(_marker(place, stage.name), _row(result) | {"key": key}, indent=2)
     # the model folder is complete, so checkpoints and candidates can be removed
     job.checkpoints.remove()
@@ -202,8 +216,8 @@ def _train(
         shutil.copytree(folder, model, dirs_exist_ok=True)
 
 
-def _start_key(config: RunConfig, start: Path | None, categories: Categories) -> str:
-    """Returns a digest of everything that stages depend on besides their own settings."""
+def _start_key(config: RunConfig, start: Path | None, data: RunData) -> str:
+    """Returns a digest of the start weights, classes and settings on which every stage depends."""
     return digest(
         config.seed,
         config.system,
@@ -214,7 +228,10 @@ def _start_key(config: RunConfig, start: Path | None, categories: Categories) ->
         config.clips_per_image,
         config.stream_pseudo,
         str(start),
-        categories.names,
+        config.left_out,
+        data.categories.names,
+        data.stage_categories("images").names,
+        data.class_map and dict(data.class_map.names),
     )
 
 

@@ -68,7 +68,7 @@ class CachedSystem:
 
 
 def load_cached(path: Path) -> tuple[list[Instances], InputSize]:
-    """Reads one video's cached instances, frame by frame."""
+    """Reads one video's cached instances of each frame, and the geometry of the network's input."""
     tensors = load_file(path)
     counts = tensors.pop("counts").tolist()
     height, width, padded_height, padded_width, number = tensors.pop("geometry").tolist()

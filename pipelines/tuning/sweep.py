@@ -46,7 +46,7 @@ def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, A
     """Tries thresholds and picks the best; resumes a sweep that was killed.
 
     The first trial uses the current thresholds; the best other trial wins only if its AP is higher
-    by ``min_gain``.
+    by ``min_gain`` or more.
 
     Args:
         out: Folder for Ray Tune's state; the table of trials is ``<out>/sweep.json``.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vis_core.errors import AnnotationError, ImageError
-from vis_core.formats.coco import ImageRecord
+from vis_core.formats.coco import IGNORED, ImageRecord
 from vis_core.formats.youtube_vis import VideoRecord
 from vis_core.media.images import read_image
 from vis_core.rle.segmentation import decode_rles
@@ -15,7 +15,7 @@ from vis_core.structures import Clip
 
 def with_instances(records: Sequence[ImageRecord]) -> list[ImageRecord]:
     """Returns the images with instances (CTVIS release); raises AnnotationError without any."""
-    kept = [record for record in records if record.labels]
+    kept = [record for record in records if any(label != IGNORED for label in record.labels)]
     if not kept:
         raise AnnotationError(
             f"expected an image with an instance, found none in {len(records)} images; check the "

@@ -14,6 +14,7 @@ import pyarrow as pa
 from vis_core.clips.transforms import pad_frames
 from vis_core.errors import AnnotationError
 from vis_core.formats.categories import Categories
+from vis_core.formats.coco import IGNORED
 from vis_core.media.images import decode_jpeg, encode_jpeg
 from vis_core.rle.segmentation import decode_rles, encode_mask, encode_masks
 from vis_core.structures import Clip
@@ -21,7 +22,7 @@ from vis_core.structures import Clip
 _INSTANCE = pa.struct(
     [
         ("track_id", pa.int32()),
-        ("category_id", pa.int32()),
+        ("category_id", pa.int32()),  # -1: an ignored region
         ("rle", pa.list_(pa.binary())),  # T entries, null where absent
     ]
 )
@@ -63,7 +64,7 @@ def clip_to_row(clip: Clip, image_id: int, categories: Categories) -> dict[str, 
     for row, label in enumerate(clip.labels):
         counts = [one["counts"] for one in encoded[row :: len(clip.labels)]]
         rle = [None if text == absent else text.encode("ascii") for text in counts]
-        category_id = categories.id_of_index(int(label))
+        category_id = IGNORED if label == IGNORED else categories.id_of_index(int(label))
         instances.append({"track_id": row, "category_id": category_id, "rle": rle})
     return {
         "clip_id": clip.clip_id,
@@ -102,5 +103,6 @@ def row_to_clip(row: Mapping[str, Any], categories: Categories) -> Clip:
         for text in counts
     ]
     masks = decode_rles(rles, height, width).reshape(len(images), len(instances), height, width)
-    labels = [categories.index_of_id(instance["category_id"]) for instance in instances]
+    ids = [instance["category_id"] for instance in instances]
+    labels = [IGNORED if each == IGNORED else categories.index_of_id(each) for each in ids]
     return Clip(row["clip_id"], images, masks, np.array(labels, dtype=np.int64), sizes)

@@ -54,6 +54,10 @@ class _StillClips:
     def __len__(self) -> int:
         return len(self._records)
 
+    def is_portrait(self, index: int) -> bool:
+        """Returns whether image ``index`` is higher than wide."""
+        return self._records[index].height > self._records[index].width
+
     def _read(self, index: int, seed: int, kind: str) -> tuple[Clip, np.random.Generator]:
         record = self._records[index]
         still = replace(read_still(record), clip_id=f"{kind}:{record.image_id}:{seed}")
@@ -94,6 +98,10 @@ class PseudoClips:
     def record(self, index: int) -> ImageRecord:
         """Returns the image that clip ``index`` is made from."""
         return self._records[index // self._clips_per_image]
+
+    def is_portrait(self, index: int) -> bool:
+        """Returns whether the image of clip ``index`` is higher than wide."""
+        return self.record(index).height > self.record(index).width
 
     def clip_id(self, index: int, seed: int) -> str:
         """Returns the name of clip ``index``: image, number among the image's clips, seed."""
@@ -149,6 +157,11 @@ class VideoClips:
 
     def __len__(self) -> int:
         return len(self._clips)
+
+    def is_portrait(self, index: int) -> bool:
+        """Returns whether the video of clip ``index`` is higher than wide."""
+        video, _ = self._clips[index]
+        return video.height > video.width
 
     def clip(self, index: int, seed: int) -> Clip:
         """Samples the T frames of clip ``index`` and augments them together."""

@@ -1,4 +1,4 @@
-"""Maps from one class list to another: published maps and users' own.
+"""Maps from one class list to another: published maps, equal names and users' own.
 
 A user's map is a small document::
 
@@ -9,16 +9,19 @@ A user's map is a small document::
       sofa: null                # dropped on purpose
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from vis_core.errors import AnnotationError, ConfigError, shown
 from vis_core.formats.categories import Categories, numbered
-from vis_core.formats.coco import ImageRecord
+from vis_core.formats.coco import IGNORED, ImageRecord
 from vis_core.formats.youtube_vis import VideoRecord
 
 UNMAPPED = ("drop", "refuse")
+# COCO's mouse belongs to a computer; YouTube-VIS's is an animal.
+_OTHER_IN_COCO = "mouse"
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class ClassMap:
     target: Categories
     names: Mapping[str, str | None]  # None: the class is dropped on purpose
     unmapped: str = "drop"  # "drop" drops the classes missing from names; "refuse" raises
+    origin: str = ""  # what the map is, for messages: "equal names", a file
 
     def __post_init__(self) -> None:
         known = set(self.target.names)
@@ -65,7 +69,26 @@ def map_from_coco(target: str) -> ClassMap:
         raise ConfigError(
             f"class map: expected one of {', '.join(FROM_COCO)}, found {shown(target)}; choose one"
         )
-    return ClassMap(CLASS_LISTS[target], FROM_COCO[target])
+    return map_between(CLASS_LISTS["coco"], CLASS_LISTS[target])
+
+
+def published_list(source: Categories, target: Categories) -> str | None:
+    """Returns the public list that ``target`` is, if ``source`` is COCO's; otherwise None."""
+    if not _is_public(source, "coco"):
+        return None
+    return next((name for name in FROM_COCO if _is_public(target, name)), None)
+
+
+def map_between(source: Categories, target: Categories) -> ClassMap:
+    """Returns the published map from COCO's classes to a public list, otherwise equal names."""
+    name = published_list(source, target)
+    if name is not None:
+        names = {own: new for own, new in FROM_COCO[name].items() if new in target.names}
+        return ClassMap(target, names, origin=f"the published map from COCO to {name}")
+    same = {name: name for name in source.names if name in target.names}
+    if _is_public(source, "coco") != _is_public(target, "coco"):
+        same.pop(_OTHER_IN_COCO, None)
+    return ClassMap(target, same, origin="equal names")
 
 
 def parse_class_map(document: Any, where: str) -> ClassMap:
@@ -91,25 +114,36 @@ def parse_class_map(document: Any, where: str) -> ClassMap:
         )
     try:
         target = _target(document.get("target"))
-        return ClassMap(target, classes, document.get("unmapped", "drop"))
+        return ClassMap(target, classes, document.get("unmapped", "drop"), origin=where)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
 
 
 def map_records(
-    records: Sequence[ImageRecord], source: Categories, class_map: ClassMap
+    records: Sequence[ImageRecord],
+    source: Categories,
+    class_map: ClassMap,
+    *,
+    keep_ignored: bool = False,
 ) -> tuple[list[ImageRecord], dict[str, int]]:
-    """Maps image labels; also returns the number of dropped instances per source class."""
+    """Maps image labels; also returns the number of dropped instances per source class.
+
+    With ``keep_ignored``, dropped instances stay as regions with the label ``IGNORED``.
+    """
     targets = class_map.target_labels(source)
-    mapped, dropped = [], dict.fromkeys(source.names, 0)
+    labels = [IGNORED if target is None else target for target in targets]
+    mapped = []
     for record in records:
-        kept = [index for index, label in enumerate(record.labels) if targets[label] is not None]
-        for label in record.labels:
-            dropped[source.names[label]] += targets[label] is None
-        labels = tuple(targets[record.labels[index]] or 0 for index in kept)
-        segmentations = tuple(record.segmentations[index] for index in kept)
-        mapped.append(replace(record, labels=labels, segmentations=segmentations))
-    return mapped, {name: count for name, count in dropped.items() if count}
+        kept = [
+            (labels[label], segmentation)
+            for label, segmentation in zip(record.labels, record.segmentations, strict=True)
+            if keep_ignored or labels[label] != IGNORED
+        ]
+        rows = tuple(label for label, _ in kept), tuple(segmentation for _, segmentation in kept)
+        mapped.append(replace(record, labels=rows[0], segmentations=rows[1]))
+    counts = Counter(label for record in records for label in record.labels)
+    names = enumerate(source.names)
+    return mapped, {n: counts[i] for i, n in names if counts[i] and targets[i] is None}
 
 
 def map_videos(
@@ -128,6 +162,14 @@ def map_videos(
                 tracks.append(replace(track, label=label))
         mapped.append(replace(video, tracks=tuple(tracks)))
     return mapped, {name: count for name, count in dropped.items() if count}
+
+
+def _is_public(categories: Categories, name: str) -> bool:
+    """Returns whether a list has all names of a public list, or some with their ids."""
+    public = CLASS_LISTS[name]
+    ids_and_names = set(zip(categories.ids, categories.names, strict=True))
+    published = set(zip(public.ids, public.names, strict=True))
+    return set(categories.names) == set(public.names) or set() < ids_and_names <= published
 
 
 def _target(value: Any) -> Categories:

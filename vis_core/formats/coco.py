@@ -4,14 +4,13 @@ The reader collects all defects before it raises. Crowd regions are checked and 
 are not instances; annotations without a pixel inside the image are dropped with a warning.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from vis_core.errors import AnnotationError, Found, ImageError, shown
+from vis_core.errors import Found, ImageError, shown
 from vis_core.files import write_json
 from vis_core.formats.categories import Categories
 from vis_core.formats.defects import Defects
@@ -31,7 +30,7 @@ from vis_core.formats.strict_json import parse_json, report_constants
 from vis_core.media.images import image_size
 from vis_core.rle.segmentation import Rle, checked_to_rle, rle_areas, segmentation_fault
 
-_log = logging.getLogger(__name__)
+IGNORED = -1  # label of an instance that is neither learned nor background
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class ImageRecord:
     path: str
     height: int
     width: int
-    labels: tuple[int, ...]  # N class indices
+    labels: tuple[int, ...]  # N class indices, or IGNORED
     segmentations: tuple[Rle, ...]  # N, compressed: {"size": [H, W], "counts": str}
 
 
@@ -57,36 +56,22 @@ class CheckedImage:
 
 
 def read_coco(
-    path: Path,
-    image_folder: Path | None,
-    categories: Categories | None = None,
-    *,
-    check_images: bool = True,
+    path: Path, image_folder: Path | None, *, check_images: bool = True
 ) -> tuple[list[ImageRecord], Categories]:
     """Reads a COCO instance file; returns one record per image, in file order, and the classes.
 
     Args:
         path: The JSON file.
         image_folder: Image folder; None keeps the paths as they are in the file.
-        categories: The wanted classes, matched by name; annotations with other classes are
-            dropped. None uses the classes in the file.
         check_images: Whether every image must exist in ``image_folder`` with its declared size.
 
     Raises:
         AnnotationError: If the file has defects; the message lists them.
     """
     defects = Defects(path)
-    images, available = check_coco(path, image_folder if check_images else None, defects)
+    images, categories = check_coco(path, image_folder if check_images else None, defects)
     defects.finish()
-    wanted = available if categories is None else categories
-    label_of = _labels_by_id(path, available, wanted)
-    records = [_record_of(image, image_folder, label_of) for image in images]
-    num_dropped = sum(len(image.category_ids) for image in images) - sum(
-        len(record.labels) for record in records
-    )
-    if num_dropped:
-        _log.warning("%s: dropped %d annotations of other classes", path, num_dropped)
-    return records, wanted
+    return [_record_of(image, image_folder, categories) for image in images], categories
 
 
 def check_coco(
@@ -156,18 +141,17 @@ def write_coco(path: Path, records: Sequence[ImageRecord], categories: Categorie
 
 
 def _record_of(
-    image: CheckedImage, image_folder: Path | None, label_of: dict[int, int]
+    image: CheckedImage, image_folder: Path | None, categories: Categories
 ) -> ImageRecord:
-    """Builds an image's record without the instances of unwanted classes."""
-    kept = [index for index, key in enumerate(image.category_ids) if key in label_of]
+    """Builds an image's record."""
     name = image.entry["file_name"]
     return ImageRecord(
         image_id=image.entry["id"],
         path=str(image_folder / name) if image_folder else name,
         height=image.entry["height"],
         width=image.entry["width"],
-        labels=tuple(label_of[image.category_ids[index]] for index in kept),
-        segmentations=tuple(image.segmentations[index] for index in kept),
+        labels=tuple(map(categories.index_of_id, image.category_ids)),
+        segmentations=tuple(image.segmentations),
     )
 
 
@@ -242,19 +226,3 @@ def _attach(
         else:
             image.category_ids.append(entry["category_id"])
             image.segmentations.append(rle)
-
-
-def _labels_by_id(path: Path, available: Categories, wanted: Categories) -> dict[int, int]:
-    """Maps the file's category ids to label indices of the wanted classes, by name."""
-    index_of = {name: index for index, name in enumerate(wanted.names)}
-    label_of = {
-        category_id: index_of[name]
-        for category_id, name in zip(available.ids, available.names, strict=True)
-        if name in index_of
-    }
-    if available.names and not label_of:
-        raise AnnotationError(
-            f"{path}: expected a class of {shown(list(wanted.names[:8]))}, found only "
-            f"{shown(list(available.names[:8]))}; give the class list of this file or a class map"
-        )
-    return label_of

@@ -26,11 +26,11 @@ class VideoFilter:
     before_s: float | None = None  # exclusive upper bound of the modification time, or None
 
     def is_video(self, key: str) -> bool:
-        """Returns whether a key has the suffix of a video."""
+        """Returns whether a key has one of the filter's suffixes."""
         return PurePosixPath(key).suffix.lower() in self.suffixes
 
     def wants_name(self, key: str) -> bool:
-        """Returns whether a name matches one of the patterns, if there are any."""
+        """Returns whether a name matches one of the patterns; True if there are none."""
         return not self.globs or any(fnmatchcase(key, pattern) for pattern in self.globs)
 
     def wants(self, size: int, modified_s: float) -> bool:
@@ -55,7 +55,7 @@ def parse_filter(
     """Parses command-line options into a filter.
 
     Raises:
-        ConfigError: A size or date cannot be parsed.
+        ConfigError: A suffix is empty, or a size or date cannot be parsed.
     """
     wanted = frozenset(f".{suffix.strip().lower().lstrip('.')}" for suffix in suffixes)
     if "." in wanted:

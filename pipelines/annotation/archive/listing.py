@@ -1,4 +1,4 @@
-"""Lists the videos in an archive, each with a version that changes with its content."""
+"""Lists an archive's videos, each with a version (its ETag, or a digest of its size and ends)."""
 
 import hashlib
 import logging

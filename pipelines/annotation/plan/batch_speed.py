@@ -30,13 +30,13 @@ class BatchRun:
 
 @dataclass(frozen=True)
 class BatchSpeeds:
-    """Measurements for increasing batch sizes; the last does not fit if memory is the limit."""
+    """Measurements for increasing batch sizes; the last one may be a batch that did not fit."""
 
     runs: list[BatchRun]
     best: int | None  # frames of the fastest batch that fits; None if none fits
 
     def allowed(self, frames: int) -> int:
-        """Returns ``frames``, or the largest batch known to fit in memory if that is smaller."""
+        """Returns ``frames``, limited to the largest batch that fits if a larger one did not."""
         largest = max((run.frames for run in self.runs if run.fits), default=1)
         return frames if self.runs[-1].fits else min(frames, largest)
 
@@ -49,7 +49,7 @@ def measure_batches(
     ``run`` processes a number of frames and returns the seconds; ``num_sharers`` workers share the
     memory. A batch that would exceed the limit, judging by the previous one, is not tried: the
     system may kill a process that requests too much memory. After ``budget_s`` seconds, no further
-    batch is tried. If not even one frame fits, the error is raised.
+    batch is tried. If memory runs out at a batch of one frame, the error is raised.
     """
     held = memory.held_bytes()
     limit = int(MEMORY_SHARE * (memory.free_bytes() + held) / num_sharers) - held

@@ -62,7 +62,7 @@ class Measured:
 
 
 def choose_sample(videos: Sequence[ArchivedVideo], count: int) -> list[ArchivedVideo]:
-    """Returns ``count`` videos: half the largest, half spread over the sizes of the others."""
+    """Returns up to ``count`` videos: half are the largest, half are spread over other sizes."""
     by_size = sorted((v for v in videos if v.size), key=lambda video: (-video.size, video.key))
     num_largest = (count + 1) // 2
     others, num_others = by_size[num_largest:], count - num_largest
@@ -79,7 +79,7 @@ class Bench:
     num_workers: int
 
     def measure(self, videos: list[ArchivedVideo], store: VideoStore) -> Measured:
-        """Loads the model and annotates each video's start; raises as ``plan_archive`` does."""
+        """Loads the model and annotates the videos' starts until the time budget is spent."""
         # Ray hides GPUs from workers that request none
         gpu_share = self.request.options.gpus_per_worker if torch.cuda.is_available() else 0.0
         most = max(1, int(1 / gpu_share)) if gpu_share else os.cpu_count() or 1

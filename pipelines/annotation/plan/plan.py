@@ -1,4 +1,4 @@
-"""Plans an annotation job: measures a few videos and extrapolates to all, linearly in bytes.
+"""Plans an annotation job: measures a few videos and extrapolates to all by bytes and count.
 
 It writes nothing to the results and does not start Ray.
 """
@@ -23,7 +23,7 @@ from vis_core.errors import shown_name
 
 @dataclass(frozen=True)
 class Totals:
-    """Content and cost of all videos to annotate, estimated."""
+    """The estimated content and cost of all videos to annotate."""
 
     frames: float
     video_s: float  # playing time
@@ -35,7 +35,7 @@ class Totals:
 
 @dataclass(frozen=True)
 class AnnotatePlan:
-    """An annotation job's plan; ``asdict`` turns it into the document for programs."""
+    """An annotation job's plan; ``asdict`` turns it into the document that ``--json`` prints."""
 
     out: str
     model: str
@@ -54,7 +54,7 @@ def plan_archive(
 ) -> AnnotatePlan:
     """Estimates what ``annotate_archive`` would do; existing results are only listed.
 
-    Raises what that raises, and a ConfigError if one frame does not fit in memory.
+    Raises the errors of ``annotate_archive``, and a ConfigError if a batch does not fit in memory.
     """
     request.validate()
     options = request.options

@@ -1,6 +1,6 @@
 """Training checkpoints in a folder or on S3; incomplete ones are ignored.
 
-    step-00000050/weights.safetensors, …    any files of a worker
+    step-00000050/weights.safetensors, …    any files that a worker saves
     step-00000050/manifest.json             their sizes and digests, written last
 
 A killed process leaves at most files without a manifest, which are ignored. At least two
@@ -60,7 +60,7 @@ class CheckpointStore:
         self.prune()
 
     def prune(self) -> None:
-        """Removes checkpoints other than the ``keep`` newest complete ones and any newer ones."""
+        """Removes all but the ``keep`` newest complete checkpoints and later incomplete ones."""
         files = self._files()
         complete = [step for step, names in files.items() if MANIFEST in names]
         for step, names in files.items():

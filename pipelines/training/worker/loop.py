@@ -167,7 +167,7 @@ def first_weights(job: StageJob) -> System:
     """Builds a stage's system with its start weights."""
     system = build_system(job.config.system, len(job.categories))
     if job.start is not None:
-        start_from(system, job.start, job.categories)
+        start_from(system, job.start, None if job.fresh_classes else job.categories)
     return system
 
 

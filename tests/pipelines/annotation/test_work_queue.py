@@ -1,4 +1,4 @@
-"""Work is assigned longest first, and association starts once all segments are predicted."""
+"""Work is assigned largest first, and association starts once all segments are predicted."""
 
 from pipelines.annotation.archive.listing import ArchivedVideo
 from pipelines.annotation.work_queue import MIN_SEGMENT_BYTES, Work, WorkQueue, num_segments

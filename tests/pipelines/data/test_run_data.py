@@ -50,7 +50,8 @@ def test_few_frames_are_a_share_of_those_of_the_videos_and_nested(tmp_path: Path
         folder = tmp_path / str(share)
         folder.mkdir()
         data = prepare_data(GivenData(), config, folder, quiet)
-        records, _ = read_coco(data.images.annotations, data.images.folder, data.categories)
+        records, categories = read_coco(data.images.annotations, data.images.folder)
+        assert categories == data.categories
         chosen[share] = {Path(record.path).relative_to(data.images.folder) for record in records}
         truth = {
             v.file_names[t]: v for v in read_youtube_vis(data.videos.train)[0] for t in range(6)

@@ -95,6 +95,15 @@ def test_a_finished_stage_leaves_its_scores_and_pictures(
     assert record.artifacts == ["pictures/predictions_images.jpg"]
 
 
+def test_a_stage_without_scores_has_no_picture(
+    config: RunConfig, data: RunData, tmp_path: Path
+) -> None:
+    record, place = Record(), TrainingPlace(tmp_path, data, tmp_path / "pseudo")
+    listener = MlflowListener(record, config, place)  # type: ignore[arg-type]
+    listener.finished(StageResult("images", 600, 12.0, {}, tmp_path / "models" / "images"))
+    assert record.metrics == [("time/stage_s", 600, None)] and record.artifacts == []
+
+
 def test_samples_show_the_tracks_that_are_found(data: RunData, tmp_path: Path) -> None:
     records, categories = read_youtube_vis(data.videos.test)
     track = records[0].tracks[0]

@@ -20,6 +20,7 @@ from pipelines.reports.collect import collect_report
 from pipelines.run import steps
 from pipelines.run.folder import Run, open_run
 from vis_core.errors import ConfigError
+from vis_core.formats.class_maps import CLASS_LISTS
 from vis_core.formats.coco import read_coco
 
 FEW = SyntheticConfig(
@@ -112,3 +113,12 @@ def test_a_run_of_a_release_without_a_setting_resumes_with_its_default(run: Run)
     path.write_text(json.dumps(stored))
     with pytest.raises(ConfigError, match=r"other settings \(.*chunk_frames"):
         open_run(run)
+
+
+def test_thresholds_are_not_swept_on_classes_of_the_images(run: Run, data: RunData) -> None:
+    trained = run.folder / "models" / "pairs"
+    trained.mkdir(parents=True)
+    (trained / "categories.json").write_text(json.dumps(CLASS_LISTS["coco"].to_json()))
+    with pytest.raises(ConfigError, match="end the run with a stage that has classes: videos"):
+        steps.sweep(run, data, trained)
+    assert not (run.folder / "sweep").exists()

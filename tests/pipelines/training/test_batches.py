@@ -29,11 +29,16 @@ from pipelines.training.batches import (
 from pipelines.training.clip_sources import clip_source
 from pipelines.training.stages import TrainingPlace, with_steps
 from vis_core.clips.scenes import render_scene
-from vis_core.clips.sources import PseudoClips
+from vis_core.clips.sources import ImageClips, PairClips, PseudoClips, VideoClips
 from vis_core.config.clips import SceneSettings
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord, read_coco, write_coco
-from vis_core.formats.youtube_vis import TrackRecord, VideoRecord, write_youtube_vis
+from vis_core.formats.youtube_vis import (
+    TrackRecord,
+    VideoRecord,
+    read_youtube_vis,
+    write_youtube_vis,
+)
 from vis_core.media.images import encode_jpeg
 from vis_core.rle.segmentation import encode_masks
 from vis_core.structures import Clip, ClipBatch
@@ -113,19 +118,79 @@ def test_a_stage_of_pairs_makes_batches_whose_frames_have_sizes_of_their_own(
     assert all(len(labels) > 0 for labels in batch.labels)
 
 
+@pytest.mark.parametrize("changes", [{"stream_pseudo": True}, {}])
 def test_streamed_pseudo_videos_are_those_that_would_be_written_and_new_in_each_epoch(
-    tmp_path: Path,
+    changes: dict[str, Any], tmp_path: Path
 ) -> None:
-    config, data = few_images(tmp_path, "pseudo", {"stream_pseudo": True})
+    config, data = few_images(tmp_path, "pseudo", changes)
     assert not config.needs_pseudo_videos
     source = clip_source(config, config.stages[0], data, tmp_path / "nowhere")()
     written = PseudoClips(read_coco(data.images.annotations, tmp_path)[0], config.pseudo)
     for index in range(len(source)):
         one, other = source.clip(index, 5), written.clip(index, 5)
         assert np.array_equal(one.images, other.images) and np.array_equal(one.masks, other.masks)
-    plan = BatchPlan(partial(lambda given: given, source), "streamed", 3, 4, len(source), 1)
+    key = f"streamed {changes}"
+    plan = BatchPlan(partial(lambda given: given, source), key, 3, 4, len(source), 1)
     epochs = [plan.batch(0, epoch).clip_ids for epoch in (0, 1)]
     assert not set(epochs[0]) & set(epochs[1])
+
+
+@pytest.mark.parametrize("clips, stream", [("pseudo", False), ("mixed", None)])
+def test_pseudo_videos_are_stored_for_mixed_stages_or_on_request(
+    clips: str, stream: bool | None
+) -> None:
+    mixed = {"pseudo_share": 0.5, "clip_frames": 8} if clips == "mixed" else {}
+    stage = {"name": "one", "clips": clips, "steps": 1, **mixed}
+    config = parse_run_config({"stages": [stage], "stream_pseudo": stream}, "run.yaml")
+    assert config.needs_pseudo_videos
+
+
+class TwoAspects(Scenes):
+    """Six scenes of two aspects."""
+
+    def is_portrait(self, index: int) -> bool:
+        return index in (1, 2, 4, 5)
+
+    def clip(self, index: int, seed: int) -> Clip:
+        height, width = (96, 64) if self.is_portrait(index) else (64, 96)
+        scene = render_scene(SceneSettings(height=height, width=width), 1, index)
+        return replace(scene, clip_id=f"{index}:{seed}")
+
+
+@pytest.mark.parametrize("world_size, batch_size", [(1, 2), (2, 2), (3, 1)])
+def test_batches_of_one_aspect_show_each_clip_once_per_epoch(
+    world_size: int, batch_size: int
+) -> None:
+    def batches(first_step: int) -> list[ClipBatch]:
+        key = f"two aspects from {first_step}"  # opened anew, as after a restart
+        plan = BatchPlan(
+            partial(TwoAspects), key, 3, 6, batch_size, world_size, group_by_aspect=True
+        )
+        places = [(rank, step) for step in range(first_step, 6) for rank in range(world_size)]
+        return [plan.batch(*place) for place in places]
+
+    whole, resumed = batches(0), batches(3)
+    assert all(batch.images.shape[-2:] in ((64, 96), (96, 64)) for batch in whole)
+    shown = [int(name.split(":")[0]) for batch in whole for name in batch.clip_ids]
+    for epoch in range(len(shown) // 6):
+        assert sorted(shown[6 * epoch : 6 * epoch + 6]) == list(range(6))
+    assert [batch.clip_ids for batch in resumed] == [b.clip_ids for b in whole[3 * world_size :]]
+
+
+def test_the_aspect_is_that_of_the_source(tmp_path: Path) -> None:
+    config, data = few_images(tmp_path, "pairs", {})
+    records = read_coco(data.images.annotations, tmp_path)[0]
+    turned = [records[0], replace(records[1], height=128, width=96)]
+    sources = [ImageClips(turned, config.augment), PairClips(turned, config.pairs)]
+    sources.append(PseudoClips(turned, config.pseudo))
+    for source in sources:
+        assert [source.is_portrait(index) for index in range(2)] == [False, True]
+    (tmp_path / "videos").mkdir()
+    files = labelled_videos(tmp_path / "videos", [2, 2])
+    videos, _ = read_youtube_vis(files.train)
+    turned_videos = [videos[0], replace(videos[1], height=64)]
+    clips = VideoClips(turned_videos, tmp_path, 1, 1, config.augment, by_frame=True)
+    assert [clips.is_portrait(index) for index in range(4)] == [False, False, True, True]
 
 
 def labelled_videos(folder: Path, lengths: Sequence[int]) -> VideoFiles:

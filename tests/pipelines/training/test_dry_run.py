@@ -1,6 +1,7 @@
 """``longtake train --dry-run``: every preset and recipe resolves, and its figures are printed."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,16 @@ def test_a_recipe_may_stand_alone_and_names_the_run(
     assert "give one run file" in capsys.readouterr().err
     assert main(["train", "--dry-run"]) == 2
     assert "expected a recipe or --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if re.match("idol_(?!tiny)", name)])
+def test_recipes_of_idol_train_all_of_coco_before_the_videos(recipe: str) -> None:
+    config = load_run_config(CONFIGS / f"{recipe}.yaml")
+    stages = [(stage.name, stage.clips, stage.classes) for stage in config.stages]
+    videos = ("videos", "videos", "videos")
+    if recipe.endswith("_coco"):  # the run has COCO's classes only
+        assert stages == [("images", "images", "videos"), ("pairs", "pairs", "videos")]
+    elif recipe.endswith(("_1st", "_2nd")):
+        assert stages == [("pairs", "pairs", "images"), videos]
+    else:
+        assert stages == [videos]

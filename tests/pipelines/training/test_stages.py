@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from jobs.cli import main
 from pipelines.config.loading import load_run_config
-from pipelines.data.find_data import VideoFiles
+from pipelines.data.find_data import AnnotatedFiles, VideoFiles
 from pipelines.data.run_data import RunData
 from pipelines.registry.start_weights import TINY_WEIGHTS
 from pipelines.results.score import LabelledVideos
@@ -23,16 +24,21 @@ from pipelines.training.worker.loop import stage_loss_weights
 from vis_core.errors import ClusterError, ConfigError
 from vis_core.files import write_text
 from vis_core.formats.categories import numbered
+from vis_core.formats.class_maps import ClassMap
 from vis_core.models.systems.build import CATEGORIES_FILE, build_system
 
 STC = Path(__file__).resolve().parents[3] / "jobs" / "configs" / "stc_tiny.yaml"
 
 
-class Data:
-    """The part of a run's data that stages read themselves."""
-
-    categories = numbered(("a", "b"))
-    videos = VideoFiles(Path("train.json"), Path("val.json"), Path("test.json"), Path("frames"))
+DATA = RunData(
+    AnnotatedFiles(Path("images.json"), Path("images")),
+    VideoFiles(Path("train.json"), Path("val.json"), Path("test.json"), Path("frames")),
+    Path("archive"),
+    numbered(("a", "b")),
+    (),
+    image_categories=numbered(("b", "c", "d")),
+    class_map=ClassMap(numbered(("a", "b")), {"b": "b"}),
+)
 
 
 class FakeTrainer:
@@ -104,16 +110,16 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> FakeTrainer:
     return fake
 
 
-def place(folder: Path) -> TrainingPlace:
-    data: RunData = Data()  # type: ignore[assignment]
-    return TrainingPlace(folder, data, folder / "pseudo")
-
-
 def train(
-    trainer: FakeTrainer, folder: Path, *changes: str, only: str | None = None
+    trainer: FakeTrainer,
+    folder: Path,
+    *changes: str,
+    only: str | None = None,
+    data: RunData = DATA,
 ) -> list[StageResult]:
     config = load_run_config(STC, ["start_from=null", *changes])
-    return run_stages(config, place(folder), Listener(trainer.calls), only)
+    place = TrainingPlace(folder, data, folder / "pseudo")
+    return run_stages(config, place, Listener(trainer.calls), only)
 
 
 def test_a_stage_is_trained_then_scored_then_marked_then_cleaned(
@@ -220,3 +226,52 @@ def test_other_pseudo_videos_train_anew(trainer: FakeTrainer, tmp_path: Path) ->
     for change in ("clips_per_image=1", "clips_per_image=2", "stream_pseudo=true"):
         train(trainer, tmp_path, change)
     assert trainer.trained == ["images", "videos"] * 3
+
+
+def test_a_stage_may_have_the_classes_of_the_images_and_is_then_not_scored(
+    trainer: FakeTrainer, tmp_path: Path
+) -> None:
+    images, videos = train(trainer, tmp_path, "stages.0.classes=images")
+    assert [job.categories.names for job in trainer.jobs] == [("b", "c", "d"), ("a", "b")]
+    assert [job.fresh_classes for job in trainer.jobs] == [False, True]
+    assert (images.metrics, videos.metrics) == ({}, {"ap": -0.2})
+    assert "not scored on videos" in images.score and videos.score == "AP -0.200"
+    assert [call for call in trainer.calls if call.startswith("score")] == ["score step 0 on test"]
+    again = train(trainer, tmp_path, "stages.0.classes=images")
+    assert trainer.trained == ["images", "videos"] and again[0].metrics == {}
+    train(trainer, tmp_path)
+    assert [job.fresh_classes for job in trainer.jobs[2:]] == [False, False]
+
+
+def test_images_with_the_classes_of_the_videos_are_scored_and_a_start_elsewhere_goes_by_name(
+    trainer: FakeTrainer, tmp_path: Path
+) -> None:
+    same = replace(DATA, image_categories=None, class_map=None)
+    results = train(trainer, tmp_path / "same", "stages.0.classes=images", data=same)
+    assert all(result.metrics for result in results)
+    assert [job.fresh_classes for job in trainer.jobs] == [False, False]
+    train(trainer, tmp_path / "tiny", "stages.0.classes=images", "stages.1.start_from=tiny")
+    assert not trainer.jobs[-1].fresh_classes
+
+
+def test_another_map_of_classes_trains_anew(trainer: FakeTrainer, tmp_path: Path) -> None:
+    other = replace(DATA, class_map=ClassMap(DATA.categories, {"b": "b", "c": "a"}))
+    train(trainer, tmp_path)
+    train(trainer, tmp_path, data=other)
+    assert trainer.trained == ["images", "videos"] * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["stages.1.classes=images"], "have the classes of the videos"),
+        (["stages.0.classes=images", "stages.0.evaluate_every=5"], "evaluate_every scores videos"),
+        (
+            ["stages.0.classes=images", "stages.0.clips=pseudo", "stream_pseudo=false"],
+            "use stream_pseudo: true",
+        ),
+    ],
+)
+def test_classes_of_images_need_clips_of_images(changes: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_run_config(STC, changes)

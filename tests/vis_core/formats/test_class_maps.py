@@ -13,7 +13,7 @@ from vis_core.formats.class_maps import (
     map_records,
     parse_class_map,
 )
-from vis_core.formats.coco import ImageRecord
+from vis_core.formats.coco import IGNORED, ImageRecord
 
 MASK = {"size": [2, 2], "counts": "4"}
 
@@ -73,14 +73,15 @@ def test_lists_and_maps_equal_those_of_the_authors(name: str) -> None:
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("name", ["coco", "ytvis_2019", "ytvis_2021", "ovis"])
+@pytest.mark.parametrize("name", ["coco", "ytvis_2019", "ytvis_2021", "ytvis_2022", "ovis"])
 def test_lists_and_maps_equal_those_of_the_public_repositories(name: str) -> None:
     document = _published("../spec/classes.json")
+    theirs = document[name].get("same_as", name)
     ours = CLASS_LISTS[name]
-    listed = [(entry["id"], entry["name"]) for entry in document[name]["categories"]]
+    listed = [(entry["id"], entry["name"]) for entry in document[theirs]["categories"]]
     assert list(zip(ours.ids, ours.names, strict=True)) == listed
     if name != "coco":
-        stated = document[f"coco_to_{name}"]["map"]
+        stated = document[f"coco_to_{theirs}"]["map"]
         assert _pairs(name) == {(int(own), other) for own, other in stated.items()}
 
 
@@ -91,6 +92,15 @@ def test_instances_get_their_target_labels_and_the_rest_is_counted() -> None:
     target = CLASS_LISTS["ytvis_2019"]
     assert [target.names[label] for label in records[0].labels] == ["motorbike"]
     assert len(records[0].segmentations) == 1
+    assert left_out == {"bench": 1}
+
+
+def test_instances_that_are_left_out_may_stay_as_ignored_regions() -> None:
+    source = CLASS_LISTS["coco"]
+    person, bench = source.names.index("person"), source.names.index("bench")
+    arguments = [_record(bench, person)], source, map_from_coco("ovis")
+    (record,), left_out = map_records(*arguments, keep_ignored=True)
+    assert record.labels == (IGNORED, 0) and len(record.segmentations) == 2
     assert left_out == {"bench": 1}
 
 

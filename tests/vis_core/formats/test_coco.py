@@ -50,15 +50,6 @@ def test_instances_are_read_and_crowds_left_out(tmp_path: Path) -> None:
     assert mask.sum() == 12
 
 
-def test_a_class_list_chooses_by_name(tmp_path: Path) -> None:
-    file = _write(tmp_path, _document())
-    records, categories = read_coco(file, None, Categories((7,), ("dog",)))
-    assert categories.ids == (7,)
-    assert [record.labels for record in records] == [(0,), ()]
-    with pytest.raises(AnnotationError, match="found only"):
-        read_coco(file, None, Categories((7,), ("zebra",)))
-
-
 def test_images_are_looked_for_below_the_folder(tmp_path: Path) -> None:
     Image.new("RGB", (10, 8)).save(tmp_path / "a.jpg")
     file = _write(tmp_path, _document())

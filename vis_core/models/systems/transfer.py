@@ -10,6 +10,7 @@ from vis_core.config.model_files import WEIGHTS_FILE
 from vis_core.config.systems import AnySystemConfig
 from vis_core.errors import CheckpointError
 from vis_core.formats.categories import Categories
+from vis_core.formats.class_maps import published_list
 from vis_core.models.systems.base import BACKBONE_PREFIXES, System
 from vis_core.models.systems.build import build_system, read_categories, read_weights
 
@@ -61,11 +62,12 @@ def start_from(
 
     The folder may contain another kind of system with the same backbone. A class head for
     other categories keeps its random weights, except in the rows of equal names and "no object".
+    Between COCO's classes and a public list of videos, all its rows start anew, as in the releases.
 
     Args:
         system: Changed in place.
         folder: Model folder.
-        categories: Classes of ``system``; None copies no class rows.
+        categories: Classes of ``system``; None starts the class heads anew.
 
     Returns:
         Names of the tensors that stay random, and of the file's unused tensors.
@@ -75,14 +77,22 @@ def start_from(
     """
     wanted = system.state_dict()
     found, fitting = _found_and_fitting(system, folder, wanted)
-    old_names, names = read_categories(folder).names, categories.names if categories else ()
-    if names != old_names:
+    old = read_categories(folder)
+    if categories is None or _start_anew(old, categories):
+        fitting = {name: t for name, t in fitting.items() if not _CLASS_HEAD.search(name)}
+    elif categories.names != old.names:
         for name in [n for n in found if _CLASS_HEAD.search(n) and n in wanted]:
-            fitting[name] = _copy_class_rows(wanted[name], found[name], names, old_names)
+            fitting[name] = _copy_class_rows(wanted[name], found[name], categories.names, old.names)
     if not fitting:
         raise _nothing_fits(folder)
     system.load_state_dict(wanted | fitting)
     return sorted(wanted.keys() - fitting.keys()), sorted(found.keys() - fitting.keys())
+
+
+def _start_anew(old: Categories, new: Categories) -> bool:
+    """Returns whether one list is COCO's and the other one a public list of video classes."""
+    is_published = published_list(old, new) or published_list(new, old)
+    return old.names != new.names and is_published is not None
 
 
 def _copy_class_rows(
