@@ -43,7 +43,7 @@ def run(
     classes = check_run(whole)
     from dataclasses import replace
 
-    from pipelines.registry.start_weights import check_start
+    from pipelines.registry.start_weights import check_start, refuse_random_start
     from pipelines.run.steps import quick as shortened
 
     if quick:
@@ -52,6 +52,7 @@ def run(
         from pipelines.training.dry_run import training_plan
 
         print("\n".join(training_plan(whole.config, whole.given, folder, classes)))
+        refuse_random_start(whole.config)
         return
     print(f"start: {check_start(resolved)}")
     open_run(whole)

@@ -66,6 +66,8 @@ def run(
     classes = check_run(whole)
     if terms and not dry_run:
         raise ConfigError("--terms only works with --dry-run")
+    from pipelines.registry.start_weights import check_start, refuse_random_start
+
     if dry_run:
         from pipelines.training.dry_run import training_plan
 
@@ -76,9 +78,9 @@ def run(
             plan[-1:-1] = terms_table(whole.config)
         settings = whole.config.model_dump(mode="json", by_alias=True)
         options.report({"config": settings, "plan": plan}, plan, as_json=as_json)
+        refuse_random_start(whole.config)
         return
     from pipelines.cluster import ray_session
-    from pipelines.registry.start_weights import check_start
     from pipelines.run import steps
 
     start = check_start(whole.config)

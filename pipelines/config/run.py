@@ -227,7 +227,13 @@ class RunConfig(Section):
     start_from: str | None = Field(
         None,
         description="Start weights of stage 1: a model folder, a .pth or .pkl file of a paper's "
-        "authors, a transformers folder, hf:<id>, or 'tiny' (the weights in this package).",
+        "authors, a transformers folder, hf:<id>, or 'tiny' (the weights in this package). ResNet, "
+        "Swin and ConvNeXt backbones alone are accepted too.",
+    )
+    start_hint: str | None = Field(
+        None,
+        description="The weights that start_from should name, for plans and messages; nothing is "
+        "loaded from them.",
     )
     synthetic: SyntheticConfig = Field(default_factory=SyntheticConfig)
     pseudo: PseudoConfig = Field(default_factory=PseudoConfig)

@@ -7,6 +7,7 @@ that they were trained with. A converted model is cached under the digest of its
 import json
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _HUB = "hf:"
 _HUB_TIMEOUT_S = 30.0
 _HUB_FILES = (CONFIG_FILE, "*.safetensors", "*.safetensors.index.json")
+_HUB_PICKLE = "pytorch_model.bin"  # downloaded only if there are no safetensors
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".pkl")
 
 
@@ -33,12 +35,13 @@ def is_foreign(uri: str) -> bool:
     )
 
 
-def as_model_folder(uri: str, cache: Path) -> Path:
+def as_model_folder(uri: str, cache: Path, *, backbones: bool = False) -> Path:
     """Converts a foreign model, unless it is already in the cache.
 
     Args:
         uri: ``hf:<id or folder>``, a transformers folder, or a detectron2 checkpoint.
         cache: Folder for converted models, with one subfolder per model.
+        backbones: Whether a backbone alone is accepted, for the start of training.
 
     Raises:
         RegistryError: If the hub does not answer or has no such model.
@@ -51,8 +54,9 @@ def as_model_folder(uri: str, cache: Path) -> Path:
     stamp = digest([(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files])
     target = cache / f"imported-{stamp}"
     if not target.is_dir():
-        system, categories = _import_model(source)
-        write_model_folder(target, system, categories)
+        _write_whole(target, _import_model(source))
+    if not backbones and "backbone" in json.loads((target / CONFIG_FILE).read_bytes()):
+        raise _only_a_backbone(uri)
     return target
 
 
@@ -78,9 +82,14 @@ def import_weights(source: str, out: Path, classes: str | None) -> list[str]:
     if Path(source).suffix not in CHECKPOINT_SUFFIXES:
         as_model_folder(source, out.parent).rename(out)
         return [f"{out}: Minvis, which associates the queries of consecutive frames"]
-    from vis_core.models.importers.published import import_official
+    from vis_core.models.importers.backbones import is_backbone_file
+    from vis_core.models.importers.published import system_of
+    from vis_core.models.importers.safe_pickle import read_pickled_tensors
 
-    system, unused = import_official(Path(source))
+    found = read_pickled_tensors(Path(source))
+    if is_backbone_file(found):
+        raise _only_a_backbone(source)
+    system, unused = system_of(found, source)
     categories = official_categories(system.num_classes, classes, source)
     write_model_folder(out, system, categories)
     return [
@@ -89,14 +98,25 @@ def import_weights(source: str, out: Path, classes: str | None) -> list[str]:
     ]
 
 
+def _only_a_backbone(source: str) -> CheckpointError:
+    return CheckpointError(
+        f"{source}: expected a model that segments, found a backbone alone; train a system from it "
+        f"with --set start_from={source}"
+    )
+
+
 def write_model_folder(target: Path, system: "System", categories: "Categories") -> None:
     """Writes a model folder, whole or not at all."""
     from vis_core.models.systems.build import save_system
 
+    _write_whole(target, lambda folder: save_system(folder, system, categories))
+
+
+def _write_whole(target: Path, save: Callable[[Path], None]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
     try:
-        save_system(scratch, system, categories)
+        save(scratch)
         scratch.rename(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -145,19 +165,35 @@ def _read_class_list(path: Path) -> "Categories":
     return numbered([name for name in names if name])
 
 
-def _import_model(source: Path) -> tuple["System", "Categories"]:
-    from vis_core.formats.categories import numbered
-    from vis_core.models.importers.published import import_official
-    from vis_core.models.importers.transformers_models import import_transformers
+def _import_model(source: Path) -> Callable[[Path], None]:
+    """Reads a model or a backbone; returns a function that writes it as a folder."""
+    from functools import partial
+
+    from vis_core.formats.categories import unnamed_categories
+    from vis_core.models.importers import backbones
+    from vis_core.models.importers.published import system_of
+    from vis_core.models.importers.safe_pickle import read_pickled_tensors
+    from vis_core.models.importers.transformers_models import import_transformers, read_config
+    from vis_core.models.layers.backbone import FAMILIES
+    from vis_core.models.systems.build import save_system
 
     if not source.is_file():
-        return import_transformers(source)
-    system, _ = import_official(source)
+        if read_config(source)[0] in FAMILIES:
+            backbone = backbones.import_backbone_folder(source)
+            return partial(backbones.save_backbone, backbone=backbone)
+        minvis, categories = import_transformers(source)
+        return partial(save_system, system=minvis, categories=categories)
+    found = read_pickled_tensors(source)
+    if backbones.is_backbone_file(found):
+        backbone = backbones.backbone_of(found, str(source))
+        return partial(backbones.save_backbone, backbone=backbone)
+    system, _ = system_of(found, str(source))
     try:
-        return system, official_categories(system.num_classes, None, str(source))
+        categories = official_categories(system.num_classes, None, str(source))
     except ConfigError:
         # enough to start training from; ``import-weights --classes`` sets the names
-        return system, numbered([f"class {index + 1}" for index in range(system.num_classes)])
+        categories = unnamed_categories(system.num_classes)
+    return partial(save_system, system=system, categories=categories)
 
 
 def _download(name: str) -> Path:
@@ -174,7 +210,12 @@ def _download(name: str) -> Path:
     try:
         # snapshot_download makes the same request, but without a timeout
         revision = HfApi().model_info(name, timeout=_HUB_TIMEOUT_S).sha
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_HUB_FILES)))
+        files = list(_HUB_FILES)
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=files))
+        if not list(folder.glob("*.safetensors")):
+            files.append(_HUB_PICKLE)
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=files))
+        return folder
     except HFValidationError as error:
         raise ConfigError(
             f"{_HUB}{name}: neither an id like organisation/model nor a folder"

@@ -195,6 +195,7 @@ def batch_to_row(batch: ClipBatch) -> dict[str, Any]:
         "labels": [label.tolist() for label in batch.labels],
         "sizes": batch.sizes.flatten().tolist(),
         "clip_ids": list(batch.clip_ids),
+        "instance_ids": [ids.tolist() for ids in batch.instance_ids],
     }
 
 
@@ -215,4 +216,5 @@ def row_to_batch(row: dict[str, Any]) -> ClipBatch:
         labels=[torch.from_numpy(label) for label in labels],
         sizes=torch.tensor(row["sizes"], dtype=torch.int64).reshape(shape[0], frames, 2),
         clip_ids=tuple(row["clip_ids"]),
+        instance_ids=tuple(torch.tensor(ids, dtype=torch.int64) for ids in row["instance_ids"]),
     )

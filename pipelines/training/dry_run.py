@@ -32,7 +32,11 @@ def training_plan(
     """
     from pipelines.registry.start_weights import check_start
 
-    lines = [*_system(config), f"start       {check_start(config)}", *_data(config, given)]
+    lines = [
+        *_system(config),
+        f"start       {check_start(config, allow_random=True)}",
+        *_data(config, given),
+    ]
     if classes is not None and config.supervision is None:
         lines += classes.describe(config.left_out)
     for number, stage in enumerate(config.stages, 1):

@@ -18,7 +18,7 @@ from pipelines.registry.start_weights import START, start_folder
 from pipelines.results.score import LabelledVideos, score_model
 from pipelines.storage.open import absolute_uri
 from pipelines.training.batches import BatchPlan
-from pipelines.training.clip_sources import clip_source, in_steps
+from pipelines.training.clip_sources import clip_source, in_steps, with_instances_counted
 from pipelines.training.listener import StageResult, TrainingListener
 from pipelines.training.ray_trainer import run_stage, stage_threads
 from pipelines.training.validation import StageScores
@@ -26,6 +26,7 @@ from pipelines.training.worker.job import StageJob, scores_file
 from vis_core.errors import ConfigError
 from vis_core.files import write_json
 from vis_core.models.systems.build import build_system
+from vis_core.models.systems.transfer import planned_transfer
 
 # File in a stage's evaluation folder with the stage's validation scores by step.
 ON_THE_WAY = "on_the_way.json"
@@ -80,6 +81,7 @@ def run_stages(
     if only is not None and only not in names:
         raise ConfigError(f"--stage {only}: no such stage; the run has {', '.join(names)}")
     check_losses(config, len(place.data.categories))
+    config = with_instances_counted(config, place.data)
     start = start_folder(config, place.folder / START)
     key = _start_key(config, start, place.data)
     results: list[StageResult] = []
@@ -98,6 +100,10 @@ def run_stages(
             if stage.start_from is not None:
                 start = start_folder(config, place.folder / START, stage)
                 start_classes = None
+            if start is not None and (stage.start_from is not None or not results):
+                categories = place.data.stage_categories(stage.classes)
+                transfer = planned_transfer(config.system, start, categories)[1]
+                _log.info("stage %s: of the start weights, %s", stage.name, transfer.describe())
             fresh = start_classes not in (None, classes)
             result = _train_and_score(
                 config, stage, place, start, key, listener, fresh_classes=fresh

@@ -22,9 +22,15 @@ class OwnBackbone(Section):
     """A backbone whose sizes differ from the published ones."""
 
     family: Literal["resnet", "swin", "convnext"] = Field(description="Network family.")
-    sizes: dict[str, int | float | str | list[int]] = Field(
+    sizes: dict[str, bool | int | float | str | list[int]] = Field(
         description="Arguments of the family's config class in transformers: depths, embed_dim, ..."
     )
+
+
+class BackboneOnly(Section):
+    """The config of a folder that contains a backbone without a segmentor."""
+
+    backbone: BackboneName | OwnBackbone = Field(description="Feature extractor.")
 
 
 class Mask2FormerSettings(Section):

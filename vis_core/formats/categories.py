@@ -45,6 +45,11 @@ class Categories:
         """Returns the category id of a label index."""
         return self.ids[index]
 
+    @property
+    def unnamed(self) -> bool:
+        """True for the placeholders of ``unnamed_categories``."""
+        return len(self) > 0 and self.names == unnamed_categories(len(self)).names
+
     def to_json(self) -> list[dict[str, Any]]:
         """Returns the classes as the ``categories`` table of a file."""
         return [
@@ -80,3 +85,8 @@ class Categories:
 def numbered(names: Sequence[str]) -> Categories:
     """Returns categories with the ids 1, 2, 3, ... in the order of ``names``."""
     return Categories(tuple(range(1, len(names) + 1)), tuple(names))
+
+
+def unnamed_categories(count: int) -> Categories:
+    """Returns placeholders for the classes of a checkpoint that stores only their number."""
+    return numbered([f"class {index + 1}" for index in range(count)])

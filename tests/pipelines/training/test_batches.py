@@ -26,11 +26,13 @@ from pipelines.training.batches import (
     row_to_batch,
     stream_batches,
 )
-from pipelines.training.clip_sources import clip_source
+from pipelines.training.clip_sources import clip_source, with_instances_counted
 from pipelines.training.stages import TrainingPlace, with_steps
 from vis_core.clips.scenes import render_scene
 from vis_core.clips.sources import ImageClips, PairClips, PseudoClips, VideoClips
 from vis_core.config.clips import SceneSettings
+from vis_core.config.systems import IdolConfig
+from vis_core.errors import ConfigError
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord, read_coco, write_coco
 from vis_core.formats.youtube_vis import (
@@ -81,6 +83,34 @@ def test_rows_hold_batches_exactly() -> None:
         assert torch.equal(one, other)
     for one, other in zip(batch.labels, back.labels, strict=True):
         assert torch.equal(one, other)
+    numbered = replace(batch, instance_ids=tuple(labels + 7 for labels in batch.labels))
+    for one, other in zip(
+        numbered.instance_ids, row_to_batch(batch_to_row(numbered)).instance_ids, strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_the_id_head_gets_a_class_for_each_training_instance(tmp_path: Path) -> None:
+    masks = tuple(encode_masks(np.ones((1, 8, 8), bool)))
+    shown = TrackRecord(1, 0, masks, iscrowd=False, areas=(64.0,))
+    tracks = tuple(replace(shown, annotation_id=number) for number in range(1, 5))
+    crowd = replace(shown, annotation_id=9, iscrowd=True)
+    video = VideoRecord(1, 8, 8, ("1.jpg",), (*tracks, crowd))
+    write_youtube_vis(tmp_path / "train.json", [video], Categories((1,), ("thing",)))
+    nowhere = VideoFiles(tmp_path / "train.json", tmp_path, tmp_path, tmp_path)
+    data = RunData(AnnotatedFiles(tmp_path, tmp_path), nowhere, tmp_path, Categories((), ()), ())
+
+    def head_size(**head: object) -> int | None:
+        stage = {"name": "videos", "clips": "videos", "steps": 1}
+        values = {"system": {"name": "idol", "id_head": head}, "stages": [stage]}
+        system = with_instances_counted(parse_run_config(values, "run.yaml"), data).system
+        assert isinstance(system, IdolConfig) and system.id_head is not None
+        return system.id_head.num_instances
+
+    assert head_size() == 4
+    assert head_size(num_instances=9) == 9
+    with pytest.raises(ConfigError, match=r"id_head.num_instances: expected at least 4.*found 3"):
+        head_size(num_instances=3)
 
 
 def few_images(folder: Path, clips: str, changes: dict[str, Any]) -> tuple[RunConfig, RunData]:

@@ -16,9 +16,12 @@ RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 
 def plan_of(recipe: str, out: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
-    assert main(["train", "--config", recipe, "--dry-run", "--out", str(out), *options]) == 0
+    """Returns a plan; one without start weights for frozen parts is printed, then refused."""
+    code = main(["train", "--config", recipe, "--dry-run", "--out", str(out), *options])
     assert not out.exists()
-    return capsys.readouterr().out
+    output = capsys.readouterr()
+    assert code == (2 if "found random ones that would stay frozen" in output.err else 0)
+    return output.out
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -27,6 +30,7 @@ def test_every_recipe_has_a_plan(
 ) -> None:
     plan = plan_of(recipe, tmp_path / "run", capsys)
     config = load_run_config(CONFIGS / f"{recipe}.yaml")
+    assert config.start_hint is None or config.start_hint in plan
     for stage in config.stages:
         clips = stage.batch_size * config.ray.num_workers
         length = (
@@ -125,8 +129,8 @@ def test_a_recipe_may_stand_alone_and_names_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["train", "ctvis_r50_ovis", "--dry-run"]) == 0
-    assert f"writes      {tmp_path / 'runs' / 'ctvis_r50_ovis'}:" in capsys.readouterr().out
+    assert main(["train", "ctvis_swinl_ovis", "--dry-run"]) == 0
+    assert f"writes      {tmp_path / 'runs' / 'ctvis_swinl_ovis'}:" in capsys.readouterr().out
     assert main(["train", "ctvis_r50_ovis", "--config", "stc_tiny", "--dry-run"]) == 2
     assert "give one run file" in capsys.readouterr().err
     assert main(["train", "--dry-run"]) == 2

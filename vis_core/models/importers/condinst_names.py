@@ -35,14 +35,16 @@ def our_condinst_names(official: str) -> list[Target] | None:
 
 
 def adapt_stem_to_pixels(found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Adapts the first convolution, trained on unscaled BGR pixels, to standardised RGB pixels.
+    """Adapts CondInst's first convolution; see ``bgr_stem_for_our_pixels``."""
+    return found if _STEM not in found else found | {_STEM: bgr_stem_for_our_pixels(found[_STEM])}
+
+
+def bgr_stem_for_our_pixels(stem: Tensor) -> Tensor:
+    """Adapts a first convolution, trained on unscaled BGR pixels, to standardised RGB pixels.
 
     The same means are subtracted from both kinds of pixels, so padding with 0 is right for both.
     """
-    if _STEM not in found:
-        return found
-    stem = found[_STEM]
-    return found | {_STEM: stem.flip(1) * stem.new_tensor(STD).view(1, 3, 1, 1)}
+    return stem.flip(1) * stem.new_tensor(STD).view(1, 3, 1, 1)
 
 
 _HEADS = {

@@ -34,7 +34,7 @@ def mask2former_settings_of(shapes: Shapes) -> Mask2FormerSettings:
     old, new = _PREDICTOR + "static_query.weight", _PREDICTOR + "query_feat.weight"
     queries, width = _shape(shapes, old if old in shapes else new)
     return Mask2FormerSettings(
-        backbone=_backbone_of(shapes),
+        backbone=backbone_settings_of(shapes),
         num_queries=queries,
         hidden_width=width,
         encoder_layers=_count(shapes, _PIXELS + r"transformer\.encoder\.layers\.(\d+)\."),
@@ -51,7 +51,7 @@ def idol_settings_of(shapes: Shapes) -> DeformableDetrSettings:
     layers = r"detr\.detr\.transformer\.{}coder\.layers\.(\d+)\."
     widths = "detr.detr.transformer.{}coder.layers.0.linear1.weight"
     return DeformableDetrSettings(
-        backbone=_backbone_of(_under("detr.detr.backbone.0.backbone.", shapes)),
+        backbone=backbone_settings_of(_under("detr.detr.backbone.0.backbone.", shapes)),
         num_queries=queries,
         hidden_width=double_width // 2,
         encoder_layers=_count(shapes, layers.format("en")),
@@ -70,12 +70,10 @@ def idol_num_classes_of(shapes: Shapes) -> int:
 
 def condinst_settings_of(shapes: Shapes) -> CondInstSettings:
     """Derives CondInst's settings, assuming three dynamic layers with relative coordinates."""
-    sizes = _resnet_sizes(_under("backbone.bottom_up.", shapes))
-    own = OwnBackbone(family="resnet", sizes=sizes | {"downsample_in_bottleneck": True})
     convs = _count(shapes, r"mask_branch\.tower\.(\d+)\.") - 1
     mask_channels = _shape(shapes, f"mask_branch.tower.{convs}.weight")[0]
     return CondInstSettings(
-        backbone=named_backbone(own) or own,
+        backbone=backbone_settings_of(_under("backbone.bottom_up.", shapes), stride_in_1x1=True),
         width=_shape(shapes, "backbone.fpn_output3.weight")[0],
         tower_convs=-(-_count(shapes, r"proposal_generator\.fcos_head\.cls_tower\.(\d+)\.") // 3),
         mask_branch_width=_shape(shapes, "mask_branch.refine.0.0.weight")[0],
@@ -120,11 +118,16 @@ def _under(prefix: str, shapes: Shapes) -> Shapes:
     return {"backbone." + name.removeprefix(prefix): shapes[name] for name in names}
 
 
-def _backbone_of(shapes: Shapes) -> Any:
-    if "backbone.patch_embed.proj.weight" in shapes:
+def backbone_settings_of(shapes: Shapes, *, stride_in_1x1: bool = False) -> Any:
+    """Derives a backbone's settings from shapes under detectron2's names after ``backbone.``.
+
+    Shapes do not show which convolution of a ResNet's block has the stride.
+    """
+    if any(name.startswith("backbone.patch_embed.") for name in shapes):
         own = OwnBackbone(family="swin", sizes=_swin_sizes(shapes))
     else:
-        own = OwnBackbone(family="resnet", sizes=_resnet_sizes(shapes))
+        stride = {"downsample_in_bottleneck": True} if stride_in_1x1 else {}
+        own = OwnBackbone(family="resnet", sizes=_resnet_sizes(shapes) | stride)
     return named_backbone(own) or own
 
 
@@ -155,12 +158,17 @@ def _shape(shapes: Shapes, name: str) -> tuple[int, ...]:
     if name not in shapes:
         raise CheckpointError(
             f"{name} is missing; expected a checkpoint of Mask2Former, MinVIS, CTVIS, IDOL "
-            "or CondInst"
+            "or CondInst, or a backbone (ResNet with bottleneck blocks, Swin)"
         )
     return shapes[name]
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
     """Counts the layers, which are numbered from 0 in the names."""
-    matches = filter(None, (re.match(pattern, name) for name in shapes))
-    return 1 + max((int(match[1]) for match in matches), default=-1)
+    numbers = {int(match[1]) for name in shapes if (match := re.match(pattern, name))}
+    if numbers and max(numbers) >= len(numbers):
+        raise CheckpointError(
+            f"{pattern}: expected layers numbered without a gap, found {len(numbers)} layers up to "
+            f"number {max(numbers)}"
+        )
+    return len(numbers)

@@ -37,7 +37,7 @@ _STORAGES = {
 
 
 def read_pickled_tensors(path: Path) -> dict[str, Tensor]:
-    """Reads a checkpoint's dense tensors, under ``model`` or ``state_dict`` or at the top level.
+    """Reads dense tensors under ``model``, ``state_dict`` or ``blobs``, or at the top.
 
     Raises:
         CheckpointError: The file is missing or truncated, contains anything but tensors and plain
@@ -47,6 +47,7 @@ def read_pickled_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: expected a checkpoint, found no file; check the path")
     try:
         root = _read_zip(path) if zipfile.is_zipfile(path) else _read_plain(path)
+        return _tensors_of(root, path)
     except CheckpointError:
         raise
     except (
@@ -58,11 +59,10 @@ def read_pickled_tensors(path: Path) -> dict[str, Tensor]:
             f"{path}: expected a checkpoint of torch.save or of NumPy arrays, found a file that "
             f"cannot be read ({reason:.200}); copy it again"
         ) from error
-    return _tensors_of(root, path)
 
 
 def _tensors_of(root: Any, path: Path) -> dict[str, Tensor]:
-    for key in ("model", "state_dict"):
+    for key in ("model", "state_dict", "blobs"):
         if isinstance(root, Mapping) and isinstance(root.get(key), Mapping):
             root = root[key]
     if not isinstance(root, Mapping):
@@ -76,7 +76,9 @@ def _tensors_of(root: Any, path: Path) -> dict[str, Tensor]:
         elif isinstance(value, Tensor):
             found[str(name)] = value
     if not found:
-        raise CheckpointError(f"{path}: holds no tensor under model, state_dict or at its top")
+        raise CheckpointError(
+            f"{path}: holds no tensor under model, state_dict, blobs or at its top"
+        )
     return found
 
 

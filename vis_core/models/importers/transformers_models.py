@@ -47,19 +47,26 @@ def import_transformers(folder: Path) -> tuple[Minvis, Categories]:
     return system.eval(), _categories(network.config)
 
 
-def _read_network(folder: Path) -> Mask2FormerForUniversalSegmentation:
-    """Reads the network and checks that every tensor is present."""
+def read_config(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Reads the ``model_type`` of a folder's ``config.json``, and the whole document."""
     config = folder / "config.json"
     if not config.is_file():
         raise CheckpointError(f"{folder}: expected config.json, found none; is it a model?")
     try:
-        kind = json.loads(config.read_bytes())["model_type"]
+        document = json.loads(config.read_bytes())
+        return str(document["model_type"]), document
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{config}: expected JSON with a model_type, found none") from error
+
+
+def _read_network(folder: Path) -> Mask2FormerForUniversalSegmentation:
+    """Reads the network and checks that every tensor is present."""
+    kind, _ = read_config(folder)
     if kind != "mask2former":
+        hint = "; a backbone alone is a start_from for training" if kind in _SIZES else ""
         raise CheckpointError(
-            f"{config}: model_type: expected mask2former, found {kind!r}; give an "
-            "instance segmentation Mask2Former"
+            f"{folder / 'config.json'}: model_type: expected mask2former, found {kind!r}; give an "
+            f"instance segmentation Mask2Former{hint}"
         )
     if not list(folder.glob("*.safetensors")):
         raise CheckpointError(
@@ -89,7 +96,7 @@ def _settings(config: Mask2FormerConfig, folder: Path) -> Mask2FormerSettings:
             f"one width, found {sorted(widths)}; such networks are not supported"
         )
     return Mask2FormerSettings(
-        backbone=_backbone(config.backbone_config, folder),
+        backbone=backbone_settings(config.backbone_config, folder),
         num_queries=config.num_queries,
         hidden_width=config.hidden_dim,
         num_heads=config.num_attention_heads,
@@ -101,7 +108,8 @@ def _settings(config: Mask2FormerConfig, folder: Path) -> Mask2FormerSettings:
     )
 
 
-def _backbone(config: Any, folder: Path) -> Any:
+def backbone_settings(config: Any, folder: Path) -> Any:
+    """Returns the settings for a backbone, given its transformers config."""
     family = getattr(config, "model_type", None)
     if family not in _SIZES:
         raise CheckpointError(
@@ -110,6 +118,8 @@ def _backbone(config: Any, folder: Path) -> Any:
         )
     sizes = {key: getattr(config, key) for key in _SIZES[family] if hasattr(config, key)}
     sizes = {key: list(size) if isinstance(size, tuple) else size for key, size in sizes.items()}
+    if getattr(config, "downsample_in_bottleneck", False):
+        sizes["downsample_in_bottleneck"] = True
     backbone = OwnBackbone(family=family, sizes=sizes)
     return named_backbone(backbone) or backbone
 

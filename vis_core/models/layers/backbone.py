@@ -50,7 +50,7 @@ _BACKBONES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
 # Swin's last norm, which only classification uses: the features are taken before it.
 NEVER_USED_WEIGHTS = (".swin.layernorm.weight", ".swin.layernorm.bias")
 
-_FAMILIES: dict[str, type[PreTrainedConfig]] = {
+FAMILIES: dict[str, type[PreTrainedConfig]] = {
     "resnet": ResNetConfig,
     "swin": SwinConfig,
     "convnext": ConvNextConfig,
@@ -62,7 +62,7 @@ def backbone_config(
 ) -> PreTrainedConfig:
     """Builds transformers' config for a backbone with outputs at ``stages`` (strides 4 to 32)."""
     if isinstance(backbone, OwnBackbone):
-        kind, sizes = _FAMILIES[backbone.family], backbone.sizes
+        kind, sizes = FAMILIES[backbone.family], backbone.sizes
     else:
         kind, sizes = _BACKBONES[backbone]
     return kind(out_features=list(stages), **sizes)
@@ -72,7 +72,7 @@ def named_backbone(own: OwnBackbone) -> BackboneName | None:
     """Finds the published backbone with the given sizes, if there is one."""
     for name in get_args(BackboneName):
         config = backbone_config(name)
-        if isinstance(config, _FAMILIES[own.family]) and all(
+        if isinstance(config, FAMILIES[own.family]) and all(
             getattr(config, key, None) == value for key, value in own.sizes.items()
         ):
             published: BackboneName = name
