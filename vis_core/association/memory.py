@@ -227,8 +227,7 @@ def _weighted_mean(memory: MemoryBank, weights: Tensor) -> Tensor:
     place = torch.arange(memory.history.shape[1], device=memory.ids.device)
     weights = weights * (place < memory.stored[:, None])
     total = (memory.history * weights[:, :, None]).sum(dim=1)
-    mean: Tensor = total / weights.sum(dim=1, keepdim=True)
-    return mean
+    return total / weights.sum(dim=1, keepdim=True)
 
 
 MEMORY_READS: dict[str, Callable[[MemoryBank], Tensor]] = {

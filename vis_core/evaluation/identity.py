@@ -154,8 +154,7 @@ def _frame_iou(
     masks, result_masks = at_frame(truth.masks, frame), at_frame(result.masks, frame)
     common = intersections(masks, rows, result_masks, result_rows)
     areas = truth.masks.areas[rows, frame][:, None] + result.masks.areas[result_rows, frame]
-    iou: np.ndarray = common / np.maximum(areas - common, 1)
-    return iou
+    return common / np.maximum(areas - common, 1)
 
 
 def _track_lengths(frames: SequenceFrames) -> tuple[np.ndarray, np.ndarray]:
@@ -189,8 +188,7 @@ def _alignment(frames: SequenceFrames, lengths: np.ndarray) -> np.ndarray:
         total = iou.sum(axis=0)[None, :] + iou.sum(axis=1)[:, None] - iou
         share = np.where(total > _TINY, iou / np.maximum(total, _TINY), 0.0)
         common[np.ix_(truth, tracks)] += share
-    alignment: np.ndarray = common / np.maximum(lengths - common, _TINY)
-    return alignment
+    return common / np.maximum(lengths - common, _TINY)
 
 
 def _add_identities(frames: SequenceFrames, counts: _Counts) -> None:

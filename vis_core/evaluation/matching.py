@@ -158,10 +158,7 @@ def _starts(counts: np.ndarray) -> np.ndarray:
 
 def _outside(areas: np.ndarray, area_ranges: np.ndarray) -> np.ndarray:
     """Returns (N, A) bool: whether each area is outside each range."""
-    outside: np.ndarray = (areas[:, None] < area_ranges[:, 0]) | (
-        areas[:, None] > area_ranges[:, 1]
-    )
-    return outside
+    return (areas[:, None] < area_ranges[:, 0]) | (areas[:, None] > area_ranges[:, 1])
 
 
 def _rows_by_class(

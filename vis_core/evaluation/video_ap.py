@@ -202,8 +202,7 @@ def _recall_positions(
     position[:, :, 0] = 0
     threshold, area, place = np.nonzero(np.diff(right, axis=2, prepend=0))
     position[threshold, area, right[threshold, area, place]] = place
-    reached: np.ndarray = np.take_along_axis(position, np.array(needed)[None], axis=2)
-    return reached
+    return np.take_along_axis(position, np.array(needed)[None], axis=2)
 
 
 def _summary(precision: np.ndarray, recall: np.ndarray, settings: ApSettings) -> dict[str, float]:

@@ -121,5 +121,4 @@ class View:
         copied.quick_resize = self.quick_resize
         if self.short_side is not None:
             copied.config = config.model_copy(update={"test_short_side": self.short_side})
-        resized: FrameSystem = copied
-        return resized
+        return copied

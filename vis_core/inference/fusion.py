@@ -54,8 +54,7 @@ def space_time_iou(common: np.ndarray, areas: np.ndarray) -> np.ndarray:
     Two tracks without any pixels have an IoU of 1.
     """
     either = areas[:, None] + areas[None] - common
-    iou: np.ndarray = np.where(either > 0, common / np.maximum(either, 1), 1.0)
-    return iou
+    return np.where(either > 0, common / np.maximum(either, 1), 1.0)
 
 
 def _order(track: Track) -> tuple[float, int, bytes]:

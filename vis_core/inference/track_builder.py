@@ -123,8 +123,7 @@ class TrackBuilder:
                 "inference.tracks.evidence is logits, but this system has no logits with a class "
                 "for no object; set it to scores"
             )
-        values: np.ndarray = evidence.cpu().double().numpy()
-        return values
+        return evidence.cpu().double().numpy()
 
     def _add_instance(self, track_id: int, evidence: np.ndarray, num_classes: int) -> TrackState:
         """Adds an instance of the current frame to its track, starting the track if it is new."""

@@ -116,8 +116,7 @@ def _eight_bit(values: np.ndarray) -> np.ndarray:
     scale = 1.0 if highest <= 255 and values.dtype != np.uint16 else 255 / 65535
     if values.dtype.kind == "f" and highest <= 1:
         scale = 255.0
-    scaled: np.ndarray = np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
-    return scaled
+    return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
 
 
 # Visually lossless; at 4:2:0 a 640 x 480 frame takes about 100 kB.
@@ -128,8 +127,7 @@ def encode_jpeg(image: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
     """Encodes an (H, W, 3) uint8 RGB image as JPEG."""
     swapped = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    encoded: bytes = data.tobytes()
-    return encoded
+    return data.tobytes()
 
 
 def decode_jpeg(data: bytes, where: str) -> np.ndarray:
@@ -137,5 +135,4 @@ def decode_jpeg(data: bytes, where: str) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
         raise ImageError(f"{where}: expected a JPEG frame, found other data; make the clips again")
-    swapped: np.ndarray = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return swapped
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

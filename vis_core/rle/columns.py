@@ -68,8 +68,7 @@ class ColumnMasks:
     def mean_areas(self) -> np.ndarray:
         """(N,) mean area over the frames with pixels; 0 for a track without any."""
         num_frames = (self.areas > 0).sum(axis=1)
-        mean: np.ndarray = self.areas.sum(axis=1) / np.maximum(num_frames, 1)
-        return mean
+        return self.areas.sum(axis=1) / np.maximum(num_frames, 1)
 
 
 def masks_of_videos(videos: Iterable[tuple[Tracks, tuple[int, int, int]]]) -> Iterator[ColumnMasks]:

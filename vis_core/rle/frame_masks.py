@@ -81,5 +81,4 @@ def strings_on_device(masks: Tensor) -> list[str]:
 
 def areas_on_device(masks: Tensor) -> list[int]:
     """Counts the foreground pixels of bool masks (N, H, W)."""
-    areas: list[int] = masks.flatten(1).sum(dim=1).tolist()
-    return areas
+    return masks.flatten(1).sum(dim=1).tolist()

@@ -42,8 +42,7 @@ def encode_masks(masks: np.ndarray) -> list[Rle]:
 
 def decode_rle(rle: Rle) -> np.ndarray:
     """Decodes an RLE to a bool mask (H, W), like ``decode_rles``."""
-    mask: np.ndarray = decode_rles([rle], *_size_of(rle, "rle"))[0]
-    return mask
+    return decode_rles([rle], *_size_of(rle, "rle"))[0]
 
 
 def decode_rles(rles: Sequence[Rle | None], height: int, width: int) -> np.ndarray:
@@ -139,8 +138,7 @@ def counts_of_runs(starts: np.ndarray, stops: np.ndarray, size: tuple[int, int])
     pixels = size[0] * size[1]
     places = np.concatenate([[0], np.stack([starts, stops], axis=1).ravel(), [pixels]])
     runs = {"size": list(size), "counts": np.diff(places).tolist()}
-    counts: str = coco_mask.frPyObjects(runs, *size)["counts"].decode("ascii")
-    return counts
+    return coco_mask.frPyObjects(runs, *size)["counts"].decode("ascii")
 
 
 def segmentation_fault(segmentation: object, height: int, width: int) -> str | None:
