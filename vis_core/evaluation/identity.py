@@ -96,19 +96,12 @@ def score_sequences(sequences: Iterable["SequenceFrames"]) -> IdentityResult:
 
 @dataclass(frozen=True)
 class SequenceFrames:
-    """One class of one video, frame by frame.
+    """One class of one video, frame by frame."""
 
-    Attributes:
-        shape: (G, D) numbers of ground-truth and result tracks.
-        truth: T arrays of the ground-truth rows present in the frame.
-        tracks: T arrays of the result rows present in the frame.
-        iou: T arrays (present truth, present tracks).
-    """
-
-    shape: tuple[int, int]
-    truth: list[np.ndarray]
-    tracks: list[np.ndarray]
-    iou: list[np.ndarray]
+    shape: tuple[int, int]  # (G, D) numbers of ground-truth and result tracks
+    truth: list[np.ndarray]  # T arrays of the ground-truth rows present in the frame
+    tracks: list[np.ndarray]  # T arrays of the result rows present in the frame
+    iou: list[np.ndarray]  # T arrays (present truth, present tracks)
 
 
 def _sequences(

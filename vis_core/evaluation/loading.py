@@ -21,35 +21,25 @@ from vis_core.rle.columns import ColumnMasks, FaultyRunsError, joined_masks, mas
 
 @dataclass(frozen=True)
 class TruthVideo:
-    """The ground truth of one video: G tracks in file order.
-
-    Attributes:
-        areas: (G,) pixels summed over the frames.
-        mean_areas: (G,) mean of the file's areas above 0, as in the reference evaluator.
-    """
+    """The ground truth of one video: G tracks in file order."""
 
     category_ids: np.ndarray
     ids: np.ndarray
     crowd: np.ndarray
-    areas: np.ndarray
-    mean_areas: np.ndarray
+    areas: np.ndarray  # (G,) pixels summed over the frames
+    mean_areas: np.ndarray  # (G,) mean of the file's areas above 0, as in the reference evaluator
     masks: ColumnMasks
     num_frames: int
 
 
 @dataclass(frozen=True)
 class ResultVideo:
-    """The predictions for one video: D tracks in file order.
-
-    Attributes:
-        areas: (D,) pixels summed over the frames.
-        mean_areas: (D,) mean over the frames with a non-empty mask.
-    """
+    """The predictions for one video: D tracks in file order."""
 
     category_ids: np.ndarray
     scores: np.ndarray
-    areas: np.ndarray
-    mean_areas: np.ndarray
+    areas: np.ndarray  # (D,) pixels summed over the frames
+    mean_areas: np.ndarray  # (D,) mean over the frames with a non-empty mask
     masks: ColumnMasks
 
 

@@ -28,34 +28,22 @@ class FaultyRunsError(AnnotationError):
 
 @dataclass(frozen=True)
 class ColumnMasks:
-    """The masks of N tracks in one video with T frames of H x W pixels.
-
-    Attributes:
-        first_column: (N, T) leftmost column with a pixel; 0 where absent.
-        columns: (N, T) number of columns from leftmost to rightmost; 0 where absent.
-        left: (N,) leftmost column with a pixel in any frame; W for a track without pixels.
-        right: (N,) rightmost column with a pixel in any frame, exclusive.
-        offset: (N, T) start of a mask's columns in ``runs``; meaningless where absent.
-        runs: (S,) first run of each column: the number of rows above it and, in the upper half of
-            the word, below it.
-        more_offset: (N + 1,) start of each track's further runs.
-        more_column: (E,) ``t * W + column`` of each further run.
-        more_runs: (2, E) top and bottom row of each further run.
-        areas: (N, T) int64 pixels.
-    """
+    """The masks of N tracks in one video with T frames of H x W pixels."""
 
     height: int
     width: int
-    first_column: np.ndarray
-    columns: np.ndarray
-    left: np.ndarray
-    right: np.ndarray
-    offset: np.ndarray
+    first_column: np.ndarray  # (N, T) leftmost column with a pixel; 0 where absent
+    columns: np.ndarray  # (N, T) number of columns from leftmost to rightmost; 0 where absent
+    left: np.ndarray  # (N,) leftmost column with a pixel in any frame; W for a track without pixels
+    right: np.ndarray  # (N,) rightmost column with a pixel in any frame, exclusive
+    offset: np.ndarray  # (N, T) start of a mask's columns in ``runs``; meaningless where absent
+    # (S,) first run of each column: the number of rows above it and, in the upper half of the word,
+    # below it
     runs: np.ndarray
-    more_offset: np.ndarray
-    more_column: np.ndarray
-    more_runs: np.ndarray
-    areas: np.ndarray
+    more_offset: np.ndarray  # (N + 1,) start of each track's further runs
+    more_column: np.ndarray  # (E,) ``t * W + column`` of each further run
+    more_runs: np.ndarray  # (2, E) top and bottom row of each further run
+    areas: np.ndarray  # (N, T) int64 pixels
 
     def __len__(self) -> int:
         return len(self.areas)

@@ -20,17 +20,11 @@ _LONGEST_NUMBER = 6  # characters: 30 bits with sign, more than MAX_PIXELS
 
 @dataclass(frozen=True)
 class RunLengths:
-    """The foreground runs of N masks of P pixels each, laid end to end on a line of N * P pixels.
+    """The foreground runs of N masks of P pixels, laid end to end on a line of N * P pixels."""
 
-    Attributes:
-        ends: (R,) int32 or int64, end of each foreground run on the line (exclusive).
-        lengths: (R,) int32, pixels of each run; some are 0.
-        first: (N + 1,) int64, first run of each mask; each mask has at least one.
-    """
-
-    ends: np.ndarray
-    lengths: np.ndarray
-    first: np.ndarray
+    ends: np.ndarray  # (R,) int32 or int64, end of each foreground run on the line (exclusive)
+    lengths: np.ndarray  # (R,) int32, pixels of each run; some are 0
+    first: np.ndarray  # (N + 1,) int64, first run of each mask; each mask has at least one
 
     def __len__(self) -> int:
         return len(self.first) - 1

@@ -46,19 +46,14 @@ def intersections(
 
 @dataclass(frozen=True)
 class _Side:
-    """Some tracks, prepared for intersection with others.
-
-    Attributes:
-        low: First column of ``dense``.
-        dense: (D, T, w) first run of every column; in an empty column, a run with H rows above it.
-        more: Further runs, or None if there are none.
-    """
+    """Some tracks, prepared for intersection with others."""
 
     height: int
     width: int
-    low: int
+    low: int  # first column of ``dense``
+    # (D, T, w) first run of every column; in an empty column, a run with H rows above it
     dense: np.ndarray
-    more: "_FurtherRuns | None"
+    more: "_FurtherRuns | None"  # further runs, or None if there are none
 
     def near(self, span: slice, place: int | None = None) -> np.ndarray:
         """(D, T, w) first runs of all tracks in a range of columns, or (1, T, w) of one track."""

@@ -23,37 +23,24 @@ TrackKey = tuple[int, int]  # segment, id in the segment
 
 @dataclass(frozen=True)
 class Join:
-    """Two tracks in different segments that belong to one identity.
-
-    Attributes:
-        confidence: In [0, 1]; see ``join_tracks``.
-        mask_iou: IoU of their masks over the overlap; 0 if either has no mask there.
-        similarity: Cosine of their embeddings.
-    """
+    """Two tracks in different segments that belong to one identity."""
 
     before: TrackKey
     after: TrackKey
-    confidence: float
-    mask_iou: float
-    similarity: float
+    confidence: float  # in [0, 1]; see ``join_tracks``
+    mask_iou: float  # IoU of their masks over the overlap; 0 if either has no mask there
+    similarity: float  # cosine of their embeddings
 
 
 @dataclass(frozen=True)
 class _Evidence:
-    """The evidence for each pair of an earlier track (rows) and a later track (columns).
+    """The evidence for each pair of an earlier track (rows) and a later track (columns)."""
 
-    Attributes:
-        mask_iou: (M, N) over space and time within the overlap.
-        similarity: (M, N) cosine of embeddings.
-        confidence: (M, N) in [0, 1].
-        coexist: (M, N) bool, whether any frame of the overlap shows both.
-        gap: (M, N) frames between the earlier track's last instance and the later one's first.
-    """
-
-    mask_iou: np.ndarray
-    similarity: np.ndarray
-    confidence: np.ndarray
-    coexist: np.ndarray
+    mask_iou: np.ndarray  # (M, N) over space and time within the overlap
+    similarity: np.ndarray  # (M, N) cosine of embeddings
+    confidence: np.ndarray  # (M, N) in [0, 1]
+    coexist: np.ndarray  # (M, N) bool, whether any frame of the overlap shows both
+    # (M, N) frames between the earlier track's last instance and the later one's first
     gap: np.ndarray
 
 

@@ -112,18 +112,12 @@ class SegmentTracker:
 
 @dataclass(frozen=True)
 class StitchedVideo:
-    """The tracks of a video whose segments were associated separately.
+    """The tracks of a video whose segments were associated separately."""
 
-    Attributes:
-        tracks: Best score first.
-        serials: For each segment, a map from its serials to those of the video, without dropped
-            tracks.
-        joins: Each join, with the video's id of the resulting track.
-    """
-
-    tracks: list[Track]
+    tracks: list[Track]  # best score first
+    # for each segment, a map from its serials to those of the video, without dropped tracks
     serials: list[dict[int, int]]
-    joins: list[tuple[int, Join]]
+    joins: list[tuple[int, Join]]  # each join, with the video's id of the resulting track
 
 
 def stitch_tracked(

@@ -7,17 +7,11 @@ from itertools import pairwise
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a video that is processed with its own associator.
+    """A part of a video that is processed with its own associator."""
 
-    Attributes:
-        start: First output frame.
-        stop: End of the output (exclusive).
-        warmup: Frames before ``start`` that are also processed, for the memory and the join.
-    """
-
-    start: int
-    stop: int
-    warmup: int
+    start: int  # first output frame
+    stop: int  # end of the output (exclusive)
+    warmup: int  # frames before ``start`` that are also processed, for the memory and the join
 
     def __len__(self) -> int:
         return self.stop - self.start
