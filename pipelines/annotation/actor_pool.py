@@ -66,9 +66,7 @@ class AnnotatorPool:
         """Yields the outcome of each video as soon as it is known.
 
         Calls ``on_wait`` at least once a second with the frame count and the workers' activity.
-
-        Raises:
-            VisError: The model cannot be loaded or a store cannot be reached.
+        Raises VisError if the model cannot be loaded or a store cannot be reached.
         """
         try:
             for _ in range(min(self.num_workers, len(queue))):

@@ -44,7 +44,6 @@ def annotate_archive(
     Args:
         archive: Folder or s3:// prefix of videos, a video file, a list, or an ``Archive``.
         out: Folder or s3:// prefix for the results.
-        config: Inference settings; None means the defaults.
         load: Function that loads a model folder in each worker; None means ``load_system``.
 
     Raises:

@@ -76,8 +76,7 @@ class VideoAnnotator:
     def do(self, work: Work) -> VideoRow | None:
         """Processes one work item; returns the video's outcome, or None if it has none yet.
 
-        Raises:
-            StorageError: The archive or the results cannot be reached.
+        Raises StorageError if the archive or the results cannot be reached.
         """
         if work.num_segments == 1:
             return self.annotate(work.video)

@@ -68,10 +68,8 @@ class MlflowStore:
     ) -> "MlflowRun":
         """Starts the run with ``key``, or resumes it if it exists in the experiment.
 
-        Args:
-            key: Stable name of the task, such as ``train-3f2a91``; equal tasks have equal keys.
-            name: The name in MLflow's pages; None means the key.
-            parent: The sweep's run if this run is one of its trials.
+        Equal tasks have equal keys, such as ``train-3f2a91``; ``name`` is for MLflow's pages, and
+        ``parent`` is the sweep's run if this run is one of its trials.
 
         Raises:
             ConfigError: If the key has characters that MLflow or a folder name does not allow.

@@ -76,8 +76,7 @@ class S3Storage:
     def as_file(self, key: str, etag: str = "") -> Iterator[Path]:
         """Provides a copy of an object, streamed to disk and checked against its digest.
 
-        Raises:
-            VideoDecodeError: The object no longer has this ``etag``.
+        Raises VideoDecodeError if the object no longer has this ``etag``.
         """
         with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
             path = Path(folder) / f"video{PurePosixPath(key).suffix}"
@@ -121,9 +120,8 @@ class S3Storage:
     def check_conditional_writes(self) -> None:
         """Writes a probe object twice and removes it, in four requests.
 
-        Raises:
-            StorageError: The server accepts the second write, as old servers do, so that the last
-                writer would silently win.
+        Raises StorageError if the server accepts the second write, as old servers do, so that the
+        last writer would silently win.
         """
         probe = f"{PROBE_FOLDER}{uuid.uuid4().hex}"
         self.write_once(probe, b"first")

@@ -97,8 +97,7 @@ def connect(endpoint: str | None, read_timeout_s: float) -> Any:
 def with_retries(action: Callable[[], Answer], label: str, policy: RetryPolicy) -> Answer:
     """Retries an action after transient errors; ``label`` names the action in the log.
 
-    Raises:
-        PermanentError: The error is permanent, or every attempt failed.
+    Raises PermanentError if the error is permanent, or every attempt failed.
     """
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError

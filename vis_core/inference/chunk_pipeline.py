@@ -30,11 +30,8 @@ def run_chunked(
     """Runs all stages over a video, a few frames at a time.
 
     While the network processes a chunk, a second thread associates and encodes the previous chunk,
-    and a third thread reads the next one, so at most three chunks are in memory.
-
-    Args:
-        frames: Remaining frames of the video; read in a separate thread.
-        after: Called with a chunk's last frame once all stages have associated the chunk.
+    and a third thread reads the next one, so at most three chunks are in memory. ``after`` is
+    called with a chunk's last frame once all stages have associated the chunk.
     """
     stream = SecondStream()
 

@@ -22,11 +22,9 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads a complete image of at most ``max_pixels`` as (H, W, 3) uint8 RGB.
 
     The pixels keep their stored orientation (EXIF is ignored, since COCO masks refer to stored
-    pixels). Grey, palette, alpha, CMYK and 16-bit images are converted to 8-bit RGB. Only the
-    first frame of an animation is read. The content determines the format, not the file name.
-
-    Raises:
-        ImageError: If the file is missing, truncated, damaged, too large or not an image.
+    pixels). Grey, palette, alpha, CMYK and 16-bit images are converted to 8-bit RGB. Only the first
+    frame of an animation is read. The content determines the format, not the file name. Raises
+    ImageError if the file is missing, truncated, damaged, too large or not an image.
     """
     with _open_image(path, max_pixels) as image:
         try:
@@ -42,11 +40,7 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 
 def image_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Reads the stored height and width from an image's header.
-
-    Raises:
-        ImageError: If the file is missing, too large or not an image.
-    """
+    """Reads the stored height and width from an image's header; raises like ``read_image``."""
     with _open_image(path, max_pixels) as image:
         return image.height, image.width
 

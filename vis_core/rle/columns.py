@@ -107,8 +107,7 @@ def _split(masks: ColumnMasks, counts: Sequence[int]) -> list[ColumnMasks]:
 def column_masks(tracks: Tracks, height: int, width: int, num_frames: int) -> ColumnMasks:
     """Converts N tracks of T compressed RLEs (text counts) or None, all of H x W pixels.
 
-    Raises:
-        FaultyRunsError: An RLE is faulty.
+    Raises FaultyRunsError if an RLE is faulty.
     """
     parts: list[ColumnMasks] = []
     strings: list[str] = []

@@ -48,8 +48,7 @@ def decode_rle(rle: Rle) -> np.ndarray:
 def decode_rles(rles: Sequence[Rle | None], height: int, width: int) -> np.ndarray:
     """Decodes RLEs of one size to bool masks (N, H, W), with an empty mask for None.
 
-    Raises:
-        AnnotationError: An RLE is faulty or has a different size.
+    Raises AnnotationError if an RLE is faulty or has a different size.
     """
     present = [row for row, rle in enumerate(rles) if rle is not None]
     given = [rle for rle in rles if rle is not None]
@@ -131,9 +130,8 @@ def checked_to_rle(segmentation: Any, height: int, width: int) -> Rle:
 def counts_of_runs(starts: np.ndarray, stops: np.ndarray, size: tuple[int, int]) -> str:
     """Writes the foreground runs of one (H, W) mask as compressed counts.
 
-    Args:
-        starts: (R,) ascending positions of the runs' first pixels, down the columns; R >= 1.
-        stops: (R,) ends of the runs (exclusive), each before the next start.
+    ``starts`` (R,) are the ascending positions of the runs' first pixels, down the columns; R >= 1.
+    ``stops`` (R,) are their ends (exclusive), each before the next start.
     """
     pixels = size[0] * size[1]
     places = np.concatenate([[0], np.stack([starts, stops], axis=1).ravel(), [pixels]])

@@ -48,8 +48,7 @@ def is_list(uri: Path | str) -> bool:
 def read_uris(path: Path) -> list[str]:
     """Reads a list; paths are relative to its folder, and duplicates count once.
 
-    Raises:
-        ConfigError: The list cannot be read, or a row has no uri; the message names the row.
+    Raises ConfigError if the list cannot be read, or a row has no uri; the message names the row.
     """
     uris = []
     try:

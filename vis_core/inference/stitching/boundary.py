@@ -64,11 +64,7 @@ class SegmentBoundary:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "SegmentBoundary":
-        """Reverses ``to_arrays``.
-
-        Raises:
-            StorageError: An array is missing or has an unexpected shape.
-        """
+        """Reverses ``to_arrays``; raises StorageError if an array is missing or misshapen."""
         _check(arrays)
         ends = np.cumsum(arrays["num_masks"])
         byte_ends = np.cumsum(arrays["mask_lengths"])

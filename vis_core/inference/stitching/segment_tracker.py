@@ -56,11 +56,7 @@ class TrackedSegment:
 
     @classmethod
     def from_tensors(cls, packed: Mapping[str, Tensor]) -> "TrackedSegment":
-        """Reverses ``to_tensors``.
-
-        Raises:
-            StorageError: A tensor is missing or has an unexpected shape.
-        """
+        """Reverses ``to_tensors``; raises StorageError if a tensor is missing or misshapen."""
         parts = split_parts(packed)
         head, tail = (
             SegmentBoundary.from_arrays({name: t.numpy() for name, t in parts[side].items()})
@@ -72,11 +68,8 @@ class TrackedSegment:
 class SegmentTracker:
     """The association of one segment's frames, starting with its warm-up.
 
-    Args:
-        associator: A new associator, without a past.
-        number: Segment number, from 0.
-        overlap: Frames at the segment's end that the next segment also processes.
-        sink: Receives the masks of the output frames.
+    The associator has no past. Segment numbers start at 0; the next segment also processes the last
+    ``overlap`` frames. The sink receives the masks of the output frames.
     """
 
     def __init__(
@@ -123,11 +116,7 @@ class StitchedVideo:
 def stitch_tracked(
     segments: Sequence[TrackedSegment], tracks: TrackConfig, stitch: StitchConfig
 ) -> StitchedVideo:
-    """Joins the tracks of all segments of one video, given in time order.
-
-    Args:
-        stitch: From ``StitchConfig.following``.
-    """
+    """Joins a video's segments, in time order; ``stitch`` is from ``StitchConfig.following``."""
     boundaries = [(a.tail, b.head) for a, b in zip(segments, segments[1:], strict=False)]
     joins = stitch_segments(boundaries, stitch)
     ids = stitched_ids([_first_frames(segment.states) for segment in segments], joins)

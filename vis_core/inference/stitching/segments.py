@@ -23,10 +23,9 @@ class Segment:
 
 
 def cut_at(bounds: Sequence[int], overlap: int) -> list[Segment]:
-    """Returns the segments between bounds, each with the preceding frames as warm-up.
+    """Returns the segments between bounds, each with up to ``overlap`` earlier frames as warm-up.
 
-    Args:
-        bounds: Ascending: 0, the start of each further segment, and the end of the video.
-        overlap: Number of warm-up frames, which may span segments; fewer at the video's start.
+    The bounds ascend: 0, the start of each further segment, the end of the video. A warm-up may
+    span segments.
     """
     return [Segment(first, last, min(overlap, first)) for first, last in pairwise(bounds)]
