@@ -44,17 +44,14 @@ def run_chunked(
         if after is not None:
             after(chunk[-1])
 
-    def read() -> list[Frame]:
-        return list(islice(frames, chunk_frames))
-
     with (
         ThreadPoolExecutor(1, "longtake-read") as reader,
         ThreadPoolExecutor(1, "longtake-associate") as associator,
     ):
         previous: Future[None] | None = None
-        following = reader.submit(read)
+        following = reader.submit(list, islice(frames, chunk_frames))
         while chunk := following.result():
-            following = reader.submit(read)
+            following = reader.submit(list, islice(frames, chunk_frames))
             with torch.inference_mode():
                 predicted = [stage.predict(chunk) for stage in stages]
             if previous is not None:
