@@ -90,6 +90,10 @@ Globs = Annotated[
     repeated("--glob PATTERN", "Only videos whose names match, such as '2026/*/cam1-*'"),
 ]
 GroundTruth = Annotated[Path | None, _GROUND_TRUTH]
+Recipe = Annotated[
+    str | None,
+    option("--recipe FILE|PRESET", "Run file or preset to change.", autocompletion=presets),
+]
 RequiredGroundTruth = Annotated[Path, _GROUND_TRUTH]
 Images = Annotated[
     Path | None, option("--images DIR", "Folder with the images listed in the JSON file.")
@@ -134,13 +138,19 @@ def read_config(
     """Reads a run file or preset and applies the overrides."""
     from pipelines.config.loading import load_run_config
 
+    path = run_file(config)
+    return load_run_config(path, [*overrides, *(["start_from=null"] if from_scratch else [])])
+
+
+def run_file(config: str, named: str = "--config") -> Path:
+    """Returns the path of a run file or preset, given with the option ``named``."""
     preset = CONFIGS / f"{config}.yaml"
     path = preset if preset.is_file() else Path(config)
     if not path.is_file():
         raise ConfigError(
-            f"--config {config}: no such run file; give one, or one of {', '.join(presets())}"
+            f"{named} {config}: no such run file; give one, or one of {', '.join(presets())}"
         )
-    return load_run_config(path, [*overrides, *(["start_from=null"] if from_scratch else [])])
+    return path
 
 
 def given_data(

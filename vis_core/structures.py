@@ -96,17 +96,20 @@ class FrameTargets:
         masks: (G, H, W) bool.
         instance_index: (G,) int64, each instance's row in its clip, the same in all frames.
         ignored: (H, W) bool, where background is not learned either; None: nowhere.
+        instance_ids: (G,) int64 as in ``ClipBatch``, or None.
     """
 
     labels: Tensor
     masks: Tensor
     instance_index: Tensor
     ignored: Tensor | None = None
+    instance_ids: Tensor | None = None
 
     def __getitem__(self, instances: Tensor) -> Self:
         """Selects instances by a bool mask (G,) or an index tensor."""
-        fields_ = ("labels", "masks", "instance_index")
-        return replace(self, **{name: getattr(self, name)[instances] for name in fields_})
+        names = ("labels", "masks", "instance_index", "instance_ids")
+        given = {name: getattr(self, name) for name in names}
+        return replace(self, **{k: v[instances] for k, v in given.items() if v is not None})
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,8 @@ class Clip:
         labels: (G,) int64 class indices; -1 marks an ignored region.
         sizes: (T, 2) height and width of each frame before it was padded with 0 on the right and
             bottom (views of different sizes); None if all frames fill H x W.
+        instance_ids: (G,) int64 number of each instance among those of the training videos; None
+            if the clip is not from one.
     """
 
     clip_id: str
@@ -127,6 +132,7 @@ class Clip:
     masks: np.ndarray
     labels: np.ndarray
     sizes: np.ndarray | None = None
+    instance_ids: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.shape[3] != 3:
@@ -167,6 +173,8 @@ class ClipBatch:
         labels: B tensors (G_b,) int64.
         sizes: (B, T, 2) int64, height and width of each frame before padding.
         clip_ids: B clip ids; empty if the clips have none.
+        instance_ids: B tensors (G_b,) int64, the number of each instance among those of the
+            training videos, or -1; empty if no clip has any.
     """
 
     images: Tensor
@@ -174,6 +182,7 @@ class ClipBatch:
     labels: list[Tensor]
     sizes: Tensor
     clip_ids: tuple[str, ...] = ()
+    instance_ids: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
         if self.images.ndim != 5 or self.images.shape[2] != 3:
@@ -191,6 +200,7 @@ class ClipBatch:
             labels=self.labels[clips],
             sizes=self.sizes[clips],
             clip_ids=self.clip_ids[clips],
+            instance_ids=self.instance_ids[clips],
         )
 
     def to(self, device: torch.device | str) -> Self:
@@ -201,18 +211,21 @@ class ClipBatch:
             masks=[mask.to(device) for mask in self.masks],
             labels=[label.to(device) for label in self.labels],
             sizes=self.sizes.to(device),
+            instance_ids=tuple(ids.to(device) for ids in self.instance_ids),
         )
 
     def frame_targets(self) -> list[FrameTargets]:
         """Returns the ground truth of the B * T frames, clip by clip, without absent instances."""
         targets = []
-        for masks, labels in zip(self.masks, self.labels, strict=True):
+        every_ids = self.instance_ids or [None] * len(self.labels)
+        for masks, labels, ids in zip(self.masks, self.labels, every_ids, strict=True):
             for frame_masks in masks:
                 visible, known = frame_masks.flatten(1).any(dim=1), labels >= 0
                 present = (visible & known).nonzero().flatten()
                 ignored = None if known.all() else frame_masks[~known].any(dim=0)
                 kept = labels[present], frame_masks[present], present
-                targets.append(FrameTargets(*kept, ignored))
+                numbers = None if ids is None else ids[present]
+                targets.append(FrameTargets(*kept, ignored, numbers))
         return targets
 
 

@@ -4,12 +4,18 @@ from typing import Annotated
 
 from jobs import options
 from jobs.options import argument, option
-from pipelines.experiments.ablation_tables import TABLES
+from pipelines.experiments.ablation_tables import TABLES, ablation_table
 from vis_core.errors import ConfigError
 
 _TITLES = "; ".join(f"{name} ({table.title})" for name, table in sorted(TABLES.items()))
-DETAILS = f"Tables: {_TITLES}."
-EXAMPLES = ("longtake ablate idol_6 --out runs/idol_6 --seeds 0 1 2",)
+DETAILS = (
+    f"Tables: {_TITLES}. Without --recipe, a table's rows change a tiny preset. Rows of another "
+    "system change the run file of that system with the same name, next to the given one."
+)
+EXAMPLES = (
+    "longtake ablate idol_6 --out runs/idol_6 --seeds 0 1 2",
+    "longtake ablate ctvis_3 --recipe ctvis_r50_ytvis19 --coco COCO --vis VIS --out runs/ctvis_3",
+)
 
 
 def _table_names() -> list[str]:
@@ -30,6 +36,7 @@ def run(
         ),
     ],
     overrides: options.Set,
+    recipe: options.Recipe = None,
     dry_run: options.DryRun = False,
     address: options.Address = None,
     coco: options.Coco = None,
@@ -46,9 +53,11 @@ def run(
         raise ConfigError(f"{table}: no such table; expected one of {', '.join(_table_names())}")
     given = options.given_data(coco, vis, videos)
     check_given(given)
+    rows = ablation_table(table, recipe)
+    files = {row.run_file for row in rows.rows}
     job = AblationJob(
-        table=TABLES[table],
-        source=options.CONFIGS / f"{TABLES[table].preset}.yaml",
+        table=rows,
+        sources={name: options.run_file(name, "--recipe") for name in sorted(files)},
         overrides=tuple(overrides),
         seeds=tuple(dict.fromkeys(seeds)),
         given=given,
@@ -56,9 +65,11 @@ def run(
     )
     check(job)
     if dry_run:
-        rows = {row.name: (*row.training, *row.inference, *row.fused) for row in job.table.rows}
-        lines = [f"{name}: {'  '.join(changes) or 'unchanged'}" for name, changes in rows.items()]
-        options.report({"rows": rows, "seeds": job.seeds}, lines, as_json=as_json)
+        changes = {row.name: row.changes for row in rows.rows}
+        lines = [f"{row.name} ({row.run_file}): {'  '.join(row.changes)}" for row in rows.rows]
+        lines.append(f"all rows: {'  '.join(rows.shared)}")
+        document = {"rows": changes, "shared": rows.shared, "seeds": job.seeds}
+        options.report(document, lines, as_json=as_json)
         return
     first = job.config(job.table.rows[0], job.seeds[0], inference=False)
     with ray_session(first.ray, address):

@@ -40,11 +40,6 @@ class _Worker:
         """The work items in progress."""
         return [work for work in self.works.values() if work is not None]
 
-    @property
-    def shown(self) -> str:
-        """A description of the work items in progress."""
-        return ", ".join(work.shown for work in self.current)
-
 
 @dataclass
 class AnnotatorPool:
@@ -66,9 +61,7 @@ class AnnotatorPool:
         """Yields the outcome of each video as soon as it is known.
 
         Calls ``on_wait`` at least once a second with the frame count and the workers' activity.
-
-        Raises:
-            VisError: The model cannot be loaded or a store cannot be reached.
+        Raises VisError if the model cannot be loaded or a store cannot be reached.
         """
         try:
             for _ in range(min(self.num_workers, len(queue))):
@@ -216,9 +209,11 @@ class AnnotatorPool:
         """Returns each worker's activity, ordered by video; loading workers come last."""
         workers = self._workers()
         busy = [
-            WorkerStatus(worker.shown, worker.num_frames - worker.frames_before)
-            for worker in workers
-            if worker.current
+            WorkerStatus(
+                ", ".join(work.shown for work in works), each.num_frames - each.frames_before
+            )
+            for each in workers
+            if (works := each.current)
         ]
         loading = [WorkerStatus()] * (len(workers) - len(busy))
         return sorted(busy, key=lambda status: status.video) + loading

@@ -6,10 +6,9 @@ videos. Ray, torch and the model are loaded only when there is work.
 
 import os
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.annotation.archive.listing import Archive, ArchivedVideo, list_archive
 from pipelines.annotation.ledger import Ledger, Survey, VideoRow, json_digest
@@ -37,14 +36,12 @@ def annotate_archive(
     options: AnnotateOptions = AnnotateOptions(),  # noqa: B008 (frozen)
     *,
     load: "LoadSystem | None" = None,
-    clock: Callable[[], float] = time.monotonic,
 ) -> AnnotateSummary:
     """Annotates every video of an archive that has no outcome yet.
 
     Args:
         archive: Folder or s3:// prefix of videos, a video file, a list, or an ``Archive``.
         out: Folder or s3:// prefix for the results.
-        config: Inference settings; None means the defaults.
         load: Function that loads a model folder in each worker; None means ``load_system``.
 
     Raises:
@@ -64,19 +61,19 @@ def annotate_archive(
         from pipelines.annotation.worker import AnnotateJob
 
         ledger.storage.check_conditional_writes()
-        start_s = clock()
+        start_s = time.monotonic()
         job = AnnotateJob(archive.storage, ledger, model, config, options, load)
         try:
             _annotate_pending(job, survey.pending, summary)
         except KeyboardInterrupt:
             summary.interrupted = True
         summary.num_pending = len(archive.videos) - len(summary.rows)
-        summary.seconds = clock() - start_s
+        summary.seconds = time.monotonic() - start_s
     if options.redo == "changed-model" and not summary.interrupted:
         by_key = {video.key: video for video in archive.videos}
         done = [by_key[row.video] for row in summary.having("done")]
         summary.num_superseded = remove_superseded(ledger, done, model)
-    about: dict[str, Any] = {"model": str(model), "model_digest": model.digest, **settings}
+    about = {"model": str(model), "model_digest": model.digest, **settings}
     ledger.write_manifest(about, summary.rows)
     return summary
 

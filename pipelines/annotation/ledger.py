@@ -157,8 +157,7 @@ class Ledger:
 def done_results(storage: Storage) -> dict[str, str]:
     """Returns the result key of each finished video, from a job's manifest.
 
-    Raises:
-        ConfigError: There is no manifest, or it cannot be read.
+    Raises ConfigError if there is no manifest, or it cannot be read.
     """
     mend = "give the --out of a `longtake annotate` that has ended"
     body = read_if_there(storage, MANIFEST)

@@ -143,6 +143,4 @@ def num_segments(videos: Sequence[ArchivedVideo], wanted: Segments, workers: int
 
 
 def _works(video: ArchivedVideo, count: int) -> list[Work]:
-    if count == 1:
-        return [Work(video)]
-    return [Work(video, number, count) for number in range(count)]
+    return [Work(video, number, count) for number in range(count)] if count > 1 else [Work(video)]

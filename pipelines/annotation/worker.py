@@ -58,12 +58,14 @@ class VideoAnnotator:
 
     def load(self) -> None:
         """Loads the model; raises a CheckpointError if loading fails."""
-        from vis_core.models.systems.build import read_categories
+        from vis_core.models.systems.build import load_system, read_categories
 
         torch.set_num_threads(1)  # there is one actor per core
         folder = self._job.model.path
         self._categories = read_categories(folder)
-        self._system = (self._job.load or _load_on_best_device)(str(folder))
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        load = self._job.load
+        self._system: FrameSystem = load(str(folder)) if load else load_system(folder, device)
         if self._job.config.videos_at_once > 1:
             (view,) = View.of(self._job.config)
             system = view.applied_to(self._system)
@@ -76,8 +78,7 @@ class VideoAnnotator:
     def do(self, work: Work) -> VideoRow | None:
         """Processes one work item; returns the video's outcome, or None if it has none yet.
 
-        Raises:
-            StorageError: The archive or the results cannot be reached.
+        Raises StorageError if the archive or the results cannot be reached.
         """
         if work.num_segments == 1:
             return self.annotate(work.video)
@@ -128,18 +129,14 @@ class VideoAnnotator:
 
         Returns None if predictions are missing.
         """
-        job, storage, name = (
-            self._job,
-            self._job.ledger.storage,
-            self._job.ledger.result_name(video),
-        )
         if (done := self._done_elsewhere(video)) is not None:
             return done
-        if not job.options.is_stitched:
-            unfinished = UnfinishedVideo.newest(storage, name)
-            associated = associate_blocks(self._system, job.config, self._blocks(video), unfinished)
+        blocks, config = self._blocks(video), self._job.config
+        if self._job.options.is_stitched:
+            associated = self._stitched().join(blocks, num_segments)
         else:
-            associated = self._stitched().join(self._blocks(video), num_segments)
+            unfinished = UnfinishedVideo.newest(blocks.storage, blocks.name)
+            associated = associate_blocks(self._system, config, blocks, unfinished)
         if associated is None:
             return self._done_elsewhere(video)
         processed, end = associated
@@ -200,20 +197,11 @@ class VideoAnnotator:
         raise VideoDecodeError(f"{died}, {MAX_DEATHS} times", died.kind)
 
     def _process(self, video: ArchivedVideo, path: Path) -> ProcessedVideo:
-        job = self._job
+        job, options = self._job, self._job.options
         unfinished = UnfinishedVideo.newest(job.ledger.storage, job.ledger.result_name(video))
-        video_job = VideoJob(
-            self._system, job.config, job.options.max_frames, job.options.save_every, self._count
-        )
-        return video_job.run(path, unfinished)
+        settings = job.config, options.max_frames, options.save_every
+        return VideoJob(self._system, *settings, self._count).run(path, unfinished)
 
     def _count(self) -> None:
         with self._count_lock:
             self._num_frames += 1
-
-
-def _load_on_best_device(folder: str) -> FrameSystem:
-    """Loads a system on the GPU if this process may use one, otherwise on the CPU."""
-    from vis_core.models.systems.build import load_system
-
-    return load_system(Path(folder), "cuda" if torch.cuda.is_available() else "cpu")

@@ -35,6 +35,8 @@ _PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a run file and applies ``dotted.key=value`` overrides.
 
+    In a list, a part of a key is an item's number or name, or ``*`` for all; null removes an item.
+
     Raises:
         ConfigError: A value is faulty; the message names its file, its key and the expected value.
     """
@@ -115,21 +117,40 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if not separator or not key.strip():
         raise ConfigError(f"--set {override}: expected dotted.key=value")
     *parents, last = key.strip().split(".")
-    node: Any = values
+    nodes: list[Any] = [values]
     for parent in parents:
-        if isinstance(node, list):
-            if not parent.isdigit() or int(parent) >= len(node):
-                raise ConfigError(f"--set {override}: {parent!r} is not an item of a list")
-            node = node[int(parent)]
+        nodes = [child for node in nodes for child in _children(node, parent, override)]
+    for node in nodes:
+        value = parse_yaml(text, f"--set {key}")  # each node gets its own copy
+        if isinstance(node, list) and value is None:
+            chosen = _chosen(node, last, override)
+            node[:] = [item for place, item in enumerate(node) if place not in chosen]
         elif isinstance(node, dict):
-            node = node.setdefault(parent, {})
-        if not isinstance(node, dict | list):
-            raise ConfigError(f"--set {override}: {parent!r} holds a value, not a section")
-    if not isinstance(node, dict):
-        raise ConfigError(f"--set {override}: {last!r} is not a key of a section")
-    if last in _ALTERNATIVES:
-        node.pop(_ALTERNATIVES[last], None)
-    node[last] = parse_yaml(text, f"--set {key}")
+            if last in _ALTERNATIVES:
+                node.pop(_ALTERNATIVES[last], None)
+            node[last] = value
+        else:
+            raise ConfigError(f"--set {override}: {last!r} is not a key of a section")
+
+
+def _children(node: Any, part: str, override: str) -> list[Any]:
+    """Returns the sections or lists that a part of a dotted key selects in a section or list."""
+    if isinstance(node, list):
+        children = [node[place] for place in _chosen(node, part, override)]
+    else:
+        children = [node.setdefault(part, {})]
+    if not all(isinstance(child, dict | list) for child in children):
+        raise ConfigError(f"--set {override}: {part!r} holds a value, not a section")
+    return children
+
+
+def _chosen(items: list[Any], part: str, override: str) -> list[int]:
+    """Returns the places of the items with a number or name; ``*`` selects all."""
+    names = [item.get("name") if isinstance(item, dict) else None for item in items]
+    chosen = [place for place, name in enumerate(names) if part in ("*", str(place), name)]
+    if not chosen:
+        raise ConfigError(f"--set {override}: {part!r} is not an item of a list")
+    return chosen
 
 
 def _refuse_secrets(values: Mapping[str, Any], source: str, parents: tuple[str, ...]) -> None:

@@ -61,6 +61,11 @@ class StageConfig(Section):
         "(releases of CTVIS and IDOL); frames: one per annotated frame, which is the key frame, "
         "with the others from either side, unsorted (CrossVIS).",
     )
+    group_by_aspect: bool = Field(
+        True,
+        description="Build a worker's batch from clips that are all higher than wide, or from "
+        "others (detectron2, in all releases); unknown for stored pseudo-videos and mixed clips.",
+    )
     precision: Precision = Field(
         "float32", description="The network's precision in training; CTVIS's release uses AMP."
     )
@@ -69,7 +74,7 @@ class StageConfig(Section):
         1,
         ge=1,
         description="Number of parts into which a batch is split to save memory. The network "
-        "processes them in turn, and their gradients are averaged.",
+        "processes them in turn, with the gradient of the whole batch (IDOL: their mean).",
     )
     recompute_activations: bool = Field(
         False,
@@ -250,10 +255,11 @@ class RunConfig(Section):
         "releases, or regions where STC's classes are not trained (ours).",
     )
     clips_per_image: int = Field(1, ge=1, description="Pseudo-videos per image.")
-    stream_pseudo: bool = Field(
-        False,
-        description="Generate pseudo-videos during training, new ones in each epoch, instead of "
-        "writing them once beforehand.",
+    stream_pseudo: bool | None = Field(
+        None,
+        description="Generate pseudo-videos during training, new ones in each epoch as in the "
+        "CTVIS release, instead of writing them once beforehand; null: in stages of pseudo-videos "
+        "alone, which see each image often.",
     )
     stages: tuple[StageConfig, ...] = Field(min_length=1, description="Stages, in order.")
     sweep: SweepConfig = Field(default_factory=SweepConfig)
@@ -267,9 +273,14 @@ class RunConfig(Section):
     @property
     def needs_pseudo_videos(self) -> bool:
         """True if a stage reads stored pseudo-videos."""
-        return not self.stream_pseudo and any(
-            stage.clips in ("pseudo", "mixed") for stage in self.stages
+        return any(
+            stage.clips in ("pseudo", "mixed") and not self.streams_pseudo(stage)
+            for stage in self.stages
         )
+
+    def streams_pseudo(self, stage: StageConfig) -> bool:
+        """Returns whether a stage generates its pseudo-videos during training."""
+        return stage.clips == "pseudo" if self.stream_pseudo is None else self.stream_pseudo
 
     @property
     def stage_starts(self) -> dict[str, int]:
@@ -285,7 +296,8 @@ class RunConfig(Section):
                 "has queries, so use left_out: background"
             )
         for stage in self.stages:
-            if stage.classes == "images" and stage.clips == "pseudo" and not self.stream_pseudo:
+            stored = stage.clips == "pseudo" and not self.streams_pseudo(stage)
+            if stage.classes == "images" and stored:
                 raise ValueError(
                     f"stage {stage.name}: stored pseudo-videos have the classes of the videos; "
                     "use stream_pseudo: true or classes: videos"

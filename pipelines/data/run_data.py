@@ -149,7 +149,8 @@ def _user_data(
     if images and own:
         class_map = find_class_map(given.class_map, images.annotations, own, categories)
         categories = class_map.target
-        notes += filter(None, [ClassTable.of(records, own, class_map).note(config.left_out)])
+        note = ClassTable.of(records, own, class_map).note(config.left_out)
+        notes += [note] if note and config.supervision is None else []
     if videos:
         if videos.test == videos.val:
             notes.append("thresholds are chosen and scores measured on the same videos (val)")

@@ -7,7 +7,7 @@ Finished parts are not repeated, so the same command resumes after an interrupti
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from pipelines.config.loading import digest, load_run_config
 from pipelines.config.run import RunConfig
 from pipelines.data.given_data import GivenData
 from pipelines.data.run_data import RunData
-from pipelines.experiments.ablation_tables import AblationRow, AblationTable
+from pipelines.experiments.ablation_tables import AblationRow, AblationTable, Overrides
 from pipelines.progress import Progress
 from pipelines.results.ensemble_files import fuse_files
 from pipelines.results.score import LabelledVideos, evaluate_file, score_model
@@ -29,10 +29,10 @@ COLUMNS = ("ap", "ap50", "ap75", "ar1", "ar10")
 
 @dataclass(frozen=True)
 class AblationJob:
-    """A table with its run file, seeds and data."""
+    """A table with its run files, seeds and data."""
 
     table: AblationTable
-    source: Path  # the run file that the rows change
+    sources: Mapping[str, Path]  # the run files that the rows change, by their names in the table
     overrides: tuple[str, ...]  # changes that all rows share
     seeds: tuple[int, ...]  # for data, weights and order; every row runs once per seed
     given: GivenData
@@ -40,8 +40,9 @@ class AblationJob:
 
     def config(self, row: AblationRow, seed: int, *, inference: bool) -> RunConfig:
         """Returns a row's settings, or its training settings if ``inference`` is False."""
-        changes = (*self.table.scenes, *self.overrides, f"seed={seed}", *row.training)
-        return load_run_config(self.source, (*changes, *(row.inference if inference else ())))
+        changes = (*self.table.shared, *self.overrides, f"seed={seed}", *row.training)
+        source = self.sources[row.run_file]
+        return load_run_config(source, (*changes, *(row.inference if inference else ())))
 
 
 @dataclass(frozen=True)
@@ -69,17 +70,18 @@ def check(job: AblationJob) -> None:
 
 def run_ablation(job: AblationJob) -> list[RowScores]:
     """Trains, annotates and scores all unfinished rows, and writes the table; needs Ray."""
-    trainings = {row.training for row in job.table.rows if not row.fused}
+    trainings = {(row.run_file, row.training) for row in job.table.rows if not row.fused}
     scores: dict[str, list[dict[str, float]]] = {row.name: [] for row in job.table.rows}
     with Progress(len(job.seeds) * len(trainings), "trainings", "ablation") as progress:
         for seed in job.seeds:
-            trained: dict[tuple[str, ...], _Trained] = {}
+            trained: dict[tuple[str, Overrides], _Trained] = {}
             results: dict[str, Path] = {}
             for row in job.table.rows:
-                if not row.fused and row.training not in trained:
-                    trained[row.training] = _train(job, row, seed)
+                key = row.run_file, row.training
+                if not row.fused and key not in trained:
+                    trained[key] = _train(job, row, seed)
                     progress.update(1)
-                model = next(iter(trained.values())) if row.fused else trained[row.training]
+                model = next(iter(trained.values())) if row.fused else trained[key]
                 results[row.name] = _result(job, row, seed, model, results)
                 test = model.data.videos.test
                 scores[row.name].append(evaluate_file(test, results[row.name]))
@@ -115,7 +117,10 @@ class _Trained:
 def _train(job: AblationJob, row: AblationRow, seed: int) -> _Trained:
     """Trains a row's stages; rows with equal training settings share one model."""
     config = job.config(row, seed, inference=False)
-    run = Run(job.out / f"seed_{seed}" / _folder_name(row.training), config, job.given)
+    name = _folder_name(row.training)
+    if row.run_file != job.table.run_file:
+        name = f"{Path(row.run_file).stem}_{name}"
+    run = Run(job.out / f"seed_{seed}" / name, config, job.given)
     open_run(run)
     data = prepare(run)
     stages = train(run, data, make_pseudo_videos(run, data))
@@ -142,7 +147,7 @@ def _result(
     return out / "results.json"
 
 
-def _folder_name(training: tuple[str, ...]) -> str:
+def _folder_name(training: Overrides) -> str:
     """Returns a folder name made of the changed keys and values, or else a digest."""
     changes = [change.partition("=") for change in training]
     pairs = [f"{key.rpartition('.')[2]}-{value}" for key, _, value in changes]

@@ -33,8 +33,7 @@ _transfer_lock = threading.Lock()
 def tracking_uri(uri: str | None, run_folder: Path) -> str:
     """Checks a tracking store's address; None means a sqlite file in the run folder.
 
-    Raises:
-        ConfigError: If this kind of address is not supported.
+    Raises ConfigError if this kind of address is not supported.
     """
     if uri is None:
         return f"sqlite:///{run_folder.absolute() / 'mlflow' / 'mlflow.db'}"
@@ -57,8 +56,7 @@ def artifact_location(uri: str) -> str | None:
 def connect(uri: str, *, must_exist: bool = False) -> "MlflowClient":
     """Creates a client with timeouts and few log lines; does not contact the server yet.
 
-    Raises:
-        RegistryError: If a sqlite store cannot be opened, or it ``must_exist`` but is missing.
+    Raises RegistryError if a sqlite store cannot be opened, or it ``must_exist`` but is missing.
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)

@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from pipelines.mlflow_runs.client import (
@@ -36,15 +35,10 @@ _log = logging.getLogger(__name__)
 
 
 class MlflowStore:
-    """One experiment in a tracking store.
+    """One experiment in a tracking store, created if absent.
 
-    Args:
-        uri: ``sqlite:///FILE.db`` or ``http(s)://…``; None means a sqlite file in the run folder.
-        experiment: Name of the experiment, which is created if absent.
-        run_folder: Folder for the default store and the unsent writes.
-        required: Whether an unreachable store is an error at the start of a run; if False, the run
-            keeps its writes until the store answers.
-        clock: Function that returns the time in seconds since 1970.
+    ``uri`` is ``sqlite:///FILE.db`` or ``http(s)://…``; None means a sqlite file in the run folder,
+    which also has the unsent writes. ``clock`` returns the time in seconds since 1970.
     """
 
     def __init__(
@@ -53,38 +47,30 @@ class MlflowStore:
         experiment: str,
         run_folder: Path,
         *,
-        required: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.uri = tracking_uri(uri, run_folder)
         self.experiment = experiment
         self.run_folder = run_folder
-        self.required = required
         self.clock = clock
         self.client = connect(self.uri)
 
-    def start_run(
-        self, key: str, name: str | None = None, parent: "MlflowRun | None" = None
-    ) -> "MlflowRun":
+    def start_run(self, key: str, name: str | None = None) -> "MlflowRun":
         """Starts the run with ``key``, or resumes it if it exists in the experiment.
 
-        Args:
-            key: Stable name of the task, such as ``train-3f2a91``; equal tasks have equal keys.
-            name: The name in MLflow's pages; None means the key.
-            parent: The sweep's run if this run is one of its trials.
+        Equal tasks have equal keys, such as ``train-3f2a91``; ``name`` is for MLflow's pages.
 
         Raises:
             ConfigError: If the key has characters that MLflow or a folder name does not allow.
-            RegistryError: If the store is required and does not answer.
+            RegistryError: If the store does not answer.
         """
         if not _KEY.fullmatch(key):
             raise ConfigError(
                 f"tracking: expected a run key of letters, digits, '.', '_' and '-', got {key!r}"
             )
-        run = MlflowRun(self, key, name or key, parent)
-        if self.required:
-            with service_errors("cannot start a run in", self.uri):
-                run.open()
+        run = MlflowRun(self, key, name or key)
+        with service_errors("cannot start a run in", self.uri):
+            run.open()
         run.spool.start()
         return run
 
@@ -104,24 +90,13 @@ class MlflowStore:
 class MlflowRun:
     """One MLflow run, ended by ``finish`` or ``with``; only ``open`` and ``finish`` may block."""
 
-    def __init__(
-        self, tracking: MlflowStore, key: str, name: str, parent: "MlflowRun | None"
-    ) -> None:
+    def __init__(self, tracking: MlflowStore, key: str, name: str) -> None:
         self.tracking = tracking
         self.key = key
         self.name = name
-        self.parent = parent
         self.run_id: str | None = None
         path = tracking.run_folder / "tracking" / key / "metrics.jsonl"
         self.spool = WriteSpool(path, self._send)
-        self._senders: dict[str, Callable[[str, list[Entry]], None]] = {
-            "metrics": self._send_metrics,
-            "params": self._send_params,
-            "tags": self._send_tags,
-            "text": self._send_text,
-            "artifact": self._send_artifact,
-            "status": self._send_status,
-        }
 
     def open(self) -> str:
         """Finds or creates the run with this key in the store and returns its id."""
@@ -135,8 +110,6 @@ class MlflowRun:
                 client.update_run(self.run_id, status="RUNNING")
             else:
                 tags = {_KEY_TAG: self.key}
-                if self.parent is not None:
-                    tags["mlflow.parentRunId"] = self.parent.open()
                 created = client.create_run(experiment_id, tags=tags, run_name=self.name)
                 self.run_id = str(created.info.run_id)
         return self.run_id
@@ -194,12 +167,7 @@ class MlflowRun:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.finish()
         else:
@@ -209,7 +177,11 @@ class MlflowRun:
         """Sends entries of one kind to the store; raises RegistryError if a retry may help."""
         try:
             run_id = self.open()
-            self._senders[entries[0]["kind"]](run_id, entries)
+            if entries[0]["kind"] == "metrics":
+                self._send_metrics(run_id, entries)
+                return
+            (entry,) = entries
+            self._send_entry(run_id, entry)
         except transport_errors() as error:
             if not is_refused(error):
                 raise RegistryError(reason(error)) from error
@@ -225,39 +197,35 @@ class MlflowRun:
         ]
         self.tracking.client.log_batch(run_id, metrics=metrics)
 
-    def _send_params(self, run_id: str, entries: list[Entry]) -> None:
+    def _send_params(self, run_id: str, wanted: dict[str, str]) -> None:
         from mlflow.entities import Param
 
         known: dict[str, Any] = self.tracking.client.get_run(run_id).data.params
-        for entry in entries:
-            wanted: dict[str, str] = entry["values"]
-            changed = [n for n, value in wanted.items() if known.get(n, value) != value]
-            if changed:
-                _log.warning(
-                    "tracking: run %s was started with other values of %s; it keeps the first",
-                    self.key, ", ".join(changed),
-                )  # fmt: skip
-            new = [Param(n, value) for n, value in wanted.items() if n not in known]
-            self.tracking.client.log_batch(run_id, params=new)
+        changed = [n for n, value in wanted.items() if known.get(n, value) != value]
+        if changed:
+            _log.warning(
+                "tracking: run %s was started with other values of %s; it keeps the first",
+                self.key, ", ".join(changed),
+            )  # fmt: skip
+        new = [Param(n, value) for n, value in wanted.items() if n not in known]
+        self.tracking.client.log_batch(run_id, params=new)
 
-    def _send_tags(self, run_id: str, entries: list[Entry]) -> None:
-        for entry in entries:
-            for name, value in entry["values"].items():
-                self.tracking.client.set_tag(run_id, name, value)
-
-    def _send_text(self, run_id: str, entries: list[Entry]) -> None:
-        for entry in entries:
-            with retried_transfers():
-                self.tracking.client.log_text(run_id, entry["text"], entry["file"])
-
-    def _send_artifact(self, run_id: str, entries: list[Entry]) -> None:
-        for entry in entries:
-            if not Path(entry["path"]).is_file():
+    def _send_entry(self, run_id: str, entry: Entry) -> None:
+        """Sends anything but metrics."""
+        client = self.tracking.client
+        match entry["kind"]:
+            case "params":
+                self._send_params(run_id, entry["values"])
+            case "tags":
+                for name, value in entry["values"].items():
+                    client.set_tag(run_id, name, value)
+            case "text":
+                with retried_transfers():
+                    client.log_text(run_id, entry["text"], entry["file"])
+            case "artifact" if not Path(entry["path"]).is_file():
                 _log.warning("tracking: artifact %s no longer exists and is skipped", entry["path"])
-                continue
-            with retried_transfers():
-                self.tracking.client.log_artifact(run_id, entry["path"], entry["folder"])
-
-    def _send_status(self, run_id: str, entries: list[Entry]) -> None:
-        for entry in entries:
-            self.tracking.client.set_terminated(run_id, status=entry["status"])
+            case "artifact":
+                with retried_transfers():
+                    client.log_artifact(run_id, entry["path"], entry["folder"])
+            case _:
+                client.set_terminated(run_id, status=entry["status"])

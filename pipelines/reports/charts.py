@@ -42,11 +42,7 @@ def line_chart(
 
     The exponential mean restarts at every mark. The vertical axis runs from 0 to a tick above the
     highest smoothed value. Raw values above that tick are cut off, so that a single spike does not
-    flatten everything else.
-
-    Args:
-        label: Description of the chart for screen readers.
-        marks: Vertical lines, in ascending order.
+    flatten everything else. ``label`` is for screen readers; ``marks`` are in ascending order.
     """
     lines = [line for line in (_cut(each, marks) for each in series) if line.strong]
     if not lines:

@@ -37,11 +37,7 @@ _MEDIA = (".mp4", ".png", ".jpg", ".jpeg")
 
 
 def collect_report(run_dir: Path) -> ReportData:
-    """Reads a run folder, finished or not.
-
-    Raises:
-        ConfigError: The folder does not exist or contains no run files.
-    """
+    """Reads a run folder, finished or not; raises ConfigError if it has no run files."""
     if not run_dir.is_dir():
         raise ConfigError(f"{run_dir}: expected a run folder, found no folder")
     absent: list[str] = []

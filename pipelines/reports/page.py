@@ -26,18 +26,12 @@ FILE_BYTES = 8 << 20
 
 
 def write_report(
-    path: Path,
-    report: ReportData,
-    *,
-    total_bytes: int = TOTAL_BYTES,
-    file_bytes: int = FILE_BYTES,
+    path: Path, report: ReportData, *, total_bytes: int = TOTAL_BYTES, file_bytes: int = FILE_BYTES
 ) -> None:
     """Writes a report page, whole or not at all.
 
-    Args:
-        total_bytes: Limit for all embedded pictures and videos together, as base64. Other
-            files are linked by relative paths.
-        file_bytes: Limit for one embedded file, as base64.
+    Pictures and videos are embedded within limits for all and for each, as base64; other files are
+    linked by relative paths.
     """
     rows = _accuracy_rows(report)
     page = _environment().get_template("page.html.j2")
@@ -46,7 +40,10 @@ def write_report(
         media=MediaBudget(path, total_bytes, file_bytes),
         columns=_COLUMNS,
         rows=rows,
-        best={key: max(_scores(rows, key), default=None) for key in _COLUMNS},
+        best={
+            key: max((s for row in rows if (s := _score(row, key)) is not None), default=None)
+            for key in _COLUMNS
+        },
         gain=_gain(rows),
         charts=_charts(report),
         shown_trials=_SHOWN_TRIALS,
@@ -105,10 +102,6 @@ def _sweep_columns(report: ReportData) -> dict[str, Any]:
     keys = sorted({key for trial in report.sweep for key in trial.values})
     endings = {key.rsplit(".", 1)[-1] for key in keys}
     return {"sweep_keys": keys, "ambiguous_keys": len(endings) < len(keys)}
-
-
-def _scores(rows: Sequence[StageRow], key: str) -> list[float]:
-    return [value for row in rows if (value := _score(row, key)) is not None]
 
 
 def _score(row: StageRow, key: str) -> float | None:

@@ -38,16 +38,9 @@ def detect_images(
 ) -> int:
     """Writes a model's detections in the images of a COCO file; returns their number.
 
-    The output appears whole or not at all.
-
-    Args:
-        model_folder: Folder of any system; its classes are matched to the ground truth by name.
-        ground_truth: COCO file with the images and categories.
-        short_side: Short side of test images in pixels; None means the model's setting.
-        last_mask_resize: Interpolation in the last resize of masks; "nearest" in the IDOL release.
-
-    Raises:
-        AnnotationError: An input is faulty, or the ground truth has none of the model's classes.
+    The output appears whole or not at all. The model's classes are matched by name; without a
+    ``short_side`` in pixels, its own setting holds. The IDOL release's ``last_mask_resize`` is
+    "nearest". Raises AnnotationError if an input is faulty or has none of the model's classes.
     """
     records, categories = read_coco(ground_truth, images)
     category_ids = _category_ids(read_categories(model_folder), categories, ground_truth)
@@ -102,13 +95,9 @@ def score_coco(ground_truth: Path, results: Path) -> dict[str, float]:
     """Computes COCO's average precision of masks and boxes.
 
     The size of a detection is the area of its mask for ``segm`` and of its box for ``bbox``. Crowd
-    regions neither raise nor lower the score; a missing box is computed from the mask.
-
-    Returns:
-        ``segm_AP``, ``segm_AP50``, ... and ``bbox_AP``, ... in [0, 1], or -1 without ground truth.
-
-    Raises:
-        AnnotationError: A file is faulty; the message lists its defects.
+    regions neither raise nor lower the score; a missing box is computed from the mask. Returns
+    ``segm_AP``, ``segm_AP50``, ... and ``bbox_AP``, ... in [0, 1], or -1 without ground truth.
+    Raises AnnotationError if a file is faulty; the message lists its defects.
     """
     images, categories, truth = read_coco_truth(ground_truth)
     found = check_coco_results(results, images, categories)

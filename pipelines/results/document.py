@@ -50,8 +50,7 @@ class ResultDocument:
 def read_result_document(path: Path, open_file: OpenFile | None = None) -> ResultDocument:
     """Reads and checks a result; for ``open_file``, see ``read_result_json``.
 
-    Raises:
-        AnnotationError: The result has defects; the message lists them.
+    Raises AnnotationError if the result has defects; the message lists them.
     """
     defects = Defects(path)
     root = read_result_json(path, open_file)

@@ -63,8 +63,7 @@ class FusedArchive:
 def fuse_documents(inputs: Sequence[Path], out: Path, config: FusionConfig) -> int:
     """Fuses results of one video; returns the number of tracks. A failure writes nothing.
 
-    Raises:
-        AnnotationError: An input is faulty, or the inputs differ in their video or classes.
+    Raises AnnotationError if an input is faulty, or the inputs differ in their video or classes.
     """
     document = _fuse([read_result_document(path) for path in inputs], list(inputs), config)
     write_json(out, document)
@@ -74,9 +73,7 @@ def fuse_documents(inputs: Sequence[Path], out: Path, config: FusionConfig) -> i
 def fuse_archives(inputs: Sequence[Storage], out: Storage, config: FusionConfig) -> FusedArchive:
     """Fuses the results of the videos that all inputs contain, one video in memory at a time.
 
-    Args:
-        inputs: ``annotate`` results for one archive, one store per model.
-        out: Store for the fused results and their manifest, in the same form as the inputs.
+    Each input has one model's ``annotate`` results for an archive; ``out`` gets the same form.
 
     Raises:
         ConfigError: An input has no readable manifest, or is the output.

@@ -38,10 +38,8 @@ class _Video:
 def fuse_files(inputs: Sequence[Path], out: Path, config: FusionConfig) -> int:
     """Fuses YouTube-VIS results of the same videos; returns the number of tracks.
 
-    The output appears whole or not at all, sorted by video and then by score (best first).
-
-    Raises:
-        AnnotationError: An input is faulty, or the inputs differ in a video's size or length.
+    The output appears whole or not at all, sorted by video and then by score (best first). Raises
+    AnnotationError if an input is faulty, or the inputs differ in a video's size or length.
     """
     spool = out.with_name(f".{out.name}-{uuid.uuid4().hex}")
     spool.mkdir()

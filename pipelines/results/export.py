@@ -31,12 +31,7 @@ def export_results(results: Storage, folder: Path, globs: Sequence[str] = ()) ->
     """Writes one YouTube-VIS file per video, one at a time in memory; keeps existing files.
 
     Each file is named after a digest of video, model and settings, so that no video name can point
-    outside the folder. The file contains the video's name.
-
-    Args:
-        results: Output of ``annotate``.
-        folder: Folder for the files.
-        globs: Patterns, one of which must match a video's name; empty means all videos.
+    outside the folder. The file contains the video's name, which one of the ``globs`` must match.
 
     Raises:
         ConfigError: No result matches.

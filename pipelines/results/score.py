@@ -42,15 +42,10 @@ def score_model(
     label: str,
     max_videos: int | None = None,
 ) -> dict[str, float]:
-    """Annotates every video of a split and computes the YouTube-VIS metric.
+    """Annotates the first ``max_videos`` (None: all) of a split; computes the YouTube-VIS metric.
 
-    Args:
-        out: Folder in which ``results.json`` and ``stats.json`` (the scores) are written.
-        label: Label of the progress line.
-        max_videos: Number of videos to use, starting with the first; None means all.
-
-    Returns:
-        ``ap``, ``ap50``, ``ap75``, ``ar1``, ``ar10`` and the other scores of the metric.
+    Writes ``results.json`` and ``stats.json`` to the folder ``out``; ``label`` is for the progress
+    line. Returns ``ap``, ``ap50``, ``ap75``, ``ar1``, ``ar10`` and the metric's other scores.
     """
     records, categories = read_youtube_vis(videos.annotations)
     annotations = videos.annotations

@@ -55,8 +55,7 @@ def score_files(
 ) -> ScoreReport:
     """Scores YouTube-VIS results; compares them with a second results file if one is given.
 
-    Raises:
-        AnnotationError: A file is faulty, or the results do not belong to the ground truth.
+    Raises AnnotationError if a file is faulty, or the results do not belong to the ground truth.
     """
     truth = load_ground_truth(truth_file)
     results = load_results(results_file, truth)

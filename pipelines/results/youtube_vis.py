@@ -66,10 +66,8 @@ def youtube_vis_of(root: dict[str, Any], masks: Path) -> dict[str, Any]:
     """Converts a canonical result to a YouTube-VIS file with its origin in ``info``.
 
     ``file_names`` are the names of the frames if a tool extracts all of them; ``times_s`` are the
-    frames' presentation times.
-
-    Raises:
-        AnnotationError: The result and the masks do not belong together, or one is damaged.
+    frames' presentation times. Raises AnnotationError if the result and the masks do not belong
+    together, or one is damaged.
     """
     try:
         if file_sha256(masks) != root["masks"]["sha256"]:
@@ -102,12 +100,8 @@ def youtube_vis_of(root: dict[str, Any], masks: Path) -> dict[str, Any]:
 def read_result_json(path: Path, open_file: OpenFile | None = None) -> Any:
     """Reads a canonical or YouTube-VIS result and returns its YouTube-VIS form.
 
-    Args:
-        path: The JSON file.
-        open_file: Opens the mask file by name; None means the output folder of ``path``.
-
-    Raises:
-        AnnotationError: The result cannot be read.
+    ``open_file`` opens the mask file by name; None means the output folder of ``path``. Raises
+    AnnotationError if the result cannot be read.
     """
     root = read_json(path)
     if not isinstance(root, dict) or "masks" not in root:

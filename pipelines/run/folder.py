@@ -37,9 +37,8 @@ class Run:
 def open_run(run: Run) -> None:
     """Creates the run folder or checks that it belongs to the same run, and locks it.
 
-    Raises:
-        ConfigError: The folder contains a run with other settings or unrelated files, or is used by
-            another process.
+    Raises ConfigError if the folder contains a run with other settings or unrelated files, or is
+    used by another process.
     """
     lock = {
         "config": json.loads(run.config.model_dump_json(by_alias=True)),
@@ -93,8 +92,7 @@ def read_run(folder: Path) -> Run:
 def read_trained_run(folder: Path) -> tuple[Run, Path]:
     """Reads a run folder, and returns the run with its last stage's model.
 
-    Raises:
-        ConfigError: The folder is not a run folder, or its last stage is not trained.
+    Raises ConfigError if the folder is not a run folder, or its last stage is not trained.
     """
     run = read_run(folder)
     last = run.config.stages[-1].name

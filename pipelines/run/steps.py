@@ -62,7 +62,7 @@ def make_pseudo_videos(run: Run, data: RunData) -> Path:
     """Writes the pseudo-videos unless they are finished or no stage reads them."""
     out = run.folder / "pseudo"
     if not run.config.needs_pseudo_videos:
-        streamed = run.config.stream_pseudo
+        streamed = any(stage.clips in ("pseudo", "mixed") for stage in run.config.stages)
         reason = "made during training" if streamed else "not used by any stage"
         _log.info("pseudo-videos are %s; none are written", reason)
         return out

@@ -67,9 +67,7 @@ def read_if_there(storage: Storage, key: str) -> bytes | None:
     """Reads an object; returns None if it does not exist, for example if a job has removed it.
 
     A single request is made, because the object may be removed between a check and the request.
-
-    Raises:
-        StorageError: The object exists but cannot be read.
+    Raises StorageError if the object exists but cannot be read.
     """
     try:
         return storage.read(key)

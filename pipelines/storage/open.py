@@ -16,8 +16,7 @@ from vis_core.errors import ConfigError, shown_name
 def open_storage(uri: Path | str) -> Storage:
     """Opens a folder or an s3:// prefix, without reading or writing anything yet.
 
-    Raises:
-        ConfigError: The scheme is not supported, or the bucket name is not valid.
+    Raises ConfigError if the scheme is not supported, or the bucket name is not valid.
     """
     scheme, separator, rest = str(uri).partition("://")
     if not separator or isinstance(uri, Path):

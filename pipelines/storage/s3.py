@@ -76,8 +76,7 @@ class S3Storage:
     def as_file(self, key: str, etag: str = "") -> Iterator[Path]:
         """Provides a copy of an object, streamed to disk and checked against its digest.
 
-        Raises:
-            VideoDecodeError: The object no longer has this ``etag``.
+        Raises VideoDecodeError if the object no longer has this ``etag``.
         """
         with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
             path = Path(folder) / f"video{PurePosixPath(key).suffix}"
@@ -121,9 +120,8 @@ class S3Storage:
     def check_conditional_writes(self) -> None:
         """Writes a probe object twice and removes it, in four requests.
 
-        Raises:
-            StorageError: The server accepts the second write, as old servers do, so that the last
-                writer would silently win.
+        Raises StorageError if the server accepts the second write, as old servers do, so that the
+        last writer would silently win.
         """
         probe = f"{PROBE_FOLDER}{uuid.uuid4().hex}"
         self.write_once(probe, b"first")
@@ -165,7 +163,7 @@ class S3Storage:
             raise TransientError("the listing cannot be read") from error
 
     def _replace(self, key: str, file: io.BytesIO | io.BufferedReader) -> None:
-        self._with_retries("write", key, partial(self._put, key, file, _digests(file)))
+        self._with_retries("write", key, partial(self._put, key, file, **_digests(file)))
 
     def _put_once(self, key: str, file: io.BytesIO | io.BufferedReader) -> bool:
         """Puts an object unless it exists; returns whether the object has this content.
@@ -179,33 +177,22 @@ class S3Storage:
             from botocore.exceptions import ClientError
 
             try:
-                self._put(key, file, digests, IfNoneMatch="*")
+                self._put(key, file, **digests, IfNoneMatch="*")
             except ClientError as error:
                 if status(error) != 412:
                     raise
-                return self._has_content(key, digests)
+                head = self._request_head(key)
+                if head is None:
+                    raise TransientError("it was removed while it was written") from error
+                return head["Metadata"].get(DIGEST) == digests["Metadata"][DIGEST]
             return True
 
         return self._with_retries("write", key, put)
 
-    def _put(
-        self, key: str, file: io.BytesIO | io.BufferedReader, digests: "_Digests", **condition: str
-    ) -> None:
+    def _put(self, key: str, file: io.BytesIO | io.BufferedReader, **options: Any) -> None:
         """Uploads a whole file; the server refuses it if it arrives damaged."""
         file.seek(0)
-        self._client.put_object(
-            **self._place(key),
-            Body=file,
-            ContentMD5=digests.md5,
-            Metadata={DIGEST: digests.sha256},
-            **condition,
-        )
-
-    def _has_content(self, key: str, digests: "_Digests") -> bool:
-        head = self._request_head(key)
-        if head is None:
-            raise TransientError("it was removed while it was written")
-        return head["Metadata"].get(DIGEST) == digests.sha256
+        self._client.put_object(**self._place(key), Body=file, **options)
 
     def _head(self, key: str) -> dict[str, Any] | None:
         return self._with_retries("look up", key, partial(self._request_head, key))
@@ -234,21 +221,15 @@ class S3Storage:
             ) from error
 
 
-@dataclass(frozen=True)
-class _Digests:
-    """The digests of a file's content."""
-
-    md5: str  # base64, which every server checks
-    sha256: str  # hexadecimal
-
-
-def _digests(file: io.BytesIO | io.BufferedReader) -> _Digests:
+def _digests(file: io.BytesIO | io.BufferedReader) -> dict[str, Any]:
+    """Returns the options for a file's digests: an MD5, which every server checks, and SHA-256."""
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     file.seek(0)
     while chunk := file.read(_CHUNK):
         md5.update(chunk)
         sha256.update(chunk)
-    return _Digests(base64.b64encode(md5.digest()).decode(), sha256.hexdigest())
+    text = base64.b64encode(md5.digest()).decode()
+    return {"ContentMD5": text, "Metadata": {DIGEST: sha256.hexdigest()}}
 
 
 def _object(key: str, size: int, answer: dict[str, Any]) -> StoredObject:

@@ -97,27 +97,27 @@ def connect(endpoint: str | None, read_timeout_s: float) -> Any:
 def with_retries(action: Callable[[], Answer], label: str, policy: RetryPolicy) -> Answer:
     """Retries an action after transient errors; ``label`` names the action in the log.
 
-    Raises:
-        PermanentError: The error is permanent, or every attempt failed.
+    Raises PermanentError if the error is permanent, or every attempt failed.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore import exceptions as boto
     from botocore.parsers import ResponseParserError
     from urllib3.exceptions import HTTPError
 
+    lost = boto.HTTPClientError, boto.IncompleteReadError, boto.FlexibleChecksumError
     for attempt in range(1, policy.attempts + 1):
         try:
             return action()
-        except ClientError as error:
+        except boto.ClientError as error:
             reason = _reason(error)
             if not _is_transient(error):
+                refused = status(error) in (401, 403) or code(error) in _CREDENTIALS
+                mend = _MEND_CREDENTIALS if refused else "correct the request"
                 missing = code(error) == "NoSuchKey"
-                raise PermanentError(reason, _mend(error), is_missing=missing) from error
-        except BotoCoreError as error:
+                raise PermanentError(reason, mend, is_missing=missing) from error
+        except (*lost, ResponseParserError, HTTPError, TransientError) as error:
             reason = str(error)
-            if not _is_lost_request(error):
-                raise PermanentError(reason, _MEND_CREDENTIALS) from error
-        except (ResponseParserError, HTTPError, TransientError) as error:
-            reason = str(error)
+        except boto.BotoCoreError as error:  # the credentials or the settings are wrong
+            raise PermanentError(str(error), _MEND_CREDENTIALS) from error
         if attempt < policy.attempts:
             _retry_log.note(f"{label}: {reason}")
             time.sleep(policy.pause_s(attempt))
@@ -143,19 +143,6 @@ def _is_transient(error: Any) -> bool:
     """Returns whether an error may pass, such as a server error, throttling or a conflict (409)."""
     may_pass = status(error) >= 500 or status(error) in (408, 409, 429) or code(error) in _TRANSIENT
     return may_pass and status(error) != 501  # 501: not implemented
-
-
-def _mend(error: Any) -> str:
-    if status(error) in (401, 403) or code(error) in _CREDENTIALS:
-        return _MEND_CREDENTIALS
-    return "correct the request"
-
-
-def _is_lost_request(error: Exception) -> bool:
-    """Returns whether a request was lost, rather than credentials or settings being wrong."""
-    from botocore.exceptions import FlexibleChecksumError, HTTPClientError, IncompleteReadError
-
-    return isinstance(error, HTTPClientError | IncompleteReadError | FlexibleChecksumError)
 
 
 class _RetryLog:

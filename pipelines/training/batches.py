@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 
 from pipelines.config.loading import digest
 from vis_core.clips.collate import collate_clips
+from vis_core.clips.sampling import group_by_aspect
 from vis_core.clips.sources import ClipSource
 from vis_core.structures import ClipBatch
 
@@ -38,6 +40,7 @@ class BatchPlan:
         key: Identifies the source; equal keys mean equal clips.
         num_steps: Batches per worker.
         world_size: Number of workers; each gets different clips.
+        group_by_aspect: Whether clips that are higher than wide have batches of their own.
     """
 
     make_source: Callable[[], ClipSource]
@@ -46,6 +49,7 @@ class BatchPlan:
     num_steps: int
     batch_size: int
     world_size: int
+    group_by_aspect: bool = False
 
     def batch(self, rank: int, step: int) -> ClipBatch:
         """Builds one batch."""
@@ -56,7 +60,8 @@ class BatchPlan:
     def _clip(self, source: ClipSource, draw: int) -> Any:
         """Returns the clip of a draw; each epoch permutes all clips, each draw has its own seed."""
         epoch, place = divmod(draw, len(source))
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(source))
+        grouped = self.batch_size if self.group_by_aspect else None
+        order = _epoch_order(self.key, len(source), self.seed, epoch, grouped)
         return source.clip(int(order[place]), int(digest(self.seed, draw), 16))
 
     def _source(self) -> ClipSource:
@@ -64,6 +69,18 @@ class BatchPlan:
             _sources.clear()
             _sources[self.key] = self.make_source()
         return _sources[self.key]
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(key: str, count: int, seed: int, epoch: int, grouped: int | None) -> np.ndarray:
+    """Draws the order of an open source's clips; ``grouped`` is the batch size, or None."""
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    if grouped is None:
+        return order
+    # stored and mixed clips are not known before they are read
+    is_portrait = getattr(_sources[key], "is_portrait", lambda index: False)  # noqa: ARG005
+    portrait = np.array([is_portrait(index) for index in range(count)])
+    return group_by_aspect(order, portrait[order], grouped, begun=-epoch * count % grouped)
 
 
 def stream_batches(
@@ -178,6 +195,7 @@ def batch_to_row(batch: ClipBatch) -> dict[str, Any]:
         "labels": [label.tolist() for label in batch.labels],
         "sizes": batch.sizes.flatten().tolist(),
         "clip_ids": list(batch.clip_ids),
+        "instance_ids": [ids.tolist() for ids in batch.instance_ids],
     }
 
 
@@ -198,4 +216,5 @@ def row_to_batch(row: dict[str, Any]) -> ClipBatch:
         labels=[torch.from_numpy(label) for label in labels],
         sizes=torch.tensor(row["sizes"], dtype=torch.int64).reshape(shape[0], frames, 2),
         clip_ids=tuple(row["clip_ids"]),
+        instance_ids=tuple(torch.tensor(ids, dtype=torch.int64) for ids in row["instance_ids"]),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipelines.config.run import RunConfig, StageConfig
 from pipelines.data.find_data import VideoFiles
 from pipelines.data.run_data import RunData
+from vis_core.clips.readers import first_instance_ids
 from vis_core.clips.sources import (
     ClipSource,
     ImageClips,
@@ -17,6 +18,8 @@ from vis_core.clips.sources import (
     PseudoClips,
     VideoClips,
 )
+from vis_core.config.systems import IdolConfig
+from vis_core.errors import ConfigError
 from vis_core.formats.youtube_vis import read_youtube_vis
 
 
@@ -25,6 +28,22 @@ def clip_source(
 ) -> Callable[[], ClipSource]:
     """Returns a function that opens a stage's clips in a worker."""
     return partial(_open_clips, config, stage, data, pseudo)
+
+
+def with_instances_counted(config: RunConfig, data: RunData) -> RunConfig:
+    """Sets the size of an ID head, if there is one, to the number of training instances."""
+    head = config.system.id_head if isinstance(config.system, IdolConfig) else None
+    if head is None:
+        return config
+    count = first_instance_ids(read_youtube_vis(data.videos.train)[0])[-1]
+    if head.num_instances is not None and head.num_instances < count:
+        raise ConfigError(
+            f"system.id_head.num_instances: expected at least {count}, the instances in "
+            f"{data.videos.train}, found {head.num_instances}; null counts them"
+        )
+    head = head.model_copy(update={"num_instances": head.num_instances or max(3, count)})
+    system = config.system.model_copy(update={"id_head": head})
+    return config.model_copy(update={"system": system})
 
 
 def in_steps(stage: StageConfig, num_clips: int, num_workers: int) -> StageConfig:
@@ -49,7 +68,7 @@ def _open_clips(config: RunConfig, stage: StageConfig, data: RunData, pseudo: Pa
 
 
 def _open_pseudo(config: RunConfig, stage: StageConfig, data: RunData, folder: Path) -> ClipSource:
-    if config.stream_pseudo:
+    if config.streams_pseudo(stage):
         records = data.still_images(stage.classes, config.left_out)
         return PseudoClips(records, config.pseudo, config.clips_per_image)
     return ParquetClips(folder)

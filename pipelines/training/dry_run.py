@@ -159,6 +159,7 @@ def _optimizer(settings: "OptimizerSettings") -> str:
 
 def _clips(config: "RunConfig", stage: "StageConfig") -> str:
     pseudo = f"pseudo-videos of {config.pseudo.num_frames} frames ({_view(config.pseudo)})"
+    pseudo += ", new in each epoch" if config.streams_pseudo(stage) else ""
     videos = (
         f"{stage.clip_frames} frame{'s' if stage.clip_frames > 1 else ''} within "
         f"{stage.frame_range} of real videos ({_view(config.augment)})"

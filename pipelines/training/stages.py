@@ -18,7 +18,7 @@ from pipelines.registry.start_weights import START, start_folder
 from pipelines.results.score import LabelledVideos, score_model
 from pipelines.storage.open import absolute_uri
 from pipelines.training.batches import BatchPlan
-from pipelines.training.clip_sources import clip_source, in_steps
+from pipelines.training.clip_sources import clip_source, in_steps, with_instances_counted
 from pipelines.training.listener import StageResult, TrainingListener
 from pipelines.training.ray_trainer import run_stage, stage_threads
 from pipelines.training.validation import StageScores
@@ -81,6 +81,7 @@ def run_stages(
     if only is not None and only not in names:
         raise ConfigError(f"--stage {only}: no such stage; the run has {', '.join(names)}")
     check_losses(config, len(place.data.categories))
+    config = with_instances_counted(config, place.data)
     start = start_folder(config, place.folder / START)
     key = _start_key(config, start, place.data)
     results: list[StageResult] = []
@@ -156,6 +157,7 @@ def batch_plan(config: RunConfig, stage: StageConfig, place: TrainingPlace, key:
         num_steps=stage.num_steps,
         batch_size=stage.batch_size,
         world_size=config.ray.num_workers,
+        group_by_aspect=stage.group_by_aspect,
     )
 
 

@@ -46,17 +46,9 @@ def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, A
     """Tries thresholds and picks the best; resumes a sweep that was killed.
 
     The first trial uses the current thresholds; the best other trial wins only if its AP is higher
-    by ``min_gain`` or more.
-
-    Args:
-        out: Folder for Ray Tune's state; the table of trials is ``<out>/sweep.json``.
-
-    Returns:
-        ``best`` (dotted keys), ``best_ap``, ``start``, ``start_ap``, ``trials`` and
-        ``failed_trials``.
-
-    Raises:
-        KeyboardInterrupt: The sweep was interrupted.
+    by ``min_gain`` or more. Ray Tune's state and the table of trials (``sweep.json``) are in
+    ``out``. Returns the table: ``best`` (dotted keys), ``best_ap``, ``start``, ``start_ap``,
+    ``trials``, ``failed_trials``. Raises KeyboardInterrupt if the sweep was interrupted.
     """
     logging.getLogger("optuna").setLevel(logging.ERROR)
     start = present_thresholds(job.system)
@@ -135,8 +127,7 @@ def summarize_trials(
 ) -> dict[str, Any]:
     """Builds the table of trials, highest AP first, and picks the best trial.
 
-    Raises:
-        KeyboardInterrupt: Trials are missing because Ctrl-C ended Ray Tune without an error.
+    Raises KeyboardInterrupt if trials are missing because Ctrl-C ended Ray Tune without an error.
     """
     trials: list[dict[str, Any]] = [
         {"values": dict(result.config or {}), "ap": float(result.metrics["ap"])}

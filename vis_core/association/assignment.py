@@ -13,17 +13,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Assignment:
-    """The tracks assigned to N instances.
+    """The tracks assigned to N instances."""
 
-    Attributes:
-        row: (N,) int64 track of each instance; meaningless where ``matched`` is False.
-        matched: (N,) bool, whether the instance continues its track.
-        may_start: (N,) bool, whether it may start a new track.
-    """
-
-    row: Tensor
-    matched: Tensor
-    may_start: Tensor
+    row: Tensor  # (N,) int64 track of each instance; meaningless where ``matched`` is False
+    matched: Tensor  # (N,) bool, whether the instance continues its track
+    may_start: Tensor  # (N,) bool, whether it may start a new track
 
     @classmethod
     def empty(cls, count: int, device: torch.device) -> "Assignment":

@@ -20,33 +20,20 @@ _CUE_ROWS = ("boxes", "labels")  # only with the similarity "cues"
 
 
 class MemoryBank:
-    """The memory of M tracks; row m of every tensor is track m.
+    """The memory of M tracks; row m of every tensor is track m."""
 
-    Attributes:
-        ids: (M,) int64 track ids, ascending.
-        history: (M, L, C) past embeddings, newest first; zeros in unused entries.
-        history_norms: (M, L) norms of these embeddings.
-        history_scores: (M, L) scores of their instances.
-        stored: (M,) number of embeddings in the history, at most L.
-        fused: (M, C) similarity-guided average (CTVIS Eq. 1).
-        momentum: (M, C) exponential average.
-        seen: (M,) number of frames in which the track was written.
-        unseen: (M,) number of frames since the track was last written.
-        boxes: (M, 4) newest xyxy box; only with the similarity "cues".
-        labels: (M,) newest class; only with the similarity "cues".
-        next_id: Id of the next new track; ids are never reused.
-    """
-
-    history: Tensor
-    history_norms: Tensor
-    history_scores: Tensor
-    stored: Tensor
-    fused: Tensor
-    momentum: Tensor
-    seen: Tensor
-    unseen: Tensor
-    boxes: Tensor
-    labels: Tensor
+    ids: Tensor  # (M,) int64 track ids, ascending
+    history: Tensor  # (M, L, C) past embeddings, newest first; zeros in unused entries
+    history_norms: Tensor  # (M, L) norms of these embeddings
+    history_scores: Tensor  # (M, L) scores of their instances
+    stored: Tensor  # (M,) number of embeddings in the history, at most L
+    fused: Tensor  # (M, C) similarity-guided average (CTVIS Eq. 1)
+    momentum: Tensor  # (M, C) exponential average
+    seen: Tensor  # (M,) number of frames in which the track was written
+    unseen: Tensor  # (M,) number of frames since the track was last written
+    boxes: Tensor  # (M, 4) newest xyxy box; only with the similarity "cues"
+    labels: Tensor  # (M,) newest class; only with the similarity "cues"
+    next_id: int  # id of the next new track; ids are never reused
 
     def __init__(self, config: AssociationConfig) -> None:
         self.config = config
@@ -227,8 +214,7 @@ def _weighted_mean(memory: MemoryBank, weights: Tensor) -> Tensor:
     place = torch.arange(memory.history.shape[1], device=memory.ids.device)
     weights = weights * (place < memory.stored[:, None])
     total = (memory.history * weights[:, :, None]).sum(dim=1)
-    mean: Tensor = total / weights.sum(dim=1, keepdim=True)
-    return mean
+    return total / weights.sum(dim=1, keepdim=True)
 
 
 MEMORY_READS: dict[str, Callable[[MemoryBank], Tensor]] = {

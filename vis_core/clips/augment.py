@@ -1,6 +1,6 @@
 """Augmentation of clips: crop, resize and flip, drawn once per clip or for each frame."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def augment_clip(clip: Clip, config: AugmentConfig, generator: np.random.Generat
     padded, sizes = pad_frames(images, height, width)
     # If all frames share one view, the padding to a fixed size counts as part of the image.
     sizes = None if config.drawn_per_frame == "nothing" else sizes
-    augmented = Clip(clip.clip_id, padded, masks, clip.labels, sizes)
+    augmented = replace(clip, images=padded, masks=masks, sizes=sizes)
     return visible_instances(augmented, config.min_visible_pixels)
 
 

@@ -34,4 +34,10 @@ def collate_clips(clips: Sequence[Clip], size_divisor: int = SIZE_DIVISOR) -> Cl
         masks.append(torch.from_numpy(padded))
     labels = [torch.from_numpy(np.asarray(clip.labels, dtype=np.int64)) for clip in clips]
     clip_ids = tuple(clip.clip_id for clip in clips)
-    return ClipBatch(torch.from_numpy(images), masks, labels, torch.from_numpy(sizes), clip_ids)
+    ids = tuple(torch.from_numpy(_instance_ids(clip)) for clip in clips)
+    arrays = torch.from_numpy(images), masks, labels, torch.from_numpy(sizes)
+    return ClipBatch(*arrays, clip_ids, ids)
+
+
+def _instance_ids(clip: Clip) -> np.ndarray:
+    return np.full(len(clip.labels), -1) if clip.instance_ids is None else clip.instance_ids

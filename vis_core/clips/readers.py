@@ -1,6 +1,7 @@
 """Readers for annotated images and video frames, with their masks."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,9 @@ def read_still(record: ImageRecord) -> Clip:
     return Clip(str(record.image_id), image[None], masks[None], labels)
 
 
-def read_video_frames(video: VideoRecord, folder: Path, frames: Sequence[int], name: str) -> Clip:
+def read_video_frames(
+    video: VideoRecord, folder: Path, frames: Sequence[int], name: str, first_id: int = 0
+) -> Clip:
     """Reads frames of a labelled video and their masks, with one row per track except crowds.
 
     Raises ImageError if a frame is damaged or its size differs from the video's.
@@ -49,7 +52,15 @@ def read_video_frames(video: VideoRecord, folder: Path, frames: Sequence[int], n
     masks = decode_rles(rles, video.height, video.width)
     masks = masks.reshape(len(frames), len(tracks), video.height, video.width)
     labels = np.array([track.label for track in tracks], dtype=np.int64)
-    return Clip(name, np.stack([images[index] for index in frames]), masks, labels)
+    ids = np.arange(first_id, first_id + len(tracks))
+    pixels = np.stack([images[index] for index in frames])
+    return Clip(name, pixels, masks, labels, instance_ids=ids)
+
+
+def first_instance_ids(videos: Sequence[VideoRecord]) -> list[int]:
+    """Numbers the instances of videos: the first number of each video, and the total at the end."""
+    counts = (sum(not track.iscrowd for track in video.tracks) for video in videos)
+    return list(accumulate(counts, initial=0))
 
 
 def _read_sized(path: Path, height: int, width: int) -> np.ndarray:

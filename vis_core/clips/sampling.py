@@ -33,6 +33,29 @@ def sample_near(
     return [int(frame) for frame in generator.choice(near or [key], size=count)]
 
 
+def group_by_aspect(
+    order: np.ndarray, portrait: np.ndarray, batch_size: int, begun: int
+) -> np.ndarray:
+    """Reorders an epoch's N clips so that its batches do not mix aspects (detectron2).
+
+    Only clips in excess of whole batches are mixed: they come first and last. ``portrait`` (N,)
+    bool belongs to ``order``. ``begun`` clips complete the last batch of the epoch before.
+    """
+    if portrait.all() or not portrait.any():
+        return order
+    whole, excess = [], []
+    for group in (order[~portrait], order[portrait]):
+        end = len(group) // batch_size * batch_size
+        whole.append(group[:end].reshape(-1, batch_size))
+        excess.append(group[end:])
+    batches = np.concatenate(whole)
+    place = np.argsort(order)[batches[:, 0]]  # of a batch's first clip, which is random
+    batches = batches[np.argsort(place)]
+    count = max(0, len(order) - begun) // batch_size
+    rest = np.concatenate([*excess, batches[count:].ravel()])
+    return np.concatenate([rest[:begun], batches[:count].ravel(), rest[begun:]])
+
+
 def row_seed(seed: int, record_id: int | str, replica: int) -> int:
     """Computes the seed for clip number ``replica`` of a record, the same on every worker.
 

@@ -18,7 +18,12 @@ import pyarrow.parquet as pq
 
 from vis_core.clips.augment import augment_clip
 from vis_core.clips.pseudo import crop_pair, make_pseudo_clip
-from vis_core.clips.readers import read_still, read_video_frames, with_instances
+from vis_core.clips.readers import (
+    first_instance_ids,
+    read_still,
+    read_video_frames,
+    with_instances,
+)
 from vis_core.clips.rows import classes_of_schema, row_to_clip
 from vis_core.clips.sampling import row_seed, sample_frame_indices, sample_near
 from vis_core.config.clips import AugmentConfig, PseudoConfig
@@ -53,6 +58,10 @@ class _StillClips:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def is_portrait(self, index: int) -> bool:
+        """Returns whether image ``index`` is higher than wide."""
+        return self._records[index].height > self._records[index].width
 
     def _read(self, index: int, seed: int, kind: str) -> tuple[Clip, np.random.Generator]:
         record = self._records[index]
@@ -94,6 +103,10 @@ class PseudoClips:
     def record(self, index: int) -> ImageRecord:
         """Returns the image that clip ``index`` is made from."""
         return self._records[index // self._clips_per_image]
+
+    def is_portrait(self, index: int) -> bool:
+        """Returns whether the image of clip ``index`` is higher than wide."""
+        return self.record(index).height > self.record(index).width
 
     def clip_id(self, index: int, seed: int) -> str:
         """Returns the name of clip ``index``: image, number among the image's clips, seed."""
@@ -137,6 +150,8 @@ class VideoClips:
                 f"{frames_folder}: expected a video with an instance, found none in "
                 f"{len(videos)} videos; check the annotation file"
             )
+        names = (video.video_id for video in self._videos)
+        self._first_ids = dict(zip(names, first_instance_ids(self._videos), strict=False))
         self._folder = frames_folder
         self._clip_frames = clip_frames
         self._frame_range = frame_range
@@ -150,13 +165,19 @@ class VideoClips:
     def __len__(self) -> int:
         return len(self._clips)
 
+    def is_portrait(self, index: int) -> bool:
+        """Returns whether the video of clip ``index`` is higher than wide."""
+        video, _ = self._clips[index]
+        return video.height > video.width
+
     def clip(self, index: int, seed: int) -> Clip:
         """Samples the T frames of clip ``index`` and augments them together."""
         video, key = self._clips[index]
         place = f"{video.video_id}" if key is None else f"{video.video_id}:{key}"
         generator = np.random.default_rng(row_seed(seed, place, 0))
         frames = self._frames(video, key, generator)
-        clip = read_video_frames(video, self._folder, frames, f"video:{place}:{seed}")
+        first_id = self._first_ids[video.video_id]
+        clip = read_video_frames(video, self._folder, frames, f"video:{place}:{seed}", first_id)
         return augment_clip(clip, self._config, generator)
 
     def _frames(

@@ -192,7 +192,8 @@ def visible_instances(clip: Clip, min_pixels: int, *, in_place: bool = False) ->
     visible = (pixels >= min_pixels).any(axis=0)
     if visible.all():
         return replace(clip, masks=masks)
-    return replace(clip, masks=masks[:, visible], labels=clip.labels[visible])
+    ids = None if clip.instance_ids is None else clip.instance_ids[visible]
+    return replace(clip, masks=masks[:, visible], labels=clip.labels[visible], instance_ids=ids)
 
 
 def pad_frames(

@@ -10,24 +10,36 @@ from vis_core.config.section import Count, Section, Share
 class CtvisItemsConfig(Section):
     """Construction of CTVIS's contrastive items."""
 
-    positives: Literal["memory", "memory_or_latest"] = Field(
+    compare_with: Literal["memory", "previous_frame", "references"] = Field(
+        "memory",
+        description="Source of an embedding's positive and negatives. memory: the memory after the "
+        "previous frame (CTVIS 3.3); previous_frame: that frame alone (CTVIS Table 3, no memory "
+        "bank); references: every other frame of the clip in turn, for its first frame only (CTVIS "
+        "Fig. 4, multi-reference). positives and future_positives are for memory.",
+    )
+    positives: Literal["memory", "memory_or_latest", "latest"] = Field(
         "memory",
         description="Positive for an embedding. memory: its instance's memory (CTVIS 3.3); "
-        "memory_or_latest: the memory or the latest embedding, with equal chance (release).",
+        "memory_or_latest: the memory or the latest embedding, with equal chance (release); "
+        "latest: the latest embedding, also as the other instances' negative (CTVIS Table 3 "
+        "without momentum).",
     )
     future_positives: bool = Field(
         False,
         description="Compare an instance that is new in a frame with its next embedding (release; "
         "the paper compares only instances in memory).",
     )
-    negatives: Literal["memory", "previous_frame"] = Field(
+    negatives: Literal["memory", "background", "previous_frame"] = Field(
         "memory",
-        description="Negatives. memory: other instances' memories and the previous frame's "
-        "background queries (CTVIS 3.3); previous_frame: all queries of the previous frame except "
-        "the instance's own (release).",
+        description="Negatives. memory: other instances' memories and background queries (CTVIS "
+        "3.3); background: only the latter (CTVIS Table 4); previous_frame: all queries of the "
+        "previous frame except the instance's own (release).",
     )
-    num_background: NonNegativeInt = Field(
-        99, description="Background queries of the previous frame used as negatives."
+    num_background: NonNegativeInt = Field(99, description="Background queries among negatives.")
+    background: Literal["local", "global"] = Field(
+        "local",
+        description="Frames from which background queries are drawn (CTVIS Table 4). local: the "
+        "previous frame; global: all previous frames.",
     )
     noise: Literal["instance", "query"] = Field(
         "instance",

@@ -87,6 +87,18 @@ class QualityConfig(Section):
     )
 
 
+class IdHeadConfig(Section):
+    """CrossVIS's ID head, which replaces contrastive learning in rows of IDOL's Tables 6 and 7."""
+
+    weight: NonNegativeFloat = Field(1.0, description="Loss weight (CrossVIS release).")
+    num_instances: int | None = Field(
+        None,
+        ge=3,
+        description="Instances in the training videos, M (CrossVIS on YouTube-VIS 2019: 3774). "
+        "null: counted when training starts.",
+    )
+
+
 class LocationMatchingConfig(Section):
     """Matching of locations with true instances, as in AdelaiDet's CondInst."""
 

@@ -16,6 +16,7 @@ from vis_core.config.association import NAMED_ASSOCIATIONS, AssociationConfig
 from vis_core.config.contrastive import CtvisItemsConfig, StcTrackingConfig
 from vis_core.config.criterion import (
     BoundaryConfig,
+    IdHeadConfig,
     LocationLossConfig,
     LocationMatchingConfig,
     QualityConfig,
@@ -189,12 +190,21 @@ class IdolConfig(QuerySystemConfig):
     association: AssociationConfig = Field(default_factory=AssociationConfig.idol)
     loss_weights: IdolLossWeights | IdolMaskLossWeights = Field(default_factory=IdolLossWeights)
     matching: TransportConfig = Field(default_factory=TransportConfig)
+    id_head: IdHeadConfig | None = Field(
+        None,
+        description="Instead of contrastive learning, classify the training videos' instances "
+        "(CrossVIS; IDOL Tables 6 and 7). null: contrastive learning.",
+    )
     embedding_width: int = Field(256, ge=8, description="Embedding width, C (IDOL release).")
     test_short_side: int = Field(
         360,
         ge=32,
         description="Short side in pixels at inference (IDOL 4.1: 360; release: 480, on OVIS 720).",
     )
+
+    def for_inference(self) -> Self:
+        """Returns the settings without training-only parts."""
+        return super().for_inference().model_copy(update={"id_head": None})
 
 
 class StcConfig(BaseSystemConfig):

@@ -30,8 +30,7 @@ class Interval:
 def draw_videos(num_videos: int, num_draws: int, generator: np.random.Generator) -> np.ndarray:
     """Draws V videos with replacement N times; returns (N, V) counts of each video."""
     share = np.full(num_videos, 1 / max(1, num_videos))
-    drawn: np.ndarray = generator.multinomial(num_videos, share, size=num_draws)
-    return drawn
+    return generator.multinomial(num_videos, share, size=num_draws)
 
 
 def resampled_ap(
@@ -63,8 +62,7 @@ def resampled_ap(
                 recall_points,
             )
     known = ~np.isnan(ap)
-    mean: np.ndarray = np.where(known, ap, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-    return mean
+    return np.where(known, ap, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
 
 
 def interval(value: float, samples: np.ndarray) -> Interval:

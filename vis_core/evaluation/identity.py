@@ -96,19 +96,12 @@ def score_sequences(sequences: Iterable["SequenceFrames"]) -> IdentityResult:
 
 @dataclass(frozen=True)
 class SequenceFrames:
-    """One class of one video, frame by frame.
+    """One class of one video, frame by frame."""
 
-    Attributes:
-        shape: (G, D) numbers of ground-truth and result tracks.
-        truth: T arrays of the ground-truth rows present in the frame.
-        tracks: T arrays of the result rows present in the frame.
-        iou: T arrays (present truth, present tracks).
-    """
-
-    shape: tuple[int, int]
-    truth: list[np.ndarray]
-    tracks: list[np.ndarray]
-    iou: list[np.ndarray]
+    shape: tuple[int, int]  # (G, D) numbers of ground-truth and result tracks
+    truth: list[np.ndarray]  # T arrays of the ground-truth rows present in the frame
+    tracks: list[np.ndarray]  # T arrays of the result rows present in the frame
+    iou: list[np.ndarray]  # T arrays (present truth, present tracks)
 
 
 def _sequences(
@@ -154,8 +147,7 @@ def _frame_iou(
     masks, result_masks = at_frame(truth.masks, frame), at_frame(result.masks, frame)
     common = intersections(masks, rows, result_masks, result_rows)
     areas = truth.masks.areas[rows, frame][:, None] + result.masks.areas[result_rows, frame]
-    iou: np.ndarray = common / np.maximum(areas - common, 1)
-    return iou
+    return common / np.maximum(areas - common, 1)
 
 
 def _track_lengths(frames: SequenceFrames) -> tuple[np.ndarray, np.ndarray]:
@@ -189,8 +181,7 @@ def _alignment(frames: SequenceFrames, lengths: np.ndarray) -> np.ndarray:
         total = iou.sum(axis=0)[None, :] + iou.sum(axis=1)[:, None] - iou
         share = np.where(total > _TINY, iou / np.maximum(total, _TINY), 0.0)
         common[np.ix_(truth, tracks)] += share
-    alignment: np.ndarray = common / np.maximum(lengths - common, _TINY)
-    return alignment
+    return common / np.maximum(lengths - common, _TINY)
 
 
 def _add_identities(frames: SequenceFrames, counts: _Counts) -> None:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,35 +21,25 @@ from vis_core.rle.columns import ColumnMasks, FaultyRunsError, joined_masks, mas
 
 @dataclass(frozen=True)
 class TruthVideo:
-    """The ground truth of one video: G tracks in file order.
-
-    Attributes:
-        areas: (G,) pixels summed over the frames.
-        mean_areas: (G,) mean of the file's areas above 0, as in the reference evaluator.
-    """
+    """The ground truth of one video: G tracks in file order."""
 
     category_ids: np.ndarray
     ids: np.ndarray
     crowd: np.ndarray
-    areas: np.ndarray
-    mean_areas: np.ndarray
+    areas: np.ndarray  # (G,) pixels summed over the frames
+    mean_areas: np.ndarray  # (G,) mean of the file's areas above 0, as in the reference evaluator
     masks: ColumnMasks
     num_frames: int
 
 
 @dataclass(frozen=True)
 class ResultVideo:
-    """The predictions for one video: D tracks in file order.
-
-    Attributes:
-        areas: (D,) pixels summed over the frames.
-        mean_areas: (D,) mean over the frames with a non-empty mask.
-    """
+    """The predictions for one video: D tracks in file order."""
 
     category_ids: np.ndarray
     scores: np.ndarray
-    areas: np.ndarray
-    mean_areas: np.ndarray
+    areas: np.ndarray  # (D,) pixels summed over the frames
+    mean_areas: np.ndarray  # (D,) mean over the frames with a non-empty mask
     masks: ColumnMasks
 
 
@@ -63,6 +53,7 @@ class GroundTruth:
 
 
 Results = Mapping[int, ResultVideo]
+_Part = tuple[list[int], list[float], ColumnMasks]  # class ids and scores of a few results
 
 
 def load_ground_truth(path: Path) -> GroundTruth:
@@ -91,7 +82,7 @@ def ground_truth_of(videos: Sequence[VideoRecord], categories: Categories) -> Gr
 
 def results_of(entries: Iterable[dict[str, Any]], truth: GroundTruth) -> Results:
     """Converts checked result entries for scoring, in batches."""
-    parts: dict[int, list[ResultVideo]] = {video_id: [] for video_id in truth.sizes}
+    parts: dict[int, list[_Part]] = {video_id: [] for video_id in truth.sizes}
     stream = iter(entries)
     while batch := list(islice(stream, _AT_ONCE)):
         by_video: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -102,29 +93,20 @@ def results_of(entries: Iterable[dict[str, Any]], truth: GroundTruth) -> Results
             for video_id, group in by_video.items()
         )
         for (video_id, group), group_masks in zip(by_video.items(), masks, strict=True):
-            parts[video_id].append(_result_video(group, group_masks))
-    return {video_id: _joined_video(each) for video_id, each in parts.items() if each}
+            class_ids = [entry["category_id"] for entry in group]
+            parts[video_id].append((class_ids, [entry["score"] for entry in group], group_masks))
+    return {video_id: _result_video(each) for video_id, each in parts.items() if each}
 
 
-def _result_video(entries: list[dict[str, Any]], masks: ColumnMasks) -> ResultVideo:
+def _result_video(parts: list[_Part]) -> ResultVideo:
+    class_ids, scores, part_masks = zip(*parts, strict=True)
+    masks = part_masks[0] if len(part_masks) == 1 else joined_masks(part_masks)
     return ResultVideo(
-        category_ids=np.array([entry["category_id"] for entry in entries], np.int64),
-        scores=np.array([entry["score"] for entry in entries], np.float64),
+        category_ids=np.array(list(chain(*class_ids)), np.int64),
+        scores=np.array(list(chain(*scores)), np.float64),
         areas=masks.areas.sum(axis=1),
         mean_areas=masks.mean_areas(),
         masks=masks,
-    )
-
-
-def _joined_video(parts: list[ResultVideo]) -> ResultVideo:
-    if len(parts) == 1:
-        return parts[0]
-    return ResultVideo(
-        category_ids=np.concatenate([part.category_ids for part in parts]),
-        scores=np.concatenate([part.scores for part in parts]),
-        areas=np.concatenate([part.areas for part in parts]),
-        mean_areas=np.concatenate([part.mean_areas for part in parts]),
-        masks=joined_masks([part.masks for part in parts]),
     )
 
 
@@ -168,10 +150,11 @@ def _load_results(path: Path, truth: GroundTruth, quickly: bool) -> Results:
 
 def _truth_video(video: VideoRecord, masks: ColumnMasks, categories: Categories) -> TruthVideo:
     measured = masks.mean_areas()
-    mean_areas = [
-        _mean_of_stated(track.areas) if track.areas else measured[row]
-        for row, track in enumerate(video.tracks)
-    ]
+    mean_areas = []
+    for row, track in enumerate(video.tracks):
+        stated = [area for area in track.areas if area]
+        mean = float(np.array(stated).mean()) if stated else 0.0
+        mean_areas.append(mean if track.areas else measured[row])
     ids = [categories.id_of_index(track.label) for track in video.tracks]
     return TruthVideo(
         category_ids=np.array(ids, np.int64),
@@ -182,8 +165,3 @@ def _truth_video(video: VideoRecord, masks: ColumnMasks, categories: Categories)
         masks=masks,
         num_frames=masks.num_frames,
     )
-
-
-def _mean_of_stated(areas: Sequence[float | None]) -> float:
-    stated = [area for area in areas if area]
-    return float(np.array(stated).mean()) if stated else 0.0

@@ -19,44 +19,32 @@ _CERTAIN = 1 - 1e-10  # the highest IoU that the reference evaluator requires
 
 @dataclass(frozen=True)
 class Group:
-    """The tracks of one class in one video; ``category`` and ``video`` are list positions, not ids.
+    """The tracks of one class in one video."""
 
-    Attributes:
-        iou: (D, G) IoU over space and time; D predictions by score, G ground truths in file order.
-        scores: (D,) descending.
-        areas: (D,) mean area of each prediction; ``truth_areas`` (G,) of each ground truth.
-    """
-
-    video: int
-    category: int
+    video: int  # list position, not an id
+    category: int  # list position, not an id
+    # (D, G) IoU over space and time; D predictions by score, G ground truths in file order
     iou: np.ndarray
-    scores: np.ndarray
-    areas: np.ndarray
+    scores: np.ndarray  # (D,) descending
+    areas: np.ndarray  # (D,) mean area of each prediction
     truth_ids: np.ndarray
-    truth_areas: np.ndarray
+    truth_areas: np.ndarray  # (G,) mean area of each ground truth
     crowd: np.ndarray
 
 
 @dataclass(frozen=True)
 class Matches:
-    """All P predictions and Q ground truths of an evaluation, ordered by class, then video.
-
-    Attributes:
-        rank: (P,) rank by score among the predictions of its video and class.
-        matched: (P, A, T) bool, for each area range and IoU threshold.
-        ignored: (P, A, T) bool: counted neither as right nor as wrong.
-        truth_ignored: (Q, A) bool.
-    """
+    """All P predictions and Q ground truths of an evaluation, ordered by class, then video."""
 
     category: np.ndarray
     video: np.ndarray
-    rank: np.ndarray
+    rank: np.ndarray  # (P,) rank by score among the predictions of its video and class
     scores: np.ndarray
-    matched: np.ndarray
-    ignored: np.ndarray
+    matched: np.ndarray  # (P, A, T) bool, for each area range and IoU threshold
+    ignored: np.ndarray  # (P, A, T) bool: counted neither as right nor as wrong
     truth_category: np.ndarray
     truth_video: np.ndarray
-    truth_ignored: np.ndarray
+    truth_ignored: np.ndarray  # (Q, A) bool
 
 
 def group_tracks(
@@ -158,10 +146,7 @@ def _starts(counts: np.ndarray) -> np.ndarray:
 
 def _outside(areas: np.ndarray, area_ranges: np.ndarray) -> np.ndarray:
     """Returns (N, A) bool: whether each area is outside each range."""
-    outside: np.ndarray = (areas[:, None] < area_ranges[:, 0]) | (
-        areas[:, None] > area_ranges[:, 1]
-    )
-    return outside
+    return (areas[:, None] < area_ranges[:, 0]) | (areas[:, None] > area_ranges[:, 1])
 
 
 def _rows_by_class(

@@ -17,49 +17,35 @@ from vis_core.formats.categories import Categories
 STAT_NAMES = (
     "AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
 )  # fmt: skip
+# (A, 2) inclusive bounds on the mean area in pixels: all, small, medium, large
+_AREA_RANGES = ((0, 1e10), (0, 128**2), (128**2, 256**2), (256**2, 1e10))
 
 
 @dataclass(frozen=True)
 class ApSettings:
-    """Metric settings; the defaults are those of YouTube-VIS.
-
-    Attributes:
-        recall_points: (R,) recalls at which precision is sampled.
-        area_ranges: (A, 2) inclusive bounds on the mean area in pixels: all, small, medium, large.
-        max_detections: Limits on the predictions counted per video and class, ascending.
-        use_categories: Whether a match requires the same class.
-        video_ids: The videos to score; None scores all. ``category_ids`` works likewise.
-    """
+    """Metric settings; the defaults are those of YouTube-VIS."""
 
     iou_thresholds: np.ndarray = field(default_factory=lambda: np.linspace(0.5, 0.95, 10))
+    # (R,) recalls at which precision is sampled
     recall_points: np.ndarray = field(default_factory=lambda: np.linspace(0, 1, 101))
-    area_ranges: np.ndarray = field(
-        default_factory=lambda: np.array(
-            [[0, 1e10], [0, 128**2], [128**2, 256**2], [256**2, 1e10]], np.float64
-        )
-    )
+    area_ranges: np.ndarray = field(default_factory=lambda: np.array(_AREA_RANGES, np.float64))
+    # limits on the predictions counted per video and class, ascending
     max_detections: tuple[int, ...] = (1, 10, 100)
-    use_categories: bool = True
+    use_categories: bool = True  # whether a match requires the same class
+    # the videos to score; None scores all. ``category_ids`` works likewise
     video_ids: Sequence[int] | None = None
     category_ids: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
 class VideoApResult:
-    """The scores of a results file; -1 where there is no ground truth.
-
-    Attributes:
-        precision: (T, R, K, A, M) at each recall point.
-        recall: (T, K, A, M).
-        scores: (T, R, K, A, M) prediction score at each recall point.
-        category_ids: K ids, or only -1 if classes were pooled.
-    """
+    """The scores of a results file; -1 where there is no ground truth."""
 
     stats: Mapping[str, float]
-    precision: np.ndarray
-    recall: np.ndarray
-    scores: np.ndarray
-    category_ids: tuple[int, ...]
+    precision: np.ndarray  # (T, R, K, A, M) at each recall point
+    recall: np.ndarray  # (T, K, A, M)
+    scores: np.ndarray  # (T, R, K, A, M) prediction score at each recall point
+    category_ids: tuple[int, ...]  # K ids, or only -1 if classes were pooled
     category_names: tuple[str, ...]
     iou_thresholds: np.ndarray
 
@@ -202,8 +188,7 @@ def _recall_positions(
     position[:, :, 0] = 0
     threshold, area, place = np.nonzero(np.diff(right, axis=2, prepend=0))
     position[threshold, area, right[threshold, area, place]] = place
-    reached: np.ndarray = np.take_along_axis(position, np.array(needed)[None], axis=2)
-    return reached
+    return np.take_along_axis(position, np.array(needed)[None], axis=2)
 
 
 def _summary(precision: np.ndarray, recall: np.ndarray, settings: ApSettings) -> dict[str, float]:

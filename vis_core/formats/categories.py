@@ -61,8 +61,7 @@ class Categories:
     def from_json(cls, table: list[Any], defects: Defects | None = None) -> Self:
         """Reads the ``categories`` table of a file: objects with ``id`` and ``name``.
 
-        Raises:
-            AnnotationError: If an id or a name is missing or duplicate, and ``defects`` is None.
+        Raises AnnotationError if an id or a name is missing or duplicate, and ``defects`` is None.
         """
         collected = Defects(Path("categories")) if defects is None else defects
         known: dict[str, int] = {}

@@ -49,8 +49,7 @@ class ClassMap:
     def target_labels(self, source: Categories) -> list[int | None]:
         """Returns the target label of each source label, or None if its instances are dropped.
 
-        Raises:
-            AnnotationError: If a class is not mapped and ``unmapped`` is ``refuse``.
+        Raises AnnotationError if a class is not mapped and ``unmapped`` is ``refuse``.
         """
         index = {name: label for label, name in enumerate(self.target.names)}
         missing = [name for name in source.names if name not in self.names]
@@ -94,8 +93,7 @@ def map_between(source: Categories, target: Categories) -> ClassMap:
 def parse_class_map(document: Any, where: str) -> ClassMap:
     """Reads a user's map from a parsed YAML document; ``where`` names the file in messages.
 
-    Raises:
-        ConfigError: If the document does not have the format in this module's docstring.
+    Raises ConfigError if the document does not have the format in this module's docstring.
     """
     if not isinstance(document, dict) or set(document) - {"target", "unmapped", "classes"}:
         found = sorted(map(str, document)) if isinstance(document, dict) else document

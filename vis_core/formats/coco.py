@@ -60,13 +60,9 @@ def read_coco(
 ) -> tuple[list[ImageRecord], Categories]:
     """Reads a COCO instance file; returns one record per image, in file order, and the classes.
 
-    Args:
-        path: The JSON file.
-        image_folder: Image folder; None keeps the paths as they are in the file.
-        check_images: Whether every image must exist in ``image_folder`` with its declared size.
-
-    Raises:
-        AnnotationError: If the file has defects; the message lists them.
+    Without an ``image_folder``, the paths stay as they are in the file. With ``check_images``,
+    every image must exist in the folder with its declared size. Raises AnnotationError if the file
+    has defects; the message lists them.
     """
     defects = Defects(path)
     images, categories = check_coco(path, image_folder if check_images else None, defects)

@@ -19,10 +19,8 @@ Images = Mapping[int, dict[str, Any]]
 def read_coco_truth(path: Path) -> tuple[Images, Categories, list[dict[str, Any]]]:
     """Reads a COCO instance file for evaluation, including crowd regions.
 
-    Returns the image entries by id, the classes and the completed annotations.
-
-    Raises:
-        AnnotationError: If the file has defects; the message lists them.
+    Returns the image entries by id, the classes and the completed annotations. Raises
+    AnnotationError if the file has defects; the message lists them.
     """
     defects = Defects(path)
     checked, categories = check_coco(path, None, defects)
@@ -36,10 +34,8 @@ def read_coco_truth(path: Path) -> tuple[Images, Categories, list[dict[str, Any]
 def check_coco_results(path: Path, images: Images, categories: Categories) -> list[dict[str, Any]]:
     """Reads a COCO results file, ``[{image_id, category_id, score, segmentation, bbox}, ...]``.
 
-    ``bbox`` is optional. Returns the completed entries; each area is computed from the mask.
-
-    Raises:
-        AnnotationError: If the file has defects; the message lists them.
+    ``bbox`` is optional. Returns the completed entries; each area is computed from the mask. Raises
+    AnnotationError if the file has defects; the message lists them.
     """
     document, defects = parse_json(path), Defects(path)
     if not isinstance(document.root, list):

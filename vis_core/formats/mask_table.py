@@ -141,11 +141,9 @@ def write_mask_table(
 ) -> int:
     """Writes a video's file from its parts and returns the number of rows.
 
-    Args:
-        path: The file to write.
-        parts: Parts in frame order, each with whole frames only.
-        tracks: The result's tracks, best score first; rows with other serials are omitted. A track
-            with several labels is written with the first one.
+    The parts are in frame order, each with whole frames only. The tracks are in order of score,
+    best first; rows with other serials are omitted. A track with several labels is written with the
+    first one.
     """
     owners: dict[int, Track] = {}
     for track in tracks:

@@ -18,14 +18,9 @@ def split_videos(
     Groups are added to the holdout in hash order until the holdout has its share, so that most
     videos stay in their set when videos are added or removed.
 
-    Args:
-        videos: The data set.
-        holdout: Share of the videos to hold out, in (0, 1).
-        group: Regular expression; its match in the folder name (or its first capture group, if
-            any) is the video's group. None uses the whole folder name.
-
-    Raises:
-        ConfigError: If one side would be empty.
+    The share ``holdout`` is in (0, 1). A video's group is the match of the regular expression
+    ``group`` (or of its first capture group, if any) in the folder name; None uses the whole name.
+    Raises ConfigError if one side would be empty.
     """
     groups: dict[str, list[VideoRecord]] = defaultdict(list)
     for video in videos:

@@ -37,9 +37,8 @@ class JsonDocument:
 def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
-    Raises:
-        AnnotationError: If the file is missing, not UTF-8, not JSON, nested too deeply, or contains
-            a duplicate key, NaN, Infinity or an integer with thousands of digits.
+    Raises AnnotationError if the file is missing, not UTF-8, not JSON, nested too deeply, or
+    contains a duplicate key, NaN, Infinity or an integer with thousands of digits.
     """
     document = parse_json(path)
     defects = Defects(path)

@@ -60,8 +60,7 @@ class VideoRecord:
 def read_youtube_vis(path: Path) -> tuple[list[VideoRecord], Categories]:
     """Reads a YouTube-VIS or OVIS ground-truth file; tracks without a mask are dropped.
 
-    Raises:
-        AnnotationError: If the file has defects; the message lists them.
+    Raises AnnotationError if the file has defects; the message lists them.
     """
     defects = Defects(path)
     videos, categories = check_youtube_vis(path, None, defects)
@@ -80,7 +79,6 @@ def check_youtube_vis(
     """Reads a ground-truth file and adds its defects to ``defects``.
 
     Args:
-        path: The JSON file.
         frame_folder: Folder in which every frame must exist; None skips this check.
         keep_empty: Whether tracks without masks are kept (the metric counts them as missed).
         runs_read_later: Whether the caller reads the mask runs itself; see ``video_checks.py``.
@@ -207,12 +205,9 @@ def read_results(
 ) -> list[dict[str, Any]]:
     """Reads a results file for known videos and classes, in file order.
 
-    Returns:
-        Entries ``{"video_id", "score", "category_id", "segmentations"}``, where each
-        segmentation is a compressed RLE with text counts, or None.
-
-    Raises:
-        AnnotationError: If the file has defects; the message lists them.
+    In the entries ``{"video_id", "score", "category_id", "segmentations"}``, each segmentation is a
+    compressed RLE with text counts, or None. Raises AnnotationError if the file has defects; the
+    message lists them.
     """
     defects = Defects(path)
     entries = check_results(path, video_entries(videos), categories, defects)
@@ -241,10 +236,8 @@ def pack_results(results: Path, target: Path, ground_truth: Path | None) -> int:
     """Checks results and writes them atomically to the zip file ``target``.
 
     Uncompressed runs are written as compressed text. ``ground_truth`` defines the videos and
-    classes; without it, only consistency is checked. Returns the number of packed tracks.
-
-    Raises:
-        AnnotationError: If the results are wrong or empty.
+    classes; without it, only consistency is checked. Returns the number of packed tracks. Raises
+    AnnotationError if the results are wrong or empty.
     """
     defects = Defects(results)
     if ground_truth is None:

@@ -15,7 +15,6 @@ def resize_image(image: np.ndarray, height: int, width: int, *, quick: bool = Fa
     if image.shape[:2] == (height, width):
         return image
     if quick:
-        resized: np.ndarray = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-        return resized
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     resampled = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(resampled)

@@ -206,5 +206,4 @@ def mask_boundary(masks: Tensor, threshold: float = 0.1) -> Tensor:
     kernel = masks.new_full((1, 1, 3, 3), -1, dtype=torch.float32)
     kernel[0, 0, 1, 1] = 8
     response = conv2d(masks[:, None].float(), kernel, padding=1)[:, 0]
-    boundary: Tensor = response.clamp(min=0) > threshold
-    return boundary
+    return response.clamp(min=0) > threshold

@@ -30,11 +30,8 @@ def run_chunked(
     """Runs all stages over a video, a few frames at a time.
 
     While the network processes a chunk, a second thread associates and encodes the previous chunk,
-    and a third thread reads the next one, so at most three chunks are in memory.
-
-    Args:
-        frames: Remaining frames of the video; read in a separate thread.
-        after: Called with a chunk's last frame once all stages have associated the chunk.
+    and a third thread reads the next one, so at most three chunks are in memory. ``after`` is
+    called with a chunk's last frame once all stages have associated the chunk.
     """
     stream = SecondStream()
 
@@ -47,17 +44,14 @@ def run_chunked(
         if after is not None:
             after(chunk[-1])
 
-    def read() -> list[Frame]:
-        return list(islice(frames, chunk_frames))
-
     with (
         ThreadPoolExecutor(1, "longtake-read") as reader,
         ThreadPoolExecutor(1, "longtake-associate") as associator,
     ):
         previous: Future[None] | None = None
-        following = reader.submit(read)
+        following = reader.submit(list, islice(frames, chunk_frames))
         while chunk := following.result():
-            following = reader.submit(read)
+            following = reader.submit(list, islice(frames, chunk_frames))
             with torch.inference_mode():
                 predicted = [stage.predict(chunk) for stage in stages]
             if previous is not None:

@@ -37,8 +37,7 @@ class FramePredictor:
     def masks(self, mask_logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
         """Resizes one frame's masks (N, h, w) to the video's (height, width).
 
-        Returns:
-            (N, H, W) bool masks and, with ``mask_quality``, their (N,) confidences.
+        Returns (N, H, W) bool masks and, with ``mask_quality``, their (N,) confidences.
         """
         resize = (mask_logits, self.system.input_size(*size), size, self.config.last_mask_resize)
         confidences = None
@@ -107,8 +106,7 @@ class View:
     def applied_to(self, system: FrameSystem) -> FrameSystem:
         """Returns the system with this view's test size and resizing, and with shared weights.
 
-        Raises:
-            ConfigError: The system has no test size.
+        Raises ConfigError if the system has no test size.
         """
         is_quick = getattr(system, "quick_resize", False)
         if self.short_side is None and self.quick_resize == is_quick:
@@ -121,5 +119,4 @@ class View:
         copied.quick_resize = self.quick_resize
         if self.short_side is not None:
             copied.config = config.model_copy(update={"test_short_side": self.short_side})
-        resized: FrameSystem = copied
-        return resized
+        return copied

@@ -48,16 +48,6 @@ def fuse_tracks(
     return _with_new_ids(fused)
 
 
-def space_time_iou(common: np.ndarray, areas: np.ndarray) -> np.ndarray:
-    """Computes the (M, M) IoU of tracks over all frames from their common pixels and (M,) areas.
-
-    Two tracks without any pixels have an IoU of 1.
-    """
-    either = areas[:, None] + areas[None] - common
-    iou: np.ndarray = np.where(either > 0, common / np.maximum(either, 1), 1.0)
-    return iou
-
-
 def _order(track: Track) -> tuple[float, int, bytes]:
     """Returns a sort key that depends only on the content and puts better tracks first."""
     digest = hashlib.blake2b(track.masks.frame_indices.tobytes(), digest_size=16)
@@ -83,7 +73,8 @@ def _overlaps(
                 pixels = intersections(masks, every[0], other_masks, every[1])
                 common[np.ix_(rows, others)] += pixels
                 common[np.ix_(others, rows)] += pixels.T
-    iou = space_time_iou(common, areas)
+    either = areas[:, None] + areas[None] - common
+    iou = np.where(either > 0, common / np.maximum(either, 1), 1.0)  # 1 without any pixels
     iou[sources[:, None] == sources[None]] = -1
     return iou
 

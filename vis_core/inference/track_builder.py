@@ -21,12 +21,7 @@ from vis_core.structures import Instances, Track, VideoResult
 
 
 class TrackBuilder:
-    """The tracks of a video up to the current frame.
-
-    Args:
-        sink: Receives the masks; None keeps them in memory.
-        first_frame: Index of the first frame to be added.
-    """
+    """The tracks of a video up to the current frame; without a sink, the masks stay in memory."""
 
     def __init__(
         self,
@@ -48,12 +43,8 @@ class TrackBuilder:
     ) -> None:
         """Adds one frame; call it for every frame in order, even one without instances.
 
-        Args:
-            track_ids: (N,) int64, all different.
-            masks: N masks at video size, with confidences if tracks are scored by them.
-
-        Raises:
-            ConfigError: Tracks are scored by logits, which the system does not have.
+        The (N,) int64 ids are all different; the N masks have the video's size, and confidences if
+        tracks are scored by them. Raises ConfigError if the system lacks logits to score tracks by.
         """
         assert frame_index == self.num_frames, f"frame {frame_index} after {self.num_frames - 1}"
         confidences = masks.confidences
@@ -123,8 +114,7 @@ class TrackBuilder:
                 "inference.tracks.evidence is logits, but this system has no logits with a class "
                 "for no object; set it to scores"
             )
-        values: np.ndarray = evidence.cpu().double().numpy()
-        return values
+        return evidence.cpu().double().numpy()
 
     def _add_instance(self, track_id: int, evidence: np.ndarray, num_classes: int) -> TrackState:
         """Adds an instance of the current frame to its track, starting the track if it is new."""

@@ -19,34 +19,22 @@ _NO_EVIDENCE = {"mean": 0.0, "max": -np.inf}
 
 @dataclass
 class TrackState:
-    """A track's sums since its start or restart.
+    """A track's sums since its start or restart."""
 
-    Attributes:
-        serial: Number of this start or restart in the video.
-        evidence: (K,) class scores or (K + 1,) class logits, float64: the sum or maximum over the
-            frames with an instance of the track.
-        votes: (K,) number of instances of each class.
-        scores: Sum of the scores of its instances.
-        num_named: Number of frames with an instance of the track.
-        last_named: The last such frame.
-        num_shown: Number of frames in which the track has at least one pixel.
-        first_shown, last_shown: The first and last such frame; -1 if there is none.
-        area: Total pixels of its masks.
-        confidence: Sum of the sigmoid over these pixels.
-        quality: Sum of its masks' predicted qualities; None if the system predicts none.
-    """
-
-    serial: int
+    serial: int  # number of this start or restart in the video
+    # (K,) class scores or (K + 1,) class logits, float64: the sum or maximum over the frames with
+    # an instance of the track
     evidence: np.ndarray
-    votes: np.ndarray
-    scores: float = 0.0
-    num_named: int = 0
-    last_named: int = 0
-    num_shown: int = 0
-    first_shown: int = -1
-    last_shown: int = -1
-    area: int = 0
-    confidence: float = 0.0
+    votes: np.ndarray  # (K,) number of instances of each class
+    scores: float = 0.0  # sum of the scores of its instances
+    num_named: int = 0  # number of frames with an instance of the track
+    last_named: int = 0  # the last such frame
+    num_shown: int = 0  # number of frames in which the track has at least one pixel
+    first_shown: int = -1  # the first such frame; -1 if there is none
+    last_shown: int = -1  # the last such frame; -1 if there is none
+    area: int = 0  # total pixels of its masks
+    confidence: float = 0.0  # sum of the sigmoid over these pixels
+    # sum of its masks' predicted qualities; None if the system predicts none
     quality: float | None = None
 
     @classmethod

@@ -31,12 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class FrameDecoder:
-    """The decoder of one video file.
-
-    Attributes:
-        report: Complete once the frames are exhausted and ``check_end`` was called.
-        frames: The frames as stored, in presentation order.
-    """
+    """The decoder of one video file, which yields frames as stored, in presentation order."""
 
     def __init__(
         self, path: Path, max_pixels: int, on_decoded: Callable[[], None] | None = None
@@ -53,6 +48,7 @@ class FrameDecoder:
         except BaseException:
             self._container.close()
             raise
+        # complete once the frames are exhausted and ``check_end`` was called
         self.report = DecodeReport(declared, error_lines=num_open_complaints)
         self.frames = self._decode()
 

@@ -22,11 +22,9 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads a complete image of at most ``max_pixels`` as (H, W, 3) uint8 RGB.
 
     The pixels keep their stored orientation (EXIF is ignored, since COCO masks refer to stored
-    pixels). Grey, palette, alpha, CMYK and 16-bit images are converted to 8-bit RGB. Only the
-    first frame of an animation is read. The content determines the format, not the file name.
-
-    Raises:
-        ImageError: If the file is missing, truncated, damaged, too large or not an image.
+    pixels). Grey, palette, alpha, CMYK and 16-bit images are converted to 8-bit RGB. Only the first
+    frame of an animation is read. The content determines the format, not the file name. Raises
+    ImageError if the file is missing, truncated, damaged, too large or not an image.
     """
     with _open_image(path, max_pixels) as image:
         try:
@@ -42,11 +40,7 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 
 def image_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Reads the stored height and width from an image's header.
-
-    Raises:
-        ImageError: If the file is missing, too large or not an image.
-    """
+    """Reads the stored height and width from an image's header; raises like ``read_image``."""
     with _open_image(path, max_pixels) as image:
         return image.height, image.width
 
@@ -116,8 +110,7 @@ def _eight_bit(values: np.ndarray) -> np.ndarray:
     scale = 1.0 if highest <= 255 and values.dtype != np.uint16 else 255 / 65535
     if values.dtype.kind == "f" and highest <= 1:
         scale = 255.0
-    scaled: np.ndarray = np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
-    return scaled
+    return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
 
 
 # Visually lossless; at 4:2:0 a 640 x 480 frame takes about 100 kB.
@@ -128,8 +121,7 @@ def encode_jpeg(image: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
     """Encodes an (H, W, 3) uint8 RGB image as JPEG."""
     swapped = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    encoded: bytes = data.tobytes()
-    return encoded
+    return data.tobytes()
 
 
 def decode_jpeg(data: bytes, where: str) -> np.ndarray:
@@ -137,5 +129,4 @@ def decode_jpeg(data: bytes, where: str) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
         raise ImageError(f"{where}: expected a JPEG frame, found other data; make the clips again")
-    swapped: np.ndarray = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return swapped
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

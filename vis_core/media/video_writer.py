@@ -13,13 +13,10 @@ _FALLBACK_FPS = 25.0
 
 
 def write_video(path: Path, images: Iterable[np.ndarray], fps: float) -> int:
-    """Encodes images as H.264 in mp4; atomicity is up to the caller.
+    """Encodes (H, W, 3) uint8 RGB images as H.264 in mp4; atomicity is up to the caller.
 
-    Returns the number of images; without images, no file is written.
-
-    Args:
-        images: (H, W, 3) uint8 RGB, all of the same size, with even sides (as yuv420p requires).
-        fps: Frames per second, at most 240; 25 if it is not finite or not positive.
+    All images have one size, with even sides (as yuv420p requires). ``fps`` is limited to 240, and
+    25 if not finite and positive. Returns the number of images; without images, writes no file.
     """
     rest = iter(images)
     first = next(rest, None)

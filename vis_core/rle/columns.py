@@ -28,34 +28,22 @@ class FaultyRunsError(AnnotationError):
 
 @dataclass(frozen=True)
 class ColumnMasks:
-    """The masks of N tracks in one video with T frames of H x W pixels.
-
-    Attributes:
-        first_column: (N, T) leftmost column with a pixel; 0 where absent.
-        columns: (N, T) number of columns from leftmost to rightmost; 0 where absent.
-        left: (N,) leftmost column with a pixel in any frame; W for a track without pixels.
-        right: (N,) rightmost column with a pixel in any frame, exclusive.
-        offset: (N, T) start of a mask's columns in ``runs``; meaningless where absent.
-        runs: (S,) first run of each column: the number of rows above it and, in the upper half of
-            the word, below it.
-        more_offset: (N + 1,) start of each track's further runs.
-        more_column: (E,) ``t * W + column`` of each further run.
-        more_runs: (2, E) top and bottom row of each further run.
-        areas: (N, T) int64 pixels.
-    """
+    """The masks of N tracks in one video with T frames of H x W pixels."""
 
     height: int
     width: int
-    first_column: np.ndarray
-    columns: np.ndarray
-    left: np.ndarray
-    right: np.ndarray
-    offset: np.ndarray
+    first_column: np.ndarray  # (N, T) leftmost column with a pixel; 0 where absent
+    columns: np.ndarray  # (N, T) number of columns from leftmost to rightmost; 0 where absent
+    left: np.ndarray  # (N,) leftmost column with a pixel in any frame; W for a track without pixels
+    right: np.ndarray  # (N,) rightmost column with a pixel in any frame, exclusive
+    offset: np.ndarray  # (N, T) start of a mask's columns in ``runs``; meaningless where absent
+    # (S,) first run of each column: the number of rows above it and, in the upper half of the word,
+    # below it
     runs: np.ndarray
-    more_offset: np.ndarray
-    more_column: np.ndarray
-    more_runs: np.ndarray
-    areas: np.ndarray
+    more_offset: np.ndarray  # (N + 1,) start of each track's further runs
+    more_column: np.ndarray  # (E,) ``t * W + column`` of each further run
+    more_runs: np.ndarray  # (2, E) top and bottom row of each further run
+    areas: np.ndarray  # (N, T) int64 pixels
 
     def __len__(self) -> int:
         return len(self.areas)
@@ -68,8 +56,7 @@ class ColumnMasks:
     def mean_areas(self) -> np.ndarray:
         """(N,) mean area over the frames with pixels; 0 for a track without any."""
         num_frames = (self.areas > 0).sum(axis=1)
-        mean: np.ndarray = self.areas.sum(axis=1) / np.maximum(num_frames, 1)
-        return mean
+        return self.areas.sum(axis=1) / np.maximum(num_frames, 1)
 
 
 def masks_of_videos(videos: Iterable[tuple[Tracks, tuple[int, int, int]]]) -> Iterator[ColumnMasks]:
@@ -120,8 +107,7 @@ def _split(masks: ColumnMasks, counts: Sequence[int]) -> list[ColumnMasks]:
 def column_masks(tracks: Tracks, height: int, width: int, num_frames: int) -> ColumnMasks:
     """Converts N tracks of T compressed RLEs (text counts) or None, all of H x W pixels.
 
-    Raises:
-        FaultyRunsError: An RLE is faulty.
+    Raises FaultyRunsError if an RLE is faulty.
     """
     parts: list[ColumnMasks] = []
     strings: list[str] = []

@@ -20,17 +20,11 @@ _LONGEST_NUMBER = 6  # characters: 30 bits with sign, more than MAX_PIXELS
 
 @dataclass(frozen=True)
 class RunLengths:
-    """The foreground runs of N masks of P pixels each, laid end to end on a line of N * P pixels.
+    """The foreground runs of N masks of P pixels, laid end to end on a line of N * P pixels."""
 
-    Attributes:
-        ends: (R,) int32 or int64, end of each foreground run on the line (exclusive).
-        lengths: (R,) int32, pixels of each run; some are 0.
-        first: (N + 1,) int64, first run of each mask; each mask has at least one.
-    """
-
-    ends: np.ndarray
-    lengths: np.ndarray
-    first: np.ndarray
+    ends: np.ndarray  # (R,) int32 or int64, end of each foreground run on the line (exclusive)
+    lengths: np.ndarray  # (R,) int32, pixels of each run; some are 0
+    first: np.ndarray  # (N + 1,) int64, first run of each mask; each mask has at least one
 
     def __len__(self) -> int:
         return len(self.first) - 1
@@ -90,10 +84,8 @@ def _paint(mask: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
 def runs_of_strings(strings: Sequence[str], pixels: int) -> RunLengths | None:
     """Reads compressed RLE strings of masks with ``pixels`` pixels each.
 
-    Equals the COCO API's ``rleFrString`` loop over each string, with every step checked.
-
-    Returns:
-        The runs, or None if any string is faulty (``string_fault`` describes the fault).
+    Equals the COCO API's ``rleFrString`` loop over each string, with every step checked. Returns
+    None if any string is faulty (``string_fault`` describes the fault).
     """
     if not len(strings):
         return RunLengths(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(1, np.int64))
@@ -175,10 +167,8 @@ def _decoded_slowly(counts: str) -> list[int] | None:
 def _numbers(characters: np.ndarray, is_last: np.ndarray, carries: np.ndarray) -> np.ndarray | None:
     """(V,) int32 numbers in a text; None if a number is too long.
 
-    Args:
-        characters: (L,) codes 0..63; a code of 32 or more continues its number.
-        is_last: (L,) whether a character ends its number.
-        carries: Positions of the characters that do not end a number, ascending.
+    The text is (L,) codes 0..63; a code of 32 or more continues its number. ``is_last`` is (L,);
+    ``carries`` are the positions of the characters that do not end a number, ascending.
     """
     values = characters[is_last].view(np.int8)
     values = ((values ^ 16) - 16).astype(np.int32)  # the sign is the highest of 5 bits
@@ -198,12 +188,8 @@ def _checked_runs(values: np.ndarray, first_value: np.ndarray, pixels: int) -> R
 
     Equals, for each mask, ``runs[k] = values[k] + (runs[k - 2] if k > 2 else 0)``. All masks share
     one running sum, from which the end of the previous mask is subtracted at each start. Every
-    overflow is detected: a step is below 2**30, so the sum would pass through negative numbers.
-
-    Args:
-        values: (V,) differences, each mask followed by an extra 0.
-        first_value: (N + 1,) first value of each mask.
-        pixels: Sum of each mask's runs.
+    overflow is detected: a step is below 2**30, so the sum would pass through negative numbers. In
+    ``values`` (V,), an extra 0 follows each mask; ``first_value`` is (N + 1,).
     """
     counts = np.diff(first_value)
     unpaired = np.flatnonzero(counts & 1)  # masks that end with foreground

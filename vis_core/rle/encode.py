@@ -21,11 +21,9 @@ def strings_of_masks(masks: np.ndarray) -> list[str]:
 
 
 def strings_of_runs(counts: Sequence[np.ndarray]) -> list[str]:
-    """Writes the ``counts`` of masks given by their run lengths.
+    """Writes the ``counts`` of masks given by their run lengths, (R,) int64 for each mask.
 
-    Args:
-        counts: (R,) int64 for each mask, at least one, background first (0 for a mask that begins
-            with foreground).
+    There is at least one run, background first (0 for a mask that begins with foreground).
     """
     numbers = np.concatenate([_differences(runs) for runs in counts]) if counts else np.zeros(0)
     text, lengths = _digits(numbers.astype(np.int64))

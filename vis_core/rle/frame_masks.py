@@ -15,14 +15,11 @@ from vis_core.rle.segmentation import encode_masks
 
 @dataclass(frozen=True)
 class EncodedMasks:
-    """N masks of one frame.
-
-    Attributes:
-        confidences: Sum of the sigmoid over each mask's pixels; None if not used for scores.
-    """
+    """N masks of one frame."""
 
     counts: tuple[str, ...]
     areas: tuple[int, ...]
+    # sum of the sigmoid over each mask's pixels; None if not used for scores
     confidences: tuple[float, ...] | None = None
 
     @classmethod
@@ -81,5 +78,4 @@ def strings_on_device(masks: Tensor) -> list[str]:
 
 def areas_on_device(masks: Tensor) -> list[int]:
     """Counts the foreground pixels of bool masks (N, H, W)."""
-    areas: list[int] = masks.flatten(1).sum(dim=1).tolist()
-    return areas
+    return masks.flatten(1).sum(dim=1).tolist()

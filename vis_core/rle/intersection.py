@@ -16,16 +16,10 @@ from vis_core.rle.columns import ColumnMasks, half_of
 def intersections(
     tracks: ColumnMasks, rows: np.ndarray, others: ColumnMasks, other_rows: np.ndarray
 ) -> np.ndarray:
-    """Counts the pixels shared by tracks of one video, summed over its frames.
+    """Counts the (D, G) int64 pixels shared by tracks of one video, summed over its frames.
 
-    Equals ``sum_t (mask_d[t] & mask_g[t]).sum()`` for each pair.
-
-    Args:
-        rows: (D,) indices into ``tracks``.
-        other_rows: (G,) indices into ``others``, which has the same frames.
-
-    Returns:
-        (D, G) int64 pixels.
+    Equals ``sum_t (mask_d[t] & mask_g[t]).sum()`` for each pair. ``rows`` (D,) are indices into
+    ``tracks``, ``other_rows`` (G,) into ``others``, which has the same frames.
     """
     result = np.zeros((len(rows), len(other_rows)), np.int64)
     low, high = int(tracks.left[rows].min()), int(tracks.right[rows].max())
@@ -46,19 +40,14 @@ def intersections(
 
 @dataclass(frozen=True)
 class _Side:
-    """Some tracks, prepared for intersection with others.
-
-    Attributes:
-        low: First column of ``dense``.
-        dense: (D, T, w) first run of every column; in an empty column, a run with H rows above it.
-        more: Further runs, or None if there are none.
-    """
+    """Some tracks, prepared for intersection with others."""
 
     height: int
     width: int
-    low: int
+    low: int  # first column of ``dense``
+    # (D, T, w) first run of every column; in an empty column, a run with H rows above it
     dense: np.ndarray
-    more: "_FurtherRuns | None"
+    more: "_FurtherRuns | None"  # further runs, or None if there are none
 
     def near(self, span: slice, place: int | None = None) -> np.ndarray:
         """(D, T, w) first runs of all tracks in a range of columns, or (1, T, w) of one track."""

@@ -11,16 +11,13 @@ from vis_core.rle.segmentation import Rle
 
 @dataclass
 class PackedMasks:
-    """The run lengths of one track, frame by frame.
+    """The run lengths of one track, frame by frame."""
 
-    Attributes:
-        frame_indices: Frames in which the track has at least one pixel, ascending.
-        counts: The run lengths of these frames, concatenated (ASCII).
-        ends: End of each frame's run lengths in ``counts``.
-    """
-
+    # frames in which the track has at least one pixel, ascending
     frame_indices: "array[int]" = field(default_factory=lambda: array("L"))
+    # the run lengths of these frames, concatenated (ASCII)
     counts: bytearray = field(default_factory=bytearray)
+    # end of each frame's run lengths in ``counts``
     ends: "array[int]" = field(default_factory=lambda: array("Q"))
 
     @classmethod

@@ -42,15 +42,13 @@ def encode_masks(masks: np.ndarray) -> list[Rle]:
 
 def decode_rle(rle: Rle) -> np.ndarray:
     """Decodes an RLE to a bool mask (H, W), like ``decode_rles``."""
-    mask: np.ndarray = decode_rles([rle], *_size_of(rle, "rle"))[0]
-    return mask
+    return decode_rles([rle], *_size_of(rle, "rle"))[0]
 
 
 def decode_rles(rles: Sequence[Rle | None], height: int, width: int) -> np.ndarray:
     """Decodes RLEs of one size to bool masks (N, H, W), with an empty mask for None.
 
-    Raises:
-        AnnotationError: An RLE is faulty or has a different size.
+    Raises AnnotationError if an RLE is faulty or has a different size.
     """
     present = [row for row, rle in enumerate(rles) if rle is not None]
     given = [rle for rle in rles if rle is not None]
@@ -132,15 +130,13 @@ def checked_to_rle(segmentation: Any, height: int, width: int) -> Rle:
 def counts_of_runs(starts: np.ndarray, stops: np.ndarray, size: tuple[int, int]) -> str:
     """Writes the foreground runs of one (H, W) mask as compressed counts.
 
-    Args:
-        starts: (R,) ascending positions of the runs' first pixels, down the columns; R >= 1.
-        stops: (R,) ends of the runs (exclusive), each before the next start.
+    ``starts`` (R,) are the ascending positions of the runs' first pixels, down the columns; R >= 1.
+    ``stops`` (R,) are their ends (exclusive), each before the next start.
     """
     pixels = size[0] * size[1]
     places = np.concatenate([[0], np.stack([starts, stops], axis=1).ravel(), [pixels]])
     runs = {"size": list(size), "counts": np.diff(places).tolist()}
-    counts: str = coco_mask.frPyObjects(runs, *size)["counts"].decode("ascii")
-    return counts
+    return coco_mask.frPyObjects(runs, *size)["counts"].decode("ascii")
 
 
 def segmentation_fault(segmentation: object, height: int, width: int) -> str | None:

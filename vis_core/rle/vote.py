@@ -22,9 +22,7 @@ def voted_masks(
     """Returns the pixels covered by tracks with at least half of the total weight.
 
     Equals, for each frame, ``2 * sum(w * mask) >= sum(w)``, where an absent track has no pixels.
-
-    Args:
-        weights: (N,) in [0, 1].
+    The (N,) weights are in [0, 1].
     """
     units = [1 + round(_UNITS * weight) for weight in weights]
     total = sum(units)

@@ -76,11 +76,9 @@ def _to_rgb(lab: np.ndarray) -> Colour:
 def _from_rgb(colour: Colour) -> np.ndarray:
     """Converts 8-bit sRGB to OKLab."""
     cone = np.cbrt(np.linalg.solve(_CONE_TO_LINEAR, _to_linear(np.array(colour) / 255.0)))
-    lab: np.ndarray = np.linalg.solve(_LAB_TO_CONE, cone)
-    return lab
+    return np.linalg.solve(_LAB_TO_CONE, cone)
 
 
 def _to_linear(rgb: np.ndarray) -> np.ndarray:
     """Converts sRGB to linear RGB."""
-    linear: np.ndarray = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    return linear
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)

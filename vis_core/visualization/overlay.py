@@ -165,8 +165,7 @@ def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if (height, width) == size:
         return image
     method = cv2.INTER_AREA if size[0] * size[1] < height * width else cv2.INTER_CUBIC
-    resized: np.ndarray = cv2.resize(image, (size[1], size[0]), interpolation=method)
-    return resized
+    return cv2.resize(image, (size[1], size[0]), interpolation=method)
 
 
 def _box_of(mask: np.ndarray) -> Box:

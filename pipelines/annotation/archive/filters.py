@@ -52,11 +52,7 @@ def parse_filter(
     after: str | None = None,
     before: str | None = None,
 ) -> VideoFilter:
-    """Parses command-line options into a filter.
-
-    Raises:
-        ConfigError: A suffix is empty, or a size or date cannot be parsed.
-    """
+    """Parses options; raises ConfigError for an empty suffix or an unreadable size or date."""
     wanted = frozenset(f".{suffix.strip().lower().lstrip('.')}" for suffix in suffixes)
     if "." in wanted:
         raise ConfigError("--suffix: expected suffixes such as mp4,mkv, found an empty one")

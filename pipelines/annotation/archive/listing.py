@@ -145,15 +145,11 @@ def _list_named(path: Path, wanted: VideoFilter) -> Archive:
 
 
 def _local_video(key: str, path: Path, size: int) -> ArchivedVideo:
-    return ArchivedVideo(key, size, _version(path, size))
-
-
-def _version(path: Path, size: int) -> str:
-    """Returns a digest of a local file's size and both ends of its content."""
+    """Returns a local file's entry; its version is a digest of its size and both ends."""
     digest = hashlib.blake2b(str(size).encode(), digest_size=16)
     with path.open("rb") as file:
         digest.update(file.read(FINGERPRINT_BYTES))
         if size > FINGERPRINT_BYTES:
             file.seek(max(FINGERPRINT_BYTES, size - FINGERPRINT_BYTES))
             digest.update(file.read(FINGERPRINT_BYTES))
-    return digest.hexdigest()
+    return ArchivedVideo(key, size, digest.hexdigest())

@@ -6,7 +6,7 @@ names with line feeds.
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -48,15 +48,15 @@ def is_list(uri: Path | str) -> bool:
 def read_uris(path: Path) -> list[str]:
     """Reads a list; paths are relative to its folder, and duplicates count once.
 
-    Raises:
-        ConfigError: The list cannot be read, or a row has no uri; the message names the row.
+    Raises ConfigError if the list cannot be read, or a row has no uri; the message names the row.
     """
     uris = []
     try:
         for row, text in enumerate(_rows(path), start=1):
             if not isinstance(text, str) or not text:
                 raise ConfigError(f"{path}: row {row} holds no uri; give each row one, or drop it")
-            uris.append(_absolute(text, path.parent))
+            absolute = os.path.abspath(path.parent / text)  # noqa: PTH100 (no links)
+            uris.append(text if "://" in text else absolute)
     except (OSError, ValueError, csv.Error) as error:
         raise ConfigError(f"{path}: cannot be read as a list ({error})") from error
     return list(dict.fromkeys(uris))
@@ -91,16 +91,10 @@ def _rows(path: Path) -> Iterator[object]:
             yield from batch.column(_COLUMN).to_pylist()
 
 
-def _require_column(path: Path, names: "list[str] | tuple[str, ...] | object") -> None:
-    found = list(names) if isinstance(names, list | tuple) else []
-    if _COLUMN not in found:
-        raise ConfigError(
-            f"{path}: expected a column {_COLUMN!r}, found {', '.join(map(shown_name, found))}"
-        )
-
-
-def _absolute(text: str, folder: Path) -> str:
-    return text if "://" in text else os.path.abspath(folder / text)  # noqa: PTH100 (no links)
+def _require_column(path: Path, names: Sequence[str]) -> None:
+    if _COLUMN not in names:
+        found = ", ".join(map(shown_name, names))
+        raise ConfigError(f"{path}: expected a column {_COLUMN!r}, found {found}")
 
 
 def _place(uri: str) -> tuple[Storage, str]:

@@ -78,13 +78,10 @@ class PredictionStore:
 
     def put(self, block: PredictionBlock) -> None:
         """Stores a block under a name with its digest, so that equal blocks are stored once."""
-        body = save(
-            {
-                **pack_predictions(block.frames),
-                "numbers": torch.tensor(block.numbers, dtype=torch.int64),
-                "times_s": torch.tensor(block.times_s, dtype=torch.float64),
-            }
-        )
+        packed = pack_predictions(block.frames)
+        packed["numbers"] = torch.tensor(block.numbers, dtype=torch.int64)
+        packed["times_s"] = torch.tensor(block.times_s, dtype=torch.float64)
+        body = save(packed)
         name = f"{_SEEN}{block.first:012d}-{block.last:012d}-{short_sha256(body)}.safetensors"
         self.storage.write_once(f"{UNFINISHED}{self.name}/{name}", body)
 
@@ -121,12 +118,8 @@ class PredictionStore:
         if body is None:
             return None
         stored: dict[str, Any] = json.loads(body)
-        return VideoEnd(
-            stored["num_frames"],
-            VideoInfo(**stored["info"]),
-            DecodeReport(**stored["report"]),
-            stored["video_sha256"],
-        )
+        info, report = VideoInfo(**stored["info"]), DecodeReport(**stored["report"])
+        return VideoEnd(stored["num_frames"], info, report, stored["video_sha256"])
 
     def put_end(self, end: VideoEnd) -> None:
         """Stores the facts about the end of the video; the first write wins."""

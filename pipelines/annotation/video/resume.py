@@ -114,5 +114,4 @@ class UnfinishedVideo:
 def _metadata(body: bytes) -> dict[str, str]:
     """Reads the metadata in the header of a safetensors file."""
     length = int.from_bytes(body[:8], "little")
-    metadata: dict[str, str] = json.loads(body[8 : 8 + length])["__metadata__"]
-    return metadata
+    return json.loads(body[8 : 8 + length])["__metadata__"]

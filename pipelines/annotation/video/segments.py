@@ -8,6 +8,7 @@ result as one pass (``vis_core/inference/predictions.py``). A segment consists o
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.annotation.video.prediction_store import PredictionBlock, PredictionStore, VideoEnd
@@ -64,21 +65,14 @@ def segment_range(
     return first, None if number == count - 1 else last
 
 
+@dataclass(frozen=True)
 class SegmentJob:
     """A predictor of segments in one view, which calls ``on_frame`` after reading each frame."""
 
-    def __init__(
-        self,
-        system: FrameSystem,
-        config: InferenceConfig,
-        max_frames: int | None,
-        on_frame: Callable[[], None],
-    ) -> None:
-        (view,) = View.of(config)  # several views are fused at the end of one pass
-        self._predictor = FramePredictor(view.applied_to(system), config.tracks, view.flip)
-        self._config = config
-        self._max_frames = max_frames
-        self._on_frame = on_frame
+    system: FrameSystem
+    config: InferenceConfig
+    max_frames: int | None
+    on_frame: Callable[[], None]
 
     def run(self, path: Path, blocks: PredictionStore, number: int, count: int) -> None:
         """Predicts the missing blocks of segment ``number`` (from 0) out of ``count``.
@@ -87,9 +81,9 @@ class SegmentJob:
             VideoDecodeError: The file cannot be read.
             StorageError: A block cannot be stored.
         """
-        config = self._config
+        config = self.config
         with open_reader(path, config, max_frames=1) as reader:
-            expected = frames_to_annotate(reader.info, config.sample_fps, self._max_frames)
+            expected = frames_to_annotate(reader.info, config.sample_fps, self.max_frames)
         first, last = segment_range(expected, number, count, blocks.block_frames)
         end = blocks.end()
         if end is not None:
@@ -99,15 +93,17 @@ class SegmentJob:
 
     def _predict(self, path: Path, blocks: PredictionStore, first: int, last: int | None) -> None:
         """Predicts frames ``first`` to ``last`` (exclusive; None means the end of the file)."""
-        limits = [limit for limit in (last, self._max_frames) if limit is not None]
+        limits = [limit for limit in (last, self.max_frames) if limit is not None]
         limit = min(limits) if limits else None
-        collector = PredictionCollector(self._predictor)
+        (view,) = View.of(self.config)  # several views are fused at the end of one pass
+        system = view.applied_to(self.system)
+        collector = PredictionCollector(FramePredictor(system, self.config.tracks, view.flip))
         pending: deque[tuple[int, float]] = deque()  # number and time of frames not yet stored
 
         def frames_of(reader: SandboxedReader) -> Iterator[Frame]:
             for frame in reader:
                 pending.append((reader.number, frame.time_s))
-                self._on_frame()
+                self.on_frame()
                 yield frame
 
         def put(begin: int) -> None:
@@ -120,13 +116,13 @@ class SegmentJob:
             if (newest.index + 1) % blocks.block_frames == 0:
                 put(newest.index + 1 - blocks.block_frames)
 
-        with open_reader(path, self._config, max_frames=limit, skip=first) as reader:
-            run_chunked(frames_of(reader), self._config.chunk_frames, [collector], after)
+        with open_reader(path, self.config, max_frames=limit, skip=first) as reader:
+            run_chunked(frames_of(reader), self.config.chunk_frames, [collector], after)
             num_frames = reader.num_frames
             assert num_frames is not None, "the reader is exhausted"
             if num_frames % blocks.block_frames and num_frames > first:
                 put(num_frames // blocks.block_frames * blocks.block_frames)
-            if last is None or num_frames < last or num_frames == self._max_frames:
+            if last is None or num_frames < last or num_frames == self.max_frames:
                 sha256 = file_sha256(path)
                 blocks.put_end(VideoEnd(num_frames, reader.info, reader.report, sha256))
 
@@ -185,14 +181,6 @@ def associate_blocks(
             for place in range(done, len(block.frames)):
                 rows.close_frame(first + place, block.numbers[place], block.times_s[place])
             unfinished.save(block.last, rows.take(), tracker.state())
-    tracks, video_s = tracker.tracks, played_s(begin_s, end_s, end.info)
-    processed = ProcessedVideo(
-        end.info,
-        end.report,
-        tracks.size,
-        tracks.num_frames,
-        video_s,
-        tracks.finished(),
-        unfinished.parts,
-    )
-    return processed, end
+    counts = tracker.tracks.size, tracker.tracks.num_frames, played_s(begin_s, end_s, end.info)
+    tracks = tracker.tracks.finished()
+    return ProcessedVideo(end.info, end.report, *counts, tracks, unfinished.parts), end

@@ -48,17 +48,13 @@ def segment_cuts(
     return cut_at(bounds, overlap)
 
 
+@dataclass(frozen=True)
 class StitchedSegments:
     """The association and joining of a video's segments, for a config with a single view."""
 
-    def __init__(
-        self, system: FrameSystem, config: InferenceConfig, max_frames: int | None
-    ) -> None:
-        (view,) = View.of(config)
-        self._system = view.applied_to(system)
-        self._config = config
-        self._max_frames = max_frames
-        self._stitch = config.stitching
+    system: FrameSystem
+    config: InferenceConfig
+    max_frames: int | None
 
     def associate(self, blocks: PredictionStore, number: int, count: int) -> None:
         """Associates one segment and stores its tracks, unless they are already stored.
@@ -75,15 +71,9 @@ class StitchedSegments:
         overlap = cuts[number + 1].warmup if number + 1 < len(cuts) else 0
         times_s: list[float] = []
         rows, out = MaskRows(end.size), UnfinishedVideo(blocks.storage, _folder(blocks, number))
+        settings = self.config.tracks, self.config.stitching
         tracker = SegmentTracker(
-            self._associator(),
-            number,
-            segment,
-            overlap,
-            end.size,
-            self._config.tracks,
-            self._stitch,
-            rows,
+            self._associator(), number, segment, overlap, end.size, *settings, rows
         )
         for block in blocks.complete(segment.first_frame, segment.stop, end.num_frames):
             if block is None:
@@ -113,8 +103,8 @@ class StitchedSegments:
             return None
         stitched = stitch_tracked(
             [segment.tracked for segment in finished],
-            self._config.tracks,
-            self._stitch.following(self._associator().config),
+            self.config.tracks,
+            self.config.stitching.following(self._associator().config),
         )
 
         def parts() -> Iterator[pa.Table]:
@@ -124,24 +114,17 @@ class StitchedSegments:
 
         begin_s = min(segment.times_s[0] for segment in finished)
         end_s = max(segment.times_s[1] for segment in finished)
-        processed = ProcessedVideo(
-            end.info,
-            end.report,
-            end.size,
-            end.num_frames,
-            played_s(begin_s, end_s, end.info),
-            stitched.tracks,
-            parts,
-            _stitching_document(cuts, stitched),
-        )
-        return processed, end
+        facts = end.info, end.report, end.size, end.num_frames, played_s(begin_s, end_s, end.info)
+        document = _stitching_document(cuts, stitched)
+        return ProcessedVideo(*facts, stitched.tracks, parts, document), end
 
     def _cuts(self, end: VideoEnd, count: int, blocks: PredictionStore) -> list[Segment]:
-        block_frames, overlap = blocks.block_frames, self._stitch.overlap_frames
-        return segment_cuts(end, count, block_frames, overlap, self._config, self._max_frames)
+        block_frames, overlap = blocks.block_frames, self.config.stitching.overlap_frames
+        return segment_cuts(end, count, block_frames, overlap, self.config, self.max_frames)
 
     def _associator(self) -> Associator:
-        associator = self._system.new_associator()
+        (view,) = View.of(self.config)
+        associator = view.applied_to(self.system).new_associator()
         assert isinstance(associator, Associator), "stitching compares the memories of segments"
         return associator
 

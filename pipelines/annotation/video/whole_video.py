@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -41,27 +41,18 @@ class ProcessedVideo:
     stitching: dict[str, Any] | None = None
 
 
+@dataclass
 class VideoJob:
-    """A system with the settings for processing video files.
+    """A system with the settings for processing a video file."""
 
-    The job saves a state every ``save_every`` frames and calls ``on_frame`` after reading a frame.
-    """
-
-    def __init__(
-        self,
-        system: FrameSystem,
-        config: InferenceConfig,
-        max_frames: int | None,
-        save_every: int,
-        on_frame: Callable[[], None],
-    ) -> None:
-        self._system = system
-        self._config = config
-        self._max_frames = max_frames
-        self._save_every = save_every
-        self._on_frame = on_frame
-        self._pending: deque[FrameTime] = deque()  # frames read but not yet associated
-        self._begin_s, self._end_s = math.inf, -math.inf
+    system: FrameSystem
+    config: InferenceConfig
+    max_frames: int | None
+    save_every: int  # frames after which a state is saved
+    on_frame: Callable[[], None]  # called after reading a frame
+    _pending: deque[FrameTime] = field(default_factory=deque)  # read but not yet associated
+    _begin_s: float = math.inf
+    _end_s: float = -math.inf
 
     def run(self, path: Path, unfinished: UnfinishedVideo) -> ProcessedVideo:
         """Processes the remaining frames of a video.
@@ -74,15 +65,15 @@ class VideoJob:
             StorageError: A state cannot be saved.
         """
         done = unfinished.num_frames
-        with open_reader(path, self._config, max_frames=self._max_frames, skip=done) as reader:
-            if len(View.of(self._config)) == 1:
+        with open_reader(path, self.config, max_frames=self.max_frames, skip=done) as reader:
+            if len(View.of(self.config)) == 1:
                 return self._run_one_view(reader, unfinished)
             return self._run_views(reader)
 
     def _run_one_view(self, reader: SandboxedReader, unfinished: UnfinishedVideo) -> ProcessedVideo:
         size = reader.info.height, reader.info.width
         rows = MaskRows(size)
-        (tracker,) = view_trackers(self._system, self._config, rows)
+        (tracker,) = view_trackers(self.system, self.config, rows)
         if unfinished.state is not None:
             tracker.restore(unfinished.state, size)
 
@@ -90,28 +81,25 @@ class VideoJob:
             for frame in self._take_pending(last):
                 rows.close_frame(*frame)
             num_frames = last.index + 1
-            if num_frames - unfinished.num_frames >= self._save_every:
+            if num_frames - unfinished.num_frames >= self.save_every:
                 unfinished.save(num_frames, rows.take(), tracker.state())
 
-        run_chunked(self._frames(reader), self._config.chunk_frames, [tracker], after)
-        rest = rows.take()
+        run_chunked(self._frames(reader), self.config.chunk_frames, [tracker], after)
+        tracks, rest = tracker.tracks, rows.take()
         return self._processed(
-            reader,
-            tracker.tracks.num_frames,
-            tracker.tracks.finished(),
-            lambda: chain(unfinished.parts(), [rest]),
+            reader, tracks.num_frames, tracks.finished(), lambda: chain(unfinished.parts(), [rest])
         )
 
     def _run_views(self, reader: SandboxedReader) -> ProcessedVideo:
-        trackers = view_trackers(self._system, self._config)
+        trackers = view_trackers(self.system, self.config)
         frames: list[FrameTime] = []
         run_chunked(
             self._frames(reader),
-            self._config.chunk_frames,
+            self.config.chunk_frames,
             trackers,
             lambda last: frames.extend(self._take_pending(last)),
         )
-        result = fused_result(trackers, self._config)
+        result = fused_result(trackers, self.config)
         tracks, rows = rows_of_tracks(result.tracks, frames, result.size)
         return self._processed(reader, result.num_frames, tracks, lambda: iter([rows]))
 
@@ -122,23 +110,16 @@ class VideoJob:
         tracks: list[Track],
         parts: Callable[[], Iterator[pa.Table]],
     ) -> ProcessedVideo:
-        info = reader.info
-        return ProcessedVideo(
-            info,
-            reader.report,
-            (info.height, info.width),
-            num_frames,
-            played_s(self._begin_s, self._end_s, info),
-            tracks,
-            parts,
-        )
+        info, video_s = reader.info, played_s(self._begin_s, self._end_s, reader.info)
+        size = info.height, info.width
+        return ProcessedVideo(info, reader.report, size, num_frames, video_s, tracks, parts)
 
     def _frames(self, reader: SandboxedReader) -> Iterator[Frame]:
         for frame in reader:
             self._pending.append((frame.index, reader.number, frame.time_s))
             self._begin_s = min(self._begin_s, frame.time_s)
             self._end_s = max(self._end_s, frame.time_s)
-            self._on_frame()
+            self.on_frame()
             yield frame
 
     def _take_pending(self, last: Frame) -> Iterator[FrameTime]:
@@ -152,11 +133,7 @@ def open_reader(
 ) -> SandboxedReader:
     """Opens a video file as configured; see ``read_frames_sandboxed`` for the arguments."""
     return read_frames_sandboxed(
-        path,
-        max_frames=max_frames,
-        limits=config.decoding,
-        sample_fps=config.sample_fps,
-        skip=skip,
+        path, max_frames=max_frames, limits=config.decoding, sample_fps=config.sample_fps, skip=skip
     )
 
 

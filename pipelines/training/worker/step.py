@@ -1,7 +1,7 @@
 """One training step, which changes nothing if a loss or gradient is not finite."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pipelines.config.optimizer import Precision
 from pipelines.training.worker.optimizers import AnyOptimizer
+from vis_core.models.criterion.batch_share import known_sums, recorded_counts, sums_over_parts
 from vis_core.models.systems.base import System
 from vis_core.structures import ClipBatch
 
@@ -36,8 +37,9 @@ class StepSettings:
         clip_norm: Maximum gradient norm.
         precision: The network's precision; weights, losses and the optimizer stay in float32.
             bfloat16 has the range of float32, so losses need no scaling.
-        parts: Number of parts into which a batch is split to save memory; they are processed in
-            turn, and their gradients are averaged.
+        parts: Number of parts into which a batch is split to save memory. The gradient is that of
+            the whole batch: the network processes each part twice, first without gradients, to
+            count what the losses are divided by.
     """
 
     clip_norm: float
@@ -70,8 +72,7 @@ def train_step(
     reason = _fault(values, norm)
     if reason:
         optimizer.zero_grad(set_to_none=True)
-        for statistic, copy in statistics:
-            statistic.copy_(copy)
+        _restore(statistics)
     else:
         optimizer.step()
     return StepOutcome(values | {"gradient_norm": norm}, reason)
@@ -88,10 +89,12 @@ def _backward(
     size = -(-len(batch.images) // settings.parts)  # the last part may be smaller
     parts = [batch[first : first + size] for first in range(0, len(batch.images), size)]
     half = settings.precision == "bfloat16"
+    autocast = torch.autocast(batch.images.device.type, torch.bfloat16, enabled=half)
+    sums = _sums_of_batch(system, parts, autocast, generator) if len(parts) > 1 else None
     values: dict[str, float] = {}
     for number, part in enumerate(parts):
         with _synchronized_at_last(system, last=number + 1 == len(parts)):
-            with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=half):
+            with autocast, known_sums(sums) if sums else nullcontext():
                 losses: dict[str, Tensor] = system(part, generator)
             total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
             scale = 1.0 if math.isfinite(float(total.detach())) else math.nan
@@ -99,6 +102,29 @@ def _backward(
         for name, loss in (losses | {"total": total}).items():
             values[name] = values.get(name, 0.0) + float(loss.detach()) / len(parts)
     return values
+
+
+def _sums_of_batch(
+    system: Any,
+    parts: Sequence[ClipBatch],
+    autocast: torch.autocast,
+    generator: torch.Generator | None,
+) -> list[tuple[Tensor, int]]:
+    """Counts what all parts together divide their losses by, with the draws of the next pass."""
+    network = getattr(system, "module", system)
+    statistics = _copied_statistics(network)
+    draws = generator or torch.default_generator
+    state = draws.get_state()
+    counts = []
+    device = parts[0].images.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
+        for part in parts:
+            with autocast, recorded_counts() as recorded:
+                network(part, generator)
+            counts.append(recorded)
+    draws.set_state(state)
+    _restore(statistics)
+    return sums_over_parts(counts)
 
 
 def _fault(values: Mapping[str, float], norm: float) -> str:
@@ -110,13 +136,14 @@ def _fault(values: Mapping[str, float], norm: float) -> str:
 
 
 def _copied_statistics(system: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """Returns the running statistics that a forward pass updates, each with a copy."""
-    norms = [
-        module
-        for module in system.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
-    ]
-    return [(buffer, buffer.clone()) for module in norms for buffer in module.buffers()]
+    """Returns the buffers that a forward pass may update, each with a copy."""
+    learning = [module for module in system.modules() if module.training]
+    return [(own, own.clone()) for module in learning for own in module.buffers(recurse=False)]
+
+
+def _restore(statistics: list[tuple[Tensor, Tensor]]) -> None:
+    for statistic, copy in statistics:
+        statistic.copy_(copy)
 
 
 def _synchronized_at_last(system: Any, *, last: bool) -> AbstractContextManager[None]:

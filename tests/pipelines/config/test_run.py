@@ -80,6 +80,8 @@ def test_a_preset_says_itself(path: Path) -> None:
         ("seed=true", "seed"),
         ("seed=1_000", "seed"),
         ("stages.9.steps=3", "'9' is not an item"),
+        ("stages.piars=null", "'piars' is not an item"),
+        ("stages.0=3", "'0' is not a key of a section"),
         ("stages.0.steps=0", "stages.0.steps"),
         ("stages.0.steps.more=1", "holds a value"),
         ("system.asociation={}", "did you mean 'association'"),
@@ -100,6 +102,18 @@ def test_overrides_reach_every_depth() -> None:
     )
     assert (config.seed, config.stages[1].steps) == (7, 9)
     assert flatten(config)["system.association.match_threshold"] == 0.25
+
+
+def test_a_list_item_is_changed_by_name_all_at_once_or_removed() -> None:
+    names = [stage.name for stage in load_run_config(tiny()).stages]
+    optimizer = "stages.*.optimizer={weight_decay: 0.5}"
+    changes = ["stages.videos.steps=9", optimizer, "stages.0.optimizer.clip_norm=3"]
+    config = load_run_config(tiny(), changes)
+    assert [stage.steps == 9 for stage in config.stages] == [name == "videos" for name in names]
+    assert {stage.optimizer.weight_decay for stage in config.stages} == {0.5}
+    assert len({stage.optimizer.clip_norm for stage in config.stages}) == 2
+    rest = load_run_config(tiny(), ["stages.pseudo=null"]).stages
+    assert [stage.name for stage in rest] == [name for name in names if name != "pseudo"]
 
 
 def test_an_override_of_steps_replaces_epochs_and_the_other_way_round() -> None:

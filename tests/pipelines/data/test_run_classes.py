@@ -176,6 +176,7 @@ def test_frames_of_the_videos_keep_the_classes_of_the_videos(tmp_path: Path) -> 
     data = read(tmp_path, "supervision.share=1.0", "stages.1.clips=pairs")
     assert labels_of(data, "videos") == labels_of(data, "images")
     assert set(labels_of(data, "videos")) == {"lizard", "mouse"}
+    assert not [note for note in data.notes if note.startswith("classes")]
 
 
 def test_part_of_coco_is_coco_and_equal_lists_stay_equal() -> None:

@@ -26,14 +26,21 @@ from pipelines.training.batches import (
     row_to_batch,
     stream_batches,
 )
-from pipelines.training.clip_sources import clip_source
+from pipelines.training.clip_sources import clip_source, with_instances_counted
 from pipelines.training.stages import TrainingPlace, with_steps
 from vis_core.clips.scenes import render_scene
-from vis_core.clips.sources import PseudoClips
+from vis_core.clips.sources import ImageClips, PairClips, PseudoClips, VideoClips
 from vis_core.config.clips import SceneSettings
+from vis_core.config.systems import IdolConfig
+from vis_core.errors import ConfigError
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord, read_coco, write_coco
-from vis_core.formats.youtube_vis import TrackRecord, VideoRecord, write_youtube_vis
+from vis_core.formats.youtube_vis import (
+    TrackRecord,
+    VideoRecord,
+    read_youtube_vis,
+    write_youtube_vis,
+)
 from vis_core.media.images import encode_jpeg
 from vis_core.rle.segmentation import encode_masks
 from vis_core.structures import Clip, ClipBatch
@@ -76,6 +83,34 @@ def test_rows_hold_batches_exactly() -> None:
         assert torch.equal(one, other)
     for one, other in zip(batch.labels, back.labels, strict=True):
         assert torch.equal(one, other)
+    numbered = replace(batch, instance_ids=tuple(labels + 7 for labels in batch.labels))
+    for one, other in zip(
+        numbered.instance_ids, row_to_batch(batch_to_row(numbered)).instance_ids, strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_the_id_head_gets_a_class_for_each_training_instance(tmp_path: Path) -> None:
+    masks = tuple(encode_masks(np.ones((1, 8, 8), bool)))
+    shown = TrackRecord(1, 0, masks, iscrowd=False, areas=(64.0,))
+    tracks = tuple(replace(shown, annotation_id=number) for number in range(1, 5))
+    crowd = replace(shown, annotation_id=9, iscrowd=True)
+    video = VideoRecord(1, 8, 8, ("1.jpg",), (*tracks, crowd))
+    write_youtube_vis(tmp_path / "train.json", [video], Categories((1,), ("thing",)))
+    nowhere = VideoFiles(tmp_path / "train.json", tmp_path, tmp_path, tmp_path)
+    data = RunData(AnnotatedFiles(tmp_path, tmp_path), nowhere, tmp_path, Categories((), ()), ())
+
+    def head_size(**head: object) -> int | None:
+        stage = {"name": "videos", "clips": "videos", "steps": 1}
+        values = {"system": {"name": "idol", "id_head": head}, "stages": [stage]}
+        system = with_instances_counted(parse_run_config(values, "run.yaml"), data).system
+        assert isinstance(system, IdolConfig) and system.id_head is not None
+        return system.id_head.num_instances
+
+    assert head_size() == 4
+    assert head_size(num_instances=9) == 9
+    with pytest.raises(ConfigError, match=r"id_head.num_instances: expected at least 4.*found 3"):
+        head_size(num_instances=3)
 
 
 def few_images(folder: Path, clips: str, changes: dict[str, Any]) -> tuple[RunConfig, RunData]:
@@ -113,19 +148,79 @@ def test_a_stage_of_pairs_makes_batches_whose_frames_have_sizes_of_their_own(
     assert all(len(labels) > 0 for labels in batch.labels)
 
 
+@pytest.mark.parametrize("changes", [{"stream_pseudo": True}, {}])
 def test_streamed_pseudo_videos_are_those_that_would_be_written_and_new_in_each_epoch(
-    tmp_path: Path,
+    changes: dict[str, Any], tmp_path: Path
 ) -> None:
-    config, data = few_images(tmp_path, "pseudo", {"stream_pseudo": True})
+    config, data = few_images(tmp_path, "pseudo", changes)
     assert not config.needs_pseudo_videos
     source = clip_source(config, config.stages[0], data, tmp_path / "nowhere")()
     written = PseudoClips(read_coco(data.images.annotations, tmp_path)[0], config.pseudo)
     for index in range(len(source)):
         one, other = source.clip(index, 5), written.clip(index, 5)
         assert np.array_equal(one.images, other.images) and np.array_equal(one.masks, other.masks)
-    plan = BatchPlan(partial(lambda given: given, source), "streamed", 3, 4, len(source), 1)
+    key = f"streamed {changes}"
+    plan = BatchPlan(partial(lambda given: given, source), key, 3, 4, len(source), 1)
     epochs = [plan.batch(0, epoch).clip_ids for epoch in (0, 1)]
     assert not set(epochs[0]) & set(epochs[1])
+
+
+@pytest.mark.parametrize("clips, stream", [("pseudo", False), ("mixed", None)])
+def test_pseudo_videos_are_stored_for_mixed_stages_or_on_request(
+    clips: str, stream: bool | None
+) -> None:
+    mixed = {"pseudo_share": 0.5, "clip_frames": 8} if clips == "mixed" else {}
+    stage = {"name": "one", "clips": clips, "steps": 1, **mixed}
+    config = parse_run_config({"stages": [stage], "stream_pseudo": stream}, "run.yaml")
+    assert config.needs_pseudo_videos
+
+
+class TwoAspects(Scenes):
+    """Six scenes of two aspects."""
+
+    def is_portrait(self, index: int) -> bool:
+        return index in (1, 2, 4, 5)
+
+    def clip(self, index: int, seed: int) -> Clip:
+        height, width = (96, 64) if self.is_portrait(index) else (64, 96)
+        scene = render_scene(SceneSettings(height=height, width=width), 1, index)
+        return replace(scene, clip_id=f"{index}:{seed}")
+
+
+@pytest.mark.parametrize("world_size, batch_size", [(1, 2), (2, 2), (3, 1)])
+def test_batches_of_one_aspect_show_each_clip_once_per_epoch(
+    world_size: int, batch_size: int
+) -> None:
+    def batches(first_step: int) -> list[ClipBatch]:
+        key = f"two aspects from {first_step}"  # opened anew, as after a restart
+        plan = BatchPlan(
+            partial(TwoAspects), key, 3, 6, batch_size, world_size, group_by_aspect=True
+        )
+        places = [(rank, step) for step in range(first_step, 6) for rank in range(world_size)]
+        return [plan.batch(*place) for place in places]
+
+    whole, resumed = batches(0), batches(3)
+    assert all(batch.images.shape[-2:] in ((64, 96), (96, 64)) for batch in whole)
+    shown = [int(name.split(":")[0]) for batch in whole for name in batch.clip_ids]
+    for epoch in range(len(shown) // 6):
+        assert sorted(shown[6 * epoch : 6 * epoch + 6]) == list(range(6))
+    assert [batch.clip_ids for batch in resumed] == [b.clip_ids for b in whole[3 * world_size :]]
+
+
+def test_the_aspect_is_that_of_the_source(tmp_path: Path) -> None:
+    config, data = few_images(tmp_path, "pairs", {})
+    records = read_coco(data.images.annotations, tmp_path)[0]
+    turned = [records[0], replace(records[1], height=128, width=96)]
+    sources = [ImageClips(turned, config.augment), PairClips(turned, config.pairs)]
+    sources.append(PseudoClips(turned, config.pseudo))
+    for source in sources:
+        assert [source.is_portrait(index) for index in range(2)] == [False, True]
+    (tmp_path / "videos").mkdir()
+    files = labelled_videos(tmp_path / "videos", [2, 2])
+    videos, _ = read_youtube_vis(files.train)
+    turned_videos = [videos[0], replace(videos[1], height=64)]
+    clips = VideoClips(turned_videos, tmp_path, 1, 1, config.augment, by_frame=True)
+    assert [clips.is_portrait(index) for index in range(4)] == [False, False, True, True]
 
 
 def labelled_videos(folder: Path, lengths: Sequence[int]) -> VideoFiles:

@@ -266,7 +266,10 @@ def test_another_map_of_classes_trains_anew(trainer: FakeTrainer, tmp_path: Path
     [
         (["stages.1.classes=images"], "have the classes of the videos"),
         (["stages.0.classes=images", "stages.0.evaluate_every=5"], "evaluate_every scores videos"),
-        (["stages.0.classes=images", "stages.0.clips=pseudo"], "use stream_pseudo: true"),
+        (
+            ["stages.0.classes=images", "stages.0.clips=pseudo", "stream_pseudo=false"],
+            "use stream_pseudo: true",
+        ),
     ],
 )
 def test_classes_of_images_need_clips_of_images(changes: list[str], words: str) -> None:

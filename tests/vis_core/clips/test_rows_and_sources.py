@@ -9,7 +9,13 @@ import pytest
 
 from tests.helpers.clips import disc_masks, still, textured_image
 from vis_core.clips import sources
-from vis_core.clips.readers import read_still, read_video_frames, with_instances
+from vis_core.clips.collate import collate_clips
+from vis_core.clips.readers import (
+    first_instance_ids,
+    read_still,
+    read_video_frames,
+    with_instances,
+)
 from vis_core.clips.rows import (
     CLIP_SCHEMA,
     classes_of_schema,
@@ -197,6 +203,28 @@ def test_videos_without_tracks_are_left_out_and_none_at_all_is_an_error(tmp_path
     assert len(VideoClips([*videos, empty], folder, 2, 3, AugmentConfig())) == 1
     with pytest.raises(AnnotationError, match="none in 1 videos"):
         VideoClips([empty], folder, 2, 3, AugmentConfig())
+
+
+def test_the_instances_of_all_videos_are_numbered_and_keep_their_numbers(tmp_path):
+    (video,), folder = _video(tmp_path)
+    videos = [video, replace(video, video_id=10), replace(video, video_id=11)]
+    assert first_instance_ids(videos) == [0, 2, 4, 6]  # a crowd has no number
+    never_cropped = AugmentConfig(crop_probability=0, size=FixedSize(height=64, width=80))
+    source = VideoClips(videos, folder, 1, 1, never_cropped)
+    seen = set()
+    for seed in range(12):
+        for index in range(3):
+            clip = source.clip(index, seed)
+            # of the two tracks, labelled 2 and 0, the second is absent in some frames
+            expected = [2 * index + [2, 0].index(label) for label in clip.labels]
+            assert clip.instance_ids.tolist() == expected
+            seen |= set(expected)
+    assert seen == set(range(6))
+    unnumbered = replace(source.clip(0, 0), instance_ids=None)
+    batch = collate_clips([source.clip(1, 0), unnumbered])
+    assert batch.instance_ids[1].tolist() == [-1] * len(batch.labels[1])
+    frame = batch.frame_targets()[0]
+    assert frame.instance_ids.tolist() == batch.instance_ids[0][frame.instance_index].tolist()
 
 
 @pytest.mark.parametrize(("reach", "clip_frames"), [(1, 2), (2, 3), (1000, 2)])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.clips import still
 from vis_core.clips.collate import collate_clips
-from vis_core.clips.sampling import sample_frame_indices, sample_near
+from vis_core.clips.sampling import group_by_aspect, sample_frame_indices, sample_near
 from vis_core.structures import Clip
 
 
@@ -98,3 +98,34 @@ def test_a_clip_without_instances_collates():
 def test_clips_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="one number of frames"):
         collate_clips([_clip(40, 40), _clip(40, 40, frames=3)])
+
+
+@pytest.mark.parametrize("count, batch_size", [(40, 4), (41, 4), (7, 3), (5, 8), (30, 1)])
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_batches_of_grouped_epochs_mix_aspects_only_at_their_ends(
+    count: int, batch_size: int, share: float
+) -> None:
+    is_portrait = np.random.default_rng(1).random(count) < share
+    draws: list[int] = []
+    for epoch in range(5):
+        order = np.random.default_rng(epoch).permutation(count)
+        begun = -epoch * count % batch_size
+        grouped = group_by_aspect(order, is_portrait[order], batch_size, begun)
+        assert sorted(grouped) == list(range(count)), "each clip once"
+        draws += [int(clip) for clip in grouped]
+    batches = [draws[n : n + batch_size] for n in range(0, len(draws), batch_size)]
+    mixed = sum(len({bool(is_portrait[clip]) for clip in batch}) > 1 for batch in batches)
+    # per epoch: the one shared with the epoch before, and at most two batches of excess clips
+    assert mixed <= 5 * 3
+    if count >= 10 * batch_size and 0.2 < share < 1:
+        assert mixed < len(batches) / 2
+
+
+def test_grouped_batches_come_in_random_order_and_one_aspect_changes_nothing() -> None:
+    order = np.random.default_rng(3).permutation(200)
+    alike = np.zeros(200, dtype=bool)
+    assert np.array_equal(group_by_aspect(order, alike, 4, 2), order)
+    portrait = order % 2 == 0
+    grouped = group_by_aspect(order, portrait, 4, 0)
+    kinds = (grouped.reshape(-1, 4) % 2)[:, 0]
+    assert 15 < np.abs(np.diff(kinds)).sum() < 40, "neither sorted nor alternating"

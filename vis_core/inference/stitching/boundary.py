@@ -12,23 +12,16 @@ from vis_core.rle.packed import PackedMasks
 
 @dataclass(frozen=True)
 class BoundaryTrack:
-    """One track of a segment at a boundary.
+    """One track of a segment at a boundary."""
 
-    Attributes:
-        segment: Segment number, from 0.
-        track_id: Identity in the segment.
-        label: Its most frequent class so far.
-        embedding: (C,) float32, as the association's memory compares it.
-        away: Frames between the boundary and the track's nearest instance. In the earlier segment,
-            this is its last instance; in the later segment, its first (0 frames if in the overlap).
-        masks: Its masks in the overlap; frames are counted from the start of the video.
-    """
-
-    segment: int
-    track_id: int
-    label: int
-    embedding: np.ndarray
+    segment: int  # segment number, from 0
+    track_id: int  # identity in the segment
+    label: int  # its most frequent class so far
+    embedding: np.ndarray  # (C,) float32, as the association's memory compares it
+    # frames between the boundary and the track's nearest instance. In the earlier segment, this is
+    # its last instance; in the later segment, its first (0 frames if in the overlap)
     away: int
+    # its masks in the overlap; frames are counted from the start of the video
     masks: PackedMasks = field(default_factory=PackedMasks)
 
     @property
@@ -39,17 +32,13 @@ class BoundaryTrack:
 
 @dataclass(frozen=True)
 class SegmentBoundary:
-    """One segment's tracks at its boundary with a neighbouring segment.
+    """One segment's tracks at its boundary with a neighbouring segment."""
 
-    Attributes:
-        size: Height and width of every frame.
-        overlap: First frame that both process, and first output frame of the later segment.
-        tracks: For the earlier segment, all tracks in its memory at the end; for the later segment,
-            the tracks in its memory when its output begins, and all tracks that start after that.
-    """
-
-    size: tuple[int, int]
+    size: tuple[int, int]  # height and width of every frame
+    # first frame that both process, and first output frame of the later segment
     overlap: tuple[int, int]
+    # for the earlier segment, all tracks in its memory at the end; for the later segment, the
+    # tracks in its memory when its output begins, and all tracks that start after that
     tracks: tuple[BoundaryTrack, ...]
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -75,11 +64,7 @@ class SegmentBoundary:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "SegmentBoundary":
-        """Reverses ``to_arrays``.
-
-        Raises:
-            StorageError: An array is missing or has an unexpected shape.
-        """
+        """Reverses ``to_arrays``; raises StorageError if an array is missing or misshapen."""
         _check(arrays)
         ends = np.cumsum(arrays["num_masks"])
         byte_ends = np.cumsum(arrays["mask_lengths"])

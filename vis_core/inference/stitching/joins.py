@@ -23,37 +23,24 @@ TrackKey = tuple[int, int]  # segment, id in the segment
 
 @dataclass(frozen=True)
 class Join:
-    """Two tracks in different segments that belong to one identity.
-
-    Attributes:
-        confidence: In [0, 1]; see ``join_tracks``.
-        mask_iou: IoU of their masks over the overlap; 0 if either has no mask there.
-        similarity: Cosine of their embeddings.
-    """
+    """Two tracks in different segments that belong to one identity."""
 
     before: TrackKey
     after: TrackKey
-    confidence: float
-    mask_iou: float
-    similarity: float
+    confidence: float  # in [0, 1]; see ``join_tracks``
+    mask_iou: float  # IoU of their masks over the overlap; 0 if either has no mask there
+    similarity: float  # cosine of their embeddings
 
 
 @dataclass(frozen=True)
 class _Evidence:
-    """The evidence for each pair of an earlier track (rows) and a later track (columns).
+    """The evidence for each pair of an earlier track (rows) and a later track (columns)."""
 
-    Attributes:
-        mask_iou: (M, N) over space and time within the overlap.
-        similarity: (M, N) cosine of embeddings.
-        confidence: (M, N) in [0, 1].
-        coexist: (M, N) bool, whether any frame of the overlap shows both.
-        gap: (M, N) frames between the earlier track's last instance and the later one's first.
-    """
-
-    mask_iou: np.ndarray
-    similarity: np.ndarray
-    confidence: np.ndarray
-    coexist: np.ndarray
+    mask_iou: np.ndarray  # (M, N) over space and time within the overlap
+    similarity: np.ndarray  # (M, N) cosine of embeddings
+    confidence: np.ndarray  # (M, N) in [0, 1]
+    coexist: np.ndarray  # (M, N) bool, whether any frame of the overlap shows both
+    # (M, N) frames between the earlier track's last instance and the later one's first
     gap: np.ndarray
 
 
@@ -69,14 +56,8 @@ def join_tracks(
 
     The confidence is the weighted mean of mask IoU, cosine (at least 0) and class equality. A join
     from the second round has an IoU of 0, so its confidence is at most 1 minus the masks' share of
-    the weights.
-
-    Args:
-        before: The end of the earlier segment; its tracks may come from even earlier segments.
-        after: The start of the later segment.
-
-    Returns:
-        The joins, sorted by the earlier track; they do not depend on the order of the tracks.
+    the weights. The tracks of ``before``, the end of the earlier segment, may come from even
+    earlier segments. The joins, sorted by the earlier track, do not depend on the tracks' order.
     """
     assert before.overlap == after.overlap and before.size == after.size, "not of one boundary"
     rows = sorted(before.tracks, key=lambda track: track.key)
@@ -108,13 +89,10 @@ def join_tracks(
 def stitch_segments(
     boundaries: Sequence[tuple[SegmentBoundary, SegmentBoundary]], config: StitchConfig
 ) -> list[Join]:
-    """Joins all segments of a video.
+    """Joins all segments; each boundary is the end of a segment and the start of the next one.
 
     A track that is not joined at one boundary remains a candidate at later boundaries, as a track
     hidden in the meantime.
-
-    Args:
-        boundaries: In time order, the end of each segment and the start of the next one.
     """
     joins: list[Join] = []
     waiting: tuple[BoundaryTrack, ...] = ()
@@ -137,12 +115,8 @@ def stitched_ids(
 ) -> dict[TrackKey, int]:
     """Numbers the tracks of a whole video from 0, in order of first appearance.
 
-    Args:
-        first_frames: For each segment, the first output frame of each of its ids.
-        joins: From ``stitch_segments``; each track has at most one join at either end.
-
-    Returns:
-        The id in the whole video for every segment and id in ``first_frames``.
+    ``first_frames`` has, for each segment, the first output frame of each of its ids. A track has
+    at most one join at either end. Returns each key's id in the whole video.
     """
     earlier: dict[TrackKey, TrackKey] = {}
     for join in joins:

@@ -24,12 +24,10 @@ class BoundaryRecorder:
         overlap: int,
         reach: int | None = None,
     ) -> None:
-        """Starts before the first frame.
+        """Starts before the first frame; the next segment also processes the last ``overlap`` ones.
 
-        Args:
-            overlap: Frames at the segment's end that the next segment also processes.
-            reach: Frames after the start of the output within which a new track may continue a
-                track of an earlier segment; None means all frames.
+        A new track may continue a track of an earlier segment within ``reach`` frames after the
+        start of the output, or in all frames if it is None.
         """
         self._number = number
         self._segment = segment

@@ -56,11 +56,7 @@ class TrackedSegment:
 
     @classmethod
     def from_tensors(cls, packed: Mapping[str, Tensor]) -> "TrackedSegment":
-        """Reverses ``to_tensors``.
-
-        Raises:
-            StorageError: A tensor is missing or has an unexpected shape.
-        """
+        """Reverses ``to_tensors``; raises StorageError if a tensor is missing or misshapen."""
         parts = split_parts(packed)
         head, tail = (
             SegmentBoundary.from_arrays({name: t.numpy() for name, t in parts[side].items()})
@@ -72,11 +68,8 @@ class TrackedSegment:
 class SegmentTracker:
     """The association of one segment's frames, starting with its warm-up.
 
-    Args:
-        associator: A new associator, without a past.
-        number: Segment number, from 0.
-        overlap: Frames at the segment's end that the next segment also processes.
-        sink: Receives the masks of the output frames.
+    The associator has no past. Segment numbers start at 0; the next segment also processes the last
+    ``overlap`` frames. The sink receives the masks of the output frames.
     """
 
     def __init__(
@@ -112,28 +105,18 @@ class SegmentTracker:
 
 @dataclass(frozen=True)
 class StitchedVideo:
-    """The tracks of a video whose segments were associated separately.
+    """The tracks of a video whose segments were associated separately."""
 
-    Attributes:
-        tracks: Best score first.
-        serials: For each segment, a map from its serials to those of the video, without dropped
-            tracks.
-        joins: Each join, with the video's id of the resulting track.
-    """
-
-    tracks: list[Track]
+    tracks: list[Track]  # best score first
+    # for each segment, a map from its serials to those of the video, without dropped tracks
     serials: list[dict[int, int]]
-    joins: list[tuple[int, Join]]
+    joins: list[tuple[int, Join]]  # each join, with the video's id of the resulting track
 
 
 def stitch_tracked(
     segments: Sequence[TrackedSegment], tracks: TrackConfig, stitch: StitchConfig
 ) -> StitchedVideo:
-    """Joins the tracks of all segments of one video, given in time order.
-
-    Args:
-        stitch: From ``StitchConfig.following``.
-    """
+    """Joins a video's segments, in time order; ``stitch`` is from ``StitchConfig.following``."""
     boundaries = [(a.tail, b.head) for a, b in zip(segments, segments[1:], strict=False)]
     joins = stitch_segments(boundaries, stitch)
     ids = stitched_ids([_first_frames(segment.states) for segment in segments], joins)

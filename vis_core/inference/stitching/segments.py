@@ -7,17 +7,11 @@ from itertools import pairwise
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a video that is processed with its own associator.
+    """A part of a video that is processed with its own associator."""
 
-    Attributes:
-        start: First output frame.
-        stop: End of the output (exclusive).
-        warmup: Frames before ``start`` that are also processed, for the memory and the join.
-    """
-
-    start: int
-    stop: int
-    warmup: int
+    start: int  # first output frame
+    stop: int  # end of the output (exclusive)
+    warmup: int  # frames before ``start`` that are also processed, for the memory and the join
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -29,10 +23,9 @@ class Segment:
 
 
 def cut_at(bounds: Sequence[int], overlap: int) -> list[Segment]:
-    """Returns the segments between bounds, each with the preceding frames as warm-up.
+    """Returns the segments between bounds, each with up to ``overlap`` earlier frames as warm-up.
 
-    Args:
-        bounds: Ascending: 0, the start of each further segment, and the end of the video.
-        overlap: Number of warm-up frames, which may span segments; fewer at the video's start.
+    The bounds ascend: 0, the start of each further segment, the end of the video. A warm-up may
+    span segments.
     """
     return [Segment(first, last, min(overlap, first)) for first, last in pairwise(bounds)]

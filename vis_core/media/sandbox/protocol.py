@@ -120,8 +120,7 @@ class Channel:
 
     def receive_request(self) -> dict[str, Any]:
         """Waits for a request from the owner; raises EOFError if the owner has ended."""
-        request: dict[str, Any] = json.loads(self._receive(None))
-        return request
+        return json.loads(self._receive(None))
 
     def _send(self, body: bytes) -> None:
         self.socket.settimeout(None)

@@ -34,10 +34,7 @@ _HOSTILE = "the file is damaged or hostile"
 class SandboxedReader(Iterator[Frame]):
     """A single-pass iterator over the frames of one video file, decoded in another process.
 
-    Attributes:
-        report: As of the last returned frame; complete once the final frame is returned.
-        number: Index of the last returned frame among all frames of the file, from 0.
-        num_frames: Number of returned or skipped frames; None until the reader is exhausted.
+    ``report`` and ``number`` are those of ``VideoReader``.
     """
 
     def __init__(
@@ -51,7 +48,7 @@ class SandboxedReader(Iterator[Frame]):
         self._path = path
         self._limits = limits
         self.number = 0
-        self.num_frames: int | None = None
+        self.num_frames: int | None = None  # returned or skipped; None until exhausted
         self._decoder: Decoder | None = None
         request = {
             "do": "read",

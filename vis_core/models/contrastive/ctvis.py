@@ -48,7 +48,7 @@ class ContrastiveItems:
     """I items, each with an anchor, a positive and negatives.
 
     Attributes:
-        places: (I, 2) frame and instance of each item, ordered by frame, then by instance.
+        places: (I, 2) frame and instance of each anchor, ordered by frame, then by instance.
         anchors: (I, C).
         positives: (I, C).
         negatives: (I, P, C); undefined where the mask is False.
@@ -92,7 +92,8 @@ def contrastive_items(
 
     An instance both in the memory and in frame t yields one item: its embedding is the anchor, and
     its memory is the positive. The negatives are the other instances' memories and the previous
-    frame's background queries. Gradients flow through all embeddings.
+    frame's background queries. ``compare_with`` names other sources. Gradients flow through all
+    embeddings.
 
     Args:
         embeddings: (T, Q, C) of all queries.
@@ -103,23 +104,26 @@ def contrastive_items(
     """
     matched_query = matched_query.where(present, 0)
     memory = clip_memory(embeddings, matched_query, present, config, draws)
-    positives, has_positive = _positives(memory, config, draws)
+    keys, sources = _compared_frames(len(embeddings), config, embeddings.device)
+    positives, has_positive = _positives(memory, keys, sources, config, draws)
     anchored = memory.is_stored if config.noise == "query" else present
-    places = (anchored & has_positive)[1:].nonzero()
-    places[:, 0] += 1
-    frame, instance = places.unbind(dim=1)
-    if config.negatives == "memory":
-        negatives, mask = _memory_negatives(
-            memory, embeddings, matched_query, present, places, config.num_background, draws
-        )
-    else:
-        negatives = embeddings[frame - 1]
+    pair, instance = (anchored[keys] & has_positive).nonzero(as_tuple=True)
+    frame, source = keys[pair], sources[pair]
+    if config.negatives == "previous_frame":
+        negatives = embeddings[source]
         same = torch.zeros(negatives.shape[:2], dtype=torch.bool, device=embeddings.device)
-        same.scatter_(1, matched_query[frame - 1, instance][:, None], True)
-        mask = ~(same & present[frame - 1, instance][:, None])
-    return ContrastiveItems(
-        places, memory.stored[frame, instance], positives[frame, instance], negatives, mask
-    )
+        same.scatter_(1, matched_query[source, instance][:, None], True)
+        mask = ~(same & present[source, instance][:, None])
+    else:
+        others = memory.is_known[source]
+        others[torch.arange(len(source), device=others.device), instance] = False
+        others &= config.negatives == "memory"
+        background, is_background = _background(embeddings, matched_query, present, config, draws)
+        negatives = torch.cat([_bank(memory, config), background], dim=1)[source]
+        mask = torch.cat([others, is_background[source]], dim=1)
+    places = torch.stack([frame, instance], dim=1)
+    anchors = memory.stored[frame, instance]
+    return ContrastiveItems(places, anchors, positives[pair, instance], negatives, mask)
 
 
 def clip_memory(
@@ -129,8 +133,13 @@ def clip_memory(
     config: CtvisItemsConfig,
     draws: ItemDraws,
 ) -> ClipMemory:
-    """Stores a clip frame by frame, as in inference (arguments as in ``contrastive_items``)."""
+    """Stores a clip frame by frame, as in inference (arguments as in ``contrastive_items``).
+
+    Without a memory bank, each frame's embeddings replace those of the frame before.
+    """
     stored, is_stored = _with_noise(embeddings, matched_query, present, config, draws)
+    if config.compare_with != "memory":
+        return ClipMemory(stored, is_stored, stored, stored, is_stored)
     num_frames, num_instances, width = stored.shape
     memory = MemoryBank(AssociationConfig(history_length=num_frames))
     fused, latest = [], []
@@ -187,18 +196,32 @@ def _with_noise(
     return embeddings[frames, query.where(is_stored, 0)], is_stored
 
 
-def _positives(
-    memory: ClipMemory, config: CtvisItemsConfig, draws: ItemDraws
+def _compared_frames(
+    num_frames: int, config: CtvisItemsConfig, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Returns each instance's positive (T, G, C) in each frame, and a (T, G) mask of valid ones."""
-    before = torch.cat([memory.fused[:1], memory.fused[:-1]])
+    """Returns the P frames of the anchors and, for each, the frame it is compared with."""
+    later = torch.arange(1, num_frames, device=device)
+    if config.compare_with == "references":
+        return torch.zeros_like(later), later
+    return later, later - 1
+
+
+def _bank(memory: ClipMemory, config: CtvisItemsConfig) -> Tensor:
+    """Returns the (T, G, C) embeddings that stand for the instances after each frame."""
+    return memory.latest if config.positives == "latest" else memory.fused
+
+
+def _positives(
+    memory: ClipMemory, keys: Tensor, sources: Tensor, config: CtvisItemsConfig, draws: ItemDraws
+) -> tuple[Tensor, Tensor]:
+    """Returns the positives (P, G, C) for P pairs of frames, and a mask of valid ones."""
+    before, known_before = _bank(memory, config)[sources], memory.is_known[sources]
     if config.positives == "memory_or_latest":
-        newest = torch.cat([memory.latest[:1], memory.latest[:-1]])
-        before = torch.where((draws.latest <= 0.5)[..., None], newest, before)
-    known_before = torch.cat([torch.zeros_like(memory.is_known[:1]), memory.is_known[:-1]])
-    if not config.future_positives:
+        newest = (draws.latest[keys] <= 0.5)[..., None]
+        before = torch.where(newest, memory.latest[sources], before)
+    if not config.future_positives or config.compare_with != "memory":
         return before, known_before
-    future, has_future = _first_later(memory)
+    future, has_future = (each[keys] for each in _first_later(memory))
     return torch.where(known_before[..., None], before, future), known_before | has_future
 
 
@@ -220,27 +243,23 @@ def _first_later(memory: ClipMemory) -> tuple[Tensor, Tensor]:
     return memory.stored[later.clamp(max=never - 1), instance], found
 
 
-def _memory_negatives(
-    memory: ClipMemory,
+def _background(
     embeddings: Tensor,
     matched_query: Tensor,
     present: Tensor,
-    places: Tensor,
-    num_background: int,
+    config: CtvisItemsConfig,
     draws: ItemDraws,
 ) -> tuple[Tensor, Tensor]:
-    """Returns each item's negatives from the frame before, and a mask of valid ones."""
-    frame, instance = places.unbind(dim=1)
-    others = memory.is_known[frame - 1].clone()
-    others[torch.arange(len(frame), device=others.device), instance] = False
+    """Samples background queries (T, P, C) for each frame, and returns a mask of valid ones."""
+    num_queries = embeddings.shape[1]
     taken = torch.zeros(embeddings.shape[:2], dtype=torch.bool, device=embeddings.device)
     rows, columns = present.nonzero(as_tuple=True)
     taken[rows, matched_query[rows, columns]] = True
-    count = min(num_background, embeddings.shape[1])
+    frames = torch.arange(len(embeddings), device=embeddings.device)
+    is_local = config.background == "local"
+    excluded = frames != frames[:, None] if is_local else frames > frames[:, None]
     # matched queries rank last, so the sample contains them only if the background is exhausted
-    ranked = (draws.background + taken).topk(count, dim=1, largest=False, sorted=True)
-    frames = torch.arange(len(embeddings), device=embeddings.device)[:, None]
-    background, is_background = embeddings[frames, ranked.indices], ranked.values < 1
-    keys = torch.cat([memory.fused, background], dim=1)
-    mask = torch.cat([others, is_background[frame - 1]], dim=1)
-    return keys[frame - 1], mask
+    ranks = (draws.background + taken + 2 * excluded[..., None]).flatten(1)
+    count = min(config.num_background, num_queries)
+    ranked = ranks.topk(count, dim=1, largest=False, sorted=True)
+    return embeddings.flatten(0, 1)[ranked.indices], ranked.values < 1

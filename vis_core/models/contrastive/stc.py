@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vis_core.config.contrastive import StcTrackingConfig
 from vis_core.geometry.boxes import mask_boxes
+from vis_core.models.criterion.batch_share import batch_count
 from vis_core.models.criterion.condinst_matching import (
     BACKGROUND,
     LocationMatching,
@@ -80,7 +81,7 @@ def tracking_losses(
         else:
             losses.append(_classification_losses(*compared))
     joined = torch.cat(losses)
-    return joined.sum() / max(1, len(joined))
+    return joined.sum() / batch_count(joined.new_tensor(len(joined)))
 
 
 def consistency_loss(kernels: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -90,7 +91,7 @@ def consistency_loss(kernels: list[tuple[Tensor, Tensor]]) -> Tensor:
     Matching rows of the two frames' (N, P) kernels belong to one instance.
     """
     errors = torch.cat([(one - other).square() for one, other in kernels])
-    return errors.sum() / max(1, errors.numel())
+    return errors.sum() / batch_count(errors.new_tensor(errors.numel()))
 
 
 def paired_places(

@@ -1,6 +1,6 @@
 """The CondInst criterion: matching of places with instances, and losses (AdelaiDet).
 
-The release divides the losses by means over all GPUs, but here each worker uses its own counts.
+As in the release, counts are means over all workers; here, those of masks and pixels are as well.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vis_core.config.criterion import LocationLossConfig, LocationMatchingConfig
 from vis_core.geometry.boxes import mask_boxes
+from vis_core.models.criterion.batch_share import batch_count, batch_share
 from vis_core.models.criterion.classification import focal_loss
 from vis_core.models.criterion.condinst_matching import (
     BACKGROUND,
@@ -67,7 +68,8 @@ class LocationCriterion(nn.Module):
         A CPU generator draws the places whose masks are compared, if ``max_masks`` limits them.
         """
         positives = [matching.positives for matching in matched]
-        count = max(1, sum(map(len, positives)))
+        like = predictions.class_logits
+        count = batch_count(like.new_tensor(sum(map(len, positives))))
         losses = {"class": self._class_loss(predictions, targets, matched, positives, count)}
         losses |= self._box_losses(predictions, matched, positives, count)
         chosen = self._places_of_masks(predictions, matched, positives, generator)
@@ -79,7 +81,7 @@ class LocationCriterion(nn.Module):
         targets: list[FrameTargets],
         matched: list[LocationMatching],
         positives: list[Tensor],
-        count: int,
+        count: Tensor,
     ) -> Tensor:
         logits, config = predictions.class_logits, self.config
         wanted = torch.zeros_like(logits)
@@ -90,9 +92,10 @@ class LocationCriterion(nn.Module):
         errors = focal_loss(logits, wanted, config.focal_alpha, config.focal_gamma)
         loss = (errors * learned[..., None]).sum()
         if config.class_normalizer == "places":
-            return loss / predictions.center_logits.numel()
+            places = predictions.center_logits.numel()
+            return loss / places * batch_share(loss.new_tensor(places))
         if config.class_normalizer == "moving":
-            self.moving_count.mul_(_MOMENTUM).add_(count, alpha=1 - _MOMENTUM)
+            self.moving_count.mul_(_MOMENTUM).add_(count * (1 - _MOMENTUM))
             return loss / self.moving_count.clone()
         return loss / count
 
@@ -101,7 +104,7 @@ class LocationCriterion(nn.Module):
         predictions: LocationPredictions,
         matched: list[LocationMatching],
         positives: list[Tensor],
-        count: int,
+        count: Tensor,
     ) -> dict[str, Tensor]:
         pairs = list(enumerate(positives))
         predicted = torch.cat([predictions.distances[frame, rows] for frame, rows in pairs])
@@ -117,7 +120,8 @@ class LocationCriterion(nn.Module):
             box = errors.sum() / count
         else:
             quality = centerness(wanted)
-            box = (errors * quality).sum() / quality.sum().clamp(min=_MIN_CENTERNESS)
+            total = quality.sum()
+            box = (errors * quality).sum() / total.clamp(min=_MIN_CENTERNESS) * batch_share(total)
         center_loss = functional.binary_cross_entropy_with_logits(center, quality, reduction="sum")
         return {"box": box, "center": center_loss / count}
 
@@ -184,7 +188,7 @@ def semantic_loss(
         if target.ignored is not None:
             learned[frame, 0] = ~target.ignored[middle, middle] | wanted[frame].any(dim=0)
     errors = focal_loss(logits, wanted, config.focal_alpha, config.focal_gamma) * learned
-    return errors.sum() / wanted.sum().clamp(min=1)
+    return errors.sum() / batch_count(wanted.sum())
 
 
 def _learned_places(
@@ -214,7 +218,7 @@ def _mask_loss(
         truth = sampled_masks(target.masks, *logits.shape[1:])[matching.instance[rows]]
         losses.append(squared_dice_loss(logits.flatten(1), truth.flatten(1)))
     joined = torch.cat(losses)
-    return joined.sum() / max(1, len(joined))
+    return joined.sum() / batch_count(joined.new_tensor(len(joined)))
 
 
 def _best_of_each(

@@ -1,7 +1,8 @@
 """The Mask2Former criterion: matching with the ground truth for every layer, and losses.
 
 It equals transformers' ``Mask2FormerLoss`` for the same random points, but also handles all layers
-at once, takes a generator for the random points and returns the matched queries.
+at once, takes a generator for the random points and returns the matched queries. Means are over
+the queries and instances of all workers; in the releases, that of the class loss is per worker.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vis_core.geometry.points import random_points, sample_at, uncertain_points
+from vis_core.models.criterion.batch_share import batch_count, batch_share
 from vis_core.models.criterion.classification import query_class_loss
 from vis_core.models.criterion.hungarian_matching import (
     UNMATCHED,
@@ -72,7 +74,7 @@ def query_losses(
     """
     matched = match_layers(predictions, targets, sampling, generator)
     found = [[query != UNMATCHED for query in frames] for frames in matched]
-    num_masks = max(1, sum(len(target.labels) for target in targets))
+    counts = [len(target.labels) for target in targets]
     class_losses = [
         _class_loss(class_logits, targets, queries, no_object_weight)
         for class_logits, queries in zip(predictions.class_logits, matched, strict=True)
@@ -83,7 +85,13 @@ def query_losses(
     )
     truth = torch.cat([targets[f].masks[found[n][f]] for n, f in places])
     mask, dice = _mask_losses(logits, truth, sampling, generator)
-    losses = {"class": torch.stack(class_losses).sum()}
+    # a frame's queries weigh ``no_object_weight`` each, but those matched with an instance weigh 1
+    num_queries = predictions.class_logits.shape[2]
+    num_matched = sum(min(count, num_queries) for count in counts)
+    weight = num_matched + no_object_weight * (len(counts) * num_queries - num_matched)
+    share = batch_share(logits.new_tensor(weight))
+    num_masks = batch_count(logits.new_tensor(sum(counts)))
+    losses = {"class": torch.stack(class_losses).sum() * share}
     return losses | {"mask": mask / num_masks, "dice": dice / num_masks}, matched[-1]
 
 

@@ -80,17 +80,22 @@ class Mask2Former(nn.Module):
         ``last_layer_only`` skips the other layers' predictions, which only losses need; it saves an
         eighth of the forward pass's time. Masks are at stride 4.
         """
-        pixels = self.normalize(images, sizes)
-        output = self.network.model(pixel_values=pixels, output_hidden_states=True)
+        module = self.network.model.pixel_level_module
+        maps = module.encoder(self.normalize(images, sizes)).feature_maps
+        # in full precision even if the network is not, as in the release (and the losses below)
+        with torch.autocast(images.device.type, enabled=False):
+            dtype = self.network.class_predictor.weight.dtype
+            pixels = module.decoder([level.to(dtype) for level in maps])
+        output = self.network.model.transformer_module(
+            pixels.multi_scale_features, pixels.mask_features, output_hidden_states=True
+        )
         kept = slice(-1, None) if last_layer_only else slice(None)
-        states = torch.stack(output.transformer_decoder_intermediate_states[kept]).transpose(1, 2)
+        states = torch.stack(output.intermediate_hidden_states[kept]).transpose(1, 2)
         predictions = QueryPredictions(
-            # losses and association run in full precision, even if the network does not
             class_logits=self.network.class_predictor(states).float(),
             mask_logits=torch.stack(output.masks_queries_logits[kept]).float(),
         )
-        features = output.pixel_decoder_last_hidden_state.float()
-        return SegmentorOutput(predictions, states[-1].float(), features)
+        return SegmentorOutput(predictions, states[-1].float(), pixels.mask_features.float())
 
     def mask_logits(
         self, output: SegmentorOutput, frame: int, queries: Tensor, head: nn.Module | None = None

@@ -30,8 +30,8 @@ class System(nn.Module, ABC):
     config: BaseSystemConfig
     num_classes: int
     segmentor: CondInst | DeformableDetr | Mask2Former
-    # prefix of ``ExtraHeads`` on disk; inference needs them only if the config enables them
-    training_prefix: ClassVar[str] = "addons."
+    # prefixes of extra heads on disk; inference needs them only if the config enables them
+    training_prefixes: ClassVar[tuple[str, ...]] = ("addons.", "id_head.")
     # whether ``input_frames`` resizes without antialiasing; set on copies by ``View``
     quick_resize: bool = False
 

@@ -64,7 +64,7 @@ def load_system(
         weights = {
             name: tensor
             for name, tensor in weights.items()
-            if name in wanted or not name.startswith(system.training_prefix)
+            if name in wanted or not name.startswith(system.training_prefixes)
         }
     problems = fit_problems(wanted, weights)
     if problems:

@@ -10,6 +10,7 @@ from vis_core.models.contrastive.ctvis import (
     concat_items,
     contrastive_items,
 )
+from vis_core.models.criterion.batch_share import batch_share
 from vis_core.models.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
 from vis_core.models.criterion.hungarian_matching import UNMATCHED
 from vis_core.models.criterion.mask2former_criterion import (
@@ -68,6 +69,7 @@ class Ctvis(QuerySystem):
         else:
             places = _matched_places(batch, targets, matched)
         items = self._items(embeddings, places, generator)
+        share = batch_share(embeddings.new_tensor(len(items.anchors) if items else 0))
         if items is None:
             # attached to the graph, so that every rank runs the same backward pass
             zero = embeddings.sum() * 0
@@ -75,7 +77,7 @@ class Ctvis(QuerySystem):
         positives = items.positives.unsqueeze(1)
         compared = items.anchors, positives, items.negatives, items.negative_mask
         embed, cosine = contrastive_loss(*compared), cosine_auxiliary_loss(*compared)
-        return losses | {"embed": embed, "embed_cosine": cosine}
+        return losses | {"embed": embed * share, "embed_cosine": cosine * share}
 
     def _items(
         self,

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vis_core.config.systems import ExtraHeadsConfig
 from vis_core.geometry.masks import mask_boundary
+from vis_core.models.criterion.batch_share import batch_count
 from vis_core.models.criterion.boundary import boundary_loss
 from vis_core.models.criterion.idol_criterion import sampled_masks
 from vis_core.models.criterion.quality import quality_loss
@@ -80,7 +81,8 @@ class ExtraHeads(nn.Module):
                 qualities = self._predicted_qualities(frame.states)
                 losses["quality"].append(quality_loss(qualities, logits, truth))
         joined = {name: torch.cat(parts) for name, parts in losses.items()}
-        return {name: loss.sum() / max(1, len(loss)) for name, loss in joined.items()}
+        count = batch_count(frames[0].states.new_tensor(sum(len(frame.states) for frame in frames)))
+        return {name: loss.sum() / count for name, loss in joined.items()}
 
     def _predicted_qualities(self, states: Tensor) -> Tensor:
         return self.quality_head(states.float()).sigmoid().squeeze(-1)

@@ -12,8 +12,11 @@ from vis_core.models.contrastive.idol import (
 )
 from vis_core.models.criterion.contrastive import contrastive_loss, cosine_auxiliary_loss
 from vis_core.models.criterion.hungarian_matching import UNMATCHED
+from vis_core.models.criterion.idol_criterion import frame_truth
+from vis_core.models.criterion.transport_matching import transport_matching
 from vis_core.models.layers.mlp import Mlp
 from vis_core.models.systems.frame_pairs import FramePairs
+from vis_core.models.systems.id_head import IdHead
 from vis_core.models.systems.query_frames import QueryFrames
 from vis_core.models.systems.query_system import QuerySystem
 from vis_core.structures import ClipBatch
@@ -34,6 +37,16 @@ class Idol(QuerySystem):
         width = config.segmentor.hidden_width
         self.embedding_head = Mlp(width, config.embedding_width, config.embedding_width, 3)
         self.addons = self.new_extra_heads()
+        self.id_head = IdHead(config.id_head, config.embedding_width) if config.id_head else None
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The weights of IDOL Eq. 2 and of the extra heads."""
+        weights = super().loss_weights
+        if self.config.id_head:
+            del weights["embed"], weights["embed_cosine"]
+            weights["identity"] = self.config.id_head.weight
+        return weights
 
     def embed(self, queries: Tensor) -> Tensor:
         """Maps (..., Q, C) queries to instance embeddings (IDOL 3.2)."""
@@ -61,6 +74,13 @@ class Idol(QuerySystem):
         """Computes the losses from all frames' predictions and embeddings (F, Q, C)."""
         keys = slice(0, None, pairs.frames_a_clip)
         losses, queries = self.frame_losses(predictions[keys], pairs.targets[keys], generator)
+        if self.id_head is not None:
+            truths = [frame_truth(*frame) for frame in zip(pairs.targets, pairs.sizes, strict=True)]
+            matched = [
+                transport_matching(predictions.guess(row), truth, self.config.matching)
+                for row, truth in enumerate(truths)
+            ]
+            return losses | {"identity": self.id_head.loss(embeddings, pairs.targets, matched)}
         if pairs.frames_a_clip == 1:
             zero = embeddings.sum() * 0  # attached to the graph
             return losses | {"embed": zero, "embed_cosine": zero}

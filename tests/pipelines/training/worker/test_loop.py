@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines.training.worker.job import read_scores
-from pipelines.training.worker.loop import trained_system
+from pipelines.config.run import RunConfig, StageConfig
+from pipelines.training.worker.job import StageJob, read_scores
+from pipelines.training.worker.loop import first_weights, trained_system
 from pipelines.training.worker.loss_log import read_losses
 from tests.helpers.killing import kill_places
+from tests.helpers.presets import tiny_config
 from tests.helpers.training_child import STEPS, Training
+from vis_core.formats.categories import numbered
+from vis_core.models.systems.build import build_system, save_system
 
 AWS = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
 
@@ -135,3 +139,25 @@ def test_layers_that_compute_twice_learn_the_same(calm: Training, tmp_path: Path
     twice = Training(tmp_path / "run", changes={"recompute_activations": True})
     assert twice.run() == 0
     assert_equal(twice, calm)
+
+
+@pytest.mark.parametrize("fresh_classes", [False, True])
+def test_a_stage_with_other_classes_starts_with_new_class_heads(
+    fresh_classes: bool, tmp_path: Path
+) -> None:
+    stage = StageConfig(name="videos", clips="videos", steps=1)
+    config = RunConfig(system=tiny_config("idol"), stages=(stage,))
+    before = build_system(config.system, 3)
+    with torch.no_grad():
+        for parameter in before.parameters():
+            parameter.fill_(7.0)
+    save_system(tmp_path / "pairs", before, numbered(("a", "b", "c")))
+    arguments = config, stage, numbered(("d", "b")), tmp_path / "pairs", tmp_path, "key", 1, None
+    after = first_weights(StageJob(*arguments, fresh_classes)).state_dict()
+    heads = [name for name in after if "class_head" in name]
+    assert heads
+    for name in heads:
+        rows = [bool((row == 7.0).all()) for row in after[name]]
+        assert rows == [False, not fresh_classes]  # without the setting, "b" goes by its name
+    trained = dict(before.named_parameters()).keys() - set(heads)
+    assert all((after[name] == 7.0).all() for name in trained)

@@ -77,31 +77,6 @@ def test_a_step_that_is_not_finite_changes_nothing(kind: str, reason: str) -> No
     assert any(not torch.equal(value, stc.state_dict()[name]) for name, value in before[0].items())
 
 
-def test_the_gradient_of_parts_is_their_mean() -> None:
-    stc = system()
-    stc.eval()  # separate batch statistics: a batch of two differs from two batches of one
-    settings = OptimizerSettings(name="sgd", learning_rate=1.0, backbone_factor=1, weight_decay=0)
-    optimizer = build_optimizer(stc, settings)
-    start = {name: value.clone() for name, value in stc.named_parameters()}
-    how = StepSettings(clip_norm=1e9, parts=2)
-    draw = torch.Generator().manual_seed(1)
-    outcome = train_step(stc, batch(), optimizer, stc.loss_weights, how, draw)
-    found = {name: start[name] - value.detach() for name, value in stc.named_parameters()}
-    stc.load_state_dict(stc.state_dict() | start)
-    stc.zero_grad(set_to_none=True)
-    draw = torch.Generator().manual_seed(1)
-    totals = []
-    for row in range(2):
-        losses = stc.losses(batch()[row : row + 1], draw)
-        total = torch.stack([stc.loss_weights[name] * value for name, value in losses.items()])
-        (total.sum() / 2).backward()
-        totals.append(total.sum().item())
-    for name, weight in stc.named_parameters():
-        if weight.grad is not None:
-            torch.testing.assert_close(found[name], weight.grad, atol=1e-4, rtol=1e-3)
-    assert outcome.values["total"] == pytest.approx(sum(totals) / 2, rel=1e-5)
-
-
 def test_skipped_steps_are_noted_and_too_many_in_a_row_end_the_training(tmp_path: Path) -> None:
     path = tmp_path / "skipped_steps.jsonl"
     bad = StepOutcome({"mask": math.nan}, "train/loss/mask is nan")

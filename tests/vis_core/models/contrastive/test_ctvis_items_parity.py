@@ -32,16 +32,16 @@ def items_config(case: dict) -> CtvisItemsConfig:
     """Converts the settings of a case to ours."""
     return CtvisItemsConfig.released().model_copy(
         update={
-            "positives": "memory_or_latest",
+            "positives": "memory_or_latest" if case["momentum_embed"] else "latest",
             "noise_probability": 0.001 if case["noise_embed"] else 0.0,
         }
     )
 
 
 def recorded_draws(case: dict, video: int) -> ItemDraws:
-    """Replays the authors' draws; without momentum it always takes the newest embedding."""
+    """Replays the authors' draws; without momentum there are none for the positives."""
     shape = case["T"], case["num_obj"]
-    latest = torch.full(shape, 1.0 if case["momentum_embed"] else 0.0)
+    latest = torch.ones(shape)
     noise, pick = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape)
     for draw in case["draws"]:
         row, frame, instance = draw["b_t_inst"]

@@ -7,7 +7,7 @@ from tests.helpers.presets import combined_config, tiny_config
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
-from vis_core.config.criterion import BoundaryConfig, QualityConfig
+from vis_core.config.criterion import BoundaryConfig, IdHeadConfig, QualityConfig
 from vis_core.config.segmentors import OwnBackbone
 from vis_core.config.systems import AnySystemConfig, CtvisConfig
 from vis_core.models.systems.build import build_system
@@ -38,6 +38,7 @@ EXTRA_HEADS = {"boundary": BoundaryConfig(), "quality": QualityConfig()}
 SYSTEMS |= {
     f"{name}_1st": SYSTEMS[name].model_copy(update=EXTRA_HEADS) for name in ("idol", "ctvis")
 }
+SYSTEMS["idol_id_head"] = SYSTEMS["idol"].model_copy(update={"id_head": IdHeadConfig()})
 
 
 def clips(kind: str, num_frames: int) -> list[Clip]:

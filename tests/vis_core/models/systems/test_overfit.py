@@ -1,6 +1,7 @@
 """Systems learn: on the two clips of their training, their video AP is nearly perfect."""
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -12,12 +13,13 @@ from pipelines.config.optimizer import OptimizerSettings
 from pipelines.training.worker.optimizers import build_optimizer, rate_factor, set_rate
 from pipelines.training.worker.step import StepSettings, train_step
 from tests.helpers.overfitting import CATEGORIES, video_ap
-from tests.helpers.presets import tiny_config
+from tests.helpers.presets import combined_config, tiny_config
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.scenes import CLASS_NAMES, render_scene
 from vis_core.config.clips import SceneSettings
 from vis_core.config.inference import TrackConfig
 from vis_core.models.systems.base import System
+from vis_core.models.systems.build import build_system
 from vis_core.models.systems.ctvis import Ctvis
 from vis_core.models.systems.idol import Idol
 from vis_core.models.systems.stc import Stc
@@ -99,6 +101,34 @@ def test_stc_learns_two_clips_by_heart() -> None:
     learn(system, pairs(clips), steps=200, rate=1e-3, optimizer_name="muon")
     tracks = TrackConfig(labels="majority")
     assert (after := video_ap(system, clips, tracks)) >= 0.9, f"video AP {after:.3f}"
+
+
+def test_idol_on_mask2former_learns_two_clips_by_heart() -> None:
+    torch.manual_seed(0)
+    clips = scenes(SceneSettings(), (71, 72))
+    system = build_system(combined_config("idol"), len(CLASS_NAMES))
+    start_from(system, WEIGHTS, CATEGORIES)
+    learn(system, pairs(clips), steps=150, rate=6e-4)
+    assert (after := video_ap(system, clips)) >= 0.9, f"video AP {after:.3f}"
+
+
+def test_ctvis_on_deformable_detr_learns_two_clips_by_heart() -> None:
+    """Uses clips of three frames, as the memory then holds more than the latest embedding."""
+    torch.manual_seed(0)
+    clips = scenes(LARGE, (89, 121))
+    config = combined_config("ctvis").model_copy(update=SHOWN_WHOLE)
+    system = build_system(config, len(CLASS_NAMES))
+    start_from(system, WEIGHTS, CATEGORIES)
+
+    def batches() -> Iterator[ClipBatch]:
+        for key in count():
+            shown = [(key + apart) % FRAMES for apart in range(3)]
+            yield collate_clips(
+                [Clip(c.clip_id, c.images[shown], c.masks[shown], c.labels) for c in clips]
+            )
+
+    learn(system, batches(), steps=200, rate=3e-3, optimizer_name="muon")
+    assert (after := video_ap(system, clips)) >= 0.9, f"video AP {after:.3f}"
 
 
 def pairs(clips: list[Clip]) -> Iterator[ClipBatch]:
