@@ -1,8 +1,8 @@
 """Weight transfer from one system to another at the start of training."""
 
-import json
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -188,13 +188,9 @@ def _check_strides(system: System, folder: Path) -> None:
 
 
 def _read_backbone(folder: Path) -> BackboneName | OwnBackbone:
-    path = folder / CONFIG_FILE
-    try:
-        document = json.loads(path.read_bytes())
-        if document.keys() == {"backbone"}:
-            return BackboneOnly.model_validate(document).backbone
-    except (OSError, ValueError, AttributeError, ValidationError):
-        pass  # the next line has the message
+    with suppress(OSError, ValidationError):  # a system's config, or a faulty one
+        text = (folder / CONFIG_FILE).read_bytes()
+        return BackboneOnly.model_validate_json(text).backbone
     config: Any = read_system_config(folder)
     backbone: BackboneName | OwnBackbone = config.segmentor.backbone
     return backbone
