@@ -51,13 +51,11 @@ def start_folder(
 def check_start(config: RunConfig, *, allow_random: bool = False) -> str:
     """Reads the start weights of a run and its stages in full; returns a description.
 
-    Args:
-        allow_random: Whether a run without start weights is accepted although parts of its backbone
-            are frozen; for plans, which are refused once they are printed.
+    With ``allow_random``, no start weights are accepted even if parts of the backbone are frozen;
+    plans are refused once they are printed.
 
     Raises:
-        ConfigError: If there are no such weights, or parts of the backbone would be both random and
-            frozen.
+        ConfigError: If there are no such weights, or they leave frozen parts random.
         CheckpointError: If the weights cannot be trusted, or no tensor fits the system.
     """
     if not allow_random:

@@ -87,13 +87,10 @@ def is_backbone_file(names: Iterable[str]) -> bool:
 
 
 def backbone_of(found: dict[str, Tensor], source: str) -> Backbone:
-    """Translates a backbone file's tensors.
+    """Translates a backbone file's tensors; raises a CheckpointError that names faulty ones.
 
     MSRA's ResNet expects BGR pixels without division by the standard deviation, so its first
     convolution is adapted. Its blocks halve the map in the first convolution.
-
-    Raises:
-        CheckpointError: A tensor is missing, unexpected, misshapen or not finite.
     """
     is_msra = any(map(_MSRA.fullmatch, found))
     tensors: dict[str, Tensor] = {}
@@ -123,11 +120,9 @@ def backbone_of(found: dict[str, Tensor], source: str) -> Backbone:
 
 
 def import_backbone_folder(folder: Path) -> Backbone:
-    """Reads a folder with transformers' ResNet, Swin or ConvNeXt; a classification head is unused.
+    """Reads a folder with transformers' ResNet, Swin or ConvNeXt, but no classification head.
 
-    Raises:
-        CheckpointError: The folder contains another model, unsupported settings or no weights, or
-            a tensor is missing, unexpected, misshapen or not finite.
+    Raises a CheckpointError for unsupported settings, missing files and faulty tensors.
     """
     source = folder / "config.json"
     family, document = read_config(folder)

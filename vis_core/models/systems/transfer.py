@@ -1,8 +1,8 @@
 """Weight transfer from one system to another at the start of training."""
 
-import json
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,25 +39,14 @@ _STRIDES = {
 
 @dataclass(frozen=True)
 class Transfer:
-    """The tensors that a system takes from a model folder.
+    """The tensors that a system takes from a model folder."""
 
-    Attributes:
-        found: All tensors of the folder, the backbone's under the system's names.
-        whole: Names of the tensors that are taken completely.
-        heads: Names of the class heads in ``whole`` or with some rows taken.
-        rows: Pairs of a class head's row and the folder's row that it is taken from.
-        class_heads: Description of ``rows``.
-        backbone: Number of the backbone's tensors that are taken, and their number in the system.
-        total: Number of the system's tensors.
-    """
-
-    found: dict[str, Tensor]
-    whole: frozenset[str]
-    heads: frozenset[str]
-    rows: tuple[tuple[int, int], ...]
-    class_heads: str
-    backbone: tuple[int, int]
-    total: int
+    found: dict[str, Tensor]  # all tensors of the folder, the backbone's under the system's names
+    whole: set[str]  # names of the tensors that are taken completely
+    heads: set[str]  # names of the class heads that are taken completely or in some rows
+    class_heads: str  # how class heads are carried over
+    backbone: tuple[int, int]  # number of its tensors that are taken, and in the system
+    total: int  # number of the system's tensors
 
     def describe(self) -> str:
         """Describes how many tensors fit, and how class heads are carried over."""
@@ -73,14 +62,11 @@ def planned_transfer(
     """Determines what ``start_from`` would load from a folder, without loading it.
 
     Reads all tensors, so that a faulty folder is rejected. ``categories`` is None while the classes
-    are unknown. Also returns the system, without values.
-
-    Raises:
-        CheckpointError: As in ``start_from``.
+    are unknown. Also returns the system, without values. Raises the errors of ``start_from``.
     """
-    with torch.device("meta"):
-        system = build_system(config, len(categories or read_categories(folder)) or 1)
     old = read_categories(folder)
+    with torch.device("meta"):
+        system = build_system(config, len(categories or old) or 1)
     if categories is None:
         return system, _transfer(system, folder, (), _unknown_fate(old))
     return system, _transfer(system, folder, *_class_rows(categories, old))
@@ -177,9 +163,8 @@ def _transfer(
         _check_strides(system, folder)
     return Transfer(
         found,
-        frozenset(whole),
-        frozenset(heads),
-        rows,
+        whole,
+        heads,
         fate,
         (len(backbone & whole), len(backbone)),
         len(wanted),
@@ -203,13 +188,9 @@ def _check_strides(system: System, folder: Path) -> None:
 
 
 def _read_backbone(folder: Path) -> BackboneName | OwnBackbone:
-    path = folder / CONFIG_FILE
-    try:
-        document = json.loads(path.read_bytes())
-        if document.keys() == {"backbone"}:
-            return BackboneOnly.model_validate(document).backbone
-    except (OSError, ValueError, AttributeError, ValidationError):
-        pass  # the next line has the message
+    with suppress(OSError, ValidationError):  # a system's config, or a faulty one
+        text = (folder / CONFIG_FILE).read_bytes()
+        return BackboneOnly.model_validate_json(text).backbone
     config: Any = read_system_config(folder)
     backbone: BackboneName | OwnBackbone = config.segmentor.backbone
     return backbone
