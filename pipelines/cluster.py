@@ -176,8 +176,7 @@ def quiet_ray() -> None:
 def require_resources(num_workers: int, *, gpus: bool = False) -> None:
     """Raises if training would wait forever for GPUs, or for a CPU for data tasks.
 
-    Raises:
-        ConfigError: The cluster has too few CPUs or GPUs.
+    Raises ConfigError if the cluster has too few CPUs or GPUs.
     """
     import ray
 

@@ -36,9 +36,8 @@ def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a run file and applies ``dotted.key=value`` overrides.
 
     In a list, a part of a key is an item's number or name, or ``*`` for all; null removes an item.
-
-    Raises:
-        ConfigError: A value is faulty; the message names its file, its key and the expected value.
+    Raises ConfigError if a value is faulty; the message names its file, its key and the expected
+    value.
     """
     values = read_yaml_mapping(path)
     for override in overrides:
@@ -54,8 +53,7 @@ def parse_run_config(values: Mapping[str, Any], source: str) -> RunConfig:
 def parse_overrides(model: type[SectionT], section: str, overrides: Sequence[str]) -> SectionT:
     """Builds one section from its defaults and ``section.key=value`` overrides, without a run file.
 
-    Raises:
-        ConfigError: An override names another section or does not fit the schema.
+    Raises ConfigError if an override names another section or does not fit the schema.
     """
     values: dict[str, Any] = {section: {}}
     for override in overrides:

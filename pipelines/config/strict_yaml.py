@@ -73,8 +73,7 @@ for _kind, (_pattern, _first) in _WORDS.items():
 def parse_yaml(text: str, source: str) -> Any:
     """Parses one YAML document; errors name its ``source``, a file or an option.
 
-    Raises:
-        ConfigError: The document is faulty; the message gives the line if it is known.
+    Raises ConfigError if the document is faulty; the message gives the line if it is known.
     """
     try:
         # safe: the loader builds mappings, lists and scalars only
@@ -93,8 +92,7 @@ def parse_yaml(text: str, source: str) -> Any:
 def read_yaml_mapping(path: Path) -> dict[str, Any]:
     """Reads a YAML file that contains one mapping.
 
-    Raises:
-        ConfigError: The file is missing, too large, not UTF-8, not YAML or not a mapping.
+    Raises ConfigError if the file is missing, too large, not UTF-8, not YAML or not a mapping.
     """
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")

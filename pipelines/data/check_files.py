@@ -18,17 +18,11 @@ _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".
 
 @dataclass(frozen=True)
 class FileReport:
-    """The defects of one file.
+    """The defects of one file."""
 
-    Attributes:
-        defects: All defects found while reading the file.
-        summary: Kind and counts of the file; empty if it could not be read.
-        unreadable: The error that made reading impossible; empty if there was none.
-    """
-
-    defects: Defects
-    summary: str
-    unreadable: str
+    defects: Defects  # all defects found while reading the file
+    summary: str  # kind and counts of the file; empty if it could not be read
+    unreadable: str  # the error that made reading impossible; empty if there was none
 
     @property
     def error_count(self) -> int:

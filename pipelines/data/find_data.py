@@ -19,18 +19,12 @@ class AnnotatedFiles:
 
 @dataclass(frozen=True)
 class VideoFiles:
-    """The files of a data set in YouTube-VIS style.
-
-    Attributes:
-        val: Validation annotations, for choosing thresholds.
-        test: Test annotations, for scoring; the same as ``val`` if there is no test file.
-        frames: Folder that the file names are relative to.
-    """
+    """The files of a data set in YouTube-VIS style."""
 
     train: Path
-    val: Path
-    test: Path
-    frames: Path
+    val: Path  # validation annotations, for choosing thresholds
+    test: Path  # test annotations, for scoring; the same as ``val`` if there is no test file
+    frames: Path  # folder that the file names are relative to
 
 
 _IMAGE_FOLDERS = ("images", "train2017", "val2017", "JPEGImages", ".")
@@ -40,8 +34,7 @@ _FRAME_FOLDERS = ("JPEGImages", "train/JPEGImages", "frames", ".")
 def find_coco(path: Path) -> AnnotatedFiles:
     """Finds the annotations and images in a COCO folder, or the images of an annotation file.
 
-    Raises:
-        ConfigError: Nothing was found; the message lists the expected names.
+    Raises ConfigError if nothing was found; the message lists the expected names.
     """
     _must_exist(path, "--coco")
     if path.is_file():
@@ -70,10 +63,8 @@ def find_vis(path: Path, category_names: frozenset[str] | None) -> VideoFiles:
     """Finds the train and val annotations in a folder in YouTube-VIS style.
 
     If there are several pairs of files (one per class list), the classes of the returned pair
-    overlap most with ``category_names``, so that images and videos have the same classes.
-
-    Raises:
-        ConfigError: Nothing was found; the message lists the expected names.
+    overlap most with ``category_names``, so that images and videos have the same classes. Raises
+    ConfigError if nothing was found; the message lists the expected names.
     """
     _must_exist(path, "--vis")
     if not path.is_dir():

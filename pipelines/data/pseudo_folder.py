@@ -62,8 +62,7 @@ def _fingerprint(records: list[ImageRecord]) -> str:
 def finished_folder(out: Path, settings: dict[str, Any]) -> PseudoVideos | None:
     """Returns the pseudo-videos at ``out``, or None if nothing exists there.
 
-    Raises:
-        ConfigError: ``out`` contains other files, or clips with other settings.
+    Raises ConfigError if ``out`` contains other files, or clips with other settings.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None

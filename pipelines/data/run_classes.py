@@ -55,15 +55,11 @@ def find_class_map(
 
 @dataclass(frozen=True)
 class ClassTable:
-    """The classes of a run's still images, their numbers of annotations and their target classes.
-
-    Attributes:
-        counts: Number of annotations by label of ``source``.
-    """
+    """The classes of a run's still images, their annotation counts and target classes."""
 
     source: Categories
     class_map: ClassMap
-    counts: Counter[int]
+    counts: Counter[int]  # number of annotations by label of ``source``
 
     @classmethod
     def of(

@@ -153,8 +153,7 @@ def scratch_changes(name: str, backbone: Path) -> list[str]:
 def shared_batches(config: RunConfig, workers: int) -> list[str]:
     """Returns the changes that divide each batch among data-parallel workers.
 
-    Raises:
-        ConfigError: A batch cannot be divided equally.
+    Raises ConfigError if a batch cannot be divided equally.
     """
     changes = [f"ray.num_workers={workers}"]
     for number, stage in enumerate(config.stages):

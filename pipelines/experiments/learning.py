@@ -51,8 +51,7 @@ class LearningJob:
     def runs(self) -> list[tuple[str, Run]]:
         """Returns each system's name and run.
 
-        Raises:
-            ConfigError: A system does not exist, or a change does not fit its run file.
+        Raises ConfigError if a system does not exist, or a change does not fit its run file.
         """
         names = tuple(dict.fromkeys(self.systems)) or tuple(SYSTEMS)
         for name in names:

@@ -47,8 +47,7 @@ class TinyTraining:
 def train_tiny_weights(training: TinyTraining) -> Iterator[str]:
     """Trains the tiny weights and saves them with a config and a card; yields progress lines.
 
-    Raises:
-        TrainingDivergedError: A loss or a gradient is not finite.
+    Raises TrainingDivergedError if a loss or a gradient is not finite.
     """
     started = time.monotonic()
     system = pretrained_segmentor(training.backbone_steps, 2 * training.batch, training.seed)

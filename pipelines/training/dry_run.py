@@ -25,10 +25,8 @@ def training_plan(
 ) -> list[str]:
     """Describes the system, start weights, stages and output; starts and writes nothing.
 
-    ``classes`` are those of the still images in ``given``.
-
-    Raises:
-        CheckpointError: The start weights are unsafe to load or do not fit the system.
+    ``classes`` are those of the still images in ``given``. Raises CheckpointError if the start
+    weights are unsafe to load or do not fit the system.
     """
     from pipelines.registry.start_weights import check_start
 

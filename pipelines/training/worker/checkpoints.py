@@ -45,8 +45,7 @@ class CheckpointStore:
     def save(self, step: int, folder: Path) -> None:
         """Stores a folder's files as the checkpoint of a step, then removes old checkpoints.
 
-        Raises:
-            StorageError: The storage failed; earlier checkpoints are kept.
+        Raises StorageError if the storage failed; earlier checkpoints are kept.
         """
         prefix = _prefix(step)
         # invalidates a damaged or incomplete checkpoint of the same step
@@ -139,8 +138,7 @@ class CheckpointWriter:
     def save(self, step: int, write: Callable[[Path], None]) -> None:
         """Waits for the previous snapshot to be stored, writes a new one and starts storing it.
 
-        Raises:
-            StorageError: The previous snapshot could not be stored.
+        Raises StorageError if the previous snapshot could not be stored.
         """
         self.wait()
         folder = _SNAPSHOTS / f"{socket.gethostname()}@{os.getpid()}-{uuid.uuid4().hex}"

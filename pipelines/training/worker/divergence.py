@@ -10,24 +10,18 @@ from vis_core.errors import TrainingDivergedError
 
 @dataclass
 class BadSteps:
-    """A log of one rank's skipped steps.
+    """A log of one rank's skipped steps."""
 
-    Attributes:
-        path: File with one JSON line per skipped step.
-        limit: Number of consecutive skipped steps after which training fails.
-    """
-
-    path: Path
+    path: Path  # file with one JSON line per skipped step
     stage: str
     rank: int
-    limit: int
+    limit: int  # number of consecutive skipped steps after which training fails
     in_a_row: int = 0
 
     def add(self, step: int, outcome: StepOutcome, clip_ids: tuple[str, ...]) -> None:
         """Adds the outcome of a step; ``step`` counts from 1.
 
-        Raises:
-            TrainingDivergedError: The limit of consecutive skipped steps is reached.
+        Raises TrainingDivergedError if the limit of consecutive skipped steps is reached.
         """
         if not outcome.reason:
             self.in_a_row = 0

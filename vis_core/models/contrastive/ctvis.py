@@ -18,19 +18,12 @@ from vis_core.config.contrastive import CtvisItemsConfig
 
 @dataclass(frozen=True)
 class ItemDraws:
-    """The random numbers for the items of one clip, each uniform in [0, 1).
+    """The random numbers for the items of one clip, each uniform in [0, 1)."""
 
-    Attributes:
-        latest: (T, G); 0.5 or less makes the newest embedding the positive, if configured.
-        noise: (T, G); ``1 - noise_probability`` or more stores noise for an absent instance.
-        noise_pick: (T, G); selects the embedding stored as noise.
-        background: (T, Q); the queries with the lowest numbers are sampled.
-    """
-
-    latest: Tensor
-    noise: Tensor
-    noise_pick: Tensor
-    background: Tensor
+    latest: Tensor  # (T, G); 0.5 or less makes the newest embedding the positive, if configured
+    noise: Tensor  # (T, G); ``1 - noise_probability`` or more stores noise for an absent instance
+    noise_pick: Tensor  # (T, G); selects the embedding stored as noise
+    background: Tensor  # (T, Q); the queries with the lowest numbers are sampled
 
     @classmethod
     def random(
@@ -45,40 +38,24 @@ class ItemDraws:
 
 @dataclass(frozen=True)
 class ContrastiveItems:
-    """I items, each with an anchor, a positive and negatives.
+    """I items, each with an anchor, a positive and negatives."""
 
-    Attributes:
-        places: (I, 2) frame and instance of each anchor, ordered by frame, then by instance.
-        anchors: (I, C).
-        positives: (I, C).
-        negatives: (I, P, C); undefined where the mask is False.
-        negative_mask: (I, P) bool.
-    """
-
-    places: Tensor
-    anchors: Tensor
-    positives: Tensor
-    negatives: Tensor
-    negative_mask: Tensor
+    places: Tensor  # (I, 2) frame and instance of each anchor, ordered by frame, then by instance
+    anchors: Tensor  # (I, C)
+    positives: Tensor  # (I, C)
+    negatives: Tensor  # (I, P, C); undefined where the mask is False
+    negative_mask: Tensor  # (I, P) bool
 
 
 @dataclass(frozen=True)
 class ClipMemory:
-    """The memory of G instances over a clip; a row is valid where its flag is True.
+    """The memory of G instances over a clip; a row is valid where its flag is True."""
 
-    Attributes:
-        stored: (T, G, C) embedding stored in the frame.
-        is_stored: (T, G) bool.
-        fused: (T, G, C) similarity-guided average after the frame (CTVIS Eq. 1-2).
-        latest: (T, G, C) newest embedding after the frame.
-        is_known: (T, G) bool, stored in this frame or earlier.
-    """
-
-    stored: Tensor
-    is_stored: Tensor
-    fused: Tensor
-    latest: Tensor
-    is_known: Tensor
+    stored: Tensor  # (T, G, C) embedding stored in the frame
+    is_stored: Tensor  # (T, G) bool
+    fused: Tensor  # (T, G, C) similarity-guided average after the frame (CTVIS Eq. 1-2)
+    latest: Tensor  # (T, G, C) newest embedding after the frame
+    is_known: Tensor  # (T, G) bool, stored in this frame or earlier
 
 
 def contrastive_items(

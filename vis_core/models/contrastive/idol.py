@@ -21,34 +21,21 @@ _NEGATIVES_PER_POSITIVE = 10
 
 @dataclass(frozen=True)
 class SharedTruth:
-    """The instances visible in both a reference frame and its key frame.
+    """The instances visible in both a reference frame and its key frame."""
 
-    Attributes:
-        truth: Classes and boxes of the G' instances on the reference frame.
-        key_rows: (G',) int64 rows of the same instances on the key frame.
-    """
-
-    truth: FrameTruth
-    key_rows: Tensor
+    truth: FrameTruth  # classes and boxes of the G' instances on the reference frame
+    key_rows: Tensor  # (G',) int64 rows of the same instances on the key frame
 
 
 @dataclass(frozen=True)
 class ContrastiveItems:
-    """I items with an anchor and keys: one item for each instance in both frames of a pair.
+    """I items with an anchor and keys: one item for each instance in both frames of a pair."""
 
-    Attributes:
-        places: (I, 2) pair and instance (key-frame row) of each item.
-        anchors: (I, C) on the key frame.
-        keys: (I, Q, C) embeddings of all queries of the reference frame.
-        positive_mask: (I, Q) bool.
-        negative_mask: (I, Q) bool.
-    """
-
-    places: Tensor
-    anchors: Tensor
-    keys: Tensor
-    positive_mask: Tensor
-    negative_mask: Tensor
+    places: Tensor  # (I, 2) pair and instance (key-frame row) of each item
+    anchors: Tensor  # (I, C) on the key frame
+    keys: Tensor  # (I, Q, C) embeddings of all queries of the reference frame
+    positive_mask: Tensor  # (I, Q) bool
+    negative_mask: Tensor  # (I, Q) bool
 
     def __len__(self) -> int:
         return len(self.anchors)

@@ -25,19 +25,12 @@ _STRIDE = 8  # stride of the embedding map
 
 @dataclass(frozen=True)
 class TrackingFrame:
-    """One frame of a pair.
+    """One frame of a pair."""
 
-    Attributes:
-        embeddings: (C, h, w) at stride 8.
-        boxes: (N, 4) xyxy predicted at places with an instance, detached.
-        identity: (N,) int64 clip row of the instance at each place.
-        truth: Ground truth of the frame.
-    """
-
-    embeddings: Tensor
-    boxes: Tensor
-    identity: Tensor
-    truth: FrameTargets
+    embeddings: Tensor  # (C, h, w) at stride 8
+    boxes: Tensor  # (N, 4) xyxy predicted at places with an instance, detached
+    identity: Tensor  # (N,) int64 clip row of the instance at each place
+    truth: FrameTargets  # ground truth of the frame
 
     @classmethod
     def of(

@@ -20,17 +20,11 @@ _MIN_MASS = 1e-6  # divisor for an empty mask's centre of mass (AdelaiDet)
 
 @dataclass(frozen=True)
 class Places:
-    """The L places on all levels, level by level and row by row.
+    """The L places on all levels, level by level and row by row."""
 
-    Attributes:
-        points: (L, 2) x and y of each cell's centre, in pixels of the padded input.
-        level: (L,) int64, from 0.
-        stride: (L,) pixels between neighbours on the level.
-    """
-
-    points: Tensor
-    level: Tensor
-    stride: Tensor
+    points: Tensor  # (L, 2) x and y of each cell's centre, in pixels of the padded input
+    level: Tensor  # (L,) int64, from 0
+    stride: Tensor  # (L,) pixels between neighbours on the level
 
     @classmethod
     def of(
@@ -52,21 +46,13 @@ class Places:
 
 @dataclass(frozen=True)
 class LocationPredictions:
-    """The predictions at L places in F frames.
+    """The predictions at L places in F frames."""
 
-    Attributes:
-        places: The L places.
-        class_logits: (F, L, K), independent classes.
-        distances: (F, L, 4) to the left, top, right and bottom sides, in strides, nonnegative.
-        center_logits: (F, L) centre-ness of a place in its box.
-        kernels: (F, L, P) mask head weights.
-    """
-
-    places: Places
-    class_logits: Tensor
-    distances: Tensor
-    center_logits: Tensor
-    kernels: Tensor
+    places: Places  # the L places
+    class_logits: Tensor  # (F, L, K), independent classes
+    distances: Tensor  # (F, L, 4) to the left, top, right and bottom sides, in strides, nonnegative
+    center_logits: Tensor  # (F, L) centre-ness of a place in its box
+    kernels: Tensor  # (F, L, P) mask head weights
 
     def __getitem__(self, frames: slice) -> "LocationPredictions":
         return LocationPredictions(

@@ -31,15 +31,10 @@ MaskLogitsOf = Callable[[int, int, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class BoxPredictions:
-    """The predictions for F frames after each decoder layer, without masks.
+    """The predictions for F frames after each decoder layer, without masks."""
 
-    Attributes:
-        class_logits: (L, F, Q, K), independent classes; the last layer is the result.
-        boxes_cxcywh_norm: (L, F, Q, 4) normalised by the unpadded image size.
-    """
-
-    class_logits: Tensor
-    boxes_cxcywh_norm: Tensor
+    class_logits: Tensor  # (L, F, Q, K), independent classes; the last layer is the result
+    boxes_cxcywh_norm: Tensor  # (L, F, Q, 4) normalised by the unpadded image size
 
     def guess(self, layer: int, frame: int) -> FrameGuess:
         """Returns a layer's detached predictions for a frame."""

@@ -26,30 +26,19 @@ from vis_core.structures import FrameTargets
 
 @dataclass(frozen=True)
 class PointSampling:
-    """The number and choice of points at which masks are compared (Mask2Former 3.3).
+    """The number and choice of points at which masks are compared (Mask2Former 3.3)."""
 
-    Attributes:
-        num_points: P.
-        oversample: Candidates per point; the most uncertain ones are kept.
-        importance: Share of the points chosen by uncertainty.
-    """
-
-    num_points: int
-    oversample: float = 3.0
-    importance: float = 0.75
+    num_points: int  # P
+    oversample: float = 3.0  # candidates per point; the most uncertain ones are kept
+    importance: float = 0.75  # share of the points chosen by uncertainty
 
 
 @dataclass(frozen=True)
 class QueryPredictions:
-    """The predictions for F frames after each decoder layer.
+    """The predictions for F frames after each decoder layer."""
 
-    Attributes:
-        class_logits: (L, F, Q, K + 1), "no object" last; the last layer is the result.
-        mask_logits: (L, F, Q, h, w).
-    """
-
-    class_logits: Tensor
-    mask_logits: Tensor
+    class_logits: Tensor  # (L, F, Q, K + 1), "no object" last; the last layer is the result
+    mask_logits: Tensor  # (L, F, Q, h, w)
 
 
 def query_losses(

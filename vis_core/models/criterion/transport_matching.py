@@ -21,43 +21,27 @@ _MIN_PROBABILITY = 1e-8
 
 @dataclass(frozen=True)
 class TransportMatching:
-    """The queries in one frame that are matched with instances.
+    """The queries in one frame that are matched with instances."""
 
-    Attributes:
-        queries: (N,) int64 matched queries, ascending.
-        instances: (N,) int64 instance of each query; the first if there are several.
-        best_query: (G,) int64 cheapest matched query for each instance.
-    """
-
-    queries: Tensor
-    instances: Tensor
-    best_query: Tensor
+    queries: Tensor  # (N,) int64 matched queries, ascending
+    instances: Tensor  # (N,) int64 instance of each query; the first if there are several
+    best_query: Tensor  # (G,) int64 cheapest matched query for each instance
 
 
 @dataclass(frozen=True)
 class FrameGuess:
-    """The predictions of Q queries for one frame.
+    """The predictions of Q queries for one frame."""
 
-    Attributes:
-        probabilities: (Q, K) for independent classes (sigmoid), without a background class.
-        boxes_cxcywh_norm: (Q, 4) normalised by the unpadded image size.
-    """
-
-    probabilities: Tensor
-    boxes_cxcywh_norm: Tensor
+    probabilities: Tensor  # (Q, K) for independent classes (sigmoid), without a background class
+    boxes_cxcywh_norm: Tensor  # (Q, 4) normalised by the unpadded image size
 
 
 @dataclass(frozen=True)
 class FrameTruth:
-    """The classes and boxes of the G true instances in one frame.
+    """The classes and boxes of the G true instances in one frame."""
 
-    Attributes:
-        labels: (G,) int64.
-        boxes_cxcywh_norm: (G, 4) normalised by the unpadded image size.
-    """
-
-    labels: Tensor
-    boxes_cxcywh_norm: Tensor
+    labels: Tensor  # (G,) int64
+    boxes_cxcywh_norm: Tensor  # (G, 4) normalised by the unpadded image size
 
 
 @torch.no_grad()

@@ -25,10 +25,8 @@ _IDOL_CONTROLLER = "detr.controller.layers.2.weight"
 def mask2former_settings_of(shapes: Shapes) -> Mask2FormerSettings:
     """Derives a Mask2Former's settings.
 
-    The shapes do not show the number of attention heads; it is 8, as in every release.
-
-    Raises:
-        CheckpointError: A required tensor is missing.
+    The shapes do not show the number of attention heads; it is 8, as in every release. Raises
+    CheckpointError if a required tensor is missing.
     """
     # the queries were called static_query before version 2 of the release
     old, new = _PREDICTOR + "static_query.weight", _PREDICTOR + "query_feat.weight"

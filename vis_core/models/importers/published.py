@@ -44,19 +44,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RenamedTensors:
-    """A checkpoint's tensors under our names.
+    """A checkpoint's tensors under our names."""
 
-    Attributes:
-        tensors: Tensors by translated name.
-        unknown: Names in the file that no rule matches.
-        unused: Names of tensors that are not needed.
-        contradicted: Names of tensors that the file contains twice with different values.
-    """
-
-    tensors: dict[str, Tensor]
-    unknown: list[str]
-    unused: list[str]
-    contradicted: list[str]
+    tensors: dict[str, Tensor]  # tensors by translated name
+    unknown: list[str]  # names in the file that no rule matches
+    unused: list[str]  # names of tensors that are not needed
+    contradicted: list[str]  # names of tensors that the file contains twice with different values
 
 
 def import_official(path: Path) -> tuple[System, list[str]]:
@@ -64,10 +57,8 @@ def import_official(path: Path) -> tuple[System, list[str]]:
 
     STC's tracking head, which CondInst lacks, stays random. The file is a ``.pth`` or ``.pkl`` from
     detectron2. Returns the system in evaluation mode and the names of the file's unused tensors.
-
-    Raises:
-        CheckpointError: The file cannot be trusted, or a tensor is missing, unexpected, misshapen
-            or not finite; the message or the log names every such tensor.
+    Raises CheckpointError if the file cannot be trusted, or a tensor is missing, unexpected,
+    misshapen or not finite; the message or the log names every such tensor.
     """
     return system_of(read_pickled_tensors(path), str(path))
 

@@ -39,9 +39,8 @@ _STORAGES = {
 def read_pickled_tensors(path: Path) -> dict[str, Tensor]:
     """Reads dense tensors under ``model``, ``state_dict`` or ``blobs``, or at the top.
 
-    Raises:
-        CheckpointError: The file is missing or truncated, contains anything but tensors and plain
-            containers, or declares more data than it has.
+    Raises CheckpointError if the file is missing or truncated, contains anything but tensors and
+    plain containers, or declares more data than it has.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: expected a checkpoint, found no file; check the path")

@@ -24,19 +24,12 @@ _STAGES = ("stage2", "stage3", "stage4")  # at strides 8, 16 and 32
 
 @dataclass(frozen=True)
 class CondInstOutput:
-    """The predictions for F frames, without masks.
+    """The predictions for F frames, without masks."""
 
-    Attributes:
-        predictions: Predictions at every place.
-        mask_features: (F, c, h, w) at stride 8, the mask head's input.
-        levels: The pyramid, five maps (F, C, h, w).
-        semantic_logits: (F, K, h, w) at stride 8, or None without ``semantic_loss``.
-    """
-
-    predictions: LocationPredictions
-    mask_features: Tensor
-    levels: list[Tensor]
-    semantic_logits: Tensor | None
+    predictions: LocationPredictions  # predictions at every place
+    mask_features: Tensor  # (F, c, h, w) at stride 8, the mask head's input
+    levels: list[Tensor]  # the pyramid, five maps (F, C, h, w)
+    semantic_logits: Tensor | None  # (F, K, h, w) at stride 8, or None without ``semantic_loss``
 
 
 class CondInst(nn.Module):

@@ -14,19 +14,12 @@ _FIRST_NMS = 128  # candidates in the first NMS round
 
 @dataclass(frozen=True)
 class Detections:
-    """The N detections in a frame, best score first.
+    """The N detections in a frame, best score first."""
 
-    Attributes:
-        place: (N,) int64; a place with two classes appears twice.
-        label: (N,) int64 class indices.
-        scores: (N,) square root of class score times centre-ness.
-        boxes: (N, 4) xyxy in pixels of the padded input; may extend beyond it.
-    """
-
-    place: Tensor
-    label: Tensor
-    scores: Tensor
-    boxes: Tensor
+    place: Tensor  # (N,) int64; a place with two classes appears twice
+    label: Tensor  # (N,) int64 class indices
+    scores: Tensor  # (N,) square root of class score times centre-ness
+    boxes: Tensor  # (N, 4) xyxy in pixels of the padded input; may extend beyond it
 
     def __len__(self) -> int:
         return len(self.place)

@@ -31,21 +31,13 @@ _EPSILON = 1e-5  # limit for the inverse sigmoid
 
 @dataclass(frozen=True)
 class DeformableDetrOutput:
-    """The predictions for F frames after each of the L decoder layers, without masks.
+    """The predictions for F frames after each of the L decoder layers, without masks."""
 
-    Attributes:
-        predictions: Classes and boxes.
-        states: (L, F, Q, D) decoder outputs.
-        references: (L, F, Q, 2) normalised reference points of each layer.
-        maps: The encoder's three maps (F, D, h, w) at strides 8, 16 and 32.
-        sizes: (F, 2) height and width of each frame before padding.
-    """
-
-    predictions: BoxPredictions
-    states: Tensor
-    references: Tensor
-    maps: list[Tensor]
-    sizes: Tensor
+    predictions: BoxPredictions  # classes and boxes
+    states: Tensor  # (L, F, Q, D) decoder outputs
+    references: Tensor  # (L, F, Q, 2) normalised reference points of each layer
+    maps: list[Tensor]  # the encoder's three maps (F, D, h, w) at strides 8, 16 and 32
+    sizes: Tensor  # (F, 2) height and width of each frame before padding
 
     def __getitem__(self, frames: slice) -> "DeformableDetrOutput":
         return DeformableDetrOutput(

@@ -21,19 +21,12 @@ MAX_DETECTIONS = 100  # per image (IDOL and Mask2Former releases; COCO's evaluat
 
 @dataclass(frozen=True)
 class ImageDetections:
-    """The D detections in an image, best score first; a prediction may have several classes.
+    """The D detections in an image, best score first; a prediction may have several classes."""
 
-    Attributes:
-        scores: (D,) in [0, 1].
-        labels: (D,) int64.
-        boxes: (D, 4) xyxy in image pixels, inside the image.
-        segmentations: D compressed RLEs at image size.
-    """
-
-    scores: Tensor
-    labels: Tensor
-    boxes: Tensor
-    segmentations: list[Rle]
+    scores: Tensor  # (D,) in [0, 1]
+    labels: Tensor  # (D,) int64
+    boxes: Tensor  # (D, 4) xyxy in image pixels, inside the image
+    segmentations: list[Rle]  # D compressed RLEs at image size
 
 
 def best_classes(

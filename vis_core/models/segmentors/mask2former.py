@@ -36,17 +36,11 @@ def _transformers_config(settings: Mask2FormerSettings, num_classes: int) -> Mas
 
 @dataclass(frozen=True)
 class SegmentorOutput:
-    """The predictions for F frames.
+    """The predictions for F frames."""
 
-    Attributes:
-        predictions: Class and mask logits of every decoder layer.
-        queries: (F, Q, C) last decoder output after its norm, the input to all heads.
-        mask_features: (F, C, h, w), multiplied by queries to compute masks.
-    """
-
-    predictions: QueryPredictions
-    queries: Tensor
-    mask_features: Tensor
+    predictions: QueryPredictions  # class and mask logits of every decoder layer
+    queries: Tensor  # (F, Q, C) last decoder output after its norm, the input to all heads
+    mask_features: Tensor  # (F, C, h, w), multiplied by queries to compute masks
 
 
 class Mask2Former(nn.Module):

@@ -48,10 +48,8 @@ def load_system(
 ) -> System:
     """Loads a model folder's system in evaluation mode.
 
-    Training-only parts are omitted unless ``for_training``.
-
-    Raises:
-        CheckpointError: A file is missing, or tensors do not fit; the message names at most 20.
+    Training-only parts are omitted unless ``for_training``. Raises CheckpointError if a file is
+    missing, or tensors do not fit; the message names at most 20.
     """
     folder = Path(folder)
     config = read_system_config(folder)

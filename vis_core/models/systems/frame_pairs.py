@@ -10,19 +10,12 @@ from vis_core.structures import ClipBatch, FrameTargets
 
 @dataclass(frozen=True)
 class FramePairs:
-    """The key and reference frames of B clips, clip by clip; still images have one frame each.
+    """The key and reference frames of B clips, clip by clip; still images have one frame each."""
 
-    Attributes:
-        images: (F, 3, H, W) uint8.
-        sizes: (F, 2) height and width before padding.
-        targets: F frames.
-        frames_a_clip: 2, or 1 for still images.
-    """
-
-    images: Tensor
-    sizes: Tensor
-    targets: list[FrameTargets]
-    frames_a_clip: int
+    images: Tensor  # (F, 3, H, W) uint8
+    sizes: Tensor  # (F, 2) height and width before padding
+    targets: list[FrameTargets]  # F frames
+    frames_a_clip: int  # 2, or 1 for still images
 
     @classmethod
     def of(cls, batch: ClipBatch, generator: torch.Generator | None) -> "FramePairs":
