@@ -53,9 +53,10 @@ class AnnotateOptions:
         """Returns all settings that affect a result and therefore its name.
 
         Stitching settings are included only when segments are stitched, because exact results do
-        not depend on them.
+        not depend on them. Quick resizing is omitted: earlier releases knew no other.
         """
-        inference = config.model_dump(mode="json", exclude={"stitching"})
+        omitted = {"stitching", "resize"} if config.resize == "quick" else {"stitching"}
+        inference = config.model_dump(mode="json", exclude=omitted)
         settings = {"inference": inference, "max_frames": self.max_frames}
         if self.stitch_count is None:
             return settings

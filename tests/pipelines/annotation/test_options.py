@@ -17,17 +17,19 @@ def digest(config, **options):
     return json_digest(["d" * 64, AnnotateOptions(**options).settings_document(config)])
 
 
-# computed before stitching became a section of the inference settings
+# computed before stitching became a section of the inference settings and test frames were
+# antialiased
 @pytest.mark.parametrize(
     "config, options, expected",
     [
-        (InferenceConfig(), {}, "96438a8d80b969f0"),
-        (InferenceConfig(sample_fps=5, views=("480",)), {"max_frames": 7}, "1ed45b8b4485dece"),
-        (InferenceConfig(), {"segments": 3, "join": "stitched"}, "70cafc8192652e87"),
+        ({}, {}, "96438a8d80b969f0"),
+        ({"sample_fps": 5, "views": ("480",)}, {"max_frames": 7}, "1ed45b8b4485dece"),
+        ({}, {"segments": 3, "join": "stitched"}, "70cafc8192652e87"),
     ],
 )
 def test_results_keep_the_names_that_they_had(config, options, expected):
-    assert digest(config, **options).startswith(expected)
+    assert digest(InferenceConfig(resize="quick", **config), **options).startswith(expected)
+    assert not digest(InferenceConfig(**config), **options).startswith(expected)
 
 
 def test_stitching_settings_name_a_result_only_when_segments_are_stitched():

@@ -252,7 +252,7 @@ def test_a_stage_has_either_steps_or_epochs(stage: dict[str, Any], words: str) -
         parse_run_config({"stages": [{"name": "joint", "clips": "videos"} | stage]}, "run.yaml")
 
 
-@pytest.mark.parametrize("path", [p for p in PRESETS if p.stem.startswith("stc_r")], ids=str)
+@pytest.mark.parametrize("path", [p for p in PRESETS if p.match("stc_r*vis*")], ids=str)
 def test_the_stc_recipes_have_a_form_that_learns(path: Path) -> None:
     config = load_run_config(path)
     system = config.system
