@@ -53,10 +53,10 @@ def check_start(config: RunConfig, *, allow_random: bool = False) -> str:
 
     Args:
         allow_random: Whether a run without start weights is accepted although parts of its backbone
-            are frozen; for plans, which are refused once they are printed.
+            are frozen; True for a plan, which is printed before the run is refused.
 
     Raises:
-        ConfigError: If there are no such weights, or parts of the backbone would be both random and
+        ConfigError: If the weights do not exist, or parts of the backbone would be both random and
             frozen.
         CheckpointError: If the weights cannot be trusted, or no tensor fits the system.
     """

@@ -44,10 +44,10 @@ class Transfer:
     Attributes:
         found: All tensors of the folder, the backbone's under the system's names.
         whole: Names of the tensors that are taken completely.
-        heads: Names of the class heads in ``whole`` or with some rows taken.
-        rows: Pairs of a class head's row and the folder's row that it is taken from.
+        heads: Names of the class heads of which all or some rows are taken.
+        rows: Pairs of a row of a class head and the row of the folder's head that is copied to it.
         class_heads: Description of ``rows``.
-        backbone: Number of the backbone's tensors that are taken, and their number in the system.
+        backbone: Number of backbone tensors that are taken, and number of all backbone tensors.
         total: Number of the system's tensors.
     """
 
@@ -73,7 +73,7 @@ def planned_transfer(
     """Determines what ``start_from`` would load from a folder, without loading it.
 
     Reads all tensors, so that a faulty folder is rejected. ``categories`` is None while the classes
-    are unknown. Also returns the system, without values.
+    are unknown. Also returns the system, whose tensors have no values.
 
     Raises:
         CheckpointError: As in ``start_from``.
@@ -92,8 +92,8 @@ def start_from(
     """Loads the tensors that fit from a model folder, to start a training stage.
 
     The folder may contain another kind of system with the same backbone, or a backbone alone. Rows
-    of a class head are copied for classes with equal names, or by number if the folder's classes
-    have no names and are as many; other rows keep their random weights. Between COCO's classes and
+    of a class head are copied for classes with equal names, or by number if the folder has equally
+    many classes without names; other rows keep their random weights. Between COCO's classes and
     a public list of videos, all rows start anew, as in the releases.
 
     Args:
@@ -105,7 +105,7 @@ def start_from(
         Names of the tensors that stay random, and of the file's unused tensors.
 
     Raises:
-        CheckpointError: No tensor fits, or the backbone computes something else.
+        CheckpointError: No tensor fits, or the backbone's strides are in other convolutions.
     """
     old = read_categories(folder)
     rows, fate = _class_rows(categories, old) if categories else ((), "new")
@@ -121,8 +121,8 @@ def start_from(
 def random_frozen(system: System, taken: Collection[str] = ()) -> tuple[list[str], list[str]]:
     """Finds frozen parts of the backbone that are not among the taken tensors.
 
-    Returns the names of weights, and of batch norms. A batch norm of the backbone "tiny" is not
-    listed: with few layers, it may stay the identity.
+    Returns the names of weights and the names of batch norms. Batch norms of the backbone "tiny"
+    are not listed, because with few layers they may remain the identity.
     """
     weights, norms = [], []
     prefix = system.backbone_prefix
@@ -143,7 +143,7 @@ def random_frozen(system: System, taken: Collection[str] = ()) -> tuple[list[str
 
 
 def backbone_text(backbone: BackboneName | OwnBackbone) -> str:
-    """Returns a backbone's name, or its family if its sizes are not published ones."""
+    """Returns a backbone's name, or its family if its sizes are custom."""
     return backbone if isinstance(backbone, str) else f"a {backbone.family} of other sizes"
 
 
@@ -187,7 +187,7 @@ def _transfer(
 
 
 def _check_strides(system: System, folder: Path) -> None:
-    """Raises a CheckpointError if the blocks of two ResNets halve the map in different places."""
+    """Raises a CheckpointError if the strides of two ResNets are in different convolutions."""
     ours, theirs = system.segmentor.settings.backbone, _read_backbone(folder)
     strides = [
         bool(getattr(backbone_config(each), "downsample_in_bottleneck", False))
@@ -216,7 +216,7 @@ def _read_backbone(folder: Path) -> BackboneName | OwnBackbone:
 
 
 def _class_rows(new: Categories, old: Categories) -> tuple[tuple[tuple[int, int], ...], str]:
-    """Pairs the rows of class heads; also returns a description."""
+    """Pairs the rows of the new and old class heads; also describes the result in words."""
     same = tuple((row, row) for row in range(len(new)))
     if new.names == old.names:
         return same, f"all {len(new)} rows, the classes are the same"
@@ -238,7 +238,7 @@ def _class_rows(new: Categories, old: Categories) -> tuple[tuple[tuple[int, int]
 
 
 def _unknown_fate(old: Categories) -> str:
-    """Describes how class heads will be carried over while the run's classes are unknown."""
+    """Describes how class heads will be carried over, for a run whose classes are not yet known."""
     if not len(old):
         return "new"
     if old.unnamed:
