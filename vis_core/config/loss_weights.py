@@ -48,13 +48,13 @@ class IdolLossWeights(Section):
 
 
 class CtvisBoxLossWeights(IdolLossWeights):
-    """IDOL's weights for a frame's losses, CTVIS's for embeddings (CTVIS on Deformable DETR)."""
+    """Loss weights of CTVIS on Deformable DETR: those of IDOL, but CTVIS's for embeddings."""
 
     embed: NonNegativeFloat = Field(2.0, description="Contrastive loss (CTVIS 4.1: lambda_emb).")
 
 
 class IdolMaskLossWeights(CtvisLossWeights):
-    """Mask2Former's weights for a frame's losses, IDOL's for embeddings (IDOL on Mask2Former)."""
+    """Loss weights of IDOL on Mask2Former: those of Mask2Former, and IDOL's for embeddings."""
 
     embed: NonNegativeFloat = Field(1.0, description="Contrastive loss (IDOL 3.1: lambda_2).")
 

@@ -110,7 +110,7 @@ def _sums_of_batch(
     autocast: torch.autocast,
     generator: torch.Generator | None,
 ) -> list[tuple[Tensor, int]]:
-    """Computes the counts that divide all parts' losses, with the next pass's random draws."""
+    """Computes the divisors of all parts' losses, with the random draws of the next pass."""
     network = getattr(system, "module", system)
     statistics = _copied_statistics(network)
     draws = generator or torch.default_generator

@@ -119,7 +119,7 @@ def _under(prefix: str, shapes: Shapes) -> Shapes:
 
 
 def backbone_settings_of(shapes: Shapes, *, stride_in_1x1: bool = False) -> Any:
-    """Derives a backbone's settings from shapes, named ``backbone.`` and detectron2's names.
+    """Derives a backbone's settings from shapes named ``backbone.NAME`` (NAME as in detectron2).
 
     Shapes do not show which convolution of a ResNet block has the stride, hence ``stride_in_1x1``.
     """

@@ -32,7 +32,7 @@ MatchedLosses = tuple[dict[str, Tensor], list[Tensor], list[MatchedFrame]]
 
 @dataclass(frozen=True)
 class Mask2FormerFrames:
-    """The predictions of Mask2Former for F frames. Its boxes are the tight boxes of its masks.
+    """The predictions of Mask2Former for F frames; boxes are the tight boxes of predicted masks.
 
     ``sizes`` is the (F, 2) height and width of each frame before padding.
     """
