@@ -143,7 +143,7 @@ def read_config(
 
 
 def run_file(config: str, named: str = "--config") -> Path:
-    """Returns the path of a run file or preset, given with the option ``named``."""
+    """Returns the path of a run file or preset that was given with the option ``named``."""
     preset = CONFIGS / f"{config}.yaml"
     path = preset if preset.is_file() else Path(config)
     if not path.is_file():

@@ -95,7 +95,7 @@ class FrameTargets:
         labels: (G,) int64 class indices.
         masks: (G, H, W) bool.
         instance_index: (G,) int64, each instance's row in its clip, the same in all frames.
-        ignored: (H, W) bool, where background is not learned either; None: nowhere.
+        ignored: (H, W) bool, True where background is not learned; None means nowhere.
         instance_ids: (G,) int64 as in ``ClipBatch``, or None.
     """
 
@@ -123,8 +123,8 @@ class Clip:
         labels: (G,) int64 class indices; -1 marks an ignored region.
         sizes: (T, 2) height and width of each frame before it was padded with 0 on the right and
             bottom (views of different sizes); None if all frames fill H x W.
-        instance_ids: (G,) int64 number of each instance among those of the training videos; None
-            if the clip is not from one.
+        instance_ids: (G,) int64 number of each instance among all instances of the training videos;
+            None if the clip is not from a training video.
     """
 
     clip_id: str

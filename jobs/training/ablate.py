@@ -10,7 +10,7 @@ from vis_core.errors import ConfigError
 _TITLES = "; ".join(f"{name} ({table.title})" for name, table in sorted(TABLES.items()))
 DETAILS = (
     f"Tables: {_TITLES}. Without --recipe, a table's rows change a tiny preset. Rows of another "
-    "system change the run file of that system with the same name, next to the given one."
+    "system change that system's run file of the same name, in the same folder as the given one."
 )
 EXAMPLES = (
     "longtake ablate idol_6 --out runs/idol_6 --seeds 0 1 2",

@@ -95,7 +95,7 @@ class AnnotatorPool:
         self._calls[loading] = _Worker(actor, {loading: None})
 
     def _end_call(self, call: Any, queue: WorkQueue) -> VideoRow | None:
-        """Handles a finished call; gives the actor more work, or replaces it if it was lost."""
+        """Handles a finished call; assigns more work to the actor, or replaces a lost actor."""
         worker = self._calls.pop(call)
         work = worker.works.pop(call)
         row: VideoRow | None = None

@@ -69,7 +69,7 @@ class WorkQueue:
         return len(self._works) + len(self._suspects)
 
     def take(self, beside: Sequence[Work] = ()) -> Work | None:
-        """Returns the next work item; None if there is none that may run beside ``beside``."""
+        """Returns the next work item; None if no item may run at the same time as ``beside``."""
         if self._suspects:
             if beside:
                 return None

@@ -185,7 +185,7 @@ class VideoAnnotator:
         return StitchedSegments(self._system, self._job.config, self._job.options.max_frames)
 
     def _with_decoders(self, read: Callable[[], Result]) -> Result:
-        """Calls ``read``, and repeats it if the decoder dies, up to ``MAX_DEATHS`` times in all."""
+        """Calls ``read``, again if the decoder dies, with at most ``MAX_DEATHS`` calls in all."""
         for attempt in range(1, MAX_DEATHS + 1):
             try:
                 return read()

@@ -35,7 +35,7 @@ _PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a run file and applies ``dotted.key=value`` overrides.
 
-    In a list, a part of a key is an item's number or name, or ``*`` for all; null removes an item.
+    In a key, a list item is named by its number or name, or ``*`` for all; null removes an item.
     Raises ConfigError if a value is faulty; the message names its file, its key and the expected
     value.
     """
@@ -132,7 +132,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _children(node: Any, part: str, override: str) -> list[Any]:
-    """Returns the sections or lists that a part of a dotted key selects in a section or list."""
+    """Returns the sections or lists below ``node`` that one part of a dotted key selects."""
     if isinstance(node, list):
         children = [node[place] for place in _chosen(node, part, override)]
     else:
@@ -143,7 +143,7 @@ def _children(node: Any, part: str, override: str) -> list[Any]:
 
 
 def _chosen(items: list[Any], part: str, override: str) -> list[int]:
-    """Returns the places of the items with a number or name; ``*`` selects all."""
+    """Returns the indices of the items whose number or name is ``part``; ``*`` selects all."""
     names = [item.get("name") if isinstance(item, dict) else None for item in items]
     chosen = [place for place, name in enumerate(names) if part in ("*", str(place), name)]
     if not chosen:

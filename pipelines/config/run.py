@@ -57,14 +57,14 @@ class StageConfig(Section):
     )
     sampling: Literal["videos", "frames"] = Field(
         "videos",
-        description="Clips of real videos. videos: as many from each video, frames in order "
-        "(releases of CTVIS and IDOL); frames: one per annotated frame, which is the key frame, "
-        "with the others from either side, unsorted (CrossVIS).",
+        description="Sampling of clips from real videos. videos: equally many from each video, "
+        "frames in order (releases of CTVIS and IDOL); frames: one per annotated frame, which is "
+        "the key frame, followed by frames before or after it, unsorted (CrossVIS).",
     )
     group_by_aspect: bool = Field(
         True,
-        description="Build a worker's batch from clips that are all higher than wide, or from "
-        "others (detectron2, in all releases); unknown for stored pseudo-videos and mixed clips.",
+        description="Build a worker's batch only from clips that are taller than wide, or only "
+        "from others (detectron2, in all releases); not for stored pseudo-videos and mixed clips.",
     )
     precision: Precision = Field(
         "float32", description="The network's precision in training; CTVIS's release uses AMP."
@@ -74,7 +74,7 @@ class StageConfig(Section):
         1,
         ge=1,
         description="Number of parts into which a batch is split to save memory. The network "
-        "processes them in turn, with the gradient of the whole batch (IDOL: their mean).",
+        "processes them in turn; the gradient is the whole batch's (IDOL: the parts' mean).",
     )
     recompute_activations: bool = Field(
         False,

@@ -1,7 +1,7 @@
 """A YAML parser that reads YAML 1.2 scalars and rejects custom tags, aliases and duplicate keys.
 
 PyYAML's defaults read ``1e-4`` as text, ``on`` as true and ``010`` as 8, and silently keep the last
-of two equal keys. PyYAML also parses an alias bomb at once, but traversing the result never ends.
+of two equal keys. PyYAML also parses an alias bomb at once, but its result can never be traversed.
 """
 
 import math

@@ -21,7 +21,7 @@ _IN_NOTE = 5  # classes that a note lists; the plan of --dry-run lists all
 def find_class_map(
     given: Path | None, images: Path, source: Categories, target: Categories | None
 ) -> ClassMap:
-    """Returns the map from the still images' classes to those of the videos or of ``given``.
+    """Returns the map from the still images' classes to the videos' or to those in ``given``.
 
     Args:
         given: A user's map or the name of a public list; None means the published map if there
@@ -30,7 +30,7 @@ def find_class_map(
         target: Classes of the videos; None without videos.
 
     Raises:
-        ConfigError: The user's map is faulty or has another target list than the videos.
+        ConfigError: The user's map is faulty, or its target classes are not those of the videos.
         AnnotationError: No class of the still images is mapped.
     """
     if given is None:
@@ -69,9 +69,9 @@ class ClassTable:
         return cls(source, class_map, Counter(label for r in records for label in r.labels))
 
     def describe(self, left_out: str) -> list[str]:
-        """Returns the plan's lines on all image classes, and on video classes without images.
+        """Returns the plan's lines about all image classes, and about video classes without images.
 
-        ``left_out`` is the run's setting.
+        ``left_out`` is the run's setting of this name.
         """
         kept, renamed, lost = self._groups()
         target = self.class_map.target
@@ -87,7 +87,7 @@ class ClassTable:
         ]
 
     def note(self, left_out: str) -> str | None:
-        """Returns a sentence on the classes that change; None if all of them stay as they are."""
+        """Returns a sentence about renamed and left-out classes; None if there are none."""
         kept, renamed, lost = self._groups()
         if not renamed and not lost:
             return None

@@ -221,7 +221,7 @@ def _pseudo_data(
 ) -> tuple[AnnotatedFiles, VideoFiles]:
     """Creates labelled videos from still images, holding out the last images for scoring.
 
-    The videos have the map's target classes; the remaining images keep their own classes.
+    The videos have the map's target classes; images that are not held out keep their own.
     """
     mapped = map_records(records, own, class_map)[0]
     usable = [index for index, record in enumerate(mapped) if record.labels]

@@ -1,4 +1,4 @@
-"""The papers' ablation tables, read from ``ablation_tables.yaml``. Imports nothing heavy."""
+"""The papers' ablation tables, read from ``ablation_tables.yaml`` without slow imports."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class AblationRow:
 
     @property
     def changes(self) -> Overrides:
-        """All changes, or the rows that are fused."""
+        """All changes, or the names of the fused rows."""
         return self.training + self.inference + self.fused
 
 
@@ -47,7 +47,7 @@ def ablation_table(name: str, recipe: str | None = None) -> AblationTable:
     """Returns a table whose rows change its preset, or the run file ``recipe`` instead.
 
     Raises:
-        ConfigError: A row needs another run file than ``recipe``, whose name does not lead to it.
+        ConfigError: A row's run file cannot be derived from the name of ``recipe``.
     """
     table = _VALUES[name]
     run_file = recipe or table["run_file"]

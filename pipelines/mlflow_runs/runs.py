@@ -38,7 +38,7 @@ class MlflowStore:
     """One experiment in a tracking store, created if absent.
 
     ``uri`` is ``sqlite:///FILE.db`` or ``http(s)://…``; None means a sqlite file in the run folder,
-    which also has the unsent writes. ``clock`` returns the time in seconds since 1970.
+    where unsent writes are stored too. ``clock`` returns the time in seconds since 1970.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ class MlflowRun:
         self.tracking.client.log_batch(run_id, params=new)
 
     def _send_entry(self, run_id: str, entry: Entry) -> None:
-        """Sends anything but metrics."""
+        """Sends an entry other than metrics."""
         client = self.tracking.client
         match entry["kind"]:
             case "params":

@@ -22,8 +22,8 @@ _log = logging.getLogger(__name__)
 class WriteSpool:
     """A queue of entries, kept in a JSON-lines file until they are sent.
 
-    The entries of an earlier process are sent first. ``send`` gets several metrics or one other
-    entry, in order; it raises RegistryError if a retry may help.
+    The entries of an earlier process are sent first. ``send`` is called in order, with several
+    metrics or one other entry; it raises RegistryError if a retry may help.
     """
 
     def __init__(self, path: Path, send: Callable[[list[Entry]], None]) -> None:

@@ -51,11 +51,12 @@ def start_folder(
 def check_start(config: RunConfig, *, allow_random: bool = False) -> str:
     """Reads the start weights of a run and its stages in full; returns a description.
 
-    With ``allow_random``, no start weights are accepted even if parts of the backbone are frozen;
-    plans are refused once they are printed.
+    With ``allow_random``, as for a printed plan, a run without start weights is accepted although
+    parts of its backbone are frozen.
 
     Raises:
-        ConfigError: If there are no such weights, or they leave frozen parts random.
+        ConfigError: If the weights do not exist, or parts of the backbone would be both random and
+            frozen.
         CheckpointError: If the weights cannot be trusted, or no tensor fits the system.
     """
     if not allow_random:

@@ -65,7 +65,7 @@ def line_chart(
 
 
 def nice_ticks(low: float, high: float) -> list[float]:
-    """Chooses ticks that cover a range, at a step of 1, 2, 2.5 or 5 times a power of ten."""
+    """Chooses ticks that cover a range and are 1, 2, 2.5 or 5 times a power of ten apart."""
     raw = max(high - low, 1e-12) / _TICKS
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)

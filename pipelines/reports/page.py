@@ -30,8 +30,8 @@ def write_report(
 ) -> None:
     """Writes a report page, whole or not at all.
 
-    Pictures and videos are embedded within limits for all and for each, as base64; other files are
-    linked by relative paths.
+    Pictures and videos are embedded as base64 if they are within ``file_bytes`` each and
+    ``total_bytes`` together; other files are linked by relative paths.
     """
     rows = _accuracy_rows(report)
     page = _environment().get_template("page.html.j2")

@@ -39,7 +39,7 @@ def detect_images(
     """Writes a model's detections in the images of a COCO file; returns their number.
 
     The output appears whole or not at all. The model's classes are matched by name; without a
-    ``short_side`` in pixels, its own setting holds. The IDOL release's ``last_mask_resize`` is
+    ``short_side`` in pixels, the model's own is used. IDOL's release has ``last_mask_resize``
     "nearest". Raises AnnotationError if an input is faulty or has none of the model's classes.
     """
     records, categories = read_coco(ground_truth, images)

@@ -31,7 +31,7 @@ def export_results(results: Storage, folder: Path, globs: Sequence[str] = ()) ->
     """Writes one YouTube-VIS file per video, one at a time in memory; keeps existing files.
 
     Each file is named after a digest of video, model and settings, so that no video name can point
-    outside the folder. The file contains the video's name, which one of the ``globs`` must match.
+    outside the folder; the file contains this name. Only names that match ``globs`` are exported.
 
     Raises:
         ConfigError: No result matches.

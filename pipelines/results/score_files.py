@@ -1,4 +1,4 @@
-"""Scores of results files: AP by class and video length, identity scores, intervals, comparison."""
+"""Scores of results files: AP (also by class and video length), identity scores and intervals."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

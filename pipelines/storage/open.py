@@ -1,7 +1,7 @@
 """Opens local folders and s3:// prefixes as stores with a common interface.
 
-Objects appear whole or not at all, and the first ``write_once`` wins. Workers, jobs and reruns are
-coordinated only by these two rules. The S3 store is in ``s3.py``.
+Objects appear whole or not at all, and the first ``write_once`` of a key wins. Workers, jobs and
+reruns are coordinated only by these two rules. The S3 store is in ``s3.py``.
 """
 
 import os

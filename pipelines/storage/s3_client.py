@@ -140,7 +140,7 @@ def _reason(error: Any) -> str:
 
 
 def _is_transient(error: Any) -> bool:
-    """Returns whether an error may pass, such as a server error, throttling or a conflict (409)."""
+    """Returns whether an error may be temporary: a server error, throttling or a conflict (409)."""
     may_pass = status(error) >= 500 or status(error) in (408, 409, 429) or code(error) in _TRANSIENT
     return may_pass and status(error) != 501  # 501: not implemented
 

@@ -40,7 +40,7 @@ class BatchPlan:
         key: Identifies the source; equal keys mean equal clips.
         num_steps: Batches per worker.
         world_size: Number of workers; each gets different clips.
-        group_by_aspect: Whether clips that are higher than wide have batches of their own.
+        group_by_aspect: Whether clips that are taller than wide have batches of their own.
     """
 
     make_source: Callable[[], ClipSource]
@@ -58,7 +58,7 @@ class BatchPlan:
         return collate_clips([self._clip(source, first + n) for n in range(self.batch_size)])
 
     def _clip(self, source: ClipSource, draw: int) -> Any:
-        """Returns the clip of a draw; each epoch permutes all clips, each draw has its own seed."""
+        """Returns the clip of a draw, which has its own seed; each epoch permutes all clips."""
         epoch, place = divmod(draw, len(source))
         grouped = self.batch_size if self.group_by_aspect else None
         order = _epoch_order(self.key, len(source), self.seed, epoch, grouped)
@@ -73,7 +73,7 @@ class BatchPlan:
 
 @lru_cache(maxsize=2)
 def _epoch_order(key: str, count: int, seed: int, epoch: int, grouped: int | None) -> np.ndarray:
-    """Draws the order of an open source's clips; ``grouped`` is the batch size, or None."""
+    """Draws the order of an open source's clips; ``grouped`` is a batch size, None: no grouping."""
     order = np.random.default_rng([seed, epoch]).permutation(count)
     if grouped is None:
         return order

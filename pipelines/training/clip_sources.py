@@ -31,7 +31,7 @@ def clip_source(
 
 
 def with_instances_counted(config: RunConfig, data: RunData) -> RunConfig:
-    """Sets the size of an ID head, if there is one, to the number of training instances."""
+    """Sets the size of IDOL's ID head, if there is one, to the number of training instances."""
     head = config.system.id_head if isinstance(config.system, IdolConfig) else None
     if head is None:
         return config

@@ -25,8 +25,8 @@ def training_plan(
 ) -> list[str]:
     """Describes the system, start weights, stages and output; starts and writes nothing.
 
-    ``classes`` are those of the still images in ``given``. Raises CheckpointError if the start
-    weights are unsafe to load or do not fit the system.
+    ``classes`` describes the classes of the still images in ``given``. Raises CheckpointError if
+    the start weights are unsafe to load or do not fit the system.
     """
     from pipelines.registry.start_weights import check_start
 
@@ -49,7 +49,7 @@ def training_plan(
 
 
 def _in_steps(config: "RunConfig", stage: "StageConfig", given: "GivenData") -> "StageConfig":
-    """Adds the number of steps to a stage with epochs of given videos; returns others unchanged."""
+    """Adds the number of steps to a stage with epochs if the user gave the videos."""
     from pipelines.data.find_data import find_coco, find_vis
     from pipelines.training.clip_sources import in_steps, open_videos
     from vis_core.formats.coco import read_coco

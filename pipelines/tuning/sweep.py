@@ -45,8 +45,8 @@ class SweepJob:
 def sweep_thresholds(job: SweepJob, config: RunConfig, out: Path) -> dict[str, Any]:
     """Tries thresholds and picks the best; resumes a sweep that was killed.
 
-    The first trial uses the current thresholds; the best other trial wins only if its AP is higher
-    by ``min_gain`` or more. Ray Tune's state and the table of trials (``sweep.json``) are in
+    The first trial uses the current thresholds. The best other trial wins only if it raises AP by
+    ``min_gain`` or more. Ray Tune's state and the table of trials (``sweep.json``) are in
     ``out``. Returns the table: ``best`` (dotted keys), ``best_ap``, ``start``, ``start_ap``,
     ``trials``, ``failed_trials``. Raises KeyboardInterrupt if the sweep was interrupted.
     """

@@ -5,6 +5,7 @@ when it is out of date.
 """
 
 import shlex
+import textwrap
 from pathlib import Path
 
 from pipelines.experiments.ablation_tables import TABLES, AblationRow, AblationTable
@@ -21,17 +22,18 @@ longtake ablate ctvis_3 --recipe ctvis_r50_ytvis19 --coco COCO --vis YTVIS19 --o
 longtake ablate ctvis_3 --recipe ctvis_r50_ytvis19 --dry-run --out runs/ctvis_3
 ```
 
-`longtake ablate TABLE` trains and scores every row: on a tiny preset and synthetic scenes, or with
-`--recipe` on a recipe or run file of your own and the data of `--coco` and `--vis`. It prints the
-mean and deviation over the seeds. Finished rows are skipped. `--set` changes all rows; a row's own
-changes come last.
+`longtake ablate TABLE` trains and scores every row, by default on a tiny preset and synthetic
+scenes. With `--recipe`, it uses a recipe or your own run file, and the data given by `--coco` and
+`--vis`. It prints the mean and the standard deviation of each score over the seeds. Finished rows
+are skipped. `--set` changes a setting of all rows; a row's own changes are applied last.
 
-Rows of another system change the run file of the same name with that system's name: `minvis_mine`
-beside `ctvis_mine`. Each such file names its own start weights (`start_from`), since one `--set
-start_from=PATH` would apply to all rows.
+A row of another system changes that system's run file of the same name: next to `ctvis_mine`, a row
+of MinVIS changes `minvis_mine`. Set the start weights (`start_from`) in each of these files,
+because `--set start_from=PATH` would apply to all rows.
 
-A row's command below trains that row alone, on the preset. Changes to `system.association`,
-`system.selection` and `inference` need no training: `ablate` trains such rows once.
+The commands below train each row alone, on the preset. Changes to `system.association`,
+`system.selection` and `inference` need no training: `ablate` trains only one model for rows that
+differ only in these settings.
 """
 
 
@@ -42,7 +44,8 @@ def page() -> str:
 
 def _section(name: str, table: AblationTable) -> str:
     rows = [f"| {row.name} | {_command(table, row)} |" for row in table.rows]
-    note = [table.note[0].upper() + table.note[1:] + ".", ""] if table.note else []
+    text = table.note[:1].upper() + table.note[1:] + "."
+    note = [textwrap.fill(text, 120, break_on_hyphens=False), ""] if table.note else []
     head = [f"## {name}", "", f"{table.title}.", "", *note]
     return "\n".join([*head, "| row | command |", "| --- | --- |", *rows, ""])
 

@@ -40,9 +40,9 @@ def greedy(scores: Tensor, floor: Tensor, seen: Tensor | None = None) -> Assignm
     the first n instances have the loop's tracks. The rounds end when a round changes nothing; a few
     suffice unless many instances compete for the same tracks.
 
-    A match needs one of ``scores`` (N, M) above ``floor`` (N,). If an instance has several such
-    scores, they are weighted by ``seen`` (M,), the number of frames in which each track was seen
-    (the releases' frame weighting).
+    Instance n and track m can match only if ``scores[n, m]`` exceeds ``floor[n]``. If an instance
+    has several such scores, they are weighted by ``seen`` (M,), the number of frames in which each
+    track was seen (the releases' frame weighting).
     """
     count, tracks = scores.shape
     if count == 0 or tracks == 0:

@@ -41,7 +41,7 @@ class Associator:
     def associate(self, instances: Instances) -> Tensor:
         """Associates the next frame's instances, given in descending order of score.
 
-        Ignores their masks. Returns (N,) int64 track ids, -1 for instances without a track.
+        Masks are not used. Returns (N,) int64 track ids, -1 for instances without a track.
         """
         assignment = self._assign(instances)
         starts = assignment.may_start & (instances.scores > self._start_score())

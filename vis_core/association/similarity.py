@@ -45,8 +45,8 @@ def cues(
 ) -> tuple[Tensor, Tensor]:
     """Adds up the embedding, score, box and class cues (MaskTrack R-CNN Eq. 3; STC 3.5).
 
-    ``log p_ij + a log s_i + b IoU(i, j) + c [label_i = label_j]``, where p is the softmax over the
-    dot products with all tracks and a 0 for a new track. A new track has no box and can have any
+    ``log p_ij + a log s_i + b IoU(i, j) + c [label_i = label_j]``, where p is the softmax over 0 (a
+    new track) and the dot products with all tracks. A new track has no box and can have any
     class, so its score is ``log p_i0 + a log s_i + c``. Returns the (N, M) similarities and the
     (N,) scores of a new track.
     """

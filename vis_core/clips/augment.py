@@ -14,7 +14,7 @@ _Window = tuple[int, int, int, int]  # x0, y0, height and width in pixels
 
 @dataclass(frozen=True)
 class _View:
-    """The view of one frame: crop, resize to ``height`` x ``width``, flip, padding to the frame."""
+    """The view of one frame: a crop, resized to ``height`` x ``width``, flipped and padded."""
 
     window: _Window
     height: int

@@ -42,8 +42,8 @@ def make_pseudo_clip(
         paste_from: Reads another image as a clip of one frame; called only if instances are pasted.
 
     The release rotates the view after cropping it. Here, the view is rotated within the image, so
-    its corners show the surrounding image, and 0 only outside it. The release neither zooms nor
-    pastes.
+    its corners show the surrounding image; only pixels outside the image are 0. The release
+    neither zooms nor pastes.
     """
     height, width = still.images.shape[1:3]
     affines = draw_motion(height, width, config, generator)

@@ -58,7 +58,7 @@ def read_video_frames(
 
 
 def first_instance_ids(videos: Sequence[VideoRecord]) -> list[int]:
-    """Numbers the instances of videos: the first number of each video, and the total at the end."""
+    """Returns the number of each video's first instance, then the total number of instances."""
     counts = (sum(not track.iscrowd for track in video.tracks) for video in videos)
     return list(accumulate(counts, initial=0))
 

@@ -25,9 +25,9 @@ def sample_frame_indices(
 def sample_near(
     frames: Sequence[int], key: int, count: int, frame_range: int, generator: np.random.Generator
 ) -> list[int]:
-    """Draws ``count`` of the frames near ``key`` on either side, with replacement, unsorted.
+    """Draws ``count`` frames near ``key``, before or after it, with replacement, unsorted.
 
-    Without another frame at most ``frame_range`` away, ``key`` is repeated.
+    If no other frame is at most ``frame_range`` away, ``key`` is repeated.
     """
     near = [frame for frame in frames if frame != key and abs(frame - key) <= frame_range]
     return [int(frame) for frame in generator.choice(near or [key], size=count)]
@@ -38,8 +38,8 @@ def group_by_aspect(
 ) -> np.ndarray:
     """Reorders an epoch's N clips so that its batches do not mix aspects (detectron2).
 
-    Only clips in excess of whole batches are mixed: they come first and last. ``portrait`` (N,)
-    bool belongs to ``order``. ``begun`` clips complete the last batch of the epoch before.
+    Only clips left over from whole batches are mixed, at both ends of the result. ``portrait[n]``
+    describes clip ``order[n]``. The first ``begun`` clips complete the previous epoch's last batch.
     """
     if portrait.all() or not portrait.any():
         return order
@@ -79,7 +79,7 @@ def output_frame(
 ) -> tuple[float, int, int]:
     """Draws the output size for an image: the scale (output over source), height and width.
 
-    With ``FixedSize``, the image can be smaller than the frame. With ``ShortSide``, the sides are
+    With ``FixedSize``, the resized image may not fill the frame. With ``ShortSide``, the sides are
     rounded as in detectron2.
     """
     if isinstance(size, FixedSize):

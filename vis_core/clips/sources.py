@@ -60,7 +60,7 @@ class _StillClips:
         return len(self._records)
 
     def is_portrait(self, index: int) -> bool:
-        """Returns whether image ``index`` is higher than wide."""
+        """Returns whether image ``index`` is taller than wide."""
         return self._records[index].height > self._records[index].width
 
     def _read(self, index: int, seed: int, kind: str) -> tuple[Clip, np.random.Generator]:
@@ -105,7 +105,7 @@ class PseudoClips:
         return self._records[index // self._clips_per_image]
 
     def is_portrait(self, index: int) -> bool:
-        """Returns whether the image of clip ``index`` is higher than wide."""
+        """Returns whether the image of clip ``index`` is taller than wide."""
         return self.record(index).height > self.record(index).width
 
     def clip_id(self, index: int, seed: int) -> str:
@@ -131,7 +131,7 @@ class PseudoClips:
 class VideoClips:
     """Clips of T frames from labelled videos with tracks, one per video as in the CTVIS release.
 
-    With ``by_frame``, there is one clip per annotated frame, which comes first in it (CrossVIS).
+    With ``by_frame``, each annotated frame is the first frame of one clip (CrossVIS).
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class VideoClips:
         return len(self._clips)
 
     def is_portrait(self, index: int) -> bool:
-        """Returns whether the video of clip ``index`` is higher than wide."""
+        """Returns whether the video of clip ``index`` is taller than wide."""
         video, _ = self._clips[index]
         return video.height > video.width
 
@@ -183,7 +183,7 @@ class VideoClips:
     def _frames(
         self, video: VideoRecord, key: int | None, generator: np.random.Generator
     ) -> list[int]:
-        """Draws a clip's frames, in order of time or after ``key``."""
+        """Draws a clip's frames: in order if ``key`` is None, else ``key`` and frames near it."""
         if key is None:
             return sample_frame_indices(
                 len(video.file_names), self._clip_frames, self._frame_range, generator
@@ -283,7 +283,7 @@ class MixedClips:
 
 
 def _annotated_frames(video: VideoRecord) -> list[int]:
-    """Lists the frames that show an instance; crowds do not count."""
+    """Lists the frames that show at least one instance, not counting crowd regions."""
     tracks = [track.segmentations for track in video.tracks if not track.iscrowd]
     return [t for t in range(len(video.file_names)) if any(track[t] for track in tracks)]
 

@@ -88,7 +88,7 @@ class QualityConfig(Section):
 
 
 class IdHeadConfig(Section):
-    """CrossVIS's ID head, which replaces contrastive learning in rows of IDOL's Tables 6 and 7."""
+    """CrossVIS's ID head, an alternative to contrastive learning in IDOL's Tables 6 and 7."""
 
     weight: NonNegativeFloat = Field(1.0, description="Loss weight (CrossVIS release).")
     num_instances: int | None = Field(

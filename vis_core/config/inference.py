@@ -14,7 +14,7 @@ ViewName = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]{1,3}(\+flip)?
 class ShortTrackFilter(Section):
     """Removal of short tracks from the result during a video (IDOL and CTVIS releases).
 
-    A removed track stays in the memory; if matched again, it keeps its id but not its past frames.
+    A removed track stays in the memory; if matched again, it keeps its id but not its old frames.
     """
 
     after_frame: NonNegativeInt = Field(
@@ -78,7 +78,7 @@ class TrackConfig(Section):
 
     @classmethod
     def ctvis_released(cls, num_classes: int) -> "TrackConfig":
-        """Returns the settings of CTVIS's code, which keeps as many tracks as there are classes."""
+        """Returns the settings of CTVIS's code, which keeps at most ``num_classes`` tracks."""
         return cls(
             evidence="logits",
             labels="every",
@@ -109,7 +109,7 @@ class TrackConfig(Section):
 class FusionConfig(Section):
     """Fusion of several results of one video (2nd place 3.3; 1st place 3.3).
 
-    The 2nd place's report can also mean NMS over all tracks (``score: max``, ``mask: best``).
+    The 2nd place's report may also describe NMS over all tracks (``score: max``, ``mask: best``).
     """
 
     iou_threshold: PositiveShare = Field(

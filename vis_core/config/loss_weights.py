@@ -48,13 +48,13 @@ class IdolLossWeights(Section):
 
 
 class CtvisBoxLossWeights(IdolLossWeights):
-    """Loss weights of CTVIS on Deformable DETR: IDOL's for a frame, CTVIS's for embeddings."""
+    """Loss weights of CTVIS on Deformable DETR: those of IDOL, but CTVIS's for embeddings."""
 
     embed: NonNegativeFloat = Field(2.0, description="Contrastive loss (CTVIS 4.1: lambda_emb).")
 
 
 class IdolMaskLossWeights(CtvisLossWeights):
-    """Loss weights of IDOL on Mask2Former: Mask2Former's for a frame, IDOL's for embeddings."""
+    """Loss weights of IDOL on Mask2Former: those of Mask2Former, and IDOL's for embeddings."""
 
     embed: NonNegativeFloat = Field(1.0, description="Contrastive loss (IDOL 3.1: lambda_2).")
 

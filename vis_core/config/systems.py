@@ -96,7 +96,7 @@ class ExtraHeadsConfig(BaseSystemConfig):
 
 
 def _match_any(schema: dict[str, Any]) -> None:
-    """Changes a union so that, in an editor, a section without a name may match several members."""
+    """Changes a union's schema: a section without a name may match several members in an editor."""
     schema["anyOf"] = schema.pop("oneOf")
 
 
@@ -109,8 +109,8 @@ QuerySegmentorSettings = Annotated[
 class QuerySystemConfig(ExtraHeadsConfig):
     """The settings common to CTVIS, MinVIS and IDOL.
 
-    ``segmentor`` may leave out ``name`` where it is the system's default, and is stored without it.
-    ``loss_weights`` has the keys of the chosen segmentor.
+    The ``name`` in ``segmentor`` is optional if it is the system's default, and is then not stored.
+    The keys of ``loss_weights`` depend on the chosen segmentor.
     """
 
     # the loss weights for each segmentor that the system allows, its default first

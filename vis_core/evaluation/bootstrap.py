@@ -38,9 +38,9 @@ def resampled_ap(
 ) -> np.ndarray:
     """Computes the (N,) AP values of (N, V) draws, over all areas and all kept predictions.
 
-    Equals the AP of a data set that contains each video as often as it was drawn. In its
-    ranking, the copies of a prediction are adjacent, so precision among them is best at the first
-    or last copy. Area range 0 of ``matches`` must include all areas.
+    Equals the AP of a data set that contains each video as often as it was drawn. Copies of a
+    prediction are adjacent in the ranking, so the best precision among them is at the first or the
+    last copy. Area range 0 of ``matches`` must include all areas.
     """
     ap = np.full((len(draws), num_classes), np.nan)
     bounds = np.searchsorted(matches.category, np.arange(num_classes + 1))

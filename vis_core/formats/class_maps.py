@@ -72,14 +72,14 @@ def map_from_coco(target: str) -> ClassMap:
 
 
 def published_list(source: Categories, target: Categories) -> str | None:
-    """Returns the public list that ``target`` is, if ``source`` is COCO's; otherwise None."""
+    """Returns the name of the public list ``target`` if ``source`` is COCO's list; else None."""
     if not _is_public(source, "coco"):
         return None
     return next((name for name in FROM_COCO if _is_public(target, name)), None)
 
 
 def map_between(source: Categories, target: Categories) -> ClassMap:
-    """Returns the published map from COCO's classes to a public list, otherwise equal names."""
+    """Returns the published map if it exists (COCO to a public list), else a map of equal names."""
     name = published_list(source, target)
     if name is not None:
         names = {own: new for own, new in FROM_COCO[name].items() if new in target.names}
@@ -126,7 +126,7 @@ def map_records(
 ) -> tuple[list[ImageRecord], dict[str, int]]:
     """Maps image labels; also returns the number of dropped instances per source class.
 
-    With ``keep_ignored``, dropped instances stay as regions with the label ``IGNORED``.
+    With ``keep_ignored``, instances of dropped classes remain, with the label ``IGNORED``.
     """
     targets = class_map.target_labels(source)
     labels = [IGNORED if target is None else target for target in targets]
@@ -163,7 +163,7 @@ def map_videos(
 
 
 def _is_public(categories: Categories, name: str) -> bool:
-    """Returns whether a list has all names of a public list, or some with their ids."""
+    """Returns whether a list has a public list's names, or some of them with the public ids."""
     public = CLASS_LISTS[name]
     ids_and_names = set(zip(categories.ids, categories.names, strict=True))
     published = set(zip(public.ids, public.names, strict=True))

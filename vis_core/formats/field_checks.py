@@ -166,7 +166,7 @@ def is_area(area: Any) -> bool:
 
 
 def are_areas(areas: list[Any]) -> bool:
-    """Returns whether all entries are null or satisfy ``is_area``, faster than entry by entry."""
+    """Returns whether all entries are null or satisfy ``is_area``; faster than a loop over them."""
     if not {*map(type, areas)} <= {int, float, NoneType}:
         return False
     numbers = [area for area in areas if area is not None]

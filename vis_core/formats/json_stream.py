@@ -24,7 +24,7 @@ class NotStreamableError(Exception):
 def stream_objects(path: Path) -> Iterator[dict[str, Any]]:
     """Yields the objects of a file that is one JSON list of objects.
 
-    Raises NotStreamableError if the file is anything else, perhaps after yielding some objects.
+    Raises NotStreamableError if the file has other content, perhaps after yielding some objects.
     """
     decoder = json.JSONDecoder(object_pairs_hook=unique_keys, parse_constant=_refuse_constant)
     try:

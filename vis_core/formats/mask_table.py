@@ -67,7 +67,7 @@ MASK_TABLE = pa.schema(
 class MaskRows:
     """The rows of the frames added since the last ``take``; a ``MaskSink``.
 
-    Boxes are computed while the network runs; computed afterwards, they would delay the result.
+    Boxes are computed while the network runs; computing them afterwards would delay the result.
     """
 
     size: tuple[int, int]  # height and width of every frame
@@ -141,9 +141,9 @@ def write_mask_table(
 ) -> int:
     """Writes a video's file from its parts and returns the number of rows.
 
-    The parts are in frame order, each with whole frames only. The tracks are in order of score,
-    best first; rows with other serials are omitted. A track with several labels is written with the
-    first one.
+    The parts are in frame order and contain only whole frames. The tracks are sorted by score, best
+    first; rows whose serial belongs to no track are omitted. A track with several labels is written
+    with the first one.
     """
     owners: dict[int, Track] = {}
     for track in tracks:
@@ -184,7 +184,7 @@ def _groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _finished_rows(part: pa.Table, owners: Mapping[int, Track], header: TableHeader) -> pa.Table:
-    """Adds the track and header columns to a group; removes rows whose serial has no owner."""
+    """Adds the track and header columns to a group; removes rows whose serial has no track."""
     serials, frames = part["serial"].to_numpy(), part["frame_index"].to_numpy()
     owned = np.isin(serials, np.fromiter(owners, np.int64, len(owners)))
     empty = (serials == _NO_TRACK) & ~np.isin(frames, frames[owned])

@@ -18,9 +18,9 @@ def split_videos(
     Groups are added to the holdout in hash order until the holdout has its share, so that most
     videos stay in their set when videos are added or removed.
 
-    The share ``holdout`` is in (0, 1). A video's group is the match of the regular expression
-    ``group`` (or of its first capture group, if any) in the folder name; None uses the whole name.
-    Raises ConfigError if one side would be empty.
+    The share ``holdout`` is in (0, 1). A video's group is the part of its folder name that matches
+    the regular expression ``group`` (or its first capture group); None means the whole name.
+    Raises ConfigError if either set would be empty.
     """
     groups: dict[str, list[VideoRecord]] = defaultdict(list)
     for video in videos:
@@ -47,7 +47,7 @@ def split_videos(
 def leaks(
     train: Sequence[VideoRecord], holdout: Sequence[VideoRecord], image_folder: Path | None = None
 ) -> list[str]:
-    """Lists holdout videos with the folder, frame files, masks or contents of a training video.
+    """Lists holdout videos that share folder, frame files, masks or contents with training videos.
 
     If ``image_folder`` is given, the contents of the first, middle and last frames are compared.
     """

@@ -170,7 +170,7 @@ def _resize(maps: Tensor, size: tuple[int, int], mode: Resize = "bilinear") -> T
 def aligned_upsampling(maps: Tensor, factor: int = 2) -> Tensor:
     """Enlarges (N, h, w) maps with aligned corners, then shifts them by half a cell (CondInst).
 
-    Pixel ``factor * i + factor // 2`` has the value of pixel i, as in the releases.
+    Output pixel ``factor * i + factor // 2`` has the value of input pixel i, as in the releases.
     """
     if factor == 1:
         return maps

@@ -45,7 +45,7 @@ class BoxMask:
 
 @dataclass(frozen=True)
 class _Axis:
-    """The cells (L,) before and after each pixel of one axis, and the latter's weight."""
+    """The cells (L,) before and after each pixel of an axis, and the weight of the cell after."""
 
     before: np.ndarray
     after: np.ndarray
@@ -148,7 +148,7 @@ def _joined_boxes(boxes: list[ResizedBox], threshold: float) -> BoxMask:
 
 
 def _blend(cells: np.ndarray, axis: _Axis, begin: int, end: int, first: int) -> np.ndarray:
-    """Interpolates pixels ``begin`` to ``end`` (exclusive); ``cells[0]`` is cell ``first``."""
+    """Interpolates pixels ``begin`` to ``end`` (exclusive); ``cells`` start at cell ``first``."""
     weight = axis.weight[begin:end, None]
     values = cells[axis.before[begin:end] - first]
     values *= 1 - weight

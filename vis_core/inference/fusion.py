@@ -144,7 +144,7 @@ def _fuse_group(
 
 
 def _mean(values: Sequence[float], divisor: int) -> float:
-    """Divides the exact sum by ``divisor``, so that the order of the values does not matter."""
+    """Divides the exact sum of the values by ``divisor``, so that their order does not matter."""
     return float(sum(map(Fraction, values), Fraction(0)) / divisor)
 
 

@@ -26,8 +26,8 @@ def annotate_video(
 ) -> VideoResult:
     """Annotates a video in one pass, keeping a few chunks of frames but no past pixels in memory.
 
-    The frames are of one size, in order, with indices from 0. Raises VideoDecodeError if there are
-    none, or they cannot be read.
+    The frames have one size, are in order and have indices from 0. Raises VideoDecodeError if there
+    are no frames, or they cannot be read.
     """
     tracker = OnlineTracker(system, tracks or TrackConfig())
     run_chunked(frames, chunk_frames, [tracker])

@@ -43,8 +43,8 @@ class TrackBuilder:
     ) -> None:
         """Adds one frame; call it for every frame in order, even one without instances.
 
-        The (N,) int64 ids are all different; the N masks have the video's size, and confidences if
-        tracks are scored by them. Raises ConfigError if the system lacks logits to score tracks by.
+        The (N,) int64 ids are all different. The N masks have the video's size, and confidences if
+        track scores use them. Raises ConfigError if track scores use logits but there are none.
         """
         assert frame_index == self.num_frames, f"frame {frame_index} after {self.num_frames - 1}"
         confidences = masks.confidences

@@ -32,8 +32,8 @@ _PIECES_LOST = "freeing incomplete packet"
 def open_container(path: Path) -> tuple[InputContainer, int]:
     """Opens a regular file whose container is allowed.
 
-    Also counts the demuxer's complaints: it reads ahead and reports each fault only once. Raises
-    VideoDecodeError if it is not a regular file, is empty, or its container is not allowed.
+    Also counts the demuxer's complaints, since it reads ahead and reports each fault only once.
+    Raises VideoDecodeError if the file is empty or not regular, or its container is not allowed.
     """
     _check_regular_file(path)
     # At lower levels libav does not report damage.

@@ -105,7 +105,7 @@ def _as_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _eight_bit(values: np.ndarray) -> np.ndarray:
-    """Scales grey from 0..65535 to 8 bits; int32 may also be in 0..255, float in 0..255 or 0..1."""
+    """Scales grey values in 0..65535 to 8 bits; also int32 in 0..255, float in 0..255 or 0..1."""
     highest = float(values.max(initial=0))
     scale = 1.0 if highest <= 255 and values.dtype != np.uint16 else 255 / 65535
     if values.dtype.kind == "f" and highest <= 1:

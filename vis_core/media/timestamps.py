@@ -48,7 +48,7 @@ class VideoClock:
         return self.time_s
 
     def _add_step(self, step_s: float) -> None:
-        """Counts a gap if a step exceeds 1.5 frames (without a rate, 1.5 of the shortest steps)."""
+        """Counts a gap if a step exceeds 1.5 frame periods (without a rate, 1.5 shortest steps)."""
         if step_s > 0:
             self._shortest_s = min(self._shortest_s, step_s)
         usual_s = 1 / self.rate if self.rate > 0 else self._shortest_s

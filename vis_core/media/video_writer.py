@@ -15,8 +15,8 @@ _FALLBACK_FPS = 25.0
 def write_video(path: Path, images: Iterable[np.ndarray], fps: float) -> int:
     """Encodes (H, W, 3) uint8 RGB images as H.264 in mp4; atomicity is up to the caller.
 
-    All images have one size, with even sides (as yuv420p requires). ``fps`` is limited to 240, and
-    25 if not finite and positive. Returns the number of images; without images, writes no file.
+    All images have the same size, with even sides (as yuv420p requires). ``fps`` is limited to 240;
+    25 replaces invalid values. Returns the number of images; without images, writes no file.
     """
     rest = iter(images)
     first = next(rest, None)

@@ -1,8 +1,8 @@
 """Track masks as runs by column, for exact intersection over space and time.
 
 An RLE runs down the columns, and in most masks each column contains one run. A track's masks are
-therefore stored as two numbers per column (a pixel mask has hundreds): how many rows are above and
-how many are below the column's first run. Further runs are listed separately.
+therefore stored as two numbers per column (a pixel mask has hundreds): the number of rows above
+and the number of rows below the column's first run. Further runs are listed separately.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -206,7 +206,7 @@ def _by_column(
 
 
 def _pack_words(top: np.ndarray, bottom: np.ndarray, height: int) -> np.ndarray:
-    """Packs the numbers of rows above each run and, in a word's upper half, of those below."""
+    """Packs the number of rows above a run and, in the word's upper half, the number below it."""
     narrow = height < 2**15
     word = np.int32 if narrow else np.int64
     packed: np.ndarray = (height - bottom).astype(word, copy=False)

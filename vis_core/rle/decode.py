@@ -167,8 +167,8 @@ def _decoded_slowly(counts: str) -> list[int] | None:
 def _numbers(characters: np.ndarray, is_last: np.ndarray, carries: np.ndarray) -> np.ndarray | None:
     """(V,) int32 numbers in a text; None if a number is too long.
 
-    The text is (L,) codes 0..63; a code of 32 or more continues its number. ``is_last`` is (L,);
-    ``carries`` are the positions of the characters that do not end a number, ascending.
+    The text is (L,) codes 0..63; after a code of 32 or more, the number continues. ``is_last`` (L,)
+    marks the codes that end a number; ``carries`` are the ascending positions of all other codes.
     """
     values = characters[is_last].view(np.int8)
     values = ((values ^ 16) - 16).astype(np.int32)  # the sign is the highest of 5 bits
@@ -189,7 +189,7 @@ def _checked_runs(values: np.ndarray, first_value: np.ndarray, pixels: int) -> R
     Equals, for each mask, ``runs[k] = values[k] + (runs[k - 2] if k > 2 else 0)``. All masks share
     one running sum, from which the end of the previous mask is subtracted at each start. Every
     overflow is detected: a step is below 2**30, so the sum would pass through negative numbers. In
-    ``values`` (V,), an extra 0 follows each mask; ``first_value`` is (N + 1,).
+    ``values`` (V,), an extra 0 follows each mask; ``first_value`` (N + 1,) are the masks' bounds.
     """
     counts = np.diff(first_value)
     unpaired = np.flatnonzero(counts & 1)  # masks that end with foreground

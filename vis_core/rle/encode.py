@@ -23,7 +23,7 @@ def strings_of_masks(masks: np.ndarray) -> list[str]:
 def strings_of_runs(counts: Sequence[np.ndarray]) -> list[str]:
     """Writes the ``counts`` of masks given by their run lengths, (R,) int64 for each mask.
 
-    There is at least one run, background first (0 for a mask that begins with foreground).
+    A mask has at least one run; the first is background (0 if the mask begins with foreground).
     """
     numbers = np.concatenate([_differences(runs) for runs in counts]) if counts else np.zeros(0)
     text, lengths = _digits(numbers.astype(np.int64))

@@ -19,7 +19,7 @@ def intersections(
     """Counts the (D, G) int64 pixels shared by tracks of one video, summed over its frames.
 
     Equals ``sum_t (mask_d[t] & mask_g[t]).sum()`` for each pair. ``rows`` (D,) are indices into
-    ``tracks``, ``other_rows`` (G,) into ``others``, which has the same frames.
+    ``tracks``, and ``other_rows`` (G,) into ``others``, which has the same T frames.
     """
     result = np.zeros((len(rows), len(other_rows)), np.int64)
     low, high = int(tracks.left[rows].min()), int(tracks.right[rows].max())

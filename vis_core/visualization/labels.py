@@ -44,8 +44,8 @@ def place_chip(
     """Finds a position near an instance, inside the image and clear of the ``taken`` boxes.
 
     Tries ``texts``, longest first, until a chip covers no other chip and is no wider than its
-    instance or 0.3 of the image width. The shortest text may be wider, and up to half of its
-    chip may cover other chips. Returns None if even the shortest text does not fit.
+    instance or 0.3 of the image, whichever is wider. The shortest text may be wider, and up to half
+    of its chip may cover other chips. Returns None if even the shortest text does not fit.
     """
     height, width = size
     text_px = text_pixels(height, width)

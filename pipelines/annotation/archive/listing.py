@@ -1,4 +1,4 @@
-"""Lists an archive's videos, each with a version (its ETag, or a digest of its size and ends)."""
+"""Lists an archive's videos, each with a version (its ETag, or a digest of size, start and end)."""
 
 import hashlib
 import logging

@@ -36,7 +36,7 @@ class BatchSpeeds:
     best: int | None  # frames of the fastest batch that fits; None if none fits
 
     def allowed(self, frames: int) -> int:
-        """Returns ``frames``, limited to the largest batch that fits if a larger one did not."""
+        """Returns ``frames``, capped at the largest batch that fits if a larger one did not fit."""
         largest = max((run.frames for run in self.runs if run.fits), default=1)
         return frames if self.runs[-1].fits else min(frames, largest)
 
@@ -46,7 +46,7 @@ def measure_batches(
 ) -> BatchSpeeds:
     """Doubles the batch size while speed rises and memory and time allow.
 
-    ``run`` processes a number of frames and returns the seconds; ``num_sharers`` workers share the
+    ``run`` processes a number of frames and returns its seconds; ``num_sharers`` workers share the
     memory. A batch that would exceed the limit, judging by the previous one, is not tried: the
     system may kill a process that requests too much memory. After ``budget_s`` seconds, no further
     batch is tried. If memory runs out at a batch of one frame, the error is raised.

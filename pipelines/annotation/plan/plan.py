@@ -1,4 +1,4 @@
-"""Plans an annotation job: measures a few videos and extrapolates to all by bytes and count.
+"""Plans an annotation job: measures a few videos and extrapolates to all by file size and count.
 
 It writes nothing to the results and does not start Ray.
 """

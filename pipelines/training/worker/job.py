@@ -20,8 +20,8 @@ class StageJob:
         key: Digest of the settings of this stage and all earlier ones.
         storage: Folder or s3:// prefix for the checkpoints of all stages, the same in every
             process; None means the run folder.
-        fresh_classes: Whether the class heads start anew, since ``start`` comes from a stage of
-            this run with other classes.
+        fresh_classes: Whether the class heads start anew, because ``start`` is the model of a stage
+            with other classes.
     """
 
     config: RunConfig

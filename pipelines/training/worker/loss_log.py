@@ -22,7 +22,7 @@ NOT_LOSSES = ("total", "gradient_norm", "rate")
 class LossLog:
     """A writer that adds one stage's lines to the file for all stages.
 
-    ``first_step`` and ``state`` come from a checkpoint; the stage's later lines are removed.
+    ``first_step`` and ``state`` come from a checkpoint; lines of later steps are removed.
     """
 
     def __init__(

@@ -39,7 +39,7 @@ class StepSettings:
             bfloat16 has the range of float32, so losses need no scaling.
         parts: Number of parts into which a batch is split to save memory. The gradient is that of
             the whole batch: the network processes each part twice, first without gradients, to
-            count what the losses are divided by.
+            obtain the counts by which losses are divided.
     """
 
     clip_norm: float
@@ -110,7 +110,7 @@ def _sums_of_batch(
     autocast: torch.autocast,
     generator: torch.Generator | None,
 ) -> list[tuple[Tensor, int]]:
-    """Counts what all parts together divide their losses by, with the draws of the next pass."""
+    """Computes the divisors of all parts' losses, with the random draws of the next pass."""
     network = getattr(system, "module", system)
     statistics = _copied_statistics(network)
     draws = generator or torch.default_generator

@@ -56,7 +56,7 @@ def join_tracks(
 
     The confidence is the weighted mean of mask IoU, cosine (at least 0) and class equality. A join
     from the second round has an IoU of 0, so its confidence is at most 1 minus the masks' share of
-    the weights. The tracks of ``before``, the end of the earlier segment, may come from even
+    the weights. ``before`` describes the earlier segment's end; its tracks may come from even
     earlier segments. The joins, sorted by the earlier track, do not depend on the tracks' order.
     """
     assert before.overlap == after.overlap and before.size == after.size, "not of one boundary"
@@ -89,7 +89,7 @@ def join_tracks(
 def stitch_segments(
     boundaries: Sequence[tuple[SegmentBoundary, SegmentBoundary]], config: StitchConfig
 ) -> list[Join]:
-    """Joins all segments; each boundary is the end of a segment and the start of the next one.
+    """Joins all segments; a boundary is a pair: the end of a segment and the start of the next.
 
     A track that is not joined at one boundary remains a candidate at later boundaries, as a track
     hidden in the meantime.
@@ -115,8 +115,8 @@ def stitched_ids(
 ) -> dict[TrackKey, int]:
     """Numbers the tracks of a whole video from 0, in order of first appearance.
 
-    ``first_frames`` has, for each segment, the first output frame of each of its ids. A track has
-    at most one join at either end. Returns each key's id in the whole video.
+    ``first_frames`` contains, for each segment, the first output frame of each of its track ids. A
+    track has at most one join at each end. Returns the id in the whole video for each key.
     """
     earlier: dict[TrackKey, TrackKey] = {}
     for join in joins:

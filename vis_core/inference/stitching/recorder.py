@@ -24,10 +24,10 @@ class BoundaryRecorder:
         overlap: int,
         reach: int | None = None,
     ) -> None:
-        """Starts before the first frame; the next segment also processes the last ``overlap`` ones.
+        """Starts before the first frame; the next segment repeats the last ``overlap`` frames.
 
-        A new track may continue a track of an earlier segment within ``reach`` frames after the
-        start of the output, or in all frames if it is None.
+        A new track may continue a track of an earlier segment if it starts at most ``reach`` frames
+        after the start of the output; None means no limit.
         """
         self._number = number
         self._segment = segment

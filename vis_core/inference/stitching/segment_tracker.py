@@ -68,8 +68,8 @@ class TrackedSegment:
 class SegmentTracker:
     """The association of one segment's frames, starting with its warm-up.
 
-    The associator has no past. Segment numbers start at 0; the next segment also processes the last
-    ``overlap`` frames. The sink receives the masks of the output frames.
+    The given associator must be new. Segment numbers start at 0; the next segment repeats the last
+    ``overlap`` frames. The sink receives only the masks of output frames.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class StitchedVideo:
 def stitch_tracked(
     segments: Sequence[TrackedSegment], tracks: TrackConfig, stitch: StitchConfig
 ) -> StitchedVideo:
-    """Joins a video's segments, in time order; ``stitch`` is from ``StitchConfig.following``."""
+    """Joins a video's segments in time order; ``StitchConfig.following`` returns ``stitch``."""
     boundaries = [(a.tail, b.head) for a, b in zip(segments, segments[1:], strict=False)]
     joins = stitch_segments(boundaries, stitch)
     ids = stitched_ids([_first_frames(segment.states) for segment in segments], joins)

@@ -25,7 +25,7 @@ class Segment:
 def cut_at(bounds: Sequence[int], overlap: int) -> list[Segment]:
     """Returns the segments between bounds, each with up to ``overlap`` earlier frames as warm-up.
 
-    The bounds ascend: 0, the start of each further segment, the end of the video. A warm-up may
-    span segments.
+    The bounds, in ascending order, are 0, the start of each later segment, and the video's end. A
+    warm-up may reach back over several segments.
     """
     return [Segment(first, last, min(overlap, first)) for first, last in pairwise(bounds)]

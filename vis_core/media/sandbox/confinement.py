@@ -42,8 +42,8 @@ def confine(max_memory_mib: int) -> None:
 def leave_network(libc: ctypes.CDLL) -> None:
     """Moves to a new network namespace without connections, if the kernel permits.
 
-    Root needs no user namespace, so it can still open other users' files. Other users need one;
-    if it is forbidden, as in many containers and some distributions, they keep the network.
+    Root needs no user namespace, so it can still open other users' files. Other users need one; if
+    that is forbidden, as in many containers and some distributions, the network stays reachable.
     """
     if libc.unshare(_CLONE_NEWNET) != 0 and os.geteuid() != 0:
         libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)

@@ -183,7 +183,7 @@ def read_frames_sandboxed(
 ) -> SandboxedReader:
     """Opens a video file like ``read_frames``, but decodes it in another process.
 
-    The decoder is kept for the next video and ends with the calling process. It inherits
+    The decoder is kept for the next video and ends with the calling process. Its process inherits
     no secrets, has at most ``max_memory_mib`` of memory and cannot write files; if the kernel
     permits, it has no network (``media/sandbox/confinement.py``). Each reader has its own process.
 

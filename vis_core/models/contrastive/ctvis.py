@@ -69,7 +69,7 @@ def contrastive_items(
 
     An instance both in the memory and in frame t yields one item: its embedding is the anchor, and
     its memory is the positive. The negatives are the other instances' memories and the previous
-    frame's background queries. ``compare_with`` names other sources. Gradients flow through all
+    frame's background queries. ``compare_with`` selects other sources. Gradients flow through all
     embeddings.
 
     Args:
@@ -112,7 +112,7 @@ def clip_memory(
 ) -> ClipMemory:
     """Stores a clip frame by frame, as in inference (arguments as in ``contrastive_items``).
 
-    Without a memory bank, each frame's embeddings replace those of the frame before.
+    Without a memory bank, each frame's embeddings replace those of the previous frame.
     """
     stored, is_stored = _with_noise(embeddings, matched_query, present, config, draws)
     if config.compare_with != "memory":
@@ -176,7 +176,7 @@ def _with_noise(
 def _compared_frames(
     num_frames: int, config: CtvisItemsConfig, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Returns the P frames of the anchors and, for each, the frame it is compared with."""
+    """Returns the P frames of the anchors and the frame with which each of them is compared."""
     later = torch.arange(1, num_frames, device=device)
     if config.compare_with == "references":
         return torch.zeros_like(later), later
@@ -184,7 +184,7 @@ def _compared_frames(
 
 
 def _bank(memory: ClipMemory, config: CtvisItemsConfig) -> Tensor:
-    """Returns the (T, G, C) embeddings that stand for the instances after each frame."""
+    """Returns the (T, G, C) embeddings that represent the instances after each frame."""
     return memory.latest if config.positives == "latest" else memory.fused
 
 

@@ -1,7 +1,7 @@
-"""Counts over a whole batch, which its workers and parts divide their losses by.
+"""Counts over a whole batch, by which each of its workers and parts divides its losses.
 
-Gradients are averaged over the workers and parts of a batch. With these divisors, the average is
-the gradient of the joint batch, however unevenly instances are spread.
+A share of a batch is one part on one worker. Gradients are averaged over the shares. With these
+divisors, the average is the gradient of the joint batch, however unevenly instances are spread.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,20 +27,20 @@ _sum: ContextVar[_Sum] = ContextVar("sum", default=_over_workers)
 
 
 def batch_count(counts: Tensor) -> Tensor:
-    """Averages counts over the shares of a batch; their sum is taken as at least 1.
+    """Averages counts over the shares of a batch, after raising sums below 1 to 1.
 
-    Workers exchange counts here and in ``batch_share``. In a step, all workers must make the same
-    calls, with or without instances.
+    Workers exchange counts in this function and in ``batch_share``, so in a step all workers must
+    make the same calls, even without instances.
     """
     total, num_shares = _sum.get()(counts)
     return total.clamp(min=1) / num_shares
 
 
 def batch_share(counts: Tensor) -> Tensor:
-    """Divides counts by their average over the shares of a batch; 0 of 0 is 0.
+    """Divides counts by their average over the shares of a batch; 0 / 0 is 0.
 
-    A mean over a share's own items, times this, has the gradient of the mean over the whole batch.
-    It is exactly 1 for a positive count without other workers and parts.
+    A loss that is a mean over a share's own items is multiplied by this quotient; the average over
+    the shares is then the mean over the whole batch. With a single share, the quotient is 1.
     """
     total, num_shares = _sum.get()(counts)
     return counts * num_shares / total.clamp(min=torch.finfo(counts.dtype).tiny)
@@ -48,7 +48,7 @@ def batch_share(counts: Tensor) -> Tensor:
 
 @contextmanager
 def recorded_counts() -> Iterator[list[Tensor]]:
-    """Records the counts of one part in the order of the calls, without exchange."""
+    """Records the counts of one part in the order of the calls; workers exchange nothing."""
     recorded: list[Tensor] = []
 
     def record(counts: Tensor) -> tuple[Tensor, int]:
@@ -67,7 +67,7 @@ def sums_over_parts(parts: Sequence[Sequence[Tensor]]) -> list[tuple[Tensor, int
 
 @contextmanager
 def known_sums(sums: Sequence[tuple[Tensor, int]]) -> Iterator[None]:
-    """Answers the calls of one part with sums that are known already."""
+    """Makes the calls of one part return sums that are already known."""
     remaining = iter(sums)
     with _summed_by(lambda counts: next(remaining)):  # noqa: ARG005
         yield

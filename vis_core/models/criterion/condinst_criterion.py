@@ -1,6 +1,6 @@
 """The CondInst criterion: matching of places with instances, and losses (AdelaiDet).
 
-As in the release, counts are means over all workers; here, those of masks and pixels are as well.
+As in the release, divisors are means over workers; here, those of mask and pixel losses are, too.
 """
 
 from collections.abc import Callable
@@ -194,7 +194,7 @@ def semantic_loss(
 def _learned_places(
     places: Places, targets: list[FrameTargets], matched: list[LocationMatching]
 ) -> Tensor:
-    """Returns (F, L) bool: all places but those of background in an ignored region."""
+    """Returns (F, L) bool, False for background places in an ignored region."""
     learned = torch.ones(len(targets), len(places.level), dtype=torch.bool).to(places.level.device)
     for frame, (target, matching) in enumerate(zip(targets, matched, strict=True)):
         if target.ignored is not None:

@@ -1,8 +1,8 @@
 """The Mask2Former criterion: matching with the ground truth for every layer, and losses.
 
 It equals transformers' ``Mask2FormerLoss`` for the same random points, but also handles all layers
-at once, takes a generator for the random points and returns the matched queries. Means are over
-the queries and instances of all workers; in the releases, that of the class loss is per worker.
+at once, takes a generator for the random points and returns the matched queries. Losses
+are means over all workers; in the releases, the mean of the class loss is per worker.
 """
 
 from dataclasses import dataclass

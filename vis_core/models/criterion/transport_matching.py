@@ -97,7 +97,7 @@ def dynamic_top_k(
     """Chooses the k cheapest queries for each instance, where k is the sum of its best IoUs.
 
     IDOL A.2, as in the release: k is at least 1. If several instances choose a query, only the
-    cheapest pair is kept. Each instance left without a query then chooses another one, among the
+    cheapest pair is kept. Each instance that has no query left then chooses one of the
     unused queries. Conflicts over unused queries are not resolved, so two instances may share one.
 
     Takes (Q, G) costs and IoUs, and sums each instance's ``num_ious`` best IoUs. Returns the costs

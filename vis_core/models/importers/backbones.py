@@ -1,7 +1,7 @@
 """Import of a backbone without a segmentor, from which training starts.
 
-Read are folders with transformers' ResNet, Swin or ConvNeXt, and files with a ResNet or Swin under
-the names of torchvision, detectron2 or Swin's authors, or under Caffe2's (MSRA's ResNet).
+Reads folders with transformers' ResNet, Swin or ConvNeXt, and files with a ResNet or Swin whose
+tensors are named as in torchvision, detectron2, Caffe2 (MSRA's ResNet) or Swin's own code.
 """
 
 import re
@@ -68,7 +68,7 @@ class Backbone:
 
 
 def save_backbone(folder: Path, backbone: Backbone) -> None:
-    """Writes a folder like a model folder, but with a backbone only and without classes."""
+    """Writes a model folder that contains only a backbone and no classes."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         _PREFIX + name: (t.float() if t.is_floating_point() else t).contiguous()
@@ -89,8 +89,8 @@ def is_backbone_file(names: Iterable[str]) -> bool:
 def backbone_of(found: dict[str, Tensor], source: str) -> Backbone:
     """Translates a backbone file's tensors; raises a CheckpointError that names faulty ones.
 
-    MSRA's ResNet expects BGR pixels without division by the standard deviation, so its first
-    convolution is adapted. Its blocks halve the map in the first convolution.
+    MSRA's ResNet expects BGR pixels that are not divided by the standard deviation, so its first
+    convolution is adapted. Blocks that halve the map do so in their first convolution.
     """
     is_msra = any(map(_MSRA.fullmatch, found))
     tensors: dict[str, Tensor] = {}
@@ -210,7 +210,7 @@ def _state(settings: BackboneName | OwnBackbone) -> dict[str, Tensor]:
 
 
 def _detectron2_name(name: str) -> str:
-    """Translates a tensor name of torchvision or Caffe2; others are returned unchanged."""
+    """Translates a tensor name of torchvision or Caffe2; returns other names unchanged."""
     if found := re.fullmatch(r"res(\d)_(\d+)_branch(1|2[abc])(_bn)?_(w|s|b|rm|riv)", name):
         stage, block, branch, norm, part = found.groups()
         rest = f"norm.{_NORM_PARTS[part]}" if norm and part != "w" else "weight"

@@ -43,7 +43,7 @@ def mask2former_settings_of(shapes: Shapes) -> Mask2FormerSettings:
 
 
 def idol_settings_of(shapes: Shapes) -> DeformableDetrSettings:
-    """Derives IDOL's segmentor settings; heads and dropout, which shapes lack, are the defaults."""
+    """Derives IDOL's segmentor settings; heads and dropout are defaults, as shapes lack them."""
     queries, double_width = _shape(shapes, "detr.detr.query_embed.weight")
     mask_channels = _shape(shapes, "detr.mask_head.lay2.weight")[0]
     layers = r"detr\.detr\.transformer\.{}coder\.layers\.(\d+)\."
@@ -117,9 +117,9 @@ def _under(prefix: str, shapes: Shapes) -> Shapes:
 
 
 def backbone_settings_of(shapes: Shapes, *, stride_in_1x1: bool = False) -> Any:
-    """Derives a backbone's settings from shapes under detectron2's names after ``backbone.``.
+    """Derives a backbone's settings from shapes named ``backbone.NAME`` (NAME as in detectron2).
 
-    Shapes do not show which convolution of a ResNet's block has the stride.
+    Shapes do not show which convolution of a ResNet block has the stride, hence ``stride_in_1x1``.
     """
     if any(name.startswith("backbone.patch_embed.") for name in shapes):
         own = OwnBackbone(family="swin", sizes=_swin_sizes(shapes))

@@ -28,9 +28,9 @@ from vis_core.structures import ClipBatch, FrameTargets
 class Ctvis(QuerySystem):
     """A Mask2Former with an embedding head, trained on clips (CTVIS 3.3).
 
-    With a Deformable DETR (CTVIS Table 2, not described), all T frames have IDOL's losses, and an
-    instance's embedding in a frame is that of its best query in their transport matching. The
-    alternative is one query per instance from Hungarian matching.
+    CTVIS Table 2 reports CTVIS on Deformable DETR without details. Here, it has IDOL's losses on
+    all T frames, and an instance's embedding in a frame is that of its best query in IDOL's
+    transport matching. The alternative is one query per instance from Hungarian matching.
     """
 
     config: CtvisConfig

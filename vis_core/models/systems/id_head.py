@@ -1,4 +1,4 @@
-"""CrossVIS's ID head: embeddings trained by classifying instances, for IDOL's Tables 6 and 7."""
+"""CrossVIS's ID head, which trains embeddings by classifying instances (IDOL Tables 6 and 7)."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _UNCOUNTED = 3  # instances of a head that is built only to list its parameters
 class IdHead(nn.Module):
     """A linear classifier with a class for each of the M instances of the training videos.
 
-    As in CrossVIS's release: the input is the normalised embedding times ``sqrt(2) log(M - 1)``.
+    As in CrossVIS's release, the input is the normalised embedding times ``sqrt(2) log(M - 1)``.
     """
 
     def __init__(self, config: IdHeadConfig, width: int) -> None:
@@ -37,11 +37,11 @@ class IdHead(nn.Module):
         frames: Sequence[FrameTargets],
         matched: Sequence[TransportMatching],
     ) -> Tensor:
-        """Computes the focal loss of the matched queries, divided by their number.
+        """Computes the sum of the matched queries' focal losses, divided by their number.
 
         Args:
             embeddings: (F, Q, C) of all queries.
-            frames: F frames; instances without a number do not count.
+            frames: The targets of F frames; instances without a number are skipped.
             matched: The matched queries of each frame.
         """
         chosen, ids = [embeddings[0, :0]], [matched[0].instances[:0]]

@@ -25,9 +25,9 @@ from vis_core.structures import ClipBatch
 class Idol(QuerySystem):
     """A Deformable DETR with an embedding head, trained on key and reference frames.
 
-    With a Mask2Former (CTVIS Table 2, not described), the key frame has Mask2Former's losses and
-    Hungarian matching. Positives and negatives on the reference frame still come from transport
-    matching, with the tight boxes of the predicted masks. The alternative is a matching by masks.
+    CTVIS Table 2 reports IDOL on Mask2Former without details. Here, Mask2Former's losses and
+    matching apply to the key frame. Positives and negatives on the reference frame still come from
+    transport matching, with tight boxes of the predicted masks (alternative: matching by masks).
     """
 
     config: IdolConfig
@@ -90,7 +90,7 @@ class Idol(QuerySystem):
     def _items(
         self, references: QueryFrames, embeddings: Tensor, pairs: FramePairs, queries: list[Tensor]
     ) -> ContrastiveItems:
-        """Builds the contrastive items of the pairs; ``queries`` belong to the key frames."""
+        """Builds the pairs' contrastive items; ``queries`` are the key frames' matched queries."""
         found = [matched != UNMATCHED for matched in queries]
         keys = [target[each] for target, each in zip(pairs.targets[0::2], found, strict=True)]
         shared = [

@@ -1,7 +1,7 @@
-"""The predictions of the segmentors with queries, in one form.
+"""The common interface to the predictions of Mask2Former and Deformable DETR.
 
-CTVIS and IDOL are written on top of this form, so that each works with either segmentor (CTVIS
-Table 2): the queries, the losses, a guess for transport matching, and the decoded instances.
+It provides the queries, the losses, the input to transport matching and the decoded instances, so
+that CTVIS and IDOL each work with either segmentor (CTVIS Table 2).
 """
 
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ MatchedLosses = tuple[dict[str, Tensor], list[Tensor], list[MatchedFrame]]
 
 @dataclass(frozen=True)
 class Mask2FormerFrames:
-    """The predictions of Mask2Former for F frames. Its boxes are the tight boxes of its masks.
+    """The predictions of Mask2Former for F frames; boxes are the tight boxes of predicted masks.
 
     ``sizes`` is the (F, 2) height and width of each frame before padding.
     """
@@ -74,7 +74,7 @@ class Mask2FormerFrames:
     def decode(
         self, config: QuerySystemConfig, embed: EmbeddingsOf, qualities: QualitiesOf
     ) -> Iterator[Instances]:
-        """Yields each frame's instances, one per query; boxes only if they are compared."""
+        """Yields each frame's instances, one per query, with boxes only if they are needed."""
         with_boxes = config.selection.box_nms_iou or config.association.similarity == "cues"
         for row, queries in enumerate(self.queries):
             class_logits = self.output.predictions.class_logits[-1, row]

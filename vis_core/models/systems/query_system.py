@@ -21,7 +21,7 @@ from vis_core.structures import ClipBatch, FrameTargets, Instances
 
 
 class QuerySystem(System):
-    """A segmentor with queries applied to frames; subclasses define the query embeddings."""
+    """A segmentor with queries, applied frame by frame; subclasses define the query embeddings."""
 
     config: QuerySystemConfig
     segmentor: Mask2Former | DeformableDetr
@@ -30,7 +30,7 @@ class QuerySystem(System):
     def __init__(
         self, config: QuerySystemConfig, num_classes: int, matching: TransportConfig | None = None
     ) -> None:
-        """Builds the segmentor; ``matching`` is for Deformable DETR, by default IDOL's."""
+        """Builds the segmentor; only Deformable DETR uses ``matching``, by default IDOL's."""
         super().__init__()
         self.config = config
         self.num_classes = num_classes

@@ -43,9 +43,9 @@ class Transfer:
 
     found: dict[str, Tensor]  # all tensors of the folder, the backbone's under the system's names
     whole: set[str]  # names of the tensors that are taken completely
-    heads: set[str]  # names of the class heads that are taken completely or in some rows
+    heads: set[str]  # names of the class heads of which all or some rows are taken
     class_heads: str  # how class heads are carried over
-    backbone: tuple[int, int]  # number of its tensors that are taken, and in the system
+    backbone: tuple[int, int]  # number of backbone tensors that are taken, and of all of them
     total: int  # number of the system's tensors
 
     def describe(self) -> str:
@@ -62,7 +62,8 @@ def planned_transfer(
     """Determines what ``start_from`` would load from a folder, without loading it.
 
     Reads all tensors, so that a faulty folder is rejected. ``categories`` is None while the classes
-    are unknown. Also returns the system, without values. Raises the errors of ``start_from``.
+    are unknown. Also returns the system, whose tensors have no values. Raises the errors of
+    ``start_from``.
     """
     old = read_categories(folder)
     with torch.device("meta"):
@@ -78,8 +79,8 @@ def start_from(
     """Loads the tensors that fit from a model folder, to start a training stage.
 
     The folder may contain another kind of system with the same backbone, or a backbone alone. Rows
-    of a class head are copied for classes with equal names, or by number if the folder's classes
-    have no names and are as many; other rows keep their random weights. Between COCO's classes and
+    of a class head are copied for classes with equal names, or by number if the folder has equally
+    many classes without names; other rows keep their random weights. Between COCO's classes and
     a public list of videos, all rows start anew, as in the releases.
 
     Args:
@@ -91,7 +92,7 @@ def start_from(
         Names of the tensors that stay random, and of the file's unused tensors.
 
     Raises:
-        CheckpointError: No tensor fits, or the backbone computes something else.
+        CheckpointError: No tensor fits, or the backbone's strides are in other convolutions.
     """
     old = read_categories(folder)
     rows, fate = _class_rows(categories, old) if categories else ((), "new")
@@ -107,8 +108,8 @@ def start_from(
 def random_frozen(system: System, taken: Collection[str] = ()) -> tuple[list[str], list[str]]:
     """Finds frozen parts of the backbone that are not among the taken tensors.
 
-    Returns the names of weights, and of batch norms. A batch norm of the backbone "tiny" is not
-    listed: with few layers, it may stay the identity.
+    Returns the names of weights and the names of batch norms. Batch norms of the backbone "tiny"
+    are not listed, because with few layers they may remain the identity.
     """
     weights, norms = [], []
     prefix = system.backbone_prefix
@@ -129,7 +130,7 @@ def random_frozen(system: System, taken: Collection[str] = ()) -> tuple[list[str
 
 
 def backbone_text(backbone: BackboneName | OwnBackbone) -> str:
-    """Returns a backbone's name, or its family if its sizes are not published ones."""
+    """Returns a backbone's name, or its family if its sizes are custom."""
     return backbone if isinstance(backbone, str) else f"a {backbone.family} of other sizes"
 
 
@@ -172,7 +173,7 @@ def _transfer(
 
 
 def _check_strides(system: System, folder: Path) -> None:
-    """Raises a CheckpointError if the blocks of two ResNets halve the map in different places."""
+    """Raises a CheckpointError if the strides of two ResNets are in different convolutions."""
     ours, theirs = system.segmentor.settings.backbone, _read_backbone(folder)
     strides = [
         bool(getattr(backbone_config(each), "downsample_in_bottleneck", False))
@@ -197,7 +198,7 @@ def _read_backbone(folder: Path) -> BackboneName | OwnBackbone:
 
 
 def _class_rows(new: Categories, old: Categories) -> tuple[tuple[tuple[int, int], ...], str]:
-    """Pairs the rows of class heads; also returns a description."""
+    """Pairs the rows of the new and old class heads; also describes the result in words."""
     same = tuple((row, row) for row in range(len(new)))
     if new.names == old.names:
         return same, f"all {len(new)} rows, the classes are the same"
@@ -219,7 +220,7 @@ def _class_rows(new: Categories, old: Categories) -> tuple[tuple[tuple[int, int]
 
 
 def _unknown_fate(old: Categories) -> str:
-    """Describes how class heads will be carried over while the run's classes are unknown."""
+    """Describes how class heads will be carried over, for a run whose classes are not yet known."""
     if not len(old):
         return "new"
     if old.unnamed:
