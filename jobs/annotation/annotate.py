@@ -94,7 +94,7 @@ def run(
         option(
             "--redo",
             "Annotate failed videos or all videos again; changed-model removes the results of "
-            "other model versions once new results exist.",
+            "other models or settings once new results exist.",
         ),
     ] = None,
     tracking_uri: options.TrackingUri = None,

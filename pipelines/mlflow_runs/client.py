@@ -56,7 +56,7 @@ def artifact_location(uri: str) -> str | None:
 def connect(uri: str, *, must_exist: bool = False) -> "MlflowClient":
     """Creates a client with timeouts and few log lines; does not contact the server yet.
 
-    Raises RegistryError if a sqlite store cannot be opened, or it ``must_exist`` but is missing.
+    Raises RegistryError if a sqlite store cannot be opened, or is missing but ``must_exist``.
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)

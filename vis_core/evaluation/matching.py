@@ -221,9 +221,9 @@ def _match_batch(
 ) -> None:
     """Writes ``matched`` and ``ignored`` for the predictions of a batch of groups.
 
-    For each lane (area, threshold) and each prediction by score, chooses among the free ground
-    truths (a crowd is always free) with sufficient IoU. It prefers truths that are not ignored,
-    then the highest IoU, then the last one.
+    In each lane (area, threshold), predictions choose in descending order of score among the free
+    ground truths (a crowd is always free) with sufficient IoU. They prefer truths that are not
+    ignored, then the highest IoU, then the last one.
     """
     width = iou.shape[2]
     free = np.ones((len(iou), truth.skip.shape[1], len(needed), width), bool)

@@ -72,7 +72,7 @@ def map_from_coco(target: str) -> ClassMap:
 
 
 def published_list(source: Categories, target: Categories) -> str | None:
-    """Returns the name of the public list ``target`` if ``source`` is COCO's list; else None."""
+    """Returns the name of ``target`` if it is a public list and ``source`` is COCO's; else None."""
     if not _is_public(source, "coco"):
         return None
     return next((name for name in FROM_COCO if _is_public(target, name)), None)

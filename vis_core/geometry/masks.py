@@ -183,7 +183,7 @@ def aligned_upsampling(maps: Tensor, factor: int = 2) -> Tensor:
 
 
 def pairwise_mask_iou(masks: Tensor, smoothing_pixels: float = 0.0) -> Tensor:
-    """Computes the (N, N) IoU of masks (N, h, w) with ``smoothing_pixels`` in overlap and union.
+    """Computes the (N, N) IoU of masks (N, h, w), adding ``smoothing_pixels`` to both areas.
 
     The IoU of two empty masks is 0 without smoothing and 1 with it.
     """

@@ -62,7 +62,7 @@ def _side(masks: ColumnMasks, rows: np.ndarray) -> _Side:
 
 
 def _add_further_runs(result: np.ndarray, side: _Side, other: _Side, index: int) -> None:
-    """Adds to ``result`` (D,) the pixels that further runs share with one track of ``other``."""
+    """Adds to ``result`` (D,) the pixels shared with one track of ``other`` in further runs."""
     more = side.more
     other_more = None if other.more is None else other.more.of(index)
     if more is not None:

@@ -205,8 +205,8 @@ def _positives(
 def _first_later(memory: ClipMemory) -> tuple[Tensor, Tensor]:
     """Returns the first embedding (T, G, C) stored after each frame, and a mask of valid ones.
 
-    As in the release, an instance counts as never returning after frame t if it is absent from
-    exactly t of the later frames.
+    A quirk of the release is kept: if an instance is absent from exactly t of the frames after
+    frame t (counted from 0), it counts as never returning, even if it returns.
     """
     never, device = len(memory.is_stored), memory.stored.device
     index = torch.arange(never, device=device)
