@@ -64,3 +64,7 @@ def test_commands_are_understood(page: str, command: str) -> None:
     name, *arguments = words[1:]
     if not name.startswith("-"):
         load_verb(name, VERBS[name]).make_context(name, arguments)
+
+
+def test_the_readme_has_at_most_150_lines() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150

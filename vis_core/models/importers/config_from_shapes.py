@@ -68,12 +68,14 @@ def idol_num_classes_of(shapes: Shapes) -> int:
 
 def condinst_settings_of(shapes: Shapes) -> CondInstSettings:
     """Derives CondInst's settings, assuming three dynamic layers with relative coordinates."""
+    tower = r"proposal_generator\.fcos_head\.cls_tower\.(\d+)\."
+    tower_layers = _count(shapes, tower, with_activations=True)
     convs = _count(shapes, r"mask_branch\.tower\.(\d+)\.") - 1
     mask_channels = _shape(shapes, f"mask_branch.tower.{convs}.weight")[0]
     return CondInstSettings(
         backbone=backbone_settings_of(_under("backbone.bottom_up.", shapes), stride_in_1x1=True),
         width=_shape(shapes, "backbone.fpn_output3.weight")[0],
-        tower_convs=-(-_count(shapes, r"proposal_generator\.fcos_head\.cls_tower\.(\d+)\.") // 3),
+        tower_convs=-(-tower_layers // 3),  # convolution, norm, activation
         mask_branch_width=_shape(shapes, "mask_branch.refine.0.0.weight")[0],
         mask_branch_convs=convs,
         mask_channels=mask_channels,
@@ -161,12 +163,12 @@ def _shape(shapes: Shapes, name: str) -> tuple[int, ...]:
     return shapes[name]
 
 
-def _count(shapes: Shapes, pattern: str) -> int:
-    """Counts the layers, which are numbered from 0 in the names."""
+def _count(shapes: Shapes, pattern: str, *, with_activations: bool = False) -> int:
+    """Counts the layers, numbered from 0 in the names; activations have numbers but no tensors."""
     numbers = {int(match[1]) for name in shapes if (match := re.match(pattern, name))}
-    if numbers and max(numbers) >= len(numbers):
+    if numbers and max(numbers) >= len(numbers) * (2 if with_activations else 1):
         raise CheckpointError(
             f"{pattern}: expected layers numbered without a gap, found {len(numbers)} layers up to "
             f"number {max(numbers)}"
         )
-    return len(numbers)
+    return 1 + max(numbers, default=-1)
