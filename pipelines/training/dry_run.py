@@ -38,7 +38,7 @@ def training_plan(
     if classes is not None and config.supervision is None:
         lines += classes.describe(config.left_out)
     for number, stage in enumerate(config.stages, 1):
-        lines += _stage(config, _in_steps(config, stage, given), number)
+        lines += _stage(config, _in_steps(config, stage, given, classes), number)
     lines += [
         f"writes      {out}: models/<stage>, losses.jsonl, evaluation/<stage>, tracking",
         f"checkpoints {config.checkpoints.storage or out / 'train'}, the newest "
@@ -48,16 +48,16 @@ def training_plan(
     return lines
 
 
-def _in_steps(config: "RunConfig", stage: "StageConfig", given: "GivenData") -> "StageConfig":
+def _in_steps(
+    config: "RunConfig", stage: "StageConfig", given: "GivenData", classes: "ClassTable | None"
+) -> "StageConfig":
     """Adds the number of steps to a stage with epochs if the user gave the videos."""
-    from pipelines.data.find_data import find_coco, find_vis
+    from pipelines.data.find_data import find_vis
     from pipelines.training.clip_sources import in_steps, open_videos
-    from vis_core.formats.coco import read_coco
 
     if stage.epochs is None or stage.clips != "videos" or given.vis is None:
         return stage
-    images = find_coco(given.coco) if given.coco else None
-    names = frozenset(read_coco(images.annotations, None)[1].names) if images else None
+    names = frozenset(classes.source.names) if classes else None
     clips = len(open_videos(config, stage, find_vis(given.vis, names)))
     counted = in_steps(stage, clips, config.ray.num_workers)
     return counted.model_copy(update={"epochs": stage.epochs})  # the plan names both

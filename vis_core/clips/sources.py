@@ -156,40 +156,39 @@ class VideoClips:
         self._clip_frames = clip_frames
         self._frame_range = frame_range
         self._config = config
-        self._clips = [
-            (video, key)
-            for video in self._videos
-            for key in (_annotated_frames(video) if by_frame else [None])
-        ]
+        # each with its key frame and the frames near which others are drawn, if ``by_frame``
+        self._clips: list[tuple[VideoRecord, int | None, list[int]]] = []
+        for video in self._videos:
+            frames = _annotated_frames(video) if by_frame else []
+            self._clips += [(video, key, frames) for key in (frames if by_frame else [None])]
 
     def __len__(self) -> int:
         return len(self._clips)
 
     def is_portrait(self, index: int) -> bool:
         """Returns whether the video of clip ``index`` is taller than wide."""
-        video, _ = self._clips[index]
+        video = self._clips[index][0]
         return video.height > video.width
 
     def clip(self, index: int, seed: int) -> Clip:
         """Samples the T frames of clip ``index`` and augments them together."""
-        video, key = self._clips[index]
+        video, key, near = self._clips[index]
         place = f"{video.video_id}" if key is None else f"{video.video_id}:{key}"
         generator = np.random.default_rng(row_seed(seed, place, 0))
-        frames = self._frames(video, key, generator)
+        frames = self._frames(video, key, near, generator)
         first_id = self._first_ids[video.video_id]
         clip = read_video_frames(video, self._folder, frames, f"video:{place}:{seed}", first_id)
         return augment_clip(clip, self._config, generator)
 
     def _frames(
-        self, video: VideoRecord, key: int | None, generator: np.random.Generator
+        self, video: VideoRecord, key: int | None, near: list[int], generator: np.random.Generator
     ) -> list[int]:
         """Draws a clip's frames: in order if ``key`` is None, else ``key`` and frames near it."""
         if key is None:
             return sample_frame_indices(
                 len(video.file_names), self._clip_frames, self._frame_range, generator
             )
-        frames = _annotated_frames(video)
-        return [key, *sample_near(frames, key, self._clip_frames - 1, self._frame_range, generator)]
+        return [key, *sample_near(near, key, self._clip_frames - 1, self._frame_range, generator)]
 
 
 class ParquetClips:
