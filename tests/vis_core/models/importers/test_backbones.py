@@ -1,7 +1,6 @@
 """Backbones alone: every tensor of the source arrives, and the features are the source's."""
 
 import json
-import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,13 @@ from transformers import (
 )
 
 from pipelines.registry.foreign_models import as_model_folder, import_weights
+from tests.helpers.backbone_files import (
+    FILES,
+    resnet_arrays,
+    resnet_outputs,
+    write_msra,
+    write_torchvision,
+)
 from tests.helpers.presets import tiny_config
 from vis_core.config.segmentors import BackboneOnly, OwnBackbone
 from vis_core.config.systems import AnySystemConfig
@@ -133,133 +139,9 @@ def normalised(state: Tensor, eps: float) -> Tensor:
 EPSILONS = {"swin": 1e-5, "convnext": 1e-6}
 
 
-def arrays(
-    depths: tuple[int, ...] = (1, 2, 1, 1), width: int = 8, factor: int = 2
-) -> dict[str, np.ndarray]:
-    """Returns a small ResNet under detectron2's names, with detectron2's shapes."""
-    rng = np.random.default_rng(5)
-    found: dict[str, np.ndarray] = {}
-
-    def conv(name: str, out: int, into: int, size: int) -> None:
-        scale = (into * size * size) ** -0.5
-        found[f"{name}.weight"] = rng.normal(0, scale, (out, into, size, size)).astype("f4")
-        for part in ("weight", "bias", "running_mean"):
-            found[f"{name}.norm.{part}"] = rng.normal(0.5, 0.2, out).astype("f4")
-        found[f"{name}.norm.running_var"] = rng.uniform(0.5, 2, out).astype("f4")
-
-    conv("stem.conv1", width, 3, 7)
-    into = width
-    for stage, depth in enumerate(depths):
-        out = factor * width << stage
-        for block in range(depth):
-            where = f"res{stage + 2}.{block}"
-            if block == 0:
-                conv(f"{where}.shortcut", out, into, 1)
-            conv(f"{where}.conv1", out // 4, into, 1)
-            conv(f"{where}.conv2", out // 4, out // 4, 3)
-            conv(f"{where}.conv3", out, out // 4, 1)
-            into = out
-    return found
-
-
-def forward(found: dict[str, Any], images: Tensor, *, stride_in_1x1: bool) -> list[Tensor]:
-    """Computes a ResNet's four outputs as detectron2 does, from tensors under its names."""
-
-    def conv(x: Tensor, name: str, stride: int = 1) -> Tensor:
-        weight = torch.as_tensor(found[f"{name}.weight"])
-        x = functional.conv2d(x, weight, stride=stride, padding=weight.shape[2] // 2)
-        scale, shift, mean, var = (
-            torch.as_tensor(found[f"{name}.norm.{part}"])[:, None, None]
-            for part in ("weight", "bias", "running_mean", "running_var")
-        )
-        return (x - mean) / (var + 1e-5).sqrt() * scale + shift
-
-    x = functional.max_pool2d(conv(images, "stem.conv1", 2).relu(), 3, 2, 1)
-    outputs = []
-    for stage in range(2, 6):
-        block = 0
-        while f"res{stage}.{block}.conv1.weight" in found:
-            where = f"res{stage}.{block}"
-            stride = 2 if block == 0 and stage > 2 else 1
-            first, second = (stride, 1) if stride_in_1x1 else (1, stride)
-            y = conv(x, f"{where}.conv1", first).relu()
-            y = conv(conv(y, f"{where}.conv2", second).relu(), f"{where}.conv3")
-            x = (y + (conv(x, f"{where}.shortcut", stride) if block == 0 else x)).relu()
-            block += 1
-        outputs.append(x)
-    return outputs
-
-
-def torchvision_name(name: str) -> str:
-    name = name.replace("stem.conv1.norm", "bn1").replace("stem.conv1", "conv1")
-    name = name.replace("shortcut.norm", "downsample.1").replace("shortcut", "downsample.0")
-    for number in (1, 2, 3):
-        name = name.replace(f"conv{number}.norm", f"bn{number}")
-    for stage in (2, 3, 4, 5):
-        name = name.replace(f"res{stage}.", f"layer{stage - 1}.")
-    return name
-
-
-def caffe2_name(name: str) -> str:
-    parts = {"shortcut": "branch1", "conv1": "branch2a", "conv2": "branch2b", "conv3": "branch2c"}
-    if name.startswith("stem.conv1.norm"):
-        name = name.replace("stem.conv1.norm", "res_conv1_bn")
-    name = name.replace("stem.conv1.weight", "conv1_w")
-    for ours, theirs in parts.items():
-        name = name.replace(f".{ours}.norm", f"_{theirs}_bn").replace(
-            f".{ours}.weight", f"_{theirs}_w"
-        )
-    return name.replace("bn.weight", "bn_s").replace("bn.bias", "bn_b").replace(".", "_")
-
-
-def write_torchvision(found: dict[str, np.ndarray], folder: Path) -> Path:
-    path = folder / "resnet50-0676ba61.pth"
-    tensors = {torchvision_name(name): torch.from_numpy(a) for name, a in found.items()}
-    counters = {
-        name.replace("running_var", "num_batches_tracked"): torch.tensor(7)
-        for name in tensors
-        if name.endswith("running_var")
-    }
-    head = {"fc.weight": torch.ones(10, 128), "fc.bias": torch.ones(10)}
-    torch.save(tensors | counters | head, path)
-    return path
-
-
-def write_detectron2(found: dict[str, np.ndarray], folder: Path) -> Path:
-    path = folder / "R-50.pkl"
-    head = {"stem.fc.weight": np.ones((10, 128), "f4"), "stem.fc.bias": np.ones(10, "f4")}
-    document = {"model": found | head, "__author__": "torchvision", "matching_heuristics": True}
-    path.write_bytes(pickle.dumps(document))
-    return path
-
-
-def msra(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Folds the statistics away: MSRA's file has a scale and a shift only."""
-    return {name: array for name, array in found.items() if "running" not in name}
-
-
-def write_msra(found: dict[str, np.ndarray], folder: Path, key: str | None = "model") -> Path:
-    path = folder / "R-50.pkl"
-    blobs = {caffe2_name(name): array for name, array in msra(found).items()}
-    blobs |= {"conv1_b": np.zeros(8, "f4"), "fc1000_w": np.ones((10, 128), "f4")}
-    blobs |= {"fc1000_b": np.ones(10, "f4"), "conv1_w_momentum": np.ones(3, "f4")}
-    document = blobs if key is None else {key: blobs, "__author__": "Caffe2"}
-    path.write_bytes(pickle.dumps(document, protocol=2))
-    return path
-
-
-FILES: dict[str, Callable[[dict[str, np.ndarray], Path], Path]] = {
-    "torchvision": write_torchvision,
-    "detectron2, of torchvision": write_detectron2,
-    "detectron2, of MSRA": write_msra,
-    "MSRA, blobs": lambda found, folder: write_msra(found, folder, "blobs"),
-    "MSRA, bare": lambda found, folder: write_msra(found, folder, None),
-}
-
-
 @pytest.mark.parametrize("kind", FILES)
 def test_features_of_a_file_are_those_of_its_authors(kind: str, tmp_path: Path) -> None:
-    found = arrays()
+    found = resnet_arrays()
     path = FILES[kind](found, tmp_path)
     ours = loaded(as_model_folder(str(path), tmp_path / "cache", backbones=True))
     images = pixels()
@@ -272,7 +154,7 @@ def test_features_of_a_file_are_those_of_its_authors(kind: str, tmp_path: Path) 
     else:
         given = PixelNorm()(images, None)
     with torch.no_grad():
-        wanted = forward(found, given, stride_in_1x1="MSRA" in kind)
+        wanted = resnet_outputs(found, given, stride_in_1x1="MSRA" in kind)
         features = ours(PixelNorm()(images, None)).feature_maps
     for feature, state in zip(features, wanted, strict=True):
         torch.testing.assert_close(feature, state, atol=1e-5 * float(state.abs().max()), rtol=1e-5)
@@ -282,7 +164,7 @@ def test_features_of_a_file_are_those_of_its_authors(kind: str, tmp_path: Path) 
     "kind, name", [("torchvision", "resnet50"), ("detectron2, of MSRA", "resnet50_msra")]
 )
 def test_the_true_sizes_have_the_published_names(kind: str, name: str, tmp_path: Path) -> None:
-    path = FILES[kind](arrays((3, 4, 6, 3), width=64, factor=4), tmp_path)
+    path = FILES[kind](resnet_arrays((3, 4, 6, 3), width=64, factor=4), tmp_path)
     folder = as_model_folder(str(path), tmp_path / "cache", backbones=True)
     assert json.loads((folder / "config.json").read_text()) == {"backbone": name}
 
@@ -305,7 +187,7 @@ def test_every_backbone_tensor_of_a_system_is_the_sources(
         randomized(NETWORKS[kind]()).save_pretrained(tmp_path / "hub")
         source = str(tmp_path / "hub")
     else:
-        source = str(FILES[kind](arrays(), tmp_path))
+        source = str(FILES[kind](resnet_arrays(), tmp_path))
     folder = as_model_folder(source, tmp_path / "cache", backbones=True)
     settings = BackboneOnly.model_validate(json.loads((folder / "config.json").read_text()))
     config = with_backbone(systems()[name], settings.backbone)
@@ -338,7 +220,7 @@ def test_every_backbone_tensor_of_a_system_is_the_sources(
 
 def test_a_backbone_with_the_stride_elsewhere_is_refused(tmp_path: Path) -> None:
     folder = as_model_folder(
-        str(write_torchvision(arrays(), tmp_path)), tmp_path / "cache", backbones=True
+        str(write_torchvision(resnet_arrays(), tmp_path)), tmp_path / "cache", backbones=True
     )
     own = OwnBackbone(family="resnet", sizes=RESNET | {"downsample_in_bottleneck": True})
     system = build_system(with_backbone(tiny_config("stc"), own), 2)
@@ -347,7 +229,7 @@ def test_a_backbone_with_the_stride_elsewhere_is_refused(tmp_path: Path) -> None
 
 
 def test_a_backbone_alone_annotates_nothing(tmp_path: Path) -> None:
-    path = write_msra(arrays(), tmp_path)
+    path = write_msra(resnet_arrays(), tmp_path)
     with pytest.raises(CheckpointError, match="a backbone alone; train a system .*start_from="):
         as_model_folder(str(path), tmp_path / "cache")
     with pytest.raises(CheckpointError, match="a backbone alone"):
@@ -380,7 +262,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, np.ndarray]], Any], str]] = {
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("kind", ["torchvision", "detectron2, of torchvision"])
 def test_a_mutated_file_is_refused(change: str, kind: str, tmp_path: Path) -> None:
-    found = arrays()
+    found = resnet_arrays()
     mutate, words = CHANGES[change]
     mutate(found)
     path = FILES[kind](found, tmp_path)
@@ -392,7 +274,7 @@ def test_a_mutated_file_is_refused(change: str, kind: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("kind", FILES)
 def test_a_truncated_file_is_refused(kind: str, tmp_path: Path) -> None:
-    path = FILES[kind](arrays(), tmp_path)
+    path = FILES[kind](resnet_arrays(), tmp_path)
     whole = path.read_bytes()
     for share in (0.1, 0.5, 0.9, 0.999):
         path.write_bytes(whole[: int(share * len(whole))])
