@@ -119,7 +119,7 @@ with MlflowStore(sys.argv[1], "vis", Path(sys.argv[3])).start_run(sys.argv[3][-1
 
 
 def test_two_first_users_of_one_store_both_succeed(tmp_path):
-    uri, start = f"sqlite:///{tmp_path / 'new' / 'm.db'}", str(time.time() + 6)
+    uri, start = f"sqlite:///{tmp_path / 'new' / 'm.db'}", str(time.time() + 4)
     users = [
         subprocess.Popen(
             [sys.executable, "-c", USE, uri, start, str(tmp_path / name)],
