@@ -8,9 +8,10 @@ import fcntl
 import logging
 import os
 import re
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from vis_core.errors import ConfigError, RegistryError, first_line, last_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 _DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -82,6 +84,31 @@ def artifact_location(uri: str) -> str | None:
     if not uri.startswith("sqlite:///"):
         return None
     return (Path(uri.removeprefix("sqlite:///")).absolute().parent / "artifacts").as_uri()
+
+
+def follow_move(uri: str, experiment: "Experiment") -> None:
+    """Points an experiment to the folder beside its sqlite store if the store was moved.
+
+    MLflow stores absolute addresses, so that new artifacts would go to the old place.
+    """
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    old, new = str(experiment.artifact_location), artifact_location(uri)
+    if new is None or old == new or not old.startswith("file:"):
+        return
+    was, now = (Path(local_file_uri_to_path(address)) for address in (old, new))
+    if was.exists() or not now.is_dir():
+        return
+    with closing(sqlite3.connect(uri.removeprefix("sqlite:///"), timeout=30)) as store, store:
+        number = int(experiment.experiment_id)
+        store.execute(
+            "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", [new, number]
+        )
+        store.execute(
+            "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) WHERE experiment_id = ? "
+            "AND substr(artifact_uri, 1, ?) = ?",
+            [new, len(old) + 1, number, len(old) + 1, f"{old}/"],
+        )
 
 
 def connect(uri: str, *, must_exist: bool = False) -> "MlflowClient":

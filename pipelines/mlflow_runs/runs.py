@@ -17,6 +17,7 @@ from pipelines.mlflow_runs.client import (
     RefusedError,
     artifact_location,
     connect,
+    follow_move,
     is_refused,
     reason,
     retried_transfers,
@@ -91,6 +92,7 @@ class MlflowStore:
                 f"it (mlflow experiments restore -x {found.experiment_id}) or use another one "
                 "(register --experiment)"
             )
+        follow_move(self.uri, found)
         return str(found.experiment_id)
 
 

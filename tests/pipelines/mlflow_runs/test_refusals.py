@@ -96,6 +96,22 @@ def test_a_deleted_experiment_is_said_with_the_way_back(verb, run_folder):
         pass
 
 
+def test_a_store_that_was_moved_keeps_new_files_where_it_lies_now(run_folder, tmp_path):
+    (tmp_path / "a.json").write_text("{}")
+    with MlflowStore(None, "vis", run_folder).start_run("old") as run:
+        run.log_artifact(tmp_path / "a.json", "one")
+    moved = run_folder.rename(tmp_path / "moved to")
+    with MlflowStore(None, "vis", moved).start_run("new") as new:
+        new.log_artifact(tmp_path / "a.json", "two")
+    assert not run_folder.exists(), "the old folder does not come back"
+    folders = {path.parent.name for path in (moved / "mlflow" / "artifacts").rglob("a.json")}
+    assert folders == {"one", "two"}
+    (found,) = MlflowStore(None, "vis", moved).client.search_runs(
+        ["1"], f"attributes.run_id = '{run.run_id}'"
+    )
+    assert "moved%20to" in found.info.artifact_uri, "earlier runs find their files, too"
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [(b"this is text, not a database" * 100, ["not a database", "file of an MLflow store"])],
