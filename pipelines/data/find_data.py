@@ -58,15 +58,25 @@ def find_coco(path: Path, images: Path | None = None) -> AnnotatedFiles:
     _must_exist(path, "--coco")
     if path.is_file():
         return AnnotatedFiles(path, _image_folder(path, "images", path.parent, images))
-    names = {*path.glob("*.json"), *path.glob("*/*.json")}
-    ranked = sorted(names, key=lambda p: ("instances" not in p.name, "train" not in p.name, p))
-    if not ranked:
-        raise ConfigError(
-            f"{path}: no annotation file; expected annotations/instances_*.json or instances*.json"
-        )
-    coco = (file for file in ranked[:_LOOKED_UP] if _has_entries(file, "images", if_faulty=False))
-    annotations = next(coco, ranked[0])
+    annotations = _coco_file(path)
     return AnnotatedFiles(annotations, _image_folder(annotations, "images", path, images))
+
+
+def _coco_file(folder: Path) -> Path:
+    """Chooses an annotation file; folders of images are listed only if there is none above them."""
+    found: list[Path] = []
+    for patterns in (("annotations/*.json", "*.json"), ("*/*.json",)):
+        names = {name for pattern in patterns for name in folder.glob(pattern)}
+        found += sorted(names, key=lambda p: ("instances" not in p.name, "train" not in p.name, p))
+        for file in found[:_LOOKED_UP]:
+            if _has_entries(file, "images", if_faulty=False):
+                return file
+    if not found:
+        raise ConfigError(
+            f"{folder}: no annotation file; expected annotations/instances_*.json or "
+            "instances*.json"
+        )
+    return found[0]
 
 
 def find_vis(

@@ -61,6 +61,20 @@ def test_reported_video_layouts_are_taken(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_split_beside_its_source_is_taken_and_never_replaces_it(
+    field: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(field / "13_split_then_train", own)
+    assert main(["split", "--gt", str(own / "all.json"), "--out", str(own)]) == 0
+    assert plan(tmp_path / "run", "--vis", own) == 0
+    before = (own / "train.json").read_bytes()
+    capsys.readouterr()
+    assert main(["split", "--gt", str(own / "train.json"), "--out", str(own)]) == 2
+    assert "would replace --gt" in capsys.readouterr().err
+    assert (own / "train.json").read_bytes() == before
+
+
 def test_images_without_data_or_elsewhere_are_refused(
     field: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
