@@ -21,7 +21,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-# the Unicode categories Cc, Zl, Zp and Cs
+# Control characters, separators of lines and paragraphs, and lone surrogates (Cc, Zl, Zp, Cs).
 FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 # Reasons why a video could not be read, short enough for a table.
@@ -116,10 +116,7 @@ def shown_name(path: Path | str) -> str:
 
 
 def forbidden_character(name: str) -> str | None:
-    """Returns the first character that no name may contain, such as ``U+0007``, or None.
-
-    Forbidden are control characters, lone surrogates and separators of lines and paragraphs.
-    """
+    """Returns the first character that no name may contain, such as U+0007, or None."""
     found = FORBIDDEN.search(name)
     return f"the character U+{ord(found[0]):04X}" if found else None
 

@@ -171,23 +171,27 @@ def _fitness(annotations: Path, names: frozenset[str] | None) -> tuple[bool, flo
 def _image_folder(annotations: Path, table: str, given: Path, images: Path | None) -> Path:
     """Returns the folder that contains most of the first files of an annotation file.
 
-    Folders with usual names are tried before a large data set is listed. Raises ConfigError if no
-    folder contains any of the files.
+    Folders with usual names come first, so that a large data set is not listed without need, and
+    those of another split last. Raises ConfigError if no folder contains any of the files.
     """
     names = _first_names(annotations, table)
     if not names:
         return given  # the reader of the file reports why
     bases = [given, annotations.parent, given.parent, annotations.parent.parent]
     bases = [images] if images else bases
-    usual = chain.from_iterable(_usual_folders(base, annotations) for base in bases)
+    split = _side(annotations.relative_to(given))
     tried: dict[Path, int] = {}
-    for folder in chain(usual, _subfolders(bases[0], annotations)):
-        if folder not in tried and folder.is_dir():
-            tried[folder] = sum((folder / name).is_file() for name in names)
-            if tried[folder] == len(names):
-                return folder
-    if any(tried.values()):
-        return max(tried, key=tried.__getitem__)
+    for is_other in (False, True):
+        near = ((base, place) for base in bases for place in _usual_names(annotations, split))
+        for base, place in chain(near, _subfolders(bases[0])):
+            folder = base / place
+            other = bool(split) and _side(place) not in ("", split)
+            if other == is_other and folder not in tried and folder.is_dir():
+                tried[folder] = sum((folder / name).is_file() for name in names)
+                if tried[folder] == len(names):
+                    return folder
+        if any(tried.values()):
+            return max(tried, key=tried.__getitem__)
     some = ", ".join(map(str, islice(tried, 50))) + (", ..." if len(tried) > 50 else "")
     raise ConfigError(
         f"{annotations}: expected its files, such as {shown(names[0])}, in one of the folders "
@@ -207,34 +211,33 @@ def _first_names(annotations: Path, table: str) -> list[str]:
     return [name for name in names if isinstance(name, str) and file_name_fault(name) is None]
 
 
-def _usual_folders(base: Path, annotations: Path) -> Iterator[Path]:
-    """Yields folders with usual names below ``base``, those named like the file's split first."""
+def _side(path: Path) -> str:
+    """Returns the split that a relative path names: train, val, test or none."""
+    word = _split_of(str(path))[1]
+    return "val" if word in _VALIDATION else word[:5]
+
+
+def _usual_names(annotations: Path, split: str) -> Iterator[Path]:
+    """Yields usual names of image folders, those with words of the file's name first."""
     parts = re.split("[_.-]+", annotations.stem.lower())
     words = [*("_".join(parts[first:]) for first in range(len(parts))), *parts]
     words.append(annotations.parent.name.lower())
-    words += [*(_VALIDATION if _split_near(annotations) in _VALIDATION else ()), "train", "default"]
+    words += [*(_VALIDATION if split == "val" else ()), "train", "default"]
     for word in filter(None, dict.fromkeys(words)):
         for usual in _USUAL:
-            yield from (base / word / usual, base / usual / word)
-        yield base / word
-    yield from (base / usual for usual in _USUAL)
-    yield base
+            yield from (Path(word, usual), Path(usual, word))
+        yield Path(word)
+    yield from map(Path, (*_USUAL, "."))
 
 
-def _split_near(file: Path) -> str:
-    return _split_of("/".join(file.parts[-2:]))[1]
-
-
-def _subfolders(base: Path, annotations: Path) -> Iterator[Path]:
-    """Yields folders below ``base``, nearest first; those of other splits follow their siblings."""
-    own = ("", _split_near(annotations))
-    level = [base]
+def _subfolders(base: Path) -> Iterator[tuple[Path, Path]]:
+    """Yields ``base`` with the relative paths of the folders below it, nearest first."""
+    level = [Path()]
     for _ in range(_DEPTH):
         below: list[Path] = []
         for folder in level[:_MOST_FOLDERS]:
-            with suppress(OSError), os.scandir(folder) as entries:
-                names = [e.name for e in entries if e.name[0] != "." and e.is_dir()]
-                names.sort(key=lambda name: (_split_of(name)[1] not in own, name))
+            with suppress(OSError), os.scandir(base / folder) as entries:
+                names = sorted(e.name for e in entries if e.name[0] != "." and e.is_dir())
                 below += [folder / name for name in names]
-        yield from below[:_MOST_FOLDERS]
+        yield from ((base, folder) for folder in below[:_MOST_FOLDERS])
         level = below

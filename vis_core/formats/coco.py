@@ -77,12 +77,12 @@ def check_coco(
     """Reads a COCO file and adds its defects to ``defects``; checks images if a folder is given."""
     document = parse_json(path)
     root = document.root
+    if isinstance(root, dict) and "videos" in root and "images" not in root:
+        mend = "read it as YouTube-VIS, or give an image annotation file"
+        found = Found('"videos" (YouTube-VIS)')
+        defects.error("the document", expected='"images"', found=found, mend=mend)
+        return [], Categories((), ())
     if isinstance(root, dict) and "videos" in root:
-        if "images" not in root:
-            mend = "read it as YouTube-VIS, or give an image annotation file"
-            found = Found('"videos" (YouTube-VIS)')
-            defects.error("the document", expected='"images"', found=found, mend=mend)
-            return [], Categories((), ())
         mend = "each frame is read as a still image; for tracks give a YouTube-VIS file"
         defects.warn("the document", expected="COCO", found=COCO_VID, mend=mend)
     images = {

@@ -24,7 +24,6 @@ _ENTRY = rf'[\[{{](?:[^\[\]{{}}"]++|{_STRING}|{_NESTED})*+[\]}}]'
 _STRUCTURE = re.compile(
     rf'(?P<whole>{_ENTRY}|{_STRING})|(?P<open>[\[{{])|(?P<close>[\]}}])|"', re.DOTALL
 )
-_SCALAR = re.compile(r"[\w.+-]+")
 _DEPTH = {"open": 1, "close": -1, "whole": 0}
 
 
@@ -129,7 +128,7 @@ class _Text:
             raise NotStreamableError
         while True:
             try:
-                value, self._position = decoder.raw_decode(self._text, self._position)
+                value, end = decoder.raw_decode(self._text, self._position)
             except json.JSONDecodeError:
                 if self._ended:
                     raise NotStreamableError from None
@@ -137,12 +136,15 @@ class _Text:
             except (RecursionError, ValueError, DuplicateKeyError):
                 raise NotStreamableError from None
             else:
-                return value
+                if end < len(self._text) or self._ended:  # the next bytes may continue a number
+                    self._position = end
+                    return value
+                self._read_more()
 
     def skip_value(self) -> None:
         """Passes over one value without building it."""
         if self.peek() not in ("{", "[", '"'):
-            self._skip_scalar()
+            self.take(self.peek(), json.JSONDecoder())
             return
         depth = 0
         while True:
@@ -158,14 +160,6 @@ class _Text:
             self._position = end
             if self._ended:
                 raise NotStreamableError
-            self._read_more()
-
-    def _skip_scalar(self) -> None:
-        while True:
-            scalar = _SCALAR.match(self._text, self._position)
-            self._position = scalar.end() if scalar else self._position
-            if self._position < len(self._text) or self._ended:
-                return
             self._read_more()
 
     def peek(self) -> str:

@@ -85,7 +85,7 @@ def check_youtube_vis(
     """
     document = parse_json(path)
     root = document.root
-    if isinstance(root, dict) and "images" in root and not _lists_frames(root.get("videos")):
+    if isinstance(root, dict) and "images" in root and not _name_frames(root.get("videos")):
         mend = "give the YouTube-VIS file from which it was made"
         found = COCO_VID if "videos" in root else Found('"images" (COCO)')
         defects.error("the document", expected="YouTube-VIS", found=found, mend=mend)
@@ -122,10 +122,9 @@ def check_youtube_vis(
     return records, categories
 
 
-def _lists_frames(videos: Any) -> bool:
-    return isinstance(videos, list) and any(
-        isinstance(video, dict) and "file_names" in video for video in videos
-    )
+def _name_frames(videos: Any) -> bool:
+    """Returns whether the videos name their frames; those of CocoVID do not."""
+    return isinstance(videos, list) and any("file_names" in v for v in videos if type(v) is dict)
 
 
 def _check_annotation(

@@ -143,6 +143,22 @@ def test_absent_first_images_do_not_hide_the_folder(tmp_path: Path) -> None:
     assert find_coco(tmp_path).folder == tmp_path / "pictures"
 
 
+@pytest.mark.parametrize("val_folder", ["val", "images/valid", "Pictures/Validation", "images"])
+def test_numbered_images_of_another_split_are_not_taken_for_absent_ones(
+    val_folder: str, tmp_path: Path
+) -> None:
+    names = [f"{number}.jpg" for number in range(6)]
+    for number, name in enumerate(names):
+        for other in ("train", "train/images", "Pictures/Train", "test2017"):
+            picture(tmp_path / other / name)
+        if number != 1:
+            picture(tmp_path / val_folder / name)
+    file = coco_file(tmp_path / "annotations" / "instances_val.json", names)
+    assert find_coco(tmp_path).folder == tmp_path / val_folder
+    if val_folder != "Pictures/Validation":
+        assert find_coco(file).folder == tmp_path / val_folder
+
+
 def test_only_a_few_of_many_names_are_looked_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
