@@ -136,7 +136,8 @@ class _Text:
             except (RecursionError, ValueError, DuplicateKeyError):
                 raise NotStreamableError from None
             else:
-                if end < len(self._text) or self._ended:  # the next bytes may continue a number
+                # a number may continue after the buffer: 1 as 12, 1.5 or 1e5
+                if self._ended or self._text[end : end + 1] not in ".eE":
                     self._position = end
                     return value
                 self._read_more()

@@ -1,6 +1,7 @@
 import json
 import tracemalloc
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -106,3 +107,29 @@ def test_keys_of_a_long_file_need_little_memory(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 16 << 20  # the file has 27 MB
     finally:
         tracemalloc.stop()
+
+
+def any_value(random: Random, depth: int) -> object:
+    if depth == 0 or random.random() < 0.3:
+        return random.choice([12, -2.5e10, 1e-7, True, None, "", '"]}\\"\\', "é\u2028[", "images"])
+    if random.random() < 0.5:
+        return [any_value(random, depth - 1) for _ in range(random.randrange(5))]
+    keys = [
+        random.choice(["a", "images", 'q"\\', "é"]) + str(n) for n in range(random.randrange(5))
+    ]
+    return {key: any_value(random, depth - 1) for key in keys}
+
+
+def test_random_documents_have_the_keys_of_json_and_cut_ones_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random, file = Random(1), tmp_path / "file.json"
+    for _ in range(500):
+        document = {f"k{n}": any_value(random, random.randrange(8)) for n in range(5)}
+        text = json.dumps(document, ensure_ascii=False, indent=random.choice([None, 1]))
+        monkeypatch.setattr(json_stream, "_CHUNK", random.choice([1, 3, 17, 200, 1 << 20]))
+        file.write_text(text, encoding="utf-8")
+        assert list(top_level_keys(file)) == list(document)
+        file.write_text(text[: random.randrange(len(text))], encoding="utf-8")
+        with pytest.raises(NotStreamableError):
+            list(top_level_keys(file))
