@@ -29,6 +29,7 @@ def run(
     address: options.Address = None,
     coco: options.Coco = None,
     vis: options.Vis = None,
+    images: options.Images = None,
     videos: options.Videos = None,
     config: options.Config = options.PRESET,
     overrides: options.Set,
@@ -39,7 +40,7 @@ def run(
 
     resolved = options.read_config(config, overrides, from_scratch=from_scratch)
     folder = options.local_path(out or "").absolute()
-    whole = Run(folder, resolved, options.given_data(coco, vis, videos), max_frames)
+    whole = Run(folder, resolved, options.given_data(coco, vis, videos, images), max_frames)
     classes = check_run(whole)
     from dataclasses import replace
 

@@ -41,6 +41,7 @@ def run(
     address: options.Address = None,
     coco: options.Coco = None,
     vis: options.Vis = None,
+    images: options.Images = None,
     videos: options.Videos = None,
     as_json: options.Json = False,
 ) -> None:
@@ -51,7 +52,7 @@ def run(
 
     if table not in TABLES:
         raise ConfigError(f"{table}: no such table; expected one of {', '.join(_table_names())}")
-    given = options.given_data(coco, vis, videos)
+    given = options.given_data(coco, vis, videos, images)
     check_given(given)
     rows = ablation_table(table, recipe)
     files = {row.run_file for row in rows.rows}

@@ -34,6 +34,7 @@ def run(
     address: options.Address = None,
     coco: options.Coco = None,
     vis: options.Vis = None,
+    images: options.Images = None,
     videos: options.Videos = None,
     as_json: options.Json = False,
 ) -> None:
@@ -42,7 +43,7 @@ def run(
     from pipelines.experiments.comparison import markdown
     from pipelines.experiments.learning import LearningJob, learn
 
-    given = options.given_data(coco, vis, videos)
+    given = options.given_data(coco, vis, videos, images)
     check_given(given)
     job = LearningJob(
         systems=systems,

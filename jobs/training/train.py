@@ -42,6 +42,7 @@ def run(
     address: options.Address = None,
     coco: options.Coco = None,
     vis: options.Vis = None,
+    images: options.Images = None,
     videos: options.Videos = None,
     class_map: options.ClassMap = None,
     config: options.Config = options.PRESET,
@@ -62,7 +63,9 @@ def run(
         whole = read_run(folder)
     else:
         resolved = options.read_config(recipe or config, overrides, from_scratch=from_scratch)
-        whole = Run(folder, resolved, options.given_data(coco, vis, videos, class_map), max_frames)
+        whole = Run(
+            folder, resolved, options.given_data(coco, vis, videos, images, class_map), max_frames
+        )
     classes = check_run(whole)
     if terms and not dry_run:
         raise ConfigError("--terms only works with --dry-run")

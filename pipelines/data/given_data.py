@@ -4,7 +4,7 @@
 module must not import torch, because options are checked before torch loads.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.data.find_data import find_archive, find_coco, find_vis
@@ -21,12 +21,14 @@ class GivenData:
 
     Attributes:
         class_map: File that maps the classes of ``coco`` to those of ``vis``, or a list's name.
+        images: Folder of the files that ``coco`` and ``vis`` name; None searches for it.
     """
 
     coco: Path | None = None
     vis: Path | None = None
     videos: Path | None = None
     class_map: Path | None = None
+    images: Path | None = field(default=None, repr=False)  # earlier runs have other keys
 
 
 def check_given(given: GivenData) -> ClassTable | None:
@@ -38,13 +40,13 @@ def check_given(given: GivenData) -> ClassTable | None:
         ConfigError: A folder, file, frame or annotated video is missing, or the map is faulty.
         AnnotationError: Annotations are faulty or refer to missing images.
     """
-    files = find_coco(given.coco) if given.coco else None
+    files = find_coco(given.coco, given.images) if given.coco else None
     records, source = read_coco(files.annotations, files.folder) if files else ([], None)
     target = None
     if given.vis:
-        vis = find_vis(given.vis, frozenset(source.names) if source else None)
+        vis = find_vis(given.vis, frozenset(source.names) if source else None, given.images)
         paths = dict.fromkeys((vis.train, vis.val, vis.test))
-        target = [_check_frames(path, vis.frames) for path in paths][0]
+        target = [_check_frames(path, vis.frames_of(path)) for path in paths][0]
     if given.videos:
         find_archive(given.videos)
     if files is None or source is None:

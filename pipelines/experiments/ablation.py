@@ -142,7 +142,9 @@ def _result(
     if not finished.is_file():
         changed = folder / "models" / name
         save_changed(trained.model, changed, config.system)
-        videos = LabelledVideos(trained.data.videos.test, trained.data.videos.frames)
+        videos = LabelledVideos(
+            trained.data.videos.test, trained.data.videos.frames_of(trained.data.videos.test)
+        )
         write_json(finished, score_model(changed, videos, out, config.inference, row.name))
     return out / "results.json"
 

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -38,9 +39,16 @@ _MEND_LOGIN = (
     "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, of a "
     "user with this permission"
 )
+_MEND_ARTIFACTS = "correct the AWS_... credentials for the bucket of the server's artifacts"
 _MEND_ADDRESS = "correct the address of the MLflow server (its path, and https:// or http://)"
+_BOTO = {
+    "botocore.exceptions": ("BotoCoreError", "ClientError"),
+    "boto3.exceptions": ("Boto3Error",),
+}
 # (pattern in the error, mend) for what the user must change; the first that matches counts
 _MENDS = (
+    (r"AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|locate credentials", _MEND_ARTIFACTS),
+    (r"NoSuchBucket", "create the bucket of the server's artifacts"),
     (r"Host header", "start the server with this host in --allowed-hosts"),
     (
         r"(error code|failed:) 407",
@@ -151,7 +159,11 @@ def transport_errors() -> tuple[type[Exception], ...]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    return (MlflowException, SQLAlchemyError, OSError)  # requests' errors are OSErrors
+    known = [MlflowException, SQLAlchemyError, OSError]  # requests' errors are OSErrors
+    # a server may have its clients write artifacts to S3 themselves, with boto3
+    for module, names in _BOTO.items():
+        known += [getattr(sys.modules[module], name) for name in names if module in sys.modules]
+    return tuple(known)
 
 
 def is_missing(error: Exception) -> bool:

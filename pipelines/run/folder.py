@@ -31,7 +31,8 @@ class Run:
     @property
     def key(self) -> str:
         """The run's key in the tracking store; equal settings and data give equal keys."""
-        return f"run-{digest(self.config, str(self.given), self.max_frames)}"
+        images = [str(self.given.images)] if self.given.images else []
+        return f"run-{digest(self.config, str(self.given), self.max_frames, *images)}"
 
 
 def open_run(run: Run) -> None:
@@ -45,6 +46,7 @@ def open_run(run: Run) -> None:
         "data": {
             name: value and str(value.resolve() if value.is_absolute() else value)
             for name, value in vars(run.given).items()
+            if value or name != "images"  # which earlier runs lack
         },
         "max_frames": run.max_frames,
     }

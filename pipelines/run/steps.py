@@ -99,7 +99,7 @@ def sweep(run: Run, data: RunData, trained: Path) -> dict[str, Any]:
                 f"{trained}: has the classes of the still images, not those of the videos; "
                 "end the run with a stage that has classes: videos"
             )
-        videos = LabelledVideos(data.videos.val, data.videos.frames)
+        videos = LabelledVideos(data.videos.val, data.videos.frames_of(data.videos.val))
         start = run.config.system.selection.score_threshold
         floor = min(run.config.sweep.score_threshold[0], start)
         cache_instances(trained, videos, folder / "instances", floor)
@@ -120,7 +120,7 @@ def score(run: Run, data: RunData) -> dict[str, float]:
     """Scores the finished model on the test videos."""
     path = run.folder / "evaluation.json"
     if not path.is_file():
-        videos = LabelledVideos(data.videos.test, data.videos.frames)
+        videos = LabelledVideos(data.videos.test, data.videos.frames_of(data.videos.test))
         model, out = run.folder / "models" / _FINAL, run.folder / "evaluation" / _FINAL
         stats = score_model(model, videos, out, run.config.inference, "score final")
         write_json(path, stats, indent=2)

@@ -49,12 +49,16 @@ class TrainingPlace:
     @property
     def validation_videos(self) -> LabelledVideos:
         """The videos on which models are scored while a stage runs."""
-        return LabelledVideos(self.data.videos.val, self.data.videos.frames)
+        return LabelledVideos(
+            self.data.videos.val, self.data.videos.frames_of(self.data.videos.val)
+        )
 
     @property
     def test_videos(self) -> LabelledVideos:
         """The videos on which finished stages are scored."""
-        return LabelledVideos(self.data.videos.test, self.data.videos.frames)
+        return LabelledVideos(
+            self.data.videos.test, self.data.videos.frames_of(self.data.videos.test)
+        )
 
     def model(self, stage: str) -> Path:
         """Returns a stage's model folder."""

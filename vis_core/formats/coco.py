@@ -15,6 +15,7 @@ from vis_core.files import write_json
 from vis_core.formats.categories import Categories
 from vis_core.formats.defects import Defects
 from vis_core.formats.field_checks import (
+    COCO_VID,
     check_area,
     check_box,
     check_crowd,
@@ -81,6 +82,9 @@ def check_coco(
         found = Found('"videos" (YouTube-VIS)')
         defects.error("the document", expected='"images"', found=found, mend=mend)
         return [], Categories((), ())
+    if isinstance(root, dict) and "videos" in root:
+        mend = "each frame is read as a still image; for tracks give a YouTube-VIS file"
+        defects.warn("the document", expected="COCO", found=COCO_VID, mend=mend)
     images = {
         entry["id"]: CheckedImage(entry)
         for where, entry in entries_of(root, "images", defects)

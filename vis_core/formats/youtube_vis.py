@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vis_core.errors import AnnotationError
+from vis_core.errors import AnnotationError, Found
 from vis_core.files import whole_file, write_json
 from vis_core.formats.categories import Categories
 from vis_core.formats.defects import Defects
-from vis_core.formats.field_checks import check_reference, entries_of, ids_of, table_of
+from vis_core.formats.field_checks import COCO_VID, check_reference, entries_of, ids_of, table_of
 from vis_core.formats.result_checks import check_results, entries_alone
 from vis_core.formats.strict_json import parse_json, report_constants
 from vis_core.formats.video_checks import (
@@ -85,6 +85,11 @@ def check_youtube_vis(
     """
     document = parse_json(path)
     root = document.root
+    if isinstance(root, dict) and "images" in root and not _name_frames(root.get("videos")):
+        mend = "give the YouTube-VIS file from which it was made"
+        found = COCO_VID if "videos" in root else Found('"images" (COCO)')
+        defects.error("the document", expected="YouTube-VIS", found=found, mend=mend)
+        return [], Categories((), ())
     checked = {
         entry["id"]: check_video(where, entry, frame_folder, defects)
         for where, entry in entries_of(root, "videos", defects)
@@ -115,6 +120,11 @@ def check_youtube_vis(
         for video_id, video in videos.items()
     ]
     return records, categories
+
+
+def _name_frames(videos: Any) -> bool:
+    """Returns whether the videos name their frames; those of CocoVID do not."""
+    return isinstance(videos, list) and any("file_names" in v for v in videos if type(v) is dict)
 
 
 def _check_annotation(

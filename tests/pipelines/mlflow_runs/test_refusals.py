@@ -10,7 +10,8 @@ from pipelines.mlflow_runs.runs import MlflowStore
 from pipelines.registry.mlflow_registry import register_model, resolve_model
 from tests.helpers.mlflow import migrated_store
 from tests.helpers.models import make_model
-from tests.helpers.refusing_server import Answer, mlflow_error, page, refusing_server
+from tests.helpers.refusing_server import Answer, mlflow_error, page, refusing_server, s3_error
+from tests.helpers.s3 import S3Server
 from vis_core.errors import VisError
 
 LOGIN = ["MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"]
@@ -94,6 +95,28 @@ def test_a_deleted_experiment_is_said_with_the_way_back(verb, run_folder):
     store.client.restore_experiment("1")
     with VERBS["start"](None, run_folder):
         pass
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (s3_error(403, "AccessDenied"), ["AccessDenied", "bucket of the server's artifacts"]),
+        (s3_error(404, "NoSuchBucket"), ["NoSuchBucket", "create the bucket"]),
+    ],
+)
+def test_a_bucket_of_artifacts_that_says_no_is_said(
+    answer, words, server, run_folder, tmp_path, monkeypatch
+):
+    for name, value in S3Server(server.endpoint, "AKCANARY", "CANARY").environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", server.endpoint)
+    server.answer = answer
+    store = MlflowStore(None, "vis", run_folder)
+    store.client.create_experiment("vis", "s3://arch/artifacts")
+    with pytest.raises(VisError) as caught:
+        register_model(store, make_model(tmp_path / "model"), "toy", {})
+    check_line(caught.value, 2, words)
+    assert not store.client.search_model_versions("name = 'toy'")
 
 
 def test_a_store_that_was_moved_keeps_new_files_where_it_lies_now(run_folder, tmp_path):
