@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.config.libraries import configure_libraries
 from pipelines.redaction import mask_secrets
@@ -35,25 +35,15 @@ _transfer_lock = threading.Lock()
 _REFUSED = {
     "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS",
 }  # fmt: skip
-_MEND_LOGIN = (
-    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, of a "
-    "user with this permission"
-)
+_MEND_LOGIN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 _MEND_ARTIFACTS = "correct the AWS_... credentials for the bucket of the server's artifacts"
 _MEND_ADDRESS = "correct the address of the MLflow server (its path, and https:// or http://)"
-_BOTO = {
-    "botocore.exceptions": ("BotoCoreError", "ClientError"),
-    "boto3.exceptions": ("Boto3Error",),
-}
 # (pattern in the error, mend) for what the user must change; the first that matches counts
 _MENDS = (
     (r"AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|locate credentials", _MEND_ARTIFACTS),
     (r"NoSuchBucket", "create the bucket of the server's artifacts"),
     (r"Host header", "start the server with this host in --allowed-hosts"),
-    (
-        r"(error code|failed:) 407",
-        "write the proxy's password into HTTP_PROXY and HTTPS_PROXY, or use NO_PROXY",
-    ),
+    (r"(error code|failed:) 407", "write the proxy's password into HTTPS_PROXY, or use NO_PROXY"),
     (r"CERTIFICATE_VERIFY_FAILED", "name its authority in REQUESTS_CA_BUNDLE"),
     (r"WRONG_VERSION_NUMBER|record layer failure", _MEND_ADDRESS),
     (r"error code (401|403)|UNAUTH|PERMISSION_DENIED|40[13] Client Error", _MEND_LOGIN),
@@ -159,11 +149,12 @@ def transport_errors() -> tuple[type[Exception], ...]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    known = [MlflowException, SQLAlchemyError, OSError]  # requests' errors are OSErrors
-    # a server may have its clients write artifacts to S3 themselves, with boto3
-    for module, names in _BOTO.items():
-        known += [getattr(sys.modules[module], name) for name in names if module in sys.modules]
-    return tuple(known)
+    # requests' errors are OSErrors
+    known: tuple[Any, ...] = (MlflowException, SQLAlchemyError, OSError)
+    if boto3 := sys.modules.get("boto3"):  # MLflow loads it if artifacts go straight to S3
+        boto = boto3.exceptions.botocore.exceptions
+        known += (boto3.exceptions.Boto3Error, boto.BotoCoreError, boto.ClientError)
+    return known
 
 
 def is_missing(error: Exception) -> bool:

@@ -33,14 +33,7 @@ from pipelines.mlflow_runs.runs import MlflowStore
 from pipelines.redaction import mask_secrets
 from pipelines.registry.foreign_models import as_model_folder, is_foreign
 from pipelines.registry.model_folder import ModelFolder, read_model_folder, verify_model_folder
-from vis_core.errors import (
-    CheckpointError,
-    ConfigError,
-    RegistryError,
-    StorageError,
-    last_line,
-    shown,
-)
+from vis_core.errors import CheckpointError, ConfigError, RegistryError, StorageError, last_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -184,13 +177,13 @@ def _check_names(name: str, alias: str | None) -> None:
             validation._validate_model_alias_name_reserved(alias)
     except MlflowException as error:
         raise ConfigError(
-            f"register: {reason(error)} (--name {shown(name)}, --alias {shown(alias)}); give an "
-            "alias of letters, digits, '_' and '-', a name without '/' and ':'"
+            f"register: {reason(error)} (--name {name!r}, --alias {alias!r}); give an alias of "
+            "letters, digits, '_' and '-', a name without '/' and ':'"
         ) from error
     if not f"{name}{alias}".isprintable() or "@" in name or ("'" in name and '"' in name):
         raise ConfigError(
             "register: expected a name of printable characters without '@' (models:/NAME@ALIAS) and"
-            f" with one kind of quotes, found {shown(name)}"
+            f" with one kind of quotes, found {name!r}"
         )
 
 
@@ -315,10 +308,7 @@ def _download(client: "MlflowClient", uri: str, name: str, version: int, target:
 
 
 def _present(source: str, uri: str) -> str:
-    """Returns the address of artifacts, or the folder beside a sqlite store that was moved.
-
-    MLflow stores artifact addresses as absolute paths.
-    """
+    """Finds artifacts beside a sqlite store that was moved; MLflow stores absolute addresses."""
     from mlflow.utils.file_utils import local_file_uri_to_path
 
     folder, present = artifact_location(uri), Path(local_file_uri_to_path(source))
@@ -330,9 +320,8 @@ def _present(source: str, uri: str) -> str:
         return beside.as_uri()
     if not present.is_dir():
         raise RefusedError(
-            f"{mask_secrets(uri)}: the store was moved from {present.parents[2].parent} to "
-            f"{artifacts.parent}, its artifacts are in neither folder; move the folder "
-            f"{present.parents[2].name} beside the file, then run again"
+            f"{uri}: the store was moved from {present.parents[2].parent} to {artifacts.parent}, "
+            "its artifacts are in neither folder; move them beside the file, then run again"
         )
     return source
 

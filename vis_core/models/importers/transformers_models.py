@@ -162,10 +162,6 @@ def clean_name(name: str) -> str:
 
 def _distinct(names: list[str]) -> list[str]:
     """Appends numbers to names that a checkpoint uses more than once."""
-    distinct: list[str] = []
-    for index, name in enumerate(names):
-        unique = name if names.count(name) == 1 else f"{name} {index}"
-        while unique != name and unique in names:
-            unique += "'"
-        distinct.append(unique)
-    return distinct
+    return [
+        name if names.count(name) == 1 else f"{name} {index}" for index, name in enumerate(names)
+    ]
