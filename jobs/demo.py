@@ -35,7 +35,7 @@ def run(
     from_scratch: options.FromScratch = False,
 ) -> None:
     """Runs the unfinished steps."""
-    from pipelines.run.folder import Run, check_run, open_run
+    from pipelines.run.folder import Run, check_folder, check_run, open_run
 
     resolved = options.read_config(config, overrides, from_scratch=from_scratch)
     folder = options.local_path(out or "").absolute()
@@ -49,6 +49,7 @@ def run(
     if quick:
         whole = replace(whole, config=shortened(resolved))
     if dry_run:
+        check_folder(whole)
         from pipelines.training.dry_run import training_plan
 
         print("\n".join(training_plan(whole.config, whole.given, folder, classes)))

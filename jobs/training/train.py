@@ -50,7 +50,7 @@ def run(
     as_json: options.Json = False,
 ) -> None:
     """Trains the unfinished stages and prints the scores."""
-    from pipelines.run.folder import Run, check_run, open_run, read_run
+    from pipelines.run.folder import Run, check_folder, check_run, check_stage, open_run, read_run
 
     if recipe is not None and config != options.PRESET:
         raise ConfigError(f"{recipe} and --config {config}: give one run file")
@@ -64,11 +64,14 @@ def run(
         resolved = options.read_config(recipe or config, overrides, from_scratch=from_scratch)
         whole = Run(folder, resolved, options.given_data(coco, vis, videos, class_map), max_frames)
     classes = check_run(whole)
+    if stage is not None:
+        check_stage(whole, stage)
     if terms and not dry_run:
         raise ConfigError("--terms only works with --dry-run")
     from pipelines.registry.start_weights import check_start, refuse_random_start
 
     if dry_run:
+        check_folder(whole)
         from pipelines.training.dry_run import training_plan
 
         plan = training_plan(whole.config, whole.given, folder, classes)

@@ -53,6 +53,7 @@ class CheckedImage:
     category_ids: list[int] = field(default_factory=list)
     segmentations: list[Rle] = field(default_factory=list)
     crowds: int = 0
+    annotation_ids: list[int] = field(default_factory=list)  # including those of crowd regions
 
 
 def read_coco(
@@ -217,6 +218,7 @@ def _attach(
             defects.warn(place, expected=expected, mend="the annotation is dropped")
             continue
         image = images[entry["image_id"]]
+        image.annotation_ids.append(entry["id"])
         if entry.get("iscrowd", 0):
             image.crowds += 1
         else:
