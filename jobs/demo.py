@@ -35,12 +35,13 @@ def run(
     from_scratch: options.FromScratch = False,
 ) -> None:
     """Runs the unfinished steps."""
-    from pipelines.run.folder import Run, check_folder, check_run, open_run
+    from pipelines.run.folder import Run, check_folder, check_run, check_sweep, open_run
 
     resolved = options.read_config(config, overrides, from_scratch=from_scratch)
     folder = options.local_path(out or "").absolute()
     whole = Run(folder, resolved, options.given_data(coco, vis, videos), max_frames)
     classes = check_run(whole)
+    check_sweep(whole, classes)
     from dataclasses import replace
 
     from pipelines.registry.start_weights import check_start, refuse_random_start

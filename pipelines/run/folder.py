@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pipelines.config.loading import digest, parse_run_config, to_yaml
 from pipelines.config.run import RunConfig
 from pipelines.config.strict_yaml import read_yaml_mapping
+from pipelines.data.find_data import find_vis
 from pipelines.data.given_data import GivenData, check_given, check_stages
 from pipelines.data.run_classes import ClassTable
 from pipelines.registry.start_weights import start_folder
@@ -150,6 +151,23 @@ def check_settings(run: Run, classes: ClassTable | None) -> None:
         from pipelines.training.stages import check_losses  # imports torch
 
         check_losses(run.config, num_classes=1)
+    if run.given.vis and run.config.system.name == "idol" and run.config.system.id_head:
+        from pipelines.training.clip_sources import with_id_head  # imports torch
+
+        names = frozenset(classes.source.names) if classes else None
+        with_id_head(run.config, find_vis(run.given.vis, names).train)
+
+
+def check_sweep(run: Run, classes: ClassTable | None) -> None:
+    """Raises a ConfigError if a run ends with a model that cannot be scored on its videos."""
+    last = run.config.stages[-1]
+    if not classes or last.classes == "videos":
+        return
+    if set(classes.source.names) != set(classes.class_map.target.names):
+        raise ConfigError(
+            f"stage {last.name}: has the classes of the still images, not those of the videos; "
+            "end the run with a stage that has classes: videos"
+        )
 
 
 def check_stage(run: Run, only: str) -> None:
