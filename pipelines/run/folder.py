@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,12 +53,9 @@ def open_run(run: Run) -> None:
 
 
 def discard_run(run: Run) -> None:
-    """Removes what ``open_run`` and unfinished data wrote, for a run that is refused."""
-    shutil.rmtree(run.folder / "data", ignore_errors=True)
-    for name in (_IDENTITY, "config.yaml", LOCK):
-        (run.folder / name).unlink(missing_ok=True)
-    with suppress(OSError):  # the folder holds other files
-        run.folder.rmdir()
+    """Removes the folder of a run that is refused, unless it holds more than unfinished data."""
+    if {path.name for path in run.folder.iterdir()} <= {_IDENTITY, "config.yaml", LOCK, "data"}:
+        shutil.rmtree(run.folder, ignore_errors=True)
 
 
 def check_folder(run: Run) -> dict[str, Any]:

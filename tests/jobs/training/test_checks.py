@@ -1,4 +1,4 @@
-"""What a run checks before it starts: classes of scored videos, instances, folders, stages.
+"""Checks of a run before it starts: classes of scored videos, instances, folders, stages.
 
 ``--dry-run`` refuses what the run would refuse at once, and a refused run leaves nothing behind.
 """
@@ -293,3 +293,25 @@ def test_field_inputs_are_refused_by_the_dry_run_and_leave_nothing(
 ) -> None:
     folder = data_dir / "field" / "annotations" / place
     assert words in refused(VERBS["train"], option, folder, out=tmp_path / "o", capsys=capsys)
+
+
+def test_a_sweep_checks_the_classes_again(
+    vis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, config = tmp_path / "o", options.read_config("tiny")
+    open_run(Run(out, config, options.given_data(None, vis, None)))
+    model = out / "models" / config.stages[-1].name
+    model.mkdir(parents=True)
+    (model / "weights.safetensors").touch()
+    names = {"cup": "dog", "lamp": "cat", "sofa": "hat"}
+    write(vis / "val.json", renamed(read(vis / "val.json"), names))
+    assert main(["tune", "--run", str(out)]) == 2
+    assert "found only ['dog', 'cat', 'hat']" in capsys.readouterr().err
+
+
+def test_a_head_that_is_too_small_is_refused(
+    vis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb = ["train", "idol_tiny", "--set", "system.id_head={num_instances: 3}"]
+    line = refused(verb, "--vis", vis, out=tmp_path / "o", capsys=capsys)
+    assert "system.id_head.num_instances: expected at least 4" in line

@@ -236,7 +236,10 @@ def test_a_wrong_value_at_any_place_is_one_line_with_its_key(name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "lines"),
     [
-        ("stages.0.steps=no", ["stages.0.steps: input should be a valid integer, found 'no'"]),
+        (
+            "stages=[{name: a, clips: images, steps: no}]",
+            ["stages.0.steps: input should be a valid integer, found 'no'"],
+        ),
         ("stages=[]", ["stages: tuple should have at least 1 item after validation"]),
         ("stages=[7]", ["stages.0: input should be an object, found 7"]),
         ("system.segmentor.backbone=vgg", ["system.segmentor.backbone: input should be 'tiny', "]),

@@ -29,7 +29,7 @@ Scores = Callable[[Document], dict[str, float]]
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideos:
-    """Two videos of scenes that the shipped weights know."""
+    """Writes videos of scenes that the shipped weights know."""
     folder = tmp_path_factory.mktemp("classes")
     scene = SceneSettings(height=64, width=96)
     clips = [render_scene(scene, 4, seed) for seed in (901, 902, 903)]
