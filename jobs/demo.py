@@ -35,22 +35,21 @@ def run(
     from_scratch: options.FromScratch = False,
 ) -> None:
     """Runs the unfinished steps."""
-    from pipelines.run.folder import Run, check_folder, check_run, check_sweep, open_run
+    from pipelines.run.folder import Run, check_run, open_run
 
     resolved = options.read_config(config, overrides, from_scratch=from_scratch)
     folder = options.local_path(out or "").absolute()
     whole = Run(folder, resolved, options.given_data(coco, vis, videos), max_frames)
-    classes = check_run(whole)
-    check_sweep(whole, classes)
-    from dataclasses import replace
-
-    from pipelines.registry.start_weights import check_start, refuse_random_start
-    from pipelines.run.steps import quick as shortened
-
     if quick:
+        from dataclasses import replace
+
+        from pipelines.run.steps import quick as shortened
+
         whole = replace(whole, config=shortened(resolved))
+    classes = check_run(whole)
+    from pipelines.registry.start_weights import check_start, refuse_random_start
+
     if dry_run:
-        check_folder(whole)
         from pipelines.training.dry_run import training_plan
 
         print("\n".join(training_plan(whole.config, whole.given, folder, classes)))

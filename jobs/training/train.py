@@ -50,7 +50,7 @@ def run(
     as_json: options.Json = False,
 ) -> None:
     """Trains the unfinished stages and prints the scores."""
-    from pipelines.run.folder import Run, check_folder, check_run, check_stage, open_run, read_run
+    from pipelines.run.folder import Run, check_run, check_stage, open_run, read_run
 
     if recipe is not None and config != options.PRESET:
         raise ConfigError(f"{recipe} and --config {config}: give one run file")
@@ -71,7 +71,6 @@ def run(
     from pipelines.registry.start_weights import check_start, refuse_random_start
 
     if dry_run:
-        check_folder(whole)
         from pipelines.training.dry_run import training_plan
 
         plan = training_plan(whole.config, whole.given, folder, classes)

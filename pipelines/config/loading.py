@@ -182,15 +182,14 @@ def _lines(model: type[BaseModel], finding: Any, parents: tuple[str, ...]) -> It
 
 
 def _is_untrue(finding: Any, faulty: Collection[tuple[str | int, ...]]) -> bool:
-    """Returns whether a pydantic error is only a consequence of another one.
+    """Returns whether a finding only follows from others, which are inside of ``faulty``.
 
-    Pydantic does not count a list's faulty items, and checks a backbone's name and its sizes in
-    turn. ``faulty`` are the locations that hold another error.
+    Pydantic does not count a list's faulty items, and reads a backbone as a name and as a section.
     """
     if finding["type"] == "too_short":
         return finding["loc"] in faulty
-    is_section = isinstance(finding["input"], dict)
-    return finding["loc"][-1:] == ("OwnBackbone" if not is_section else _NAMED,)
+    other = _NAMED if isinstance(finding["input"], dict) else "OwnBackbone"
+    return finding["loc"][-1:] == (other,)
 
 
 def _dotted(location: tuple[str | int, ...]) -> str:

@@ -8,15 +8,9 @@ from typing import Any, Literal
 
 from vis_core.errors import VisError
 from vis_core.formats.coco import check_coco
-from vis_core.formats.defects import Defects
-from vis_core.formats.field_checks import warn_unscored
+from vis_core.formats.defects import Defects, warn_unscored
 from vis_core.formats.result_checks import check_results, entries_alone
-from vis_core.formats.youtube_vis import (
-    check_youtube_vis,
-    read_youtube_vis,
-    video_entries,
-    warn_unscored_tracks,
-)
+from vis_core.formats.youtube_vis import check_youtube_vis, read_youtube_vis, video_entries
 
 FileKind = Literal["coco", "youtube_vis", "results", "image"]
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".svg")
@@ -127,7 +121,7 @@ def _check(
     videos, categories = check_youtube_vis(file, images, defects)
     tracks = [track for video in videos for track in video.tracks]
     crowds = sum(track.iscrowd for track in tracks)
-    warn_unscored_tracks(videos, defects)
+    warn_unscored([track.annotation_id for track in tracks], crowds, defects)
     counts = f"{len(tracks)} tracks{f' ({crowds} crowd regions)' if crowds else ''}"
     return f"YouTube-VIS, {len(videos)} videos, {counts}, {len(categories)} classes"
 

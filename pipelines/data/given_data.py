@@ -7,21 +7,14 @@ module must not import torch, because options are checked before torch loads.
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipelines.data.find_data import find_archive, find_coco, find_vis
 from pipelines.data.run_classes import ClassTable, find_class_map
 from vis_core.errors import ConfigError, Found, shown
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import check_coco, read_coco
-from vis_core.formats.defects import Defects
-from vis_core.formats.field_checks import only_crowds
+from vis_core.formats.defects import Defects, only_crowds
 from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis, warn_unscored_tracks
-
-if TYPE_CHECKING:
-    from pipelines.config.run import RunConfig
-
-MIN_IMAGES = 3  # with instances, without labelled videos: at least one is held out for the scores
 
 
 @dataclass(frozen=True)
@@ -49,12 +42,14 @@ def check_given(given: GivenData) -> ClassTable | None:
     """
     files = find_coco(given.coco) if given.coco else None
     records, source = read_coco(files.annotations, files.folder) if files else ([], None)
+    if files and not any(record.labels for record in records):
+        _refuse_crowds(files.annotations)
     target = None
     if given.vis:
         vis = find_vis(given.vis, frozenset(source.names) if source else None)
         target = _check_frames(vis.train, vis.frames)[1]
         for path in dict.fromkeys((vis.val, vis.test)):
-            _check_scored(path, *_check_frames(path, vis.frames), target)
+            _check_scored(path, vis.frames, target)
     if given.videos:
         find_archive(given.videos)
     if files is None or source is None:
@@ -64,62 +59,40 @@ def check_given(given: GivenData) -> ClassTable | None:
     class_map = find_class_map(given.class_map, files.annotations, source, target)
     labels = class_map.target_labels(source)
     usable = sum(any(labels[label] is not None for label in r.labels) for r in records)
-    if target is None and usable < MIN_IMAGES:
+    if target is None and usable < 3:  # a third of the images is held out for the scores
         raise ConfigError(
-            f"{files.annotations}: {usable} images with instances; expected at least {MIN_IMAGES}, "
-            f"or give labelled videos (--vis){_crowds_in(files.annotations)}"
+            f"{files.annotations}: {usable} images with instances; expected at least 3, or give "
+            "labelled videos (--vis)"
         )
     return ClassTable.of(records, source, class_map)
 
 
-def check_stages(given: GivenData, config: "RunConfig", classes: ClassTable | None) -> None:
-    """Raises a ConfigError if a stage needs images with instances and the given ones have none.
-
-    ``classes`` are those of the images, from ``check_given``.
-    """
-    if classes is None or config.supervision is not None:
-        return
-    found = {"images": classes.counts.total(), "videos": classes.num_mapped}
-    for stage in config.stages:
-        if stage.clips != "videos" and not found[stage.classes]:
-            assert given.coco, "there are classes"
-            annotations = find_coco(given.coco).annotations
-            raise ConfigError(
-                f"{annotations}: no image with an instance of the {stage.classes}' classes; stage "
-                f"{stage.name} needs at least one{_crowds_in(annotations)}"
-            )
-
-
-def _crowds_in(annotations: Path) -> str:
-    """Returns the end of a message if all annotations of a COCO file are crowd regions."""
-    images = check_coco(annotations, None, Defects(annotations))[0]
+def _refuse_crowds(annotations: Path) -> None:
+    """Raises a ConfigError if all annotations of a COCO file are crowd regions."""
+    images, _ = check_coco(annotations, None, Defects(annotations))
     total = sum(len(image.annotation_ids) for image in images)
-    text = only_crowds(sum(image.crowds for image in images), total)
-    return f"; {text}" if text else ""
+    if text := only_crowds(sum(image.crowds for image in images), total):
+        raise ConfigError(f"{annotations}: no image with instances; {text}")
 
 
-def _check_scored(
-    annotations: Path, videos: list[VideoRecord], categories: Categories, trained: Categories
-) -> None:
-    """Compares the classes of scored videos with the ``trained`` ones; warns of odd annotations.
-
-    Raises a ConfigError if no name is common to both.
-    """
+def _check_scored(annotations: Path, frames: Path, trained: Categories) -> None:
+    """Checks a file of scored videos, whose classes are matched with the ``trained`` ones."""
+    videos, categories = _check_frames(annotations, frames)
     defects = Defects(annotations)
     warn_unscored_tracks(videos, defects)
-    lacking = set(categories.names) - set(trained.names)
-    if lacking == set(categories.names):
+    lacking = sorted(set(categories.names) - set(trained.names))
+    if len(lacking) == len(categories):
         raise ConfigError(
             f"{annotations}: expected names of the training file's classes, "
             f"{shown(list(trained.names[:8]))}, found only {shown(list(categories.names[:8]))}; "
             "give the classes the same names in both files"
         )
     if lacking:
-        names = Counter(categories.names[t.label] for video in videos for t in video.tracks)
-        listed = ", ".join(f"{name} ({names[name]} tracks)" for name in sorted(lacking))
+        counts = Counter(categories.names[t.label] for video in videos for t in video.tracks)
+        found = Found(", ".join(f"{name} ({counts[name]} tracks)" for name in lacking))
         mend = "these tracks count as missed; correct the names or remove the classes"
         expected = "classes of the training file"
-        defects.warn('"categories"', expected=expected, found=Found(listed), mend=mend)
+        defects.warn('"categories"', expected=expected, found=found, mend=mend)
     defects.finish()
 
 
@@ -134,9 +107,8 @@ def _check_frames(annotations: Path, frames: Path) -> tuple[list[VideoRecord], C
             f"{annotations}: {len(absent)} frames are missing, the first is {frames / absent[0]}; "
             "correct the file names or the folder"
         )
-    tracks = [track for video in videos for track in video.tracks]
-    crowds = sum(track.iscrowd for track in tracks)
-    if crowds == len(tracks):
-        text = only_crowds(crowds, len(tracks)) or "expected at least one"
+    crowds = [track.iscrowd for video in videos for track in video.tracks]
+    if all(crowds):
+        text = only_crowds(len(crowds), len(crowds)) or "expected at least one"
         raise ConfigError(f"{annotations}: no annotated video; {text}")
     return videos, categories

@@ -68,12 +68,6 @@ class ClassTable:
         """Builds the table from the images' annotations, whose labels are those of ``source``."""
         return cls(source, class_map, Counter(label for r in records for label in r.labels))
 
-    @property
-    def num_mapped(self) -> int:
-        """The number of annotations whose class the videos have."""
-        labels = self.class_map.target_labels(self.source)
-        return sum(count for label, count in self.counts.items() if labels[label] is not None)
-
     def describe(self, left_out: str) -> list[str]:
         """Returns the plan's lines about all image classes, and about video classes without images.
 

@@ -21,7 +21,7 @@ from pipelines.experiments.ablation_tables import AblationRow, AblationTable, Ov
 from pipelines.progress import Progress
 from pipelines.results.ensemble_files import fuse_files
 from pipelines.results.score import LabelledVideos, evaluate_file, score_model
-from pipelines.run.folder import Run, check_folder, check_settings, open_run
+from pipelines.run.folder import Run, check_settings, open_run
 from pipelines.run.steps import make_pseudo_videos, prepare, save_changed, train
 from vis_core.files import write_json, write_text
 
@@ -64,17 +64,11 @@ class RowScores:
 
 
 def check(job: AblationJob, classes: ClassTable | None = None) -> None:
-    """Checks the settings of every row, and the folder of every training, before the first starts.
-
-    ``classes`` are those of the still images, from ``check_given``. Raises a ConfigError.
-    """
+    """Checks every row before the first one starts; ``classes`` are from ``check_given``."""
     for row in job.table.rows:
         job.config(row, job.seeds[0], inference=True)
-    trainings = {(row.run_file, row.training): row for row in job.table.rows if not row.fused}
-    for row in trainings.values():
-        check_settings(_run_of(job, row, job.seeds[0]), classes)
-        for seed in job.seeds:
-            check_folder(_run_of(job, row, seed))
+        for seed in () if row.fused else job.seeds:
+            check_settings(_run_of(job, row, seed), classes)
 
 
 def run_ablation(job: AblationJob) -> list[RowScores]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipelines.cluster import ray_session
@@ -22,7 +22,7 @@ from pipelines.experiments.comparison import (
 )
 from pipelines.registry.start_weights import check_start
 from pipelines.run import steps
-from pipelines.run.folder import Run, check_folder, check_settings, open_run
+from pipelines.run.folder import Run, check_folder, check_images, check_settings, open_run
 from vis_core.errors import ConfigError
 from vis_core.files import write_json, write_text
 
@@ -73,17 +73,14 @@ class LearningJob:
 
 
 def check(job: LearningJob, classes: ClassTable | None) -> None:
-    """Checks the folder, settings and start weights of every run before the first one starts.
-
-    ``classes`` are those of the still images, from ``check_given``. Raises a VisError.
-    """
+    """Checks every run before the first one starts; ``classes`` are from ``check_given``."""
     for _, run in job.runs():
-        check_folder(run)
         if job.from_scratch:  # the backbone may not exist yet
-            run = replace(run, config=run.config.model_copy(update={"start_from": None}))
+            check_folder(run)
+            check_images(run, classes)
         else:
+            check_settings(run, classes)
             check_start(run.config)
-        check_settings(run, classes)
 
 
 def learn(job: LearningJob, address: str | None = None) -> list[LearntRow]:

@@ -6,13 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vis_core.evaluation.bootstrap import (
-    Interval,
-    draw_videos,
-    interval,
-    is_significant,
-    resampled_ap,
-)
+from vis_core.evaluation.bootstrap import draw_videos, interval, is_significant, resampled_ap
 from vis_core.evaluation.identity import evaluate_identity
 from vis_core.evaluation.loading import GroundTruth, Results, load_ground_truth, load_results
 from vis_core.evaluation.score_table import (
@@ -129,7 +123,7 @@ def _bootstrap(
         intervals["AP - AP of other"] = difference
         document["significant"] = is_significant(difference)
     if result.stats["AP"] == -1:
-        intervals = dict.fromkeys(intervals, Interval(-1.0, -1.0, -1.0))
+        intervals = dict.fromkeys(intervals, interval(-1.0, np.array([-1.0])))
         document |= {"significant": False} if other else {}
     notes += [interval_line(name, value) for name, value in intervals.items()]
     if other is not None:

@@ -12,7 +12,7 @@ from pipelines.config.loading import digest, parse_run_config, to_yaml
 from pipelines.config.run import RunConfig
 from pipelines.config.strict_yaml import read_yaml_mapping
 from pipelines.data.find_data import find_vis
-from pipelines.data.given_data import GivenData, check_given, check_stages
+from pipelines.data.given_data import GivenData, check_given
 from pipelines.data.run_classes import ClassTable
 from pipelines.registry.start_weights import start_folder
 from pipelines.run.lock import LOCK, hold_folder
@@ -62,7 +62,7 @@ def check_folder(run: Run) -> dict[str, Any]:
     """Checks that a run's folder is new or belongs to the same run; returns what identifies it.
 
     Raises ConfigError if the folder contains a run with other settings or unrelated files, or is
-    used by another process. Creates nothing.
+    used by another process.
     """
     lock = {
         "config": json.loads(run.config.model_dump_json(by_alias=True)),
@@ -141,7 +141,8 @@ def check_run(run: Run) -> ClassTable | None:
 
 def check_settings(run: Run, classes: ClassTable | None) -> None:
     """Checks a run as ``check_run`` does, with data that is checked already."""
-    check_stages(run.given, run.config, classes)
+    check_folder(run)
+    check_images(run, classes)
     start_folder(run.config)
     if any(stage.loss_weights for stage in run.config.stages):
         from pipelines.training.stages import check_losses  # imports torch
@@ -154,16 +155,19 @@ def check_settings(run: Run, classes: ClassTable | None) -> None:
         with_id_head(run.config, find_vis(run.given.vis, names).train)
 
 
-def check_sweep(run: Run, classes: ClassTable | None) -> None:
-    """Raises a ConfigError if a run ends with a model that cannot be scored on its videos."""
-    last = run.config.stages[-1]
-    if not classes or last.classes == "videos":
+def check_images(run: Run, classes: ClassTable | None) -> None:
+    """Raises a ConfigError if a stage needs images with instances and there are none."""
+    if classes is None or run.config.supervision is not None:
         return
-    if set(classes.source.names) != set(classes.class_map.target.names):
-        raise ConfigError(
-            f"stage {last.name}: has the classes of the still images, not those of the videos; "
-            "end the run with a stage that has classes: videos"
-        )
+    labels = classes.class_map.target_labels(classes.source)
+    mapped = sum(n for label, n in classes.counts.items() if labels[label] is not None)
+    found = {"images": classes.counts.total(), "videos": mapped}
+    for stage in run.config.stages:
+        if stage.clips != "videos" and not found[stage.classes]:
+            raise ConfigError(
+                f"{run.given.coco}: no image with an instance of the {stage.classes}' classes; "
+                f"stage {stage.name} needs at least one"
+            )
 
 
 def check_stage(run: Run, only: str) -> None:

@@ -59,8 +59,8 @@ _Part = tuple[list[int], list[float], ColumnMasks]  # class ids and scores of a 
 def load_ground_truth(path: Path, *, numbered_anew: bool = False) -> GroundTruth:
     """Reads and checks a YouTube-VIS ground-truth file for scoring.
 
-    As in the reference evaluator, a track with the annotation id 0 counts as never found, which
-    is logged. With ``numbered_anew``, the ids of the file do not matter.
+    With ``numbered_anew``, the file's annotation ids do not matter; else a track with id 0 counts
+    as never found, as in the reference evaluator, which is logged.
     """
     with paused_collector():
         return _with_fault_positions(lambda later: _load_ground_truth(path, later, numbered_anew))
@@ -132,18 +132,14 @@ def _load_ground_truth(path: Path, runs_read_later: bool, numbered_anew: bool) -
         path, None, defects, keep_empty=True, runs_read_later=runs_read_later
     )
     truth = ground_truth_of(videos, categories)
-    if not numbered_anew:
+    if numbered_anew:
+        old = truth.videos.items()
+        videos_anew = {key: replace(v, ids=1 + np.arange(len(v.ids))) for key, v in old}
+        truth = replace(truth, videos=videos_anew)
+    else:
         warn_unscored_tracks(videos, defects)
     defects.finish()
-    return _numbered_anew(truth) if numbered_anew else truth
-
-
-def _numbered_anew(truth: GroundTruth) -> GroundTruth:
-    videos = {
-        video_id: replace(video, ids=np.arange(1, len(video.ids) + 1))
-        for video_id, video in truth.videos.items()
-    }
-    return replace(truth, videos=videos)
+    return truth
 
 
 def _load_results(path: Path, truth: GroundTruth, quickly: bool) -> Results:

@@ -7,8 +7,8 @@ from typing import Any
 from vis_core.errors import Found
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import check_coco
-from vis_core.formats.defects import Defects
-from vis_core.formats.field_checks import check_box, check_reference, objects_of, warn_unscored
+from vis_core.formats.defects import Defects, warn_unscored
+from vis_core.formats.field_checks import check_box, check_reference, objects_of
 from vis_core.formats.result_checks import check_score
 from vis_core.formats.strict_json import parse_json, report_constants
 from vis_core.rle.segmentation import areas_and_boxes, checked_to_rle, segmentation_fault

@@ -5,7 +5,7 @@ Each ``check_`` function returns whether the field is valid and adds a defect if
 
 import re
 import sys
-from collections.abc import Collection, Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import PurePosixPath
 from types import NoneType
 from typing import Any
@@ -91,29 +91,6 @@ def ids_of(root: dict[str, Any], key: str) -> set[Any]:
     table = root.get(key)
     entries = table if isinstance(table, list) else []
     return {entry["id"] for entry in entries if isinstance(entry, dict) and is_id(entry.get("id"))}
-
-
-def only_crowds(crowds: int, total: int) -> str:
-    """Returns a message if all of a file's annotations are crowd regions, else an empty string."""
-    if not 0 < crowds == total:
-        return ""
-    return (
-        f"{crowds} of {total} annotations are crowd regions and left out; CVAT writes iscrowd 1 "
-        "for brush masks: write 0 if each is one thing"
-    )
-
-
-def warn_unscored(ids: Collection[int], crowds: int, defects: Defects) -> None:
-    """Warns if no annotation can be scored, or an annotation's id keeps it from being found.
-
-    ``ids`` are of all annotations, ``crowds`` of which are crowd regions.
-    """
-    text, _, mend = only_crowds(crowds, len(ids)).partition("; ")
-    if text:
-        defects.warn('"annotations"', expected="instances", found=Found(f"none: {text}"), mend=mend)
-    if 0 in ids:
-        mend = "annotation id 0 counts as never found, as in the reference evaluator; number from 1"
-        defects.warn('annotation "id"', expected="ids from 1", found=0, mend=mend)
 
 
 def check_size(where: str, entry: dict[str, Any], defects: Defects) -> bool:

@@ -14,14 +14,8 @@ from typing import TYPE_CHECKING, Any
 from vis_core.errors import AnnotationError
 from vis_core.files import whole_file, write_json
 from vis_core.formats.categories import Categories
-from vis_core.formats.defects import Defects
-from vis_core.formats.field_checks import (
-    check_reference,
-    entries_of,
-    ids_of,
-    table_of,
-    warn_unscored,
-)
+from vis_core.formats.defects import Defects, warn_unscored
+from vis_core.formats.field_checks import check_reference, entries_of, ids_of, table_of
 from vis_core.formats.result_checks import check_results, entries_alone
 from vis_core.formats.strict_json import parse_json, report_constants
 from vis_core.formats.video_checks import (
@@ -124,7 +118,7 @@ def check_youtube_vis(
 
 
 def warn_unscored_tracks(videos: Sequence[VideoRecord], defects: Defects) -> None:
-    """Warns if no track can be scored, or a track's id keeps it from being found."""
+    """Warns if all tracks are crowd regions, or a track's id keeps it from being found."""
     tracks = [track for video in videos for track in video.tracks]
     ids = [track.annotation_id for track in tracks]
     warn_unscored(ids, sum(track.iscrowd for track in tracks), defects)
@@ -188,17 +182,12 @@ def _annotation(video: VideoRecord, track: TrackRecord, categories: Categories) 
 
 
 def result_entries(
-    result: "VideoResult",
-    video_id: int,
-    categories: Categories,
-    classes: Categories | None = None,
+    result: "VideoResult", video_id: int, categories: Categories, classes: Categories | None = None
 ) -> list[dict[str, Any]]:
     """Returns one video's entries for a YouTube-VIS results file, best score first.
 
-    Args:
-        categories: Classes of the ground truth, whose ids the entries have.
-        classes: Classes of the tracks' labels, which are matched by name; tracks of classes that
-            ``categories`` lacks are left out. None: the labels are those of ``categories``.
+    ``categories`` are the file's. If the labels are those of other ``classes``, these are matched
+    by name, and tracks of classes that the file lacks are left out.
     """
     id_by_name = dict(zip(categories.names, categories.ids, strict=True))
     ids = categories.ids if classes is None else [id_by_name.get(name) for name in classes.names]
