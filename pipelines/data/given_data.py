@@ -5,6 +5,7 @@ module must not import torch, because options are checked before torch loads.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pipelines.data.find_data import find_archive, find_coco, find_vis
 from pipelines.data.run_classes import ClassTable, find_class_map
 from vis_core.errors import ConfigError, Found, shown
 from vis_core.formats.categories import Categories
-from vis_core.formats.coco import check_coco, read_coco
+from vis_core.formats.coco import ImageRecord, check_coco, read_coco
 from vis_core.formats.defects import Defects, only_crowds
 from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis, warn_unscored_tracks
 
@@ -42,8 +43,8 @@ def check_given(given: GivenData) -> ClassTable | None:
     """
     files = find_coco(given.coco) if given.coco else None
     records, source = read_coco(files.annotations, files.folder) if files else ([], None)
-    if files and not any(record.labels for record in records):
-        _refuse_crowds(files.annotations)
+    if files:
+        refuse_crowds(files.annotations, records)
     target = None
     if given.vis:
         vis = find_vis(given.vis, frozenset(source.names) if source else None)
@@ -67,8 +68,10 @@ def check_given(given: GivenData) -> ClassTable | None:
     return ClassTable.of(records, source, class_map)
 
 
-def _refuse_crowds(annotations: Path) -> None:
+def refuse_crowds(annotations: Path, records: Sequence[ImageRecord]) -> None:
     """Raises a ConfigError if all annotations of a COCO file are crowd regions."""
+    if any(record.labels for record in records):
+        return
     images, _ = check_coco(annotations, None, Defects(annotations))
     total = sum(len(image.annotation_ids) for image in images)
     if text := only_crowds(sum(image.crowds for image in images), total):

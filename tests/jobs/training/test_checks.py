@@ -198,6 +198,8 @@ def test_images_of_crowds_are_refused_with_and_without_videos(
     for videos in ([], ["--vis", tmp_path / "vis"]):
         line = refused(VERBS[verb], "--coco", coco, *videos, out=tmp_path / "o", capsys=capsys)
         assert f"{total} of {total} annotations are crowd regions and left out; {CROWDS}" in line
+    assert main(["pseudo", "--coco", str(coco), "--out", str(tmp_path / "o")]) == 2
+    assert CROWDS in capsys.readouterr().err
 
 
 def test_images_without_a_class_of_the_videos_are_refused_only_for_stages_that_need_one(
