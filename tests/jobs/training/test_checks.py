@@ -152,6 +152,8 @@ def test_videos_without_instances_are_refused(
         (only_crowds, f"4 of 4 annotations are crowd regions and left out; {CROWDS}"),
         (nothing, "expected at least one"),
     ):
+        if change is nothing and part != "train":
+            continue  # as in published validation files; see tests/pipelines/data/test_find_data.py
         document = read(vis / f"{part}.json")
         change(document)
         write(vis / f"{part}.json", document)
