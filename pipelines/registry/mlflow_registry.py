@@ -170,6 +170,7 @@ def _check_names(name: str, alias: str | None) -> None:
     from mlflow.exceptions import MlflowException
     from mlflow.utils import validation
 
+    found = f"register: --name {name!r}, --alias {alias!r}"
     try:
         validation._validate_model_name(name)
         if alias is not None:
@@ -177,13 +178,13 @@ def _check_names(name: str, alias: str | None) -> None:
             validation._validate_model_alias_name_reserved(alias)
     except MlflowException as error:
         raise ConfigError(
-            f"register: {reason(error)} (--name {name!r}, --alias {alias!r}); give an alias of "
+            f"{found}: {reason(error).rstrip('.')}; give an alias of "
             "letters, digits, '_' and '-', a name without '/' and ':'"
         ) from error
     if not f"{name}{alias}".isprintable() or "@" in name or ("'" in name and '"' in name):
         raise ConfigError(
-            "register: expected a name of printable characters without '@' (models:/NAME@ALIAS) and"
-            f" with one kind of quotes, found {name!r}"
+            f"{found}: expected printable characters, no '@' and "
+            "one kind of quotes; correct the name"
         )
 
 

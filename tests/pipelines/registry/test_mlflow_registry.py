@@ -246,7 +246,7 @@ def test_registering_is_quiet(tracking, check, tmp_path, capfd):
 def test_an_alias_that_mlflow_forbids_is_refused_before_the_upload(
     alias, tracking, check, tmp_path
 ):
-    with pytest.raises(ConfigError, match="register: .*--alias") as caught:
+    with pytest.raises(ConfigError, match="--alias") as caught:
         register(tracking, make_model(tmp_path / "model"), check, alias=alias)
     assert "\n" not in str(caught.value) and caught.value.exit_code == 2
     assert tracking.client.get_experiment_by_name("vis") is None
@@ -266,7 +266,7 @@ def test_a_name_that_mlflow_takes_is_taken_and_found(name, tracking, check, tmp_
 
 @pytest.mark.parametrize("name", ["", " ", "a/b", "a:b", "a@b", "..", "line\nend", "'both\""])
 def test_a_name_that_mlflow_forbids_is_refused_before_the_upload(name, tracking, check, tmp_path):
-    with pytest.raises(ConfigError, match="register: ") as caught:
+    with pytest.raises(ConfigError, match="--name") as caught:
         register_model(tracking, make_model(tmp_path / "model"), name, {}, check=check)
     assert "\n" not in str(caught.value)
     assert tracking.client.get_experiment_by_name("vis") is None
