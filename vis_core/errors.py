@@ -32,6 +32,7 @@ DecodeFailure = Literal[
     "no video stream",
     "no decoder",
     "no frames",
+    "orientation",  # a display matrix that neither turns by quarters nor mirrors
     "too large",
     "decode error",
     "timed out",

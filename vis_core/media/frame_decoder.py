@@ -25,9 +25,13 @@ from vis_core.media.container import (
     open_container,
 )
 from vis_core.media.decode_report import DecodeReport, VideoInfo
+from vis_core.media.orientation import Orientation, orientation_of
 from vis_core.media.timestamps import VideoClock
 
 logger = logging.getLogger(__name__)
+
+# Names of the transfer functions of HDR (ITU-T H.273).
+HDR_TRANSFERS = {16: "smpte2084 (PQ)", 18: "arib-std-b67 (HLG)"}
 
 
 class FrameDecoder:
@@ -70,6 +74,14 @@ class FrameDecoder:
             info.declared_frames is not None or info.duration_s is not None
         )
         return first, info
+
+    def orientation_of(self, stored: VideoFrame) -> Orientation:
+        """Returns how a frame is displayed; raises if its display matrix is not supported."""
+        try:
+            return orientation_of(stored)
+        except ValueError as error:
+            why = f"{error}; ffmpeg -i FILE OUT.mkv writes the video upright"
+            raise failure(self.path, why, "orientation") from error
 
     def check_end(self, info: VideoInfo, clock: VideoClock) -> None:
         """Adds to the report, after the last packet, whether frames are missing."""
@@ -138,11 +150,12 @@ class FrameDecoder:
 
     def _describe(self, first: VideoFrame) -> VideoInfo:
         stream = self._stream
-        height, width = shown_size(first)
+        orientation = self.orientation_of(first)
+        height, width = orientation.size(first)
         return VideoInfo(
             height=height,
             width=width,
-            rotation=first.rotation,
+            rotation=orientation.rotation,
             rate=float(stream.average_rate or 0),
             duration_s=self._duration_s(),
             declared_frames=self.report.declared_frames,
@@ -150,7 +163,18 @@ class FrameDecoder:
             codec=stream.codec_context.name,
             stream_index=stream.index,
             num_video_streams=len(moving_streams(self._container)),
+            mirrored=orientation.mirrored,
+            pixel_aspect=self._pixel_aspect(orientation),
+            hdr=HDR_TRANSFERS.get(first.color_trc, ""),
         )
+
+    def _pixel_aspect(self, orientation: Orientation) -> str:
+        """Returns the displayed width and height of a pixel as "W:H"; empty if square."""
+        aspect = self._stream.sample_aspect_ratio
+        if not aspect or aspect == 1:
+            return ""
+        shown = aspect if orientation.rotation % 180 == 0 else 1 / aspect
+        return f"{shown.numerator}:{shown.denominator}"
 
     def _duration_s(self) -> float | None:
         stream = self._stream
@@ -167,18 +191,6 @@ class FrameDecoder:
         else:
             why = "the decoder refuses all of them, the file is encrypted or damaged"
         return f"opens but yields 0 frames of {self._num_packets} packets: {why}"
-
-
-def shown_size(stored: VideoFrame) -> tuple[int, int]:
-    """Returns the height and width of a decoded frame after rotation."""
-    if quarter_turns(stored.rotation) % 2 == 1:
-        return stored.width, stored.height
-    return stored.height, stored.width
-
-
-def quarter_turns(rotation: int) -> int:
-    """Rounds a rotation in degrees to counter-clockwise quarter turns (0..3)."""
-    return round(rotation / 90) % 4
 
 
 def _has_damaged_time(packet: Packet) -> bool:

@@ -1,6 +1,6 @@
 """Reading untrusted video files with one frame in memory at a time.
 
-Frames have their display orientation (rotation applied) and their true times. Missing frames are
+Frames have their display orientation (turned and mirrored) and their true times. Missing frames are
 reported; no frames are interpolated or invented.
 """
 
@@ -18,7 +18,7 @@ from av.video.reformatter import VideoReformatter
 from vis_core.config.media import DecodeLimits
 from vis_core.frame import Frame
 from vis_core.media.container import failure
-from vis_core.media.frame_decoder import FrameDecoder, quarter_turns, shown_size
+from vis_core.media.frame_decoder import FrameDecoder
 from vis_core.media.timestamps import VideoClock
 
 _ROUNDING_S = 1e-6  # tolerance: times are multiples of the stream's clock tick
@@ -96,7 +96,8 @@ class VideoReader(Iterator[Frame]):
         """
         self.number = self.report.decoded_frames
         self.report.decoded_frames += 1
-        self.report.resized_frames += shown_size(stored) != (self.info.height, self.info.width)
+        size = self._decoder.orientation_of(stored).size(stored)
+        self.report.resized_frames += size != (self.info.height, self.info.width)
         self._num_returned += 1
         self._next_stored = self._next_due()
         if self._next_stored is None:
@@ -124,15 +125,14 @@ class VideoReader(Iterator[Frame]):
         return None
 
     def _shown_image(self, stored: VideoFrame) -> np.ndarray:
-        """Rotates a decoded frame for display and resizes it to the first frame's size."""
+        """Turns a decoded frame for display and resizes it to the first frame's size."""
         try:
             image = self._reformatter.reformat(stored, format="rgb24").to_ndarray()
         except FFmpegError as error:
             why = f"frame {self.report.decoded_frames} of format {stored.format.name}"
             why += f" cannot be converted to RGB ({error.strerror})"
             raise failure(self._decoder.path, why, "decode error") from error
-        # Counter-clockwise, like av's rotation; byte-identical to OpenCV's output.
-        image = np.rot90(image, quarter_turns(stored.rotation))
+        image = self._decoder.orientation_of(stored).apply(image)
         height, width = self.info.height, self.info.width
         if image.shape[:2] != (height, width):
             whole = np.ascontiguousarray(image)
