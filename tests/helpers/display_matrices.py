@@ -39,6 +39,6 @@ def set_matrix(source, target, a, b, c, d, shift=(0, 0)):
 def pictures_of_ffmpeg(path, height, width, *options):
     """Returns the frames that ffmpeg shows, as (N, H, W, 3) RGB; options come before the input."""
     command = ["ffmpeg", "-v", "error", *options, "-i", str(path), "-vsync", "passthrough"]
-    command += ["-sws_flags", "accurate_rnd+full_chroma_int", "-pix_fmt", "rgb24"]
+    command += ["-sws_flags", "bilinear", "-pix_fmt", "rgb24"]
     output = subprocess.run([*command, "-f", "rawvideo", "-"], capture_output=True, check=True)
     return np.frombuffer(output.stdout, np.uint8).reshape(-1, height, width, 3)

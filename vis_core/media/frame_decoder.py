@@ -17,6 +17,8 @@ from av.video.frame import VideoFrame
 from vis_core.errors import shown_name
 from vis_core.media.container import (
     CONTAINERS_WITHOUT_LENGTH,
+    CONTAINERS_WITHOUT_RATE,
+    RAW_STREAMS,
     choose_stream,
     ends_within_packet,
     failure,
@@ -52,6 +54,7 @@ class FrameDecoder:
         except BaseException:
             self._container.close()
             raise
+        self._is_raw = self._container.format.name in RAW_STREAMS
         # complete once the frames are exhausted and ``check_end`` was called
         self.report = DecodeReport(declared, error_lines=num_open_complaints)
         self.frames = self._decode()
@@ -129,6 +132,9 @@ class FrameDecoder:
                 self._on_decoded()
             self.report.error_lines += num_complaints(lines)
             self.report.corrupt_frames += sum(frame.is_corrupt for frame in frames)
+            if self._is_raw:
+                for frame in frames:  # libav invents times for some of them
+                    frame.pts = frame.dts = None
             yield from frames
 
     def _packets(self) -> Iterator[Packet | None]:
@@ -156,7 +162,7 @@ class FrameDecoder:
             height=height,
             width=width,
             rotation=orientation.rotation,
-            rate=float(stream.average_rate or 0),
+            rate=self._rate(),
             duration_s=self._duration_s(),
             declared_frames=self.report.declared_frames,
             container=self._container.format.name,
@@ -165,6 +171,7 @@ class FrameDecoder:
             num_video_streams=len(moving_streams(self._container)),
             mirrored=orientation.mirrored,
             pixel_aspect=self._pixel_aspect(orientation),
+            times=self._source_of_times(),
             hdr=HDR_TRANSFERS.get(first.color_trc, ""),
         )
 
@@ -175,6 +182,18 @@ class FrameDecoder:
             return ""
         shown = aspect if orientation.rotation % 180 == 0 else 1 / aspect
         return f"{shown.numerator}:{shown.denominator}"
+
+    def _rate(self) -> float:
+        is_unknown = self._container.format.name in CONTAINERS_WITHOUT_RATE
+        stream = self._stream
+        return float((stream.guessed_rate if is_unknown else stream.average_rate) or 0)
+
+    def _source_of_times(self) -> str:
+        """Returns what the times are computed from if the file stores none, or ""."""
+        if not self._is_raw:
+            return ""
+        is_stated = bool(self._stream.codec_context.framerate)
+        return f"frame number / rate; the rate is {'stated' if is_stated else 'assumed'}"
 
     def _duration_s(self) -> float | None:
         stream = self._stream

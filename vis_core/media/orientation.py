@@ -40,7 +40,7 @@ def orientation_of(stored: VideoFrame) -> Orientation:
 
     A matrix of zeros states nothing; FFmpeg ignores it, too.
     """
-    side_data = stored.side_data.get(Type.DISPLAYMATRIX)
+    side_data = stored.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
     return _AS_STORED if side_data is None else _parsed(bytes(side_data))
 
 

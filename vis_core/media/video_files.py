@@ -14,14 +14,16 @@ from vis_core.errors import ConfigError, shown_name
 
 logger = logging.getLogger(__name__)
 
-# Playlists and raw streams (m3u8, ffconcat, y4m) are included, so that each is refused by name when
-# it is opened; files with other suffixes are only counted.
+# Playlists (m3u8, ffconcat) are included, so that each is refused by name when it is opened; files
+# with other suffixes are only counted.
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
     for name in (
         *("3g2", "3gp", "asf", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg"),
         *("mpg", "mts", "ogv", "ts", "vob", "webm", "wmv"),
-        *("ffconcat", "m3u", "m3u8", "y4m"),
+        *("dv", "f4v", "ivf", "mxf", "nut", "y4m"),
+        *("264", "265", "h264", "h265", "hevc", "m1v", "m2v", "mjpeg", "mjpg", "mpv", "obu"),
+        *("ffconcat", "m3u", "m3u8"),
     )
 )
 

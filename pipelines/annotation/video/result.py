@@ -122,9 +122,13 @@ def _video_entry(video: ArchivedVideo, processed: ProcessedVideo) -> dict[str, A
     height, width = processed.size
     info = processed.info
     # Written only where they differ from the usual case, so that other results keep their bytes.
-    unusual = {"mirrored": info.mirrored, "pixel_aspect_ratio": info.pixel_aspect, "hdr": info.hdr}
-    if info.hdr:
-        unusual["tone_mapping"] = "none"
+    unusual = {
+        "mirrored": info.mirrored,
+        "pixel_aspect_ratio": info.pixel_aspect,
+        "times": info.times,
+        "hdr": info.hdr,
+        "tone_mapping": "none" if info.hdr else "",
+    }
     return {
         "id": 1,
         "name": video.key,

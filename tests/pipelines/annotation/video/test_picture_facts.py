@@ -1,4 +1,4 @@
-"""What a result says about pictures that are not displayed as stored."""
+"""Facts in results about pictures that are not displayed as stored."""
 
 import logging
 import subprocess
