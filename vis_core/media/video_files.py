@@ -59,7 +59,7 @@ def search_videos(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES) -> Fo
     found = FoundVideos([], [], [])
     for path in _entries(folder, found.skipped):
         is_video = path.suffix.lower() in suffixes
-        reason = _reason_to_skip(path, root)
+        reason = reason_to_skip(path, root)
         if reason is not None:
             if is_video:
                 found.skipped.append((path, reason))
@@ -83,7 +83,7 @@ def _entries(folder: Path, skipped: list[tuple[Path, str]]) -> Iterator[Path]:
         yield from (Path(parent, name) for name in sorted({*files, *linked, *video_like}))
 
 
-def _reason_to_skip(path: Path, root: Path) -> str | None:
+def reason_to_skip(path: Path, root: Path) -> str | None:
     """Returns why an entry is not read, or None for a regular file inside ``root``."""
     try:
         mode = path.stat().st_mode

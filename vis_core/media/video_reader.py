@@ -7,7 +7,7 @@ reported; no frames are interpolated or invented.
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import cv2
 import numpy as np
@@ -20,6 +20,9 @@ from vis_core.frame import Frame
 from vis_core.media.container import failure
 from vis_core.media.frame_decoder import FrameDecoder
 from vis_core.media.timestamps import VideoClock
+
+if TYPE_CHECKING:
+    from vis_core.media.pictures import PictureDecoder
 
 _ROUNDING_S = 1e-6  # tolerance: times are multiples of the stream's clock tick
 
@@ -43,6 +46,7 @@ class VideoReader(Iterator[Frame]):
         skip: int = 0,
         on_decoded: Callable[[], None] | None = None,
         new_image: Callable[[tuple[int, int, int]], np.ndarray] | None = None,
+        picture_rate: float | None = None,
     ) -> None:
         check_selection(max_frames, sample_fps, skip)
         self._max_frames = max_frames
@@ -51,7 +55,7 @@ class VideoReader(Iterator[Frame]):
         self._period_s = 0.0 if sample_fps is None else 1 / sample_fps
         self._num_returned = self.number = 0
         self._reformatter = VideoReformatter()  # one for all frames, since setting it up takes time
-        self._decoder = FrameDecoder(path, limits.max_pixels, on_decoded)
+        self._decoder = _new_decoder(path, picture_rate, limits.max_pixels, on_decoded)
         self.report = self._decoder.report
         self._next_stored: VideoFrame | None
         try:
@@ -151,8 +155,9 @@ def read_frames(
     limits: DecodeLimits | None = None,
     sample_fps: float | None = None,
     skip: int = 0,
+    picture_rate: float | None = None,
 ) -> VideoReader:
-    """Opens a video file and decodes its first frame.
+    """Opens a video file, or a folder of pictures, and decodes its first frame.
 
     The caller must close or exhaust the reader.
 
@@ -164,11 +169,26 @@ def read_frames(
             after each further multiple of the period. None returns all frames.
         skip: Number of frames that are decoded and counted but not returned; the index of the
             first returned frame is ``skip``.
+        picture_rate: Pictures per second if ``path`` is a folder; None reads files only.
 
     Raises:
         VideoDecodeError: If the file cannot be trusted or opened, or yields no frame.
     """
-    return VideoReader(Path(path), max_frames, limits or DecodeLimits(), sample_fps, skip)
+    limits = limits or DecodeLimits()
+    return VideoReader(Path(path), max_frames, limits, sample_fps, skip, picture_rate=picture_rate)
+
+
+def _new_decoder(
+    path: Path,
+    picture_rate: float | None,
+    max_pixels: int,
+    on_decoded: Callable[[], None] | None,
+) -> "FrameDecoder | PictureDecoder":
+    if picture_rate is None or not path.is_dir():
+        return FrameDecoder(path, max_pixels, on_decoded)
+    from vis_core.media.pictures import PictureDecoder  # most decoders need no image libraries
+
+    return PictureDecoder(path, picture_rate, max_pixels, on_decoded)
 
 
 def check_selection(max_frames: int | None, sample_fps: float | None, skip: int) -> None:

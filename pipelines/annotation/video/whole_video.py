@@ -134,9 +134,14 @@ class VideoJob:
 def open_reader(
     path: Path, config: InferenceConfig, *, max_frames: int | None, skip: int = 0
 ) -> SandboxedReader:
-    """Opens a video file as configured; see ``read_frames_sandboxed`` for the arguments."""
+    """Opens a video as configured; see ``read_frames_sandboxed`` for the arguments."""
     reader = read_frames_sandboxed(
-        path, max_frames=max_frames, limits=config.decoding, sample_fps=config.sample_fps, skip=skip
+        path,
+        max_frames=max_frames,
+        limits=config.decoding,
+        sample_fps=config.sample_fps,
+        skip=skip,
+        picture_rate=config.picture_rate,
     )
     if reader.info.hdr:
         _warn_about_hdr(reader.info.hdr)
