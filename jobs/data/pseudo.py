@@ -37,6 +37,7 @@ def run(
 ) -> None:
     """Generates the clips unless they are already finished, or only draws a preview."""
     from pipelines.data.find_data import find_coco
+    from pipelines.data.given_data import refuse_crowds
     from vis_core.errors import ConfigError
     from vis_core.formats.coco import read_coco
 
@@ -47,6 +48,7 @@ def run(
     short = [f"{key}={value}" for key, value in changes.items() if value is not None]
     resolved = options.read_config(config, [*overrides, *short], from_scratch=from_scratch)
     records, categories = read_coco(files.annotations, files.folder)
+    refuse_crowds(files.annotations, records)
     folder = options.local_path(out)
     if preview:
         from pipelines.data.pseudo_preview import write_preview

@@ -53,7 +53,7 @@ def run(
     if table not in TABLES:
         raise ConfigError(f"{table}: no such table; expected one of {', '.join(_table_names())}")
     given = options.given_data(coco, vis, videos, images)
-    check_given(given)
+    classes = check_given(given)
     rows = ablation_table(table, recipe)
     files = {row.run_file for row in rows.rows}
     job = AblationJob(
@@ -64,7 +64,7 @@ def run(
         given=given,
         out=options.local_path(out).absolute(),
     )
-    check(job)
+    check(job, classes)
     if dry_run:
         changes = {row.name: row.changes for row in rows.rows}
         lines = [f"{row.name} ({row.run_file}): {'  '.join(row.changes)}" for row in rows.rows]

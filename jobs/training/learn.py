@@ -41,10 +41,10 @@ def run(
     """Trains, tunes and scores the unfinished systems, and prints the table."""
     from pipelines.data.given_data import check_given
     from pipelines.experiments.comparison import markdown
-    from pipelines.experiments.learning import LearningJob, learn
+    from pipelines.experiments.learning import LearningJob, check, learn
 
     given = options.given_data(coco, vis, videos, images)
-    check_given(given)
+    classes = check_given(given)
     job = LearningJob(
         systems=systems,
         presets=options.CONFIGS,
@@ -57,6 +57,7 @@ def run(
         max_frames=max_frames,
         overrides=overrides,
     )
+    check(job, classes)
     if dry_run:
         steps = {n: sum(stage.num_steps for stage in run.config.stages) for n, run in job.runs()}
         lines = [f"{name}: {count} steps" for name, count in steps.items()]

@@ -51,7 +51,7 @@ def run(
     as_json: options.Json = False,
 ) -> None:
     """Trains the unfinished stages and prints the scores."""
-    from pipelines.run.folder import Run, check_run, open_run, read_run
+    from pipelines.run.folder import Run, check_run, check_stage, open_run, read_run
 
     if recipe is not None and config != options.PRESET:
         raise ConfigError(f"{recipe} and --config {config}: give one run file")
@@ -67,6 +67,8 @@ def run(
             folder, resolved, options.given_data(coco, vis, videos, images, class_map), max_frames
         )
     classes = check_run(whole)
+    if stage is not None:
+        check_stage(whole, stage)
     if terms and not dry_run:
         raise ConfigError("--terms only works with --dry-run")
     from pipelines.registry.start_weights import check_start, refuse_random_start

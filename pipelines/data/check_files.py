@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from vis_core.errors import VisError
 from vis_core.formats.coco import check_coco
-from vis_core.formats.defects import Defects
+from vis_core.formats.defects import Defects, warn_unscored
 from vis_core.formats.json_stream import NotStreamableError, first_character, top_level_keys
 from vis_core.formats.result_checks import check_results, entries_alone
 from vis_core.formats.youtube_vis import check_youtube_vis, read_youtube_vis, video_entries
@@ -121,13 +121,17 @@ def _check(
         records, categories = check_coco(file, images, defects)
         instances = sum(len(record.segmentations) for record in records)
         crowds = sum(record.crowds for record in records)
+        warn_unscored([i for record in records for i in record.annotation_ids], crowds, defects)
         return (
             f"COCO, {len(records)} images, {instances} instances, {crowds} crowd regions, "
             f"{len(categories)} classes"
         )
     videos, categories = check_youtube_vis(file, images, defects)
-    tracks = sum(len(video.tracks) for video in videos)
-    return f"YouTube-VIS, {len(videos)} videos, {tracks} tracks, {len(categories)} classes"
+    tracks = [track for video in videos for track in video.tracks]
+    crowds = sum(track.iscrowd for track in tracks)
+    warn_unscored([track.annotation_id for track in tracks], crowds, defects)
+    counts = f"{len(tracks)} tracks{f' ({crowds} crowd regions)' if crowds else ''}"
+    return f"YouTube-VIS, {len(videos)} videos, {counts}, {len(categories)} classes"
 
 
 def _check_results(file: Path, ground_truth: Path | None, defects: Defects) -> str:

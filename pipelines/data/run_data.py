@@ -16,7 +16,6 @@ from pipelines.data.given_data import GivenData
 from pipelines.data.run_classes import ClassTable, find_class_map
 from pipelines.data.synthetic import FPS, write_clips_as_videos, write_synthetic
 from vis_core.clips.sources import PseudoClips
-from vis_core.errors import ConfigError
 from vis_core.files import whole_file, write_text
 from vis_core.formats.categories import Categories
 from vis_core.formats.class_maps import ClassMap, map_between, map_records
@@ -229,11 +228,7 @@ def _pseudo_data(
     mapped = map_records(records, own, class_map)[0]
     usable = [index for index, record in enumerate(mapped) if record.labels]
     held_out = min(_HELD_OUT_IMAGES, len(usable) // 3)
-    if held_out == 0:
-        raise ConfigError(
-            f"{images.annotations}: {len(usable)} images with instances; expected at least 3, or "
-            "give labelled videos (--vis)"
-        )
+    assert held_out, "check_given counted the images"
     rest, last = usable[:-held_out], usable[-held_out:]
     settings = config.pseudo.model_copy(update={"num_frames": config.synthetic.video_frames})
     vis = folder / "pseudo_vis"

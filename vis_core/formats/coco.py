@@ -54,6 +54,7 @@ class CheckedImage:
     category_ids: list[int] = field(default_factory=list)
     segmentations: list[Rle] = field(default_factory=list)
     crowds: int = 0
+    annotation_ids: list[int] = field(default_factory=list)  # including those of crowd regions
 
 
 def read_coco(
@@ -221,6 +222,7 @@ def _attach(
             defects.warn(place, expected=expected, mend="the annotation is dropped")
             continue
         image = images[entry["image_id"]]
+        image.annotation_ids.append(entry["id"])
         if entry.get("iscrowd", 0):
             image.crowds += 1
         else:

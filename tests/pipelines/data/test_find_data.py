@@ -100,8 +100,10 @@ def test_images_are_found_in_any_folder_whatever_their_ending(
 def test_endings_and_prefixes_of_names_do_not_matter(
     ending: str, prefix: str, tmp_path: Path
 ) -> None:
-    picture(tmp_path / "images" / f"{prefix}a{ending}")
-    coco_file(tmp_path / "instances.json", [f"{prefix}a{ending}"])
+    names = [f"{prefix}{letter}{ending}" for letter in "abc"]
+    for name in names:
+        picture(tmp_path / "images" / name)
+    coco_file(tmp_path / "instances.json", names)
     assert check_given(GivenData(tmp_path)) is not None
 
 
