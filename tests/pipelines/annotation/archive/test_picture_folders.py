@@ -30,7 +30,7 @@ def versions(uri, rate=6):
 
 @pytest.fixture
 def archive(tmp_path):
-    """Two folders as YouTube-VIS has them, one as DAVIS has them, beside a video."""
+    """Writes folders as YouTube-VIS and DAVIS have them, beside a video."""
     root = tmp_path / "archive"
     for folder in ("JPEGImages/vid1", "JPEGImages/vid2", "JPEGImages/480p/bear"):
         write_pictures(root / folder, NAMES)
