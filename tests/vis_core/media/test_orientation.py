@@ -130,3 +130,12 @@ def test_hdr_is_said(suffix, trc, read, tmp_path):
     source = ["-f", "lavfi", "-i", "testsrc2=size=64x48:duration=0.2"]
     subprocess.run(["ffmpeg", "-v", "error", *source, *options, path], check=True)
     assert images(path, read)[1].hdr.split(" ")[0] == (trc if trc != "bt709" else "")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["ident", "hflip", "vflip"])
+def test_the_reported_files_are_shown_as_ffmpeg_shows_them(name, data_dir):
+    path = data_dir / "field" / "videos" / "V3_flips" / f"mat_{name}.mp4"
+    found, info = images(path)
+    assert_shown_as_ffmpeg_does(path, found)
+    assert info.mirrored == (name != "ident")
