@@ -35,8 +35,8 @@ class FileReport:
         if self.unreadable:
             yield self.unreadable
         for kind, found in (("error", defects.errors), ("warning", defects.warnings)):
-            for defect in found:
-                yield f"{defects.file}: {kind}: {defect}"
+            for line, _ in defects.lines(found):
+                yield f"{defects.file}: {kind}: {line}"
         verdict = "cannot be used" if self.error_count else "can be used"
         counts = f"{self.error_count} errors, {defects.warning_count} warnings"
         yield f"{defects.file}: {verdict}: {counts}{'; ' if self.summary else ''}{self.summary}"
@@ -110,14 +110,14 @@ def _check(
     if kind == "results":
         return _check_results(file, ground_truth, defects)
     if kind == "coco":
-        records, categories = check_coco(file, images, defects)
+        records, categories = check_coco(file, images, defects, whole=True)
         instances = sum(len(record.segmentations) for record in records)
         crowds = sum(record.crowds for record in records)
         return (
             f"COCO, {len(records)} images, {instances} instances, {crowds} crowd regions, "
             f"{len(categories)} classes"
         )
-    videos, categories = check_youtube_vis(file, images, defects)
+    videos, categories = check_youtube_vis(file, images, defects, whole=True)
     tracks = sum(len(video.tracks) for video in videos)
     return f"YouTube-VIS, {len(videos)} videos, {tracks} tracks, {len(categories)} classes"
 

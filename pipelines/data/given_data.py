@@ -12,7 +12,9 @@ from pipelines.data.run_classes import ClassTable, find_class_map
 from vis_core.errors import ConfigError
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import read_coco
-from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis
+from vis_core.formats.defects import Defects
+from vis_core.formats.video_checks import check_frames
+from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis, video_entries
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,18 @@ def check_given(given: GivenData) -> ClassTable | None:
 
 
 def _check_frames(annotations: Path, frames: Path) -> Categories:
-    """Returns the classes; raises a ConfigError if frames are missing or no video is annotated."""
+    """Returns the classes; raises a VisError for faulty frames, or if no video is annotated."""
     videos: list[VideoRecord]
     videos, categories = read_youtube_vis(annotations)
-    absent = [
-        name for video in videos for name in video.file_names if not (frames / name).is_file()
-    ]
-    if absent:
+    named = {f"video {key}": video for key, video in video_entries(videos).items()}
+    defects = Defects(annotations)
+    missing = check_frames(named, frames, defects, whole=False)
+    if absent := [name for names in missing.values() for name in names]:
         raise ConfigError(
             f"{annotations}: {len(absent)} frames are missing, the first is {frames / absent[0]}; "
             "correct the file names or the folder"
         )
+    defects.finish()
     if not any(video.tracks for video in videos):
         raise ConfigError(f"{annotations}: no annotated video; expected at least one")
     return categories
