@@ -106,7 +106,7 @@ def _list_folder(folder: Path, wanted: VideoFilter) -> Archive:
         root, paths = folder, found.videos
         others = Counter(suffix_of(path.name) for path in found.other_files)
         skipped = [(shown_name(path.relative_to(folder)), reason) for path, reason in found.skipped]
-    archive = Archive(LocalStorage(root), [], skipped, others)
+    archive = Archive(LocalStorage(root), [], skipped, dict(others))
     unwanted = 0
     for path in paths:
         key = path.relative_to(root).as_posix()
@@ -144,7 +144,7 @@ def _list_objects(storage: Storage, wanted: VideoFilter) -> Archive:
                 counts["unwanted"] += 1
 
     found = sorted(videos(), key=lambda video: video.key)
-    return Archive(storage, found, [], others, counts["unwanted"])
+    return Archive(storage, found, [], dict(others), counts["unwanted"])
 
 
 def _list_object(uri: str, wanted: VideoFilter) -> Archive | None:
@@ -186,7 +186,7 @@ def _list_named(path: Path, wanted: VideoFilter) -> Archive:
         else:
             videos.append(_local_video(uri, Path(uri), entry.size))
     videos.sort(key=lambda video: video.key)
-    return Archive(storage, videos, skipped, others, counts["unwanted"])
+    return Archive(storage, videos, skipped, dict(others), counts["unwanted"])
 
 
 def _local_video(key: str, path: Path, size: int) -> ArchivedVideo:

@@ -131,8 +131,8 @@ def plan_lines(document: dict[str, Any]) -> list[str]:
         f"{videos['to_do']:,} to do ({decimal(videos['to_do_bytes'])})",
     ]
     skipped, others = document["skipped_entries"], document["other_files"]
-    lines += [f"left out    {line}" for line in describe_skipped(skipped)]
-    lines += [f"no videos   {describe_other_files(others)}"] if others else []
+    lines += [f"not taken   {line}" for line in describe_skipped(skipped)]
+    lines += [f"not taken   {describe_other_files(others)}"] if others else []
     if measured is None:
         return [*lines, "nothing to do; nothing was started or written"]
     lines += ["", "measured on this machine", *_measured_lines(videos, measured)]

@@ -1,7 +1,9 @@
 """What a listing does not take is counted and named; a single object is an archive of one."""
 
+import json
 import logging
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import boto3
@@ -75,6 +77,7 @@ def test_the_summary_counts_and_names_what_was_passed_over(folder: Path) -> None
     archive = list_archive(folder)
     summary = AnnotateSummary("out", skipped_entries=archive.skipped, other_files=archive.others)
     assert "5 other files passed over (no suffix 3, .qqq 2)" in summary.describe()
+    assert json.loads(json.dumps(asdict(summary)))["other_files"] == {".qqq": 2, "": 3}
     assert not any("passed over" in line for line in AnnotateSummary("out").describe())
 
 
