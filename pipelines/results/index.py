@@ -22,7 +22,6 @@ from vis_core.errors import ConfigError, shown_name
 
 _PAGE = 1000  # results read before the next ones are listed
 _READERS = 16  # concurrent requests
-_SHOWN_DIGEST = 12  # characters of a digest
 _INFO = re.compile(r'\s*\{\s*"info"\s*:\s*')
 _log = logging.getLogger(__name__)
 
@@ -37,10 +36,16 @@ class ResultGroup:
     # key of each result, by the video's name and version
     keys: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    @property
-    def num_same_names(self) -> int:
-        """The number of results beyond the first of each video name."""
-        return len(self.keys) - len({name for name, _ in self.keys})
+    def describe(self, others: Sequence["ResultGroup"]) -> str:
+        """Returns one line: digest, number, date, and what differs from the other groups."""
+        date = datetime.fromtimestamp(self.newest_s, UTC).isoformat(timespec="seconds")
+        unlike = [
+            f"{name} {value}"
+            for name, value in self.about.items()
+            if name == "model" or any(each.about.get(name) != value for each in others)
+        ]
+        counts = f"{self.params_hash[:12]}, {len(self.keys)} results until {date}"
+        return shown_name(", ".join([counts, *unlike[:5]]))
 
 
 @dataclass(frozen=True)
@@ -55,23 +60,18 @@ class ChosenResults:
         """Returns lines about the choice, and about names with several results; often none."""
         lines = []
         if self.left_out:
-            count = 1 + len(self.left_out)
-            lines.append(f"{self.uri}: results of {count} models or settings; see --params-hash")
-            lines.append(f"  used: {_describe(self.group, self.left_out)}")
-            lines += [f"  left out: {_describe(each, [self.group])}" for each in self.left_out]
-        if count := self.group.num_same_names:
-            lines.append(
-                f"{self.uri}: {count} more results than video names; a video has changed, or two"
-                " videos have one name"
-            )
+            lines += [f"{self.uri}: several models or settings; choose with --params-hash"]
+            lines += [f"  used: {self.group.describe(self.left_out)}"]
+            lines += [f"  left out: {each.describe([self.group])}" for each in self.left_out]
+        if several := len(self.group.keys) - len({name for name, _ in self.group.keys}):
+            reason = "a video has changed, or two videos have one name"
+            lines += [f"{self.uri}: {several} more results than video names; {reason}"]
         return lines
 
     def to_json(self) -> dict[str, Any]:
         """Returns the choice for programs."""
-        return {
-            "params_hash": self.group.params_hash,
-            "left_out": {each.params_hash: len(each.keys) for each in self.left_out},
-        }
+        left_out = {each.params_hash: len(each.keys) for each in self.left_out}
+        return {"params_hash": self.group.params_hash, "left_out": left_out}
 
 
 def choose_results(storages: Sequence[Storage], hashes: Sequence[str] = ()) -> list[ChosenResults]:
@@ -81,29 +81,26 @@ def choose_results(storages: Sequence[Storage], hashes: Sequence[str] = ()) -> l
     newest result.
 
     Raises:
-        ConfigError: A folder holds no result, or several fit; or a hash fits nothing.
+        ConfigError: A folder holds no result, or several groups fit; or a hash fits no group.
         StorageError: A store cannot be reached.
     """
     found = [_groups(storage) for storage in storages]
+    known = [group.params_hash for groups in found for group in groups]
     for text in hashes:
-        if not any(group.params_hash.startswith(text) for groups in found for group in groups):
-            known = ", ".join(_short(group) for groups in found for group in groups)
-            raise ConfigError(f"--params-hash {shown_name(text)}: found only {known}")
-    return [
-        _choose(storage.uri, groups, tuple(hashes))
-        for storage, groups in zip(storages, found, strict=True)
-    ]
-
-
-def _choose(uri: str, groups: list[ResultGroup], hashes: tuple[str, ...]) -> ChosenResults:
-    fitting = [group for group in groups if group.params_hash.startswith(hashes)] if hashes else []
-    if len(fitting) > 1:
-        names = ", ".join(map(_short, fitting))
-        raise ConfigError(f"{uri}: --params-hash fits {names}; expected one of them")
-    # newest first; on a tie the larger group
-    groups.sort(key=lambda group: (group.newest_s, len(group.keys), group.params_hash))
-    chosen = fitting[0] if fitting else groups[-1]
-    return ChosenResults(uri, chosen, [each for each in groups if each is not chosen])
+        if not any(each.startswith(text) for each in known):
+            names = ", ".join(each[:12] for each in known)
+            raise ConfigError(f"--params-hash {shown_name(text)}: expected one of {names}")
+    chosen = []
+    for storage, groups in zip(storages, found, strict=True):
+        fitting = [each for each in groups if each.params_hash.startswith(tuple(hashes))]
+        if hashes and len(fitting) > 1:
+            names = ", ".join(each.params_hash[:12] for each in fitting)
+            raise ConfigError(f"{storage.uri}: --params-hash fits {names}; expected one of them")
+        # on a tie, the larger group
+        best = max(fitting or groups, key=lambda each: (each.newest_s, len(each.keys)))
+        rest = [each for each in groups if each is not best]
+        chosen.append(ChosenResults(storage.uri, best, rest))
+    return chosen
 
 
 def _groups(storage: Storage) -> list[ResultGroup]:
@@ -113,11 +110,11 @@ def _groups(storage: Storage) -> list[ResultGroup]:
         try:
             params_hash = _params_hash(info)
             video = (str(info["video"]), str(info.get("video_version")))
-        except (KeyError, TypeError):
+            if params_hash not in groups:
+                groups[params_hash] = ResultGroup(params_hash, _about(info))
+        except (LookupError, TypeError, AttributeError):
             damaged.append((entry.key, "not a result; passed over"))
             continue
-        if params_hash not in groups:
-            groups[params_hash] = ResultGroup(params_hash, _about(info))
         group = groups[params_hash]
         group.keys[video] = entry.key
         group.newest_s = max(group.newest_s, entry.modified_s)
@@ -134,11 +131,8 @@ def _read_infos(storage: Storage) -> Iterator[tuple[StoredObject, Any]]:
     entries = (entry for entry in storage.list(RESULTS) if entry.key.endswith(".json"))
     with ThreadPoolExecutor(_READERS) as threads, Progress(None, "results", "read") as progress:
         while page := list(islice(entries, _PAGE)):
-            for entry, body in zip(
-                page,
-                threads.map(partial(read_if_there, storage), [e.key for e in page]),
-                strict=True,
-            ):
+            bodies = threads.map(partial(read_if_there, storage), [entry.key for entry in page])
+            for entry, body in zip(page, bodies, strict=True):
                 if body is not None:  # None: another command has removed it
                     yield entry, _info(body)
             progress.update(len(page))
@@ -148,11 +142,10 @@ def _info(body: bytes) -> Any:
     """Reads ``info``, which stands first in a result; the tracks after it are not parsed."""
     try:
         text = body.decode()
-        start = _INFO.match(text)
-        if start is not None:
+        if start := _INFO.match(text):
             return json.JSONDecoder().raw_decode(text, start.end())[0]
         return json.loads(text)["info"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
 
 
@@ -160,42 +153,19 @@ def _params_hash(info: dict[str, Any]) -> str:
     """Returns the digest of model and settings; of a fused result, of all it was fused from."""
     if "fused" in info:
         return json_digest([sorted(map(_params_hash, info["fused"])), info["fusion"]])
-    if "params_hash" in info:
-        return str(info["params_hash"])
-    names = ("model", "model_version", "model_digest", "settings", "max_frames")
-    return json_digest([info.get(name) for name in names])
+    return str(info.get("params_hash") or json_digest([info["model"], info.get("settings")]))
 
 
 def _about(info: dict[str, Any]) -> dict[str, Any]:
-    models = [
-        f"{each.get('model')} {each.get('model_version') or ''}".strip()
-        for each in info.get("fused", [info])
-    ]
-    settings = info.get("fusion") or info.get("settings") or {}
-    flat = _flat({"max_frames": info.get("max_frames"), **settings})
-    return {"model": " + ".join(sorted(models)), "digest": info.get("model_digest"), **dict(flat)}
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _describe(group: ResultGroup, others: Sequence[ResultGroup]) -> str:
-    """Returns a group's digest, model, number of results, date, and settings unlike the others'."""
     names = [
-        name
-        for name, value in group.about.items()
-        if any(each.about.get(name) != value for each in others)
+        f"{each.get('model')} {each.get('model_version')}" for each in info.get("fused", [info])
     ]
-    unlike = [f"{name} {group.about[name]}" for name in names if name != "model"][:4]
-    date = datetime.fromtimestamp(group.newest_s, UTC).isoformat(timespec="seconds")
-    counts = f"{len(group.keys)} results, the newest of {date}"
-    return shown_name(", ".join([f"{_short(group)} {group.about['model']}", counts, *unlike]))
-
-
-def _short(group: ResultGroup) -> str:
-    return group.params_hash[:_SHOWN_DIGEST]
+    about = {"model": " + ".join(names), "model_digest": str(info.get("model_digest"))[:12]}
+    settings = {"max_frames": info.get("max_frames"), "fusion": info.get("fusion")}
+    todo = [*settings.items(), *info.get("settings", {}).items()]
+    for name, value in todo:
+        if isinstance(value, dict):
+            todo += [(f"{name}.{part}", each) for part, each in value.items()]
+        else:
+            about[name] = value
+    return about

@@ -99,8 +99,9 @@ def test_several_settings_are_said_and_the_newest_is_chosen(
     assert document["written"] == 1 and list(document["left_out"].values()) == [4]
     assert main(["export", str(two_models), "--out", str(files)]) == 0
     first, used, left_out, last = capsys.readouterr().out.splitlines()
-    assert first == f"{two_models}: results of 2 models or settings; see --params-hash"
-    assert used.startswith(f"  used: {document['params_hash'][:12]} toy 3, 1 results, the newest")
+    assert first == f"{two_models}: several models or settings; choose with --params-hash"
+    assert used.startswith(f"  used: {document['params_hash'][:12]}, 1 results until ")
+    assert "model toy 3, max_frames 1" in used
     assert "max_frames 1" in used and "max_frames 2" in left_out and "4 results" in left_out
     assert last == f"0 YouTube-VIS files written; 1 were there: {files}"
     (other,) = document["left_out"]
@@ -109,7 +110,7 @@ def test_several_settings_are_said_and_the_newest_is_chosen(
     assert exported(tmp_path / "old") == EVERY
     capsys.readouterr()
     assert main([*command, "zzz"]) == 2
-    assert "--params-hash zzz: found only" in capsys.readouterr().err
+    assert "--params-hash zzz: expected one of" in capsys.readouterr().err
     assert main([*command, other, "--params-hash", document["params_hash"]]) == 2
     assert "expected one of them" in capsys.readouterr().err
 
@@ -126,7 +127,7 @@ def test_ensemble_chooses_one_settings_of_each_input(
     command = ["ensemble", "--inputs", str(two_models), str(other)]
     assert main([*command, "--out", str(tmp_path / "one")]) == 0
     said = capsys.readouterr().out
-    assert f"{two_models}: results of 2 models or settings" in said
+    assert f"{two_models}: several models or settings" in said
     assert "4 videos: 0 fused, 4 not" in said, "the newest has one frame of one video"
     (chosen,) = choose_results([open_storage(two_models)])
     old = chosen.left_out[0].params_hash
