@@ -89,13 +89,13 @@ def _why_empty(archive: Archive, wanted: VideoFilter) -> str:
     """Returns what a listing without a video passed over, and what it expected."""
     found = [describe_other_files(archive.others)] if archive.others else []
     found += [f"{archive.num_unwanted} not wanted"] if archive.num_unwanted else []
-    found += [f"skipped {line}" for line in describe_skipped(archive.skipped)]
     in_bucket = not isinstance(archive.storage, LocalStorage | ListedStorage)
-    nothing = "no object has this name or prefix" if in_bucket else "it is empty"
+    nothing = "no object has this name or prefix" if in_bucket else "no other file"
     is_any = wanted.suffixes == VIDEO_SUFFIXES
     kinds = ".mp4, .mkv, .avi and the like" if is_any else ", ".join(sorted(wanted.suffixes))
-    mend = "; see --suffix" if archive.others and is_any else ""
-    return f"no video file in it ({', '.join(found) or nothing}); expected {kinds}{mend}"
+    kinds += "; see --suffix" if archive.others and is_any else ""
+    skipped = "".join(f"; skipped {line}" for line in describe_skipped(archive.skipped))
+    return f"no video file in it ({', '.join(found) or nothing}); expected {kinds}{skipped}"
 
 
 def _list_folder(folder: Path, wanted: VideoFilter) -> Archive:

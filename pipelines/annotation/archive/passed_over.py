@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 _LONGEST_SUFFIX = 12  # with its dot; a longer one is part of a name, such as a date
 _MOST_SUFFIXES = 8  # in one line
-_MOST_NAMES = 3  # with one reason, each on its own line
+_MOST_NAMES = 3  # with one reason
 
 
 def suffix_of(name: str) -> str:
@@ -25,13 +25,13 @@ def describe_other_files(counts: Mapping[str, int]) -> str:
 
 
 def describe_skipped(skipped: Sequence[tuple[str, str]]) -> list[str]:
-    """Returns a line for each skipped name and its reason; names with one reason share a line."""
+    """Returns a line for each reason, with the names that were skipped for it."""
     names: dict[str, list[str]] = {}
     for name, reason in skipped:
         names.setdefault(reason, []).append(name)
     lines = []
     for reason, alike in names.items():
-        if len(alike) > _MOST_NAMES:
-            alike = [f"{len(alike)} entries such as {alike[0]}"]
-        lines += [f"{name}: {reason}" for name in alike]
+        are_many = len(alike) > _MOST_NAMES
+        shown = f"{len(alike)} entries such as {alike[0]}" if are_many else ", ".join(alike)
+        lines.append(f"{shown}: {reason}")
     return lines

@@ -23,7 +23,7 @@ from vis_core.errors import ConfigError
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two cameras' videos, each with other content."""
+    """Writes the videos of two cameras, each with other content."""
     folder = tmp_path_factory.mktemp("cameras")
     for number, name in enumerate(VIDEOS):
         write_clip(folder / name, [frame.image for frame in square_frames(3 + number)])
@@ -81,7 +81,7 @@ def test_a_command_that_was_killed_loses_no_result(
 
 @pytest.fixture
 def two_models(root: Path, model: ModelReference, tmp_path: Path) -> Path:
-    """A folder with old results of one model, and one new result with other settings."""
+    """Writes a folder with old results, and a new one with other settings."""
     out = tmp_path / "out"
     Command(str(root)).run(str(out), model)
     for path in (out / "results").iterdir():
