@@ -249,7 +249,7 @@ def test_a_dry_run_refuses_a_folder_of_another_run(
 ) -> None:
     out = tmp_path / "o"
     argv = [*VERBS["train"], "--vis", str(vis), "--out", str(out), "--dry-run"]
-    given = options.given_data(None, vis, None)
+    given = options.given_data(None, vis, None, None)
     open_run(Run(out, options.read_config("tiny"), given))
     assert main(argv) == 0
     assert main([*argv, "--set", "seed=5"]) == 2
@@ -300,7 +300,7 @@ def test_a_sweep_checks_the_classes_again(
     vis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, config = tmp_path / "o", options.read_config("tiny")
-    open_run(Run(out, config, options.given_data(None, vis, None)))
+    open_run(Run(out, config, options.given_data(None, vis, None, None)))
     model = out / "models" / config.stages[-1].name
     model.mkdir(parents=True)
     (model / "weights.safetensors").touch()
