@@ -126,9 +126,8 @@ def _list_bucket(storage: Storage, uri: str, wanted: VideoFilter) -> Archive:
     """Lists a prefix or an object; a name like a video's, without a slash, is an object first."""
     is_object = wanted.is_video(uri) and not uri.endswith("/")
     archive = (_list_object(uri, wanted) if is_object else None) or _list_objects(storage, wanted)
-    if is_object or archive.videos or archive.num_unwanted:
-        return archive
-    return _list_object(uri, wanted) or archive
+    is_found = archive.videos or archive.num_unwanted
+    return archive if is_object or is_found else _list_object(uri, wanted) or archive
 
 
 def _list_objects(storage: Storage, wanted: VideoFilter) -> Archive:
@@ -150,16 +149,16 @@ def _list_objects(storage: Storage, wanted: VideoFilter) -> Archive:
 def _list_object(uri: str, wanted: VideoFilter) -> Archive | None:
     """Returns an archive of the one object that a uri names, or None if there is none."""
     folder, _, name = uri.rstrip("/").rpartition("/")
-    storage = None if folder == "s3:/" else open_storage(folder)
-    entry = None if storage is None else storage.stat(name)
-    if storage is None or entry is None:
+    storage = open_storage(folder if folder != "s3:/" else uri)
+    entry = storage.stat(name) if folder != "s3:/" else None
+    if entry is None:
         return None
     if PurePosixPath(name).suffix.lower() in LIST_SUFFIXES:
         mend = "a list must be a file on this machine; download it first"
         raise ConfigError(f"{shown_name(uri)}: is an object, no prefix; {mend}")
-    if wanted.wants_name(name) and wanted.wants(entry.size, entry.modified_s):
-        return Archive(storage, [ArchivedVideo(name, entry.size, entry.etag, entry.etag)], [], {})
-    return Archive(storage, [], [], {}, num_unwanted=1)
+    is_wanted = wanted.wants_name(name) and wanted.wants(entry.size, entry.modified_s)
+    videos = [ArchivedVideo(name, entry.size, entry.etag, entry.etag)] if is_wanted else []
+    return Archive(storage, videos, [], {}, num_unwanted=1 - len(videos))
 
 
 def _list_named(path: Path, wanted: VideoFilter) -> Archive:
