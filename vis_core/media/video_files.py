@@ -14,14 +14,16 @@ from vis_core.errors import ConfigError, shown_name
 
 logger = logging.getLogger(__name__)
 
-# Playlists and raw streams (m3u8, ffconcat, y4m) are included, so that each is refused by name when
-# it is opened; files with other suffixes are only counted.
+# Playlists (m3u8, ffconcat) are included, so that each is refused by name when it is opened; files
+# with other suffixes are only counted.
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
     for name in (
         *("3g2", "3gp", "asf", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg"),
         *("mpg", "mts", "ogv", "ts", "vob", "webm", "wmv"),
-        *("ffconcat", "m3u", "m3u8", "y4m"),
+        *("dv", "f4v", "ivf", "mxf", "nut", "y4m"),
+        *("264", "265", "h264", "h265", "hevc", "m1v", "m2v", "mjpeg", "mjpg", "mpv", "obu"),
+        *("ffconcat", "m3u", "m3u8"),
     )
 )
 LEAVES_ARCHIVE = "link leaves the archive; give a list of paths, which may"
@@ -59,7 +61,7 @@ def search_videos(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES) -> Fo
     for path in _entries(folder, found.skipped):
         is_video = path.suffix.lower() in suffixes
         is_folder = not is_video and os.path.isdir(path)  # noqa: PTH112 (raises nothing)
-        reason = _reason_to_skip(path, root) if is_video or is_folder else None
+        reason = reason_to_skip(path, root) if is_video or is_folder else None
         if reason is not None and (is_video or reason == LEAVES_ARCHIVE):
             found.skipped.append((path, reason))
         elif is_video:
@@ -82,7 +84,7 @@ def _entries(folder: Path, skipped: list[tuple[Path, str]]) -> Iterator[Path]:
         yield from (Path(parent, name) for name in sorted({*files, *linked, *video_like}))
 
 
-def _reason_to_skip(path: Path, root: Path) -> str | None:
+def reason_to_skip(path: Path, root: Path) -> str | None:
     """Returns why an entry is not read, or None for a regular file inside ``root``."""
     try:
         mode = path.stat().st_mode

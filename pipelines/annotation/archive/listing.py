@@ -13,6 +13,7 @@ from pipelines.annotation.archive.passed_over import (
     describe_skipped,
     suffix_of,
 )
+from pipelines.annotation.archive.picture_folders import PictureStorage, find_picture_folders
 from pipelines.annotation.archive.uri_lists import (
     LIST_SUFFIXES,
     ListedStorage,
@@ -22,14 +23,14 @@ from pipelines.annotation.archive.uri_lists import (
 )
 from pipelines.storage.base import Storage
 from pipelines.storage.local import LocalStorage
-from pipelines.storage.open import open_storage
+from pipelines.storage.open import absolute_uri, open_storage
 from vis_core.errors import ConfigError, shown_name
 from vis_core.media.video_files import VIDEO_SUFFIXES, search_videos
 
 # Bytes at each end of a local file that, with its size, identify its content. Reading a whole
 # archive only to skip its finished videos would take as long as annotating it.
 FINGERPRINT_BYTES = 1 << 16
-VideoStore = Storage | ListedStorage
+VideoStore = Storage | ListedStorage | PictureStorage
 _log = logging.getLogger(__name__)
 
 
@@ -78,6 +79,9 @@ def list_archive(uri: Path | str, wanted: VideoFilter | None = None) -> Archive:
             archive = _list_folder(storage.root, wanted)
         else:
             archive = _list_bucket(storage, str(uri), wanted)
+        # of a single file or object, the storage is its folder
+        if wanted.picture_rate is not None and archive.storage == storage:
+            archive = _with_picture_folders(archive, storage, wanted, wanted.picture_rate)
     if not archive.videos:
         raise ConfigError(f"{shown_name(str(uri))}: {_why_empty(archive, wanted)}")
     for line in describe_skipped(archive.skipped):
@@ -96,6 +100,37 @@ def _why_empty(archive: Archive, wanted: VideoFilter) -> str:
     kinds += "; see --suffix" if archive.others and is_any else ""
     skipped = "".join(f"; skipped {line}" for line in describe_skipped(archive.skipped))
     return f"no video file in it ({', '.join(found) or nothing}); expected {kinds}{skipped}"
+
+
+def _with_picture_folders(
+    archive: Archive, storage: Storage, wanted: VideoFilter, rate: float
+) -> Archive:
+    """Adds the folders of pictures; pictures in the root alone are a video named after it."""
+    found = find_picture_folders(storage, wanted, rate)
+    parent, _, prefix = str(absolute_uri(storage.uri)).rpartition("/")
+    is_alone = not archive.videos and [folder.key for folder in found.folders] == ["."]
+    if is_alone and parent != "s3:/":
+        storage = open_storage(parent or "/")
+    else:
+        prefix = ""
+    is_local = isinstance(storage, LocalStorage)
+    videos, skipped = list(archive.videos), [*archive.skipped, *found.skipped]
+    others = Counter(archive.others)
+    for folder in found.folders:
+        if folder.key == "." and not prefix:
+            skipped.append((".", "pictures are no video: videos lie beside or below them"))
+            continue
+        others.subtract(suffix_of(picture.key) for picture in folder.pictures)
+        etag = "" if is_local else folder.version
+        videos.append(ArchivedVideo(prefix or folder.key, folder.size, folder.version, etag))
+    return replace(
+        archive,
+        storage=storage if is_local else PictureStorage(storage, rate),
+        videos=sorted(videos, key=lambda video: video.key),
+        skipped=skipped,
+        others=dict(+others),
+        num_unwanted=archive.num_unwanted + found.num_unwanted,
+    )
 
 
 def _list_folder(folder: Path, wanted: VideoFilter) -> Archive:

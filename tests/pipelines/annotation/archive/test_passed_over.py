@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import boto3
@@ -175,3 +175,18 @@ def test_an_object_that_does_not_exist_is_refused(s3_bucket: str, name: str) -> 
 def test_a_folder_that_cannot_be_read_is_named(folder: Path) -> None:
     (folder / "closed").mkdir(mode=0)
     assert list_archive(folder).skipped[0][1].startswith("folder cannot be read")
+
+
+def test_pictures_that_are_frames_are_not_passed_over(folder: Path) -> None:
+    for number in range(3):
+        path = folder / "frames" / f"{number:05}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    assert list_archive(folder).others[".jpg"] == 3
+    wanted = replace(parse_filter(), picture_rate=10.0)
+    archive = list_archive(folder, wanted)
+    assert [video.key for video in archive.videos] == ["a.mp4", "frames"]
+    assert archive.others == {".qqq": 2, "": 3}
+    alone = list_archive(folder / "a.mp4", wanted)
+    with alone.storage.as_file(alone.videos[0].key) as path:
+        assert path == folder / "a.mp4"
