@@ -90,6 +90,14 @@ Globs = Annotated[
     repeated("--glob PATTERN", "Only videos whose names match, such as '2026/*/cam1-*'"),
 ]
 GroundTruth = Annotated[Path | None, _GROUND_TRUTH]
+ParamsHashes = Annotated[
+    list[str],
+    repeated(
+        "--params-hash HASH",
+        "Only results whose params_hash (the digest of model and settings) begins with HASH, "
+        "instead of those with the newest result",
+    ),
+]
 Recipe = Annotated[
     str | None,
     option("--recipe FILE|PRESET", "Run file or preset to change.", autocompletion=presets),

@@ -23,10 +23,11 @@ def run(
     ],
     out: options.RequiredOut,
     overrides: options.Set,
+    params_hashes: options.ParamsHashes,
     as_json: options.Json = False,
 ) -> None:
     """Fuses the results, with one video in memory at a time."""
     from pipelines.results.ensemble import fuse
 
-    fused = fuse(inputs, out, options.inference_config(overrides).fusion)
+    fused = fuse(inputs, out, options.inference_config(overrides).fusion, params_hashes)
     options.report(fused.to_json(), fused.describe(), as_json=as_json)

@@ -130,7 +130,9 @@ def _annotate_pending(
 
 def _summary_of(survey: Survey, ledger: Ledger, archive: Archive) -> AnnotateSummary:
     """Returns a summary with the outcomes of earlier runs."""
-    summary = AnnotateSummary(ledger.storage.uri, skipped_entries=archive.skipped)
+    summary = AnnotateSummary(
+        ledger.storage.uri, skipped_entries=archive.skipped, other_files=archive.others
+    )
     for video in survey.done:
         summary.rows.append(VideoRow(video.key, "done", result=ledger.result_key(video)))
     summary.rows += [ledger.failure(video) for video in survey.failed]

@@ -18,7 +18,6 @@ from typing import Any, Literal
 from pipelines.annotation.archive.listing import ArchivedVideo
 from pipelines.annotation.options import Redo
 from pipelines.storage.base import Storage, read_if_there
-from vis_core.errors import ConfigError
 
 RESULTS, FAILED, UNFINISHED = "results/", "failed/", "unfinished/"
 STATE = "state-"  # prefix of an unfinished video's state files
@@ -139,7 +138,7 @@ class Ledger:
         return VideoRow(video.key, stored["status"], stored["reason"], key, kind=kind)
 
     def write_manifest(self, about: dict[str, Any], rows: Iterable[VideoRow]) -> None:
-        """Writes the list of all outcomes if it has changed; annotation never reads it."""
+        """Writes the outcomes of one command if they have changed; no command reads them."""
         videos = [
             {
                 "video": row.video,
@@ -152,24 +151,6 @@ class Ledger:
         body = json_bytes({**about, "videos": videos})
         if read_if_there(self.storage, MANIFEST) != body:
             self.storage.replace(MANIFEST, body)
-
-
-def done_results(storage: Storage) -> dict[str, str]:
-    """Returns the result key of each finished video, from a job's manifest.
-
-    Raises ConfigError if there is no manifest, or it cannot be read.
-    """
-    mend = "give the --out of a `longtake annotate` that has ended"
-    body = read_if_there(storage, MANIFEST)
-    if body is None:
-        raise ConfigError(f"{storage.uri}: expected {MANIFEST}, found none; {mend}")
-    try:
-        rows = json.loads(body)["videos"]
-        return {row["video"]: row["result"] for row in rows if row["status"] == "done"}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{storage.uri}/{MANIFEST}: not a list of videos with result and status; {mend}"
-        ) from error
 
 
 def clear_unfinished(storage: Storage, name: str) -> None:

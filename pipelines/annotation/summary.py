@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from pipelines.annotation.archive.passed_over import describe_other_files, describe_skipped
 from pipelines.annotation.ledger import VideoRow
 from pipelines.annotation.status import JobCounts
 from pipelines.progress import in_words
@@ -23,6 +24,8 @@ class AnnotateSummary:
     seconds: float = 0.0  # duration of this run
     interrupted: bool = False  # whether Ctrl-C stopped the job
     num_superseded: int = 0  # removed results of other model versions
+    # files of the archive without a video suffix, counted by their suffix
+    other_files: dict[str, int] = field(default_factory=dict)
 
     def having(self, status: str) -> list[VideoRow]:
         """Returns the rows with the given status, sorted by video."""
@@ -42,7 +45,8 @@ class AnnotateSummary:
             if row.completeness in ("truncated", "damaged")
         ]
         lines += self._table()
-        lines += [f"left out: {name}: {reason}" for name, reason in self.skipped_entries]
+        lines += [f"left out: {line}" for line in describe_skipped(self.skipped_entries)]
+        lines += [describe_other_files(self.other_files)] if self.other_files else []
         counts = (
             f"{len(self.rows)} videos: {len(self.having('done'))} done,"
             f" {len(self.having('failed'))} failed, {len(self.having('quarantined'))} quarantined"

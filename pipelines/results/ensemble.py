@@ -29,7 +29,9 @@ class FusedFile:
         return {"out": str(self.out), "tracks": self.num_tracks}
 
 
-def fuse(inputs: Sequence[str], out: str, config: FusionConfig) -> FusedFile | FusedArchive:
+def fuse(
+    inputs: Sequence[str], out: str, config: FusionConfig, params_hashes: Sequence[str] = ()
+) -> FusedFile | FusedArchive:
     """Fuses results; the output has the same kind as the inputs.
 
     Raises:
@@ -37,7 +39,10 @@ def fuse(inputs: Sequence[str], out: str, config: FusionConfig) -> FusedFile | F
         AnnotationError: An input is faulty.
     """
     if any("://" in name or Path(name).is_dir() for name in inputs):
-        return fuse_archives([open_storage(name) for name in inputs], open_storage(out), config)
+        storages = [open_storage(name) for name in inputs]
+        return fuse_archives(storages, open_storage(out), config, params_hashes)
+    if params_hashes:
+        raise ConfigError("--params-hash: only works with folders of results; omit it")
     files, target = [Path(name) for name in inputs], Path(out)
     if not target.parent.is_dir():
         raise ConfigError(f"--out: expected a folder {target.parent}, found none; make it first")

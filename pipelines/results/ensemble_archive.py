@@ -10,16 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.annotation.ledger import (
-    RESULTS,
-    Ledger,
-    VideoRow,
-    done_results,
-    json_bytes,
-    json_digest,
-)
+from pipelines.annotation.ledger import RESULTS, Ledger, VideoRow, json_bytes, json_digest
 from pipelines.progress import Progress
 from pipelines.results.document import ResultDocument, read_result_document
+from pipelines.results.index import ChosenResults, choose_results
 from pipelines.results.youtube_vis import result_document
 from pipelines.storage.base import Storage
 from vis_core.config.inference import FusionConfig
@@ -38,6 +32,7 @@ class FusedArchive:
     out: str
     rows: list[VideoRow] = field(default_factory=list)  # one for every video in any input
     num_skipped: int = 0  # videos that an earlier run had finished
+    chosen: list[ChosenResults] = field(default_factory=list)  # one for each input
 
     @property
     def failed(self) -> list[VideoRow]:
@@ -46,7 +41,8 @@ class FusedArchive:
 
     def describe(self) -> list[str]:
         """Returns the final lines for the user."""
-        lines = [f"not fused: {shown_name(row.video)}: {row.reason}" for row in self.failed]
+        lines = [line for each in self.chosen for line in each.describe()]
+        lines += [f"not fused: {shown_name(row.video)}: {row.reason}" for row in self.failed]
         counts = f"{len(self.rows)} videos: {len(self.rows) - len(self.failed)} fused"
         if self.failed:
             counts += f", {len(self.failed)} not"
@@ -57,7 +53,8 @@ class FusedArchive:
     def to_json(self) -> dict[str, Any]:
         """Returns the outcome for programs."""
         videos = list(map(asdict, self.rows))
-        return {"out": self.out, "skipped": self.num_skipped, "videos": videos}
+        inputs = [each.to_json() for each in self.chosen]
+        return {"out": self.out, "skipped": self.num_skipped, "inputs": inputs, "videos": videos}
 
 
 def fuse_documents(inputs: Sequence[Path], out: Path, config: FusionConfig) -> int:
@@ -70,31 +67,36 @@ def fuse_documents(inputs: Sequence[Path], out: Path, config: FusionConfig) -> i
     return len(document["annotations"])
 
 
-def fuse_archives(inputs: Sequence[Storage], out: Storage, config: FusionConfig) -> FusedArchive:
+def fuse_archives(
+    inputs: Sequence[Storage], out: Storage, config: FusionConfig, params_hashes: Sequence[str] = ()
+) -> FusedArchive:
     """Fuses the results of the videos that all inputs contain, one video in memory at a time.
 
-    Each input has one model's ``annotate`` results for an archive; ``out`` gets the same form.
+    Each input holds ``annotate`` results for an archive, of which one model's are fused (see
+    ``choose_results``); ``out`` gets the same form.
 
     Raises:
-        ConfigError: An input has no readable manifest, or is the output.
+        ConfigError: An input holds no result or is the output, or a hash fits none.
         StorageError: A store cannot be reached.
     """
     if out.uri in {storage.uri for storage in inputs}:
         raise ConfigError(f"--out {out.uri}: is one of the inputs; name another place")
     settings = config.model_dump(mode="json")
-    done = [done_results(storage) for storage in inputs]
+    chosen = choose_results(inputs, params_hashes)
+    done = [each.group.keys for each in chosen]
     ledger = Ledger(out, json_digest(settings))
     out.remove_stale_partials()
     finished = {entry.key for entry in out.list(RESULTS)}
-    summary = FusedArchive(out.uri)
-    names = sorted(set().union(*done))
-    with Progress(len(names), "videos", "ensemble") as progress:
-        for name in names:
+    summary = FusedArchive(out.uri, chosen=chosen)
+    videos = sorted(set().union(*done))
+    with Progress(len(videos), "videos", "ensemble") as progress:
+        for video in videos:
+            name, _ = video
             pairs = zip(inputs, done, strict=True)
-            if missing := [storage.uri for storage, keys in pairs if name not in keys]:
+            if missing := [storage.uri for storage, keys in pairs if video not in keys]:
                 row = VideoRow(name, "failed", "has no result in " + ", ".join(missing))
             else:
-                result_keys = [keys[name] for keys in done]
+                result_keys = [keys[video] for keys in done]
                 row = _fuse_video(name, result_keys, inputs, ledger, finished, config)
                 summary.num_skipped += row.result in finished
             summary.rows.append(row)

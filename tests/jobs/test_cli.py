@@ -205,7 +205,10 @@ def test_help_loads_no_verb_and_starts_about_as_fast_as_its_libraries() -> None:
     [
         ("longtake ann", ["annotate"]),
         ("longtake t", ["train", "tune", "tiny-weights"]),
-        ("longtake export R --", ["--out", "--glob", "--json", "--debug", "--help"]),
+        (
+            "longtake export R --",
+            ["--out", "--glob", "--params-hash", "--json", "--debug", "--help"],
+        ),
         ("longtake train idol_r50_ytvis1", ["idol_r50_ytvis19"]),
         ("longtake ablate winner_", ["winner_1", "winner_2"]),
         ("longtake config s", ["show", "schema"]),

@@ -26,6 +26,7 @@ VIDEO_SUFFIXES = frozenset(
         *("ffconcat", "m3u", "m3u8"),
     )
 )
+LEAVES_ARCHIVE = "link leaves the archive; give a list of paths, which may"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class FoundVideos:
 
     videos: list[Path]  # regular files with a video suffix
     skipped: list[tuple[Path, str]]  # possible videos, each with the reason for skipping it
-    other_files: list[Path]  # regular files with another suffix
+    other_files: list[Path]  # files with another suffix, and links to them
 
 
 def find_videos(folder: Path) -> list[Path]:
@@ -59,13 +60,13 @@ def search_videos(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES) -> Fo
     found = FoundVideos([], [], [])
     for path in _entries(folder, found.skipped):
         is_video = path.suffix.lower() in suffixes
-        reason = reason_to_skip(path, root)
-        if reason is not None:
-            if is_video:
-                found.skipped.append((path, reason))
+        is_folder = not is_video and os.path.isdir(path)  # noqa: PTH112 (raises nothing)
+        reason = reason_to_skip(path, root) if is_video or is_folder else None
+        if reason is not None and (is_video or reason == LEAVES_ARCHIVE):
+            found.skipped.append((path, reason))
         elif is_video:
             found.videos.append(path)
-        else:
+        elif not is_folder:  # what a linked folder in the archive holds is found in its place
             found.other_files.append(path)
     return found
 
@@ -91,5 +92,5 @@ def reason_to_skip(path: Path, root: Path) -> str | None:
     except (OSError, RuntimeError) as error:
         return f"cannot be read ({getattr(error, 'strerror', None) or error})"
     if not inside:
-        return "link leaves the archive"
+        return LEAVES_ARCHIVE
     return None if stat.S_ISREG(mode) else "not a regular file"

@@ -4,13 +4,14 @@ It writes nothing to the results and does not start Ray.
 """
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.filesize import decimal
 
 from pipelines.annotation.archive.listing import Archive, ArchivedVideo
+from pipelines.annotation.archive.passed_over import describe_other_files, describe_skipped
 from pipelines.annotation.ledger import Ledger, json_digest
 from pipelines.annotation.options import PlanRequest
 from pipelines.annotation.plan.measure import Bench, Measured, choose_sample
@@ -47,6 +48,9 @@ class AnnotatePlan:
     extrapolated: Totals | None = None  # None if no sampled video could be read
     gpu_hours: float | None = None  # reserved hours; None without a GPU
     cost: float | None = None  # cost of these hours; None without a price
+    # entries of the archive that are not videos: the reasons by name, and counts by suffix
+    skipped_entries: list[tuple[str, str]] = field(default_factory=list)
+    other_files: dict[str, int] = field(default_factory=dict)
 
 
 def plan_archive(
@@ -69,7 +73,11 @@ def plan_archive(
         "to_do_bytes": sum(video.size for video in to_do),
     }
     share, price = options.gpus_per_worker, request.gpu_hour_cost
-    plan = AnnotatePlan(ledger.storage.uri, str(model), counts, share, price)
+    plan = AnnotatePlan(
+        *(ledger.storage.uri, str(model), counts, share, price),
+        skipped_entries=archive.skipped,
+        other_files=archive.others,
+    )
     if not to_do:
         return plan
     workers = options.workers or os.cpu_count() or 1
@@ -122,6 +130,9 @@ def plan_lines(document: dict[str, Any]) -> list[str]:
         f"videos      {videos['done']:,} done, {videos['failed']:,} failed, "
         f"{videos['to_do']:,} to do ({decimal(videos['to_do_bytes'])})",
     ]
+    skipped, others = document["skipped_entries"], document["other_files"]
+    lines += [f"not taken   {line}" for line in describe_skipped(skipped)]
+    lines += [f"not taken   {describe_other_files(others)}"] if others else []
     if measured is None:
         return [*lines, "nothing to do; nothing was started or written"]
     lines += ["", "measured on this machine", *_measured_lines(videos, measured)]

@@ -232,8 +232,9 @@ def test_what_is_no_archive_is_named(tmp_path: Path, capsys: pytest.CaptureFixtu
     one = archive(tmp_path / "a", "a", "x.mp4")
     (tmp_path / "b").mkdir()
     assert fuse(one, tmp_path / "b", out=tmp_path / "out") == 2
-    assert "expected manifest.json, found none" in capsys.readouterr().err
-    (tmp_path / "b" / "manifest.json").write_text("[1]")
+    assert "no result in results/; give the --out of" in capsys.readouterr().err
+    (tmp_path / "b" / "results").mkdir()
+    (tmp_path / "b" / "results" / "notes.json").write_text("[1]")
     assert fuse(one, tmp_path / "b", out=tmp_path / "out") == 2
     assert fuse(one, one, out=one) == 2
     assert not (tmp_path / "out").exists()

@@ -117,7 +117,7 @@ def test_an_archive_may_be_one_file(tmp_path):
 
 def test_an_archive_without_a_video_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_bytes(b"x")
-    with pytest.raises(ConfigError, match="no video file in it .1 other files"):
+    with pytest.raises(ConfigError, match="no video file in it .1 other file passed over"):
         list_archive(tmp_path)
     with pytest.raises(ConfigError, match="absent: does not exist"):
         list_archive(tmp_path / "absent")

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,13 +12,16 @@ import pytest
 
 from jobs.cli import main
 from pipelines.annotation.archive.listing import list_archive
+from pipelines.results.index import choose_results
 from pipelines.storage.base import Storage
 from pipelines.storage.open import open_storage
 from pipelines.storage.s3_client import connect
 from tests.helpers.annotating_child import Job
+from tests.helpers.many_commands import VIDEOS, Command, by_glob, by_list, run_all
 from tests.helpers.s3 import S3Server
-from tests.helpers.toy_archive import toy_archive
-from vis_core.errors import StorageError, VideoDecodeError
+from tests.helpers.toy_archive import toy_archive, toy_model, write_clip
+from tests.helpers.toy_system import square_frames
+from vis_core.errors import ConfigError, StorageError, VideoDecodeError
 
 
 @pytest.fixture
@@ -38,6 +42,36 @@ def lead_to(server: S3Server, monkeypatch: pytest.MonkeyPatch, **others: str) ->
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     connect.cache_clear()
+
+
+@pytest.mark.parametrize("way", [by_glob, by_list])
+def test_all_results_of_several_commands_are_exported(
+    way: Callable[[str, Path], list[Command]], bucket: str, real_s3: S3Server, tmp_path: Path
+) -> None:
+    for number, name in enumerate(VIDEOS):
+        write_clip(tmp_path / name, [frame.image for frame in square_frames(3 + number)])
+        body = (tmp_path / name).read_bytes()
+        real_s3.client().put_object(Bucket=bucket, Key=f"in/{name}", Body=body)
+    out = f"s3://{bucket}/out"
+    commands = way(f"s3://{bucket}/in", tmp_path)
+    run_all(commands, out, toy_model(tmp_path / "model"), at_once=True)
+    assert main(["export", out, "--out", str(tmp_path / "files")]) == 0
+    assert len(list((tmp_path / "files").iterdir())) == len(VIDEOS)
+    assert main(["ensemble", "--inputs", out, out, "--out", f"s3://{bucket}/fused"]) == 0
+    (fused,) = choose_results([open_storage(f"s3://{bucket}/fused")])
+    assert len(fused.group.keys) == len(VIDEOS)
+
+
+@pytest.mark.parametrize("name", ["one.mp4", "day 1/-ü é.mp4", "a+b%20c#d?e=f&g.mp4", "名前.mkv"])
+def test_a_single_object_is_an_archive_of_one(bucket: str, real_s3: S3Server, name: str) -> None:
+    for key in (name, f"{name}.bak", "in/x.mp4"):
+        real_s3.client().put_object(Bucket=bucket, Key=key, Body=key.encode())
+    archive = list_archive(f"s3://{bucket}/{name}")
+    (video,) = archive.videos
+    with archive.storage.as_file(video.key, video.etag) as file:
+        assert file.read_bytes() == name.encode()
+    with pytest.raises(ConfigError, match="no object has this name or prefix"):
+        list_archive(f"s3://{bucket}/{name}x.mp4")
 
 
 def test_a_race_of_many_writers_has_one_winner_for_each_key(storage: Storage) -> None:

@@ -1,6 +1,7 @@
 """The cost of a job, estimated from a sample: exact if all videos are opened; writes nothing."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pipelines.annotation.ledger import Ledger, json_digest
 from pipelines.annotation.options import AnnotateOptions
 from pipelines.annotation.plan import measure
 from pipelines.annotation.plan.measure import Bench, Measured, SampledVideo, choose_sample
-from pipelines.annotation.plan.plan import AnnotatePlan, Totals, _totals, plan_archive
+from pipelines.annotation.plan.plan import AnnotatePlan, Totals, _totals, plan_archive, plan_lines
 from pipelines.storage.open import open_storage
 from tests.helpers.plans import request_of
 from tests.helpers.toy_archive import toy_archive, toy_model, tree, write_clip
@@ -206,7 +207,12 @@ def test_an_archive_that_is_done_loads_no_model(tmp_path: Path) -> None:
     model = toy_model(tmp_path / "model")
     ledger = Ledger(open_storage(tmp_path / "out"), digest_of(model, InferenceConfig(), None))
     ledger.commit(list_archive(folder).videos[0], {})
+    (folder / "x.qqq").write_bytes(b"x")
+    (folder / "link.mp4").symlink_to("/dev/null")
     plan = plan_of(folder, tmp_path, load=None)
+    lines = "\n".join(plan_lines(asdict(plan)))
+    assert "1 other file passed over (.qqq 1)" in lines
+    assert "link.mp4: link leaves the archive" in lines
     assert (plan.videos["done"], plan.videos["to_do"]) == (1, 0)
     assert plan.measured is None and plan.extrapolated is None
 
