@@ -24,6 +24,8 @@ from vis_core.errors import DecodeFailure, VideoDecodeError, shown_name
 ALLOWED_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,gif,asf,ogg"
 # These containers store no length, so a truncated end cannot be detected.
 CONTAINERS_WITHOUT_LENGTH = frozenset({"mpegts", "mpeg"})
+# These containers store decoding times and no presentation times.
+CONTAINERS_WITHOUT_TIMES = frozenset({"avi", "asf"})
 # Transport packet bytes: plain, with a leading time code, with trailing error correction.
 TRANSPORT_PACKET_BYTES = (188, 192, 204)
 _PIECES_LOST = "freeing incomplete packet"
