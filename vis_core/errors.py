@@ -17,8 +17,12 @@ A message gives the problem, its location, the expected and the actual value, an
 the command line turns a VisError into one line and an exit code (``jobs/cli.py``).
 """
 
+import re
 from pathlib import Path
 from typing import Literal
+
+# Control characters, separators of lines and paragraphs, and lone surrogates (Cc, Zl, Zp, Cs).
+FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 # Reasons why a video could not be read, short enough for a table.
 DecodeFailure = Literal[
@@ -109,6 +113,12 @@ def shown_name(path: Path | str) -> str:
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in str(path)
     )
+
+
+def forbidden_character(name: str) -> str | None:
+    """Returns the first character that no name may contain, such as U+0007, or None."""
+    found = FORBIDDEN.search(name)
+    return f"the character U+{ord(found[0]):04X}" if found else None
 
 
 def first_line(error: BaseException | str) -> str:
