@@ -49,7 +49,7 @@ class FrameDecoder:
         self._num_packets = self._num_hidden = self._num_tiny = 0
         self._second_pts: int | None = None  # of the second frame
         self._early_pts: list[int] = []  # of the packets before it
-        self._others_end_s = 0.0  # of the other streams
+        self._last_packets: dict[int, Packet] = {}  # of the other streams
         self._container, num_open_complaints = open_container(path)
         try:
             self._stream = choose_stream(self._container, path)
@@ -92,7 +92,8 @@ class FrameDecoder:
         elif ends_within_packet(self.path, self._container):
             report.truncated = True
         elif report.length_known and (declared := self._declared_length) is not None:
-            report.truncated = clock.ends_before(declared, self._others_end_s)
+            others_end_s = max(map(_end_s, self._last_packets.values()), default=0.0)
+            report.truncated = clock.ends_before(declared, others_end_s)
             report.gaps += not report.truncated and clock.may_end_before(declared)
             is_variable = declared.is_own and report.gaps >= VARIABLE_RATE_GAPS
             if is_variable and not report.damaged:
@@ -149,9 +150,11 @@ class FrameDecoder:
         """Yields the packets of the stream, then None, which flushes the decoder."""
         try:
             for packet in self._container.demux(*self._followed_streams()):
+                if packet.size == 0:
+                    continue
                 if packet.stream_index != self._stream.index:
-                    self._others_end_s = max(self._others_end_s, _end_s(packet))
-                elif packet.size > 0:
+                    self._last_packets[packet.stream_index] = packet
+                else:
                     self._num_packets += 1
                     self._num_tiny += packet.size <= TINY_PACKET_BYTES
                     if self.report.decoded_frames < 2 and packet.pts is not None:
