@@ -28,10 +28,11 @@ FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 DecodeFailure = Literal[
     "unreadable",  # the file, not its content: missing, no permission, a folder or a pipe
     "not a video",
-    "not allowed",  # a container that opens other files
+    "not allowed",  # a container that opens other files or is not supported
     "no video stream",
     "no decoder",
     "no frames",
+    "orientation",  # a display matrix that neither turns by quarters nor mirrors
     "too large",
     "decode error",
     "timed out",
