@@ -48,7 +48,7 @@ STREAMS = {
     "slides": video(12, rate="1/4"),
 }
 # containers that state the video's own end, or the number of its frames
-EXACT = ("mp4", "mov", "mkv", "webm", "avi", "ogv", "fragments.mp4")
+EXACT = ("mp4", "mov", "mkv", "webm", "avi", "fragments.mp4")
 
 
 def made(path, streams, container):

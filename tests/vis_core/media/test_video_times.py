@@ -55,7 +55,9 @@ def check_times(path):
     if reader.info.container == "asf" and reader.info.codec == "mpeg2video":
         wrong = wrong[1:]  # ffprobe finds the first frame one frame early and leaves a hole
     assert wrong == [], path.name
-    assert all(before < after for before, after in zip(times, times[1:], strict=False)), path.name
+    known = [time for time in probed if time is not None]
+    if known == sorted(set(known)):  # a few copies have wrong times in their file
+        assert times == sorted(set(times)), path.name
     assert reader.report.completeness in ("complete", "unknown"), path.name
 
 
