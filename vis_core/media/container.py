@@ -34,6 +34,8 @@ _OPENING_OTHERS = frozenset(
 )
 # These containers store no length, so a truncated end cannot be detected.
 CONTAINERS_WITHOUT_LENGTH = frozenset({"mpegts", "mpeg"}) | RAW_STREAMS
+# These containers store decoding times and no presentation times.
+CONTAINERS_WITHOUT_TIMES = frozenset({"avi", "asf"})
 # Transport packet bytes: plain, with a leading time code, with trailing error correction.
 TRANSPORT_PACKET_BYTES = (188, 192, 204)
 _PIECES_LOST = "freeing incomplete packet"

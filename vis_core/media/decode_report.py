@@ -37,7 +37,8 @@ class DecodeReport:
     stopped_early: bool = False  # at max_frames, before the end
     length_known: bool = True  # the container declares a length; else truncation is undetectable
     # Time steps of more than 1.5 frames, including the one before the declared end; counted if the
-    # container declares no frame count. Causes: a variable rate, longer audio, or lost frames.
+    # container declares no frame count. Causes: a variable rate, longer audio, or lost frames. 0 if
+    # so many gaps in an undamaged file show a variable rate.
     gaps: int = 0
 
     @property

@@ -6,18 +6,21 @@ Only the frames of a damaged packet are lost. Sampling, rotation and sizes are i
 
 import logging
 from collections.abc import Callable, Generator, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import av.logging
 from av.error import FFmpegError
 from av.packet import Packet
+from av.stream import Stream
 from av.video.frame import VideoFrame
 
 from vis_core.errors import shown_name
 from vis_core.media.container import (
     CONTAINERS_WITHOUT_LENGTH,
     CONTAINERS_WITHOUT_RATE,
+    CONTAINERS_WITHOUT_TIMES,
     RAW_STREAMS,
     choose_stream,
     ends_within_packet,
@@ -26,9 +29,13 @@ from vis_core.media.container import (
     num_complaints,
     open_container,
 )
+from vis_core.media.declared_length import declared_length, num_empty_chunks, start_s
 from vis_core.media.decode_report import DecodeReport, VideoInfo
 from vis_core.media.orientation import Orientation, orientation_of
-from vis_core.media.timestamps import VideoClock
+from vis_core.media.timestamps import LATE_START_S, VARIABLE_RATE_GAPS, VideoClock
+
+# A packet of MPEG-4 Part 2 that only repeats the previous frame is at most so long.
+TINY_PACKET_BYTES = 8
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +52,16 @@ class FrameDecoder:
         """Opens a file with frames of at most ``max_pixels``; see ``VideoReader``."""
         self.path = path
         self._on_decoded = on_decoded
-        self._num_packets = self._num_hidden = 0
+        self._num_packets = self._num_hidden = self._num_tiny = 0
+        self._second_pts: int | None = None  # of the second frame
+        self._early_pts: list[int] = []  # of the packets before it
+        self._last_packets: dict[int, Packet] = {}  # of the other streams
         self._container, num_open_complaints = open_container(path)
         try:
             self._stream = choose_stream(self._container, path)
             self._limit_decoder(max_pixels)
             declared = self._stream.frames if self._stream.frames > 0 else None
+            self._declared_length = declared_length(self._container, self._stream)
         except BaseException:
             self._container.close()
             raise
@@ -64,7 +75,7 @@ class FrameDecoder:
         self.frames.close()
         self._container.close()
 
-    def start(self) -> tuple[VideoFrame, VideoInfo]:
+    def start(self) -> tuple[VideoFrame, VideoInfo, VideoClock]:
         """Decodes the first frame and describes the video; raises if there is no frame."""
         first = next(self.frames, None)
         if first is None:
@@ -76,7 +87,9 @@ class FrameDecoder:
         self.report.length_known = info.container not in CONTAINERS_WITHOUT_LENGTH and (
             info.declared_frames is not None or info.duration_s is not None
         )
-        return first, info
+        tick_s = self._stream.time_base or Fraction(1, av.time_base)
+        has_times = info.container not in CONTAINERS_WITHOUT_TIMES
+        return first, info, VideoClock(info.rate, tick_s, has_times)
 
     def orientation_of(self, stored: VideoFrame) -> Orientation:
         """Returns how a frame is displayed; raises if its display matrix is not supported."""
@@ -86,20 +99,32 @@ class FrameDecoder:
             why = f"{error}; ffmpeg -i FILE OUT.mkv writes the video upright"
             raise failure(self.path, why, "orientation") from error
 
-    def check_end(self, info: VideoInfo, clock: VideoClock) -> None:
+    def check_end(self, clock: VideoClock) -> None:
         """Adds to the report, after the last packet, whether frames are missing."""
         report = self.report
         if report.declared_frames is not None:
-            report.truncated = report.decoded_frames + self._num_hidden < report.declared_frames
-            return
-        if ends_within_packet(self.path, self._container):
+            report.truncated = self._lacks_frames(report.declared_frames)
+        elif ends_within_packet(self.path, self._container):
             report.truncated = True
-        elif report.length_known:
-            has_audio = bool(self._container.streams.audio)
-            report.truncated = clock.ends_before(
-                info.duration_s, may_be_audio=has_audio and not self._stream.duration
-            )
-            report.gaps += not report.truncated and clock.may_end_before(info.duration_s)
+        elif report.length_known and (declared := self._declared_length) is not None:
+            others_end_s = max(map(_end_s, self._last_packets.values()), default=0.0)
+            report.truncated = clock.ends_before(declared, others_end_s)
+            report.gaps += not report.truncated and clock.may_end_before(declared)
+            is_variable = declared.is_own and report.gaps >= VARIABLE_RATE_GAPS
+            if is_variable and not report.damaged:
+                report.gaps = 0
+
+    def _lacks_frames(self, declared: int) -> bool:
+        """Returns whether frames are missing, rather than declared but never shown."""
+        num_missing = declared - self.report.decoded_frames - self._num_hidden
+        if num_missing > 0:
+            num_missing -= num_empty_chunks(self.path, self._container, self._stream)
+        if num_missing <= 0 or self.report.damaged:
+            return num_missing > 0
+        # After a cut, the first packets may need frames from before it; decoders drop these.
+        second_pts = self._second_pts or 0
+        num_dropped = sum(pts < second_pts for pts in self._early_pts) - 1
+        return num_missing not in (self._num_tiny, num_dropped)
 
     def _limit_decoder(self, max_pixels: int) -> None:
         codec = self._stream.codec_context
@@ -128,6 +153,8 @@ class FrameDecoder:
                     raise failure(self.path, f"{why} than there is", "too large") from error
                 except FFmpegError:
                     self.report.bad_packets += 1
+            if frames and self.report.decoded_frames == 1:
+                self._second_pts = frames[0].pts
             if frames and self._on_decoded is not None:
                 self._on_decoded()
             self.report.error_lines += num_complaints(lines)
@@ -140,9 +167,16 @@ class FrameDecoder:
     def _packets(self) -> Iterator[Packet | None]:
         """Yields the packets of the stream, then None, which flushes the decoder."""
         try:
-            for packet in self._container.demux(self._stream):
-                if packet.size > 0:
+            for packet in self._container.demux(*self._followed_streams()):
+                if packet.size == 0:
+                    continue
+                if packet.stream_index != self._stream.index:
+                    self._last_packets[packet.stream_index] = packet
+                else:
                     self._num_packets += 1
+                    self._num_tiny += packet.size <= TINY_PACKET_BYTES
+                    if self.report.decoded_frames < 2 and packet.pts is not None:
+                        self._early_pts.append(packet.pts)
                     self._num_hidden += packet.is_discard and not _has_damaged_time(packet)
                     self.report.corrupt_frames += packet.is_corrupt
                     yield packet
@@ -153,6 +187,13 @@ class FrameDecoder:
             # ``InputContainer.demux``: its flush loop counts streams that it did not open).
             logger.debug("%s: a stream begins after the header", shown_name(self.path))
         yield None
+
+    def _followed_streams(self) -> list[Stream]:
+        """Returns the video stream; also all others if the declared length may be theirs."""
+        declared = self._declared_length
+        if self.report.declared_frames is not None or declared is None or declared.is_own:
+            return [self._stream]
+        return list(self._container.streams)
 
     def _describe(self, first: VideoFrame) -> VideoInfo:
         stream = self._stream
@@ -196,11 +237,10 @@ class FrameDecoder:
         return f"frame number / rate; the rate is {'stated' if is_stated else 'assumed'}"
 
     def _duration_s(self) -> float | None:
-        stream = self._stream
-        if stream.duration and stream.duration > 0 and stream.time_base:
-            return float(stream.duration * stream.time_base)
-        duration = self._container.duration
-        return duration / av.time_base if duration and duration > 0 else None
+        declared, late_s = self._declared_length, start_s(self._stream)
+        if declared is None or declared.begin_s is not None or late_s <= LATE_START_S:
+            return None if declared is None else declared.duration_s
+        return max(0.0, declared.duration_s - late_s)
 
     def _no_frame_reason(self) -> str:
         if self._num_packets == 0:
@@ -215,3 +255,8 @@ class FrameDecoder:
 def _has_damaged_time(packet: Packet) -> bool:
     """Returns whether a packet would be shown before it is decoded."""
     return packet.pts is not None and packet.dts is not None and packet.pts < packet.dts
+
+
+def _end_s(packet: Packet) -> float:
+    begin = packet.dts if packet.pts is None else packet.pts
+    return 0.0 if begin is None else float((begin + (packet.duration or 0)) * packet.time_base)

@@ -69,6 +69,7 @@ class PictureDecoder:
         """Lists a folder; ``rate`` is the number of pictures shown per second."""
         self.path = path
         self._rate = rate
+        self._tick_s = 1 / Fraction(rate).limit_denominator(10**6)
         self._max_pixels = max_pixels
         self._on_decoded = on_decoded
         try:
@@ -86,22 +87,23 @@ class PictureDecoder:
         """Stops reading."""
         self.frames.close()
 
-    def start(self) -> tuple[VideoFrame, VideoInfo]:
+    def start(self) -> tuple[VideoFrame, VideoInfo, VideoClock]:
         """Reads the first picture and describes the video; raises if there is no picture."""
         first = next(self.frames, None)
         if first is None:
             raise failure(self.path, "no picture in the folder", "no frames")
         num, suffix = len(self._names), Path(self._names[0]).suffix.lower().removeprefix(".")
         size = first.height, first.width
-        return first, VideoInfo(
+        info = VideoInfo(
             *size, 0, self._rate, num / self._rate, num, CONTAINER, suffix, 0, 1, times=_TIMES
         )
+        return first, info, VideoClock(self._rate, self._tick_s)
 
     def orientation_of(self, _: VideoFrame) -> Orientation:
         """Returns the stored orientation, to which masks of data sets refer."""
         return Orientation()
 
-    def check_end(self, _: VideoInfo, __: VideoClock) -> None:
+    def check_end(self, _: VideoClock) -> None:
         """Does nothing, since a picture that cannot be read raises."""
 
     def _decode(self) -> Generator[VideoFrame, None, None]:
@@ -114,7 +116,7 @@ class PictureDecoder:
                 why = f"{shown_name(name)}: expected the size of the first picture, {expected},"
                 raise failure(self.path, f"{why} found {found}; replace it", "decode error")
             frame = VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = number, 1 / Fraction(self._rate).limit_denominator(10**6)
+            frame.pts, frame.time_base = number, self._tick_s
             if self._on_decoded is not None:
                 self._on_decoded()
             yield frame

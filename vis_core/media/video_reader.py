@@ -19,7 +19,6 @@ from vis_core.config.media import DecodeLimits
 from vis_core.frame import Frame
 from vis_core.media.container import failure
 from vis_core.media.frame_decoder import FrameDecoder
-from vis_core.media.timestamps import VideoClock
 
 if TYPE_CHECKING:
     from vis_core.media.pictures import PictureDecoder
@@ -59,8 +58,7 @@ class VideoReader(Iterator[Frame]):
         self.report = self._decoder.report
         self._next_stored: VideoFrame | None
         try:
-            self._next_stored, self.info = self._decoder.start()
-            self._clock = VideoClock(self.info.rate)
+            self._next_stored, self.info, self._clock = self._decoder.start()
             self._due_s = self._clock.follow(self._next_stored) + self._period_s
         except BaseException:
             self._decoder.close()
@@ -105,7 +103,7 @@ class VideoReader(Iterator[Frame]):
         self._num_returned += 1
         self._next_stored = self._next_due()
         if self._next_stored is None:
-            self._decoder.check_end(self.info, self._clock)
+            self._decoder.check_end(self._clock)
         elif self._num_returned == self._max_frames:
             self.report.stopped_early = True
             self._next_stored = None
