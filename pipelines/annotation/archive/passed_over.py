@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
+from vis_core.media.pictures import PICTURE_SUFFIXES
+
 _LONGEST_SUFFIX = 12  # with its dot; a longer one is part of a name, such as a date
 _MOST_SUFFIXES = 8  # in one line
 _MOST_NAMES = 3  # with one reason
@@ -21,7 +23,9 @@ def describe_other_files(counts: Mapping[str, int]) -> str:
     named = [f"{suffix or 'no suffix'} {count}" for suffix, count in ranked[:_MOST_SUFFIXES]]
     more = ["..."] if len(ranked) > _MOST_SUFFIXES else []
     files = "other file" if total == 1 else "other files"
-    return f"{total} {files} passed over ({', '.join(named + more)})"
+    has_pictures = any(counts.get(suffix) for suffix in PICTURE_SUFFIXES)
+    mend = "; --frames-as-videos RATE takes folders of pictures" if has_pictures else ""
+    return f"{total} {files} passed over ({', '.join(named + more)}{mend})"
 
 
 def describe_skipped(skipped: Sequence[tuple[str, str]]) -> list[str]:
