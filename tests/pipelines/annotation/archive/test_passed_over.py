@@ -195,6 +195,7 @@ def test_pictures_that_are_frames_are_not_passed_over(folder: Path) -> None:
 def test_pictures_that_are_passed_over_are_named_with_their_option():
     text = describe_other_files({".jpg": 3, ".txt": 1})
     assert text == (
-        "4 other files passed over (.jpg 3, .txt 1; --frames-as-videos RATE takes folders of pictures)"
+        "4 other files passed over (.jpg 3, .txt 1;"
+        " --frames-as-videos RATE takes folders of pictures)"
     )
     assert "--frames-as-videos" not in describe_other_files({".txt": 1})
