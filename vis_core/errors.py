@@ -6,6 +6,7 @@ VisError
 │   └── ImageError         an image file
 ├── VideoDecodeError       a video file
 ├── DecoderError           no decoder process can be started
+├── MachineError           a machine that cannot work: a full disk, no memory, a failing GPU
 ├── CheckpointError        weights that are missing, unsafe or incompatible
 ├── TrainingDivergedError  a loss or a weight that is not finite
 ├── StorageError           a folder, a bucket or a disk
@@ -67,6 +68,12 @@ class VideoDecodeError(VisError):
 
 class DecoderError(VisError):
     """A decoder process that cannot be started on this machine, whatever the video."""
+
+    exit_code = 4
+
+
+class MachineError(VisError):
+    """A machine that cannot work, whatever the input: a full disk, no memory, a failing GPU."""
 
     exit_code = 4
 

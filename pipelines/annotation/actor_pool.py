@@ -18,7 +18,7 @@ from pipelines.annotation.ledger import VideoRow, clear_unfinished
 from pipelines.annotation.status import WorkerStatus
 from pipelines.annotation.work_queue import Work, WorkQueue
 from pipelines.annotation.worker import MAX_DEATHS, AnnotateJob, VideoAnnotator
-from vis_core.errors import CheckpointError, VisError
+from vis_core.errors import MachineError, VisError
 
 POLL_EVERY_S = 1.0
 OnWait = Callable[[int, list[WorkerStatus]], None]
@@ -46,8 +46,9 @@ class AnnotatorPool:
     """A fixed number of actors that process a work queue.
 
     An actor call ends with an answer, with an error in the work (which the actor survives), or with
-    the loss of the actor. Failed work is repeated; a video that has failed ``MAX_DEATHS`` times is
-    quarantined.
+    the loss of the actor. Failed work is repeated. A video that has lost ``MAX_DEATHS`` actors is
+    quarantined. A video that has failed with as many errors stays pending, since an error is
+    no proof against it, and the job fails once all other videos are done.
     """
 
     job: AnnotateJob
@@ -55,13 +56,15 @@ class AnnotatorPool:
     works_at_once: int = 1  # concurrent work items per actor, which share network batches
     _calls: dict[Any, _Worker] = field(default_factory=dict)
     _deaths: Counter[str] = field(default_factory=Counter)
+    _unexplained: dict[str, str] = field(default_factory=dict)  # errors of videos left pending
     _frames_of_former: int = 0
 
     def run(self, queue: WorkQueue, on_wait: OnWait) -> Generator[VideoRow, None, None]:
         """Yields the outcome of each video as soon as it is known.
 
         Calls ``on_wait`` at least once a second with the frame count and the workers' activity.
-        Raises VisError if the model cannot be loaded or a store cannot be reached.
+        Raises VisError if the model cannot be loaded, a store cannot be reached, a machine cannot
+        work, or the program failed on some videos.
         """
         try:
             for _ in range(min(self.num_workers, len(queue))):
@@ -73,6 +76,7 @@ class AnnotatorPool:
                     if row is not None:
                         yield row
                 on_wait(self._count_frames(), self._statuses())
+            self._raise_unexplained()
         finally:
             for worker in self._workers():
                 ray.kill(worker.actor)
@@ -105,7 +109,7 @@ class AnnotatorPool:
         except RayTaskError as error:
             if isinstance(error.cause, VisError):
                 raise error.cause from error
-            row = self._after_failure(work, _first_line(error.cause), queue)
+            self._after_error(work, _first_line(error.cause), queue)
             is_alive = work is not None  # an actor that cannot load its model is replaced
         except RayError as error:
             row = self._after_loss(worker, work, _first_line(error), queue)
@@ -139,7 +143,8 @@ class AnnotatorPool:
         if row is not None:  # another segment of the video may have answered first
             return row if queue.close(work.video) else None
         if work.segment is None:
-            return self._after_failure(work, "predictions of its segments are missing", queue)
+            self._after_error(work, "predictions of its segments are missing", queue)
+            return None
         if queue.is_closed(work.video):  # its predictions are no longer needed
             self._clear(work)
         queue.done(work)
@@ -160,30 +165,53 @@ class AnnotatorPool:
         queue.do_alone(works)
         return None
 
-    def _after_failure(self, work: Work | None, reason: str, queue: WorkQueue) -> VideoRow | None:
-        """Repeats failed work or quarantines its video; raises if the model cannot load."""
-        name = "loading the model" if work is None else work.video.shown
-        self._deaths[name] += 1
-        is_last = self._deaths[name] >= MAX_DEATHS
-        _log.warning(
-            "worker lost on %s (%s), %d of %d", name, reason, self._deaths[name], MAX_DEATHS
-        )
-        if work is None:
-            if not is_last:
-                return None
-            raise CheckpointError(
-                f"{self.job.model}: {MAX_DEATHS} workers were lost while they loaded the model"
-                f" ({reason}); is there memory for {self.num_workers} of them?"
+    def _after_error(self, work: Work | None, reason: str, queue: WorkQueue) -> None:
+        """Repeats failed work; leaves its video pending after ``MAX_DEATHS`` errors."""
+        if self._is_repeated(work, "error", reason, queue):
+            return
+        assert work is not None, "a model that cannot be loaded ends the job"
+        if queue.close(work.video):
+            self._unexplained[work.video.shown] = reason
+        if len(self._unexplained) >= MAX_DEATHS:
+            self._raise_unexplained()
+
+    def _raise_unexplained(self) -> None:
+        if self._unexplained:
+            name, reason = next(iter(self._unexplained.items()))
+            raise MachineError(
+                f"{len(self._unexplained)} videos are not annotated because of an error of the"
+                f" program or the model, not of the videos; first {name} ({reason}); correct the"
+                " model, or report the error and leave these videos out"
             )
-        if not is_last:
-            queue.again(work)
+
+    def _after_failure(self, work: Work | None, reason: str, queue: WorkQueue) -> VideoRow | None:
+        """Repeats the work of a lost actor or quarantines its video."""
+        if self._is_repeated(work, "worker lost", reason, queue):
             return None
+        assert work is not None, "a model that cannot be loaded ends the job"
         if not queue.close(work.video):
             return None
         reason = f"lost its worker {MAX_DEATHS} times ({reason}); out of memory?"
         row = self.job.ledger.fail(work.video, "quarantined", reason, "killed its worker")
         self._clear(work)
         return row
+
+    def _is_repeated(self, work: Work | None, what: str, reason: str, queue: WorkQueue) -> bool:
+        """Returns whether failed work is repeated; raises if the model cannot be loaded."""
+        name = "loading the model" if work is None else work.video.shown
+        self._deaths[name] += 1
+        count = self._deaths[name]
+        _log.warning("%s on %s (%s), %d of %d", what, name, reason, count, MAX_DEATHS)
+        if count < MAX_DEATHS:
+            if work is not None:
+                queue.again(work)
+            return True
+        if work is None:
+            raise MachineError(
+                f"{self.job.model}: {MAX_DEATHS} workers were lost while they loaded the model"
+                f" ({reason}); is there memory for {self.num_workers} of them?"
+            )
+        return False
 
     def _clear(self, work: Work) -> None:
         clear_unfinished(self.job.ledger.storage, self.job.ledger.result_name(work.video))

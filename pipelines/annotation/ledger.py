@@ -11,6 +11,7 @@ overwrite old results, and a repeated job finds its results. A result contains t
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +25,13 @@ RESULTS, FAILED, UNFINISHED = "results/", "failed/", "unfinished/"
 STATE = "state-"  # prefix of an unfinished video's state files
 MANIFEST = "manifest.json"
 Status = Literal["done", "failed", "quarantined"]
+# How earlier releases quarantined a video for an error of the machine
+_MACHINE_ERROR = re.compile(
+    r"lost its worker \d+ times \("
+    r"(\w*OSError|IOError|MemoryError|FileNotFoundError|PermissionError|OutOfMemoryError"
+    r"|AcceleratorError|CheckpointError|RuntimeError: .*\b(CUDA|cuDNN|CUBLAS\w*|NCCL)\b"
+    r"|\w+: .*\[Errno \d+\])"
+)
 
 
 @dataclass(frozen=True)
@@ -48,12 +56,6 @@ class Survey:
     done: list[ArchivedVideo]
     failed: list[ArchivedVideo]  # videos with a recorded failure and no result
     pending: list[ArchivedVideo]
-
-    def to_redo(self, redo: Redo | None) -> list[ArchivedVideo]:
-        """Returns the videos whose outcomes must be removed to annotate them again."""
-        if redo is None or redo == "changed-model":
-            return []
-        return self.failed + (self.done if redo == "all" else [])
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,15 @@ class Ledger:
         body = {"video": video.key, "status": status, "kind": kind, "reason": reason}
         self.storage.write_once(row.result, json_bytes(body))
         return row
+
+    def to_redo(self, survey: Survey, redo: Redo | None) -> list[ArchivedVideo]:
+        """Returns the videos whose outcomes must be removed to annotate them again."""
+        if redo is None or redo == "changed-model":
+            return []
+        if redo == "machine-errors":
+            reasons = ((video, self.failure(video).reason) for video in survey.failed)
+            return [video for video, reason in reasons if _MACHINE_ERROR.match(reason)]
+        return survey.failed + (survey.done if redo == "all" else [])
 
     def forget(self, video: ArchivedVideo) -> None:
         """Removes a video's outcome, so that it is pending again; deletes the masks last."""

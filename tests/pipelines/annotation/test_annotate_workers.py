@@ -12,7 +12,7 @@ import pytest
 from tests.helpers import toy_loaders
 from tests.helpers.toy_archive import add_poison, annotate, statuses, toy_archive, tree
 from vis_core.config.inference import InferenceConfig
-from vis_core.errors import CheckpointError
+from vis_core.errors import CheckpointError, MachineError
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -21,7 +21,7 @@ def test_a_model_that_does_not_load_is_an_error_at_once(tmp_path, model):
     videos = toy_archive(tmp_path / "videos")
     with pytest.raises(CheckpointError, match="weights do not fit"):
         annotate(videos, tmp_path / "out", model, load=toy_loaders.load_that_is_refused)
-    with pytest.raises(CheckpointError, match="3 workers were lost while they loaded"):
+    with pytest.raises(MachineError, match="3 workers were lost while they loaded"):
         annotate(videos, tmp_path / "out", model, load=toy_loaders.load_that_dies)
     assert not (tmp_path / "out").exists()
 
