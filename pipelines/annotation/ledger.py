@@ -11,12 +11,12 @@ overwrite old results, and a repeated job finds its results. A result contains t
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipelines.annotation.archive.listing import ArchivedVideo
+from pipelines.annotation.machine_errors import was_machine_error
 from pipelines.annotation.options import Redo
 from pipelines.storage.base import Storage, read_if_there
 from vis_core.errors import ConfigError
@@ -25,13 +25,6 @@ RESULTS, FAILED, UNFINISHED = "results/", "failed/", "unfinished/"
 STATE = "state-"  # prefix of an unfinished video's state files
 MANIFEST = "manifest.json"
 Status = Literal["done", "failed", "quarantined"]
-# How earlier releases quarantined a video for an error of the machine
-_MACHINE_ERROR = re.compile(
-    r"lost its worker \d+ times \("
-    r"(\w*OSError|IOError|MemoryError|FileNotFoundError|PermissionError|OutOfMemoryError"
-    r"|AcceleratorError|CheckpointError|RuntimeError: .*\b(CUDA|cuDNN|CUBLAS\w*|NCCL)\b"
-    r"|\w+: .*\[Errno \d+\])"
-)
 
 
 @dataclass(frozen=True)
@@ -111,8 +104,8 @@ class Ledger:
         if redo is None or redo == "changed-model":
             return []
         if redo == "machine-errors":
-            reasons = ((video, self.failure(video).reason) for video in survey.failed)
-            return [video for video, reason in reasons if _MACHINE_ERROR.match(reason)]
+            rows = ((video, self.failure(video)) for video in survey.failed)
+            return [video for video, row in rows if was_machine_error(row.kind, row.reason)]
         return survey.failed + (survey.done if redo == "all" else [])
 
     def forget(self, video: ArchivedVideo) -> None:

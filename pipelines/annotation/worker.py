@@ -15,7 +15,7 @@ import torch
 
 from pipelines.annotation.archive.listing import ArchivedVideo, VideoStore
 from pipelines.annotation.ledger import Ledger, Status, VideoRow, clear_unfinished
-from pipelines.annotation.machine_errors import machine_errors_named
+from pipelines.annotation.machine_errors import machine_errors_named, raise_machine_error
 from pipelines.annotation.options import AnnotateOptions
 from pipelines.annotation.video.prediction_store import PredictionStore
 from pipelines.annotation.video.result import ResultAbout, commit_result
@@ -111,7 +111,6 @@ class VideoAnnotator:
                 self._source(video, path) as source,
             ):
                 processed = self._with_decoders(lambda: self._process(video, source))
-                source.check()
         except VideoDecodeError as error:
             return self._failed(video, path, error)
         return self._commit(video, source.sha256, processed)
@@ -129,7 +128,6 @@ class VideoAnnotator:
                 self._source(video, path) as source,
             ):
                 self._with_decoders(lambda: segment_job.run(source, blocks, segment, num_segments))
-                source.check()
         except VideoDecodeError as error:
             return self._failed(video, path, error)
         return self._done_elsewhere(video)
@@ -193,6 +191,8 @@ class VideoAnnotator:
         if error.kind == "changed":  # not recorded, so that the next run annotates it
             clear_unfinished(ledger.storage, ledger.result_name(video))
             return VideoRow(video.key, "failed", reason, kind=error.kind)
+        if error.kind == "unreadable":
+            raise_machine_error(reason)
         status: Status = "quarantined" if error.kind == "decoder died" else "failed"
         row = ledger.fail(video, status, reason, error.kind)
         clear_unfinished(ledger.storage, ledger.result_name(video))
@@ -221,7 +221,7 @@ class VideoAnnotator:
     def _source(self, video: ArchivedVideo, path: Path) -> AbstractContextManager[SourceFile]:
         videos = self._job.videos
         root = videos.root if isinstance(videos, LocalStorage) else None
-        return open_source(path, root, "" if video.etag else video.version)
+        return open_source(path, root, video.version, video.etag)
 
     def _process(self, video: ArchivedVideo, source: SourceFile) -> ProcessedVideo:
         job, options = self._job, self._job.options

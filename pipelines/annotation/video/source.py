@@ -37,7 +37,7 @@ class SourceFile:
     def note_frame(self) -> None:
         """Compares the path with the open file, once per decoder."""
         if not self._is_confirmed:
-            self._require_same(self.path.stat() if self.path.exists() else None)
+            self.check()
             self._is_confirmed = True
 
     def check(self) -> None:
@@ -45,75 +45,113 @@ class SourceFile:
 
         A file that was removed, but not changed, after its decoder opened it passes.
         """
-        if self._is_confirmed and not self.path.exists():
-            now = os.fstat(self._file.fileno())
-            if _content(now) == _content(self._before):
+        before, now = self._before, _status(self.path)
+        if now is None:
+            if self._is_confirmed and self._has_same_bytes():
                 return
-        self._require_same(self.path.stat() if self.path.exists() else None)
+            raise _changed(self.path, f"{_CHANGED}: it was removed")
+        if _identity(now) == _identity(before):
+            return
+        is_same_file = _place(now) == _place(before)
+        if is_same_file and self._has_same_bytes():
+            return
+        how = "it was written to" if is_same_file else "it was replaced"
+        sizes = f"{before.st_size} -> {now.st_size} bytes"
+        raise _changed(self.path, f"{_CHANGED}: {how} ({sizes})")
 
     def changed(self, how: str) -> VideoDecodeError:
         """Returns the error for a file whose content is not the expected one."""
         return _changed(self.path, how)
 
-    def _require_same(self, now: os.stat_result | None) -> None:
-        if now is None:
-            raise _changed(self.path, f"{_CHANGED}: it was removed")
-        if _identity(now) != _identity(self._before):
-            is_same_file = (now.st_dev, now.st_ino) == (self._before.st_dev, self._before.st_ino)
-            how = "it was written to" if is_same_file else "it was replaced"
-            sizes = f"{self._before.st_size} -> {now.st_size} bytes"
-            raise _changed(self.path, f"{_CHANGED}: {how} ({sizes})")
+    def _has_same_bytes(self) -> bool:
+        """Returns whether the open file is unchanged, apart from its names, rights and dates."""
+        now = os.fstat(self._file.fileno())
+        return now.st_size == self._before.st_size and (
+            _digest(self._file, self.path) == self.sha256
+        )
 
 
 @contextmanager
-def open_source(path: Path, root: Path | None, version: str) -> Iterator[SourceFile]:
-    """Opens a video's file and computes its digest.
+def open_source(path: Path, root: Path | None, version: str, etag: str) -> Iterator[SourceFile]:
+    """Opens a video's file, computes its digest, and checks at the end that it has not changed.
 
     Args:
         path: The file, or a temporary copy of an object.
         root: The folder of a local archive; None for other archives.
         version: The listed version of a local file; empty means any.
+        etag: The ETag of an object; empty for a local file.
 
     Raises:
         VideoDecodeError: The file is not a readable video file, or changed since the listing.
         StorageError: The archive's folder is gone.
+        OSError: The machine cannot read the file, or removed the temporary copy.
     """
     if root is not None and not root.is_dir():
         raise StorageError(
             f"cannot read {shown_name(root)}: the folder of the videos is gone; mount or restore"
             " it, then run the same command again"
         )
+    if _status(path) is None:
+        if etag:
+            path.stat()  # the temporary copy is gone
+        raise _changed(path, "was removed after it was listed")
     with _opened(path) as file:
         before = os.fstat(file.fileno())
+        if not etag and version and file_version(file, before.st_size) != version:
+            raise _changed(path, "changed since it was listed")
+        source = SourceFile(path, _digest(file, path), file, before)
         try:
-            if version and file_version(file, before.st_size) != version:
-                raise _changed(path, "changed since it was listed")
-            file.seek(0)
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            if error.errno == errno.EIO:  # a damaged disk may affect this file alone
-                raise failure(path, f"cannot be read ({error.strerror})", "unreadable") from error
+            yield source
+        except VideoDecodeError as error:
+            if error.kind != "changed":
+                if etag:
+                    path.stat()  # raises an OSError if the temporary copy is gone
+                source.begin()
+                source.check()
             raise
-        yield SourceFile(path, sha256, file, before)
+        source.check()
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """Returns a file's status; None if it does not exist."""
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as error:
+        raise _unreadable(path, error) from error
 
 
 def _opened(path: Path) -> BufferedReader:
+    check_regular_file(path)
     try:
-        if path.exists():
-            check_regular_file(path)
         return path.open("rb")
-    except FileNotFoundError as error:
-        raise _changed(path, "was removed after it was listed") from error
+    except PermissionError as error:
+        raise _unreadable(path, error) from error
+
+
+def _digest(file: BufferedReader, path: Path) -> str:
+    try:
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise _unreadable(path, error) from error  # a damaged disk may affect this file alone
+
+
+def _unreadable(path: Path, error: OSError) -> VideoDecodeError:
+    return failure(path, f"cannot be read ({error.strerror})", "unreadable")
 
 
 def _changed(path: Path, how: str) -> VideoDecodeError:
     return failure(path, f"{how}; run the same command again", "changed")
 
 
-def _content(status: os.stat_result) -> tuple[int, int]:
-    return status.st_size, status.st_mtime_ns
+def _place(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     """Returns what differs after any change; the change time also shows a restored date."""
-    return status.st_dev, status.st_ino, *_content(status), status.st_ctime_ns
+    return *_place(status), status.st_size, status.st_mtime_ns, status.st_ctime_ns
