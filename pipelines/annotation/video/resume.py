@@ -57,7 +57,7 @@ class UnfinishedVideo:
             unfinished = cls(storage, name, sha256)
             if unfinished._read(key):
                 return unfinished
-            _log.warning("%s does not fit its parts or its video, so it is ignored", key)
+            _log.warning("%s does not fit its parts, so it is ignored", key)
         return cls(storage, name, sha256)
 
     def save(self, num_frames: int, part: pa.Table, state: dict[str, Tensor]) -> None:
