@@ -29,6 +29,7 @@ def run(
     address: options.Address = None,
     coco: options.Coco = None,
     vis: options.Vis = None,
+    images: options.Images = None,
     videos: options.Videos = None,
     config: options.Config = options.PRESET,
     overrides: options.Set,
@@ -39,15 +40,16 @@ def run(
 
     resolved = options.read_config(config, overrides, from_scratch=from_scratch)
     folder = options.local_path(out or "").absolute()
-    whole = Run(folder, resolved, options.given_data(coco, vis, videos), max_frames)
-    classes = check_run(whole)
-    from dataclasses import replace
-
-    from pipelines.registry.start_weights import check_start, refuse_random_start
-    from pipelines.run.steps import quick as shortened
-
+    whole = Run(folder, resolved, options.given_data(coco, vis, videos, images), max_frames)
     if quick:
+        from dataclasses import replace
+
+        from pipelines.run.steps import quick as shortened
+
         whole = replace(whole, config=shortened(resolved))
+    classes = check_run(whole)
+    from pipelines.registry.start_weights import check_start, refuse_random_start
+
     if dry_run:
         from pipelines.training.dry_run import training_plan
 

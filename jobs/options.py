@@ -154,7 +154,11 @@ def run_file(config: str, named: str = "--config") -> Path:
 
 
 def given_data(
-    coco: Path | None, vis: Path | None, videos: Path | None, class_map: str | None = None
+    coco: Path | None,
+    vis: Path | None,
+    videos: Path | None,
+    images: Path | None,
+    class_map: str | None = None,
 ) -> "GivenData":
     """Collects the user's data as absolute paths, since Ray Train workers run in other folders."""
     from pipelines.data.given_data import GivenData
@@ -163,8 +167,10 @@ def given_data(
     file = None if class_map is None else Path(class_map)
     if file and class_map not in FROM_COCO:
         file = file.absolute()
-    coco, vis, videos = (path and path.absolute() for path in (coco, vis, videos))
-    return GivenData(coco, vis, videos, file)
+    if images and not (images.is_dir() and (coco or vis)):
+        raise ConfigError(f"--images {images}: expected a folder with the files of --coco or --vis")
+    coco, vis, videos, images = (path and path.absolute() for path in (coco, vis, videos, images))
+    return GivenData(coco, vis, videos, file, images)
 
 
 def inference_config(overrides: Sequence[str]) -> "InferenceConfig":

@@ -18,17 +18,22 @@ A message gives the problem, its location, the expected and the actual value, an
 the command line turns a VisError into one line and an exit code (``jobs/cli.py``).
 """
 
+import re
 from pathlib import Path
 from typing import Literal
+
+# Control characters, separators of lines and paragraphs, and lone surrogates (Cc, Zl, Zp, Cs).
+FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 # Reasons why a video could not be read, short enough for a table.
 DecodeFailure = Literal[
     "unreadable",  # the file, not its content: missing, no permission, a folder or a pipe
     "not a video",
-    "not allowed",  # a container that opens other files
+    "not allowed",  # a container that opens other files or is not supported
     "no video stream",
     "no decoder",
     "no frames",
+    "orientation",  # a display matrix that neither turns by quarters nor mirrors
     "too large",
     "decode error",
     "timed out",
@@ -114,6 +119,12 @@ def shown_name(path: Path | str) -> str:
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in str(path)
     )
+
+
+def forbidden_character(name: str) -> str | None:
+    """Returns the first character that no name may contain, such as U+0007, or None."""
+    found = FORBIDDEN.search(name)
+    return f"the character U+{ord(found[0]):04X}" if found else None
 
 
 def first_line(error: BaseException | str) -> str:

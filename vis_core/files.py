@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -49,7 +50,11 @@ def write_json(path: Path, value: Any, indent: int | None = None) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """Computes the SHA-256 of a file, in hexadecimal."""
+    """Computes the SHA-256 of a file, or of a folder's file names and digests, in hexadecimal."""
+    if path.is_dir():
+        files = sorted(entry for entry in path.iterdir() if entry.is_file())
+        lines = [f"{file_sha256(entry)} {entry.name}\n" for entry in files]
+        return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

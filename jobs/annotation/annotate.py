@@ -119,6 +119,13 @@ def run(
     modified_before: Annotated[
         str | None, _filter("--modified-before DATE", "Only videos modified before DATE (UTC).")
     ] = None,
+    frames_as_videos: Annotated[
+        float | None,
+        option(
+            "--frames-as-videos RATE",
+            "Also take each folder of numbered pictures as a video of RATE pictures per second.",
+        ),
+    ] = None,
     dry_run: options.DryRun = False,
     plan_samples: Annotated[
         int | None, _planned("--plan-samples N", "Number of videos that --dry-run opens.")
@@ -143,10 +150,13 @@ def run(
         max_size=max_size,
         after=modified_after,
         before=modified_before,
+        picture_rate=frames_as_videos,
     )
     archive = list_archive(videos, wanted)  # before a model is fetched
     short = [f"inference.views={json.dumps(views.split(','))}"] if views else []
     short += [f"inference.sample_fps={sample_fps}"] if sample_fps is not None else []
+    if frames_as_videos is not None:
+        short += [f"inference.picture_rate={frames_as_videos}"]
     config = options.inference_config([*short, *overrides])
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     resolved = resolve_model(model, uri, model_cache.expanduser())

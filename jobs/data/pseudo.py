@@ -36,17 +36,19 @@ def run(
     from_scratch: options.FromScratch = False,
 ) -> None:
     """Generates the clips unless they are already finished, or only draws a preview."""
-    from pipelines.data.find_data import AnnotatedFiles, find_coco
+    from pipelines.data.find_data import find_coco
+    from pipelines.data.given_data import refuse_crowds
     from vis_core.errors import ConfigError
     from vis_core.formats.coco import read_coco
 
     if images is not None and not images.is_dir():
         raise ConfigError(f"{images}: no such folder; correct --images")
-    files = AnnotatedFiles(coco, images) if images and coco.is_file() else find_coco(coco)
+    files = find_coco(coco, images)
     changes = {"pseudo.num_frames": frames, "clips_per_image": clips_per_image, "seed": seed}
     short = [f"{key}={value}" for key, value in changes.items() if value is not None]
     resolved = options.read_config(config, [*overrides, *short], from_scratch=from_scratch)
-    records, categories = read_coco(files.annotations, images or files.folder)
+    records, categories = read_coco(files.annotations, files.folder)
+    refuse_crowds(files.annotations, records)
     folder = options.local_path(out)
     if preview:
         from pipelines.data.pseudo_preview import write_preview

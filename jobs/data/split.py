@@ -51,6 +51,11 @@ def run(
             raise ConfigError(
                 f"--holdout: expected a share in (0, 1), found {holdout}; choose another"
             )
+        given = ground_truth.resolve()
+        if given in [options.local_path(out).resolve() / f for f in ("train.json", "holdout.json")]:
+            raise ConfigError(
+                f"--out {out}: would replace --gt {ground_truth}; name another folder"
+            )
         train, held_out = split_videos(videos, holdout, str(seed), group)
     shared = leaks(train, held_out, images)
     if shared:

@@ -41,6 +41,7 @@ def run(
     address: options.Address = None,
     coco: options.Coco = None,
     vis: options.Vis = None,
+    images: options.Images = None,
     videos: options.Videos = None,
     as_json: options.Json = False,
 ) -> None:
@@ -51,8 +52,8 @@ def run(
 
     if table not in TABLES:
         raise ConfigError(f"{table}: no such table; expected one of {', '.join(_table_names())}")
-    given = options.given_data(coco, vis, videos)
-    check_given(given)
+    given = options.given_data(coco, vis, videos, images)
+    classes = check_given(given)
     rows = ablation_table(table, recipe)
     files = {row.run_file for row in rows.rows}
     job = AblationJob(
@@ -63,7 +64,7 @@ def run(
         given=given,
         out=options.local_path(out).absolute(),
     )
-    check(job)
+    check(job, classes)
     if dry_run:
         changes = {row.name: row.changes for row in rows.rows}
         lines = [f"{row.name} ({row.run_file}): {'  '.join(row.changes)}" for row in rows.rows]

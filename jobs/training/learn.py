@@ -34,16 +34,17 @@ def run(
     address: options.Address = None,
     coco: options.Coco = None,
     vis: options.Vis = None,
+    images: options.Images = None,
     videos: options.Videos = None,
     as_json: options.Json = False,
 ) -> None:
     """Trains, tunes and scores the unfinished systems, and prints the table."""
     from pipelines.data.given_data import check_given
     from pipelines.experiments.comparison import markdown
-    from pipelines.experiments.learning import LearningJob, learn
+    from pipelines.experiments.learning import LearningJob, check, learn
 
-    given = options.given_data(coco, vis, videos)
-    check_given(given)
+    given = options.given_data(coco, vis, videos, images)
+    classes = check_given(given)
     job = LearningJob(
         systems=systems,
         presets=options.CONFIGS,
@@ -56,6 +57,7 @@ def run(
         max_frames=max_frames,
         overrides=overrides,
     )
+    check(job, classes)
     if dry_run:
         steps = {n: sum(stage.num_steps for stage in run.config.stages) for n, run in job.runs()}
         lines = [f"{name}: {count} steps" for name, count in steps.items()]

@@ -42,6 +42,7 @@ def run(
     address: options.Address = None,
     coco: options.Coco = None,
     vis: options.Vis = None,
+    images: options.Images = None,
     videos: options.Videos = None,
     class_map: options.ClassMap = None,
     config: options.Config = options.PRESET,
@@ -50,7 +51,7 @@ def run(
     as_json: options.Json = False,
 ) -> None:
     """Trains the unfinished stages and prints the scores."""
-    from pipelines.run.folder import Run, check_run, open_run, read_run
+    from pipelines.run.folder import Run, check_run, check_stage, open_run, read_run
 
     if recipe is not None and config != options.PRESET:
         raise ConfigError(f"{recipe} and --config {config}: give one run file")
@@ -62,8 +63,12 @@ def run(
         whole = read_run(folder)
     else:
         resolved = options.read_config(recipe or config, overrides, from_scratch=from_scratch)
-        whole = Run(folder, resolved, options.given_data(coco, vis, videos, class_map), max_frames)
+        whole = Run(
+            folder, resolved, options.given_data(coco, vis, videos, images, class_map), max_frames
+        )
     classes = check_run(whole)
+    if stage is not None:
+        check_stage(whole, stage)
     if terms and not dry_run:
         raise ConfigError("--terms only works with --dry-run")
     from pipelines.registry.start_weights import check_start, refuse_random_start

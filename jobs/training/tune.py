@@ -18,10 +18,12 @@ def run(
 ) -> None:
     """Sweeps the thresholds and prints the best ones."""
     from pipelines.cluster import ray_session
+    from pipelines.data.given_data import check_given
     from pipelines.run.folder import read_trained_run
     from pipelines.run.lock import hold_folder
 
     whole, trained = read_trained_run(run.absolute())
+    check_given(whole.given)
     hold_folder(whole.folder)
     from pipelines.run.steps import prepare, sweep
 

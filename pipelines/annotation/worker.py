@@ -21,7 +21,7 @@ from pipelines.annotation.video.prediction_store import PredictionStore
 from pipelines.annotation.video.result import ResultAbout, commit_result
 from pipelines.annotation.video.resume import UnfinishedVideo
 from pipelines.annotation.video.segments import SegmentJob, associate_blocks
-from pipelines.annotation.video.source import SourceFile, open_source
+from pipelines.annotation.video.source import Source, open_source
 from pipelines.annotation.video.stitched_segments import StitchedSegments
 from pipelines.annotation.video.whole_video import ProcessedVideo, VideoJob
 from pipelines.annotation.work_queue import Work
@@ -218,12 +218,12 @@ class VideoAnnotator:
                 died = error
         raise VideoDecodeError(f"{died}, {MAX_DEATHS} times", died.kind)
 
-    def _source(self, video: ArchivedVideo, path: Path) -> AbstractContextManager[SourceFile]:
+    def _source(self, video: ArchivedVideo, path: Path) -> AbstractContextManager[Source]:
         videos = self._job.videos
         root = videos.root if isinstance(videos, LocalStorage) else None
         return open_source(path, root, video.version, video.etag)
 
-    def _process(self, video: ArchivedVideo, source: SourceFile) -> ProcessedVideo:
+    def _process(self, video: ArchivedVideo, source: Source) -> ProcessedVideo:
         job, options = self._job, self._job.options
         name = job.ledger.result_name(video)
         unfinished = UnfinishedVideo.newest(job.ledger.storage, name, source.sha256)

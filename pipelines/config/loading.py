@@ -3,10 +3,10 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pipelines.config.run import RunConfig
 from pipelines.config.strict_yaml import parse_yaml, read_yaml_mapping
 from vis_core.config.section import Section
+from vis_core.config.segmentors import BackboneName
 from vis_core.config.systems import CtvisConfig, IdolConfig, MinvisConfig, StcConfig
 from vis_core.errors import ConfigError
 
@@ -24,10 +25,12 @@ _SYSTEM_KEYS = {
     for key in system.model_fields
 }
 _ALTERNATIVES = {"steps": "epochs", "epochs": "steps"}  # an override of one replaces the other
+_NAMED = f"literal[{','.join(map(repr, get_args(BackboneName)))}]"
 _UNION_MEMBERS = {
     "size": ("short_side", "fixed"),
     "crop_size": ("fraction", "pixels"),
     "segmentor": ("mask2former", "deformable_detr"),
+    "backbone": (_NAMED, "OwnBackbone"),
 }
 _PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
@@ -75,6 +78,8 @@ def _parse_section(
     except ValidationError as error:
         # unknown and wrong keys come before missing ones
         findings = sorted(error.errors(), key=lambda finding: finding["type"] == "missing")
+        faulty = {f["loc"][:end] for f in findings for end in range(len(f["loc"]))}
+        findings = [f for f in findings if not _is_untrue(f, faulty)]
         lines = [line for finding in findings[:20] for line in _lines(model, finding, parents)]
         raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from error
 
@@ -174,6 +179,17 @@ def _lines(model: type[BaseModel], finding: Any, parents: tuple[str, ...]) -> It
     else:
         found = "" if finding["type"] == "missing" else f", found {finding['input']!r:.80}"
         yield f"{path}: {finding['msg'].lower()}{found}"
+
+
+def _is_untrue(finding: Any, faulty: Collection[tuple[str | int, ...]]) -> bool:
+    """Returns whether a finding only follows from others, which are inside of ``faulty``.
+
+    Pydantic does not count a list's faulty items, and reads a backbone as a name and as a section.
+    """
+    if finding["type"] == "too_short":
+        return finding["loc"] in faulty
+    other = _NAMED if isinstance(finding["input"], dict) else "OwnBackbone"
+    return finding["loc"][-1:] == (other,)
 
 
 def _dotted(location: tuple[str | int, ...]) -> str:

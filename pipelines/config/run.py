@@ -10,6 +10,7 @@ from vis_core.config.clips import AugmentConfig, PairConfig, PseudoConfig, Scene
 from vis_core.config.inference import InferenceConfig
 from vis_core.config.section import Section
 from vis_core.config.systems import CtvisConfig, SystemConfig
+from vis_core.errors import ConfigError
 
 
 class StageConfig(Section):
@@ -287,6 +288,13 @@ class RunConfig(Section):
         """The number of steps before each stage, by stage name."""
         starts = accumulate((stage.num_steps for stage in self.stages), initial=0)
         return {stage.name: start for stage, start in zip(self.stages, starts, strict=False)}
+
+    def stages_before(self, name: str) -> list[str]:
+        """Returns the names of the stages before a stage; raises a ConfigError if it is absent."""
+        names = [stage.name for stage in self.stages]
+        if name not in names:
+            raise ConfigError(f"--stage {name}: no such stage; the run has {', '.join(names)}")
+        return names[: names.index(name)]
 
     @model_validator(mode="after")
     def _clips_that_fit(self) -> Self:

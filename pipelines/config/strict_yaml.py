@@ -100,7 +100,7 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
     if len(raw) > _MAX_BYTES:
         raise ConfigError(f"{path}: {len(raw)} bytes; a run file has at most {_MAX_BYTES}")
     try:
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from error
     value = parse_yaml(text, str(path))

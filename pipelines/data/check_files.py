@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Literal
 
 from vis_core.errors import VisError
 from vis_core.formats.coco import check_coco
-from vis_core.formats.defects import Defects
+from vis_core.formats.defects import Defects, warn_unscored
+from vis_core.formats.json_stream import NotStreamableError, first_character, top_level_keys
 from vis_core.formats.result_checks import check_results, entries_alone
 from vis_core.formats.youtube_vis import check_youtube_vis, read_youtube_vis, video_entries
 
@@ -57,25 +57,33 @@ class FileReport:
 
 
 def file_kind(file: Path) -> FileKind:
-    """Determines a file's kind from its suffix or, for JSON, from its content."""
+    """Determines a file's kind from its suffix or, for JSON, from the keys at its top."""
     if file.suffix.lower() in _IMAGE_SUFFIXES:
         return "image"
     try:
-        text = file.read_bytes()
-    except OSError:
+        if first_character(file) == "[":
+            return "results"
+    except NotStreamableError:
         return "coco"  # whose reader reports the error
-    if text.lstrip()[:1] == b"[":
-        return "results"
-    return "youtube_vis" if b'"videos"' in text and b'"images"' not in text else "coco"
+    return "youtube_vis" if _tables(file) == {"videos"} else "coco"
 
 
 def holds_images(file: Path) -> bool:
-    """Returns whether a ground truth is in COCO format, which has no key ``videos``."""
+    """Returns whether a ground truth is in COCO format, which has ``images`` at its top."""
+    return "images" in _tables(file)
+
+
+def _tables(file: Path) -> set[str]:
+    """Returns which of ``images`` and ``videos`` a file has at its top; CocoVID has both."""
+    tables: set[str] = set()
     try:
-        with file.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as text:
-            return text.find(b'"videos"') < 0
-    except (OSError, ValueError):  # absent or empty
-        return False  # the reader of the file reports the error
+        for key in top_level_keys(file):
+            tables |= {key} & {"images", "videos"}
+            if len(tables) == 2:
+                break
+    except NotStreamableError:
+        pass  # the reader of the file reports the error
+    return tables
 
 
 def check_file(
@@ -113,13 +121,17 @@ def _check(
         records, categories = check_coco(file, images, defects)
         instances = sum(len(record.segmentations) for record in records)
         crowds = sum(record.crowds for record in records)
+        warn_unscored([i for record in records for i in record.annotation_ids], crowds, defects)
         return (
             f"COCO, {len(records)} images, {instances} instances, {crowds} crowd regions, "
             f"{len(categories)} classes"
         )
     videos, categories = check_youtube_vis(file, images, defects)
-    tracks = sum(len(video.tracks) for video in videos)
-    return f"YouTube-VIS, {len(videos)} videos, {tracks} tracks, {len(categories)} classes"
+    tracks = [track for video in videos for track in video.tracks]
+    crowds = sum(track.iscrowd for track in tracks)
+    warn_unscored([track.annotation_id for track in tracks], crowds, defects)
+    counts = f"{len(tracks)} tracks{f' ({crowds} crowd regions)' if crowds else ''}"
+    return f"YouTube-VIS, {len(videos)} videos, {counts}, {len(categories)} classes"
 
 
 def _check_results(file: Path, ground_truth: Path | None, defects: Defects) -> str:

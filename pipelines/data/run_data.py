@@ -16,7 +16,6 @@ from pipelines.data.given_data import GivenData
 from pipelines.data.run_classes import ClassTable, find_class_map
 from pipelines.data.synthetic import FPS, write_clips_as_videos, write_synthetic
 from vis_core.clips.sources import PseudoClips
-from vis_core.errors import ConfigError
 from vis_core.files import whole_file, write_text
 from vis_core.formats.categories import Categories
 from vis_core.formats.class_maps import ClassMap, map_between, map_records
@@ -95,16 +94,18 @@ def prepare_data(
     names = data.class_map and dict(data.class_map.names)
     values = asdict(data) | {"categories": data.categories.to_json(), "class_map": names}
     del values["image_categories"]
+    values["videos"] = {key: path for key, path in values["videos"].items() if path}
     write_text(folder / "data.json", json.dumps(values, indent=2, default=str) + "\n")
     return data
 
 
 def _first_frames(data: RunData, folder: Path, count: int) -> RunData:
     """Shortens the validation and test videos; training videos keep all frames."""
-    shortened = {}
+    shortened: dict[Path, Path] = {}
     for path in dict.fromkeys((data.videos.val, data.videos.test)):
         records, categories = read_youtube_vis(path)
-        shortened[path] = folder / path.name
+        same_name = any(other.name == path.name for other in shortened)
+        shortened[path] = folder / (f"test_{path.name}" if same_name else path.name)
         short_records = [_shortened_record(record, count) for record in records]
         write_youtube_vis(shortened[path], short_records, categories)
     videos = replace(data.videos, val=shortened[data.videos.val], test=shortened[data.videos.test])
@@ -140,11 +141,12 @@ def _user_data(
     given: GivenData, config: RunConfig, folder: Path, on_item: Callable[[int], None]
 ) -> RunData:
     notes: list[str] = []
-    images = find_coco(given.coco) if given.coco else None
+    images = find_coco(given.coco, given.images) if given.coco else None
     own = class_map = None
     if images:
         records, own = read_coco(images.annotations, images.folder, check_images=False)
-    videos = find_vis(given.vis, frozenset(own.names) if own else None) if given.vis else None
+    names = frozenset(own.names) if own else None
+    videos = find_vis(given.vis, names, given.images) if given.vis else None
     categories = read_youtube_vis(videos.train)[1] if videos else None
     if images and own:
         class_map = find_class_map(given.class_map, images.annotations, own, categories)
@@ -226,11 +228,7 @@ def _pseudo_data(
     mapped = map_records(records, own, class_map)[0]
     usable = [index for index, record in enumerate(mapped) if record.labels]
     held_out = min(_HELD_OUT_IMAGES, len(usable) // 3)
-    if held_out == 0:
-        raise ConfigError(
-            f"{images.annotations}: {len(usable)} images with instances; expected at least 3, or "
-            "give labelled videos (--vis)"
-        )
+    assert held_out, "check_given counted the images"
     rest, last = usable[:-held_out], usable[-held_out:]
     settings = config.pseudo.model_copy(update={"num_frames": config.synthetic.video_frames})
     vis = folder / "pseudo_vis"
@@ -251,7 +249,9 @@ def _encode_archive(videos: VideoFiles, folder: Path) -> Path:
     for video in read_youtube_vis(videos.val)[0][:_ARCHIVE_VIDEOS]:
         path = folder / f"video_{video.video_id}.mp4"
         even = (slice(video.height // 2 * 2), slice(video.width // 2 * 2))
-        images = (read_image(videos.frames / name)[even] for name in video.file_names)
+        images = (
+            read_image(videos.frames_of(videos.val) / name)[even] for name in video.file_names
+        )
         with whole_file(path) as partial:
             write_video(partial, images, FPS)
     return folder

@@ -15,12 +15,13 @@ from typing import Any
 from pipelines.config.loading import digest, load_run_config
 from pipelines.config.run import RunConfig
 from pipelines.data.given_data import GivenData
+from pipelines.data.run_classes import ClassTable
 from pipelines.data.run_data import RunData
 from pipelines.experiments.ablation_tables import AblationRow, AblationTable, Overrides
 from pipelines.progress import Progress
 from pipelines.results.ensemble_files import fuse_files
 from pipelines.results.score import LabelledVideos, evaluate_file, score_model
-from pipelines.run.folder import Run, open_run
+from pipelines.run.folder import Run, check_settings, open_run
 from pipelines.run.steps import make_pseudo_videos, prepare, save_changed, train
 from vis_core.files import write_json, write_text
 
@@ -62,10 +63,12 @@ class RowScores:
         return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def check(job: AblationJob) -> None:
-    """Checks that every row's changes fit the run file; raises a ConfigError if not."""
+def check(job: AblationJob, classes: ClassTable | None = None) -> None:
+    """Checks every row before the first one starts; ``classes`` are from ``check_given``."""
     for row in job.table.rows:
         job.config(row, job.seeds[0], inference=True)
+        for seed in () if row.fused else job.seeds:
+            check_settings(_run_of(job, row, seed), classes)
 
 
 def run_ablation(job: AblationJob) -> list[RowScores]:
@@ -116,15 +119,19 @@ class _Trained:
 
 def _train(job: AblationJob, row: AblationRow, seed: int) -> _Trained:
     """Trains a row's stages; rows with equal training settings share one model."""
-    config = job.config(row, seed, inference=False)
-    name = _folder_name(row.training)
-    if row.run_file != job.table.run_file:
-        name = f"{Path(row.run_file).stem}_{name}"
-    run = Run(job.out / f"seed_{seed}" / name, config, job.given)
+    run = _run_of(job, row, seed)
     open_run(run)
     data = prepare(run)
     stages = train(run, data, make_pseudo_videos(run, data))
     return _Trained(run, data, stages[-1].model)
+
+
+def _run_of(job: AblationJob, row: AblationRow, seed: int) -> Run:
+    config = job.config(row, seed, inference=False)
+    name = _folder_name(row.training)
+    if row.run_file != job.table.run_file:
+        name = f"{Path(row.run_file).stem}_{name}"
+    return Run(job.out / f"seed_{seed}" / name, config, job.given)
 
 
 def _result(
@@ -142,7 +149,9 @@ def _result(
     if not finished.is_file():
         changed = folder / "models" / name
         save_changed(trained.model, changed, config.system)
-        videos = LabelledVideos(trained.data.videos.test, trained.data.videos.frames)
+        videos = LabelledVideos(
+            trained.data.videos.test, trained.data.videos.frames_of(trained.data.videos.test)
+        )
         write_json(finished, score_model(changed, videos, out, config.inference, row.name))
     return out / "results.json"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipelines.cluster import ray_session
 from pipelines.config.loading import load_run_config
 from pipelines.data.given_data import GivenData
+from pipelines.data.run_classes import ClassTable
 from pipelines.experiments.backbone_pretraining import write_backbone
 from pipelines.experiments.comparison import (
     SYSTEMS,
@@ -21,7 +22,7 @@ from pipelines.experiments.comparison import (
 )
 from pipelines.registry.start_weights import check_start
 from pipelines.run import steps
-from pipelines.run.folder import Run, open_run
+from pipelines.run.folder import Run, check_folder, check_images, check_settings, open_run
 from vis_core.errors import ConfigError
 from vis_core.files import write_json, write_text
 
@@ -69,6 +70,17 @@ class LearningJob:
         if any(stage.epochs is not None for stage in config.stages):
             raise ConfigError(f"{name}: expected stages with steps, found epochs; give their steps")
         return Run(self.out / name, config, self.given, self.max_frames)
+
+
+def check(job: LearningJob, classes: ClassTable | None) -> None:
+    """Checks every run before the first one starts; ``classes`` are from ``check_given``."""
+    for _, run in job.runs():
+        if job.from_scratch:  # the backbone may not exist yet
+            check_folder(run)
+            check_images(run, classes)
+        else:
+            check_settings(run, classes)
+            check_start(run.config)
 
 
 def learn(job: LearningJob, address: str | None = None) -> list[LearntRow]:

@@ -161,7 +161,7 @@ def _read_class_list(path: Path) -> "Categories":
         raise ConfigError(
             f"--classes {path}: expected {', '.join(CLASS_LISTS)} or a file of names, found neither"
         )
-    names = map(str.strip, path.read_text("utf-8").splitlines())
+    names = map(str.strip, path.read_text("utf-8-sig").splitlines())
     return numbered([name for name in names if name])
 
 

@@ -17,6 +17,7 @@ from pipelines.progress import in_words
 from pipelines.reports.charts import line_chart
 from pipelines.reports.media import MediaBudget, is_media, is_video
 from pipelines.reports.page_data import ReportData, StageRow
+from vis_core.errors import FORBIDDEN
 from vis_core.files import write_text
 
 _COLUMNS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ar1": "AR1", "ar10": "AR10"}
@@ -116,9 +117,8 @@ def _setting(value: object) -> str:
 
 def _clean(value: Any) -> Any:
     """Replaces characters that UTF-8 or a page cannot contain; keeps HTML and other values."""
-    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+    if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    encodable = value.encode("utf-8", errors="replace").decode("utf-8")
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in encodable
+    return FORBIDDEN.sub(
+        lambda found: found[0] if found[0] in "\n\t" else "\N{REPLACEMENT CHARACTER}", value
     )

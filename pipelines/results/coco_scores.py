@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
@@ -24,6 +25,7 @@ from vis_core.models.segmentors.image_detections import detect_instances
 from vis_core.models.systems.base import System
 from vis_core.models.systems.build import load_system, read_categories
 
+_log = logging.getLogger(__name__)
 SCORES = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # the first six of COCOeval
 
 
@@ -44,6 +46,10 @@ def detect_images(
     """
     records, categories = read_coco(ground_truth, images)
     category_ids = _category_ids(read_categories(model_folder), categories, ground_truth)
+    used = {label for record in records for label in record.labels}
+    for label in used - set(map(categories.index_of_id, category_ids.values())):
+        name = categories.names[label]
+        _log.warning("%s: the model lacks the class %s; it counts as missed", ground_truth, name)
     system = load_system(model_folder, "cuda" if torch.cuda.is_available() else "cpu")
     changes = {} if short_side is None else {"test_short_side": short_side}
     system.config = system.detection_config().model_copy(update=changes)

@@ -10,6 +10,7 @@ from pipelines.results.ensemble_files import fuse_files
 from pipelines.storage.open import open_storage
 from vis_core.config.inference import FusionConfig
 from vis_core.errors import ConfigError
+from vis_core.formats.json_stream import NotStreamableError, first_character
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,6 @@ def fuse(inputs: Sequence[str], out: str, config: FusionConfig) -> FusedFile | F
 def _is_object(path: Path) -> bool:
     """Returns whether a file is a JSON object, as written by ``annotate``, and not a list."""
     try:
-        with path.open("rb") as file:
-            return file.read(64).lstrip().startswith(b"{")
-    except OSError:
+        return first_character(path) == "{"
+    except NotStreamableError:
         return False  # the reader of the file reports the error

@@ -44,7 +44,9 @@ def _draw(job: OverlayJob) -> str:
     visible = VideoResult(result.height, result.width, result.num_frames, shown)
     try:
         sampled = document.info.get("settings", {}).get("sample_fps")
-        with read_frames(job.video, max_frames=result.num_frames, sample_fps=sampled) as frames:
+        with read_frames(
+            job.video, max_frames=result.num_frames, sample_fps=sampled, picture_rate=fps or None
+        ) as frames:
             write_overlay_video(job.overlay, frames, visible, names, fps)
     except VisError as error:
         return f"{job.video.name}: {error}"

@@ -44,9 +44,12 @@ def score_model(
 ) -> dict[str, float]:
     """Annotates the first ``max_videos`` (None: all) of a split; computes the YouTube-VIS metric.
 
-    Writes ``results.json`` and ``stats.json`` to the folder ``out``; ``label`` is for the progress
-    line. Returns ``ap``, ``ap50``, ``ap75``, ``ar1``, ``ar10`` and the metric's other scores.
+    Writes ``results.json``, with the class ids of the ground truth, and ``stats.json`` to the
+    folder ``out``; ``label`` is for the progress line. The model's classes are matched by name.
+    Returns ``ap``, ``ap50``, ``ap75``, ``ar1``, ``ar10`` and the metric's other scores.
     """
+    from vis_core.models.systems.build import read_categories
+
     records, categories = read_youtube_vis(videos.annotations)
     annotations = videos.annotations
     out.mkdir(parents=True, exist_ok=True)
@@ -54,7 +57,8 @@ def score_model(
         records = records[:max_videos]
         annotations = out / "truth.json"
         write_youtube_vis(annotations, records, categories)
-    arguments = [(model_folder, record, videos.frames, categories, inference) for record in records]
+    classes = categories, read_categories(model_folder)
+    arguments = [(model_folder, record, videos.frames, *classes, inference) for record in records]
     entries = [entry for found in run_tasks(_annotate, arguments, label) for entry in found]
     entries.sort(key=lambda entry: (entry["video_id"], -entry["score"]))
     write_results(out / "results.json", entries)
@@ -64,8 +68,11 @@ def score_model(
 
 
 def evaluate_file(annotations: Path, results: Path) -> dict[str, float]:
-    """Scores a results file against its ground truth; returns the scores by name."""
-    truth = load_ground_truth(annotations)
+    """Scores a results file against its ground truth; returns the scores by name.
+
+    Unlike in the reference evaluator, a track with the annotation id 0 can be found.
+    """
+    truth = load_ground_truth(annotations, numbered_anew=True)
     stats = evaluate(truth, load_results(results, truth)).stats
     return {name.lower(): value for name, value in stats.items()}
 
@@ -91,10 +98,11 @@ def _annotate(
     record: VideoRecord,
     frames: Path,
     categories: Categories,
+    classes: Categories,
     inference: InferenceConfig,
 ) -> list[dict[str, Any]]:
     result = annotate_views(loaded_system(model_folder), frames_of(record, frames), inference)
-    return result_entries(result, record.video_id, categories)
+    return result_entries(result, record.video_id, categories, classes)
 
 
 def loaded_system(model_folder: Path) -> System:

@@ -64,7 +64,11 @@ def score_files(
     if options.split_by_length:
         report.document["length"] = _by_length(truth, results, options.long_from, report.columns)
     if options.identity:
-        report.document["identity"] = _identity(truth, results, options.min_score, report.notes)
+        identity = evaluate_identity(truth, results, options.min_score).to_json()
+        if result.stats["AP"] == -1:  # no ground truth, for which TrackEval's scores are 0
+            identity = {name: v if name == "switches" else -1.0 for name, v in identity.items()}
+        report.notes.append(_identity_line(identity, options.min_score))
+        report.document["identity"] = {**identity, "min_score": options.min_score}
     other = None
     if other_file is not None:
         other = load_results(other_file, truth)
@@ -89,16 +93,12 @@ def _by_length(
     return groups
 
 
-def _identity(
-    truth: GroundTruth, results: Results, min_score: float, notes: list[str]
-) -> dict[str, float]:
-    scores = evaluate_identity(truth, results, min_score).to_json()
+def _identity_line(scores: dict[str, float], min_score: float) -> str:
     parts = [
         f"{name} {shown_score(value) if name != 'switches' else value}"
         for name, value in scores.items()
     ]
-    notes.append(f"identity of tracks with a score of {min_score} and more: {', '.join(parts)}")
-    return {**scores, "min_score": min_score}
+    return f"identity of tracks with a score of {min_score} and more: {', '.join(parts)}"
 
 
 def _bootstrap(
@@ -122,6 +122,9 @@ def _bootstrap(
         difference = interval(result.stats["AP"] - other_ap, samples - others)
         intervals["AP - AP of other"] = difference
         document["significant"] = is_significant(difference)
+    if result.stats["AP"] == -1:
+        intervals = dict.fromkeys(intervals, interval(-1.0, np.array([-1.0])))
+        document |= {"significant": False} if other else {}
     notes += [interval_line(name, value) for name, value in intervals.items()]
     if other is not None:
         verdict = "is" if document["significant"] else "is not"

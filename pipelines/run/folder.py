@@ -1,6 +1,7 @@
 """The run folder: settings, data and the files that identify the run."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ from pydantic import ValidationError
 from pipelines.config.loading import digest, parse_run_config, to_yaml
 from pipelines.config.run import RunConfig
 from pipelines.config.strict_yaml import read_yaml_mapping
+from pipelines.data.find_data import find_vis
 from pipelines.data.given_data import GivenData, check_given
 from pipelines.data.run_classes import ClassTable
 from pipelines.registry.start_weights import start_folder
-from pipelines.run.lock import hold_folder
+from pipelines.run.lock import LOCK, hold_folder
 from vis_core.config.model_files import WEIGHTS_FILE
 from vis_core.errors import ConfigError
 from vis_core.files import write_json, write_text
+
+_IDENTITY = "run.json"  # the settings and data of a run
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,32 @@ class Run:
     @property
     def key(self) -> str:
         """The run's key in the tracking store; equal settings and data give equal keys."""
-        return f"run-{digest(self.config, str(self.given), self.max_frames)}"
+        images = [str(self.given.images)] if self.given.images else []
+        return f"run-{digest(self.config, str(self.given), self.max_frames, *images)}"
 
 
 def open_run(run: Run) -> None:
     """Creates the run folder or checks that it belongs to the same run, and locks it.
+
+    Raises ConfigError if ``check_folder`` does.
+    """
+    lock = check_folder(run)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    hold_folder(run.folder)
+    path = run.folder / _IDENTITY
+    if not path.is_file():
+        write_text(run.folder / "config.yaml", to_yaml(run.config))
+        write_json(path, lock, indent=2)
+
+
+def discard_run(run: Run) -> None:
+    """Removes the folder of a run that is refused, unless it holds more than unfinished data."""
+    if {path.name for path in run.folder.iterdir()} <= {_IDENTITY, "config.yaml", LOCK, "data"}:
+        shutil.rmtree(run.folder, ignore_errors=True)
+
+
+def check_folder(run: Run) -> dict[str, Any]:
+    """Checks that a run's folder is new or belongs to the same run; returns what identifies it.
 
     Raises ConfigError if the folder contains a run with other settings or unrelated files, or is
     used by another process.
@@ -45,10 +70,11 @@ def open_run(run: Run) -> None:
         "data": {
             name: value and str(value.resolve() if value.is_absolute() else value)
             for name, value in vars(run.given).items()
+            if value or name != "images"  # which earlier runs lack
         },
         "max_frames": run.max_frames,
     }
-    path = run.folder / "run.json"
+    path = run.folder / _IDENTITY
     if path.is_file():
         before = json.loads(path.read_text())
         before["config"] = _with_defaults(before["config"])
@@ -58,14 +84,11 @@ def open_run(run: Run) -> None:
                 f"{run.folder}: contains a run of other settings ({difference}); choose another "
                 "--out or remove the folder"
             )
-        hold_folder(run.folder)
-        return
-    if run.folder.is_dir() and any(run.folder.iterdir()):
+    elif run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir())):
         raise ConfigError(f"{run.folder}: not empty and not a run folder; choose another --out")
-    run.folder.mkdir(parents=True, exist_ok=True)
-    hold_folder(run.folder)
-    write_text(run.folder / "config.yaml", to_yaml(run.config))
-    write_json(path, lock, indent=2)
+    if (run.folder / LOCK).is_file():
+        hold_folder(run.folder)
+    return lock
 
 
 def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
@@ -79,7 +102,7 @@ def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
 
 def read_run(folder: Path) -> Run:
     """Reads a run folder that ``train`` or ``demo`` created; raises ConfigError otherwise."""
-    path = folder / "run.json"
+    path = folder / _IDENTITY
     if not path.is_file():
         raise ConfigError(f"{folder}: not a run folder (no run.json); longtake train makes one")
     lock = json.loads(path.read_text())
@@ -114,12 +137,48 @@ def check_run(run: Run) -> ClassTable | None:
         AnnotationError: Annotations are faulty or refer to missing images.
     """
     classes = check_given(run.given)
+    check_settings(run, classes)
+    return classes
+
+
+def check_settings(run: Run, classes: ClassTable | None) -> None:
+    """Checks a run as ``check_run`` does, with data that is checked already."""
+    check_folder(run)
+    check_images(run, classes)
     start_folder(run.config)
     if any(stage.loss_weights for stage in run.config.stages):
         from pipelines.training.stages import check_losses  # imports torch
 
         check_losses(run.config, num_classes=1)
-    return classes
+    if run.given.vis and run.config.system.name == "idol" and run.config.system.id_head:
+        from pipelines.training.clip_sources import with_id_head  # imports torch
+
+        names = frozenset(classes.source.names) if classes else None
+        with_id_head(run.config, find_vis(run.given.vis, names).train)
+
+
+def check_images(run: Run, classes: ClassTable | None) -> None:
+    """Raises a ConfigError if a stage needs images with instances and there are none."""
+    if classes is None or run.config.supervision is not None:
+        return
+    labels = classes.class_map.target_labels(classes.source)
+    mapped = sum(n for label, n in classes.counts.items() if labels[label] is not None)
+    found = {"images": classes.counts.total(), "videos": mapped}
+    for stage in run.config.stages:
+        if stage.clips != "videos" and not found[stage.classes]:
+            raise ConfigError(
+                f"{run.given.coco}: no image with an instance of the {stage.classes}' classes; "
+                f"stage {stage.name} needs at least one"
+            )
+
+
+def check_stage(run: Run, only: str) -> None:
+    """Raises a ConfigError if a stage does not exist, or an earlier one is not finished."""
+    for name in run.config.stages_before(only):
+        if not (run.folder / "models" / name / WEIGHTS_FILE).is_file():
+            raise ConfigError(
+                f"--stage {only}: stage {name} before it is not finished; train it first"
+            )
 
 
 def _first_difference(before: Any, now: Any, path: str) -> str:

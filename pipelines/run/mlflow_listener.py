@@ -51,7 +51,9 @@ class MlflowListener:
             samples = self._sent_file.parent / "pictures" / f"predictions_{result.name}.jpg"
             videos = self._place.data.videos
             results = self._place.folder / "evaluation" / result.name / "results.json"
-            write_samples(samples, LabelledVideos(videos.test, videos.frames), results)
+            write_samples(
+                samples, LabelledVideos(videos.test, videos.frames_of(videos.test)), results
+            )
             self._record.log_artifact(samples, "pictures")
 
     def _log_once(

@@ -29,7 +29,7 @@ from pipelines.registry.mlflow_registry import register_model, resolve_model
 from pipelines.results.overlays import OverlayJob, draw_overlays
 from pipelines.results.score import LabelledVideos, score_model
 from pipelines.run.facts import run_facts
-from pipelines.run.folder import Run
+from pipelines.run.folder import Run, discard_run
 from pipelines.run.mlflow_listener import MlflowListener
 from pipelines.training.listener import StageResult
 from pipelines.training.stages import TrainingPlace, run_stages, with_steps
@@ -37,7 +37,7 @@ from pipelines.tuning.instance_cache import cache_instances
 from pipelines.tuning.sweep import SweepJob, sweep_thresholds, with_thresholds
 from vis_core.config.model_files import CATEGORIES_FILE
 from vis_core.config.systems import AnySystemConfig
-from vis_core.errors import ConfigError
+from vis_core.errors import AnnotationError, ConfigError
 from vis_core.files import write_json
 from vis_core.models.systems.build import load_system, read_categories, save_system
 
@@ -54,8 +54,13 @@ def prepare(run: Run) -> RunData:
     if synthetic and (folder / "synthetic").is_dir():
         no_progress = lambda count: None  # noqa: ARG005, E731
         return prepare_data(run.given, run.config, folder, no_progress, run.max_frames)
-    with Progress(total, "scenes" if synthetic else "items", "data") as progress:
-        return prepare_data(run.given, run.config, folder, progress.update, run.max_frames)
+    try:
+        with Progress(total, "scenes" if synthetic else "items", "data") as progress:
+            return prepare_data(run.given, run.config, folder, progress.update, run.max_frames)
+    except (ConfigError, AnnotationError):
+        if not (folder / "data.json").is_file():
+            discard_run(run)
+        raise
 
 
 def make_pseudo_videos(run: Run, data: RunData) -> Path:
@@ -94,16 +99,18 @@ def sweep(run: Run, data: RunData, trained: Path) -> dict[str, Any]:
     final, folder = run.folder / "models" / _FINAL, run.folder / "sweep"
     table = folder / "sweep.json"
     if not (table.is_file() and (final / CATEGORIES_FILE).is_file()):
-        if read_categories(trained).names != data.categories.names:
+        classes = read_categories(trained)
+        if set(classes.names) != set(data.categories.names):
             raise ConfigError(
                 f"{trained}: has the classes of the still images, not those of the videos; "
                 "end the run with a stage that has classes: videos"
             )
-        videos = LabelledVideos(data.videos.val, data.videos.frames)
+        videos = LabelledVideos(data.videos.val, data.videos.frames_of(data.videos.val))
         start = run.config.system.selection.score_threshold
         floor = min(run.config.sweep.score_threshold[0], start)
         cache_instances(trained, videos, folder / "instances", floor)
-        job = SweepJob(run.config.system, run.config.inference, videos, folder / "instances")
+        inputs = run.config.system, classes, run.config.inference
+        job = SweepJob(*inputs, videos, folder / "instances")
         best = sweep_thresholds(job, run.config, folder)["best"]
         save_changed(trained, final, with_thresholds(run.config.system, best))
     return dict(json.loads(table.read_text()))
@@ -120,7 +127,7 @@ def score(run: Run, data: RunData) -> dict[str, float]:
     """Scores the finished model on the test videos."""
     path = run.folder / "evaluation.json"
     if not path.is_file():
-        videos = LabelledVideos(data.videos.test, data.videos.frames)
+        videos = LabelledVideos(data.videos.test, data.videos.frames_of(data.videos.test))
         model, out = run.folder / "models" / _FINAL, run.folder / "evaluation" / _FINAL
         stats = score_model(model, videos, out, run.config.inference, "score final")
         write_json(path, stats, indent=2)

@@ -32,14 +32,19 @@ def clip_source(
 
 def with_instances_counted(config: RunConfig, data: RunData) -> RunConfig:
     """Sets the size of IDOL's ID head, if there is one, to the number of training instances."""
+    return with_id_head(config, data.videos.train)
+
+
+def with_id_head(config: RunConfig, videos: Path) -> RunConfig:
+    """Sets the size of IDOL's ID head, if there is one, for a file of training videos."""
     head = config.system.id_head if isinstance(config.system, IdolConfig) else None
     if head is None:
         return config
-    count = first_instance_ids(read_youtube_vis(data.videos.train)[0])[-1]
+    count = first_instance_ids(read_youtube_vis(videos)[0])[-1]
     if head.num_instances is not None and head.num_instances < count:
         raise ConfigError(
             f"system.id_head.num_instances: expected at least {count}, the instances in "
-            f"{data.videos.train}, found {head.num_instances}; null counts them"
+            f"{videos}, found {head.num_instances}; null counts them"
         )
     head = head.model_copy(update={"num_instances": head.num_instances or max(3, count)})
     system = config.system.model_copy(update={"id_head": head})

@@ -58,7 +58,7 @@ def _in_steps(
     if stage.epochs is None or stage.clips != "videos" or given.vis is None:
         return stage
     names = frozenset(classes.source.names) if classes else None
-    clips = len(open_videos(config, stage, find_vis(given.vis, names)))
+    clips = len(open_videos(config, stage, find_vis(given.vis, names, given.images)))
     counted = in_steps(stage, clips, config.ray.num_workers)
     return counted.model_copy(update={"epochs": stage.epochs})  # the plan names both
 

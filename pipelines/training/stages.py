@@ -49,12 +49,16 @@ class TrainingPlace:
     @property
     def validation_videos(self) -> LabelledVideos:
         """The videos on which models are scored while a stage runs."""
-        return LabelledVideos(self.data.videos.val, self.data.videos.frames)
+        return LabelledVideos(
+            self.data.videos.val, self.data.videos.frames_of(self.data.videos.val)
+        )
 
     @property
     def test_videos(self) -> LabelledVideos:
         """The videos on which finished stages are scored."""
-        return LabelledVideos(self.data.videos.test, self.data.videos.frames)
+        return LabelledVideos(
+            self.data.videos.test, self.data.videos.frames_of(self.data.videos.test)
+        )
 
     def model(self, stage: str) -> Path:
         """Returns a stage's model folder."""
@@ -77,9 +81,8 @@ def run_stages(
     Raises:
         ConfigError: The stage does not exist, or an earlier one is not finished.
     """
-    names = [stage.name for stage in config.stages]
-    if only is not None and only not in names:
-        raise ConfigError(f"--stage {only}: no such stage; the run has {', '.join(names)}")
+    if only is not None:
+        config.stages_before(only)
     check_losses(config, len(place.data.categories))
     config = with_instances_counted(config, place.data)
     start = start_folder(config, place.folder / START)
@@ -188,7 +191,7 @@ def _train_and_score(
     seconds = time.monotonic() - started
     model, evaluation = place.model(stage.name), place.evaluation(stage.name)
     metrics: dict[str, float] = {}
-    if categories.names == place.data.categories.names:
+    if set(categories.names) == set(place.data.categories.names):
         metrics = score_model(
             model, place.test_videos, evaluation, config.inference, f"score {stage.name}"
         )

@@ -19,6 +19,7 @@ from vis_core.config.inference import InferenceConfig
 from vis_core.config.segmentors import SelectionConfig
 from vis_core.config.systems import AnySystemConfig
 from vis_core.files import write_text
+from vis_core.formats.categories import Categories
 from vis_core.formats.youtube_vis import read_youtube_vis, result_entries, write_results
 from vis_core.inference.online import annotate_video
 
@@ -37,6 +38,7 @@ class SweepJob:
     """The input of every trial: a system to vary, and videos with their cached instances."""
 
     system: AnySystemConfig
+    classes: Categories  # of the system; those of the videos are matched by name
     inference: InferenceConfig
     videos: LabelledVideos
     cache: Path
@@ -117,7 +119,7 @@ def score_cached(job: SweepJob, system: AnySystemConfig, results: Path) -> float
         result = annotate_video(
             cached, blank_frames(record), job.inference.chunk_frames, tracks=job.inference.tracks
         )
-        entries += result_entries(result, record.video_id, categories)
+        entries += result_entries(result, record.video_id, categories, job.classes)
     write_results(results, entries)
     return evaluate_file(job.videos.annotations, results)["ap"]
 

@@ -151,6 +151,12 @@ class InferenceConfig(Section):
         description="Maximum annotated frames per second; other frames are only decoded. null: "
         "annotate all.",
     )
+    # Not written to files: it concerns folders of pictures alone, whose version contains it.
+    picture_rate: PositiveFloat | None = Field(
+        None,
+        exclude=True,
+        description="Pictures per second of a folder of pictures. null: read video files only.",
+    )
     views: tuple[ViewName, ...] = Field(
         (),
         description="Test-time augmentation: short sides whose results are fused, such as 480, "

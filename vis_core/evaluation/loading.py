@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from vis_core.formats.json_stream import NotStreamableError, stream_objects
 from vis_core.formats.result_checks import check_entries, check_results
 from vis_core.formats.strict_json import paused_collector
 from vis_core.formats.video_checks import VideoEntry
-from vis_core.formats.youtube_vis import VideoRecord, check_youtube_vis
+from vis_core.formats.youtube_vis import VideoRecord, check_youtube_vis, warn_unscored_tracks
 from vis_core.rle.columns import ColumnMasks, FaultyRunsError, joined_masks, masks_of_videos
 
 
@@ -56,10 +56,14 @@ Results = Mapping[int, ResultVideo]
 _Part = tuple[list[int], list[float], ColumnMasks]  # class ids and scores of a few results
 
 
-def load_ground_truth(path: Path) -> GroundTruth:
-    """Reads and checks a YouTube-VIS ground-truth file for scoring."""
+def load_ground_truth(path: Path, *, numbered_anew: bool = False) -> GroundTruth:
+    """Reads and checks a YouTube-VIS ground-truth file for scoring.
+
+    With ``numbered_anew``, the file's annotation ids do not matter; else a track with id 0 counts
+    as never found, as in the reference evaluator, which is logged.
+    """
     with paused_collector():
-        return _with_fault_positions(lambda later: _load_ground_truth(path, later))
+        return _with_fault_positions(lambda later: _load_ground_truth(path, later, numbered_anew))
 
 
 def load_results(path: Path, truth: GroundTruth) -> Results:
@@ -122,12 +126,18 @@ def _with_fault_positions(load: Callable[[bool], _Loaded]) -> _Loaded:
         return load(False)
 
 
-def _load_ground_truth(path: Path, runs_read_later: bool) -> GroundTruth:
+def _load_ground_truth(path: Path, runs_read_later: bool, numbered_anew: bool) -> GroundTruth:
     defects = Defects(path)
     videos, categories = check_youtube_vis(
         path, None, defects, keep_empty=True, runs_read_later=runs_read_later
     )
     truth = ground_truth_of(videos, categories)
+    if numbered_anew:
+        old = truth.videos.items()
+        videos_anew = {key: replace(v, ids=1 + np.arange(len(v.ids))) for key, v in old}
+        truth = replace(truth, videos=videos_anew)
+    else:
+        warn_unscored_tracks(videos, defects)
     defects.finish()
     return truth
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from vis_core.errors import AnnotationError, Found, shown
+from vis_core.errors import AnnotationError, Found, forbidden_character, shown
 from vis_core.formats.defects import Defects
 from vis_core.formats.field_checks import entries_of
 
@@ -67,9 +67,11 @@ class Categories:
         known: dict[str, int] = {}
         for where, entry in entries_of({"categories": table}, "categories", collected):
             name = entry.get("name")
-            if not isinstance(name, str) or not name.strip() or not name.isprintable():
-                mend = "write a name of printable characters"
-                collected.error(f'{where} "name"', expected="a name", found=name, mend=mend)
+            forbidden = forbidden_character(name) if isinstance(name, str) else None
+            if not isinstance(name, str) or not name.strip() or forbidden:
+                found = Found(f"{shown(name)} ({forbidden})") if forbidden else name
+                mend = "write a name without control characters and line separators"
+                collected.error(f'{where} "name"', expected="a name", found=found, mend=mend)
             elif name in known:
                 found = Found(f"{shown(name)}, which id {known[name]} has too")
                 mend = "give the two classes different names or merge them"

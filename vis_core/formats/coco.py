@@ -15,6 +15,7 @@ from vis_core.files import write_json
 from vis_core.formats.categories import Categories
 from vis_core.formats.defects import Defects
 from vis_core.formats.field_checks import (
+    COCO_VID,
     check_area,
     check_box,
     check_crowd,
@@ -53,6 +54,7 @@ class CheckedImage:
     category_ids: list[int] = field(default_factory=list)
     segmentations: list[Rle] = field(default_factory=list)
     crowds: int = 0
+    annotation_ids: list[int] = field(default_factory=list)  # including those of crowd regions
 
 
 def read_coco(
@@ -81,6 +83,9 @@ def check_coco(
         found = Found('"videos" (YouTube-VIS)')
         defects.error("the document", expected='"images"', found=found, mend=mend)
         return [], Categories((), ())
+    if isinstance(root, dict) and "videos" in root:
+        mend = "each frame is read as a still image; for tracks give a YouTube-VIS file"
+        defects.warn("the document", expected="COCO", found=COCO_VID, mend=mend)
     images = {
         entry["id"]: CheckedImage(entry)
         for where, entry in entries_of(root, "images", defects)
@@ -217,6 +222,7 @@ def _attach(
             defects.warn(place, expected=expected, mend="the annotation is dropped")
             continue
         image = images[entry["image_id"]]
+        image.annotation_ids.append(entry["id"])
         if entry.get("iscrowd", 0):
             image.crowds += 1
         else:

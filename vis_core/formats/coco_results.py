@@ -7,7 +7,7 @@ from typing import Any
 from vis_core.errors import Found
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import check_coco
-from vis_core.formats.defects import Defects
+from vis_core.formats.defects import Defects, warn_unscored
 from vis_core.formats.field_checks import check_box, check_reference, objects_of
 from vis_core.formats.result_checks import check_score
 from vis_core.formats.strict_json import parse_json, report_constants
@@ -24,6 +24,9 @@ def read_coco_truth(path: Path) -> tuple[Images, Categories, list[dict[str, Any]
     """
     defects = Defects(path)
     checked, categories = check_coco(path, None, defects)
+    total = sum(len(image.annotation_ids) for image in checked)
+    # coco_scores.py numbers the annotations anew, so an id 0 does not matter
+    warn_unscored(range(1, total + 1), sum(image.crowds for image in checked), defects)
     defects.finish()
     images = {image.entry["id"]: image.entry for image in checked}
     annotations = parse_json(path).root["annotations"]

@@ -5,6 +5,7 @@ user can correct all defects in one go. This module opens no files.
 """
 
 import logging
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -83,3 +84,23 @@ class Defects:
         if count > SHOWN_IN_MESSAGE:
             lines.append(f"  ... and {count - SHOWN_IN_MESSAGE} more")
         return "\n".join(lines)
+
+
+def only_crowds(crowds: int, total: int) -> str:
+    """Returns a message if all of a file's annotations are crowd regions, else an empty string."""
+    if not 0 < crowds == total:
+        return ""
+    return (
+        f"{crowds} of {total} annotations are crowd regions and left out; CVAT writes iscrowd 1 "
+        "for brush masks: write 0 if each is one thing"
+    )
+
+
+def warn_unscored(ids: Collection[int], crowds: int, defects: Defects) -> None:
+    """Warns if all annotations are crowd regions, or an id 0 keeps one from being found."""
+    text, _, mend = only_crowds(crowds, len(ids)).partition("; ")
+    if text:
+        defects.warn('"annotations"', expected="instances", found=Found(f"none: {text}"), mend=mend)
+    if 0 in ids:
+        mend = "annotation id 0 counts as never found, as in the reference evaluator; number from 1"
+        defects.warn('annotation "id"', expected="ids from 1", found=0, mend=mend)

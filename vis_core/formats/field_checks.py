@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from types import NoneType
 from typing import Any
 
-from vis_core.errors import Found, shown
+from vis_core.errors import Found, forbidden_character, shown
 from vis_core.formats.defects import Defects
 from vis_core.formats.strict_json import entry_name
 from vis_core.rle.decode import MAX_PIXELS
@@ -18,7 +18,9 @@ from vis_core.rle.decode import MAX_PIXELS
 _MAX_NAME_BYTES = 255  # per path component, on every common file system
 _MAX_PATH_BYTES = 4096
 _PLAIN_NAME = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+_DRIVE = re.compile("[A-Za-z]:")
 _NUMBERS = {int, float}
+COCO_VID = Found('CocoVID ("images" and "videos", as mmtracking writes)')
 _MAX_FLOAT = sys.float_info.max
 _MAX_PIXELS = 1e10  # a larger area is in none of the metric's area ranges
 
@@ -127,12 +129,12 @@ def file_name_fault(name: object) -> str | None:
         return None
     if not name.strip():
         return "empty"
-    if not name.isprintable():
-        return "control characters or a lone surrogate"
+    if forbidden := forbidden_character(name):
+        return f"{forbidden}, a control character, line separator or lone surrogate"
     path = PurePosixPath(name)
     if "://" in name or name.startswith(("file:", "data:")):
         return "a URL, not a file"
-    if path.is_absolute() or "\\" in name or name[1:2] == ":":
+    if path.is_absolute() or "\\" in name or _DRIVE.match(name):
         return "an absolute path or a backslash"
     if ".." in path.parts:
         return "outside the image folder"

@@ -16,6 +16,7 @@ from typing import Any
 
 from vis_core.errors import AnnotationError, shown
 from vis_core.formats.defects import Defects
+from vis_core.formats.packed_json import open_json
 
 _OTHER_ENCODINGS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -126,7 +127,8 @@ def _read_text(path: Path) -> str:
     if not path.is_file():
         raise AnnotationError(f"{path}: expected a JSON file, found none; check the path")
     try:
-        content = path.read_bytes()
+        with open_json(path) as file:
+            content = file.read()
     except OSError as error:
         raise AnnotationError(f"{path}: cannot be read ({error.strerror})") from None
     for mark, name in _OTHER_ENCODINGS:

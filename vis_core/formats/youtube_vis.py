@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vis_core.errors import AnnotationError
+from vis_core.errors import AnnotationError, Found
 from vis_core.files import whole_file, write_json
 from vis_core.formats.categories import Categories
-from vis_core.formats.defects import Defects
-from vis_core.formats.field_checks import check_reference, entries_of, ids_of, table_of
+from vis_core.formats.defects import Defects, warn_unscored
+from vis_core.formats.field_checks import COCO_VID, check_reference, entries_of, ids_of, table_of
 from vis_core.formats.result_checks import check_results, entries_alone
 from vis_core.formats.strict_json import parse_json, report_constants
 from vis_core.formats.video_checks import (
@@ -85,6 +85,11 @@ def check_youtube_vis(
     """
     document = parse_json(path)
     root = document.root
+    if isinstance(root, dict) and "images" in root and not _name_frames(root.get("videos")):
+        mend = "give the YouTube-VIS file from which it was made"
+        found = COCO_VID if "videos" in root else Found('"images" (COCO)')
+        defects.error("the document", expected="YouTube-VIS", found=found, mend=mend)
+        return [], Categories((), ())
     checked = {
         entry["id"]: check_video(where, entry, frame_folder, defects)
         for where, entry in entries_of(root, "videos", defects)
@@ -115,6 +120,18 @@ def check_youtube_vis(
         for video_id, video in videos.items()
     ]
     return records, categories
+
+
+def _name_frames(videos: Any) -> bool:
+    """Returns whether the videos name their frames; those of CocoVID do not."""
+    return isinstance(videos, list) and any("file_names" in v for v in videos if type(v) is dict)
+
+
+def warn_unscored_tracks(videos: Sequence[VideoRecord], defects: Defects) -> None:
+    """Warns if all tracks are crowd regions, or a track's id keeps it from being found."""
+    tracks = [track for video in videos for track in video.tracks]
+    ids = [track.annotation_id for track in tracks]
+    warn_unscored(ids, sum(track.iscrowd for track in tracks), defects)
 
 
 def _check_annotation(
@@ -175,18 +192,25 @@ def _annotation(video: VideoRecord, track: TrackRecord, categories: Categories) 
 
 
 def result_entries(
-    result: "VideoResult", video_id: int, categories: Categories
+    result: "VideoResult", video_id: int, categories: Categories, classes: Categories | None = None
 ) -> list[dict[str, Any]]:
-    """Returns one video's entries for a YouTube-VIS results file, best score first."""
+    """Returns one video's entries for a YouTube-VIS results file, best score first.
+
+    ``categories`` are the file's. If the labels are those of other ``classes``, these are matched
+    by name, and tracks of classes that the file lacks are left out.
+    """
+    id_by_name = dict(zip(categories.names, categories.ids, strict=True))
+    ids = categories.ids if classes is None else [id_by_name.get(name) for name in classes.names]
     return [
         {
             "video_id": video_id,
             "score": float(track.score),
-            "category_id": categories.id_of_index(track.label),
+            "category_id": ids[track.label],
             "segmentations": track.segmentations(result.size, result.num_frames),
             **quality_field(track.predicted_quality),
         }
         for track in sorted(result.tracks, key=lambda track: -track.score)
+        if ids[track.label] is not None
     ]
 
 

@@ -4,6 +4,7 @@ Containers that open other files (playlists, concat scripts) are refused, whatev
 Decoding is in ``media/frame_decoder.py``.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterable
@@ -22,8 +23,17 @@ from vis_core.errors import DecodeFailure, VideoDecodeError, shown_name
 # Demuxers that read one file and nothing else. Without this list libav follows a playlist or a
 # concat script to other files and hosts (CVE-2026-107695, -107697).
 ALLOWED_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,gif,asf,ogg"
+ALLOWED_CONTAINERS += ",mxf,dv,ivf,nut,yuv4mpegpipe,h264,hevc,mpegvideo,m4v,mjpeg,obu"
+# Streams without a container, which store neither times nor a length.
+RAW_STREAMS = frozenset({"h264", "hevc", "mpegvideo", "m4v", "mjpeg", "obu"})
+# The average rate of these is a default or unknown, so libav's guess from the stream is used.
+CONTAINERS_WITHOUT_RATE = RAW_STREAMS | {"ivf", "dv", "nut"}
+# Demuxers that open the files or hosts that their file names; others are only not read here.
+_OPENING_OTHERS = frozenset(
+    {"hls", "dash", "concat", "imf", "sdp", "rtsp", "image2", "vobsub", "webm_dash_manifest"}
+)
 # These containers store no length, so a truncated end cannot be detected.
-CONTAINERS_WITHOUT_LENGTH = frozenset({"mpegts", "mpeg"})
+CONTAINERS_WITHOUT_LENGTH = frozenset({"mpegts", "mpeg"}) | RAW_STREAMS
 # Transport packet bytes: plain, with a leading time code, with trailing error correction.
 TRANSPORT_PACKET_BYTES = (188, 192, 204)
 _PIECES_LOST = "freeing incomplete packet"
@@ -123,9 +133,12 @@ def check_regular_file(path: Path) -> None:
 def _open_failure(error: FFmpegError) -> tuple[DecodeFailure, str]:
     log: Any = error.log  # av's type annotation differs from the actual (level, source, line)
     _, source, line = log or (0, "", "")
-    if "whitelist" in line.lower():
+    if "whitelist" in line.lower() and source in _OPENING_OTHERS:
         return "not allowed", f'container "{source}" is not allowed, since it may open other files'
-    if isinstance(error, MemoryError):
+    if "whitelist" in line.lower():
+        mend = "ffmpeg -i FILE -c copy OUT.mkv makes one that is"
+        return "not allowed", f'container "{source}" is not read here; {mend}'
+    if isinstance(error, MemoryError) or error.errno == errno.EBUSY:  # y4m: frames over 2 GiB
         return "too large", "damaged header, which asks for more memory than there is"
     if isinstance(error, av.error.InvalidDataError):
         return "not a video", "not a video, or truncated before its index"

@@ -17,6 +17,10 @@ class VideoInfo:
     codec: str  # name of the decoder
     stream_index: int  # index of the stream that is read
     num_video_streams: int  # without cover pictures
+    mirrored: bool = False  # left and right are exchanged for display, after the rotation
+    pixel_aspect: str = ""  # displayed width and height of a pixel as "W:H"; empty if square
+    times: str = ""  # where the times come from if the file stores none
+    hdr: str = ""  # transfer function of HDR, to which no tone mapping is applied
 
 
 @dataclass

@@ -17,6 +17,8 @@ from av.video.frame import VideoFrame
 from vis_core.errors import shown_name
 from vis_core.media.container import (
     CONTAINERS_WITHOUT_LENGTH,
+    CONTAINERS_WITHOUT_RATE,
+    RAW_STREAMS,
     choose_stream,
     ends_within_packet,
     failure,
@@ -25,9 +27,13 @@ from vis_core.media.container import (
     open_container,
 )
 from vis_core.media.decode_report import DecodeReport, VideoInfo
+from vis_core.media.orientation import Orientation, orientation_of
 from vis_core.media.timestamps import VideoClock
 
 logger = logging.getLogger(__name__)
+
+# Names of the transfer functions of HDR (ITU-T H.273).
+HDR_TRANSFERS = {16: "smpte2084 (PQ)", 18: "arib-std-b67 (HLG)"}
 
 
 class FrameDecoder:
@@ -48,6 +54,7 @@ class FrameDecoder:
         except BaseException:
             self._container.close()
             raise
+        self._is_raw = self._container.format.name in RAW_STREAMS
         # complete once the frames are exhausted and ``check_end`` was called
         self.report = DecodeReport(declared, error_lines=num_open_complaints)
         self.frames = self._decode()
@@ -70,6 +77,14 @@ class FrameDecoder:
             info.declared_frames is not None or info.duration_s is not None
         )
         return first, info
+
+    def orientation_of(self, stored: VideoFrame) -> Orientation:
+        """Returns how a frame is displayed; raises if its display matrix is not supported."""
+        try:
+            return orientation_of(stored)
+        except ValueError as error:
+            why = f"{error}; ffmpeg -i FILE OUT.mkv writes the video upright"
+            raise failure(self.path, why, "orientation") from error
 
     def check_end(self, info: VideoInfo, clock: VideoClock) -> None:
         """Adds to the report, after the last packet, whether frames are missing."""
@@ -117,6 +132,9 @@ class FrameDecoder:
                 self._on_decoded()
             self.report.error_lines += num_complaints(lines)
             self.report.corrupt_frames += sum(frame.is_corrupt for frame in frames)
+            if self._is_raw:
+                for frame in frames:  # libav invents times for some of them
+                    frame.pts = frame.dts = None
             yield from frames
 
     def _packets(self) -> Iterator[Packet | None]:
@@ -138,19 +156,44 @@ class FrameDecoder:
 
     def _describe(self, first: VideoFrame) -> VideoInfo:
         stream = self._stream
-        height, width = shown_size(first)
+        orientation = self.orientation_of(first)
+        height, width = orientation.size(first)
         return VideoInfo(
             height=height,
             width=width,
-            rotation=first.rotation,
-            rate=float(stream.average_rate or 0),
+            rotation=orientation.rotation,
+            rate=self._rate(),
             duration_s=self._duration_s(),
             declared_frames=self.report.declared_frames,
             container=self._container.format.name,
             codec=stream.codec_context.name,
             stream_index=stream.index,
             num_video_streams=len(moving_streams(self._container)),
+            mirrored=orientation.mirrored,
+            pixel_aspect=self._pixel_aspect(orientation),
+            times=self._source_of_times(),
+            hdr=HDR_TRANSFERS.get(first.color_trc, ""),
         )
+
+    def _pixel_aspect(self, orientation: Orientation) -> str:
+        """Returns the displayed width and height of a pixel as "W:H"; empty if square."""
+        aspect = self._stream.sample_aspect_ratio
+        if not aspect or aspect == 1:
+            return ""
+        shown = aspect if orientation.rotation % 180 == 0 else 1 / aspect
+        return f"{shown.numerator}:{shown.denominator}"
+
+    def _rate(self) -> float:
+        is_unknown = self._container.format.name in CONTAINERS_WITHOUT_RATE
+        stream = self._stream
+        return float((stream.guessed_rate if is_unknown else stream.average_rate) or 0)
+
+    def _source_of_times(self) -> str:
+        """Returns what the times are computed from if the file stores none, or ""."""
+        if not self._is_raw:
+            return ""
+        is_stated = bool(self._stream.codec_context.framerate)
+        return f"frame number / rate; the rate is {'stated' if is_stated else 'assumed'}"
 
     def _duration_s(self) -> float | None:
         stream = self._stream
@@ -167,18 +210,6 @@ class FrameDecoder:
         else:
             why = "the decoder refuses all of them, the file is encrypted or damaged"
         return f"opens but yields 0 frames of {self._num_packets} packets: {why}"
-
-
-def shown_size(stored: VideoFrame) -> tuple[int, int]:
-    """Returns the height and width of a decoded frame after rotation."""
-    if quarter_turns(stored.rotation) % 2 == 1:
-        return stored.width, stored.height
-    return stored.height, stored.width
-
-
-def quarter_turns(rotation: int) -> int:
-    """Rounds a rotation in degrees to counter-clockwise quarter turns (0..3)."""
-    return round(rotation / 90) % 4
 
 
 def _has_damaged_time(packet: Packet) -> bool:

@@ -14,14 +14,16 @@ from vis_core.errors import ConfigError, shown_name
 
 logger = logging.getLogger(__name__)
 
-# Playlists and raw streams (m3u8, ffconcat, y4m) are included, so that each is refused by name when
-# it is opened; files with other suffixes are only counted.
+# Playlists (m3u8, ffconcat) are included, so that each is refused by name when it is opened; files
+# with other suffixes are only counted.
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
     for name in (
         *("3g2", "3gp", "asf", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg"),
         *("mpg", "mts", "ogv", "ts", "vob", "webm", "wmv"),
-        *("ffconcat", "m3u", "m3u8", "y4m"),
+        *("dv", "f4v", "ivf", "mxf", "nut", "y4m"),
+        *("264", "265", "h264", "h265", "hevc", "m1v", "m2v", "mjpeg", "mjpg", "mpv", "obu"),
+        *("ffconcat", "m3u", "m3u8"),
     )
 )
 
@@ -57,7 +59,7 @@ def search_videos(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES) -> Fo
     found = FoundVideos([], [], [])
     for path in _entries(folder, found.skipped):
         is_video = path.suffix.lower() in suffixes
-        reason = _reason_to_skip(path, root)
+        reason = reason_to_skip(path, root)
         if reason is not None:
             if is_video:
                 found.skipped.append((path, reason))
@@ -81,7 +83,7 @@ def _entries(folder: Path, skipped: list[tuple[Path, str]]) -> Iterator[Path]:
         yield from (Path(parent, name) for name in sorted({*files, *linked, *video_like}))
 
 
-def _reason_to_skip(path: Path, root: Path) -> str | None:
+def reason_to_skip(path: Path, root: Path) -> str | None:
     """Returns why an entry is not read, or None for a regular file inside ``root``."""
     try:
         mode = path.stat().st_mode

@@ -1,13 +1,13 @@
 """Reading untrusted video files with one frame in memory at a time.
 
-Frames have their display orientation (rotation applied) and their true times. Missing frames are
+Frames have their display orientation (turned and mirrored) and their true times. Missing frames are
 reported; no frames are interpolated or invented.
 """
 
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import cv2
 import numpy as np
@@ -18,8 +18,11 @@ from av.video.reformatter import VideoReformatter
 from vis_core.config.media import DecodeLimits
 from vis_core.frame import Frame
 from vis_core.media.container import failure
-from vis_core.media.frame_decoder import FrameDecoder, quarter_turns, shown_size
+from vis_core.media.frame_decoder import FrameDecoder
 from vis_core.media.timestamps import VideoClock
+
+if TYPE_CHECKING:
+    from vis_core.media.pictures import PictureDecoder
 
 _ROUNDING_S = 1e-6  # tolerance: times are multiples of the stream's clock tick
 
@@ -43,6 +46,7 @@ class VideoReader(Iterator[Frame]):
         skip: int = 0,
         on_decoded: Callable[[], None] | None = None,
         new_image: Callable[[tuple[int, int, int]], np.ndarray] | None = None,
+        picture_rate: float | None = None,
     ) -> None:
         check_selection(max_frames, sample_fps, skip)
         self._max_frames = max_frames
@@ -51,7 +55,7 @@ class VideoReader(Iterator[Frame]):
         self._period_s = 0.0 if sample_fps is None else 1 / sample_fps
         self._num_returned = self.number = 0
         self._reformatter = VideoReformatter()  # one for all frames, since setting it up takes time
-        self._decoder = FrameDecoder(path, limits.max_pixels, on_decoded)
+        self._decoder = _new_decoder(path, picture_rate, limits.max_pixels, on_decoded)
         self.report = self._decoder.report
         self._next_stored: VideoFrame | None
         try:
@@ -96,7 +100,8 @@ class VideoReader(Iterator[Frame]):
         """
         self.number = self.report.decoded_frames
         self.report.decoded_frames += 1
-        self.report.resized_frames += shown_size(stored) != (self.info.height, self.info.width)
+        size = self._decoder.orientation_of(stored).size(stored)
+        self.report.resized_frames += size != (self.info.height, self.info.width)
         self._num_returned += 1
         self._next_stored = self._next_due()
         if self._next_stored is None:
@@ -124,15 +129,14 @@ class VideoReader(Iterator[Frame]):
         return None
 
     def _shown_image(self, stored: VideoFrame) -> np.ndarray:
-        """Rotates a decoded frame for display and resizes it to the first frame's size."""
+        """Turns a decoded frame for display and resizes it to the first frame's size."""
         try:
             image = self._reformatter.reformat(stored, format="rgb24").to_ndarray()
         except FFmpegError as error:
             why = f"frame {self.report.decoded_frames} of format {stored.format.name}"
             why += f" cannot be converted to RGB ({error.strerror})"
             raise failure(self._decoder.path, why, "decode error") from error
-        # Counter-clockwise, like av's rotation; byte-identical to OpenCV's output.
-        image = np.rot90(image, quarter_turns(stored.rotation))
+        image = self._decoder.orientation_of(stored).apply(image)
         height, width = self.info.height, self.info.width
         if image.shape[:2] != (height, width):
             whole = np.ascontiguousarray(image)
@@ -151,8 +155,9 @@ def read_frames(
     limits: DecodeLimits | None = None,
     sample_fps: float | None = None,
     skip: int = 0,
+    picture_rate: float | None = None,
 ) -> VideoReader:
-    """Opens a video file and decodes its first frame.
+    """Opens a video file, or a folder of pictures, and decodes its first frame.
 
     The caller must close or exhaust the reader.
 
@@ -164,11 +169,26 @@ def read_frames(
             after each further multiple of the period. None returns all frames.
         skip: Number of frames that are decoded and counted but not returned; the index of the
             first returned frame is ``skip``.
+        picture_rate: Pictures per second if ``path`` is a folder; None reads files only.
 
     Raises:
         VideoDecodeError: If the file cannot be trusted or opened, or yields no frame.
     """
-    return VideoReader(Path(path), max_frames, limits or DecodeLimits(), sample_fps, skip)
+    limits = limits or DecodeLimits()
+    return VideoReader(Path(path), max_frames, limits, sample_fps, skip, picture_rate=picture_rate)
+
+
+def _new_decoder(
+    path: Path,
+    picture_rate: float | None,
+    max_pixels: int,
+    on_decoded: Callable[[], None] | None,
+) -> "FrameDecoder | PictureDecoder":
+    if picture_rate is None or not path.is_dir():
+        return FrameDecoder(path, max_pixels, on_decoded)
+    from vis_core.media.pictures import PictureDecoder  # most decoders need no image libraries
+
+    return PictureDecoder(path, picture_rate, max_pixels, on_decoded)
 
 
 def check_selection(max_frames: int | None, sample_fps: float | None, skip: int) -> None:

@@ -1,12 +1,12 @@
 """Label chips for instances: text, placement and drawing."""
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from vis_core.errors import FORBIDDEN
 from vis_core.visualization.colours import Colour, ink_on
 
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, end exclusive
@@ -26,8 +26,8 @@ class Chip:
 
 def label_texts(track_id: int, name: str, score: float) -> tuple[str, ...]:
     """Returns the possible texts of a chip, longest first: ``#3 dog 0.91``, ``#3 dog``, ``#3``."""
-    # Control characters and lone surrogates are replaced: the latter crash OpenCV's text engine.
-    printable = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in name).strip()
+    # OpenCV's text engine crashes on lone surrogates
+    printable = FORBIDDEN.sub(" ", name).strip()
     if len(printable) > _LONGEST_NAME:
         printable = printable[: _LONGEST_NAME - 1].rstrip() + "…"
     return f"#{track_id} {printable} {score:.2f}", f"#{track_id} {printable}", f"#{track_id}"

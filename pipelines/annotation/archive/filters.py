@@ -23,6 +23,8 @@ class VideoFilter:
     min_bytes: int = 0
     max_bytes: int | None = None
     after_s: float | None = None  # earliest modification time, in seconds since 1970, or None
+    # pictures per second of folders of pictures, which are then videos; None lists files only
+    picture_rate: float | None = None
     before_s: float | None = None  # exclusive upper bound of the modification time, or None
 
     def is_video(self, key: str) -> bool:
@@ -51,11 +53,16 @@ def parse_filter(
     max_size: str | None = None,
     after: str | None = None,
     before: str | None = None,
+    picture_rate: float | None = None,
 ) -> VideoFilter:
     """Parses options; raises ConfigError for an empty suffix or an unreadable size or date."""
     wanted = frozenset(f".{suffix.strip().lower().lstrip('.')}" for suffix in suffixes)
     if "." in wanted:
         raise ConfigError("--suffix: expected suffixes such as mp4,mkv, found an empty one")
+    if picture_rate is not None and not 0.001 <= picture_rate <= 1000:
+        raise ConfigError(
+            f"--frames-as-videos {picture_rate:g}: expected pictures per second, 0.001 to 1000"
+        )
     return VideoFilter(
         suffixes=wanted or VIDEO_SUFFIXES,
         globs=tuple(globs),
@@ -63,6 +70,7 @@ def parse_filter(
         max_bytes=None if max_size is None else _bytes("--max-size", max_size),
         after_s=None if after is None else _seconds("--modified-after", after),
         before_s=None if before is None else _seconds("--modified-before", before),
+        picture_rate=picture_rate,
     )
 
 

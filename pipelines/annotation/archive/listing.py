@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipelines.annotation.archive.filters import VideoFilter
+from pipelines.annotation.archive.picture_folders import PictureStorage, find_picture_folders
 from pipelines.annotation.archive.uri_lists import ListedStorage, is_list, look_up, read_uris
 from pipelines.storage.base import Storage
 from pipelines.storage.local import LocalStorage
-from pipelines.storage.open import open_storage
+from pipelines.storage.open import absolute_uri, open_storage
 from vis_core.errors import ConfigError, shown_name
 from vis_core.media.video_files import search_videos
 
 # Bytes at each end of a local file that, with its size, identify its content. Reading a whole
 # archive only to skip its finished videos would take as long as annotating it.
 FINGERPRINT_BYTES = 1 << 16
-VideoStore = Storage | ListedStorage
+VideoStore = Storage | ListedStorage | PictureStorage
 _log = logging.getLogger(__name__)
 
 
@@ -68,6 +69,8 @@ def list_archive(uri: Path | str, wanted: VideoFilter | None = None) -> Archive:
             archive = _list_folder(storage.root, wanted)
         else:
             archive = _list_objects(storage, wanted)
+        if wanted.picture_rate is not None:
+            archive = _with_picture_folders(archive, storage, wanted, wanted.picture_rate)
     if not archive.videos:
         unwanted = f", {archive.num_unwanted} not wanted" if archive.num_unwanted else ""
         raise ConfigError(
@@ -77,6 +80,34 @@ def list_archive(uri: Path | str, wanted: VideoFilter | None = None) -> Archive:
     for name, reason in archive.skipped:
         _log.warning("skipped %s: %s", name, reason)
     return archive
+
+
+def _with_picture_folders(
+    archive: Archive, storage: Storage, wanted: VideoFilter, rate: float
+) -> Archive:
+    """Adds the folders of pictures; pictures in the root alone are a video named after it."""
+    found = find_picture_folders(storage, wanted, rate)
+    parent, _, prefix = str(absolute_uri(storage.uri)).rpartition("/")
+    is_alone = not archive.videos and [folder.key for folder in found.folders] == ["."]
+    if is_alone and parent != "s3:/":
+        storage = open_storage(parent or "/")
+    else:
+        prefix = ""
+    is_local = isinstance(storage, LocalStorage)
+    videos, skipped = list(archive.videos), [*archive.skipped, *found.skipped]
+    for folder in found.folders:
+        if folder.key == "." and not prefix:
+            skipped.append((".", "pictures are no video: videos lie beside or below them"))
+            continue
+        etag = "" if is_local else folder.version
+        videos.append(ArchivedVideo(prefix or folder.key, folder.size, folder.version, etag))
+    return replace(
+        archive,
+        storage=storage if is_local else PictureStorage(storage, rate),
+        videos=sorted(videos, key=lambda video: video.key),
+        skipped=skipped,
+        num_unwanted=archive.num_unwanted + found.num_unwanted,
+    )
 
 
 def _list_folder(folder: Path, wanted: VideoFilter) -> Archive:

@@ -71,7 +71,7 @@ def look_up(uris: list[str], storage: ListedStorage) -> Iterator[tuple[str, Stor
 def _rows(path: Path) -> Iterator[object]:
     suffix = path.suffix.lower()
     if suffix == ".txt":
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
             yield from (line for line in (raw.rstrip("\r\n") for raw in file) if line)
     elif suffix == ".csv":
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:

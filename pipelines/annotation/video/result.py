@@ -120,6 +120,15 @@ def files_beside(path: Path) -> OpenFile:
 
 def _video_entry(video: ArchivedVideo, processed: ProcessedVideo) -> dict[str, Any]:
     height, width = processed.size
+    info = processed.info
+    # Written only where they differ from the usual case, so that other results keep their bytes.
+    unusual = {
+        "mirrored": info.mirrored,
+        "pixel_aspect_ratio": info.pixel_aspect,
+        "times": info.times,
+        "hdr": info.hdr,
+        "tone_mapping": "none" if info.hdr else "",
+    }
     return {
         "id": 1,
         "name": video.key,
@@ -128,6 +137,7 @@ def _video_entry(video: ArchivedVideo, processed: ProcessedVideo) -> dict[str, A
         "length": processed.num_frames,
         "rate": processed.info.rate,
         "rotation": processed.info.rotation,
+        **{name: value for name, value in unusual.items() if value},
         "decoding": {
             **asdict(processed.report),
             "completeness": processed.report.completeness,

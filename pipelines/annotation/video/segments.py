@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pipelines.annotation.video.prediction_store import PredictionBlock, PredictionStore, VideoEnd
 from pipelines.annotation.video.resume import UnfinishedVideo
-from pipelines.annotation.video.source import SourceFile
+from pipelines.annotation.video.source import Source
 from pipelines.annotation.video.whole_video import ProcessedVideo, open_reader, played_s
 from vis_core.config.inference import InferenceConfig
 from vis_core.formats.mask_table import MaskRows
@@ -73,7 +73,7 @@ class SegmentJob:
     max_frames: int | None
     on_frame: Callable[[], None]
 
-    def run(self, source: SourceFile, blocks: PredictionStore, number: int, count: int) -> None:
+    def run(self, source: Source, blocks: PredictionStore, number: int, count: int) -> None:
         """Predicts the missing blocks of segment ``number`` (from 0) out of ``count``.
 
         Raises:
@@ -93,7 +93,7 @@ class SegmentJob:
             self._predict(source, blocks, run_first, run_last)
 
     def _predict(
-        self, source: SourceFile, blocks: PredictionStore, first: int, last: int | None
+        self, source: Source, blocks: PredictionStore, first: int, last: int | None
     ) -> None:
         """Predicts frames ``first`` to ``last`` (exclusive; None means the end of the file)."""
         limits = [limit for limit in (last, self.max_frames) if limit is not None]

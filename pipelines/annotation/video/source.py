@@ -4,13 +4,14 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
 
 from pipelines.annotation.archive.listing import file_version
 from vis_core.errors import StorageError, VideoDecodeError, shown_name
+from vis_core.files import file_sha256
 from vis_core.media.container import check_regular_file, failure
 
 _CHANGED = "changed while it was read"
@@ -71,8 +72,40 @@ class SourceFile:
         )
 
 
+class SourceFolder:
+    """A folder of pictures, in place of a ``SourceFile``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._before = self._now()
+        self.sha256 = file_sha256(path)
+
+    def begin(self) -> None:
+        """Does nothing; only ``check`` compares the pictures."""
+
+    note_frame = begin
+
+    def check(self) -> None:
+        """Raises VideoDecodeError of kind "changed" unless the pictures are the same."""
+        if not self.path.is_dir():
+            raise _changed(self.path, f"{_CHANGED}: it was removed")
+        if self._now() != self._before and file_sha256(self.path) != self.sha256:
+            raise _changed(self.path, f"{_CHANGED}: it has other pictures")
+
+    def changed(self, how: str) -> VideoDecodeError:
+        """Returns the error for a folder whose content is not the expected one."""
+        return _changed(self.path, how)
+
+    def _now(self) -> list[tuple[object, ...]]:
+        files = sorted(entry for entry in self.path.iterdir() if entry.is_file())
+        return [(entry.name, *_identity(entry.stat())) for entry in files]
+
+
+Source = SourceFile | SourceFolder
+
+
 @contextmanager
-def open_source(path: Path, root: Path | None, version: str, etag: str) -> Iterator[SourceFile]:
+def open_source(path: Path, root: Path | None, version: str, etag: str) -> Iterator[Source]:
     """Opens a video's file, computes its digest, and checks at the end that it has not changed.
 
     Args:
@@ -95,11 +128,8 @@ def open_source(path: Path, root: Path | None, version: str, etag: str) -> Itera
         if etag:
             path.stat()  # the temporary copy is gone
         raise _changed(path, "was removed after it was listed")
-    with _opened(path) as file:
-        before = os.fstat(file.fileno())
-        if not etag and version and file_version(file, before.st_size) != version:
-            raise _changed(path, "changed since it was listed")
-        source = SourceFile(path, _digest(file, path), file, before)
+    with nullcontext() if path.is_dir() else _opened(path) as file:
+        source = SourceFolder(path) if file is None else _file_source(path, file, version, etag)
         try:
             yield source
         except VideoDecodeError as error:
@@ -110,6 +140,13 @@ def open_source(path: Path, root: Path | None, version: str, etag: str) -> Itera
                 source.check()
             raise
         source.check()
+
+
+def _file_source(path: Path, file: BufferedReader, version: str, etag: str) -> SourceFile:
+    before = os.fstat(file.fileno())
+    if not etag and version and file_version(file, before.st_size) != version:
+        raise _changed(path, "changed since it was listed")
+    return SourceFile(path, _digest(file, path), file, before)
 
 
 def _status(path: Path) -> os.stat_result | None:

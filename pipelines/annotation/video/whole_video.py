@@ -1,9 +1,11 @@
 """Processes one video file from its first to its last frame; a killed job can be resumed."""
 
+import logging
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from vis_core.media.decode_report import DecodeReport, VideoInfo
 from vis_core.media.sandbox.reader import SandboxedReader, read_frames_sandboxed
 from vis_core.structures import Frame, Track
 
+_log = logging.getLogger(__name__)
 FrameTime = tuple[int, int, float]  # index among annotated frames, number in the file, seconds
 
 
@@ -131,9 +134,27 @@ class VideoJob:
 def open_reader(
     path: Path, config: InferenceConfig, *, max_frames: int | None, skip: int = 0
 ) -> SandboxedReader:
-    """Opens a video file as configured; see ``read_frames_sandboxed`` for the arguments."""
-    return read_frames_sandboxed(
-        path, max_frames=max_frames, limits=config.decoding, sample_fps=config.sample_fps, skip=skip
+    """Opens a video as configured; see ``read_frames_sandboxed`` for the arguments."""
+    reader = read_frames_sandboxed(
+        path,
+        max_frames=max_frames,
+        limits=config.decoding,
+        sample_fps=config.sample_fps,
+        skip=skip,
+        picture_rate=config.picture_rate,
+    )
+    if reader.info.hdr:
+        _warn_about_hdr(reader.info.hdr)
+    return reader
+
+
+@cache
+def _warn_about_hdr(transfer: str) -> None:
+    """Logs once per process that HDR is not tone-mapped."""
+    _log.warning(
+        "a video is HDR, %s: no tone mapping is applied, so its colours are flat; results of such"
+        ' videos say "hdr"',
+        transfer,
     )
 
 

@@ -216,6 +216,47 @@ def test_a_misspelt_key_is_refused_at_every_place() -> None:
             assert wrong in str(caught.value) or ".".join(map(str, path[:-1])) in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["tiny", "stc_tiny"])
+def test_a_wrong_value_at_any_place_is_one_line_with_its_key(name: str) -> None:
+    (preset,) = (path for path in PRESETS if path.stem == name)
+    whole = json.loads(load_run_config(preset).model_dump_json(by_alias=True))
+    refused = 0
+    for path in leaves(whole):
+        for wrong in ("no such", -7, True):
+            try:
+                parse_run_config(replaced(whole, path, wrong), "run.yaml")
+            except ConfigError as error:
+                refused += 1
+                (line,) = str(error).splitlines()
+                key = ".".join(map(str, path))
+                assert line.startswith(f"run.yaml: {key.rpartition('.')[0]}"), line
+    assert refused > 500
+
+
+@pytest.mark.parametrize(
+    ("change", "lines"),
+    [
+        (
+            "stages=[{name: a, clips: images, steps: no}]",
+            ["stages.0.steps: input should be a valid integer, found 'no'"],
+        ),
+        ("stages=[]", ["stages: tuple should have at least 1 item after validation"]),
+        ("stages=[7]", ["stages.0: input should be an object, found 7"]),
+        ("system.segmentor.backbone=vgg", ["system.segmentor.backbone: input should be 'tiny', "]),
+        (
+            "system.segmentor.backbone={family: swin, sizes: {}, size: 1}",
+            ["unknown key 'system.segmentor.backbone.size'"],
+        ),
+    ],
+)
+def test_an_error_has_no_second_untrue_line(change: str, lines: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_run_config(tiny(), [change])
+    found = [line.partition(": ")[2] for line in str(caught.value).splitlines()]
+    assert len(found) == len(lines)
+    assert all(line.startswith(words) for line, words in zip(found, lines, strict=True)), found
+
+
 def test_a_section_in_part_keeps_the_defaults_of_its_system() -> None:
     stage = {"name": "frames", "clips": "images", "steps": 1}
     run = {"system": {"name": "minvis", "association": {"history_length": 3}}, "stages": [stage]}

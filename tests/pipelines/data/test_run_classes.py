@@ -154,7 +154,7 @@ def test_images_alone_take_the_classes_of_a_public_list_and_the_run_remembers_it
     assert plan["classes"].startswith("80 of the images, 25 of the videos")
     assert f"bus -> Vehical {counts['bus']}" in plan["renamed"].split(", ")
     config = load_run_config(CONFIGS / "stc_tiny.yaml")
-    run = Run(tmp_path / "run", config, given_data(tmp_path / "coco", None, None, "ovis"))
+    run = Run(tmp_path / "run", config, given_data(tmp_path / "coco", None, None, None, "ovis"))
     open_run(run)
     assert read_run(run.folder) == run
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -149,13 +150,18 @@ def six_coco_classes(truth: Path) -> Categories:
 
 
 def test_the_tiny_model_detects_and_is_scored(
-    three_images: Path, data_dir: Path, tmp_path: Path
+    three_images: Path, data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model, out = tmp_path / "model", tmp_path / "out" / "results.json"
     shutil.copytree(TINY_WEIGHTS, model)
     (model / "categories.json").write_text(json.dumps(six_coco_classes(three_images).to_json()))
     images = data_dir / "coco_mini" / "images"
     count = detect_images(model, three_images, images, out)
+    records, truth = read_coco(three_images, None)
+    used = {truth.names[label] for record in records for label in record.labels}
+    missed = used - set(six_coco_classes(three_images).names)
+    found = re.findall(r"the model lacks the class (.+); it counts as missed", caplog.text)
+    assert sorted(found) == sorted(missed) and missed
     results = json.loads(out.read_text())
     assert len(results) == count > 0 and {entry["category_id"] for entry in results} <= {
         1,

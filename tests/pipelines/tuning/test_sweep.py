@@ -52,7 +52,8 @@ def job(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> SweepJob
     write_clips_as_videos(folder / "vis", "val", clips, CATEGORIES)
     videos = LabelledVideos(folder / "vis" / "val.json", folder / "vis" / "JPEGImages")
     cache_instances(TINY_WEIGHTS, videos, folder / "cache", FLOOR)
-    return SweepJob(read_system_config(TINY_WEIGHTS), InferenceConfig(), videos, folder / "cache")
+    system = read_system_config(TINY_WEIGHTS)
+    return SweepJob(system, CATEGORIES, InferenceConfig(), videos, folder / "cache")
 
 
 def run_config(trials: int = 3) -> RunConfig:

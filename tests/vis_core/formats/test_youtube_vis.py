@@ -168,5 +168,5 @@ def test_results_that_are_no_list_are_refused(tmp_path: Path) -> None:
 def test_public_samples_are_read_or_refused_in_words(data_dir: Path) -> None:
     for file in sorted((data_dir / "vis_mini").glob("*.json")):
         assert read_youtube_vis(file)[0]
-    with pytest.raises(AnnotationError, match="segmentations"):
+    with pytest.raises(AnnotationError, match="CocoVID"):
         read_youtube_vis(data_dir / "formats" / "mmdetection_vis_sample" / "vis_sample.json")

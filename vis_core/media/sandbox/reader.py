@@ -44,6 +44,7 @@ class SandboxedReader(Iterator[Frame]):
         limits: DecodeLimits,
         sample_fps: float | None = None,
         skip: int = 0,
+        picture_rate: float | None = None,
     ) -> None:
         self._path = path
         self._limits = limits
@@ -56,6 +57,7 @@ class SandboxedReader(Iterator[Frame]):
             "max_frames": max_frames,
             "sample_fps": sample_fps,
             "skip": skip,
+            "picture_rate": picture_rate,
         }
         try:
             opened = self._open(request)
@@ -180,6 +182,7 @@ def read_frames_sandboxed(
     limits: DecodeLimits | None = None,
     sample_fps: float | None = None,
     skip: int = 0,
+    picture_rate: float | None = None,
 ) -> SandboxedReader:
     """Opens a video file like ``read_frames``, but decodes it in another process.
 
@@ -195,4 +198,5 @@ def read_frames_sandboxed(
         DecoderError: If this machine cannot start the process.
     """
     check_selection(max_frames, sample_fps, skip)
-    return SandboxedReader(path, max_frames, limits or DecodeLimits(), sample_fps, skip)
+    limits = limits or DecodeLimits()
+    return SandboxedReader(path, max_frames, limits, sample_fps, skip, picture_rate)

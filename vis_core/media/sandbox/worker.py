@@ -78,6 +78,7 @@ class Delivery:
                     request["skip"],
                     self._send_alive,
                     self._image_in_ring,
+                    request["picture_rate"],
                 ) as reader,
                 contextlib.suppress(_Stopped),
             ):

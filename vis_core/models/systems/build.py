@@ -130,4 +130,4 @@ def _read_text(path: Path) -> str:
         raise CheckpointError(
             f"{path}: expected a model folder, found no such file in it; check the path"
         )
-    return path.read_text(encoding="utf-8")
+    return path.read_text(encoding="utf-8-sig")

@@ -14,7 +14,7 @@ from tests.helpers.segment_jobs import NUM_FRAMES, SegmentedJob
 from tests.helpers.toy_archive import tree, write_clip
 from tests.helpers.toy_loaders import ActingSystem
 from tests.helpers.toy_system import square_frames
-from vis_core.errors import StorageError
+from vis_core.errors import StorageError, VideoDecodeError
 from vis_core.files import file_sha256
 
 MIDDLE = 2 * FINGERPRINT_BYTES  # bytes that no listing reads
@@ -207,3 +207,13 @@ def test_a_damaged_sector_is_recorded_for_its_video_alone(tmp_path, model, monke
     row = job.annotator.annotate(job.video)
     assert (row.status, row.kind) == ("failed", "unreadable")
     assert "Input/output error" in row.reason
+
+
+def test_a_folder_of_pictures_that_changes_is_left_to_the_next_run(tmp_path):
+    (tmp_path / "0.png").write_bytes(b"a")
+    with source.open_source(tmp_path, None, "", "") as opened:
+        (tmp_path / "0.png").touch()
+    assert opened.sha256 == file_sha256(tmp_path)
+    changed = pytest.raises(VideoDecodeError, match="changed while it was read")
+    with changed, source.open_source(tmp_path, None, "", ""):
+        (tmp_path / "1.png").write_bytes(b"b")
