@@ -2,18 +2,20 @@
 
 import logging
 import os
+import shutil
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelines.config.libraries import configure_libraries
 from pipelines.config.run import RayConfig
 from pipelines.progress import Progress
-from vis_core.errors import ClusterError, ConfigError, last_line
+from vis_core.errors import ClusterError, ConfigError, VisError, last_line, shown_name
 
 # With Ray's poll interval of 2 s, each report() waits 1.7 s; polling every 0.2 s costs nothing.
 _LOCAL_ENVIRONMENT = {
@@ -27,6 +29,8 @@ _LOCAL_ENVIRONMENT = {
 
 Result = TypeVar("Result")
 _STARTS = 4
+# the longest name of a folder of sessions; a socket's name has at most 107 bytes on Linux
+_LONGEST_FOLDER = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 _TOO_SLOW = "timed out during startup"
 _log = logging.getLogger(__name__)
 _TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
@@ -49,25 +53,54 @@ def ray_session(config: RayConfig, address: str | None = None) -> Iterator[None]
     for name, value in _LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     handler = signal.getsignal(signal.SIGTERM)
-    if address:
-        _connect(address)
-    else:
-        # Ray creates a token for a new local cluster and warns about it; no action is needed.
-        logging.getLogger(_TOKEN_LOGGER).setLevel(logging.ERROR)
-        _start_local(config)
-    if handler is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)  # Ray installs one that exits with 15
-    quiet_ray()
-    try:
+    with ExitStack() as stack:
+        if address:
+            _connect(address)
+        else:
+            # Ray creates a token for a new local cluster and warns about it; no action is needed.
+            logging.getLogger(_TOKEN_LOGGER).setLevel(logging.ERROR)
+            _start_local(config, stack.enter_context(_session_folder()))
+        stack.callback(ray.shutdown)
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray installs one that exits with 15
+        quiet_ray()
         yield
+
+
+@contextmanager
+def _session_folder() -> Iterator[Path]:
+    """Chooses the folder of Ray's sessions: Ray's own choice, or a short link to it.
+
+    Schedulers make temporary folders whose names are too long for sockets.
+    """
+    temporary = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    folder = Path(temporary, "ray").absolute()
+    if len(os.fsencode(folder)) <= _LONGEST_FOLDER:
+        yield folder
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        short = Path(tempfile.mkdtemp(prefix="longtake-", dir="/tmp"))
+    except OSError as error:
+        raise ConfigError(
+            f"RAY_TMPDIR or TMPDIR: expected at most {_LONGEST_FOLDER - 4} bytes, since Ray's "
+            f"sockets lie there, found {shown_name(temporary)} ({error.strerror}); set RAY_TMPDIR "
+            "to a short folder"
+        ) from error
+    try:
+        (short / "ray").symlink_to(folder)
+        yield short / "ray"
     finally:
-        ray.shutdown()
+        shutil.rmtree(short, ignore_errors=True)
 
 
-def _start_local(config: RayConfig) -> None:
+def _start_local(config: RayConfig, folder: Path) -> None:
     """Starts a cluster on this machine; tries several times, each for 30 s (Ray's limit)."""
     import ray
+    from ray._private import ray_constants
 
+    # Under `uv run`, Ray would pack the working directory for workers on other machines.
+    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
     for attempt in range(1, _STARTS + 1):
         try:
             ray.init(
@@ -79,20 +112,35 @@ def _start_local(config: RayConfig) -> None:
                 include_dashboard=False,
                 logging_level=logging.WARNING,
                 log_to_driver=False,
+                _temp_dir=str(folder),
             )
             return
         except Exception as error:
-            if _TOO_SLOW not in str(error):  # Ray raises a bare Exception
-                raise
             ray.shutdown()
+            if _TOO_SLOW not in str(error):  # Ray raises a bare Exception
+                raise _start_failure(error, folder) from error
             if attempt == _STARTS:
-                logs = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "session_latest", "logs")
                 raise ClusterError(
                     f"Ray did not start on this machine in {_STARTS} attempts of 30 s; if it is "
                     "very busy, end other work and run the same command again; if not, the reason "
-                    f"is in {logs} (dashboard.log, gcs_server.out)"
+                    f"is in {folder}/session_latest/logs (dashboard.log, gcs_server.out)"
                 ) from error
             _log.warning("Ray did not start in 30 s on a busy machine; trying again")
+
+
+def _start_failure(error: Exception, folder: Path) -> VisError:
+    """Explains any other error of Ray's start on this machine in one line."""
+    line = f"Ray cannot start on this machine: {' '.join(str(error).split()):.240}"
+    if "object store memory" in line.lower():
+        return ConfigError(f"{line}; correct ray.object_store_mb, then run again")
+    if isinstance(error, OSError):
+        return ClusterError(
+            f"{line}; make room in {folder}, where Ray keeps its files, or set RAY_TMPDIR to "
+            "another short folder, then run again"
+        )
+    return ClusterError(
+        f"{line}; correct the RAY_ variables of the environment or use --address, then run again"
+    )
 
 
 def _present_token() -> None:
@@ -108,11 +156,13 @@ def _connect(address: str) -> None:
     _check_host(address)
     try:
         ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray has no class for all of its own
         reason = last_line(error.__cause__ or error)
+        mend = "is it running, and is its token in RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token?"
+        if "working_dir" in str(error) or "uv run" in str(error):
+            mend = "under `uv run`, set RAY_ENABLE_UV_RUN_RUNTIME_ENV=0 or start elsewhere"
         raise ClusterError(
-            f"--address {address}: the Ray cluster does not answer ({reason:.200}); is it running, "
-            "and is its token in RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token?"
+            f"--address {address}: the Ray cluster does not answer ({reason:.200}); {mend}"
         ) from error
 
 

@@ -18,6 +18,7 @@ A message gives the problem, its location, the expected and the actual value, an
 the command line turns a VisError into one line and an exit code (``jobs/cli.py``).
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Literal
@@ -60,7 +61,14 @@ class AnnotationError(VisError):
 
 
 class ImageError(AnnotationError):
-    """An image file that is missing, truncated, too large or not an image."""
+    """An image file that is missing, truncated, too large or not an image.
+
+    ``parts`` are the expected, the found and the remedy of the message, without the file.
+    """
+
+    def __init__(self, message: str, parts: tuple[str, str, str] = ("", "", "")) -> None:
+        super().__init__(message)
+        self.parts = parts
 
 
 class VideoDecodeError(VisError):
@@ -111,6 +119,22 @@ class ClusterError(VisError):
     """A Ray cluster that does not respond."""
 
     exit_code = 4
+
+
+def error_to_text(error: BaseException) -> str:
+    """Packs an error into text, for libraries that keep only the text of errors they carry."""
+    return json.dumps([type(error).__name__, str(error)])
+
+
+def error_from_text(text: str) -> Exception:
+    """Returns the VisError that ``error_to_text`` packed; any other error is a RuntimeError."""
+    name, message = json.loads(text)
+    kinds: list[type[VisError]] = [VisError]
+    for kind in kinds:
+        if kind.__name__ == name:
+            return kind(message)
+        kinds += kind.__subclasses__()
+    return RuntimeError(f"{name}: {message}")
 
 
 def shown_name(path: Path | str) -> str:

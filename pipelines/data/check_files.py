@@ -35,8 +35,8 @@ class FileReport:
         if self.unreadable:
             yield self.unreadable
         for kind, found in (("error", defects.errors), ("warning", defects.warnings)):
-            for defect in found:
-                yield f"{defects.file}: {kind}: {defect}"
+            for line, _ in defects.lines(found):
+                yield f"{defects.file}: {kind}: {line}"
         verdict = "cannot be used" if self.error_count else "can be used"
         counts = f"{self.error_count} errors, {defects.warning_count} warnings"
         yield f"{defects.file}: {verdict}: {counts}{'; ' if self.summary else ''}{self.summary}"
@@ -118,7 +118,7 @@ def _check(
     if kind == "results":
         return _check_results(file, ground_truth, defects)
     if kind == "coco":
-        records, categories = check_coco(file, images, defects)
+        records, categories = check_coco(file, images, defects, whole=True)
         instances = sum(len(record.segmentations) for record in records)
         crowds = sum(record.crowds for record in records)
         warn_unscored([i for record in records for i in record.annotation_ids], crowds, defects)
@@ -126,7 +126,7 @@ def _check(
             f"COCO, {len(records)} images, {instances} instances, {crowds} crowd regions, "
             f"{len(categories)} classes"
         )
-    videos, categories = check_youtube_vis(file, images, defects)
+    videos, categories = check_youtube_vis(file, images, defects, whole=True)
     tracks = [track for video in videos for track in video.tracks]
     crowds = sum(track.iscrowd for track in tracks)
     warn_unscored([track.annotation_id for track in tracks], crowds, defects)

@@ -15,7 +15,13 @@ from vis_core.errors import ConfigError, Found, shown
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord, check_coco, read_coco
 from vis_core.formats.defects import Defects, only_crowds
-from vis_core.formats.youtube_vis import VideoRecord, read_youtube_vis, warn_unscored_tracks
+from vis_core.formats.video_checks import check_frames
+from vis_core.formats.youtube_vis import (
+    VideoRecord,
+    read_youtube_vis,
+    video_entries,
+    warn_unscored_tracks,
+)
 
 
 @dataclass(frozen=True)
@@ -102,16 +108,17 @@ def _check_scored(annotations: Path, frames: Path, trained: Categories) -> None:
 
 
 def _check_frames(annotations: Path, frames: Path) -> tuple[list[VideoRecord], Categories]:
-    """Reads a file; raises a ConfigError if frames are missing or no video has an instance."""
+    """Reads a file; raises a VisError if frames are faulty or no video has an instance."""
     videos, categories = read_youtube_vis(annotations)
-    absent = [
-        name for video in videos for name in video.file_names if not (frames / name).is_file()
-    ]
-    if absent:
+    named = {f"video {key}": video for key, video in video_entries(videos).items()}
+    defects = Defects(annotations)
+    missing = check_frames(named, frames, defects, whole=False)
+    if absent := [name for names in missing.values() for name in names]:
         raise ConfigError(
             f"{annotations}: {len(absent)} frames are missing, the first is {frames / absent[0]}; "
             "correct the file names or the folder"
         )
+    defects.finish()
     crowds = [track.iscrowd for video in videos for track in video.tracks]
     if all(crowds):
         text = only_crowds(len(crowds), len(crowds)) or "expected at least one"

@@ -23,7 +23,7 @@ from pipelines.data.pseudo_folder import (
 from vis_core.clips.readers import with_instances
 from vis_core.clips.sources import PseudoClips
 from vis_core.config.clips import PseudoConfig
-from vis_core.errors import VisError
+from vis_core.errors import AnnotationError, VisError, error_from_text, error_to_text
 from vis_core.formats.categories import Categories
 from vis_core.formats.coco import ImageRecord
 
@@ -132,7 +132,7 @@ def make_shard(source: PseudoClips, recipe: _Recipe, shard: _Shard) -> None:
             image_id = source.record(index).image_id
             try:
                 row = clip_to_row(source.clip(index, recipe.seed), image_id, recipe.categories)
-            except VisError as error:
+            except AnnotationError as error:
                 row = error_row(source.clip_id(index, recipe.seed), image_id, str(error))
             # One row group per clip, so that reading one clip reads no other.
             writer.write_table(pa.Table.from_pylist([row], schema=schema))
@@ -143,7 +143,6 @@ def _make_shards(
 ) -> Iterator[int]:
     """Generates shards with Ray Data; yields each shard's number of clips once it is stored."""
     import ray
-    from ray.exceptions import RayError
 
     if not shards:
         return
@@ -155,25 +154,29 @@ def _make_shards(
         batch_format="pyarrow",
         fn_kwargs={"records": ray.put(records), "recipe": recipe},
     )
-    try:
-        for row in dataset.iter_rows():
-            yield row["stop"] - row["start"]
-    except (RayError, VisError) as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, VisError):
-            raise cause from None
-        raise
+    for row in dataset.iter_rows():
+        if row["error"]:
+            raise error_from_text(row["error"])
+        yield row["stop"] - row["start"]
 
 
 def _shard_task(batch: Any, records: Any, recipe: _Recipe) -> Any:
-    """Generates the shard of a one-row batch in a worker; returns the batch unchanged."""
+    """Generates the shard of a one-row batch in a worker; adds a VisError to the batch as text.
+
+    Ray Data keeps only the text of raised errors.
+    """
     import cv2
+    import pyarrow as pa
 
     cv2.setNumThreads(1)  # a task has one CPU
-    source = _open_source(records, recipe)
-    for row in batch.to_pylist():
-        make_shard(source, recipe, _Shard(**row))
-    return batch
+    error_text = ""
+    try:
+        source = _open_source(records, recipe)
+        for row in batch.to_pylist():
+            make_shard(source, recipe, _Shard(**row))
+    except VisError as error:
+        error_text = error_to_text(error)
+    return batch.append_column("error", pa.array([error_text] * len(batch)))
 
 
 @lru_cache(maxsize=1)

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from pipelines.mlflow_runs.client import (
+    RefusedError,
     artifact_location,
     connect,
+    follow_move,
     is_refused,
     reason,
     retried_transfers,
@@ -84,6 +86,13 @@ class MlflowStore:
                 found = self.client.get_experiment_by_name(self.experiment)
                 if found is None:
                     raise error
+        if found.lifecycle_stage != "active":
+            raise RefusedError(
+                f"experiment {self.experiment!r} in {mask_secrets(self.uri)} is deleted; restore "
+                f"it (mlflow experiments restore -x {found.experiment_id}) or use another one "
+                "(register --experiment)"
+            )
+        follow_move(self.uri, found)
         return str(found.experiment_id)
 
 

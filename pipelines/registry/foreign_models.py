@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pipelines.config.loading import digest
 from pipelines.redaction import mask_secrets
 from vis_core.config.model_files import CONFIG_FILE
-from vis_core.errors import CheckpointError, ConfigError, RegistryError, first_line
+from vis_core.errors import CheckpointError, ConfigError, RegistryError, VisError, first_line
 
 if TYPE_CHECKING:
     from vis_core.formats.categories import Categories
@@ -50,11 +50,11 @@ def as_model_folder(uri: str, cache: Path, *, backbones: bool = False) -> Path:
     source = _download(uri.removeprefix(_HUB)) if uri.startswith(_HUB) else Path(uri)
     files = [source] if source.is_file() else sorted(p for p in source.glob("*") if p.is_file())
     if not files:
-        raise CheckpointError(f"{source}: no such checkpoint or model folder")
+        raise CheckpointError(f"{source}: no such checkpoint or model folder{_inside(source)}")
     stamp = digest([(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files])
     target = cache / f"imported-{stamp}"
     if not target.is_dir():
-        _write_whole(target, _import_model(source))
+        _write_whole(target, _import_model(source), uri)
     if not backbones and "backbone" in json.loads((target / CONFIG_FILE).read_bytes()):
         raise _only_a_backbone(uri)
     return target
@@ -76,7 +76,7 @@ def import_weights(source: str, out: Path, classes: str | None) -> list[str]:
     if not is_foreign(source):
         raise ConfigError(
             f"--from: {source}: expected a .pth or .pkl, a folder with transformers' config.json, "
-            "or hf:<id>"
+            f"or hf:<id>{_inside(Path(source))}"
         )
     out.parent.mkdir(parents=True, exist_ok=True)
     if Path(source).suffix not in CHECKPOINT_SUFFIXES:
@@ -85,13 +85,14 @@ def import_weights(source: str, out: Path, classes: str | None) -> list[str]:
     from vis_core.models.importers.backbones import is_backbone_file
     from vis_core.models.importers.published import system_of
     from vis_core.models.importers.safe_pickle import read_pickled_tensors
+    from vis_core.models.systems.build import save_system
 
     found = read_pickled_tensors(Path(source))
     if is_backbone_file(found):
         raise _only_a_backbone(source)
     system, unused = system_of(found, source)
     categories = official_categories(system.num_classes, classes, source)
-    write_model_folder(out, system, categories)
+    _write_whole(out, lambda folder: save_system(folder, system, categories), source)
     return [
         f"{out}: {type(system).__name__}, {len(categories)} classes",
         f"unused tensors: {', '.join(unused) or 'nothing'}"[:400],
@@ -112,14 +113,38 @@ def write_model_folder(target: Path, system: "System", categories: "Categories")
     _write_whole(target, lambda folder: save_system(folder, system, categories))
 
 
-def _write_whole(target: Path, save: Callable[[Path], None]) -> None:
+def _write_whole(target: Path, save: Callable[[Path], None], source: str = "") -> None:
+    """Writes a model folder, whole or not at all; loads it first if it comes from ``source``."""
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
     try:
         save(scratch)
+        if source:
+            _check_loads(scratch, source)
         scratch.rename(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_loads(folder: Path, source: str) -> None:
+    from vis_core.config.model_files import WEIGHTS_FILE
+    from vis_core.models.systems.build import load_system, read_weights
+
+    try:
+        if "backbone" in json.loads((folder / CONFIG_FILE).read_bytes()):
+            read_weights(folder / WEIGHTS_FILE)
+        else:
+            load_system(folder, for_training=True)
+    except VisError as error:
+        reason = str(error).replace(f"{folder}/", "")
+        raise CheckpointError(f"{source}: makes a model that cannot be loaded: {reason}") from error
+
+
+def _inside(folder: Path) -> str:
+    """Returns a hint at the last checkpoint in the output folder of transformers' Trainer."""
+    steps = [path.parent for path in folder.glob(f"checkpoint-*/{CONFIG_FILE}")]
+    last = max(steps, key=lambda path: (len(path.name), path.name), default=None)
+    return f"; give a folder inside, such as {last}" if last else ""
 
 
 def official_categories(count: int, wanted: str | None, source: str) -> "Categories":
@@ -156,13 +181,19 @@ def official_categories(count: int, wanted: str | None, source: str) -> "Categor
 def _read_class_list(path: Path) -> "Categories":
     from vis_core.formats.categories import numbered
     from vis_core.formats.class_maps import CLASS_LISTS
+    from vis_core.models.importers.transformers_models import clean_name
 
     if not path.is_file():
         raise ConfigError(
             f"--classes {path}: expected {', '.join(CLASS_LISTS)} or a file of names, found neither"
         )
-    names = map(str.strip, path.read_text("utf-8-sig").splitlines())
-    return numbered([name for name in names if name])
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"--classes {path}: expected UTF-8 text with one name per line ({error})"
+        ) from error
+    return numbered([name for name in map(clean_name, text.splitlines()) if name])
 
 
 def _import_model(source: Path) -> Callable[[Path], None]:

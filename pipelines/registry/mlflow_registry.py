@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.mlflow_runs.client import (
+    RefusedError,
+    artifact_location,
     connect,
     is_missing,
+    reason,
     retried_transfers,
     service_errors,
     transport_errors,
@@ -40,10 +43,7 @@ _CHECK_TIMEOUT_S = 600.0
 _SHA_TAG = "sha256."
 _DIGEST_TAG = "longtake.digest"
 _CHECK_TAG = "longtake.check"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,127}")
-_URI = re.compile(
-    r"models:/+(?P<name>[A-Za-z0-9][A-Za-z0-9._ -]*)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))"
-)
+_URI = re.compile(r"models:/+(?P<name>[^/:@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
 _log = logging.getLogger(__name__)
 
 
@@ -95,10 +95,7 @@ def register_model(
         CheckpointError: If the folder is not a model or fails its check; the alias is not moved.
         RegistryError: If the store does not answer.
     """
-    if not _NAME.fullmatch(name) or (alias is not None and not _NAME.fullmatch(alias)):
-        raise ConfigError(
-            f"register: expected a name of letters, digits, '.', '_', '-', got {name!r} / {alias!r}"
-        )
+    _check_names(name, alias)
     folder = read_model_folder(model_folder)
     client = tracking.client
     with service_errors(f"cannot register {name!r} in", tracking.uri):
@@ -168,8 +165,36 @@ def _cached_version(
     return ModelReference(target, name, version, digest)
 
 
+def _check_names(name: str, alias: str | None) -> None:
+    """Applies MLflow's own rules before anything is uploaded; MLflow does so only afterwards."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils import validation
+
+    found = f"register: --name {name!r}, --alias {alias!r}"
+    try:
+        validation._validate_model_name(name)
+        if alias is not None:
+            validation._validate_model_alias_name(alias)
+            validation._validate_model_alias_name_reserved(alias)
+    except MlflowException as error:
+        raise ConfigError(
+            f"{found}: {reason(error).rstrip('.')}; give an alias of "
+            "letters, digits, '_' and '-', a name without '/' and ':'"
+        ) from error
+    if not f"{name}{alias}".isprintable() or "@" in name or ("'" in name and '"' in name):
+        raise ConfigError(
+            f"{found}: expected printable characters, no '@' and "
+            "one kind of quotes; correct the name"
+        )
+
+
+def _filter(name: str) -> str:
+    quote = '"' if "'" in name else "'"
+    return f"name = {quote}{name}{quote}"
+
+
 def _version_of_digest(client: "MlflowClient", name: str, digest: str) -> int | None:
-    versions = client.search_model_versions(f"name = '{name}'")
+    versions = client.search_model_versions(_filter(name))
     same = [int(v.version) for v in versions if v.tags.get(_DIGEST_TAG) == digest]
     return max(same, default=None)
 
@@ -246,13 +271,13 @@ def _resolve_version(
         if not is_missing(error):
             raise
         wanted = f"alias {alias!r}" if alias else f"version {version}"
-        known = sorted(int(v.version) for v in client.search_model_versions(f"name = '{name}'"))
+        known = sorted(int(v.version) for v in client.search_model_versions(_filter(name)))
         if not known:
-            raise RegistryError(
+            raise RefusedError(
                 f"no model is registered as {name!r}; register one with `longtake register`"
             ) from error
         aliases = ", ".join(sorted(client.get_registered_model(name).aliases)) or "none"
-        raise RegistryError(
+        raise RefusedError(
             f"model {name!r} has no {wanted}; it has versions {known[0]} to {known[-1]} and the "
             f"aliases: {aliases}"
         ) from error
@@ -273,7 +298,7 @@ def _download(client: "MlflowClient", uri: str, name: str, version: int, target:
     """Downloads a version's files into ``target`` and verifies them."""
     from mlflow.artifacts import download_artifacts
 
-    source = client.get_model_version_download_uri(name, str(version))
+    source = _present(client.get_model_version_download_uri(name, str(version)), uri)
     with tempfile.TemporaryDirectory(prefix="longtake-model-") as scratch, retried_transfers():
         files = Path(download_artifacts(artifact_uri=source, dst_path=scratch, tracking_uri=uri))
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -281,6 +306,25 @@ def _download(client: "MlflowClient", uri: str, name: str, version: int, target:
     expected = _expected_digests(client, name, version)
     verify_model_folder(target, expected, f"model {name!r} version {version}")
     return target
+
+
+def _present(source: str, uri: str) -> str:
+    """Finds artifacts beside a sqlite store that was moved; MLflow stores absolute addresses."""
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    folder, present = artifact_location(uri), Path(local_file_uri_to_path(source))
+    if folder is None or not (source.startswith("file:") or present.is_absolute()):
+        return source
+    artifacts = Path(local_file_uri_to_path(folder))
+    beside = artifacts.joinpath(*present.parts[-3:])  # RUN/artifacts/model
+    if beside.is_dir():
+        return beside.as_uri()
+    if not present.is_dir():
+        raise RefusedError(
+            f"{uri}: the store was moved from {present.parents[2].parent} to {artifacts.parent}, "
+            "its artifacts are in neither folder; move them beside the file, then run again"
+        )
+    return source
 
 
 def _is_intact(target: Path, expected: dict[str, str]) -> bool:

@@ -64,7 +64,7 @@ def read_result_document(path: Path, open_file: OpenFile | None = None) -> Resul
         found = Found(f"{len(videos)}")
         defects.error('"videos"', expected="one video", found=found, mend=_MEND)
         defects.finish()
-    video = check_video(*videos[0], None, defects)
+    video = check_video(*videos[0], defects)
     tracks = [
         _track(where, entry, videos[0][1]["id"], video, categories, defects)
         for where, entry in entries_of(root, "annotations", defects)

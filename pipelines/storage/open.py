@@ -38,7 +38,8 @@ def _s3_endpoint() -> str | None:
     """Reads the server's address from the AWS environment variables; None means AWS."""
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         if endpoint := os.environ.get(name):
-            if not re.match("https?://[^/]", endpoint):
+            endpoint = endpoint.strip()
+            if not re.fullmatch(r"https?://[^/\s]\S*", endpoint):
                 raise ConfigError(f"{name}: expected https://host or http://host:port")
             return endpoint
     return None

@@ -1,7 +1,7 @@
 """An s3:// prefix as a store, on any server with conditional writes.
 
-Only this module, ``s3_client.py`` and ``s3_download.py`` use boto3. Credentials come only from
-boto3's default chain and never leave boto3; its exceptions never leave these modules.
+Only this module and the modules ``s3_...py`` use boto3. Credentials come only from boto3's default
+chain and never leave boto3; its exceptions never leave these modules.
 """
 
 import base64
@@ -10,22 +10,16 @@ import io
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from pipelines.storage.base import StoredObject
-from pipelines.storage.s3_client import (
-    PermanentError,
-    RetryPolicy,
-    TransientError,
-    connect,
-    status,
-    with_retries,
-)
+from pipelines.storage.s3_client import RetryPolicy, TransientError, connect, with_retries
 from pipelines.storage.s3_download import DIGEST, Download, ObjectChangedError
+from pipelines.storage.s3_refusals import PermanentError, StorageSettingError, status
 from vis_core.errors import MissingObjectError, StorageError, VideoDecodeError, shown_name
 
 Answer = TypeVar("Answer")
@@ -121,17 +115,27 @@ class S3Storage:
         """Writes a probe object twice and removes it, in four requests.
 
         Raises StorageError if the server accepts the second write, as old servers do, so that the
-        last writer would silently win.
+        last writer would silently win, or if it refuses a condition but not the write.
         """
         probe = f"{PROBE_FOLDER}{uuid.uuid4().hex}"
-        self.write_once(probe, b"first")
+        fault = "ignores"
         try:
-            is_ignored = self.write_once(probe, b"second")
+            self.write_once(probe, b"first")
+        except StorageError as error:
+            if not getattr(error.__cause__, "__cause__", None):
+                raise  # an outage, not a refusal
+            with suppress(StorageError):
+                self.replace(probe, b"first")
+                fault = "does not support"
+            if fault == "ignores":
+                raise
+        try:
+            is_supported = fault == "ignores" and not self.write_once(probe, b"second")
         finally:
             self.delete(probe)
-        if is_ignored:
-            raise StorageError(
-                f"{self.uri}: the server ignores If-None-Match, so two writers could overwrite each"
+        if not is_supported:
+            raise StorageSettingError(
+                f"{self.uri}: the server {fault} If-None-Match, so two writers could overwrite each"
                 " other; update it, or write to a folder or to another server"
             )
 
@@ -159,8 +163,10 @@ class S3Storage:
                 if len(entry["Key"]) > skip and not entry["Key"].endswith("/")
             ]
             return entries, page["NextContinuationToken"] if page["IsTruncated"] else ""
-        except (KeyError, ValueError) as error:
-            raise TransientError("the listing cannot be read") from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise PermanentError(
+                "the answer is no S3 listing", "correct AWS_ENDPOINT_URL", StorageSettingError
+            ) from error
 
     def _replace(self, key: str, file: io.BytesIO | io.BufferedReader) -> None:
         self._with_retries("write", key, partial(self._put, key, file, **_digests(file)))
@@ -212,9 +218,11 @@ class S3Storage:
         """Retries an action after transient errors; ``verb`` names the action in a StorageError."""
         where = shown_name(f"s3://{self.bucket}/{self._full(key)}")
         try:
-            return with_retries(action, f"{verb} {where}", self.retry)
+            return with_retries(action, f"{verb} {where}", self.retry, self.endpoint)
         except PermanentError as error:
-            kind = MissingObjectError if error.is_missing else StorageError
+            # a listing has no key that could be missing
+            is_wrong = verb == "list" and error.kind is MissingObjectError
+            kind = StorageSettingError if is_wrong else error.kind
             raise kind(
                 f"cannot {verb} {where}: {error.reason}; {error.mend}, then run the same command"
                 " again"

@@ -16,38 +16,28 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from pipelines.redaction import mask_secrets
+from pipelines.storage.s3_refusals import (
+    MEND_CREDENTIALS,
+    MEND_ENDPOINT,
+    PermanentError,
+    StorageSettingError,
+    broken_connection,
+    described,
+    is_transient,
+    refusal,
+    require_s3,
+)
 from vis_core.errors import ConfigError
 
 Answer = TypeVar("Answer")
 _CONNECT_TIMEOUT_S = 5
 _CONNECTIONS = 32  # open connections per process; lists look up 16 objects at a time
 _LOG_EVERY_S = 60.0  # between two warnings about transient errors
-# error codes, with a status below 500, for requests that arrived damaged or late
-_TRANSIENT = {
-    "BadDigest", "IncompleteBody", "OperationAborted", "RequestTimeout", "SlowDown", "Throttling",
-    "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch",
-}  # fmt: skip
-# codes for missing permissions: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
-_CREDENTIALS = {
-    "AccessDenied", "AuthorizationHeaderMalformed", "ExpiredToken", "InvalidAccessKeyId",
-    "InvalidToken", "SignatureDoesNotMatch", "TokenRefreshRequired",
-}  # fmt: skip
-_MEND_CREDENTIALS = "renew or correct the credentials or the permission (profile or AWS_... names)"
 _log = logging.getLogger(__name__)
 
 
 class TransientError(Exception):
     """A failed attempt of a request that may succeed if it is repeated."""
-
-
-class PermanentError(Exception):
-    """A refusal by the server, or the last of too many transient errors; secrets are masked."""
-
-    def __init__(self, reason: str, mend: str, *, is_missing: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = mask_secrets(" ".join(reason.split()))
-        self.mend = mend
-        self.is_missing = is_missing
 
 
 @dataclass(frozen=True)
@@ -91,10 +81,23 @@ def connect(endpoint: str | None, read_timeout_s: float) -> Any:
         s3=style,
     )
     # a new session: the default one keeps the first credentials that it found
-    return boto3.session.Session().client("s3", endpoint_url=endpoint, config=config)
+    try:
+        client = boto3.session.Session().client("s3", endpoint_url=endpoint, config=config)
+    except ValueError as error:
+        raise ConfigError(f"S3: {error}; correct AWS_ENDPOINT_URL, its host and port") from error
+    client.meta.events.register("before-parse.s3", require_s3)
+    if os.environ.get("AWS_REQUEST_PAYER") == "requester":
+        client.meta.events.register("before-call.s3", _pay)
+    return client
 
 
-def with_retries(action: Callable[[], Answer], label: str, policy: RetryPolicy) -> Answer:
+def _pay(params: dict[str, Any], **_: object) -> None:
+    params["headers"]["x-amz-request-payer"] = "requester"
+
+
+def with_retries(
+    action: Callable[[], Answer], label: str, policy: RetryPolicy, endpoint: str | None = None
+) -> Answer:
     """Retries an action after transient errors; ``label`` names the action in the log.
 
     Raises PermanentError if the error is permanent, or every attempt failed.
@@ -103,46 +106,29 @@ def with_retries(action: Callable[[], Answer], label: str, policy: RetryPolicy) 
     from botocore.parsers import ResponseParserError
     from urllib3.exceptions import HTTPError
 
-    lost = boto.HTTPClientError, boto.IncompleteReadError, boto.FlexibleChecksumError
+    lost = (
+        boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError,
+        boto.FlexibleChecksumError,
+    )  # fmt: skip
     for attempt in range(1, policy.attempts + 1):
         try:
             return action()
         except boto.ClientError as error:
-            reason = _reason(error)
-            if not _is_transient(error):
-                refused = status(error) in (401, 403) or code(error) in _CREDENTIALS
-                mend = _MEND_CREDENTIALS if refused else "correct the request"
-                missing = code(error) == "NoSuchKey"
-                raise PermanentError(reason, mend, is_missing=missing) from error
+            if not is_transient(error):
+                raise refusal(error, endpoint) from error
+            reason = described(error)
         except (*lost, ResponseParserError, HTTPError, TransientError) as error:
+            if (broken := broken_connection(error)) is not None:
+                raise broken from error
             reason = str(error)
+        except boto.EndpointProviderError as error:
+            raise PermanentError(str(error), MEND_ENDPOINT, StorageSettingError) from error
         except boto.BotoCoreError as error:  # the credentials or the settings are wrong
-            raise PermanentError(str(error), _MEND_CREDENTIALS) from error
+            raise PermanentError(str(error), MEND_CREDENTIALS) from error
         if attempt < policy.attempts:
             _retry_log.note(f"{label}: {reason}")
             time.sleep(policy.pause_s(attempt))
     raise PermanentError(f"{reason}; {policy.attempts} attempts", "wait until the server answers")
-
-
-def status(error: Any) -> int:
-    """Returns the HTTP status of a boto3 error."""
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def code(error: Any) -> str:
-    """Returns an error's S3 code, or the HTTP status after a HEAD, which has no body."""
-    return str(error.response.get("Error", {}).get("Code", "error"))
-
-
-def _reason(error: Any) -> str:
-    message = error.response.get("Error", {}).get("Message") or ""
-    return f"{code(error)} {message} (HTTP {status(error)})"
-
-
-def _is_transient(error: Any) -> bool:
-    """Returns whether an error may be temporary: a server error, throttling or a conflict (409)."""
-    may_pass = status(error) >= 500 or status(error) in (408, 409, 429) or code(error) in _TRANSIENT
-    return may_pass and status(error) != 501  # 501: not implemented
 
 
 class _RetryLog:

@@ -8,7 +8,8 @@ import logging
 import re
 from typing import Any, BinaryIO
 
-from pipelines.storage.s3_client import TransientError, code, status
+from pipelines.storage.s3_client import TransientError
+from pipelines.storage.s3_refusals import code, status
 from vis_core.errors import shown_name
 
 DIGEST = "sha256"  # metadata key of the objects that this project writes

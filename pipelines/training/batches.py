@@ -2,6 +2,7 @@
 
 Every batch depends only on (seed, stage, rank, step), whatever the cluster does. So a resumed stage
 has the same batches as an uninterrupted one, and two runs with equal settings have equal batches.
+A clip with a damaged image is replaced by another one, which also depends only on these.
 """
 
 import queue
@@ -20,15 +21,22 @@ from pipelines.config.loading import digest
 from vis_core.clips.collate import collate_clips
 from vis_core.clips.sampling import group_by_aspect
 from vis_core.clips.sources import ClipSource
-from vis_core.structures import ClipBatch
+from vis_core.errors import ImageError, error_from_text, error_to_text
+from vis_core.structures import Clip, ClipBatch
 
 # Blocks of about 8 steps are small enough to stream, and few enough to schedule.
 _STEPS_PER_BLOCK = 8
 _MAX_BLOCKS = 1000
 _JOIN_S = 10.0  # seconds that a closed stream waits for its item in progress
 _PAUSE_S = 0.05  # per executor round, which may hand out many blocks
+# A clip with a damaged image is replaced up to four times. One in a hundred images may be damaged
+# in a run of a million clips; of one in three, a few hundred clips are enough to end the run.
+_TRIES = 5
 _sources: dict[str, ClipSource] = {}
 Item = TypeVar("Item")
+_NO_BATCH: dict[str, Any] = {"images": b""} | {
+    key: [] for key in ("shape", "masks", "labels", "sizes", "clip_ids", "instance_ids")
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class BatchPlan:
         num_steps: Batches per worker.
         world_size: Number of workers; each gets different clips.
         group_by_aspect: Whether clips that are taller than wide have batches of their own.
+        on_damage: Receives the reason why a clip was replaced, in the process that replaced it.
     """
 
     make_source: Callable[[], ClipSource]
@@ -50,19 +59,37 @@ class BatchPlan:
     batch_size: int
     world_size: int
     group_by_aspect: bool = False
+    on_damage: Callable[[str], None] | None = None
 
     def batch(self, rank: int, step: int) -> ClipBatch:
-        """Builds one batch."""
+        """Builds one batch; raises an ImageError if images for one clip are damaged in a row."""
         source = self._source()
         first = (step * self.world_size + rank) * self.batch_size
         return collate_clips([self._clip(source, first + n) for n in range(self.batch_size)])
 
-    def _clip(self, source: ClipSource, draw: int) -> Any:
-        """Returns the clip of a draw, which has its own seed; each epoch permutes all clips."""
+    def _clip(self, source: ClipSource, draw: int) -> Clip:
+        """Returns the clip of a draw, which has its own seed; each epoch permutes all clips.
+
+        If an image is damaged, the clip is replaced by one from elsewhere in the epoch.
+        """
         epoch, place = divmod(draw, len(source))
         grouped = self.batch_size if self.group_by_aspect else None
         order = _epoch_order(self.key, len(source), self.seed, epoch, grouped)
-        return source.clip(int(order[place]), int(digest(self.seed, draw), 16))
+        stride = max(1, len(source) // _TRIES)
+        reasons: list[str] = []
+        for attempt in range(_TRIES):
+            seed = digest(self.seed, draw, *([attempt] if attempt else []))
+            index = int(order[(place + attempt * stride) % len(source)])
+            try:
+                return source.clip(index, int(seed, 16))
+            except ImageError as error:
+                reasons.append(str(error))
+                if self.on_damage:
+                    self.on_damage(str(error))
+        raise ImageError(
+            f"{reasons[0]}; all of {_TRIES} images drawn for one clip are damaged: run longtake "
+            "validate with --images to find the others"
+        )
 
     def _source(self) -> ClipSource:
         if self.key not in _sources:
@@ -110,7 +137,14 @@ def stream_batches(
     rows.context.custom_execution_callback_classes = [ThrottledExecutor]
     # the split runs in its own actor, which keeps the executor's threads out of this process
     (stream,) = rows.streaming_split(1)
-    yield from prefetch((int(row["step"]), row_to_batch(row)) for row in stream.iter_rows())
+    yield from prefetch((int(row["step"]), _batch_of(row)) for row in stream.iter_rows())
+
+
+def _batch_of(row: dict[str, Any]) -> ClipBatch:
+    """Returns a row's batch; raises the error that prevented it."""
+    if row["error"]:
+        raise error_from_text(row["error"])
+    return row_to_batch(row)
 
 
 class BatchMaker:
@@ -125,8 +159,15 @@ class BatchMaker:
         self._plan, self._rank = plan, rank
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Builds the batch of a row's ``step`` and adds it to the row."""
-        return row | batch_to_row(self._plan.batch(self._rank, int(row["step"])))
+        """Adds the batch of a row's ``step`` to the row, or the error that prevented it.
+
+        An error is a value here, since Ray Data keeps only the text of raised errors.
+        """
+        try:
+            batch = self._plan.batch(self._rank, int(row["step"]))
+        except Exception as error:
+            return row | _NO_BATCH | {"error": error_to_text(error)}
+        return row | batch_to_row(batch) | {"error": ""}
 
 
 class ThrottledExecutor:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import uuid
 from dataclasses import dataclass
@@ -20,8 +21,11 @@ from vis_core.errors import (
     ClusterError,
     TrainingDivergedError,
     VisError,
+    error_from_text,
+    error_to_text,
     last_line,
 )
+from vis_core.files import write_text
 from vis_core.models.systems.build import save_system
 
 if TYPE_CHECKING:
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
 _MAX_DATA_TASKS = 8
 # Training fails after this many worker deaths without a new checkpoint in between.
 _MAX_DEATHS = 3
+# After the first error of a chain, Ray adds errors of its own and advice on retries.
+_ADDED_BY_RAY = re.compile("The above exception was the direct cause|To change retry attempts")
 _log = logging.getLogger(__name__)
 
 
@@ -57,6 +63,7 @@ def run_stage(
         ClusterError: Workers died several times without a new checkpoint.
     """
     require_resources(job.config.ray.num_workers, gpus=job.config.ray.use_gpu)
+    job.error_path.unlink(missing_ok=True)
     store = job.checkpoints
     store.storage.remove_stale_partials()
     with StageWatch(job, on_losses):
@@ -76,23 +83,32 @@ def run_stage(
 
 
 def train_worker(arguments: dict[str, Any]) -> _Outcome:
-    """Trains a stage; runs in every Ray Train worker."""
+    """Trains a stage; runs in every Ray Train worker.
+
+    If one of several workers raises, the others wait for it until Ray restarts all of them. Then
+    they return an error that the user must correct, instead of meeting it again.
+    """
     import ray.train
     from ray.train.torch import get_device, prepare_model
 
     job, plan, tasks = arguments["job"], arguments["plan"], arguments["tasks"]
     context = ray.train.get_context()
     rank = context.get_world_rank()
+    if refusal := _last_error(job):
+        if refusal.exit_code == 2:
+            return _Outcome(refusal)
+        job.error_path.unlink(missing_ok=True)
     try:
         loop = StageLoop(job, rank, get_device(), prepare_model)
         loop.run(stream_batches(plan, rank, loop.first_step, tasks))
     except TrainingDivergedError as error:
         return _Outcome(error)  # every rank skips the same steps, so all ranks return here
     except Exception as error:
-        cause = _vis_error(error)
-        if cause and context.get_world_size() == 1:
-            return _Outcome(cause)
-        add_note(job.notes_path, f"worker {rank}: {last_line(cause or error):.300}")
+        if isinstance(error, VisError):
+            if context.get_world_size() == 1:
+                return _Outcome(error)
+            write_text(job.error_path, error_to_text(error))
+        add_note(job.notes_path, f"worker {rank}: {_reason(error)}")
         raise  # other ranks wait for this one; they end only if its process ends
     return _Outcome()
 
@@ -126,12 +142,10 @@ def _fit(job: StageJob, plan: BatchPlan) -> None:
         with kept_interrupts():
             outcome = _trainer(job, plan, attempt).fit().return_value
     except TrainingFailedError as error:
+        if known := _last_error(job):
+            raise known from error
         failures = [*getattr(error, "worker_failures", {}).values()]
-        for failure in failures:
-            cause = _vis_error(failure)
-            if cause:
-                raise cause from error
-        reason = last_line(failures[0] if failures else error)[:300]
+        reason = _reason(failures[0] if failures else error)
         raise ClusterError(
             f"stage {job.stage.name}: its workers died {_MAX_DEATHS} times in a row without a new "
             f"checkpoint, last with: {reason}; the same command resumes from the last checkpoint"
@@ -159,17 +173,14 @@ def _trainer(job: StageJob, plan: BatchPlan, storage: Path) -> "TorchTrainer":
     )
 
 
-def _vis_error(error: BaseException | None) -> VisError | None:
-    """Returns the VisError that caused a Ray error, or None."""
-    visited: set[int] = set()
-    queue = [error]
-    while queue:
-        current = queue.pop()
-        if current is None or id(current) in visited:
-            continue
-        visited.add(id(current))
-        inner = getattr(current, "cause", None)  # a Ray error may itself be a VisError
-        if isinstance(current, VisError) and not isinstance(inner, VisError):
-            return type(current)(last_line(current))
-        queue += [current.__context__, current.__cause__, inner]
-    return None
+def _last_error(job: StageJob) -> VisError | None:
+    """Returns the VisError that ended a worker of this attempt, if any."""
+    if not job.error_path.is_file():
+        return None
+    error = error_from_text(job.error_path.read_text())
+    return error if isinstance(error, VisError) else None
+
+
+def _reason(error: BaseException) -> str:
+    """Returns the last line of the first error in the text of a chain."""
+    return last_line(_ADDED_BY_RAY.split(str(error))[0].strip() or error)[:300]

@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from pipelines.training.listener import StageResult, TrainingListener
 from pipelines.training.ray_trainer import run_stage, stage_threads
 from pipelines.training.validation import StageScores
 from pipelines.training.worker.job import StageJob, scores_file
+from pipelines.training.worker.notes import BadImages
 from vis_core.errors import ConfigError
 from vis_core.files import write_json
 from vis_core.models.systems.build import build_system
@@ -187,7 +188,9 @@ def _train_and_score(
         absolute_uri(config.checkpoints.storage),
         fresh_classes,
     )
-    _train(job, batch_plan(config, stage, place, key), place, listener)
+    plan = batch_plan(config, stage, place, key)
+    plan = replace(plan, on_damage=BadImages(job.bad_images_path, job.notes_path).add)
+    _train(job, plan, place, listener)
     seconds = time.monotonic() - started
     model, evaluation = place.model(stage.name), place.evaluation(stage.name)
     metrics: dict[str, float] = {}

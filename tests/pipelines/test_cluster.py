@@ -12,6 +12,7 @@ import pytest
 from pipelines.cluster import _start_local, kept_interrupts, require_resources, run_tasks
 from pipelines.config.run import RayConfig, RunConfig, StageConfig
 from pipelines.training.ray_trainer import data_tasks
+from tests.helpers.videos import grey_frames, write_video
 from vis_core.errors import ClusterError, ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,7 +90,7 @@ def started(ray: SlowRay, monkeypatch: pytest.MonkeyPatch) -> SlowRay:
 
     monkeypatch.setattr(real, "init", ray.init)
     monkeypatch.setattr(real, "shutdown", ray.shutdown)
-    _start_local(RayConfig())
+    _start_local(RayConfig(), Path("/tmp/ray"))
     return ray
 
 
@@ -101,8 +102,78 @@ def test_a_cluster_that_starts_slowly_is_started_again(monkeypatch: pytest.Monke
     with pytest.raises(ClusterError, match=said):
         started(never, monkeypatch)
     assert (never.attempts, never.ended) == (4, 4)
-    with pytest.raises(Exception, match="out of /dev/shm"):
-        started(SlowRay(needed=2, message="out of /dev/shm"), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (Exception("out of /dev/shm"), ClusterError, "out of /dev/shm; correct the RAY_ variables"),
+        (OSError(28, "No space left"), ClusterError, "No space left; make room in /tmp/ray"),
+        (OSError("AF_UNIX path\n too long"), ClusterError, "path too long; .* set RAY_TMPDIR"),
+        (ValueError("Object store memory too low"), ConfigError, "correct ray.object_store_mb"),
+        (RuntimeError("Your pyproject.toml is\nnot there"), ClusterError, "pyproject.toml is not"),
+        (ImportError("no module hook"), ClusterError, "no module hook; correct the RAY_ variables"),
+    ],
+)
+def test_whatever_the_start_raises_is_one_line(error, kind, words, monkeypatch) -> None:
+    import ray
+
+    def init(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(kind, match=words) as caught:
+        _start_local(RayConfig(), Path("/tmp/ray"))
+    assert "\n" not in str(caught.value)
+
+
+def annotated(tmp_path: Path, command: list[str], where: Path, **environment: str):
+    """Annotates one frame in a local cluster, with a command in front of Python."""
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    write_video(archive / "a.mp4", grey_frames(2))
+    return subprocess.run(
+        [*command, sys.executable, "-m", "jobs.cli", "annotate", str(archive),
+         "--model", str(ROOT / "vis_core" / "weights" / "tiny"), "--out", str(tmp_path / "out"),
+         "--workers", "1", "--max-frames", "1"],
+        cwd=where, capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )  # fmt: skip
+
+
+def uv_run(project: Path) -> list[str]:
+    """Imitates ``uv run`` in a large project: Ray knows it by the command line of a parent."""
+    (project / "below").mkdir(parents=True)
+    (project / "pyproject.toml").write_text('[project]\nname = "mine"\nversion = "1"\n')
+    with (project / "below" / "large").open("wb") as file:
+        file.truncate(700_000_000)
+    (project / "below" / "run").write_text('"$@"\nexit $?\n')
+    return ["bash", "-c", 'exec -a uv bash run "$@"', "bash"]
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("name", "in_uv"),
+    [
+        ("TMPDIR", True),
+        pytest.param("RAY_TMPDIR", False, marks=pytest.mark.slow),
+        pytest.param("", True, marks=pytest.mark.slow),
+    ],
+)
+def test_schedulers_long_folders_and_uv_run_are_no_obstacles(name, in_uv, tmp_path: Path) -> None:
+    folder = tmp_path / "a_rather_long_folder_name_of_a_scheduler" / "job_1355700" / "tmp.t0016"
+    command = uv_run(tmp_path / "project") if in_uv else []
+    where = tmp_path / "project" / "below" if in_uv else tmp_path
+    done = annotated(tmp_path, command, where, **({name: str(folder)} if name else {}))
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert bool(list(folder.glob("ray/session_2*"))) == bool(name), "the files lie there"
+    assert not list(Path("/tmp").glob("longtake-*/ray")), "the link is removed"
+
+
+def test_a_temporary_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    done = annotated(tmp_path, [], tmp_path, RAY_TMPDIR=f"/dev/null/{'x' * 100}")
+    assert done.returncode == 2 and "set RAY_TMPDIR to a short folder" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_workers_that_could_never_start_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

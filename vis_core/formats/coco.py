@@ -6,20 +6,22 @@ are not instances; annotations without a pixel inside the image are dropped with
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any
 
-from vis_core.errors import Found, ImageError, shown
+from vis_core.errors import Found
 from vis_core.files import write_json
 from vis_core.formats.categories import Categories
 from vis_core.formats.defects import Defects
 from vis_core.formats.field_checks import (
     COCO_VID,
+    ListedImage,
     check_area,
     check_box,
     check_crowd,
     check_file_name,
+    check_header,
     check_reference,
     check_size,
     entries_of,
@@ -28,7 +30,7 @@ from vis_core.formats.field_checks import (
     table_of,
 )
 from vis_core.formats.strict_json import parse_json, report_constants
-from vis_core.media.images import image_size
+from vis_core.media.images import image_headers
 from vis_core.rle.segmentation import Rle, checked_to_rle, rle_areas, segmentation_fault
 
 IGNORED = -1  # label of an instance that is neither learned nor background
@@ -63,8 +65,8 @@ def read_coco(
     """Reads a COCO instance file; returns one record per image, in file order, and the classes.
 
     Without an ``image_folder``, the paths stay as they are in the file. With ``check_images``,
-    every image must exist in the folder with its declared size. Raises AnnotationError if the file
-    has defects; the message lists them.
+    every image must exist in the folder with its declared size; only headers are read. Raises
+    AnnotationError if the file has defects; the message lists them.
     """
     defects = Defects(path)
     images, categories = check_coco(path, image_folder if check_images else None, defects)
@@ -73,9 +75,12 @@ def read_coco(
 
 
 def check_coco(
-    path: Path, image_folder: Path | None, defects: Defects
+    path: Path, image_folder: Path | None, defects: Defects, *, whole: bool = False
 ) -> tuple[list[CheckedImage], Categories]:
-    """Reads a COCO file and adds its defects to ``defects``; checks images if a folder is given."""
+    """Reads a COCO file and adds its defects to ``defects``; checks images if a folder is given.
+
+    Images are read ``whole``, or only their headers.
+    """
     document = parse_json(path)
     root = document.root
     if isinstance(root, dict) and "videos" in root and "images" not in root:
@@ -86,11 +91,17 @@ def check_coco(
     if isinstance(root, dict) and "videos" in root:
         mend = "each frame is read as a still image; for tracks give a YouTube-VIS file"
         defects.warn("the document", expected="COCO", found=COCO_VID, mend=mend)
-    images = {
-        entry["id"]: CheckedImage(entry)
+    listed = [
+        (where, entry)
         for where, entry in entries_of(root, "images", defects)
-        if _check_image(where, entry, image_folder, defects)
-    }
+        if _check_entry(where, entry, defects)
+    ]
+    if image_folder is not None:
+        images = [_listed_image(where, entry, image_folder) for where, entry in listed]
+        headers = image_headers([image.path for image in images], whole=whole)
+        pairs = zip(images, headers, strict=True)
+        listed = list(compress(listed, [check_header(*pair, defects) for pair in pairs]))
+    checked_images = {entry["id"]: CheckedImage(entry) for _, entry in listed}
     if not isinstance(root, dict):
         return [], Categories((), ())
     known_images = ids_of(root, "images")
@@ -100,15 +111,15 @@ def check_coco(
     annotations = entries_of(root, "annotations", defects)
     for where, entry in annotations:
         good = _check_fields(where, entry, known_images, known_categories, defects)
-        image = images.get(entry["image_id"]) if good else None
+        image = checked_images.get(entry["image_id"]) if good else None
         if _check_segmentation(where, entry, image, defects) and image is not None:
             checked.append((where, entry))
     if not annotations and not defects.error_count:
         mend = "the file cannot be used for training"
         defects.warn('"annotations"', expected="annotations", mend=mend)
-    _attach(checked, images, defects)
+    _attach(checked, checked_images, defects)
     report_constants(document, defects)
-    return list(images.values()), categories
+    return list(checked_images.values()), categories
 
 
 def write_coco(path: Path, records: Sequence[ImageRecord], categories: Categories) -> None:
@@ -169,26 +180,14 @@ def _check_fields(
     return good
 
 
-def _check_image(where: str, entry: dict[str, Any], folder: Path | None, defects: Defects) -> bool:
-    name = entry.get("file_name")
-    good = check_file_name(f'{where} "file_name"', name, defects)
-    good &= check_size(where, entry, defects)
-    if not good or folder is None:
-        return good
-    try:
-        size = image_size(folder / str(name))
-    except ImageError as error:
-        mend = "put the file there or remove the entry"
-        place = f'{where} "file_name" {shown(name)}'
-        found = Found(str(error).removeprefix(f"{folder / str(name)}: "))
-        return defects.error(place, expected="an image file", found=found, mend=mend)
-    if size == (entry["height"], entry["width"]):
-        return True
-    place = f'{where} "height", "width" of {shown(name)}'
-    expected = f"the stored size {size[0]} x {size[1]}"
-    found = Found(f"{entry['height']} x {entry['width']}")
-    mend = "correct the entry or replace the file"
-    return defects.error(place, expected=expected, found=found, mend=mend)
+def _check_entry(where: str, entry: dict[str, Any], defects: Defects) -> bool:
+    good = check_file_name(f'{where} "file_name"', entry.get("file_name"), defects)
+    return check_size(where, entry, defects) and good
+
+
+def _listed_image(where: str, entry: dict[str, Any], folder: Path) -> ListedImage:
+    size = entry["height"], entry["width"]
+    return ListedImage(where, '"file_name"', folder / entry["file_name"], *size)
 
 
 def _check_segmentation(

@@ -5,7 +5,9 @@ user can correct all defects in one go. This module opens no files.
 """
 
 import logging
-from collections.abc import Collection
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -13,7 +15,11 @@ from vis_core.errors import AnnotationError, Found, shown
 
 NONE = Found("none")
 SHOWN_IN_MESSAGE = 20
-KEPT = 10_000  # more defects suggest a wrong kind of file; further defects are only counted
+KEPT = 10_000  # more defects suggest a wrong kind of file; further ones of a kind are counted
+LISTED_OF_A_KIND = 3  # more defects of a kind become one line with a count
+_OTHER_PLACES = 2  # named in that line
+# what differs between defects of a kind: values in single quotes, and numbers
+_VARIABLE = re.compile(r"'[^']*'|[0-9]+")
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +36,11 @@ class Defect:
     def __str__(self) -> str:
         return f"{self.where}: expected {self.expected}, found {self.found}; {self.mend}"
 
+    @property
+    def kind(self) -> str:
+        """The defect without values and numbers: equal for one cause in the same field."""
+        return _VARIABLE.sub("#", f"{self.where}: {self.expected}: {self.found}: {self.mend}")
+
     def to_json(self) -> dict[str, str]:
         """Returns the defect as a JSON object."""
         return asdict(self)
@@ -44,19 +55,38 @@ class Defects:
     warnings: list[Defect] = field(default_factory=list)  # dropped or doubtful content
     error_count: int = 0
     warning_count: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)  # defects of each kind
 
     def error(self, where: str, *, expected: str, found: object, mend: str) -> bool:
         """Adds a defect that makes the file unusable; returns False, as a failed check does."""
         self.error_count += 1
-        if len(self.errors) < KEPT:
-            self.errors.append(Defect(where, expected, shown(found), mend))
+        self._keep(self.errors, Defect(where, expected, shown(found), mend))
         return False
 
     def warn(self, where: str, *, expected: str, found: object = NONE, mend: str) -> None:
         """Adds a defect that leaves the file usable."""
         self.warning_count += 1
-        if len(self.warnings) < KEPT:
-            self.warnings.append(Defect(where, expected, shown(found), mend))
+        self._keep(self.warnings, Defect(where, expected, shown(found), mend))
+
+    def _keep(self, kept: list[Defect], defect: Defect) -> None:
+        self.kinds[defect.kind] += 1
+        if len(kept) < KEPT or self.kinds[defect.kind] == 1:
+            kept.append(defect)
+
+    def lines(self, defects: list[Defect]) -> Iterator[tuple[str, int]]:
+        """Yields the defects as lines, each with its number of defects; groups those of a kind."""
+        by_kind: dict[str, list[Defect]] = {}
+        for defect in defects:
+            by_kind.setdefault(defect.kind, []).append(defect)
+        for kind, (first, *others) in by_kind.items():
+            count = self.kinds[kind]
+            if count <= LISTED_OF_A_KIND:
+                yield from ((str(defect), 1) for defect in (first, *others))
+                continue
+            # the entries of the others, each once
+            places = list(dict.fromkeys(defect.where.split(' "')[0] for defect in others))
+            named = ", ".join([*places[:_OTHER_PLACES], "..."][: _OTHER_PLACES + 1])
+            yield f"{first} ({count - 1} more like it: {named})", count
 
     def finish(self) -> None:
         """Raises AnnotationError if there were errors, otherwise logs the warnings."""
@@ -67,23 +97,24 @@ class Defects:
 
     def _error_message(self) -> str:
         message = self._message(self.errors, self.error_count, "error")
-        room = SHOWN_IN_MESSAGE - min(self.error_count, SHOWN_IN_MESSAGE)
-        if self.warning_count and room:
-            shown_warnings = self.warnings[:room]
-            message += "".join(f"\n  warning: {defect}" for defect in shown_warnings)
-            if self.warning_count > len(shown_warnings):
-                message += f"\n  ... and {self.warning_count - len(shown_warnings)} more warnings"
+        lines = list(self.lines(self.warnings))
+        room = SHOWN_IN_MESSAGE - sum(1 for _ in self.lines(self.errors))
+        if lines and room > 0:
+            message += "".join(f"\n  warning: {line}" for line, _ in lines[:room])
+            if rest := sum(count for _, count in lines[room:]):
+                message += f"\n  ... and {rest} more warnings"
         return message
 
     def _message(self, defects: list[Defect], count: int, kind: str) -> str:
-        """Formats one defect as a line, or several as a heading and the first 20, one per line."""
-        if count == 1:
-            return f"{self.file}: {defects[0]}"
-        lines = [f"{self.file}: {count} {kind}s"]
-        lines += [f"  {defect}" for defect in defects[:SHOWN_IN_MESSAGE]]
-        if count > SHOWN_IN_MESSAGE:
-            lines.append(f"  ... and {count - SHOWN_IN_MESSAGE} more")
-        return "\n".join(lines)
+        """Formats one line as it is, or several with a heading, at most 20 of them."""
+        lines = list(self.lines(defects))
+        if len(lines) == 1:
+            return f"{self.file}: {lines[0][0]}"
+        shown_lines = [f"{self.file}: {count} {kind}s"]
+        shown_lines += [f"  {line}" for line, _ in lines[:SHOWN_IN_MESSAGE]]
+        if rest := sum(count for _, count in lines[SHOWN_IN_MESSAGE:]):
+            shown_lines.append(f"  ... and {rest} more")
+        return "\n".join(shown_lines)
 
 
 def only_crowds(crowds: int, total: int) -> str:

@@ -6,14 +6,18 @@ Each ``check_`` function returns whether the field is valid and adds a defect if
 import re
 import sys
 from collections.abc import Container, Iterable, Iterator
-from pathlib import PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from types import NoneType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vis_core.errors import Found, forbidden_character, shown
+from vis_core.errors import Found, ImageError, forbidden_character, shown
 from vis_core.formats.defects import Defects
 from vis_core.formats.strict_json import entry_name
 from vis_core.rle.decode import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from vis_core.media.images import ImageHeader
 
 _MAX_NAME_BYTES = 255  # per path component, on every common file system
 _MAX_PATH_BYTES = 4096
@@ -208,3 +212,41 @@ def check_reference(
     expected = f'an id of "{table}"'
     mend = f'correct it or add the entry to "{table}"'
     return defects.error(f'{where} "{key}"', expected=expected, found=value, mend=mend)
+
+
+@dataclass(frozen=True)
+class ListedImage:
+    """An image that a file lists, with the place and the size of its entry."""
+
+    where: str
+    field: str
+    path: Path
+    height: int
+    width: int
+
+
+def check_header(image: ListedImage, header: "ImageHeader | ImageError", defects: Defects) -> bool:
+    """Checks that an image could be read, has its entry's size and no EXIF orientation."""
+    name = shown(image.path.name)
+    place = f"{image.where} {image.field} {name}"
+    if isinstance(header, ImageError):
+        expected, found, mend = header.parts
+        return defects.error(place, expected=expected, found=Found(found), mend=mend)
+    stored, stated = (header.height, header.width), (image.height, image.width)
+    turn = "turn its pixels and remove the tag (mogrify -auto-orient)"
+    if stored == stated:
+        if header.orientation != 1:
+            found = f"orientation {header.orientation}, but masks refer to the stored pixels"
+            mend = f"if the masks were drawn on the image as viewers show it, {turn}"
+            defects.warn(place, expected="no EXIF orientation", found=Found(found), mend=mend)
+        return True
+    mend = "correct the entry or replace the file"
+    if stored == stated[::-1]:
+        mend = "height and width are exchanged; exchange them in the entry and its masks"
+        if header.orientation >= 5:
+            mend = f"the file has EXIF orientation {header.orientation} and the entry has the size "
+            mend += f"that viewers show; keep the entry, {turn}"
+    place = f'{image.where} "height", "width" of {name}'
+    expected = f"the stored size {stored[0]} x {stored[1]}"
+    found = f"{stated[0]} x {stated[1]}"
+    return defects.error(place, expected=expected, found=Found(found), mend=mend)

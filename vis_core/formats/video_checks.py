@@ -1,19 +1,22 @@
 """Checks for per-frame fields: a video's frame names; a track's masks, boxes and areas."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from vis_core.errors import Found, shown
+from vis_core.errors import Found, ImageError, shown
 from vis_core.formats.defects import Defects
 from vis_core.formats.field_checks import (
+    ListedImage,
     are_areas,
     check_area,
     check_box,
     check_crowd,
     check_file_name,
+    check_header,
     check_size,
     is_area,
     is_box,
@@ -32,9 +35,7 @@ class VideoEntry:
     file_names: tuple[str, ...]  # T frame files
 
 
-def check_video(
-    where: str, entry: dict[str, Any], frame_folder: Path | None, defects: Defects
-) -> VideoEntry | None:
+def check_video(where: str, entry: dict[str, Any], defects: Defects) -> VideoEntry | None:
     """Checks a ``videos`` entry; returns None if it is faulty."""
     good = check_size(where, entry, defects)
     names = entry.get("file_names")
@@ -53,9 +54,36 @@ def check_video(
         good = defects.error(f'{where} "length"', expected=expected, found=found, mend=mend)
     if not good or not _check_names(place, names, defects):
         return None
-    if frame_folder is not None:
-        _warn_of_missing_frames(place, names, frame_folder, defects)
     return VideoEntry(entry["height"], entry["width"], tuple(names))
+
+
+def check_frames(
+    videos: Mapping[str, VideoEntry], folder: Path, defects: Defects, *, whole: bool
+) -> dict[str, list[str]]:
+    """Checks the size of all frames, by the name of their video; returns the missing frames.
+
+    Frames are read ``whole``, or only their headers.
+    """
+    from vis_core.media.images import image_headers  # loads OpenCV
+
+    missing: dict[str, list[str]] = defaultdict(list)
+    frames = [(where, video, name) for where, video in videos.items() for name in video.file_names]
+    headers = image_headers([folder / name for _, _, name in frames], whole=whole)
+    for (where, video, name), header in zip(frames, headers, strict=True):
+        image = ListedImage(where, '"file_names"', folder / name, video.height, video.width)
+        if isinstance(header, ImageError) and not image.path.exists():
+            missing[where].append(name)
+        else:
+            check_header(image, header, defects)
+    return missing
+
+
+def warn_of_missing_frames(where: str, missing: list[str], total: int, defects: Defects) -> None:
+    """Warns about a video's missing frames."""
+    some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+    found, place = Found(f"{len(missing)} of {total} missing: {some}"), f'{where} "file_names"'
+    mend = "add the frames, or do not train on the video"
+    defects.warn(place, expected="a file for each frame", found=found, mend=mend)
 
 
 def check_track_fields(
@@ -173,15 +201,6 @@ def _check_names(place: str, names: list[str], defects: Defects) -> bool:
         mend = "sort the frames and the masks unless this order is intended"
         defects.warn(place, expected="frames in order", found=Found("unsorted names"), mend=mend)
     return True
-
-
-def _warn_of_missing_frames(place: str, names: list[str], folder: Path, defects: Defects) -> None:
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        found = Found(f"{len(missing)} of {len(names)} missing: {some}")
-        mend = "add the frames, or do not train on the video"
-        defects.warn(place, expected="a file for each frame", found=found, mend=mend)
 
 
 def _numbers(name: str) -> tuple[int, ...]:

@@ -20,11 +20,13 @@ from vis_core.formats.result_checks import check_results, entries_alone
 from vis_core.formats.strict_json import parse_json, report_constants
 from vis_core.formats.video_checks import (
     VideoEntry,
+    check_frames,
     check_track_fields,
     check_video,
     frame_segmentations,
     report_duplicates,
     warn_empty,
+    warn_of_missing_frames,
 )
 from vis_core.rle.segmentation import Rle, areas_and_boxes
 
@@ -75,13 +77,16 @@ def check_youtube_vis(
     *,
     keep_empty: bool = False,
     runs_read_later: bool = False,
+    whole: bool = False,
 ) -> tuple[list[VideoRecord], Categories]:
     """Reads a ground-truth file and adds its defects to ``defects``.
 
     Args:
-        frame_folder: Folder in which every frame must exist; None skips this check.
+        frame_folder: Folder in which every frame must exist with its video's size; None skips this
+            check.
         keep_empty: Whether tracks without masks are kept (the metric counts them as missed).
         runs_read_later: Whether the caller reads the mask runs itself; see ``video_checks.py``.
+        whole: Whether frames are decoded; if not, only their headers are read.
     """
     document = parse_json(path)
     root = document.root
@@ -90,11 +95,14 @@ def check_youtube_vis(
         found = COCO_VID if "videos" in root else Found('"images" (COCO)')
         defects.error("the document", expected="YouTube-VIS", found=found, mend=mend)
         return [], Categories((), ())
-    checked = {
-        entry["id"]: check_video(where, entry, frame_folder, defects)
-        for where, entry in entries_of(root, "videos", defects)
-    }
-    videos = {video_id: video for video_id, video in checked.items() if video is not None}
+    named: dict[str, VideoEntry] = {}
+    videos: dict[int, VideoEntry] = {}
+    for where, entry in entries_of(root, "videos", defects):
+        if (video := check_video(where, entry, defects)) is not None:
+            named[where] = videos[entry["id"]] = video
+    if frame_folder is not None:
+        for where, missing in check_frames(named, frame_folder, defects, whole=whole).items():
+            warn_of_missing_frames(where, missing, len(named[where].file_names), defects)
     if not isinstance(root, dict):
         return [], Categories((), ())
     categories = Categories.from_json(table_of(root, "categories", defects), defects)

@@ -1,21 +1,39 @@
 """Strict reading of still images as stored, and JPEG encoding of frames."""
 
+import errno
 import logging
 import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-from vis_core.errors import ImageError
+from vis_core.errors import ImageError, StorageError
 from vis_core.rle.decode import MAX_PIXELS
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 _PIL_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
+# Errors of a file; other errors of the system come from the disk or the machine.
+_FILE_ERRORS = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM}
+_FILE_ERRORS |= {errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
+_READERS = 16  # threads, which mostly wait for a network disk
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """An image's stored size and its EXIF orientation (1 to 8; 1: shown as stored)."""
+
+    height: int
+    width: int
+    orientation: int
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -30,55 +48,94 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         try:
             image.load()
             rgb = _as_rgb(image)
+            damaged = image.format == "JPEG" and _is_damaged_jpeg(path)
         except _PIL_ERRORS as error:
+            _raise_fault_of_machine(path, error)
             raise _damage_error(path, image, str(error)) from None
-        if image.format == "JPEG" and _is_damaged_jpeg(path):
+        if damaged:
             raise _damage_error(path, image, "the compressed data are inconsistent")
         if getattr(image, "is_animated", False):
             _log.warning("%s: has several frames; the first one is used", path)
     return rgb
 
 
-def image_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Reads the stored height and width from an image's header; raises like ``read_image``."""
-    with _open_image(path, max_pixels) as image:
-        return image.height, image.width
+def image_header(path: Path, *, whole: bool = False) -> ImageHeader:
+    """Reads an image's header, and with ``whole`` its pixels; raises like ``read_image``."""
+    if whole:
+        read_image(path)
+    with _open_image(path, MAX_PIXELS) as image:
+        return ImageHeader(image.height, image.width, _orientation(image))
+
+
+def image_headers(paths: Iterable[Path], *, whole: bool) -> Iterator[ImageHeader | ImageError]:
+    """Yields the header of each image or the error in it, in order; reads ahead in threads."""
+    with ThreadPoolExecutor(_READERS) as readers:
+        yield from readers.map(partial(_header_or_error, whole=whole), paths)
+
+
+def _header_or_error(path: Path, whole: bool) -> ImageHeader | ImageError:
+    try:
+        return image_header(path, whole=whole)
+    except ImageError as error:
+        return error
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":
+        return 1  # Pillow itself turns the pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # the method of PNG images would decode all pixels
+            tag = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
+    except Exception:  # malformed EXIF data raise errors of many kinds
+        return 1
+    return tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
 
 
 def _open_image(path: Path, max_pixels: int) -> Image.Image:
-    if not path.is_file():
-        raise ImageError(f"{path}: expected an image file, found none; check the folder")
-    if path.stat().st_size == 0:
-        raise ImageError(f"{path}: expected an image, found an empty file; copy it again")
     try:
+        if not path.is_file():
+            raise _refusal(path, "an image file", "none", "check the folder")
+        if path.stat().st_size == 0:
+            raise _refusal(path, "an image", "an empty file", "copy it again")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(path, formats=FORMATS)
     except UnidentifiedImageError:
-        raise ImageError(
-            f"{path}: expected an image ({', '.join(FORMATS)}), found other data; "
-            "replace the file or remove it"
-        ) from None
+        expected = f"an image ({', '.join(FORMATS)})"
+        raise _refusal(path, expected, "other data", "replace the file or remove it") from None
     except Image.DecompressionBombError as error:
-        raise ImageError(
-            f"{path}: expected at most {max_pixels} pixels, found more ({error}); scale it down"
-        ) from None
+        expected = f"at most {max_pixels} pixels"
+        raise _refusal(path, expected, f"more ({error})", "scale it down") from None
     except _PIL_ERRORS as error:
-        raise ImageError(f"{path}: expected an image, found {error}; copy it again") from None
+        _raise_fault_of_machine(path, error)
+        raise _refusal(path, "an image", str(error), "copy it again") from None
     if image.width * image.height > max_pixels:
         size = f"{image.height} x {image.width}"
         image.close()
-        raise ImageError(
-            f"{path}: expected at most {max_pixels} pixels, found {size}; scale it down"
-        )
+        raise _refusal(path, f"at most {max_pixels} pixels", size, "scale it down")
     return image
 
 
+def _refusal(path: Path, expected: str, found: str, mend: str) -> ImageError:
+    message = f"{path}: expected {expected}, found {found}; {mend}"
+    return ImageError(message, (expected, found, mend))
+
+
+def _raise_fault_of_machine(path: Path, error: BaseException) -> None:
+    """Raises a StorageError for an error of the disk or the system, such as too many open files."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is not None and number not in _FILE_ERRORS:
+        raise StorageError(
+            f"{path}: cannot be read ({error}); check the disk and the limits of this machine, "
+            "then run the same command again"
+        ) from error
+
+
 def _damage_error(path: Path, image: Image.Image, reason: str) -> ImageError:
-    return ImageError(
-        f"{path}: expected a complete {image.format} image, found damaged data ({reason}); "
-        "copy the file again"
-    )
+    expected, found = f"a complete {image.format} image", f"damaged data ({reason})"
+    return _refusal(path, expected, found, "copy the file again")
 
 
 def _is_damaged_jpeg(path: Path) -> bool:

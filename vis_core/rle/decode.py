@@ -117,6 +117,8 @@ def string_fault(counts: object, pixels: int) -> str | None:
         return f"counts of type {type(counts).__name__}"
     if not counts:
         return "empty counts"
+    if counts.startswith(("b'", 'b"')):
+        return "bytes printed as text (b'...' in place of counts.decode())"
     strange = next((letter for letter in counts if not "0" <= letter <= "o"), None)
     if strange is not None:
         return f"the character {ascii(strange)}, which is not in the RLE alphabet"

@@ -45,6 +45,11 @@ class StageJob:
         return self.folder / "skipped_steps.jsonl"
 
     @property
+    def bad_images_path(self) -> Path:
+        """The file with the images that were left out."""
+        return self.folder / "bad_images.jsonl"
+
+    @property
     def work(self) -> Path:
         """The stage's working folder, removed when the stage is finished."""
         return self.folder / "train" / self.key
@@ -53,6 +58,11 @@ class StageJob:
     def notes_path(self) -> Path:
         """The file for messages from workers to the driver."""
         return self.work / "notes.jsonl"
+
+    @property
+    def error_path(self) -> Path:
+        """The file with the last VisError of a worker."""
+        return self.work / "error.json"
 
     @property
     def candidates(self) -> Path:

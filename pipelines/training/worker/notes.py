@@ -5,6 +5,7 @@ In contrast, a worker's logs stay in Ray's files on its node.
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -13,6 +14,21 @@ def add_note(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps({"time": round(time.time(), 1), "text": text}) + "\n")
+
+
+@dataclass(frozen=True)
+class BadImages:
+    """A log of the images that training leaves out, each of them once in a run."""
+
+    path: Path  # file with one JSON line per image, which stays in the run folder
+    notes: Path  # file for messages to the user
+
+    def add(self, reason: str) -> None:
+        """Adds an image; ``reason`` names it."""
+        if self.path.is_file() and json.dumps(reason) in self.path.read_text(encoding="utf-8"):
+            return
+        add_note(self.path, reason)
+        add_note(self.notes, f"an image is left out: {reason}")
 
 
 class NoteReader:

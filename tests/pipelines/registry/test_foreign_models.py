@@ -3,6 +3,7 @@
 import http.server
 import json
 import pickle
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
 from jobs.cli import main
@@ -286,3 +287,101 @@ def test_training_starts_from_a_checkpoint_of_the_authors(tmp_path: Path) -> Non
     assert folder is not None
     assert len(read_categories(folder)) == 5
     assert start_folder(config, tmp_path / "start") == folder
+
+
+def changed(hub_folder: Path, target: Path, change=None, **config: object) -> Path:
+    """Copies a transformers folder with other entries in its config or other tensors."""
+    shutil.copytree(hub_folder, target)
+    document = json.loads((target / "config.json").read_text()) | config
+    (target / "config.json").write_text(json.dumps(document))
+    if change:
+        tensors = load_file(target / "model.safetensors")
+        change(tensors)
+        save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    return target
+
+
+def imported(source: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    code = main(["import-weights", "--from", str(source), "--out", str(out)])
+    return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("lamp\xa0x", "lamp x"), ("lamp\n", "lamp"), ("lamp\r\n", "lamp"), (" lamp ", "lamp"),
+        ("lamp\u2028post", "lamp post"), ("lamp\u3000x", "lamp x"), ("cat\n", "cat 1"),
+        ("l\xe4mp", "l\xe4mp"), ("\u0645\u06cc\u0632", "\u0645\u06cc\u0632"),
+    ],
+)  # fmt: skip
+def test_labels_of_text_files_become_names(label, name, hub_folder, tmp_path, capsys) -> None:
+    labels = {"0": "cat", "1": label, "2": "dog"}
+    source = changed(hub_folder, tmp_path / "source", id2label=labels)
+    assert imported(source, tmp_path / "out", capsys) == (0, "")
+    assert read_categories(tmp_path / "out").names[1] == name
+    load_system(tmp_path / "out")
+
+
+@pytest.mark.parametrize("label", ["", " ", "\xa0", "\n", "a\x00b", "a\x1bb", "\ud800"])
+def test_a_label_that_is_no_name_is_refused_and_nothing_is_left(
+    label, hub_folder, tmp_path, capsys
+) -> None:
+    source = changed(hub_folder, tmp_path / "source", id2label={"0": "a", "1": label, "2": "b"})
+    code, error = imported(source, tmp_path / "out", capsys)
+    assert (code, error.count("\n")) == (2, 1) and "name" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(
+    value, hub_folder, tmp_path, capsys
+) -> None:
+    def spoil(tensors):
+        tensors["class_predictor.bias"][0] = value
+
+    source = changed(hub_folder, tmp_path / "source", spoil)
+    code, error = imported(source, tmp_path / "out", capsys)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "class_predictor.bias holds values that are not finite" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_another_number_of_labels_is_named_with_both_counts(
+    count, hub_folder, tmp_path, capsys
+) -> None:
+    labels = {str(index): f"c{index}" for index in range(count)}
+    ids = {name: int(index) for index, name in labels.items()}
+    source = changed(hub_folder, tmp_path / "source", id2label=labels, label2id=ids)
+    code, error = imported(source, tmp_path / "out", capsys)
+    assert (code, error.count("\n")) == (2, 1), error
+    assert "class_predictor.weight has shape (4, 32)" in error and "report" not in error
+    assert f"the weights have 3 labels, id2label in config.json has {count}" in error
+
+
+@pytest.mark.parametrize("prefix", ["", "hf:"])
+def test_the_output_of_a_trainer_points_at_the_folder_inside(
+    prefix, hub_folder, tmp_path, capsys
+) -> None:
+    for step in (8, 20, 100):
+        shutil.copytree(hub_folder, tmp_path / "run" / f"checkpoint-{step}")
+    code = main(["import-weights", "--from", f"{prefix}{tmp_path / 'run'}",
+                 "--out", str(tmp_path / "out")])  # fmt: skip
+    error = capsys.readouterr().err
+    assert (code, error.count("\n")) == (2, 1)
+    assert f"such as {tmp_path / 'run' / 'checkpoint-100'}" in error
+
+
+def test_a_class_list_of_another_program_is_read_or_refused(tmp_path: Path, capsys) -> None:
+    source = official_file(tmp_path)
+    names = [f"thing\xa0{index}" for index in range(40)]
+    (tmp_path / "names.txt").write_text("\ufeff" + "\r\n".join(names), encoding="utf-8")
+    (tmp_path / "latin.txt").write_bytes(b"t\xfcr\n" * 40)
+    command = ["import-weights", "--from", str(source), "--out", str(tmp_path / "out")]
+    assert main([*command, "--classes", str(tmp_path / "latin.txt")]) == 2
+    assert "expected UTF-8 text" in capsys.readouterr().err
+    count = load_file(reference_cases("ctvis/mask2former_tiny_r*.safetensors")[0])
+    size = next(t.shape[0] - 1 for name, t in count.items() if "class_embed.weight" in name)
+    (tmp_path / "names.txt").write_text("\ufeff" + "\r\n".join(names[:size]), encoding="utf-8")
+    assert main([*command, "--classes", str(tmp_path / "names.txt")]) == 0
+    assert read_categories(tmp_path / "out").names[0] == "thing 0"

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -237,6 +238,59 @@ def test_four_threads_move_an_alias_without_a_torn_state(tracking, check, tmp_pa
 def test_registering_is_quiet(tracking, check, tmp_path, capfd):
     register(tracking, make_model(tmp_path / "model"), check)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "alias", ["v1", "V12", "latest", "Latest", "best one", "prod.2", "", "a/b", "a@b"]
+)
+def test_an_alias_that_mlflow_forbids_is_refused_before_the_upload(
+    alias, tracking, check, tmp_path
+):
+    with pytest.raises(ConfigError, match="--alias") as caught:
+        register(tracking, make_model(tmp_path / "model"), check, alias=alias)
+    assert "\n" not in str(caught.value) and caught.value.exit_code == 2
+    assert tracking.client.get_experiment_by_name("vis") is None
+
+
+@pytest.mark.parametrize(
+    "name", ["_toy", "modèle", "模型", "a.b c", "it's", 'a"b', "v1", "x" * 200]
+)
+def test_a_name_that_mlflow_takes_is_taken_and_found(name, tracking, check, tmp_path):
+    model = make_model(tmp_path / "model")
+    done = register_model(tracking, model, name, {}, alias="_best-1", check=check)
+    again = register_model(tracking, model, name, {}, alias=None, check=check)
+    assert done.version == again.version == 1
+    for uri in (f"models:/{name}@_best-1", f"models:/{name}/1"):
+        assert resolve_model(uri, tracking.uri, tmp_path / "cache").name == name
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "a:b", "a@b", "..", "line\nend", "'both\""])
+def test_a_name_that_mlflow_forbids_is_refused_before_the_upload(name, tracking, check, tmp_path):
+    with pytest.raises(ConfigError, match="--name") as caught:
+        register_model(tracking, make_model(tmp_path / "model"), name, {}, check=check)
+    assert "\n" not in str(caught.value)
+    assert tracking.client.get_experiment_by_name("vis") is None
+
+
+def test_a_store_that_was_moved_is_read_where_it_lies_now(tracking, check, tmp_path):
+    register(tracking, make_model(tmp_path / "model"), check)
+    (tmp_path / "run").rename(tmp_path / "moved to")
+    uri = f"sqlite:///{tmp_path / 'moved to' / 'mlflow' / 'mlflow.db'}"
+    assert resolve_model("models:/toy@champion", uri, tmp_path / "cache").version == 1
+    (tmp_path / "moved to" / "mlflow" / "artifacts").rename(tmp_path / "lost")
+    said = rf"was moved from {tmp_path}/run/mlflow to {tmp_path}/moved to/mlflow, its artifacts"
+    with pytest.raises(RegistryError, match=said) as caught:
+        resolve_model("models:/toy@champion", uri, tmp_path / "another cache")
+    assert "\n" not in str(caught.value) and caught.value.exit_code == 2
+
+
+def test_a_copy_of_a_store_reads_its_own_files(tracking, check, tmp_path):
+    register(tracking, make_model(tmp_path / "model"), check)
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    (weights,) = (tmp_path / "run").rglob("weights.safetensors")
+    weights.write_bytes(b"changed")
+    uri = f"sqlite:///{tmp_path / 'copy' / 'mlflow' / 'mlflow.db'}"
+    assert resolve_model("models:/toy/1", uri, tmp_path / "cache").version == 1
 
 
 @pytest.mark.slow

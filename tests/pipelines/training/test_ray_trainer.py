@@ -7,14 +7,12 @@ import pytest
 import torch
 
 from pipelines.config.run import RunConfig, StageConfig
-from pipelines.training.ray_trainer import _vis_error
 from pipelines.training.worker.job import StageJob
 from pipelines.training.worker.loop import StageLoop, repeat_sums_exactly
 from pipelines.training.worker.optimizers import build_optimizer
 from tests.helpers.presets import tiny_config
 from vis_core.clips.scenes import CLASS_NAMES
 from vis_core.config.criterion import BoundaryConfig, QualityConfig
-from vis_core.errors import ImageError
 from vis_core.formats.categories import numbered
 from vis_core.models.systems.build import build_system, save_system
 
@@ -76,15 +74,3 @@ def test_a_checkpoint_gives_back_all_weights_of_training_and_the_open_line_of_lo
     found = loop._system.state_dict()
     assert all(torch.equal(value, wanted[name]) for name, value in found.items())
     assert any(name.startswith("addons.") for name in wanted)
-
-
-def test_an_error_of_our_own_is_found_behind_what_ray_makes_of_it() -> None:
-    from ray.exceptions import RayTaskError
-
-    own = ImageError("a.jpg: broken")
-    wrapped = RayTaskError("make_row", "Traceback …", own)
-    outer = RuntimeError("worker failed")
-    outer.__cause__ = wrapped.as_instanceof_cause()
-    found = _vis_error(outer)
-    assert type(found) is ImageError and str(found) == "a.jpg: broken"
-    assert _vis_error(RuntimeError("another")) is None

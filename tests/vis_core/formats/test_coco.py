@@ -78,13 +78,22 @@ def test_every_defect_is_told_at_once(tmp_path: Path) -> None:
 
 def test_the_message_shows_twenty_and_counts_the_rest(tmp_path: Path) -> None:
     document = _document()
+    fields = [chr(ord("a") + place // 26) + chr(ord("a") + place % 26) for place in range(50)]
+    for name in fields:
+        document["images"][0][name] = float("nan")
+    message = _errors(tmp_path, document)
+    assert "50 errors" in message
+    assert message.endswith("... and 30 more")
+
+
+def test_many_defects_of_a_kind_are_one_line_with_a_count(tmp_path: Path) -> None:
+    document = _document()
     document["annotations"] = [
         {**document["annotations"][0], "id": place, "segmentation": "no"} for place in range(50)
     ]
     message = _errors(tmp_path, document)
-    assert "50 errors" in message
-    assert message.count("\n") == 21
-    assert message.endswith("... and 30 more")
+    assert "49 more like it: annotations[1] (id 1)" in message
+    assert len(message.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

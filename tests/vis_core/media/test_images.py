@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from vis_core.errors import ImageError
-from vis_core.media.images import image_size, read_image
+from vis_core.media.images import image_header, read_image
 
 
 def _picture(height: int = 20, width: int = 30) -> np.ndarray:
@@ -20,7 +20,8 @@ def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
     Image.fromarray(_picture()).convert(mode).save(file)
     image = read_image(file)
     assert (image.shape, image.dtype) == ((20, 30, 3), np.uint8)
-    assert image_size(file) == (20, 30)
+    header = image_header(file)
+    assert (header.height, header.width) == (20, 30)
 
 
 def test_a_lossless_image_keeps_its_pixels(tmp_path: Path) -> None:

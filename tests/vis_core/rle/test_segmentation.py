@@ -118,7 +118,7 @@ FAULTY = [
     ({"size": SIZE, "counts": "80"}, "add up to"),
     ({"size": SIZE, "counts": "o"}, "end inside a number"),
     ({"size": SIZE, "counts": "\u00e9"}, "alphabet"),
-    ({"size": SIZE, "counts": "b'4'"}, "alphabet"),
+    ({"size": SIZE, "counts": "b'4'"}, "bytes printed as text"),
     ({"size": SIZE, "counts": "ooooooooo0"}, "too large"),
     ({"size": SIZE, "counts": [10, -3, 13]}, "negative run -3"),
     ({"size": SIZE, "counts": [10, 10.0]}, "not an integer"),

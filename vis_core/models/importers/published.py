@@ -36,7 +36,7 @@ from vis_core.models.importers.mask2former_names import our_names
 from vis_core.models.importers.safe_pickle import read_pickled_tensors
 from vis_core.models.layers.backbone import NEVER_USED_WEIGHTS
 from vis_core.models.systems.base import System
-from vis_core.models.systems.build import build_system, fit_problems
+from vis_core.models.systems.build import build_system, fit_problems, infinite_problems
 
 _SHOWN = 40
 _log = logging.getLogger(__name__)
@@ -79,12 +79,7 @@ def system_of(found: dict[str, Tensor], source: str) -> tuple[System, list[str]]
         tensors |= {name: t for name, t in wanted.items() if name.startswith(TRACKING_HEAD)}
     problems = [f"{name} is unexpected" for name in renamed.unknown]
     problems += [f"{name} differs from its other copy" for name in renamed.contradicted]
-    problems += fit_problems(wanted, tensors)
-    problems += [
-        f"{name} holds values that are not finite"
-        for name, tensor in tensors.items()
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all()
-    ]
+    problems += fit_problems(wanted, tensors) + infinite_problems(tensors)
     if problems:
         if len(problems) > _SHOWN:  # a long list is logged, one name per line
             for problem in problems:

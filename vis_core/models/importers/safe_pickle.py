@@ -128,7 +128,8 @@ class _Reader(pickle.Unpickler):
         if known is None:
             raise CheckpointError(
                 f"{self._path}: expected tensors and plain containers only, found a call of "
-                f"{module}.{name}, which is not run; get a file with the weights alone"
+                f"{module}.{name}, which is not run; get a file with the weights alone, or write "
+                'one if you trained it: torch.save({"model": checkpoint["model"]}, "weights.pth")'
             )
         return known
 
@@ -171,17 +172,21 @@ def _rebuild_parameter(data: Tensor, *_: Any) -> Tensor:
 
 
 _Constructors = dict[tuple[str, str], Callable[..., Any]]
+_SCALARS: _Constructors = {
+    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "scalar"): _multiarray.scalar,
+    ("_codecs", "encode"): lambda text, encoding: text.encode(encoding),
+}
 _TORCH: _Constructors = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
     ("torch", "Size"): torch.Size,
+    **_SCALARS,
 }
 _NUMPY: _Constructors = {
     ("collections", "OrderedDict"): OrderedDict,
-    ("numpy", "dtype"): np.dtype,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy.core.multiarray", "_reconstruct"): _multiarray._reconstruct,
-    ("numpy.core.multiarray", "scalar"): _multiarray.scalar,
-    ("_codecs", "encode"): lambda text, encoding: text.encode(encoding),
+    **_SCALARS,
 }

@@ -5,10 +5,12 @@ for instance segmentation from a model hub can annotate videos without training.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
+from transformers.utils.logging import disable_progress_bar
 
 from vis_core.config.segmentors import Mask2FormerSettings, OwnBackbone
 from vis_core.config.systems import MinvisConfig
@@ -16,7 +18,7 @@ from vis_core.errors import CheckpointError
 from vis_core.formats.categories import Categories, numbered
 from vis_core.formats.class_maps import CLASS_LISTS
 from vis_core.models.layers.backbone import named_backbone
-from vis_core.models.systems.build import fit_problems
+from vis_core.models.systems.build import fit_problems, infinite_problems
 from vis_core.models.systems.minvis import Minvis
 
 _SIZES = {
@@ -40,11 +42,11 @@ def import_transformers(folder: Path) -> tuple[Minvis, Categories]:
     settings = _settings(network.config, folder)
     system = Minvis(MinvisConfig(segmentor=settings), network.config.num_labels)
     weights = {f"segmentor.network.{name}": t for name, t in network.state_dict().items()}
-    problems = fit_problems(system.state_dict(), weights)
+    problems = fit_problems(system.state_dict(), weights) or infinite_problems(weights)
     if problems:
-        raise CheckpointError(f"{folder}: " + "; ".join(problems))
+        raise CheckpointError(f"{folder}: " + "; ".join(problems[:20]))
     system.load_state_dict(weights)
-    return system.eval(), _categories(network.config)
+    return system.eval(), _categories(network.config, folder)
 
 
 def read_config(folder: Path) -> tuple[str, dict[str, Any]]:
@@ -73,19 +75,36 @@ def _read_network(folder: Path) -> Mask2FormerForUniversalSegmentation:
             f"{folder}: expected model.safetensors, found none; pickled weights are not read here, "
             "take a revision with safetensors"
         )
+    disable_progress_bar()
     try:
         network, notes = Mask2FormerForUniversalSegmentation.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are named below
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(f"{folder}: cannot be read as a Mask2Former ({reason})") from error
-    # inference does not need the loss's buffer
-    missing = sorted(name for name in notes["missing_keys"] if not name.startswith("criterion."))
-    missing += [str(name) for name in notes["mismatched_keys"]]
-    if missing:
-        raise CheckpointError(f"{folder}: missing or of another shape: {', '.join(missing)}")
+    # inference does not need the loss's buffer, criterion.empty_weight
+    problems = [f"{name} is missing" for name in sorted(notes["missing_keys"])]
+    problems += map(_mismatch, sorted(notes["mismatched_keys"]))
+    problems = [problem for problem in problems if not problem.startswith("criterion.")]
+    if problems:
+        raise CheckpointError(f"{folder}: " + "; ".join(problems[:20]))
     return network
+
+
+def _mismatch(found: tuple[str, Sequence[int], Sequence[int]]) -> str:
+    name, have, want = found
+    text = f"{name} has shape {tuple(have)}, expected {tuple(want)} by config.json"
+    if name != "class_predictor.weight":
+        return text
+    return (
+        f"{text}: the weights have {have[0] - 1} labels, id2label in config.json has "
+        f"{want[0] - 1}; correct id2label"
+    )
 
 
 def _settings(config: Mask2FormerConfig, folder: Path) -> Mask2FormerSettings:
@@ -124,11 +143,21 @@ def backbone_settings(config: Any, folder: Path) -> Any:
     return named_backbone(backbone) or backbone
 
 
-def _categories(config: Mask2FormerConfig) -> Categories:
+def _categories(config: Mask2FormerConfig, folder: Path) -> Categories:
     """Returns the checkpoint's classes; COCO's class list keeps COCO's ids."""
-    names = [str(config.id2label[index]) for index in sorted(config.id2label)]
+    names = [clean_name(str(config.id2label[index])) for index in sorted(config.id2label)]
+    if "" in names:
+        raise CheckpointError(
+            f"{folder / 'config.json'}: id2label, label {names.index('')}: expected a name, found "
+            "blanks; write a name"
+        )
     coco = CLASS_LISTS["coco"]
     return coco if tuple(names) == coco.names else numbered(_distinct(names))
+
+
+def clean_name(name: str) -> str:
+    """Replaces line ends and any other blanks in a label by single spaces."""
+    return " ".join(name.split())
 
 
 def _distinct(names: list[str]) -> list[str]:

@@ -105,10 +105,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
-    for name, tensor in weights.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{path}: {name} holds values that are not finite")
+    if problems := infinite_problems(weights):
+        raise CheckpointError(f"{path}: {problems[0]}")
     return weights
+
+
+def infinite_problems(tensors: dict[str, Tensor]) -> list[str]:
+    """Lists tensors with NaN or infinite values."""
+    return [
+        f"{name} holds values that are not finite"
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all()
+    ]
 
 
 def fit_problems(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:

@@ -3,7 +3,8 @@
 import json
 import pickle
 import resource
-from collections import OrderedDict
+from argparse import Namespace
+from collections import Counter, OrderedDict, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,24 @@ def test_what_torch_saves_is_read_whole(dtype: torch.dtype, tmp_path: Path) -> N
     found = read_pickled_tensors(tmp_path / "a.pth")
     assert found.keys() == saved.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in saved.items())
+
+
+@pytest.mark.parametrize("value", [np.float64(0.5), np.int64(3), np.float32(1), np.bool_(True)])
+@pytest.mark.parametrize("suffix", [".pth", ".pkl"])
+def test_a_numpy_scalar_beside_the_weights_is_no_obstacle(value, suffix, tmp_path: Path) -> None:
+    path, weights = tmp_path / f"a{suffix}", np.arange(4, dtype=np.float32)
+    if suffix == ".pth":
+        torch.save({"model": {"w": torch.from_numpy(weights)}, "best": value}, path)
+    else:
+        path.write_bytes(pickle.dumps({"model": {"w": weights}, "best": value}))
+    assert torch.equal(read_pickled_tensors(path)["w"], torch.from_numpy(weights))
+
+
+@pytest.mark.parametrize("value", [Path("x"), Counter("aab"), defaultdict(int), Namespace(a=1)])
+def test_a_training_state_is_refused_with_the_mend_for_its_owner(value, tmp_path: Path) -> None:
+    torch.save({"model": {"w": torch.zeros(2)}, "args": value}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"which is not run; .*checkpoint\[\"model\"\]"):
+        read_pickled_tensors(tmp_path / "a.pth")
 
 
 def test_pickles_of_arrays_are_read(tmp_path: Path) -> None:
