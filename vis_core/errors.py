@@ -5,7 +5,8 @@ VisError
 ├── AnnotationError        COCO, YouTube-VIS or results JSON
 │   └── ImageError         an image file
 ├── VideoDecodeError       a video file
-├── DecoderError           no decoder process can be started
+├── MachineError           a machine that cannot work: a full disk, no memory, a failing GPU
+│   └── DecoderError       no decoder process can be started
 ├── CheckpointError        weights that are missing, unsafe or incompatible
 ├── TrainingDivergedError  a loss or a weight that is not finite
 ├── StorageError           a folder, a bucket or a disk
@@ -78,10 +79,14 @@ class VideoDecodeError(VisError):
         self.kind: DecodeFailure = kind
 
 
-class DecoderError(VisError):
-    """A decoder process that cannot be started on this machine, whatever the video."""
+class MachineError(VisError):
+    """A machine that cannot work, whatever the input: a full disk, no memory, a failing GPU."""
 
     exit_code = 4
+
+
+class DecoderError(MachineError):
+    """A decoder process that cannot be started on this machine, whatever the video."""
 
 
 class CheckpointError(VisError):

@@ -90,11 +90,12 @@ def run(
         int | None, option("--max-failed N", "Exit with code 3 if more than N videos fail.")
     ] = None,
     redo: Annotated[
-        Literal["failed", "all", "changed-model"] | None,
+        Literal["failed", "machine-errors", "all", "changed-model"] | None,
         option(
             "--redo",
-            "Annotate failed videos or all videos again; changed-model removes the results of "
-            "other models or settings once new results exist.",
+            "Annotate failed videos or all videos again; machine-errors selects videos that an "
+            "earlier release quarantined for an error of the machine; changed-model removes the "
+            "results of other models or settings once new results exist.",
         ),
     ] = None,
     tracking_uri: options.TrackingUri = None,

@@ -18,9 +18,12 @@ from pipelines.annotation.ledger import VideoRow, clear_unfinished
 from pipelines.annotation.status import WorkerStatus
 from pipelines.annotation.work_queue import Work, WorkQueue
 from pipelines.annotation.worker import MAX_DEATHS, AnnotateJob, VideoAnnotator
-from vis_core.errors import CheckpointError, VisError
+from vis_core.errors import MachineError, VisError
 
 POLL_EVERY_S = 1.0
+_NODE_WAIT_S = 5.0
+_MODEL = "loading the model"
+_NODE_DIED = "its node has died"  # Ray's words; it has no class for an actor of a lost node
 OnWait = Callable[[int, list[WorkerStatus]], None]
 _log = logging.getLogger(__name__)
 
@@ -34,6 +37,7 @@ class _Worker:
     num_frames: int = 0  # frames annotated as of its last report
     frames_before: int = 0  # frames annotated before its newest work item began
     count_call: Any = None  # pending call for the frame count, or None
+    node_call: Any = None  # call for the id of the actor's node
 
     @property
     def current(self) -> list[Work]:
@@ -43,25 +47,33 @@ class _Worker:
 
 @dataclass
 class AnnotatorPool:
-    """A fixed number of actors that process a work queue.
+    """Actors that process a work queue.
 
     An actor call ends with an answer, with an error in the work (which the actor survives), or with
-    the loss of the actor. Failed work is repeated; a video that has failed ``MAX_DEATHS`` times is
-    quarantined.
+    the loss of the actor. Failed work is repeated.
+
+    - A video that has lost ``MAX_DEATHS`` actors is quarantined.
+    - A video with as many errors or lost nodes stays pending, since they are no proof against it;
+      the job fails once all other videos are done, or after ``MAX_DEATHS`` such videos in a row.
+    - An actor whose machine cannot work is not replaced. Its work is repeated while an actor on
+      another node is busy; otherwise the job ends at once.
     """
 
     job: AnnotateJob
     num_workers: int  # number of actors, each with one CPU
     works_at_once: int = 1  # concurrent work items per actor, which share network batches
     _calls: dict[Any, _Worker] = field(default_factory=dict)
-    _deaths: Counter[str] = field(default_factory=Counter)
+    _trouble: Counter[tuple[str, str]] = field(default_factory=Counter)  # kind, video
+    _unexplained: dict[str, str] = field(default_factory=dict)  # errors of videos left pending
+    _unexplained_in_a_row: int = 0  # since a video was done
     _frames_of_former: int = 0
 
     def run(self, queue: WorkQueue, on_wait: OnWait) -> Generator[VideoRow, None, None]:
         """Yields the outcome of each video as soon as it is known.
 
         Calls ``on_wait`` at least once a second with the frame count and the workers' activity.
-        Raises VisError if the model cannot be loaded or a store cannot be reached.
+        Raises VisError if the model cannot be loaded, a store cannot be reached, a machine cannot
+        work, or the program failed on some videos.
         """
         try:
             for _ in range(min(self.num_workers, len(queue))):
@@ -73,6 +85,7 @@ class AnnotatorPool:
                     if row is not None:
                         yield row
                 on_wait(self._count_frames(), self._statuses())
+            self._raise_unexplained()
         finally:
             for worker in self._workers():
                 ray.kill(worker.actor)
@@ -92,30 +105,35 @@ class AnnotatorPool:
             .remote(self.job)
         )
         loading = actor.load.remote()
-        self._calls[loading] = _Worker(actor, {loading: None})
+        node = actor.__ray_call__.remote(_node_id)
+        self._calls[loading] = _Worker(actor, {loading: None}, node_call=node)
 
     def _end_call(self, call: Any, queue: WorkQueue) -> VideoRow | None:
         """Handles a finished call; assigns more work to the actor, or replaces a lost actor."""
         worker = self._calls.pop(call)
         work = worker.works.pop(call)
         row: VideoRow | None = None
-        is_alive = True
+        is_alive, is_replaced = True, True
         try:
             row = self._after_answer(work, ray.get(call), queue)
         except RayTaskError as error:
-            if isinstance(error.cause, VisError):
+            if isinstance(error.cause, MachineError):
+                self._after_machine_error(worker, work, error.cause, queue)
+                is_alive = is_replaced = False
+            elif isinstance(error.cause, VisError):
                 raise error.cause from error
-            row = self._after_failure(work, _first_line(error.cause), queue)
-            is_alive = work is not None  # an actor that cannot load its model is replaced
+            else:
+                self._after_error(work, _first_line(error.cause), queue)
+                is_alive = work is not None  # an actor that cannot load its model is replaced
         except RayError as error:
-            row = self._after_loss(worker, work, _first_line(error), queue)
+            row = self._after_loss(worker, work, error, queue)
             is_alive = False
         if is_alive:
             self._assign(worker, queue)
         if not worker.works:
             self._frames_of_former += worker.num_frames
             ray.kill(worker.actor)
-            if queue:
+            if queue and is_replaced:
                 self._start_worker()
         return row
 
@@ -137,53 +155,106 @@ class AnnotatorPool:
         if work is None:  # the model is loaded
             return None
         if row is not None:  # another segment of the video may have answered first
+            self._unexplained_in_a_row = 0
             return row if queue.close(work.video) else None
         if work.segment is None:
-            return self._after_failure(work, "predictions of its segments are missing", queue)
+            self._after_error(work, "predictions of its segments are missing", queue)
+            return None
         if queue.is_closed(work.video):  # its predictions are no longer needed
             self._clear(work)
         queue.done(work)
         return None
 
     def _after_loss(
-        self, worker: _Worker, work: Work | None, reason: str, queue: WorkQueue
+        self, worker: _Worker, work: Work | None, error: RayError, queue: WorkQueue
     ) -> VideoRow | None:
         """Handles a lost actor's work items; if there are several, each is repeated alone."""
+        reason = _first_line(error)
+        if _NODE_DIED in str(error):
+            for each in self._withdraw(worker, work):
+                self._after_error(each, "its node was lost", queue)
+            return None
         if work is None or not worker.works:
             return self._after_failure(work, reason, queue)
-        for call in worker.works:
-            del self._calls[call]
-        works = [work, *worker.current]
-        worker.works.clear()
-        names = ", ".join(each.shown for each in works)
+        works = self._withdraw(worker, work)
+        names = ", ".join(each.shown for each in works if each is not None)
         _log.warning("worker lost on one of %s (%s): each is repeated alone", names, reason)
-        queue.do_alone(works)
+        queue.do_alone([each for each in works if each is not None])
         return None
 
-    def _after_failure(self, work: Work | None, reason: str, queue: WorkQueue) -> VideoRow | None:
-        """Repeats failed work or quarantines its video; raises if the model cannot load."""
-        name = "loading the model" if work is None else work.video.shown
-        self._deaths[name] += 1
-        is_last = self._deaths[name] >= MAX_DEATHS
-        _log.warning(
-            "worker lost on %s (%s), %d of %d", name, reason, self._deaths[name], MAX_DEATHS
-        )
-        if work is None:
-            if not is_last:
-                return None
-            raise CheckpointError(
-                f"{self.job.model}: {MAX_DEATHS} workers were lost while they loaded the model"
-                f" ({reason}); is there memory for {self.num_workers} of them?"
+    def _withdraw(self, worker: _Worker, work: Work | None) -> list[Work | None]:
+        """Takes the work of an actor back: the item whose call has ended, and all others."""
+        works = [work, *worker.current]
+        for call in worker.works:
+            del self._calls[call]
+        worker.works.clear()
+        return works
+
+    def _after_machine_error(
+        self, worker: _Worker, work: Work | None, error: MachineError, queue: WorkQueue
+    ) -> None:
+        """Repeats an actor's work on other nodes; raises if there is none, or none can do it."""
+        name = _MODEL if work is None else work.video.shown
+        self._trouble["machine", name] += 1
+        node = _node_of(worker, wait_s=_NODE_WAIT_S)
+        elsewhere = [each for each in self._workers() if _node_of(each) != node]
+        if not elsewhere or (work and self._trouble["machine", name] >= MAX_DEATHS):
+            raise error
+        _log.warning("%s; its work is repeated on another node", error)
+        for each in self._withdraw(worker, work):
+            if each is not None:
+                queue.again(each)
+
+    def _after_error(self, work: Work | None, reason: str, queue: WorkQueue) -> None:
+        """Repeats failed work; leaves its video pending after ``MAX_DEATHS`` errors."""
+        if self._is_repeated(work, "error", reason, queue):
+            return
+        assert work is not None, "a model that cannot be loaded ends the job"
+        if queue.close(work.video):
+            self._unexplained[work.video.shown] = reason
+            self._unexplained_in_a_row += 1
+        if self._unexplained_in_a_row >= MAX_DEATHS:
+            self._raise_unexplained()
+
+    def _raise_unexplained(self) -> None:
+        if self._unexplained:
+            name, reason = next(iter(self._unexplained.items()))
+            raise MachineError(
+                f"{len(self._unexplained)} videos are not annotated because of errors that say"
+                f" nothing about them; first {name} ({reason}); run the same command again, or"
+                " report the error and leave these videos out"
             )
-        if not is_last:
-            queue.again(work)
+
+    def _after_failure(self, work: Work | None, reason: str, queue: WorkQueue) -> VideoRow | None:
+        """Repeats the work of a lost actor or quarantines its video."""
+        if self._is_repeated(work, "worker lost", reason, queue):
             return None
+        assert work is not None, "a model that cannot be loaded ends the job"
         if not queue.close(work.video):
             return None
         reason = f"lost its worker {MAX_DEATHS} times ({reason}); out of memory?"
         row = self.job.ledger.fail(work.video, "quarantined", reason, "killed its worker")
         self._clear(work)
         return row
+
+    def _is_repeated(self, work: Work | None, what: str, reason: str, queue: WorkQueue) -> bool:
+        """Returns whether failed work is repeated; raises if the model cannot be loaded."""
+        name = _MODEL if work is None else work.video.shown
+        self._trouble[what, name] += 1
+        count = self._trouble[what, name]
+        _log.warning("%s on %s (%s), %d of %d", what, name, reason, count, MAX_DEATHS)
+        if count < MAX_DEATHS:
+            if work is not None and self.works_at_once > 1 and work.num_segments == 1:
+                queue.do_alone([work])  # an error may come from a video in the same batch
+            elif work is not None:
+                queue.again(work)
+            return True
+        if work is None:
+            raise MachineError(
+                f"{self.job.model}: {MAX_DEATHS} workers were lost while they loaded the model"
+                f" ({reason}); is there memory for {self.num_workers} of them?"
+            )
+        return False
 
     def _clear(self, work: Work) -> None:
         clear_unfinished(self.job.ledger.storage, self.job.ledger.result_name(work.video))
@@ -217,6 +288,19 @@ class AnnotatorPool:
         ]
         loading = [WorkerStatus()] * (len(workers) - len(busy))
         return sorted(busy, key=lambda status: status.video) + loading
+
+
+def _node_id(_: Any) -> str:
+    """Returns the id of the node that this actor runs on."""
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def _node_of(worker: _Worker, wait_s: float = 0.0) -> str | None:
+    """Returns the id of an actor's node; None if the actor has not answered yet."""
+    try:
+        return str(ray.get(worker.node_call, timeout=wait_s))
+    except RayError:  # GetTimeoutError is one
+        return None
 
 
 def _first_line(error: BaseException) -> str:

@@ -82,7 +82,7 @@ def _survey_and_clean(ledger: Ledger, archive: Archive, options: AnnotateOptions
     """Removes leftovers of killed jobs and outcomes to redo, then surveys the videos."""
     ledger.storage.remove_stale_partials()
     survey = ledger.survey(archive.videos)
-    to_redo = survey.to_redo(options.redo)
+    to_redo = ledger.to_redo(survey, options.redo)
     for video in to_redo:
         ledger.forget(video)
     if to_redo:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipelines.annotation.archive.listing import ArchivedVideo
+from pipelines.annotation.machine_errors import was_machine_error
 from pipelines.annotation.options import Redo
 from pipelines.storage.base import Storage, read_if_there
 
@@ -47,12 +48,6 @@ class Survey:
     done: list[ArchivedVideo]
     failed: list[ArchivedVideo]  # videos with a recorded failure and no result
     pending: list[ArchivedVideo]
-
-    def to_redo(self, redo: Redo | None) -> list[ArchivedVideo]:
-        """Returns the videos whose outcomes must be removed to annotate them again."""
-        if redo is None or redo == "changed-model":
-            return []
-        return self.failed + (self.done if redo == "all" else [])
 
 
 @dataclass(frozen=True)
@@ -102,6 +97,15 @@ class Ledger:
         body = {"video": video.key, "status": status, "kind": kind, "reason": reason}
         self.storage.write_once(row.result, json_bytes(body))
         return row
+
+    def to_redo(self, survey: Survey, redo: Redo | None) -> list[ArchivedVideo]:
+        """Returns the videos whose outcomes must be removed to annotate them again."""
+        if redo is None or redo == "changed-model":
+            return []
+        if redo == "machine-errors":
+            rows = ((video, self.failure(video)) for video in survey.failed)
+            return [video for video, row in rows if was_machine_error(row.kind, row.reason)]
+        return survey.failed + (survey.done if redo == "all" else [])
 
     def forget(self, video: ArchivedVideo) -> None:
         """Removes a video's outcome, so that it is pending again; deletes the masks last."""

@@ -8,7 +8,7 @@ from vis_core.errors import ConfigError
 
 # Half a minute of video at 30 frames per second, which is the most that a kill can lose.
 SAVE_EVERY = 1000
-Redo = Literal["failed", "all", "changed-model"]
+Redo = Literal["failed", "machine-errors", "all", "changed-model"]
 Join = Literal["exact", "stitched"]
 Segments = int | Literal["auto"]
 
@@ -21,6 +21,8 @@ class AnnotateOptions:
     workers: int | None = None  # number of actors; None means one per core
     gpus_per_worker: float = 0.0  # share of a GPU that each actor reserves
     # "failed" or "all": removes these outcomes first and annotates the videos again.
+    # "machine-errors": the same for videos that an earlier release quarantined although the
+    # machine failed, for example for lack of disk space.
     # "changed-model": removes results of other model versions or settings after this job has
     # annotated the same videos. None keeps every outcome
     redo: Redo | None = None

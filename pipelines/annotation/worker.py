@@ -6,6 +6,7 @@ This module imports torch, so ``pipelines/annotation/job.py`` imports it only wh
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -14,18 +15,20 @@ import torch
 
 from pipelines.annotation.archive.listing import ArchivedVideo, VideoStore
 from pipelines.annotation.ledger import Ledger, Status, VideoRow, clear_unfinished
+from pipelines.annotation.machine_errors import machine_errors_named, raise_machine_error
 from pipelines.annotation.options import AnnotateOptions
 from pipelines.annotation.video.prediction_store import PredictionStore
 from pipelines.annotation.video.result import ResultAbout, commit_result
 from pipelines.annotation.video.resume import UnfinishedVideo
 from pipelines.annotation.video.segments import SegmentJob, associate_blocks
+from pipelines.annotation.video.source import Source, open_source
 from pipelines.annotation.video.stitched_segments import StitchedSegments
 from pipelines.annotation.video.whole_video import ProcessedVideo, VideoJob
 from pipelines.annotation.work_queue import Work
 from pipelines.registry.mlflow_registry import ModelReference
+from pipelines.storage.local import LocalStorage
 from vis_core.config.inference import InferenceConfig
 from vis_core.errors import VideoDecodeError, shown_name
-from vis_core.files import file_sha256
 from vis_core.inference.batching import SharedNetwork
 from vis_core.inference.frame_predictor import View
 from vis_core.inference.protocols import FrameSystem
@@ -57,7 +60,11 @@ class VideoAnnotator:
         self._count_lock = threading.Lock()  # several videos may be annotated at once
 
     def load(self) -> None:
-        """Loads the model; raises a CheckpointError if loading fails."""
+        """Loads the model; raises CheckpointError, or MachineError if this machine is the cause."""
+        with machine_errors_named("while it loaded the model"):
+            self._load()
+
+    def _load(self) -> None:
         from vis_core.models.systems.build import load_system, read_categories
 
         torch.set_num_threads(1)  # there is one actor per core
@@ -78,8 +85,13 @@ class VideoAnnotator:
     def do(self, work: Work) -> VideoRow | None:
         """Processes one work item; returns the video's outcome, or None if it has none yet.
 
-        Raises StorageError if the archive or the results cannot be reached.
+        Raises StorageError if the archive or the results cannot be reached, and MachineError if
+        this machine cannot work.
         """
+        with machine_errors_named(f"while it processed {work.shown}"):
+            return self._do(work)
+
+    def _do(self, work: Work) -> VideoRow | None:
         if work.num_segments == 1:
             return self.annotate(work.video)
         if work.segment is None:
@@ -94,12 +106,14 @@ class VideoAnnotator:
             return done
         path = Path(video.key)
         try:
-            with self._job.videos.as_file(video.key, video.etag) as path:
-                processed = self._with_decoders(lambda: self._process(video, path))
-                video_sha256 = file_sha256(path)
+            with (
+                self._job.videos.as_file(video.key, video.etag) as path,
+                self._source(video, path) as source,
+            ):
+                processed = self._with_decoders(lambda: self._process(video, source))
         except VideoDecodeError as error:
             return self._failed(video, path, error)
-        return self._commit(video, video_sha256, processed)
+        return self._commit(video, source.sha256, processed)
 
     def predict(self, video: ArchivedVideo, segment: int, num_segments: int) -> VideoRow | None:
         """Predicts and stores a segment's missing blocks; returns the video's outcome, if any."""
@@ -109,8 +123,11 @@ class VideoAnnotator:
         segment_job = SegmentJob(self._system, job.config, job.options.max_frames, self._count)
         blocks, path = self._blocks(video), Path(video.key)
         try:
-            with job.videos.as_file(video.key, video.etag) as path:
-                self._with_decoders(lambda: segment_job.run(path, blocks, segment, num_segments))
+            with (
+                job.videos.as_file(video.key, video.etag) as path,
+                self._source(video, path) as source,
+            ):
+                self._with_decoders(lambda: segment_job.run(source, blocks, segment, num_segments))
         except VideoDecodeError as error:
             return self._failed(video, path, error)
         return self._done_elsewhere(video)
@@ -171,6 +188,11 @@ class VideoAnnotator:
     def _failed(self, video: ArchivedVideo, path: Path, error: VideoDecodeError) -> VideoRow:
         """Records a failure; the reason omits the path, which may belong to a temporary copy."""
         ledger, reason = self._job.ledger, str(error).removeprefix(f"{shown_name(path)}: ")
+        if error.kind == "changed":  # not recorded, so that the next run annotates it
+            clear_unfinished(ledger.storage, ledger.result_name(video))
+            return VideoRow(video.key, "failed", reason, kind=error.kind)
+        if error.kind == "unreadable":
+            raise_machine_error(reason)
         status: Status = "quarantined" if error.kind == "decoder died" else "failed"
         row = ledger.fail(video, status, reason, error.kind)
         clear_unfinished(ledger.storage, ledger.result_name(video))
@@ -196,11 +218,23 @@ class VideoAnnotator:
                 died = error
         raise VideoDecodeError(f"{died}, {MAX_DEATHS} times", died.kind)
 
-    def _process(self, video: ArchivedVideo, path: Path) -> ProcessedVideo:
+    def _source(self, video: ArchivedVideo, path: Path) -> AbstractContextManager[Source]:
+        videos = self._job.videos
+        root = videos.root if isinstance(videos, LocalStorage) else None
+        return open_source(path, root, video.version, video.etag)
+
+    def _process(self, video: ArchivedVideo, source: Source) -> ProcessedVideo:
         job, options = self._job, self._job.options
-        unfinished = UnfinishedVideo.newest(job.ledger.storage, job.ledger.result_name(video))
+        name = job.ledger.result_name(video)
+        unfinished = UnfinishedVideo.newest(job.ledger.storage, name, source.sha256)
         settings = job.config, options.max_frames, options.save_every
-        return VideoJob(self._system, *settings, self._count).run(path, unfinished)
+        source.begin()
+
+        def on_frame() -> None:
+            source.note_frame()
+            self._count()
+
+        return VideoJob(self._system, *settings, on_frame).run(source.path, unfinished)
 
     def _count(self) -> None:
         with self._count_lock:

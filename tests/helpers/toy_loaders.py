@@ -1,7 +1,10 @@
 """Loaders of toy systems in place of a worker's models; some of them kill their worker."""
 
+import json
 import os
+import resource
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -49,9 +52,16 @@ def load_that_dies_once(folder):
     return PoisonedSystem(act)
 
 
+def load_with_gpu_error_on_poison(folder):  # noqa: ARG001
+    def act():
+        raise RuntimeError("CUDA error: an illegal memory access\nsecond line")
+
+    return PoisonedSystem(act)
+
+
 def load_that_breaks_on_poison(folder):  # noqa: ARG001
     def act():
-        raise RuntimeError("CUDA out of memory\nsecond line")
+        raise ValueError("no such shape\nsecond line")
 
     return PoisonedSystem(act)
 
@@ -114,6 +124,26 @@ def load_remembering(folder):  # noqa: ARG001
     return RememberingSystem()
 
 
+def load_that_remembers_on_a_small_machine(folder):
+    """Loads a system in a process with the temporary folder and limits of limits.json."""
+    limits = json.loads((Path(folder) / "limits.json").read_text())
+    tempfile.tempdir = limits.pop("tempdir", tempfile.gettempdir())
+    for name, value in limits.items():
+        limit = getattr(resource, name)
+        resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
+    return RememberingSystem()
+
+
+def load_with_full_nodes(folder):
+    """Loads a slow system; the nodes of nodes.json have no temporary folder."""
+    import ray
+
+    nodes = json.loads((Path(folder) / "nodes.json").read_text())
+    if ray.get_runtime_context().get_node_id() in nodes:
+        tempfile.tempdir = "/removed/folder"
+    return SlowSystem()
+
+
 def load_moving(folder):  # noqa: ARG001
     return MovingSystem()
 
@@ -133,3 +163,17 @@ class CountedSystem(SlowSystem):
 
 def load_counted(folder):
     return CountedSystem(folder)
+
+
+class ActingSystem(ToySystem):
+    """A system that acts once, when it is given the frames after the first ``after`` ones."""
+
+    def __init__(self, act, after=0):
+        super().__init__()
+        self.act, self.after = act, after
+
+    def segment(self, images):
+        if self.act is not None and sum(self.chunk_sizes) >= self.after:
+            act, self.act = self.act, None
+            act()
+        return super().segment(images)

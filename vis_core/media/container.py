@@ -47,7 +47,7 @@ def open_container(path: Path) -> tuple[InputContainer, int]:
     Also counts the demuxer's complaints, since it reads ahead and reports each fault only once.
     Raises VideoDecodeError if the file is empty or not regular, or its container is not allowed.
     """
-    _check_regular_file(path)
+    check_regular_file(path)
     # At lower levels libav does not report damage.
     av.logging.set_level(av.logging.INFO)
     # Otherwise libav drops a complaint that repeats the last complaint about the previous video.
@@ -116,7 +116,8 @@ def failure(path: Path, why: str, kind: DecodeFailure) -> VideoDecodeError:
     return VideoDecodeError(f"{shown_name(path)}: {why}", kind)
 
 
-def _check_regular_file(path: Path) -> None:
+def check_regular_file(path: Path) -> None:
+    """Raises VideoDecodeError unless a path names a readable, regular file that is not empty."""
     try:
         status = path.stat()
     except (OSError, ValueError) as error:

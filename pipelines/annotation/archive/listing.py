@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from pipelines.annotation.archive.filters import VideoFilter
 from pipelines.annotation.archive.passed_over import (
@@ -223,12 +224,16 @@ def _list_named(path: Path, wanted: VideoFilter) -> Archive:
     return Archive(storage, videos, skipped, dict(others), counts["unwanted"])
 
 
-def _local_video(key: str, path: Path, size: int) -> ArchivedVideo:
-    """Returns a local file's entry; its version is a digest of its size and both ends."""
+def file_version(file: BinaryIO, size: int) -> str:
+    """Computes a local file's version: a digest of its size and both ends."""
     digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-    with path.open("rb") as file:
+    digest.update(file.read(FINGERPRINT_BYTES))
+    if size > FINGERPRINT_BYTES:
+        file.seek(max(FINGERPRINT_BYTES, size - FINGERPRINT_BYTES))
         digest.update(file.read(FINGERPRINT_BYTES))
-        if size > FINGERPRINT_BYTES:
-            file.seek(max(FINGERPRINT_BYTES, size - FINGERPRINT_BYTES))
-            digest.update(file.read(FINGERPRINT_BYTES))
-    return ArchivedVideo(key, size, digest.hexdigest())
+    return digest.hexdigest()
+
+
+def _local_video(key: str, path: Path, size: int) -> ArchivedVideo:
+    with path.open("rb") as file:
+        return ArchivedVideo(key, size, file_version(file, size))

@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import torch
 
+from pipelines.annotation.machine_errors import is_out_of_memory
+
 LARGEST = 64  # frames per batch; a worker also keeps this many decoded images
 MEMORY_SHARE = 0.8  # of the free memory; the rest is for masks, run lengths and the decoder
 _REPEATS = 3  # the fastest counts; the first one warms up
@@ -73,14 +75,6 @@ def measure_batches(
             break
         best, frames = frames if need <= limit else best, 2 * frames
     return BatchSpeeds(runs, best)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Returns whether an error means that memory ran out."""
-    # PyTorch has no error class for running out of main memory
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in str(error) for words in ("can't allocate memory", "not enough memory")
-    )
 
 
 class DeviceMemory:

@@ -14,11 +14,11 @@ from av.error import FFmpegError
 
 from pipelines.annotation.archive.listing import ArchivedVideo, VideoStore
 from pipelines.annotation.ledger import Ledger
+from pipelines.annotation.machine_errors import is_out_of_memory, machine_errors_named
 from pipelines.annotation.options import PlanRequest
 from pipelines.annotation.plan.batch_speed import (
     BatchSpeeds,
     DeviceMemory,
-    is_out_of_memory,
     measure_batches,
 )
 from pipelines.annotation.video.segments import frames_to_annotate
@@ -88,11 +88,13 @@ class Bench:
         num_threads, start_s = torch.get_num_threads(), time.monotonic()
         torch.set_num_threads(1)  # as in a worker
         try:
-            self._system = load_system(self.model.path, self._device)
+            with machine_errors_named("while it loaded the model"):
+                self._system = load_system(self.model.path, self._device)
             self._measured = Measured(self._device.type, time.monotonic() - start_s)
             with Progress(len(videos), "videos", "sample") as progress:
                 for video in videos:
-                    self._measured.videos.append(self._open(video, store))
+                    with machine_errors_named(f"while it measured {video.shown}"):
+                        self._measured.videos.append(self._open(video, store))
                     progress.update(1, video.shown)
                     if time.monotonic() - start_s > self._measured.load_s + BUDGET_S:
                         break

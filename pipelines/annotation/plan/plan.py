@@ -65,7 +65,7 @@ def plan_archive(
     settings = options.settings_document(request.config)
     ledger = Ledger(open_storage(out), json_digest([model.digest, settings]))
     survey = ledger.survey(archive.videos)
-    to_do = survey.pending + survey.to_redo(options.redo)
+    to_do = survey.pending + ledger.to_redo(survey, options.redo)
     counts = {
         "done": len(survey.done),
         "failed": len(survey.failed),

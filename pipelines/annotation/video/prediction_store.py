@@ -2,6 +2,7 @@
 
     unfinished/<result name>/seen-<first>-<last>-<digest>.safetensors   frame range, <last> excluded
     unfinished/<result name>/end.json                                   how decoding ended
+    unfinished/<result name>/source.json                                digest of the video's file
 
 Each block starts at a multiple of the block size; only the last one may be shorter. Blocks do not
 depend on the worker or the number of segments, so any job can continue with existing blocks.
@@ -64,6 +65,11 @@ class PredictionStore:
     storage: Storage
     name: str
     block_frames: int
+
+    def is_of(self, video_sha256: str) -> bool:
+        """Returns whether all blocks are of a file with this digest; the first caller decides."""
+        key = f"{UNFINISHED}{self.name}/source.json"
+        return self.storage.write_once(key, json_bytes({"video_sha256": video_sha256}))
 
     def held(self) -> dict[int, str]:
         """Returns the keys of the existing blocks by their first frame."""

@@ -38,6 +38,7 @@ class UnfinishedVideo:
 
     storage: Storage
     name: str
+    sha256: str = ""  # digest of the video's file; empty if unknown
     num_frames: int = 0  # number of frames in the parts
     state: dict[str, Tensor] | None = None  # tracker state after them; None at the start
     _parts: list[str] = field(default_factory=list)
@@ -45,16 +46,19 @@ class UnfinishedVideo:
     _spool: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
 
     @classmethod
-    def newest(cls, storage: Storage, name: str) -> "UnfinishedVideo":
-        """Reads the newest complete state of earlier attempts, or returns an empty one."""
+    def newest(cls, storage: Storage, name: str, sha256: str = "") -> "UnfinishedVideo":
+        """Reads the newest complete state of earlier attempts, or returns an empty one.
+
+        States of a file with another digest are ignored.
+        """
         keys = {entry.key for entry in storage.list(f"{UNFINISHED}{name}/")}
         prefix = f"{UNFINISHED}{name}/{STATE}"
         for key in sorted((key for key in keys if key.startswith(prefix)), reverse=True):
-            unfinished = cls(storage, name)
+            unfinished = cls(storage, name, sha256)
             if unfinished._read(key):
                 return unfinished
             _log.warning("%s does not fit its parts, so it is ignored", key)
-        return cls(storage, name)
+        return cls(storage, name, sha256)
 
     def save(self, num_frames: int, part: pa.Table, state: dict[str, Tensor]) -> None:
         """Saves the rows since the last part and the tracker state after ``num_frames``."""
@@ -67,6 +71,7 @@ class UnfinishedVideo:
         previous = self.num_frames
         self.num_frames, self.state = num_frames, None
         about = {"parts": json.dumps(self._parts), "num_frames": str(num_frames)}
+        about["video_sha256"] = self.sha256
         self.storage.replace(self._state_key(num_frames), save(state, about))
         self.storage.delete(self._state_key(previous))
 
@@ -94,6 +99,9 @@ class UnfinishedVideo:
         try:
             header = {} if body is None else _metadata(body)
             keys = json.loads(header["parts"])
+            stored = header.get("video_sha256") or self.sha256
+            if stored != (self.sha256 or stored):
+                return False
             self.num_frames = int(header["num_frames"])
             self.state = load(body)
         except (SafetensorError, KeyError, ValueError):

@@ -9,13 +9,12 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipelines.annotation.video.prediction_store import PredictionBlock, PredictionStore, VideoEnd
 from pipelines.annotation.video.resume import UnfinishedVideo
+from pipelines.annotation.video.source import Source
 from pipelines.annotation.video.whole_video import ProcessedVideo, open_reader, played_s
 from vis_core.config.inference import InferenceConfig
-from vis_core.files import file_sha256
 from vis_core.formats.mask_table import MaskRows
 from vis_core.inference.chunk_pipeline import run_chunked
 from vis_core.inference.frame_predictor import FramePredictor, View
@@ -74,24 +73,28 @@ class SegmentJob:
     max_frames: int | None
     on_frame: Callable[[], None]
 
-    def run(self, path: Path, blocks: PredictionStore, number: int, count: int) -> None:
+    def run(self, source: Source, blocks: PredictionStore, number: int, count: int) -> None:
         """Predicts the missing blocks of segment ``number`` (from 0) out of ``count``.
 
         Raises:
-            VideoDecodeError: The file cannot be read.
+            VideoDecodeError: The file cannot be read, or other segments were of another content.
             StorageError: A block cannot be stored.
         """
+        if not blocks.is_of(source.sha256):
+            raise source.changed("differs from the file whose other segments were read")
         config = self.config
-        with open_reader(path, config, max_frames=1) as reader:
+        with open_reader(source.path, config, max_frames=1) as reader:
             expected = frames_to_annotate(reader.info, config.sample_fps, self.max_frames)
         first, last = segment_range(expected, number, count, blocks.block_frames)
         end = blocks.end()
         if end is not None:
             last = end.num_frames if last is None else min(last, end.num_frames)
         for run_first, run_last in missing_runs(set(blocks.held()), first, last, blocks):
-            self._predict(path, blocks, run_first, run_last)
+            self._predict(source, blocks, run_first, run_last)
 
-    def _predict(self, path: Path, blocks: PredictionStore, first: int, last: int | None) -> None:
+    def _predict(
+        self, source: Source, blocks: PredictionStore, first: int, last: int | None
+    ) -> None:
         """Predicts frames ``first`` to ``last`` (exclusive; None means the end of the file)."""
         limits = [limit for limit in (last, self.max_frames) if limit is not None]
         limit = min(limits) if limits else None
@@ -102,6 +105,7 @@ class SegmentJob:
 
         def frames_of(reader: SandboxedReader) -> Iterator[Frame]:
             for frame in reader:
+                source.note_frame()
                 pending.append((reader.number, frame.time_s))
                 self.on_frame()
                 yield frame
@@ -116,15 +120,15 @@ class SegmentJob:
             if (newest.index + 1) % blocks.block_frames == 0:
                 put(newest.index + 1 - blocks.block_frames)
 
-        with open_reader(path, self.config, max_frames=limit, skip=first) as reader:
+        source.begin()
+        with open_reader(source.path, self.config, max_frames=limit, skip=first) as reader:
             run_chunked(frames_of(reader), self.config.chunk_frames, [collector], after)
             num_frames = reader.num_frames
             assert num_frames is not None, "the reader is exhausted"
             if num_frames % blocks.block_frames and num_frames > first:
                 put(num_frames // blocks.block_frames * blocks.block_frames)
             if last is None or num_frames < last or num_frames == self.max_frames:
-                sha256 = file_sha256(path)
-                blocks.put_end(VideoEnd(num_frames, reader.info, reader.report, sha256))
+                blocks.put_end(VideoEnd(num_frames, reader.info, reader.report, source.sha256))
 
 
 def missing_runs(

@@ -101,6 +101,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{path}: expected the weights of a model, found no file; check the path"
         )
     try:
+        path.open("rb").close()  # safetensors calls every file that it cannot open missing
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
