@@ -221,7 +221,7 @@ class VideoAnnotator:
     def _source(self, video: ArchivedVideo, path: Path) -> AbstractContextManager[Source]:
         videos = self._job.videos
         root = videos.root if isinstance(videos, LocalStorage) else None
-        return open_source(path, root, video.version, video.etag)
+        return open_source(path, root, video.version, video.etag, self._job.config.picture_rate)
 
     def _process(self, video: ArchivedVideo, source: Source) -> ProcessedVideo:
         job, options = self._job, self._job.options

@@ -110,6 +110,12 @@ def find_picture_folders(storage: Storage, wanted: VideoFilter, rate: float) -> 
     return found
 
 
+def folder_version(folder: Path, rate: float) -> str:
+    """Computes the version of a local folder, which its listing has, too."""
+    storage = LocalStorage(folder)
+    return _version(storage, [e for e in storage.list() if _is_picture_of(e.key, ".")], rate)
+
+
 def _folder(
     storage: Storage, key: str, entries: Sequence[StoredObject], rate: float
 ) -> PictureFolder:

@@ -10,6 +10,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from pipelines.annotation.archive.listing import file_version
+from pipelines.annotation.archive.picture_folders import folder_version
 from vis_core.errors import StorageError, VideoDecodeError, shown_name
 from vis_core.files import file_sha256
 from vis_core.media.container import check_regular_file, failure
@@ -105,7 +106,9 @@ Source = SourceFile | SourceFolder
 
 
 @contextmanager
-def open_source(path: Path, root: Path | None, version: str, etag: str) -> Iterator[Source]:
+def open_source(
+    path: Path, root: Path | None, version: str, etag: str, picture_rate: float | None = None
+) -> Iterator[Source]:
     """Opens a video's file, computes its digest, and checks at the end that it has not changed.
 
     Args:
@@ -113,6 +116,7 @@ def open_source(path: Path, root: Path | None, version: str, etag: str) -> Itera
         root: The folder of a local archive; None for other archives.
         version: The listed version of a local file; empty means any.
         etag: The ETag of an object; empty for a local file.
+        picture_rate: Pictures per second of a folder, which are a part of its version.
 
     Raises:
         VideoDecodeError: The file is not a readable video file, or changed since the listing.
@@ -129,7 +133,12 @@ def open_source(path: Path, root: Path | None, version: str, etag: str) -> Itera
             path.stat()  # the temporary copy is gone
         raise _changed(path, "was removed after it was listed")
     with nullcontext() if path.is_dir() else _opened(path) as file:
-        source = SourceFolder(path) if file is None else _file_source(path, file, version, etag)
+        listed = "" if etag else version
+        source = (
+            _folder_source(path, listed, picture_rate)
+            if file is None
+            else _file_source(path, file, listed)
+        )
         try:
             yield source
         except VideoDecodeError as error:
@@ -142,9 +151,16 @@ def open_source(path: Path, root: Path | None, version: str, etag: str) -> Itera
         source.check()
 
 
-def _file_source(path: Path, file: BufferedReader, version: str, etag: str) -> SourceFile:
+def _folder_source(path: Path, version: str, rate: float | None) -> SourceFolder:
+    source = SourceFolder(path)
+    if version and rate is not None and folder_version(path, rate) != version:
+        raise source.changed("changed since it was listed")
+    return source
+
+
+def _file_source(path: Path, file: BufferedReader, version: str) -> SourceFile:
     before = os.fstat(file.fileno())
-    if not etag and version and file_version(file, before.st_size) != version:
+    if version and file_version(file, before.st_size) != version:
         raise _changed(path, "changed since it was listed")
     return SourceFile(path, _digest(file, path), file, before)
 

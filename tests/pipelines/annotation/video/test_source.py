@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.annotation.archive.listing import FINGERPRINT_BYTES
+from pipelines.annotation.archive.filters import parse_filter
+from pipelines.annotation.archive.listing import FINGERPRINT_BYTES, list_archive
 from pipelines.annotation.video import source
 from tests.helpers.segment_jobs import NUM_FRAMES, SegmentedJob
 from tests.helpers.toy_archive import tree, write_clip
@@ -217,3 +218,16 @@ def test_a_folder_of_pictures_that_changes_is_left_to_the_next_run(tmp_path):
     changed = pytest.raises(VideoDecodeError, match="changed while it was read")
     with changed, source.open_source(tmp_path, None, "", ""):
         (tmp_path / "1.png").write_bytes(b"b")
+
+
+def test_a_folder_of_pictures_that_changed_since_its_listing_is_not_read(tmp_path):
+    for number in range(3):
+        (tmp_path / "vid" / f"{number}.png").parent.mkdir(exist_ok=True)
+        (tmp_path / "vid" / f"{number}.png").write_bytes(bytes([number]) * 9)
+    (video,) = list_archive(tmp_path, parse_filter(picture_rate=6)).videos
+    with source.open_source(tmp_path / "vid", tmp_path, video.version, "", 6):
+        pass
+    (tmp_path / "vid" / "1.png").write_bytes(b"other    ")
+    changed = pytest.raises(VideoDecodeError, match="changed since it was listed")
+    with changed, source.open_source(tmp_path / "vid", tmp_path, video.version, "", 6):
+        pass
