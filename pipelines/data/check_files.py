@@ -1,6 +1,7 @@
 """Checks of annotation, result and image files that list every defect, not just the first."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -76,13 +77,11 @@ def holds_images(file: Path) -> bool:
 def _tables(file: Path) -> set[str]:
     """Returns which of ``images`` and ``videos`` a file has at its top; CocoVID has both."""
     tables: set[str] = set()
-    try:
+    with suppress(NotStreamableError):  # the reader of the file reports the error
         for key in top_level_keys(file):
             tables |= {key} & {"images", "videos"}
             if len(tables) == 2:
                 break
-    except NotStreamableError:
-        pass  # the reader of the file reports the error
     return tables
 
 

@@ -202,12 +202,10 @@ def _image_folder(annotations: Path, table: str, given: Path, images: Path | Non
 def _first_names(annotations: Path, table: str) -> list[str]:
     """Returns file names from the first entries of a file; none if it cannot be read."""
     names: list[object] = []
-    try:
+    with suppress(NotStreamableError):  # the reader of the file reports the error
         for entry in islice(stream_table(annotations, table), _LOOKED_UP):
             listed = entry.get("file_names")
             names += listed[:1] if isinstance(listed, list) else [entry.get("file_name")]
-    except NotStreamableError:
-        pass
     return [name for name in names if isinstance(name, str) and file_name_fault(name) is None]
 
 
