@@ -122,6 +122,7 @@ def test_whatever_the_start_raises_is_one_line(error, kind, words, monkeypatch) 
         raise error
 
     monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)  # other tests use the running cluster
     with pytest.raises(kind, match=words) as caught:
         _start_local(RayConfig(), Path("/tmp/ray"))
     assert "\n" not in str(caught.value)
