@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -171,10 +172,19 @@ def test_an_object_that_does_not_exist_is_refused(s3_bucket: str, name: str) -> 
         list_archive(f"{s3_bucket}/list.csv")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
-def test_a_folder_that_cannot_be_read_is_named(folder: Path) -> None:
-    (folder / "closed").mkdir(mode=0)
-    assert list_archive(folder).skipped[0][1].startswith("folder cannot be read")
+def test_a_folder_that_cannot_be_read_is_named() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder, user = Path(name), os.geteuid()
+        folder.chmod(0o755)
+        (folder / "a.mp4").write_bytes(b"x")
+        (folder / "closed").mkdir(mode=0)
+        if user == 0:  # root reads every folder
+            os.seteuid(65534)
+        try:
+            skipped = list_archive(folder).skipped
+        finally:
+            os.seteuid(user)
+        assert skipped[0][1].startswith("folder cannot be read")
 
 
 def test_pictures_that_are_frames_are_not_passed_over(folder: Path) -> None:
