@@ -1,13 +1,12 @@
 """Lists an archive's videos, each with a version (its ETag, or a digest of size, start and end)."""
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
+from pipelines.annotation.archive.file_version import file_version
 from pipelines.annotation.archive.filters import VideoFilter
 from pipelines.annotation.archive.passed_over import (
     describe_other_files,
@@ -28,9 +27,6 @@ from pipelines.storage.open import absolute_uri, open_storage
 from vis_core.errors import ConfigError, shown_name
 from vis_core.media.video_files import VIDEO_SUFFIXES, search_videos
 
-# Bytes at each end of a local file that, with its size, identify its content. Reading a whole
-# archive only to skip its finished videos would take as long as annotating it.
-FINGERPRINT_BYTES = 1 << 16
 VideoStore = Storage | ListedStorage | PictureStorage
 _log = logging.getLogger(__name__)
 
@@ -222,16 +218,6 @@ def _list_named(path: Path, wanted: VideoFilter) -> Archive:
             videos.append(_local_video(uri, Path(uri), entry.size))
     videos.sort(key=lambda video: video.key)
     return Archive(storage, videos, skipped, dict(others), counts["unwanted"])
-
-
-def file_version(file: BinaryIO, size: int) -> str:
-    """Computes a local file's version: a digest of its size and both ends."""
-    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-    digest.update(file.read(FINGERPRINT_BYTES))
-    if size > FINGERPRINT_BYTES:
-        file.seek(max(FINGERPRINT_BYTES, size - FINGERPRINT_BYTES))
-        digest.update(file.read(FINGERPRINT_BYTES))
-    return digest.hexdigest()
 
 
 def _local_video(key: str, path: Path, size: int) -> ArchivedVideo:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from pipelines.annotation.archive.file_version import file_version
 from pipelines.annotation.archive.filters import VideoFilter
 from pipelines.storage.base import Storage, StoredObject
 from pipelines.storage.local import LocalStorage
@@ -19,7 +20,7 @@ from vis_core.media.pictures import before_gaps, in_order, is_picture
 from vis_core.media.video_files import reason_to_skip
 
 # Bytes at each end of a local picture that identify its content; most pictures are read whole.
-_FINGERPRINT_BYTES = 1 << 21
+_END_BYTES = 1 << 21
 _DOWNLOADS = 16  # at once
 _PREFIX = "pictures-"  # of a folder's version, which no ETag has
 _log = logging.getLogger(__name__)
@@ -145,17 +146,8 @@ def _version(storage: Storage, pictures: Sequence[StoredObject], rate: float) ->
     for entry in sorted(pictures, key=lambda entry: entry.key):
         content = entry.etag.encode()
         if isinstance(storage, LocalStorage):
-            content = _fingerprint(storage.root / entry.key, entry.size)
+            with (storage.root / entry.key).open("rb") as file:
+                content = file_version(file, entry.size, _END_BYTES).encode()
         name = PurePosixPath(entry.key).name.encode("utf-8", "surrogateescape")
         digest.update(b"%d %d " % (len(name), entry.size) + name + content)
     return _PREFIX + digest.hexdigest()
-
-
-def _fingerprint(path: Path, size: int) -> bytes:
-    """Returns a digest of a local picture's ends."""
-    with path.open("rb") as file:
-        digest = hashlib.blake2b(file.read(_FINGERPRINT_BYTES), digest_size=16)
-        if size > _FINGERPRINT_BYTES:
-            file.seek(max(_FINGERPRINT_BYTES, size - _FINGERPRINT_BYTES))
-            digest.update(file.read(_FINGERPRINT_BYTES))
-    return digest.digest()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
 
-from pipelines.annotation.archive.listing import file_version
+from pipelines.annotation.archive.file_version import file_version
 from pipelines.annotation.archive.picture_folders import folder_version
 from vis_core.errors import StorageError, VideoDecodeError, shown_name
 from vis_core.files import file_sha256

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.annotation.archive.file_version import END_BYTES
 from pipelines.annotation.archive.filters import parse_filter
-from pipelines.annotation.archive.listing import FINGERPRINT_BYTES, list_archive
+from pipelines.annotation.archive.listing import list_archive
 from pipelines.annotation.video import source
 from tests.helpers.segment_jobs import NUM_FRAMES, SegmentedJob
 from tests.helpers.toy_archive import tree, write_clip
@@ -18,7 +19,7 @@ from tests.helpers.toy_system import square_frames
 from vis_core.errors import StorageError, VideoDecodeError
 from vis_core.files import file_sha256
 
-MIDDLE = 2 * FINGERPRINT_BYTES  # bytes that no listing reads
+MIDDLE = 2 * END_BYTES  # bytes that no listing reads
 
 
 def write_padded(path: Path) -> Path:
@@ -30,7 +31,7 @@ def write_padded(path: Path) -> Path:
 
 
 def add_padding(path: Path) -> None:
-    size = 4 * FINGERPRINT_BYTES
+    size = 4 * END_BYTES
     with path.open("ab") as file:
         file.write(struct.pack(">I4s", size, b"free") + b"a" * (size - 8))
 
